@@ -1,0 +1,1 @@
+"""The on-host runtime for compiled BitNet and llama.cpp binaries."""
