@@ -1,0 +1,48 @@
+"""Durations and sizes as people write them: `30s`, `2m`, `500ms`; `4GB`, `512MiB`."""
+
+from __future__ import annotations
+
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# IEC 80000-13 for the binary units; plain ones are decimal, as disks and GPUs are sold.
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+def parse_seconds(value: object) -> float:
+    """Seconds of `30`, `"30s"`, `"500ms"`, `"2m"`, `"1h"`.
+
+    Raises:
+        ValueError: the value is none of these.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a duration such as "30s", "500ms" or "2m"')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_bytes(value: object) -> int:
+    """Bytes of `1048576`, `"512MiB"`, `"4GB"`.
+
+    Raises:
+        ValueError: the value is none of these.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B|)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a size such as "512MiB" or "4GB"')
+    return round(float(match[1]) * _BYTES[match[2]])
