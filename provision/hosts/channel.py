@@ -1,0 +1,152 @@
+"""One command on a host, talked to in lines."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provision.errors import Unreachable
+
+if TYPE_CHECKING:
+    import paramiko
+
+_CHUNK = 65536
+_TAIL_BYTES = 65536
+_WAIT_FOR_STATUS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended: its exit status (-1 where the host told none) and what it wrote."""
+
+    rc: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Channel:
+    """A running command. One thread may read while another sends."""
+
+    def __init__(self, channel: paramiko.Channel, host: str, on_close: Callable[[], None]) -> None:
+        self._channel = channel
+        self._host = host
+        self._on_close = on_close
+        self._buffer = bytearray()
+        self._tail = bytearray()
+        # A command that fills its error stream stops until somebody reads it.
+        self._stderr = threading.Thread(target=self._read_stderr, daemon=True, name=f"stderr of {host}")
+        self._stderr.start()
+
+    def send_line(self, line: bytes) -> None:
+        """Send `line` and a newline.
+
+        Raises:
+            Unreachable: the command or the connection has ended.
+        """
+        self.send(line + b"\n")
+
+    def send(self, data: bytes) -> None:
+        """Send `data` as it is; raises as `send_line` does."""
+        while data:
+            try:
+                sent = self._channel.send(data)
+            except TimeoutError:  # the time-out that a reader set; sending has none but the connection's
+                time.sleep(0.01)
+                continue
+            except OSError as error:
+                raise self._gone("while sending to it") from error
+            if not sent:
+                raise self._gone("while sending to it")
+            data = data[sent:]
+
+    def end_input(self) -> None:
+        """Let the command read the end of its input."""
+        self._channel.shutdown_write()
+
+    def read_line(self, timeout: float | None = None) -> bytes | None:
+        """The next line without its newline, or `None` when the command's output has ended.
+
+        Output that ends without a newline is a last line. `timeout` is in seconds.
+
+        Raises:
+            TimeoutError: nothing came in time; what came so far stays for the next call.
+            Unreachable: the connection broke.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            data = self._receive(deadline)
+            if not data:
+                line, self._buffer = bytes(self._buffer), bytearray()
+                return line or None
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def read_all(self, timeout: float | None = None) -> bytes:
+        """Everything up to the end of the output; raises as `read_line` does."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while data := self._receive(deadline):
+            self._buffer += data
+        output, self._buffer = bytes(self._buffer), bytearray()
+        return output
+
+    def pour_into(self, descriptor: int) -> None:
+        """Write the output to a file descriptor until it ends; raises as `read_line` does, and OSError."""
+        while data := self._receive(None):
+            while data:
+                data = data[os.write(descriptor, data) :]
+
+    def stderr_tail(self) -> bytes:
+        """The last of what the command wrote to its error stream."""
+        if self._channel.closed or self._channel.eof_received:
+            self._stderr.join(1)  # so that the last words are in it
+        return bytes(self._tail)
+
+    def exit_status(self, timeout: float = _WAIT_FOR_STATUS_SECONDS) -> int:
+        """The command's exit status; -1 where the host told none in `timeout` seconds."""
+        self._channel.status_event.wait(timeout)
+        return self._channel.exit_status
+
+    def close(self) -> None:
+        """Hang up; a command that still runs sees the end of its input and output."""
+        on_close, self._on_close = self._on_close, _nothing
+        self._channel.close()
+        on_close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _receive(self, deadline: float | None) -> bytes:
+        if deadline is None:
+            self._channel.settimeout(None)
+        else:
+            self._channel.settimeout(max(0.0, deadline - time.monotonic()))
+        data = self._channel.recv(_CHUNK)  # its socket.timeout is TimeoutError
+        if not data and not self._channel.get_transport().is_active():
+            raise self._gone("while reading from it")
+        return data
+
+    def _read_stderr(self) -> None:
+        while data := self._channel.recv_stderr(_CHUNK):
+            self._tail += data
+            del self._tail[:-_TAIL_BYTES]
+
+    def _gone(self, when: str) -> Unreachable:
+        if not self._channel.get_transport().is_active():
+            return Unreachable(f"the connection broke {when}", host=self._host)
+        said = self.stderr_tail().decode(errors="replace").strip().splitlines()
+        return Unreachable(f"the command ended {when}", why=f"It said: {said[-1]}" if said else "", host=self._host)
+
+
+def _nothing() -> None:
+    """Replaces the closing step once it is done."""

@@ -1,0 +1,195 @@
+"""One SSH connection to a host: commands, rsync and tunnels all go through it."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.errors import DeployError, Unreachable
+from provision.hosts.channel import Channel, Completed
+from provision.hosts.round_trips import RoundTrips
+from provision.hosts.spec import HostSpec
+
+if TYPE_CHECKING:
+    import fabric
+    import paramiko
+
+    from provision.hosts.rsync import RsyncProgress, RsyncStats
+    from provision.hosts.tunnel import Tunnel
+
+_MOST_SESSIONS = 8  # OpenSSH's MaxSessions is 10: room for a person's own
+_OPEN_SECONDS = 30.0
+_INPUT_CHUNK = 1 << 18
+
+
+class HostConnection:
+    """A connected host. Made by `connect`; safe to use from several threads.
+
+    One session is always opened ahead of need, so that a command costs one round trip instead of two.
+
+    Attributes:
+        spec: what was asked for.
+        fabric: the Fabric connection underneath, for tasks of one's own.
+        round_trips: what went over the line so far.
+    """
+
+    def __init__(self, spec: HostSpec, connection: fabric.Connection, round_trips: RoundTrips) -> None:
+        self.spec = spec
+        self.fabric = connection
+        self.round_trips = round_trips
+        self._transport: paramiko.Transport = connection.transport
+        self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
+        self._lock = threading.Lock()
+        self._ahead: Future[paramiko.Channel] | None = None
+        self._open_ahead()
+
+    @property
+    def name(self) -> str:
+        """As users know the host."""
+        return self.spec.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection still stands."""
+        return self._transport.is_active()
+
+    def session(self, argv: Sequence[str]) -> Channel:
+        """Run `argv` on the host and talk to it. The login shell sees it quoted, word for word.
+
+        Raises:
+            Unreachable: the connection is gone, or the host opens no session in time.
+            DeployError: the host refuses another session.
+        """
+        from provision.hosts.transport import start_command
+
+        self._free.acquire()
+        try:
+            channel = self._open()
+            self.round_trips.add("exec")
+            start_command(channel, shlex.join(argv))
+        except BaseException:
+            self._free.release()
+            raise
+        return Channel(channel, self.name, self._free.release)
+
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:  # noqa: A002
+        """Run `argv` with `input` until it ends.
+
+        Raises:
+            TimeoutError: it did not end within `timeout` seconds; it is hung up on.
+            Unreachable: the connection broke.
+        """
+        with self.session(argv) as channel:
+            writer = threading.Thread(target=_feed, args=(channel, input), daemon=True)
+            writer.start()  # beside the reading: a command may answer before it has read everything
+            try:
+                output = channel.read_all(timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{self.name}: {argv[0]} did not end within {timeout:g} s") from None
+            return Completed(channel.exit_status(), output, channel.stderr_tail())
+
+    def rsync(
+        self,
+        source: Path,
+        files: Sequence[str],
+        destination: str,
+        *,
+        link_dest: Sequence[str] = (),
+        checksum: bool = False,
+        partial: bool = True,
+        chmod: str | None = None,
+        on_progress: Callable[[RsyncProgress], None] | None = None,
+    ) -> RsyncStats:
+        """Bring `files` (relative to `source`) into the folder `destination` of the host; see `rsync.send`."""
+        from provision.hosts import rsync
+
+        options = rsync.Options(tuple(link_dest), checksum=checksum, partial=partial, chmod=chmod)
+        return rsync.send(self, source, files, destination, options, on_progress)
+
+    def forward(self, remote_port: int, local_port: int = 0, *, remote_host: str = "127.0.0.1") -> Tunnel:
+        """A local port that leads to `remote_host:remote_port` as the host sees it; 0 takes a free one."""
+        from provision.hosts.tunnel import Tunnel
+
+        return Tunnel(self, (remote_host, remote_port), local_port)
+
+    def open_direct(self, address: tuple[str, int], origin: tuple[str, int]) -> paramiko.Channel:
+        """A connection to `address` made from the host.
+
+        Raises:
+            Unreachable: nothing answers there, or the host forbids it.
+        """
+        self.round_trips.add("forward")
+        return self._guard(
+            lambda: self._transport.open_channel("direct-tcpip", address, origin, timeout=_OPEN_SECONDS),
+            f"cannot reach {address[0]}:{address[1]} from the host",
+        )
+
+    def close(self) -> None:
+        """End the connection and everything that runs over it."""
+        self.fabric.close()
+        gateway = self.fabric.gateway
+        while gateway is not None and not isinstance(gateway, str):
+            gateway.close()
+            gateway = gateway.gateway
+
+    def __enter__(self) -> HostConnection:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _open(self) -> paramiko.Channel:
+        with self._lock:
+            ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            try:
+                channel = ahead.result()
+            except Exception:
+                # A host with a low MaxSessions refuses sessions ahead of need: ask when it is needed, and only then.
+                return self._open_now()
+            self._open_ahead()
+            return channel
+        return self._open_now()
+
+    def _open_now(self) -> paramiko.Channel:
+        self.round_trips.add("open")
+        return self._guard(lambda: self._transport.open_session(timeout=_OPEN_SECONDS), "opens no session")
+
+    def _open_ahead(self) -> None:
+        future: Future[paramiko.Channel] = Future()
+
+        def opening() -> None:
+            try:
+                future.set_result(self._transport.open_session(timeout=_OPEN_SECONDS))
+            except Exception as error:
+                future.set_exception(error)
+
+        with self._lock:
+            self._ahead = future
+        self.round_trips.add("open ahead")
+        threading.Thread(target=opening, daemon=True, name=f"session ahead on {self.name}").start()
+
+    def _guard(self, act: Callable[[], paramiko.Channel], failed: str) -> paramiko.Channel:
+        """`act`, with the library's ways to fail turned into ours."""
+        import paramiko
+
+        try:
+            return act()
+        except paramiko.ChannelException as error:
+            raise DeployError(failed, why=f"The SSH server says: {error.args[1]}.", host=self.name) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            why = str(error) if self.is_open else "The connection is gone."
+            raise Unreachable(failed, why=why, host=self.name) from error
+
+
+def _feed(channel: Channel, data: bytes) -> None:
+    try:
+        for start in range(0, len(data), _INPUT_CHUNK):
+            channel.send(data[start : start + _INPUT_CHUNK])
+        channel.end_input()
+    except (DeployError, OSError):
+        return  # the command did not want all of it; its exit status tells more

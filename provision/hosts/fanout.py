@@ -1,0 +1,83 @@
+"""The same work on many hosts, a bounded number at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from provision.errors import Interrupted
+from provision.hosts.spec import HostSpec
+
+Value = TypeVar("Value")
+
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class HostResult(Generic[Value]):
+    """What the work on one host came to: a value, or the error that ended it."""
+
+    spec: HostSpec
+    value: Value | None = None
+    error: BaseException | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the work came to its end."""
+        return self.error is None
+
+
+def run_on_hosts(
+    specs: Sequence[HostSpec],
+    function: Callable[[HostSpec], Value],
+    *,
+    limit: int = AT_ONCE,
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> list[HostResult[Value]]:
+    """`function` for each of `specs`, at most `limit` at a time; the results stand in the order of `specs`.
+
+    An error of one host stays with that host. On the first Ctrl-C no further host is begun (those results hold
+    `Interrupted`), `on_interrupt` may ask the running ones to stop, and they are waited for; the second one raises
+    KeyboardInterrupt at once and leaves them behind.
+    """
+    results: dict[int, HostResult[Value]] = {}
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(specs)):
+        waiting.put(number)
+    stopping = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                number = waiting.get_nowait()
+            except queue.Empty:
+                return
+            spec = specs[number]
+            if stopping.is_set():
+                results[number] = HostResult(spec, error=Interrupted("not begun: interrupted", host=spec.name))
+                continue
+            try:
+                results[number] = HostResult(spec, value=function(spec))
+            except BaseException as error:
+                results[number] = HostResult(spec, error=error)
+
+    # Daemons: after a second Ctrl-C the interpreter must not wait for a host that hangs.
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(limit, len(specs)))]
+    for worker in workers:
+        worker.start()
+    try:
+        _wait(workers)
+    except KeyboardInterrupt:
+        stopping.set()
+        on_interrupt()
+        _wait(workers)
+    return [results[number] for number in range(len(specs))]
+
+
+def _wait(workers: Sequence[threading.Thread]) -> None:
+    for worker in workers:
+        while worker.is_alive():
+            worker.join(0.2)  # in slices: a join without an end cannot be interrupted everywhere

@@ -1,0 +1,250 @@
+"""rsync over the connection that is already there: no second handshake and no second decision whom to trust.
+
+rsync starts a helper in place of ssh. The helper passes its two pipes to this process, which runs the remote half of
+rsync in a session of the connection and moves the bytes. File names go over the protocol (`--secluded-args`), so
+that no shell on either side reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.errors import DeployError, Unreachable, UsageError
+from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
+
+if TYPE_CHECKING:
+    from provision.hosts.channel import Channel
+    from provision.hosts.connection import HostConnection
+
+__all__ = ["Options", "RsyncProgress", "RsyncStats", "send"]
+
+_HELPER = Path(__file__).with_name("_rsync_helper.py")
+_CHUNK = 1 << 18
+_STALLED_SECONDS = 120  # rsync's own time-out for silence on the line
+_COMMAND_NOT_FOUND = 127
+_LONGEST_COMMAND = 65536
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are compared and kept; `HostConnection.rsync` names the same."""
+
+    link_dest: tuple[str, ...] = ()
+    checksum: bool = False
+    partial: bool = True
+    chmod: str | None = None
+
+
+def send(
+    connection: HostConnection,
+    source: Path,
+    files: Sequence[str],
+    destination: str,
+    options: Options,
+    on_progress: Callable[[RsyncProgress], None] | None = None,
+) -> RsyncStats:
+    """Bring `files` (names relative to `source`) into the folder `destination` of the host.
+
+    Modes, times and symbolic links are kept, owners are not. A file that is equal under one of `link_dest` (relative
+    to `destination`, or absolute) is hard-linked from there. What a cut transfer leaves is used by the next one.
+
+    Raises:
+        UsageError: rsync is not installed here.
+        DeployError: rsync is not installed on the host, or failed there; its words are in `why`.
+        Unreachable: the connection broke.
+    """
+    program = shutil.which("rsync")
+    if program is None:
+        raise UsageError(
+            "rsync is not installed on this machine",
+            why="It is what brings files to hosts.",
+            next_step="apt-get install rsync (Debian, Ubuntu), dnf install rsync (Fedora) or brew install rsync (macOS)",
+        )
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = _start(program, theirs, source, destination, options)
+        bridge = _Bridge(connection, ours)
+        reader = OutputReader(on_progress)
+        threads = [
+            threading.Thread(target=_write_names, args=(process, files), daemon=True),
+            threading.Thread(target=reader.read_errors, args=(process.stderr,), daemon=True),
+            threading.Thread(target=bridge.run, daemon=True, name=f"rsync to {connection.name}"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            reader.read_output(process.stdout)
+            status = process.wait()
+            threads[1].join(5)
+        finally:
+            bridge.close()
+            _end(process)
+    if status != 0:
+        raise _failure(connection, status, bridge, reader)
+    return reader.stats
+
+
+def command_line(program: str, socket_number: int, source: Path, destination: str, options: Options) -> list[str]:
+    """The local rsync command. Pure."""
+    helper = [sys.executable, "-I", "-S", str(_HELPER), str(socket_number)]
+    return [
+        program,
+        "--links",
+        "--perms",
+        "--times",
+        "-s",  # --protect-args, called --secluded-args since 3.2.6
+        "--files-from=-",
+        "--from0",
+        f"--timeout={_STALLED_SECONDS}",
+        *(["--partial-dir=.rsync-partial"] if options.partial else []),
+        *(["--checksum"] if options.checksum else []),
+        *([f"--chmod={options.chmod}"] if options.chmod else []),
+        *(f"--link-dest={folder}" for folder in options.link_dest),
+        "--info=progress2,stats2",
+        "--no-human-readable",
+        "--outbuf=None",
+        f"--rsh={' '.join(_rsh_quoted(word) for word in helper)}",
+        f"{source}/",
+        f"host:{destination}/",
+    ]
+
+
+def _rsh_quoted(word: str) -> str:
+    """rsync splits `--rsh` at spaces and knows quotes without escapes: a quote is doubled inside its like."""
+    return "'" + word.replace("'", "''") + "'"
+
+
+def _start(
+    program: str, helper_end: socket.socket, source: Path, destination: str, options: Options
+) -> subprocess.Popen[bytes]:
+    # A group of its own: Ctrl-C reaches this process alone, which then ends rsync and its helper together.
+    return subprocess.Popen(
+        command_line(program, helper_end.fileno(), source, destination, options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[helper_end.fileno()],
+        process_group=0,
+        env={name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")} | {"LC_ALL": "C"},
+    )
+
+
+def _write_names(process: subprocess.Popen[bytes], files: Sequence[str]) -> None:
+    assert process.stdin is not None  # noqa: S101  # for the type checker
+    try:
+        # "./": a name that begins with "#" or ";" would be a comment
+        process.stdin.write(b"".join(b"./" + os.fsencode(name) + b"\0" for name in files))
+        process.stdin.close()
+    except BrokenPipeError:
+        return  # rsync ended early and says why
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, 15)
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+        except ProcessLookupError:
+            process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+
+
+def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: OutputReader) -> DeployError:
+    if bridge.error is not None:
+        return bridge.error
+    if not connection.is_open:
+        return Unreachable(
+            "the connection broke while files were sent",
+            why="What has arrived is kept and will be used.",
+            next_step="run the same command again",
+            host=connection.name,
+        )
+    if _COMMAND_NOT_FOUND in (status, bridge.status):
+        return DeployError(
+            "rsync is not installed on the host",
+            why="It is what brings files there.",
+            next_step=f"deploy host bootstrap {connection.name}",
+            host=connection.name,
+        )
+    return DeployError(f"rsync failed (exit {status})", why=reader.errors(), host=connection.name)
+
+
+class _Bridge:
+    """Takes the helper's pipes, starts the remote command and moves bytes until both sides have ended."""
+
+    def __init__(self, connection: HostConnection, helper: socket.socket) -> None:
+        self._connection = connection
+        self._helper = helper
+        self._channel: Channel | None = None
+        self._closed = False
+        self.status = 255
+        self.error: DeployError | None = None
+
+    def run(self) -> None:
+        try:
+            message, pipes, _, _ = socket.recv_fds(self._helper, _LONGEST_COMMAND, 2)
+            if len(pipes) == 2:
+                self._serve([os.fsdecode(word) for word in message.split(b"\0")], *pipes)
+        except DeployError as error:
+            self.error = error
+        except OSError:
+            pass  # the helper or this side was ended
+        try:
+            self._helper.send(bytes([self.status & 255]))
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._closed = True
+        if self._channel is not None:
+            self._channel.close()
+        try:
+            self._helper.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def _serve(self, words: list[str], from_rsync: int, to_rsync: int) -> None:
+        """`words`: the host, which is known here, and the remote command."""
+        try:
+            with self._connection.session(words[1:]) as channel:
+                self._channel = channel
+                if self._closed:
+                    return
+                upward = threading.Thread(target=_up, args=(from_rsync, channel), daemon=True)
+                upward.start()
+                channel.pour_into(to_rsync)
+                os.close(to_rsync)
+                to_rsync = -1
+                self.status = channel.exit_status()
+                upward.join()
+        finally:
+            os.close(from_rsync)
+            if to_rsync >= 0:
+                os.close(to_rsync)
+
+
+def _up(source: int, channel: Channel) -> None:
+    try:
+        while data := os.read(source, _CHUNK):
+            channel.send(data)
+        channel.end_input()  # and not more: the answer is still to come
+    except (DeployError, OSError):
+        return
