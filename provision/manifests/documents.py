@@ -1,0 +1,91 @@
+"""The shapes inside `release.json` that a host works from. Plain JSON: hosts have the standard library alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal, TypedDict
+
+
+class CheckCommon(TypedDict):
+    name: str  # as in "fastapi http /docs"
+    timeout: float  # seconds until it must have passed
+    interval: float  # seconds between attempts
+    passes: int  # in a row
+    attempt_timeout: float  # seconds
+
+
+class HttpCheck(CheckCommon):
+    kind: Literal["http"]
+    url: str
+    status: list[int]
+    body: str  # regular expression, or empty
+    headers: dict[str, str]  # name -> regular expression
+
+
+class TcpCheck(CheckCommon):
+    kind: Literal["tcp"]
+    host: str
+    port: int
+
+
+class CommandCheck(CheckCommon):
+    kind: Literal["command"]
+    argv: list[str]  # run in the release
+    env: dict[str, str]  # the service's own, without secrets
+
+
+class CompletionCheck(CheckCommon):
+    kind: Literal["completion"]
+    url: str
+    prompt: str
+    tokens: int
+    min_tokens_per_second: float
+
+
+CheckDocument = HttpCheck | TcpCheck | CommandCheck | CompletionCheck
+
+
+class Needs(TypedDict):
+    """What preflight compares with what the host has free; 0 where nothing is declared."""
+
+    memory_bytes: int
+    vram_bytes: int
+    cpus: float
+
+
+class Manifest(TypedDict):
+    name: str  # of the file
+    text: str
+
+
+class ServiceDocument(TypedDict):
+    name: str
+    program: str  # as the supervisor knows it
+    fingerprint: str
+    after: list[str]  # services of the same lane that are proven before this one starts
+    binary: str  # relative to the release, or absolute; empty where none is declared
+    model: str  # relative to the release, a key of the document's `models`; empty where none is declared
+    on_demand: bool
+    prove: bool
+    on_switch: str
+    switch: str
+    user: str
+    ports: list[int]
+    secrets: list[str]
+    checks: list[CheckDocument]
+    drain: float
+    stop_timeout: float
+    needs: Needs
+    launch: str
+    manifest: Manifest
+
+
+class LaneDocument(TypedDict):
+    services: list[ServiceDocument]  # in the order in which they start
+    checks: list[CheckDocument]  # of the whole project
+
+
+def canonical(document: object) -> bytes:
+    """The one way to write a document: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()

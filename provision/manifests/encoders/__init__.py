@@ -1,0 +1,38 @@
+"""One encoder per format and place; templates use them as filters.
+
+A template of one format sees the encoders of that format alone, so that a shell's quotes cannot end up in a unit file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from provision.manifests.encoders.plain import plain
+from provision.manifests.encoders.shell import shell_arg, shell_env
+from provision.manifests.encoders.supervisord import ini_value, supervisor_arg
+from provision.manifests.encoders.systemd import systemd_arg, systemd_env, systemd_value
+from provision.manifests.value import Format, Value, Variable
+
+__all__ = [
+    "ENCODERS",
+    "ENV_ENCODERS",
+    "ini_value",
+    "plain",
+    "shell_arg",
+    "shell_env",
+    "supervisor_arg",
+    "systemd_arg",
+    "systemd_env",
+    "systemd_value",
+]
+
+ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
+    Format.LAUNCHER: (plain, shell_arg),
+    Format.SUPERVISORD: (plain, supervisor_arg, ini_value),
+    Format.SYSTEMD: (plain, systemd_arg, systemd_value),
+}
+ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
+    Format.LAUNCHER: (shell_env,),
+    Format.SUPERVISORD: (),
+    Format.SYSTEMD: (systemd_env,),
+}

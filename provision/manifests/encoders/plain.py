@@ -1,0 +1,21 @@
+"""Values that mean the same in every format: names, paths and numbers out of harmless characters."""
+
+from __future__ import annotations
+
+import re
+
+from provision.errors import UnencodableValue
+from provision.manifests.value import Value
+
+_HARMLESS = re.compile(r"[A-Za-z0-9._/@+:-]*")
+
+
+def plain(value: Value) -> str:
+    """`value` as it is.
+
+    Raises:
+        UnencodableValue: a character of it may mean something in some format; another encoder has to be used.
+    """
+    if not _HARMLESS.fullmatch(value.text):
+        raise UnencodableValue(value.subject, f"{value.text!r} is not plain: use an encoder of this format")
+    return value.text

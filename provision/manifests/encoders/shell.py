@@ -1,0 +1,76 @@
+"""Values as a POSIX shell reads them.
+
+POSIX.1-2017, Shell Command Language, 2.2.2 "Single-Quotes": between single quotes each character stands for itself;
+a single quote cannot stand there. So a quote is written by leaving the quotes, escaping it, and entering them again.
+"""
+
+from __future__ import annotations
+
+from provision.errors import UnencodableValue
+from provision.manifests.value import LONGEST_STRING, AtStart, Value, Variable, check_process_string
+
+# What the launcher template sets before the first value is used. Double-quoted, so that it stays one word.
+_AT_START = {AtStart.CPUS: '"$deploy_cpus"'}
+_ROOM_AT_START = 16  # digits that a part known at start may grow to
+
+# Names that some /bin/sh (dash, busybox, bash) keeps for itself: read-only, overwritten, or checked when assigned.
+_SHELLS_OWN = frozenset(
+    {
+        # read-only in bash, which refuses to go on
+        *("EUID", "PPID", "SHELLOPTS", "UID"),
+        # overwritten or counted by some shell
+        *("_", "COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "FUNCNAME", "GROUPS", "HISTCMD"),
+        *("LINENO", "OLDPWD", "PWD", "RANDOM", "SECONDS", "SHLVL", "SRANDOM"),
+        # obeyed by the shell itself, or checked
+        *("EXECIGNORE", "OPTARG", "OPTERR", "OPTIND", "POSIXLY_CORRECT"),
+    }
+)
+
+
+def shell_arg(value: Value) -> str:
+    """One word that is exactly `value`.
+
+    Raises:
+        UnencodableValue: no argument can hold it.
+    """
+    return _quote(value, LONGEST_STRING)
+
+
+def shell_env(variable: Variable) -> str:
+    """`NAME='value'`, for `export` or for env(1).
+
+    Raises:
+        UnencodableValue: no environment can hold it.
+    """
+    return f"{variable.name}={_quote(variable.value, LONGEST_STRING - len(variable.name) - 1)}"
+
+
+def is_shells_own(name: str) -> bool:
+    """Whether a shell may refuse or change the variable `name`, so that env(1) has to set it."""
+    return name in _SHELLS_OWN or name.startswith("BASH")
+
+
+def check_program(value: Value, *, behind_env: bool) -> None:
+    """Refuse a program name that `exec` or env(1) would take for something else.
+
+    Raises:
+        UnencodableValue: it is empty, begins with "-", or holds "=" where env(1) starts it.
+    """
+    name = "".join(part for part in value.parts if isinstance(part, str))
+    if not name:
+        raise UnencodableValue(value.subject, "a program's name cannot be empty")
+    if name.startswith("-"):
+        raise UnencodableValue(value.subject, f'a program\'s name cannot begin with "-"; write "./{name}"')
+    if behind_env and "=" in name:
+        raise UnencodableValue(value.subject, 'a program whose name holds "=" cannot be given this environment')
+
+
+def _quote(value: Value, longest: int) -> str:
+    text = "".join(part for part in value.parts if isinstance(part, str))
+    check_process_string(value.subject, text, longest - _ROOM_AT_START * (len(value.parts) - 1))
+    words = [_single(part) if isinstance(part, str) else _AT_START[part] for part in value.parts]
+    return "".join(words) or "''"
+
+
+def _single(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"

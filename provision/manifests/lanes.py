@@ -1,0 +1,105 @@
+"""Whole lanes: every service of a target as its host will be told of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from provision.manifests.checks import project_checks, service_checks
+from provision.manifests.documents import LaneDocument, Needs, ServiceDocument, canonical
+from provision.manifests.launcher import launch
+from provision.manifests.places import PlacedModel, Places
+from provision.manifests.programs import manifest
+from provision.project.order import start_order
+from provision.project.ports import port_of
+from provision.project.schema import Lane, Project, Resources, Service, Target
+
+
+def render(
+    project: Project,
+    target: Target,
+    lane: Lane,
+    *,
+    models: Mapping[str, PlacedModel],
+    contents: Mapping[str, str] | None = None,
+    overrides: Path | None = None,
+) -> LaneDocument:
+    """One lane of `project` on `target`. See `render_lanes`."""
+    return render_lanes(project, target, models=models, contents=contents, overrides=overrides)[lane]
+
+
+def render_lanes(
+    project: Project,
+    target: Target,
+    *,
+    models: Mapping[str, PlacedModel],
+    contents: Mapping[str, str] | None = None,
+    overrides: Path | None = None,
+) -> dict[Lane, LaneDocument]:
+    """Every lane of `project` on `target`. Pure but for reading templates; the same input gives the same bytes.
+
+    Args:
+        models: the model files, by what services declare.
+        contents: by service, a digest of everything in the release that a change of must restart it.
+        overrides: a folder whose templates replace ours.
+
+    Raises:
+        UnencodableValue: a value cannot be held; names it.
+        DeclarationError: a template is wrong; says where.
+        UsageError: a reference means nothing here.
+    """
+    lanes: dict[Lane, LaneDocument] = {}
+    names: list[str] = []
+    for lane in Lane:
+        places = Places(project, target, lane, models)
+        names = [name for name in start_order(project.services) if places.holds(name)]
+        services = [_service(places, name, overrides) for name in names]
+        lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
+    for at, name in enumerate(names):
+        in_lanes = [lanes[lane]["services"][at] for lane in Lane]
+        mark = _fingerprint(in_lanes, (contents or {}).get(name, ""))
+        for document in in_lanes:
+            document["fingerprint"] = mark
+    return lanes
+
+
+def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocument:
+    service: Service = places.project.services[name]
+    port = port_of(service, places.lane)
+    return ServiceDocument(
+        name=name,
+        program=places.program(name),
+        after=[other for other in service.after if places.holds(other)],
+        binary=service.binary or "",
+        model=places.models[service.model].relative if service.model else "",
+        fingerprint="",  # of all lanes together, so it comes when they are there
+        on_demand=service.on_demand,
+        prove=service.prove,
+        on_switch=service.on_switch,
+        switch=service.switch,
+        user=service.user or "",
+        ports=[] if port is None else [port],
+        secrets=list(service.secrets),
+        checks=service_checks(places, name, service),
+        drain=service.drain,
+        stop_timeout=service.stop_timeout,
+        needs=_needs(service.resources),
+        launch=launch(places, name, overrides),
+        manifest=manifest(places, name, overrides),
+    )
+
+
+def _needs(resources: Resources) -> Needs:
+    return Needs(memory_bytes=resources.memory or 0, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+
+
+def _fingerprint(in_lanes: list[ServiceDocument], contents: str) -> str:
+    """What must not change while a process runs on: how it is started, with what, and what it reads.
+
+    The launchers hold the command, the environment and the names of secrets; the manifests hold user, limits and
+    signals. All lanes count, so that one mark is good for each of them. Checks do not: a process need not restart
+    to be asked something else.
+    """
+    started = [[lane["launch"], lane["manifest"], lane["user"], lane["ports"], lane["needs"]] for lane in in_lanes]
+    return hashlib.sha256(canonical([started, contents])).hexdigest()

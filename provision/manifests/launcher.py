@@ -1,0 +1,89 @@
+"""Launchers: a script per program that sets its environment and becomes it.
+
+Neither supervisord's `environment=` nor a file of variables carries every value, a shell's single quotes do. The
+launcher names its release by a link beside it, so the manifest that starts it need not change with each release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UnencodableValue
+from provision.manifests.encoders.shell import check_program, is_shells_own
+from provision.manifests.places import Places
+from provision.manifests.templates import render
+from provision.manifests.value import AtStart, Value, Variable
+
+TEMPLATE = "launcher/launch.sh.j2"
+
+# execve(2): arguments and environment together may take a quarter of the stack limit, which is 8 MiB nearly
+# everywhere. Some of that is left to what the program inherits.
+LARGEST_START = 2 * 1024 * 1024 - 256 * 1024
+_POINTER = 8  # bytes that the kernel counts for each string besides the string
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """What the launcher's template may use, as `launcher`."""
+
+    project: str
+    service: str
+    program: str  # as the supervisor knows it
+    exported: tuple[Variable, ...]
+    through_env: tuple[Variable, ...]  # variables that a shell would refuse or change; env(1) sets them
+    secrets: tuple[str, ...]  # names alone
+    secrets_file: str  # absolute
+    release: str  # absolute; the link to the release that the program runs in
+    command: tuple[Value, ...]
+    counts_cpus: bool  # `command` or a variable holds ${cpus}: `deploy_cpus` has to be set
+    most_cpus: int | None  # resources.cpus, in whole ones
+
+
+def launcher(places: Places, name: str) -> Launcher:
+    """The launcher's facts.
+
+    Raises:
+        UnencodableValue: no process can be given one of the values.
+    """
+    service = places.project.services[name]
+    variables = [
+        Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
+        for variable, template in service.env.items()
+    ]
+    through_env = tuple(variable for variable in variables if is_shells_own(variable.name))
+    command = tuple(places.value(word, f"services.{name}.command", name) for word in service.command)
+    if not command:
+        raise UnencodableValue(f"services.{name}.command", "there is no program to start")
+    check_program(command[0], behind_env=bool(through_env))
+    values = (*command, *(variable.value for variable in variables))
+    _check_size(name, values)
+    cpus = service.resources.cpus
+    return Launcher(
+        project=places.project.name,
+        service=name,
+        program=places.program(name),
+        exported=tuple(variable for variable in variables if variable not in through_env),
+        through_env=through_env,
+        secrets=service.secrets,
+        secrets_file=f"{places.run(name)}/secrets",
+        release=f"{places.run(name)}/release",
+        command=command,
+        counts_cpus=any(AtStart.CPUS in value.parts for value in values),
+        most_cpus=max(1, int(cpus)) if cpus else None,
+    )
+
+
+def launch(places: Places, name: str, overrides: Path | None) -> str:
+    """The launcher's text."""
+    return render(TEMPLATE, overrides, launcher=launcher(places, name))
+
+
+def _check_size(name: str, values: tuple[Value, ...]) -> None:
+    texts = ["".join(part for part in value.parts if isinstance(part, str)) for value in values]
+    size = sum(len(text.encode(errors="surrogatepass")) + _POINTER for text in texts)
+    if size > LARGEST_START:
+        raise UnencodableValue(
+            f"services.{name}",
+            f"its command and env have {size} bytes together, and the kernel starts a program with {LARGEST_START}",
+        )

@@ -1,0 +1,97 @@
+"""Where a lane's services are on a host, and what `${…}` means there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from provision.errors import UsageError
+from provision.manifests.value import AtStart, Value
+from provision.project.ports import port_of
+from provision.project.schema import Lane, Platform, Project, Service, Target
+from provision.project.template import Ref, Template
+
+
+class PlacedModel(Protocol):
+    """A model file, and where the release has it."""
+
+    @property
+    def relative(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Places:
+    """One lane of a project on a target."""
+
+    project: Project
+    target: Target
+    lane: Lane
+    models: Mapping[str, PlacedModel]  # by what a service declares as its model
+
+    def holds(self, service: str) -> bool:
+        """Whether the target runs `service`."""
+        named = self.target.services
+        return service in self.project.services and (named is None or service in named)
+
+    def program(self, service: str) -> str:
+        """What the supervisor calls a service of this lane.
+
+        On supervisord the plain name, as operators type it; systemd's units share one namespace with everything
+        else on the machine, so the project's name goes in front.
+        """
+        lane = "" if self.lane is Lane.STABLE else f".{self.lane}"
+        if self.target.platform is Platform.SYSTEMD:
+            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}.service"
+        return f"{self.target.name_prefix}{service}{lane}"
+
+    def run(self, service: str) -> str:
+        """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
+        return f"{self.target.path}/.deploy/run/{self.program(service)}/current"
+
+    def value(self, template: Template, subject: str, service: str = "") -> Value:
+        """What `template` is in this lane; `service` is the one it belongs to, if any.
+
+        Raises:
+            UsageError: a reference has nothing to refer to.
+        """
+        parts: list[str | AtStart] = []
+        for part in template.parts:
+            known = part if isinstance(part, str) else self._reference(part, subject, service)
+            if isinstance(known, str) and parts and isinstance(parts[-1], str):
+                parts[-1] += known  # one literal reads better in a file than three
+            else:
+                parts.append(known)
+        return Value(subject, tuple(parts))
+
+    def text(self, template: Template, subject: str, service: str = "") -> str:
+        """Like `value`, for places where everything has to be known by now."""
+        return self.value(template, subject, service).text
+
+    def _reference(self, ref: Ref, subject: str, owner: str) -> str | AtStart:
+        service = self.project.services.get(owner)
+        match ref.name:
+            case "cpus":
+                return AtStart.CPUS
+            case "path":
+                return self.target.path
+            case "project":
+                return self.project.name
+            case "model" if service and service.model:
+                return self.models[service.model].relative
+            case "binary" if service and service.binary:
+                # A bare name would be looked up on PATH instead of in the release.
+                return service.binary if "/" in service.binary else f"./{service.binary}"
+            case "port" if service:
+                return self._port(service, ref, subject)
+            case name if name.startswith("services."):
+                other = self.project.services.get(name.split(".")[1])
+                if other:
+                    return self._port(other, ref, subject)
+        raise UsageError(f"{subject}: ${{{ref.name}}} has nothing to refer to here")
+
+    def _port(self, service: Service, ref: Ref, subject: str) -> str:
+        port = port_of(service, self.lane)
+        if port is None:
+            raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
+        return str(port)

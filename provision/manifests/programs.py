@@ -1,0 +1,94 @@
+"""What a supervisor has to know of a program: facts for the templates of supervisord and systemd."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UsageError
+from provision.manifests.documents import Manifest
+from provision.manifests.places import Places
+from provision.manifests.templates import render
+from provision.manifests.value import Value
+from provision.project.ports import port_of
+from provision.project.schema import Lane, Platform, Project
+
+TEMPLATES = {Platform.SUPERVISORD: "supervisord/program.conf.j2", Platform.SYSTEMD: "systemd/program.service.j2"}
+
+_HOMES = ("/home/", "/root/", "/run/user/")
+_FIRST_UNPRIVILEGED_PORT = 1024
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a manifest's template may use, as `program`."""
+
+    project: str
+    service: str
+    lane: str  # stable, canary or candidate
+    name: str  # supervisord's program or systemd's unit
+    launch: str  # absolute path of the launcher
+    path: str  # the project's folder on the host
+    shared: str  # what outlives releases: logs, models, data
+    log: str  # absolute path
+    user: Value | None  # None as well where the user's own systemd runs everything as that user
+    after: tuple[str, ...]  # programs of the same lane that this one needs
+    depth: int  # how many programs have to start one after another before this one
+    starts_with_host: bool
+    restarts: bool
+    stop_seconds: int  # from the polite signal to the hard one: drain and stop_timeout
+    memory_bytes: int | None
+    cpu_percent: int | None  # 100 is one CPU
+    gpu: bool
+    low_port: bool  # one below 1024 in this lane
+    in_home: bool  # the project lies in somebody's home
+    user_unit: bool  # for the user's own systemd
+
+
+def program(places: Places, name: str) -> Program:
+    """The program that runs service `name` in a lane."""
+    service = places.project.services[name]
+    target, resources, port = places.target, service.resources, port_of(service, places.lane)
+    candidate = places.lane is Lane.CANDIDATE
+    return Program(
+        project=places.project.name,
+        service=name,
+        lane=places.lane,
+        name=places.program(name),
+        launch=f"{places.run(name)}/launch",
+        path=target.path,
+        shared=f"{target.path}/shared",
+        log=f"{target.path}/shared/logs/{places.program(name)}.log",
+        user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
+        after=tuple(places.program(other) for other in service.after if places.holds(other)),
+        depth=_depth(places.project, name),
+        starts_with_host=not candidate and not service.on_demand,
+        restarts=not candidate,
+        stop_seconds=math.ceil(service.drain + service.stop_timeout),
+        memory_bytes=resources.memory,
+        cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
+        gpu=bool(resources.gpus or resources.vram),
+        low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
+        in_home=f"{target.path}/".startswith(_HOMES),
+        user_unit=target.user_units,
+    )
+
+
+def manifest(places: Places, name: str, overrides: Path | None) -> Manifest:
+    """The file that the host's supervisor reads.
+
+    Raises:
+        UsageError: the platform has no supervisor on a host.
+    """
+    platform = places.target.platform
+    if platform not in TEMPLATES:
+        raise UsageError(f"{platform} has no supervisor on a host", next_step="choose supervisord or systemd")
+    facts = program(places, name)
+    file = facts.name if platform is Platform.SYSTEMD else f"{facts.project}.{facts.name}.conf"
+    return Manifest(name=file, text=render(TEMPLATES[platform], overrides, program=facts))
+
+
+def _depth(project: Project, name: str) -> int:
+    """Not the place in the start order, which changes for everybody when one service is added."""
+    return max((1 + _depth(project, other) for other in project.services[name].after), default=0)
