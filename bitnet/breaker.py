@@ -49,18 +49,25 @@ class CircuitBreaker:
         self._failures = 0
         self._opened_at = 0.0
 
+    def check(self, now: float) -> None:
+        """Refuse what `admit` would refuse, and change nothing.
+
+        Raises:
+            CircuitOpen: as `admit`.
+        """
+        wait = self._opened_at + self.policy.cool_down - now
+        if self.state is State.TRYING or (self.state is State.OPEN and wait > 0):
+            raise CircuitOpen(self.name, retry_after=max(wait, 0.0))
+
     def admit(self, now: float) -> None:
         """Let one launch through.
 
         Raises:
             CircuitOpen: the breaker is open, or its one attempt is still on its way.
         """
-        if self.state is State.CLOSED:
-            return
-        wait = self._opened_at + self.policy.cool_down - now
-        if self.state is State.TRYING or wait > 0:
-            raise CircuitOpen(self.name, retry_after=max(wait, 0.0))
-        self.state = State.TRYING
+        self.check(now)
+        if self.state is State.OPEN:
+            self.state = State.TRYING
 
     def succeed(self) -> None:
         """The launch went well: all is forgotten."""

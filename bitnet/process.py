@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,7 +133,7 @@ async def stream(
     grace: float = GRACE_SECONDS,
     capture_bytes: int = CAPTURE_BYTES,
     on_child: Callable[[Child], None] | None = None,
-) -> AsyncIterator[Line | Finished]:
+) -> AsyncGenerator[Line | Finished, None]:
     """Run `command` and yield its lines as they arrive, then how it ended.
 
     A slow reader slows the program down instead of filling memory. Leaving the loop early ends the program; wrap
