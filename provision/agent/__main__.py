@@ -1,0 +1,46 @@
+"""Entry points of the agent on a host.
+
+    python3 -I …/deploy_agent/__main__.py recover PATH         at boot: take the locks, end what is open
+    python3 -I …/deploy_agent/__main__.py recover-locked PATH  for a newer agent that holds the locks already
+
+A conversation starts through `loader`, which imports `serve`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_PACKAGE = "deploy_agent"
+
+
+def serve(header: dict, stdin: object, stdout: object) -> None:  # type: ignore[type-arg]
+    from .session import Session
+
+    Session(header, stdin, stdout).serve()  # type: ignore[arg-type]
+
+
+def main(arguments: list) -> int:  # type: ignore[type-arg]
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.insert(0, os.path.dirname(here))
+    from deploy_agent import boot, recover, session  # type: ignore[import-not-found]
+    from deploy_agent.layout import Layout  # type: ignore[import-not-found]
+    from deploy_agent.protocol import AgentError  # type: ignore[import-not-found]
+
+    command, root = arguments
+    layout = Layout(root)
+    agent = os.path.basename(os.path.dirname(here))
+    try:
+        if command == "recover-locked":
+            print(recover.recover(layout, agent, lambda _: None) or "")  # noqa: T201
+        else:
+            boot.start_own(layout)
+            print(session.recover_project(layout, agent, "boot", lambda _: None)["outcome"])  # noqa: T201
+    except AgentError as error:
+        print(f"{error.what} {error.why}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

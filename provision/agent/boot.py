@@ -1,0 +1,140 @@
+"""The boot hook: after a restart of the host, end open transactions and start what we had started, without a laptop.
+
+One hook a user and host, for all of that user's projects. Where it hangs depends on what starts the host:
+systemd → a unit; a Vast.ai image → /root/onstart.sh, which it runs at each start; else cron's @reboot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import List
+
+from . import files, recover
+from . import state as states
+from .layout import Layout, host_folder
+from .supervisors import open_supervisor
+
+_MARK = "# deploy: recover projects after a restart"
+_ONSTART = "/root/onstart.sh"
+_UNIT = """\
+# Written by deploy. Ends interrupted transactions after a restart.
+[Unit]
+Description=deploy: recover projects after a restart
+After=network.target local-fs.target
+
+[Service]
+Type=oneshot
+ExecStart={python} -I {script}
+
+[Install]
+WantedBy={wanted_by}
+"""
+# Stands alone on purpose: it must run whatever agents there are.
+_SCRIPT = '''\
+"""Written by deploy: run at boot; asks the agent of each project to recover it."""
+import glob, json, os, subprocess
+here = os.path.dirname(os.path.abspath(__file__))
+environment = dict(os.environ{environment})
+for path in sorted(glob.glob(os.path.join(here, "projects", "*.json"))):
+    with open(path) as stream:
+        command = json.load(stream)["recover"]
+    if os.path.exists(command[2]):
+        subprocess.run(command, stdin=subprocess.DEVNULL, env=environment)
+'''
+
+
+def register(layout: Layout, agent: str, platform: str) -> str:
+    """Make sure that this project is recovered after a restart; by what (empty: nothing starts us there)."""
+    base = host_folder()
+    projects = os.path.join(base, "projects")
+    os.makedirs(projects, mode=0o755, exist_ok=True)
+    recover = [
+        sys.executable,
+        "-I",
+        os.path.join(layout.agents, agent, "deploy_agent", "__main__.py"),
+        "recover",
+        layout.root,
+    ]
+    entry = {"root": layout.root, "platform": platform, "recover": recover}
+    _write_if_other(os.path.join(projects, layout.root.strip("/").replace("/", "-") + ".json"), json.dumps(entry))
+    given = os.environ.get("DEPLOY_STATE_DIR")
+    kept = {key: os.environ[key] for key in ("DEPLOY_STATE_DIR", "HOME", "PATH") if given and key in os.environ}
+    script = os.path.join(base, "boot.py")
+    _write_if_other(script, _SCRIPT.format(environment=f", **{kept!r}" if kept else ""))
+    if given:
+        return "sandbox"
+    return _hook(script)
+
+
+def _hook(script: str) -> str:
+    command = f"{sys.executable} -I {script}"
+    root = os.geteuid() == 0
+    if os.path.isdir("/run/systemd/system"):
+        return _systemd(script, root)
+    if root and os.path.exists(_ONSTART):
+        with open(_ONSTART, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+        if _MARK not in text:
+            mode = os.stat(_ONSTART).st_mode & 0o777
+            files.write(_ONSTART, f"{text.rstrip()}\n{command} &  {_MARK}\n", mode)
+        return _ONSTART
+    return _cron(command)
+
+
+def _systemd(script: str, root: bool) -> str:
+    folder = "/etc/systemd/system" if root else os.path.expanduser("~/.config/systemd/user")
+    unit = os.path.join(folder, "deploy-recover.service")
+    wanted_by = "multi-user.target" if root else "default.target"
+    text = _UNIT.format(python=sys.executable, script=script, wanted_by=wanted_by)
+    if _write_if_other(unit, text):
+        if not root:
+            os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+        _quietly(["systemctl", *([] if root else ["--user"]), "enable", "deploy-recover.service"])
+    return unit
+
+
+def _cron(command: str) -> str:
+    crontab = shutil.which("crontab")
+    if crontab is None:
+        return ""
+    listed = subprocess.run(
+        [crontab, "-l"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    text = listed.stdout.decode("utf-8", "replace") if listed.returncode == 0 else ""
+    if _MARK not in text:
+        lines = [*text.splitlines(), _MARK, f"@reboot {command}"]
+        done = subprocess.run([crontab, "-"], input=("\n".join(lines) + "\n").encode(), stderr=subprocess.DEVNULL)
+        if done.returncode != 0:
+            return ""
+    return "cron @reboot"
+
+
+def _write_if_other(path: str, text: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            if stream.read() == text:
+                return False
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    files.write(path, text, 0o644)
+    return True
+
+
+def _quietly(command: List[str]) -> None:
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def forget(layout: Layout) -> None:
+    """The project is gone from this host."""
+    files.remove(os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json"))
+
+
+def start_own(layout: Layout) -> None:
+    """Start the supervisord that we had started; others start theirs themselves."""
+    state = states.read(layout)
+    if state.platform == "supervisord" and state.programs:
+        open_supervisor(layout, state.platform, recover.options(layout)).ready()

@@ -1,0 +1,247 @@
+"""What a host is and has, in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import platform
+import pwd
+import secrets
+import shutil
+import subprocess
+from typing import Any, Dict, List, Optional
+
+from . import launch, models, processes, recover
+from . import state as states
+from .decide import View
+from .journal import Journal
+from .layout import Layout
+from .locks import Lock
+from .supervisors import Activity, Supervisor
+from .transaction import manifest_digest, read_documents
+
+_TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo")
+_GPU_SECONDS = 10.0
+_HISTORY_SHOWN = 50
+
+
+def host() -> Dict[str, Any]:
+    """Machine, CPU, memory, tools. GPUs are asked for apart: nvidia-smi takes long."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    return {
+        "hostname": platform.node(),
+        "arch": os.uname().machine,
+        "kernel": os.uname().release,
+        "cpu": _cpu(),
+        "memory": memory(),
+        "tools": {name: shutil.which(name, path=_search_path()) or "" for name in _TOOLS},
+        "python": platform.python_version(),
+        "user": me,
+        "uid": os.geteuid(),
+        "home": os.path.expanduser("~"),
+        "init": _init(),
+    }
+
+
+def _search_path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/usr/sbin:/sbin"
+
+
+def _init() -> str:
+    if os.path.isdir("/run/systemd/system"):
+        return "systemd"
+    return processes.name(1).split(" ", 1)[0].rsplit("/", 1)[-1]
+
+
+def _cpu() -> Dict[str, Any]:
+    model, flags = "", []  # type: str, List[str]
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                key, _, value = line.partition(":")
+                if key.strip() in ("model name", "Model") and not model:
+                    model = value.strip()
+                if key.strip() in ("flags", "Features") and not flags:
+                    flags = value.split()
+    except OSError:
+        pass
+    return {
+        "model": model,
+        "features": sorted(flag for flag in flags if flag in _INTERESTING or flag.startswith("avx512")),
+        "count": os.cpu_count() or 1,
+        "usable": len(os.sched_getaffinity(0)),
+    }
+
+
+# Those that decide which build of llama.cpp runs, and how fast (ggml/src/ggml-cpu).
+_INTERESTING = frozenset(
+    [
+        "sse4_2",
+        "avx",
+        "avx2",
+        "f16c",
+        "fma",
+        "bmi2",
+        "avx_vnni",
+        "amx_int8",
+        "asimd",
+        "asimddp",
+        "i8mm",
+        "sve",
+        "sve2",
+        "fphp",
+        "asimdhp",
+    ]
+)
+
+
+def memory() -> Dict[str, int]:
+    """Bytes in all and available; a cgroup's limit counts where it is lower."""
+    values = {}
+    with open("/proc/meminfo", encoding="ascii") as stream:
+        for line in stream:
+            key, _, value = line.partition(":")
+            values[key] = int(value.split()[0]) * 1024
+    total, available = values["MemTotal"], values.get("MemAvailable", values["MemFree"])
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        limit, used = _number(limit_file), _number(used_file)
+        if limit is not None and used is not None and limit < total:
+            total, available = limit, min(available, limit - used)
+    return {"total": total, "available": max(available, 0)}
+
+
+def _number(path: str) -> Optional[int]:
+    try:
+        with open(path, encoding="ascii") as stream:
+            return int(stream.read())
+    except (OSError, ValueError):
+        return None
+
+
+def gpus() -> List[Dict[str, Any]]:
+    """Name and memory of each NVIDIA GPU; none where there is no driver."""
+    program = shutil.which("nvidia-smi", path=_search_path())
+    if program is None:
+        return []
+    query = "name,uuid,memory.total,memory.free,driver_version"
+    try:
+        done = subprocess.run(
+            [program, "--query-gpu=" + query, "--format=csv,noheader,nounits"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_GPU_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 5 and fields[2].isdigit() and fields[3].isdigit():
+            found.append(
+                {
+                    "name": fields[0],
+                    "uuid": fields[1],
+                    "memory_total": int(fields[2]) << 20,
+                    "memory_free": int(fields[3]) << 20,
+                    "driver": fields[4],
+                }
+            )
+    return found
+
+
+def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus: bool) -> View:
+    """What decisions need to know."""
+    programs = {}
+    for name, seen in supervisor.observe(list(state.programs)).items():
+        running = seen.activity is Activity.RUNNING
+        programs[name] = {
+            "activity": seen.activity.value,
+            "pid": seen.pid,
+            "detail": seen.detail,
+            "restarts": seen.restarts,
+            "memory_bytes": processes.memory_bytes(supervisor.members(name)) if running else 0,
+        }
+    found = gpus() if with_gpus else []
+    return View(
+        programs=programs,
+        manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
+        launches={name: launch.current(layout, name) for name in state.programs},
+        listening={str(port): processes.holder(port) for port in processes.listening_inodes()},
+        memory_available=memory()["available"],
+        vram_free=max((gpu["memory_free"] for gpu in found), default=None),
+    )
+
+
+def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> Dict[str, Any]:
+    """Everything about one project on this host."""
+    state = states.read(layout)
+    records = Journal(layout.journal).read()
+    history = states.history(layout)
+    salt = secrets.token_bytes(16)
+    held = launch.current_secrets(layout, state)
+    wanted = [*request.get("documents", ()), *state.channels.values()]
+    back = states.previous(history, state.channels.get("stable"))
+    if back:
+        wanted.append(back)
+    seen = view(layout, supervisor, state, bool(request.get("gpus")))
+    return {
+        "state": state.as_dict(),
+        "view": seen.__dict__,
+        "holder": Lock(layout.lock).holder(),
+        "journal": {
+            "begin": {key: records[0].get(key) for key in ("kind", "who", "time", "transaction")},
+            "step": records[-1]["step"],
+            "why": records[-1].get("why", ""),
+        }
+        if records
+        else None,
+        "history": history[-_HISTORY_SHOWN:],
+        "previous": back,
+        "releases": _names(layout.releases),
+        "documents": {name: _slim(document) for name, document in read_documents(layout, set(wanted)).items()}
+        if request.get("with_documents")
+        else {},
+        "models": models.present(layout),
+        # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
+        "secrets": {
+            name: hmac.new(salt, value.encode("utf-8"), hashlib.sha256).hexdigest() for name, value in held.items()
+        },
+        "salt": salt.hex(),
+        "disk": _disk(layout.root),
+        "recovery_needed": recover.needed(layout),
+    }
+
+
+def _slim(document: Dict[str, Any]) -> Dict[str, Any]:
+    """A release without its texts: for decisions, not for starting."""
+    lanes = {
+        lane: dict(
+            content,
+            services=[
+                {key: value for key, value in service.items() if key not in ("launch", "manifest")}
+                for service in content["services"]
+            ],
+        )
+        for lane, content in document["lanes"].items()
+    }
+    return dict(document, lanes=lanes)
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def _disk(root: str) -> Dict[str, int]:
+    while not os.path.exists(root):
+        root = os.path.dirname(root)
+    stat = os.statvfs(root)
+    return {"total": stat.f_blocks * stat.f_frsize, "free": stat.f_bavail * stat.f_frsize}

@@ -1,0 +1,118 @@
+"""Writes that are there whole or not at all, also after a power cut.
+
+rename(2) replaces atomically; the data has to be on disk before the name is (fsync the file), and the name has to be
+on disk before anything relies on it (fsync the directory).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import stat
+import tempfile
+from typing import Any, Optional
+
+
+def sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) -> None:
+    """Replace the file at `path` by `text`, durably. `owner` is a uid to give it to."""
+    folder = os.path.dirname(path)
+    fd, temporary = tempfile.mkstemp(prefix=".write-", dir=folder)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            if owner is not None:
+                os.fchown(stream.fileno(), owner, -1)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_directory(folder)
+
+
+def write_json(path: str, value: Any, mode: int = 0o644) -> None:
+    write(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", mode)
+
+
+def read_json(path: str) -> Any:
+    """The value in the file, or None where there is no file."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+def point(link: str, target: str) -> None:
+    """Make `link` a symbolic link to `target`, replacing an older one in a single step."""
+    if read_link(link) == target:
+        return
+    temporary = link + ".new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+    sync_directory(os.path.dirname(link))
+
+
+def read_link(link: str) -> str:
+    """Where `link` points, or empty where there is none."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+def remove(path: str) -> None:
+    """Remove a file or link, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    sync_directory(os.path.dirname(path))
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with read-only folders in it. Renamed first, so that a half-removed one is never mistaken."""
+    doomed = os.path.join(os.path.dirname(path), ".trash-" + os.path.basename(path))
+    if os.path.isdir(doomed):
+        _remove_now(doomed)
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rename(path, doomed)
+        _remove_now(doomed)
+
+
+def _remove_now(path: str) -> None:
+    for folder, _, _ in os.walk(path):
+        mode = stat.S_IMODE(os.lstat(folder).st_mode)
+        if mode & 0o700 != 0o700:
+            os.chmod(folder, mode | 0o700)
+    shutil.rmtree(path)
+
+
+def sync_filesystem(path: str) -> None:
+    """Flush the file system that holds `path` (syncfs(2): one call instead of an fsync a file)."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "syncfs"):
+            os.sync()
+        elif libc.syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(fd)

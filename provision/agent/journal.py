@@ -1,0 +1,67 @@
+"""What a transaction is about to do, written before it does it.
+
+The file is there if and only if a transaction has begun and not ended. Its first line holds the state before and the
+state after, whole; so putting back is "make the host what `before` says", and finishing is "make it what `after`
+says", both of which may be repeated. The other lines say how far it got.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict, List, Optional
+
+from . import files
+
+BEGIN = "begin"
+TOUCH = "touch"  # about to disturb a program that served before
+COMMIT = "commit"  # everything is proven: from here only forward
+UNDO = "undo"  # from here only back
+DEGRADED = "degraded"  # putting back failed; the next transaction tries again
+
+Record = Dict[str, Any]
+
+
+class Journal:
+    """The journal of one project."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def begin(self, record: Record) -> None:
+        """Start a journal, replacing that of a transaction whose undoing failed."""
+        files.write(self.path, json.dumps(dict(record, step=BEGIN), ensure_ascii=False) + "\n", 0o600)
+
+    def add(self, step: str, **facts: Any) -> None:
+        """Append a line and wait until it is on disk."""
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
+        try:
+            line = (json.dumps(dict(facts, step=step), ensure_ascii=False) + "\n").encode()
+            size = os.fstat(fd).st_size
+            # A torn line of an earlier writer must not swallow this one.
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            view = memoryview(line)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def read(self) -> Optional[List[Record]]:
+        """The lines that were written whole, or None where no transaction is open."""
+        try:
+            with open(self.path, "rb") as stream:
+                lines = stream.read().split(b"\n")
+        except FileNotFoundError:
+            return None
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue  # torn: its step was not begun
+        return records
+
+    def end(self) -> None:
+        files.remove(self.path)

@@ -1,0 +1,112 @@
+"""Launch folders: how one program is started, secrets included.
+
+`run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` and the link `release`;
+`run/PROGRAM/current` says which of them the supervisor starts. A folder is complete before it has its name and never
+changed after, so that switching, and switching back, is one link. It belongs to the service's own user, and nobody
+else may enter it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from typing import Any, Dict, Optional
+
+from . import files
+from .layout import Layout
+from .protocol import REFUSED, AgentError
+from .state import State
+
+
+def quote(value: str) -> str:
+    """A single shell word (POSIX 2.2.2: nothing is special between single quotes but the quote itself)."""
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def owner(user: str) -> Optional[int]:
+    """The uid of a service's user, or None for our own.
+
+    Raises:
+        AgentError: there is no such user, or we may not start programs as that user.
+    """
+    if not user:
+        return None
+    try:
+        uid = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise AgentError(
+            REFUSED, f"user {user!r} does not exist on this host.", next_step=f"useradd --system {user}"
+        ) from None
+    if uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise AgentError(
+            REFUSED,
+            f"{pwd.getpwuid(os.geteuid()).pw_name} can't start a service as {user!r}.",
+            next_step="deploy as root or with sudo = true, or leave `user` out",
+        )
+    return uid
+
+
+def stage(layout: Layout, service: Dict[str, Any], release: str, launch: str, secrets: Dict[str, str]) -> None:
+    """Make the folder `launch` for a program; not yet the one that is started."""
+    base = layout.launchers(service["program"])
+    uid = owner(service.get("user", ""))
+    if not os.path.isdir(base):
+        os.makedirs(base, mode=0o700)
+    if uid is not None:
+        os.chown(base, uid, -1)
+    folder = os.path.join(base, launch)
+    temporary = folder + ".new"
+    files.remove_tree(temporary)
+    os.mkdir(temporary, 0o700)
+    _write(os.path.join(temporary, "launch"), service["launch"], 0o500, uid)
+    if service.get("secrets"):
+        lines = [f"export {name}={quote(secrets[name])}\n" for name in sorted(service["secrets"])]
+        _write(os.path.join(temporary, "secrets"), "".join(lines), 0o400, uid)
+    os.symlink(os.path.relpath(layout.release(release), folder), os.path.join(temporary, "release"))
+    if uid is not None:
+        os.chown(temporary, uid, -1)
+    os.rename(temporary, folder)
+
+
+def _write(path: str, text: str, mode: int, uid: Optional[int]) -> None:
+    # Not synced one by one: the transaction syncs the file system once before it relies on them.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(fd, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
+        if uid is not None:
+            os.fchown(stream.fileno(), uid, -1)
+
+
+def current(layout: Layout, program: str) -> str:
+    return files.read_link(os.path.join(layout.launchers(program), "current"))
+
+
+def select(layout: Layout, program: str, launch: str) -> None:
+    files.point(os.path.join(layout.launchers(program), "current"), launch)
+
+
+def read_secrets(layout: Layout, program: str, launch: str) -> Dict[str, str]:
+    """The secrets in a launch folder; read back with the shell's own rules."""
+    path = os.path.join(layout.launchers(program), launch, "secrets")
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            words = shlex.split(stream.read())
+    except FileNotFoundError:
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def current_secrets(layout: Layout, state: State) -> Dict[str, str]:
+    """Today's value of every secret that some program on this host has."""
+    values: Dict[str, str] = {}
+    for name, program in state.programs.items():
+        if any(state.secrets.get(secret) == version for secret, version in program.secrets.items()):
+            held = read_secrets(layout, name, program.launch)
+            for secret, version in program.secrets.items():
+                if state.secrets.get(secret) == version and secret in held:
+                    values[secret] = held[secret]
+    return values

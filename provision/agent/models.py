@@ -1,0 +1,59 @@
+"""Models by content: uploaded once, verified, and never written to again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any, Callable, Dict, List
+
+from . import files
+from .layout import Layout
+from .protocol import FAILED, AgentError, Message
+
+_BLOCK = 8 << 20
+
+
+def present(layout: Layout) -> List[str]:
+    """sha256 of each model on the host."""
+    try:
+        names = os.listdir(layout.models)
+    except FileNotFoundError:
+        return []
+    return sorted(name[len("sha256-") :] for name in names if name.startswith("sha256-"))
+
+
+def incoming(layout: Layout, sha256: str) -> str:
+    """Where a model arrives. Named by content, so that a cut upload is resumed whoever resumes it."""
+    return os.path.join(layout.models, ".incoming-" + sha256)
+
+
+def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None]) -> Dict[str, Any]:
+    """Verify what arrived and give it its name; a wrong one is removed, so that the next try starts anew.
+
+    Raises:
+        AgentError: it is not what it should be.
+    """
+    final = os.path.join(layout.models, "sha256-" + sha256)
+    if os.path.isdir(final):
+        return {"event": "result", "present": True}
+    folder = incoming(layout, sha256)
+    path = os.path.join(folder, name)
+    digest = hashlib.sha256()
+    done, total = 0, os.path.getsize(path)
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(_BLOCK), b""):
+            digest.update(block)
+            done += len(block)
+            emit({"event": "progress", "phase": "verify", "file": name, "done": done, "total": total})
+        os.fsync(stream.fileno())
+    if digest.hexdigest() != sha256:
+        files.remove_tree(folder)
+        raise AgentError(
+            FAILED,
+            f"model {name} arrived damaged: sha256 {digest.hexdigest()[:16]}…, expected {sha256[:16]}….",
+            next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
+        )
+    os.chmod(path, 0o444)
+    os.rename(folder, final)
+    files.sync_directory(layout.models)
+    return {"event": "result", "present": False}

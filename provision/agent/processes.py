@@ -1,0 +1,146 @@
+"""Processes and listening sockets as the kernel tells them (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, Iterable, List, Set
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
+
+
+def _stat(pid: int) -> List[str]:
+    """The fields of /proc/PID/stat from `state` on: the name before may hold anything, so split after its `)`."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+        return stream.read().rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot; 0 where there is none. With the pid it names a process."""
+    try:
+        return int(_stat(pid)[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs: neither gone nor a zombie."""
+    try:
+        return _stat(pid)[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def boot_id() -> str:
+    """Differs from boot to boot; in a container that is restarted, from start to start (process 1's age)."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        return f"{stream.read().strip()}-{start_time(1)}"
+
+
+def pids() -> List[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def family(roots: Iterable[int]) -> Set[int]:
+    """These processes and all that descend from them or share a session with them."""
+    parents: Dict[int, int] = {}
+    sessions: Dict[int, int] = {}
+    for pid in pids():
+        try:
+            fields = _stat(pid)
+            parents[pid], sessions[pid] = int(fields[1]), int(fields[3])
+        except (OSError, IndexError, ValueError):
+            continue
+    found = {pid for pid in roots if pid in parents}
+    leaders = {pid for pid in found if sessions[pid] == pid}
+    found |= {pid for pid, session in sessions.items() if session in leaders}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def memory_bytes(members: Iterable[int]) -> int:
+    """Resident memory of these processes; shared pages counted once a process."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for pid in members:
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
+                total += int(stream.read().split()[1]) * page
+        except (OSError, IndexError, ValueError):
+            continue
+    return total
+
+
+def listening_inodes() -> Dict[int, Set[int]]:
+    """Port -> socket inodes that listen on it, IPv4 and IPv6."""
+    ports: Dict[int, Set[int]] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:
+                lines = stream.read().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTEN:
+                ports.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
+    return ports
+
+
+def socket_inodes(pid: int) -> Set[int]:
+    """Inodes of the sockets that a process has open; empty where we may not look."""
+    inodes = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(entry.path)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(int(target[8:-1]))
+    except OSError:
+        pass
+    return inodes
+
+
+def listens(members: Iterable[int], port: int) -> bool:
+    """Whether one of these processes holds a listening socket on `port`."""
+    wanted = listening_inodes().get(port, set())
+    return any(wanted & socket_inodes(pid) for pid in members)
+
+
+def name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read(200).replace(b"\0", b" ").decode("utf-8", "replace").strip() or "a kernel thread"
+    except OSError:
+        return "a process that ended"
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`, for a person: `pid 812 (nginx -g …)`; empty where nobody does."""
+    wanted = listening_inodes().get(port)
+    if not wanted:
+        return ""
+    for pid in pids():
+        if wanted & socket_inodes(pid):
+            return f"pid {pid} ({name(pid)})"
+    return "a process of another user"
+
+
+def working_in(folder: str) -> Set[str]:
+    """Names of direct children of `folder` that some process has as its working directory or program."""
+    prefix = folder.rstrip("/") + "/"
+    names = set()
+    for pid in pids():
+        for link in ("cwd", "exe"):
+            try:
+                target = os.readlink(f"/proc/{pid}/{link}")
+            except OSError:
+                continue
+            if target.startswith(prefix):
+                names.add(target[len(prefix) :].split("/", 1)[0])
+    return names

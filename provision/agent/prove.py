@@ -1,0 +1,145 @@
+"""Proof that programs work: they live, they do not restart, the listening sockets are theirs, their checks pass."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, Sequence
+
+from . import checks, processes
+from .protocol import Message
+from .supervisors import Activity, Supervisor
+
+Emit = Callable[[Message], None]
+
+_POLL = 0.03
+_ALIVE_SECONDS = 1.0  # a program without port and check has to live that long
+_LISTEN_SECONDS = 60.0  # where no check gives a deadline
+_LOG_LINES = 12
+_START_SECONDS = 3.0  # systemd queues a start: until then "inactive" is no news
+
+
+class NotProven(Exception):
+    """A program could not be proven; `facts` go into the report."""
+
+    def __init__(self, what: str, program: str = "", log: Sequence[str] = (), **facts: Any) -> None:
+        super().__init__(what)
+        self.what = what
+        self.program = program
+        self.log = list(log)
+        self.facts = facts
+
+
+class Watch:
+    """The process of one program, seen from its start: it must stay the same."""
+
+    def __init__(self, supervisor: Supervisor, program: str, stop: Callable[[], None]) -> None:
+        self.supervisor = supervisor
+        self.program = program
+        self.stop = stop
+        self.pid = 0
+        self._began = 0
+        self._since = time.monotonic()
+
+    def __call__(self) -> None:
+        """Raises NotProven where the program ended or was restarted; whatever `stop` raises comes first."""
+        self.stop()
+        seen = self.supervisor.observe([self.program])[self.program]
+        if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self._since < _START_SECONDS:
+            return
+        if seen.activity is not Activity.RUNNING:
+            self._fail(f"{self.program} {seen.detail or 'is ' + seen.activity.value}")
+        if not seen.pid:
+            return
+        began = processes.start_time(seen.pid)
+        if not self.pid:
+            self.pid, self._began = seen.pid, began
+        elif (seen.pid, began) != (self.pid, self._began):
+            self._fail(f"{self.program} restarted while it was being proven")
+
+    def _fail(self, what: str) -> None:
+        raise NotProven(what, self.program, self.supervisor.log_tail(self.program, _LOG_LINES))
+
+
+def prove(
+    supervisor: Supervisor, services: Sequence[Dict[str, Any]], folder: str, emit: Emit, stop: Callable[[], None]
+) -> None:
+    """Prove services that were just started, all at the same time.
+
+    Args:
+        folder: the release they run from, working directory of command checks.
+        stop: raises where the transaction is to be aborted.
+
+    Raises:
+        NotProven: the first one that failed.
+    """
+    if not services:
+        return
+    with ThreadPoolExecutor(max_workers=min(8, len(services))) as pool:
+        futures = [pool.submit(_prove_one, supervisor, service, folder, emit, stop) for service in services]
+        failures: List[BaseException] = [error for error in (future.exception() for future in futures) if error]
+    if failures:
+        raise failures[0]
+
+
+def _prove_one(
+    supervisor: Supervisor, service: Dict[str, Any], folder: str, emit: Emit, stop: Callable[[], None]
+) -> None:
+    program = service["program"]
+    # Each thread has its own connection to the supervisor: XML-RPC transports are not thread-safe.
+    watch = Watch(supervisor.twin(), program, stop)
+    deadline = max([check["timeout"] for check in service["checks"]] or [_LISTEN_SECONDS])
+    _wait_for_process(watch, deadline)
+    for port in service["ports"]:
+        _wait_for_listener(watch, port, deadline)
+    for check in service["checks"]:
+        outcome = checks.prove(check, folder, watch)
+        emit(outcome_event(outcome, program))
+        if not outcome.passed:
+            log = supervisor.log_tail(program, _LOG_LINES)
+            raise NotProven(outcome.sentence, program, log, attempts=outcome.attempts)
+    if not service["checks"] and not service["ports"]:
+        until = time.monotonic() + _ALIVE_SECONDS
+        while time.monotonic() < until:
+            watch()
+            time.sleep(_POLL)
+    for port in service["ports"]:
+        _wait_for_listener(watch, port, 1.0)
+    watch()
+
+
+def outcome_event(outcome: checks.Outcome, program: str) -> Message:
+    return {
+        "event": "check",
+        "program": program,
+        "check": outcome.name,
+        "passed": outcome.passed,
+        "seconds": round(outcome.seconds, 3),
+        "attempts": [list(item) for item in outcome.attempts],
+        "facts": outcome.facts,
+    }
+
+
+def _wait_for_process(watch: Watch, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        watch()
+        if watch.pid:
+            return
+        if time.monotonic() > until:
+            raise NotProven(f"{watch.program} has no process after {seconds:.0f} s", watch.program)
+        time.sleep(_POLL)
+
+
+def _wait_for_listener(watch: Watch, port: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        watch()
+        if processes.listens(watch.supervisor.members(watch.program), port):
+            return
+        if time.monotonic() > until:
+            holder = processes.holder(port)
+            what = f"port {port} is held by {holder}" if holder else f"nothing listens on port {port}"
+            log = watch.supervisor.log_tail(watch.program, _LOG_LINES)
+            raise NotProven(f"{watch.program}: {what} after {seconds:.0f} s", watch.program, log)
+        time.sleep(_POLL)

@@ -1,0 +1,223 @@
+"""One conversation with a toolkit over one SSH channel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from typing import BinaryIO, Callable, Dict, Iterator, Optional
+
+from . import activate, facts, models, recover, seal, worker
+from .layout import Layout, host_folder
+from .locks import Lock, refuse
+from .protocol import DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
+from .prove import NotProven
+from .supervisors import open_supervisor
+
+
+class Session:
+    """Answers requests until its input ends. While it lives it may hold the project's claim."""
+
+    def __init__(self, header: Message, stdin: BinaryIO, stdout: BinaryIO) -> None:
+        self.layout = Layout(header["path"])
+        self.agent = str(header["agent"])
+        self.who = str(header.get("who", "somebody"))
+        self.input = _Lines(stdin)
+        self._output = stdout
+        self._claim = Lock(self.layout.claim)
+        self._writing = threading.Lock()
+
+    def serve(self) -> None:
+        for line in self.input:
+            request = json.loads(line)
+            try:
+                answer = self._answer(request)
+            except AgentError as error:
+                answer = error.message()
+            except (OSError, ValueError, KeyError) as error:
+                kind = type(error).__name__
+                answer = AgentError(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
+            if answer is not None:
+                self.emit(answer)
+
+    def emit(self, message: Message) -> None:
+        with self._writing:
+            self._output.write((json.dumps(message, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            self._output.flush()
+
+    def _answer(self, request: Message) -> Optional[Message]:
+        operations: Dict[str, Callable[[Message], Optional[Message]]] = {
+            "facts": self._facts,
+            "seal": self._seal,
+            "incoming-model": self._incoming_model,
+            "adopt-model": self._adopt_model,
+            "transaction": self._transaction,
+            "recover": self._recover,
+            "unlock": self._unlock,
+            "logs": self._logs,
+            "abort": lambda _: None,  # came too late
+        }
+        operation = operations.get(request["op"])
+        if operation is None:
+            raise AgentError(USAGE, f"this agent does not know {request['op']!r}")
+        return operation(request)
+
+    def _facts(self, request: Message) -> Message:
+        if request.get("claim"):
+            self._take_claim(request)
+            if recover.needed(self.layout):
+                self._recover(request)
+        answer: Message = {"event": RESULT}
+        if request.get("host"):
+            answer["host"] = facts.host()
+        if request.get("gpus"):
+            answer["gpus"] = facts.gpus()
+        if request.get("platform"):
+            supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+            answer["project"] = facts.project(self.layout, supervisor, request)
+            if request.get("host"):
+                answer["supervisor"] = supervisor.facts()
+        return answer
+
+    def _take_claim(self, request: Message) -> None:
+        self.layout.create()
+        os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+        holder = Lock(self.layout.lock).holder()
+        if holder:
+            raise refuse("a transaction of this project is running.", holder)
+        if not self._claim.take({"who": self.who, "doing": "shipping", "nonce": request.get("nonce", "")}):
+            raise refuse("somebody else is deploying this project.", self._claim.holder() or {})
+
+    def _seal(self, request: Message) -> Message:
+        try:
+            seal.seal(
+                self.layout,
+                request["nonce"],
+                request["release"],
+                request["document"],
+                request.get("remove", []),
+                self.emit,
+            )
+        except seal.Mismatch as mismatch:
+            return {"event": RESULT, "sealed": False, "entries": mismatch.entries}
+        return {"event": RESULT, "sealed": True}
+
+    def _incoming_model(self, request: Message) -> Message:
+        folder = models.incoming(self.layout, request["sha256"])
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        return {"event": RESULT, "folder": folder}
+
+    def _adopt_model(self, request: Message) -> Message:
+        return models.adopt(self.layout, request["sha256"], request["name"], self.emit)
+
+    def _transaction(self, request: Message) -> Message:
+        transaction = worker.new_transaction()
+        self.emit({"event": "transaction", "transaction": transaction})
+        request = dict(request, who=self.who)
+        return self._in_worker(
+            transaction,
+            lambda emit, aborted: activate.perform(self.layout, self.agent, transaction, request, emit, aborted),
+        )
+
+    def _in_worker(self, transaction: str, work: worker.Work) -> Message:
+        running = worker.start(self.layout, transaction, work)
+
+        def on_command(line: bytes) -> bool:
+            command = json.loads(line).get("op")
+            if command == "abort":
+                running.abort()
+            return bool(command != "detach")
+
+        try:
+            return worker.forward(running, self.emit, self.input, on_command)
+        except worker.Gone:
+            sys.exit(0)
+        except EOFError:
+            raise AgentError(
+                DEGRADED if recover.needed(self.layout) else FAILED,
+                "the worker was killed in the middle of the transaction.",
+                next_step="deploy status; deploy unlock recovers it now, and so does the next deploy up",
+            ) from None
+
+    def _recover(self, request: Message) -> Message:
+        transaction = "recover-" + worker.new_transaction()
+        answer = self._in_worker(transaction, lambda emit, _: recover_project(self.layout, self.agent, self.who, emit))
+        if answer["event"] != RESULT and not request.get("claim"):
+            return answer
+        return {"event": RESULT, "outcome": answer.get("outcome")}
+
+    def _unlock(self, request: Message) -> Message:
+        """End a worker that hangs, and recover. Never just removes a file."""
+        holder = Lock(self.layout.lock).holder()
+        if holder:
+            pid = int(holder.get("pid") or 0)
+            if not request.get("yes"):
+                return {"event": RESULT, "holder": holder, "outcome": "held"}
+            if pid > 1:
+                os.kill(pid, signal.SIGKILL)
+        if not os.path.isdir(self.layout.private):
+            return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
+        answer = self._recover({})
+        return dict(answer, holder=holder)
+
+    def _logs(self, request: Message) -> Message:
+        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)))
+        return {"event": RESULT, "lines": lines}
+
+
+def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
+    """End an open transaction under the locks.
+
+    Raises:
+        AgentError: it can't be ended; the host stays degraded.
+    """
+    project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
+    os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+    holder = {"who": who, "doing": "recovering"}
+    if not project.take(holder, 3.0):
+        raise refuse("a transaction of this project is running.", project.holder() or {})
+    if not host.take(holder, 600.0):
+        raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
+    try:
+        done = recover.recover(layout, agent, emit)
+    except (NotProven, OSError) as failure:
+        raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
+    return {"event": RESULT, "outcome": done or "nothing to recover"}
+
+
+class _Lines:
+    """Lines of a raw stream; keeps what came too early, and can be waited for with select."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._fd = stream.fileno()
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def pending(self) -> bool:
+        return b"\n" in self._buffer
+
+    def fill(self) -> bool:
+        """Read once; False at the end."""
+        block = os.read(self._fd, 1 << 16)
+        self._buffer += block
+        return bool(block)
+
+    def take(self) -> Optional[bytes]:
+        if not self.pending():
+            return None
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            line = self.take()
+            if line is not None:
+                if line.strip():
+                    yield line
+            elif not self.fill():
+                return

@@ -1,0 +1,100 @@
+"""What a host has committed to: channels, programs, generation. One file, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Dict, List, Optional
+
+from . import files, protocol
+from .layout import Layout
+
+
+@dataclass(frozen=True)
+class Program:
+    """One copy of a service under the supervisor."""
+
+    service: str
+    lane: str
+    release: str  # from which it was started; older than the channel's where it did not change
+    launch: str  # name of its launch folder
+    fingerprint: str
+    on_demand: bool = False
+    manifest: str = ""  # file name
+    manifest_sha256: str = ""
+    secrets: Dict[str, str] = field(default_factory=dict)  # name -> version
+
+
+@dataclass(frozen=True)
+class State:
+    """One project on one host."""
+
+    generation: int = 0
+    sequence: int = 0
+    platform: str = ""
+    channels: Dict[str, str] = field(default_factory=dict)  # name -> release
+    programs: Dict[str, Program] = field(default_factory=dict)
+    secrets: Dict[str, str] = field(default_factory=dict)  # name -> current version
+
+    def as_dict(self) -> Dict[str, Any]:
+        return dict(asdict(self), format=protocol.FORMAT)
+
+
+def from_dict(value: Dict[str, Any]) -> State:
+    known = {key: value[key] for key in ("generation", "sequence", "platform", "channels", "secrets") if key in value}
+    programs = {name: Program(**program) for name, program in value.get("programs", {}).items()}
+    return State(programs=programs, **known)
+
+
+def read(layout: Layout) -> State:
+    """The committed state; an empty one where nothing was ever deployed."""
+    value = files.read_json(layout.state)
+    if value is None:
+        return State()
+    if value.get("format") != protocol.FORMAT:
+        raise protocol.AgentError(
+            protocol.REFUSED,
+            f"{layout.state} has format {value.get('format')}, this version reads {protocol.FORMAT}.",
+            next_step="deploy with the version that wrote it, or a newer one",
+        )
+    return from_dict(value)
+
+
+def write(layout: Layout, state: State) -> None:
+    files.write_json(layout.state, state.as_dict(), 0o644)
+
+
+def advance(before: State, **changes: Any) -> State:
+    """The state that follows `before`."""
+    return replace(before, generation=before.generation + 1, sequence=before.sequence + 1, **changes)
+
+
+def history(layout: Layout) -> List[Dict[str, Any]]:
+    """Committed transactions, oldest first."""
+
+    try:
+        names = sorted(name for name in os.listdir(layout.history) if name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+    entries = [files.read_json(os.path.join(layout.history, name)) for name in names]
+    return [entry for entry in entries if entry is not None]
+
+
+def previous(entries: List[Dict[str, Any]], current: Optional[str], channel: str = "stable") -> Optional[str]:
+    """The release that `channel` had before `current`: what a rollback without an argument means.
+
+    A rollback is history too; so after one the answer is the release before the one rolled back to, never the one
+    that was just left.
+    """
+    line: List[str] = []  # the releases one could walk back through, oldest first
+    for entry in entries:
+        release = entry.get("channels", {}).get(channel)
+        if not release or (line and line[-1] == release):
+            continue
+        if entry.get("kind") == "rollback" and release in line:
+            del line[line.index(release) + 1 :]
+        else:
+            line.append(release)
+    if line and line[-1] == current:
+        line.pop()
+    return line[-1] if line else None

@@ -1,0 +1,109 @@
+"""The supervisors that a host may have, behind one face.
+
+A supervisor starts, stops and watches programs; each program is described by one manifest file of ours. Nothing here
+touches a file or a program that is not ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Dict, List, Optional, Sequence, Set
+
+from ..layout import Layout
+from ..protocol import USAGE, AgentError
+
+
+class Activity(Enum):
+    """What a program is doing."""
+
+    RUNNING = "running"  # has a process, perhaps still starting
+    STOPPING = "stopping"  # on its way out
+    STOPPED = "stopped"  # not started, or stopped on purpose
+    EXITED = "exited"  # ended by itself, or could not be started
+    ABSENT = "absent"  # the supervisor does not know it
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A program as its supervisor sees it."""
+
+    activity: Activity
+    pid: int = 0
+    detail: str = ""  # how it ended: "exited with status 1", "killed by SIGKILL"
+    restarts: int = 0
+
+
+ABSENT = Observed(Activity.ABSENT)
+
+
+class Supervisor:
+    """What each supervisor can do. Names are program names as they stand in release.json."""
+
+    kind = ""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def twin(self) -> Supervisor:
+        """Another connection to the same supervisor, for another thread."""
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Make sure that it runs, starting it where that is ours to do; AgentError where it can't be."""
+        raise NotImplementedError
+
+    def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
+        raise NotImplementedError
+
+    def manifest_path(self, manifest: str) -> str:
+        raise NotImplementedError
+
+    def foreign(self, program: str, manifest: str) -> str:
+        """Who else has this name: a sentence for the refusal, or empty."""
+        raise NotImplementedError
+
+    def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+        """Let the supervisor read the manifests of these programs, already written or removed.
+
+        A changed program must be stopped. May start what the manifest says is to be started.
+        """
+        raise NotImplementedError
+
+    def enable(self, programs: Sequence[str]) -> None:
+        """Let them start with the host. supervisord's manifests say so themselves."""
+
+    def disable(self, programs: Sequence[str]) -> None:
+        """The opposite, before their manifests are removed."""
+
+    def start(self, program: str) -> None:
+        raise NotImplementedError
+
+    def stop(self, program: str, timeout: float) -> None:
+        """Stop it and all of its processes; returns when they are gone."""
+        raise NotImplementedError
+
+    def members(self, program: str) -> Set[int]:
+        """The processes of a program."""
+        raise NotImplementedError
+
+    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+        raise NotImplementedError
+
+    def facts(self) -> Dict[str, object]:
+        """For `deploy host facts` and the plan."""
+        raise NotImplementedError
+
+
+def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, object]] = None) -> Supervisor:
+    """The supervisor of `platform` on this host."""
+    options = options or {}
+    if platform == "supervisord":
+        from .supervisord import Supervisord
+
+        return Supervisord(layout, str(options.get("config") or ""))
+    if platform == "systemd":
+        from .systemd import Systemd
+
+        return Systemd(layout, user_units=bool(options.get("user_units")))
+    raise AgentError(USAGE, f"platform {platform!r} can't be deployed to over SSH")

@@ -1,0 +1,227 @@
+"""systemd, the system's manager or the user's own, through systemctl.
+
+systemctl is part of every systemd and its `show` output is a stable interface (systemd's "Interface Portability and
+Stability Promise"); D-Bus would need a library.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import time
+from typing import Dict, List, Sequence, Set
+
+from .. import processes
+from ..layout import Layout
+from ..protocol import FAILED, REFUSED, AgentError
+from . import ABSENT, Activity, Observed, Supervisor
+
+_SHOW = (
+    "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
+    "Result,ControlGroup"
+)
+_RUNNING_STATES = {"active", "activating", "reloading"}
+_CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
+_POLL = 0.03
+
+
+class Systemd(Supervisor):
+    """The systemd manager that this project's units belong to."""
+
+    kind = "systemd"
+
+    def __init__(self, layout: Layout, user_units: bool = False) -> None:
+        super().__init__(layout)
+        self.user_units = user_units
+        if user_units:
+            self.folder = os.path.join(os.path.expanduser("~"), ".config", "systemd", "user")
+            os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+        else:
+            self.folder = "/etc/systemd/system"
+
+    def _systemctl(self, *arguments: str, check: bool = True, timeout: float = 100.0) -> str:
+        command = ["systemctl", *(["--user"] if self.user_units else []), "--no-pager", "--no-ask-password", *arguments]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout
+            )
+        except FileNotFoundError:
+            raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
+        except subprocess.TimeoutExpired:
+            raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+        if check and done.returncode != 0:
+            why = done.stderr.decode("utf-8", "replace").strip()
+            raise AgentError(FAILED, f"{' '.join(command)} failed", why=why)
+        return done.stdout.decode("utf-8", "replace")
+
+    def twin(self) -> Systemd:
+        return Systemd(self.layout, self.user_units)
+
+    def ready(self) -> None:
+        if self.user_units:
+            if not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "systemd", "private")):
+                raise AgentError(
+                    REFUSED,
+                    f"the systemd of user {_user()} is not running.",
+                    next_step=f"let it run without a login, as root on the host: loginctl enable-linger {_user()}",
+                )
+            os.makedirs(self.folder, exist_ok=True)
+            return
+        if not os.path.isdir("/run/systemd/system"):
+            raise AgentError(
+                REFUSED, "this host was not booted with systemd.", next_step='use platform = "supervisord"'
+            )
+        if os.geteuid() != 0:
+            raise AgentError(
+                REFUSED,
+                f"user {_user()} may not change system units.",
+                next_step="set sudo = true or user_units = true for this target in deploy.toml",
+            )
+
+    def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
+        if not programs:
+            return {}
+        try:
+            shown = self._show(programs)
+        except AgentError:
+            return dict.fromkeys(programs, ABSENT)
+        return {name: _observed(shown.get(name, {})) for name in programs}
+
+    def _show(self, programs: Sequence[str]) -> Dict[str, Dict[str, str]]:
+        found = {}
+        for block in self._systemctl("show", "-p", _SHOW, "--", *programs, check=False).split("\n\n"):
+            values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+            if "Id" in values:
+                found[values["Id"]] = values
+        return found
+
+    def manifest_path(self, manifest: str) -> str:
+        return os.path.join(self.folder, manifest)
+
+    def foreign(self, program: str, manifest: str) -> str:
+        ours = self.manifest_path(manifest)
+        try:
+            with open(ours, encoding="utf-8") as stream:
+                return "" if self.layout.run + "/" in stream.read() else f"{ours} belongs to another project"
+        except FileNotFoundError:
+            pass
+        fragment = self._systemctl("show", "-p", "FragmentPath", "--value", "--", program, check=False).strip()
+        return f"{fragment} already describes {program}" if fragment and fragment != ours else ""
+
+    def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+        shown = self._show([*changed, *removed])
+        if any(values.get("NeedDaemonReload") == "yes" for values in shown.values()) or any(
+            shown.get(name, {}).get("LoadState") != "loaded" for name in changed
+        ):
+            self._systemctl("daemon-reload")
+            shown = self._show(changed) if changed else {}
+        for name in removed:
+            self._systemctl("reset-failed", "--", name, check=False)
+        for name in changed:
+            values = shown.get(name, {})
+            if values.get("LoadState") != "loaded":
+                reason = values.get("LoadError") or values.get("LoadState") or "unknown"
+                raise AgentError(FAILED, f"systemd does not take {name}: {reason}")
+
+    def start(self, program: str) -> None:
+        # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
+        self._systemctl("reset-failed", "--", program, check=False)
+        self._systemctl("start", "--no-block", "--", program)
+
+    def stop(self, program: str, timeout: float) -> None:
+        self._systemctl("stop", "--", program, check=False, timeout=timeout + 30.0)
+        until = time.monotonic() + 5.0
+        while self.members(program):
+            if time.monotonic() > until:
+                raise AgentError(FAILED, f"{program} did not stop.")
+            time.sleep(_POLL)
+
+    def enable(self, programs: Sequence[str]) -> None:
+        if programs:
+            self._systemctl("enable", "--quiet", "--", *programs)
+
+    def disable(self, programs: Sequence[str]) -> None:
+        if programs:
+            self._systemctl("disable", "--quiet", "--", *programs, check=False)
+
+    def members(self, program: str) -> Set[int]:
+        values = self._show([program]).get(program, {})
+        pid = int(values.get("MainPID") or 0)
+        group = values.get("ControlGroup", "")
+        found = processes.family([pid]) if pid else set()
+        for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
+            if group and group != "/":
+                for folder, _, _ in os.walk(base + group):
+                    found |= _cgroup_members(folder)
+        return {member for member in found if processes.alive(member)}
+
+    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+        scope = ["--user-unit" if self.user_units else "--unit", program]
+        try:
+            done = subprocess.run(
+                ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), *scope],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=15,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        return done.stdout.decode("utf-8", "replace").splitlines()[-lines:]
+
+    def facts(self) -> Dict[str, object]:
+        try:
+            self.ready()
+            state = "running"
+        except AgentError as error:
+            state = error.what
+        version = self._systemctl("--version", check=False).split("\n", 1)[0] if state == "running" else ""
+        linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")
+        return {
+            "kind": self.kind,
+            "state": state,
+            "version": version,
+            "include": self.folder,
+            "user_units": self.user_units,
+            "linger": linger,
+        }
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _cgroup_members(folder: str) -> Set[int]:
+    try:
+        with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as stream:
+            return {int(line) for line in stream.read().split()}
+    except (OSError, ValueError):
+        return set()
+
+
+def _observed(values: Dict[str, str]) -> Observed:
+    if not values or values.get("LoadState") in (None, "", "not-found"):
+        return ABSENT
+    pid = int(values.get("MainPID") or 0)
+    restarts = int(values.get("NRestarts") or 0)
+    active = values.get("ActiveState", "")
+    detail = _how_it_ended(values)
+    if active == "deactivating":
+        return Observed(Activity.STOPPING, pid, "", restarts)
+    if active in _RUNNING_STATES and values.get("SubState") != "auto-restart":
+        return Observed(Activity.RUNNING, pid, "", restarts)
+    if active == "failed" or values.get("SubState") == "auto-restart":
+        return Observed(Activity.EXITED, 0, detail, restarts)
+    if values.get("ExecMainStatus", "0") not in ("0", ""):
+        return Observed(Activity.EXITED, 0, detail, restarts)
+    return Observed(Activity.STOPPED, 0, "", restarts)
+
+
+def _how_it_ended(values: Dict[str, str]) -> str:
+    status = values.get("ExecMainStatus", "0")
+    if values.get("ExecMainCode") == _CLD_EXITED:
+        return f"exited with status {status}"
+    if values.get("ExecMainCode", "0") != "0":
+        return f"killed by signal {status}"
+    return values.get("Result", "")
