@@ -1,0 +1,1 @@
+"""Messages and stubs of the gRPC driver, generated from supervisor.proto by regenerate.sh."""
