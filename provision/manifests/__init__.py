@@ -5,7 +5,15 @@
 A further format is a `Format`, a module in `encoders`, a folder in templates/, and a module that gathers its facts.
 """
 
-from provision.manifests.documents import CheckDocument, LaneDocument, Manifest, Needs, ServiceDocument, canonical
+from provision.manifests.documents import (
+    CheckDocument,
+    LaneDocument,
+    Manifest,
+    Needs,
+    ServiceDocument,
+    canonical,
+    digest,
+)
 from provision.manifests.lanes import render, render_lanes
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "Needs",
     "ServiceDocument",
     "canonical",
+    "digest",
     "render",
     "render_lanes",
 ]

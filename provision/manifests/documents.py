@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Literal, TypedDict
 
@@ -89,3 +90,8 @@ def canonical(document: object) -> bytes:
     """The one way to write a document: sorted keys, no spaces, UTF-8."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
+
+
+def digest(document: object) -> str:
+    """sha256 of a document's canonical form, in hex."""
+    return hashlib.sha256(canonical(document)).hexdigest()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from provision.manifests.checks import project_checks, service_checks
-from provision.manifests.documents import LaneDocument, Needs, ServiceDocument, canonical
+from provision.manifests.documents import LaneDocument, Needs, ServiceDocument, digest
 from provision.manifests.launcher import launch
 from provision.manifests.places import PlacedModel, Places
 from provision.manifests.programs import manifest
@@ -102,4 +101,4 @@ def _fingerprint(in_lanes: list[ServiceDocument], contents: str) -> str:
     to be asked something else.
     """
     started = [[lane["launch"], lane["manifest"], lane["user"], lane["ports"], lane["needs"]] for lane in in_lanes]
-    return hashlib.sha256(canonical([started, contents])).hexdigest()
+    return digest([started, contents])

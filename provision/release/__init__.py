@@ -1,0 +1,6 @@
+"""What is shipped: a project's files, models and rendered manifests under one id."""
+
+from provision.release.build import FileEntry, Release, build
+from provision.release.models import Hashing, ModelFile
+
+__all__ = ["FileEntry", "Hashing", "ModelFile", "Release", "build"]

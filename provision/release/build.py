@@ -1,0 +1,151 @@
+"""From a project's folder to a release: the files, what they are, and the document that a host works from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pathspec import GitIgnoreSpec
+
+from provision import manifests
+from provision.agent import tree
+from provision.errors import UsageError
+from provision.project.schema import Project, Service, Target
+from provision.release.files import read_files
+from provision.release.models import Hashing, ModelFile, find_models
+
+FORMAT = 1  # of the release document
+_EVERYTHING = ("**",)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file or link that is shipped."""
+
+    path: str  # relative to the project, "/" between its parts
+    executable: bool
+    size: int
+    sha256: str  # empty for a link
+    target: str  # empty for a file
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one project is, for one target, at one moment."""
+
+    id: str
+    document: dict[str, Any]  # release.json
+    tree: str  # digest of the files and of the links to models
+    files: tuple[FileEntry, ...]  # what rsync ships; the links to models are in the document
+    models: tuple[ModelFile, ...]
+    warnings: tuple[str, ...]
+
+
+def build(
+    project: Project, target_name: str, root: Path, *, on_event: Callable[[Hashing], None] | None = None
+) -> Release:
+    """Read the project's folder and render it for a target. Same content, same release.
+
+    The id is sha256, in hex, of: "release 1", NUL, the tree's digest in hex, NUL, `release.json` in its canonical form
+    (sorted keys, no spaces, UTF-8). The tree's digest (`provision.agent.tree`) covers every shipped file's path,
+    bytes and executable bit, and every link's path and target, those to models included; the document covers how
+    programs are started and by which manifests.
+
+    Raises:
+        UsageError: the target is unknown, a file that is needed is missing, or one can't be shipped.
+        DeclarationError, UnencodableValue: see `provision.manifests.render_lanes`.
+    """
+    target = project.targets.get(target_name)
+    if target is None:
+        raise UsageError(f"there is no target {target_name!r}", why=f"known: {', '.join(project.targets) or 'none'}")
+    root = root.resolve()
+    here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
+    models = find_models(here, root, on_event)
+    files, warnings = read_files(project, target, root, here, models)
+    links = {model.relative: model.link for parts in models.values() for model in parts}
+    document = _document(project, target, root, files, models, links)
+    linked = [tree.Entry(path, executable=False, size=0, sha256="", target=link) for path, link in links.items()]
+    digest = tree.combine([*files.values(), *linked])
+    return Release(
+        id=tree.release_id(manifests.canonical(document), digest),
+        document=document,
+        tree=digest,
+        files=tuple(FileEntry(*entry) for entry in tree.sort(files.values())),
+        models=tuple(model for parts in models.values() for model in parts),
+        warnings=tuple(warnings),
+    )
+
+
+def _runs_on(target: Target, service: str) -> bool:
+    return target.services is None or service in target.services
+
+
+def _document(
+    project: Project,
+    target: Target,
+    root: Path,
+    files: Mapping[str, tree.Entry],
+    models: Mapping[str, tuple[ModelFile, ...]],
+    links: Mapping[str, str],
+) -> dict[str, Any]:
+    prepare = project.prepare.model_dump(mode="json") if project.prepare and target.prepare else None
+    contents = {
+        name: _content(service, files, models, prepare)
+        for name, service in project.services.items()
+        if _runs_on(target, name)
+    }
+    lanes = manifests.render_lanes(
+        project,
+        target,
+        models={declared: parts[0] for declared, parts in models.items()},
+        contents=contents,
+        overrides=root / "templates",
+    )
+    return {
+        "format": FORMAT,
+        "project": project.name,
+        "platform": str(target.platform),
+        "path": target.path,
+        "links": dict(links),
+        "models": {
+            model.relative: {
+                "sha256": model.sha256,
+                "bytes": model.bytes,
+                "tensor_types": list(model.tensor_types),
+                "architecture": model.architecture,
+            }
+            for parts in models.values()
+            for model in parts
+        },
+        "prepare": prepare,
+        "lanes": {str(lane): document for lane, document in lanes.items()},
+    }
+
+
+def _content(
+    service: Service,
+    files: Mapping[str, tree.Entry],
+    models: Mapping[str, tuple[ModelFile, ...]],
+    prepare: Mapping[str, Any] | None,
+) -> str:
+    """A digest of what a service reads: a change of it must restart the service."""
+    if service.paths == _EVERYTHING:
+        read = set(files)
+    else:
+        spec = GitIgnoreSpec.from_lines(service.paths)
+        read = {path for path in files if spec.match_file(path)}
+    if prepare and read:
+        read |= {path for path in prepare["inputs"] if path in files}
+    binary = os.path.normpath(service.binary or "")
+    if binary in files:
+        read.add(binary)
+    return manifests.digest(
+        {
+            "files": tree.combine(files[path] for path in read),
+            "models": [model.sha256 for model in models.get(service.model or "", ())],
+            "prepare": prepare if read else None,
+        }
+    )

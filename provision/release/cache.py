@@ -1,0 +1,45 @@
+"""What is known of big files, so that an unchanged one is not read again.
+
+As git's index does, a file is taken for unchanged while its size, time and inode are. One that was written within
+the last moments is not remembered: it could change once more without its time changing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+_SETTLED_NS = 2_000_000_000  # the coarsest file times in use (FAT) have two seconds
+
+
+def recall(path: Path) -> dict[str, Any] | None:
+    """What was remembered of the file as it is now."""
+    try:
+        known: dict[str, Any] = json.loads(_place(path, path.stat()).read_text())
+    except (OSError, ValueError):
+        return None
+    return known
+
+
+def remember(path: Path, read: os.stat_result, facts: dict[str, Any]) -> None:
+    """Keep `facts` of the file as it was when it had the status `read`. A cache that can't be written is none."""
+    if time.time_ns() - read.st_mtime_ns < _SETTLED_NS:
+        return
+    place = _place(path, read)
+    temporary = place.with_name(f"{place.name}.{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(facts))
+        temporary.replace(place)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _place(path: Path, status: os.stat_result) -> Path:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
+    return caches / "bitnet-provision" / "models" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()

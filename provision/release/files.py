@@ -1,0 +1,115 @@
+"""The files of a release: read, digested, and judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from provision.agent import tree
+from provision.errors import UsageError
+from provision.project.schema import Project, Service, Target
+from provision.release.ignore import Wanted, shipped
+from provision.release.models import ModelFile
+
+DECLARATION = "deploy.toml"
+
+
+def read_files(
+    project: Project,
+    target: Target,
+    root: Path,
+    services: Mapping[str, Service],
+    models: Mapping[str, tuple[ModelFile, ...]],
+) -> tuple[dict[str, tree.Entry], list[str]]:
+    """What is shipped for `services`, by path, and what the user should know about it.
+
+    Raises:
+        UsageError: something can't be read or must not be shipped, or a binary is missing.
+    """
+    binaries = {
+        name: os.path.normpath(service.binary)
+        for name, service in services.items()
+        if service.binary and not service.binary.startswith("/")
+    }
+    linked = {model.relative for parts in models.values() for model in parts}
+    wanted = Wanted(project.include, frozenset(binaries.values()))
+    entries: dict[str, tree.Entry] = {}
+    warnings: list[str] = []
+    for path in shipped(root, wanted, frozenset(linked | _local(project, target))):
+        try:
+            entries[path] = _entry(root, path, linked)
+        except tree.NotAFile as odd:
+            warnings.append(f"not shipped: {odd}")
+    for name, binary in binaries.items():
+        _check_binary(f"services.{name}.binary", binary, entries.get(binary))
+    warnings += _dangling(entries, linked)
+    return entries, warnings
+
+
+def _local(project: Project, target: Target) -> set[str]:
+    """What belongs to this machine or to the host alone, so that a change of it makes no new release."""
+    # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
+    local = {DECLARATION, *(other.known_hosts for other in project.targets.values() if other.known_hosts)}
+    if project.prepare and target.prepare:
+        local |= set(project.prepare.outputs)
+    return {os.path.normpath(path) for path in local}
+
+
+def _entry(root: Path, path: str, linked: set[str]) -> tree.Entry:
+    if path == tree.DOCUMENT:
+        raise UsageError(
+            f"{path} at the project's top has the name of the release's own document",
+            next_step=f"rename it, or add /{path} to .deployignore",
+        )
+    try:
+        path.encode()
+        entry = tree.entry(os.fspath(root), path)
+    except UnicodeEncodeError:
+        raise UsageError(f"the name {path!r} is not UTF-8", next_step="rename the file, or ignore it") from None
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read",
+            why=error.strerror or str(error),
+            next_step="make it readable, or add it to .deployignore",
+        ) from None
+    if entry.target and not _stays_inside(root, path, entry.target, linked):
+        raise UsageError(
+            f"{path} is a link to {entry.target}, which leaves the release",
+            next_step="add it to .deployignore, or copy what it points at into the project",
+        )
+    return entry
+
+
+def _stays_inside(root: Path, path: str, target: str, linked: set[str]) -> bool:
+    within = _meant(path, target)
+    if target.startswith("/") or within.split("/")[0] == "..":
+        return False
+    # The path may read well and still pass through another link; one to a model may, because ours replaces it.
+    return within in linked or Path(os.path.realpath(root / path)).is_relative_to(root)
+
+
+def _meant(path: str, target: str) -> str:
+    return os.path.normpath(PurePosixPath(path).parent / target)
+
+
+def _check_binary(subject: str, binary: str, entry: tree.Entry | None) -> None:
+    if entry is None:
+        raise UsageError(
+            f"{subject}: {binary} is not among the files that are shipped",
+            why="it does not exist, or lies outside the project",
+            next_step="deploy native build",
+        )
+    if entry.sha256 and not entry.executable:
+        raise UsageError(f"{subject}: {binary} may not be executed", next_step=f"chmod +x {binary}")
+
+
+def _dangling(entries: Mapping[str, tree.Entry], linked: set[str]) -> Iterator[str]:
+    links = [entry for entry in entries.values() if entry.target]
+    if not links:
+        return
+    there = {*entries, *linked}
+    there |= {os.fspath(folder) for path in there for folder in PurePosixPath(path).parents}
+    for entry in links:
+        if _meant(entry.path, entry.target) not in there:
+            yield f"{entry.path} is a link to {entry.target}, which is not shipped"

@@ -1,0 +1,124 @@
+"""Model files: shipped by content, once, to a place that releases share, and linked from each release."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from provision.errors import UsageError
+from provision.project.schema import Service
+from provision.release import cache
+from provision.release.gguf_header import NotGguf, read_header
+
+_CHUNK = 8 << 20
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+@dataclass(frozen=True)
+class Hashing:
+    """An event: how much of a model has been read."""
+
+    path: Path
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One model, or one part of a model that is split into several files."""
+
+    relative: str  # where a release has it
+    source: Path  # where it lies on this machine
+    sha256: str
+    bytes: int
+    tensor_types: tuple[str, ...]
+    architecture: str
+
+    @property
+    def link(self) -> str:
+        """The target of the link in a release, which lies two folders below the project's: releases/ID/."""
+        up = "../" * (self.relative.count("/") + 2)
+        return f"{up}shared/models/sha256-{self.sha256}/{Path(self.relative).name}"
+
+
+def find_models(
+    services: Mapping[str, Service], root: Path, on_event: Callable[[Hashing], None] | None
+) -> dict[str, tuple[ModelFile, ...]]:
+    """The model files of each declared model; the first of several is the one that a server is told.
+
+    Raises:
+        UsageError: a model is missing, is no GGUF file, or two have the same place in a release.
+    """
+    found: dict[str, tuple[ModelFile, ...]] = {}
+    places: dict[str, ModelFile] = {}
+    for name, service in services.items():
+        if service.model is None or service.model in found:
+            continue
+        subject = f"services.{name}.model"
+        first = Path(os.path.normpath(root / Path(service.model).expanduser()))
+        files = tuple(_model(path, _relative(path, root), subject, on_event) for path in _shards(first))
+        for file in files:
+            other = places.setdefault(file.relative, file)
+            if other.source != file.source:
+                raise UsageError(
+                    f"{subject}: {file.source} and {other.source} would both be {file.relative} in the release",
+                    next_step="rename one of the files",
+                )
+        found[service.model] = files
+    return found
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Where it is, or models/ for one that lies outside the project."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else f"models/{path.name}"
+
+
+def _shards(first: Path) -> list[Path]:
+    # llama.cpp finds the parts beside the first one, by their names.
+    split = _SHARD.fullmatch(first.name)
+    if split is None:
+        return [first]
+    names = (f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in range(1, int(split["count"]) + 1))
+    return [first.with_name(name) for name in names]
+
+
+def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing], None] | None) -> ModelFile:
+    try:
+        known = cache.recall(path)
+        if known is None:
+            known = _read(path, on_event)
+        return ModelFile(
+            relative=relative,
+            source=path,
+            sha256=known["sha256"],
+            bytes=known["bytes"],
+            tensor_types=tuple(known["tensor_types"]),
+            architecture=known["architecture"],
+        )
+    except FileNotFoundError:
+        raise UsageError(f"{subject}: {path} does not exist") from None
+    except OSError as error:
+        raise UsageError(f"{subject}: {path} cannot be read", why=error.strerror or str(error)) from None
+    except NotGguf as error:
+        raise UsageError(f"{subject}: {path} is not a model", why=str(error)) from None
+
+
+def _read(path: Path, on_event: Callable[[Hashing], None] | None) -> dict[str, Any]:
+    header = read_header(path)
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        while block := file.read(_CHUNK):
+            digest.update(block)
+            done += len(block)
+            if on_event:
+                on_event(Hashing(path, done, status.st_size))
+    facts = {**asdict(header), "sha256": digest.hexdigest(), "bytes": done}
+    cache.remember(path, status, facts)
+    return facts
