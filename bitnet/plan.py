@@ -22,19 +22,10 @@ from bitnet.arguments import (
 )
 from bitnet.choice import Choice, choose
 from bitnet.errors import InvalidInput, NotEnoughMemory, PortTaken
-from bitnet.machine import Cpu, Gpus, Memory
+from bitnet.machine import Gpus, Machine
 from bitnet.model import GpuPlan, ModelFacts, memory_needed, plan_gpu_layers, read_model
 
 Auto = int | Literal["auto"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What there is to run on, read once for one plan."""
-
-    cpu: Cpu
-    memory: Memory
-    gpus: Gpus
 
 
 @dataclass(frozen=True)
@@ -185,7 +176,7 @@ def _draft(build_dir: Path, program: str, ask: Ask, machine: Machine) -> _Draft:
     extra = checked_extra(ask.extra_args)
     threads, thread_warning = resolve_threads(ask.threads, machine.cpu.threads, machine.cpu.usable)
     found = binaries.find(build_dir, program)
-    facts = read_model(Path(ask.model))
+    facts = read_model(Path(ask.model).absolute())
     choice = choose(found, machine.cpu, machine.gpus, facts)
     gpu, gpu_warning = _gpu_layers(ask.gpu_layers, choice, facts, context, machine.gpus)
     context_warning = (

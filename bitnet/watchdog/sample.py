@@ -1,0 +1,89 @@
+"""One look at a llama-server over HTTP.
+
+`/health` is answered by a thread of its own: 503 while the model loads, 200 after. `/metrics` is answered between two
+decode steps, so it can be late on a busy server; a late answer is no answer, not an error.
+
+`tokens_predicted_total` grows only when a request is done. What moves with every step is `n_decode_total`; all three
+counters together are the sign of progress.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from enum import Enum
+
+from prometheus_client.parser import text_string_to_metric_families
+
+_PROGRESS = ("llamacpp:n_decode_total", "llamacpp:tokens_predicted_total", "llamacpp:prompt_tokens_total")
+_IN_FLIGHT = ("llamacpp:requests_processing", "llamacpp:requests_deferred")
+
+
+class Health(Enum):
+    """What `/health` said."""
+
+    READY = "ready"
+    LOADING = "loading"
+    SILENT = "silent"  # no connection, no answer in time, or none that makes sense
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look.
+
+    Attributes:
+        health: what `/health` said.
+        in_flight: requests being worked on or waiting; None if `/metrics` gave no answer.
+        progress: the counters that move while it works; None likewise.
+        detail: what was wrong, in words.
+    """
+
+    health: Health
+    in_flight: int | None = None
+    progress: tuple[float, ...] | None = None
+    detail: str = ""
+
+
+def take_sample(url: str, timeout: float, api_key: str = "") -> Sample:
+    """Look at the server at `url` (no trailing slash). Never raises."""
+    status, text = _get(f"{url}/health", timeout, api_key)
+    if status == 503:
+        return Sample(Health.LOADING, detail=text)
+    if status != 200:
+        return Sample(Health.SILENT, detail=text if status is None else f"/health answered {status}")
+    status, text = _get(f"{url}/metrics", timeout, api_key)
+    if status != 200:
+        return Sample(Health.READY, detail=f"/metrics: {text if status is None else status}")
+    values = _values(text)
+    if not values.keys() & set(_IN_FLIGHT):
+        return Sample(Health.READY, detail="/metrics has no llamacpp: values")
+    return Sample(
+        Health.READY,
+        in_flight=int(sum(values.get(name, 0) for name in _IN_FLIGHT)),
+        progress=tuple(values.get(name, 0) for name in _PROGRESS),
+    )
+
+
+def _get(url: str, timeout: float, api_key: str) -> tuple[int | None, str]:
+    """Status and body, or None and the reason."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})  # noqa: S310
+    try:
+        # No proxy: the server is on this machine, whatever http_proxy says.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
+            return int(answer.status), answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.reason
+    except (OSError, http.client.HTTPException) as error:
+        return None, str(error)
+
+
+def _values(text: str) -> dict[str, float]:
+    try:
+        return {
+            sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+        }
+    except ValueError:
+        return {}
