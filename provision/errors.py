@@ -6,6 +6,7 @@ the class, so that a library user and the command line agree on what an outcome 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -30,20 +31,33 @@ class DeployError(Exception):
         why: one sentence of why, or empty.
         next_step: one command or sentence of what to do now, or empty.
         host: the host it happened on, or empty.
+        log: the last lines of the program that failed.
+        details: further facts, for `--json`.
     """
 
     exit = Exit.FAILED
 
-    def __init__(self, what: str, *, why: str = "", next_step: str = "", host: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        next_step: str = "",
+        host: str = "",
+        log: Sequence[str] = (),
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.next_step = next_step
         self.host = host
+        self.log = tuple(log)
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         head = f"{self.host}: {self.what}" if self.host else self.what
-        lines = [head, *(line for line in (self.why,) if line)]
+        lines = [head, *([self.why] if self.why else []), *(f"  | {line}" for line in self.log)]
         if self.next_step:
             lines.append(f"next: {self.next_step}")
         return "\n".join(lines)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import launch, models, processes, recover
+from . import launch, models, processes, recover, tree
 from . import state as states
 from .decide import View
 from .journal import Journal
@@ -185,10 +185,9 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
     history = states.history(layout)
     salt = secrets.token_bytes(16)
     held = launch.current_secrets(layout, state)
-    wanted = [*request.get("documents", ()), *state.channels.values()]
     back = states.previous(history, state.channels.get("stable"))
-    if back:
-        wanted.append(back)
+    named = dict(state.channels, **({"previous": back} if back else {}))
+    wanted = {named.get(name, name) for name in request.get("documents", ())} - set(request.get("have", ()))
     seen = view(layout, supervisor, state, bool(request.get("gpus")))
     return {
         "state": state.as_dict(),
@@ -204,9 +203,8 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         "history": history[-_HISTORY_SHOWN:],
         "previous": back,
         "releases": _names(layout.releases),
-        "documents": {name: _slim(document) for name, document in read_documents(layout, set(wanted)).items()}
-        if request.get("with_documents")
-        else {},
+        "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
+        "files": _files(layout, named.get(str(request.get("files_of")), "")),
         "models": models.present(layout),
         # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
         "secrets": {
@@ -231,6 +229,13 @@ def _slim(document: Dict[str, Any]) -> Dict[str, Any]:
         for lane, content in document["lanes"].items()
     }
     return dict(document, lanes=lanes)
+
+
+def _files(layout: Layout, release: str) -> Dict[str, str]:
+    """What a release holds, path -> digest or link target, so that a plan can be shown file by file."""
+    if not release:
+        return {}
+    return {entry.path: entry.sha256 or entry.target for entry in tree.digest(layout.release(release))[1]}
 
 
 def _names(folder: str) -> List[str]:

@@ -53,6 +53,8 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
             f"model {name} arrived damaged: sha256 {digest.hexdigest()[:16]}…, expected {sha256[:16]}….",
             next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
         )
+    os.chown(folder, os.geteuid(), os.getegid())
+    os.chown(path, os.geteuid(), os.getegid())
     os.chmod(path, 0o444)
     os.rename(folder, final)
     files.sync_directory(layout.models)

@@ -68,7 +68,7 @@ def seal(
     if document.get("prepare"):
         document = dict(document, prepared=_prepare(layout, folder, document["prepare"], emit))
     files.write_json(os.path.join(folder, "release.json"), document)
-    _make_read_only(folder)
+    _make_ours_and_read_only(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
@@ -89,7 +89,11 @@ def _remove_inside(folder: str, path: str) -> None:
         os.unlink(full)
 
 
-def _make_read_only(folder: str) -> None:
+def _make_ours_and_read_only(folder: str) -> None:
+    if os.stat(folder).st_uid != os.geteuid():  # shipped by the login user, sealed under sudo
+        for parent, folders, names in os.walk(folder):
+            for name in ["", *folders, *names]:
+                os.chown(os.path.join(parent, name), os.geteuid(), os.getegid(), follow_symlinks=False)
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             path = os.path.join(parent, name)

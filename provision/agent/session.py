@@ -51,7 +51,7 @@ class Session:
         operations: Dict[str, Callable[[Message], Optional[Message]]] = {
             "facts": self._facts,
             "seal": self._seal,
-            "incoming-model": self._incoming_model,
+            "incoming": self._incoming,
             "adopt-model": self._adopt_model,
             "transaction": self._transaction,
             "recover": self._recover,
@@ -104,18 +104,28 @@ class Session:
             return {"event": RESULT, "sealed": False, "entries": mismatch.entries}
         return {"event": RESULT, "sealed": True}
 
-    def _incoming_model(self, request: Message) -> Message:
-        folder = models.incoming(self.layout, request["sha256"])
+    def _incoming(self, request: Message) -> Message:
+        """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
+        sha256 = request.get("sha256")
+        folder = models.incoming(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
         os.makedirs(folder, mode=0o755, exist_ok=True)
+        login = int(os.environ.get("SUDO_UID", "-1"))
+        if login > 0:
+            os.chown(folder, login, -1)
         return {"event": RESULT, "folder": folder}
 
     def _adopt_model(self, request: Message) -> Message:
         return models.adopt(self.layout, request["sha256"], request["name"], self.emit)
 
     def _transaction(self, request: Message) -> Message:
+        if "seal" in request:
+            sealed = self._seal(request["seal"])
+            if not sealed["sealed"]:
+                return sealed
         transaction = worker.new_transaction()
         self.emit({"event": "transaction", "transaction": transaction})
         request = dict(request, who=self.who)
+        request.pop("seal", None)
         return self._in_worker(
             transaction,
             lambda emit, aborted: activate.perform(self.layout, self.agent, transaction, request, emit, aborted),

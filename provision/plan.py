@@ -1,0 +1,146 @@
+"""What has to change on a host so that it runs a release. Pure: values in, a value out.
+
+The steps come from `agent.decide`, which the host runs again under its locks: what was shown is what is done, or the
+transaction is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from provision.agent.decide import KEEP, Step, View, decide
+from provision.agent.state import State, from_dict
+from provision.errors import Refused
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FileChanges:
+    """Paths that differ between the release that serves and the new one."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The difference between what is declared and what one host has, as steps.
+
+    Attributes:
+        kind: up, promote, rollback or down.
+        channel: the channel that moves.
+        release: the release that it moves to; empty for down.
+        current: the release that it has now; empty where there is none.
+        generation: the host's generation that this plan is for.
+        ship: whether the release has to be brought to the host.
+        models: sha256 of the models that have to be brought there.
+        secrets: names of secrets whose value is new.
+        files: what changes file by file; empty unless it was asked for.
+    """
+
+    kind: str
+    channel: str
+    release: str
+    current: str
+    generation: int
+    steps: tuple[Step, ...] = ()
+    ship: bool = False
+    models: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    files: FileChanges = field(default_factory=FileChanges)
+    warnings: tuple[str, ...] = ()
+    interrupted: bool = False  # an older transaction has to be ended first
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the host already is what is declared."""
+        same = self.release == self.current and not self.interrupted
+        return same and all(step.do == KEEP for step in self.steps)
+
+
+def plan(
+    kind: str,
+    channel: str,
+    facts: Mapping[str, Any],
+    *,
+    document: Document | None = None,
+    release: str = "",
+    secrets: Mapping[str, str] | None = None,
+    paths: Mapping[str, str] | None = None,
+) -> Plan:
+    """Plan one transaction.
+
+    Args:
+        facts: `project` of the agent's answer to `facts`.
+        document: release.json of the release to go up; for `up` alone.
+        release: its id; for `rollback`, the one to go back to, or empty for the last one.
+        secrets: today's values of the secrets that the project names; for `up` alone.
+        paths: path -> digest of the release's files, where file changes are to be shown.
+
+    Raises:
+        Refused: there is nothing to promote or to go back to.
+    """
+    state = from_dict(facts["state"])
+    channels = _channels(kind, channel, state, facts, release)
+    documents = dict(facts["documents"])
+    if document is not None:
+        documents[release] = document
+    rotated = new_secrets(facts, secrets or {})
+    steps = decide(state, channels, documents, View(**facts["view"]), set(rotated))
+    moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
+    return Plan(
+        kind=kind,
+        channel=channel,
+        release=moved,
+        current=state.channels.get(channel, ""),
+        generation=state.generation,
+        steps=tuple(steps),
+        ship=kind == "up" and release not in facts["releases"],
+        models=tuple(
+            sorted({model["sha256"] for model in (document or {}).get("models", {}).values()} - set(facts["models"]))
+        ),
+        secrets=tuple(rotated),
+        files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
+        interrupted=bool(facts["recovery_needed"]),
+    )
+
+
+def _channels(kind: str, channel: str, state: State, facts: Mapping[str, Any], release: str) -> dict[str, str]:
+    if kind == "up":
+        return {**state.channels, channel: release}
+    if kind == "promote":
+        if "canary" not in state.channels:
+            raise Refused("there is no canary to promote.", next_step="deploy up --channel canary, then deploy promote")
+        return {"stable": state.channels["canary"]}
+    if kind == "rollback":
+        target = release or facts["previous"]
+        if not target:
+            raise Refused("there is no earlier release to go back to.", next_step="deploy history")
+        return {**state.channels, "stable": target}
+    return {name: value for name, value in state.channels.items() if channel and name != channel}
+
+
+def new_secrets(facts: Mapping[str, Any], secrets: Mapping[str, str]) -> list[str]:
+    """Names of the secrets whose value the host does not have. Values are compared by keyed digests alone."""
+    salt = bytes.fromhex(facts["salt"])
+    return sorted(
+        name
+        for name, value in secrets.items()
+        if not hmac.compare_digest(
+            facts["secrets"].get(name, ""), hmac.new(salt, value.encode(), hashlib.sha256).hexdigest()
+        )
+    )
+
+
+def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> FileChanges:
+    return FileChanges(
+        added=tuple(sorted(new.keys() - old.keys())),
+        changed=tuple(sorted(path for path in new.keys() & old.keys() if new[path] != old[path])),
+        removed=tuple(sorted(old.keys() - new.keys())),
+    )

@@ -1,0 +1,167 @@
+"""A conversation with the agent on one host."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from provision import errors
+from provision.agent import loader, protocol
+from provision.hosts import Channel, HostConnection
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+_ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
+_POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
+
+_ERRORS: dict[str, type[errors.DeployError]] = {
+    protocol.FAILED: errors.DeployError,
+    protocol.PUT_BACK: errors.PutBack,
+    protocol.DEGRADED: errors.Degraded,
+    protocol.REFUSED: errors.Refused,
+    protocol.INTERRUPTED: errors.Interrupted,
+    protocol.USAGE: errors.UsageError,
+}
+
+
+class Interrupt:
+    """What Ctrl-C asks for: once, put everything back; twice, let go and leave the host to finish alone."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._lock = threading.Lock()
+
+    def request(self) -> int:
+        """Ask once more; how often it was asked now."""
+        with self._lock:
+            self._requests += 1
+            return self._requests
+
+    @property
+    def abort(self) -> bool:
+        return self._requests >= 1
+
+    @property
+    def detach(self) -> bool:
+        return self._requests >= 2
+
+
+class Conversation:
+    """One agent process on a host, and what it is asked."""
+
+    def __init__(
+        self,
+        connection: HostConnection,
+        path: str,
+        *,
+        who: str,
+        python: str = "python3",
+        install: bool = False,
+        sudo_password: str | None = None,
+        on_event: OnEvent,
+    ) -> None:
+        """Start the agent; bring it along where the host lacks it.
+
+        Args:
+            install: keep the agent on the host; otherwise it leaves nothing behind.
+            sudo_password: what sudo asks for; empty where it asks for nothing; None to run without sudo.
+        """
+        self.host = connection.name
+        self._on_event = on_event
+        digest, self._package = loader.package()
+        command = [python, "-I", "-S", "-c", loader.SOURCE]
+        if sudo_password is not None:
+            command = ["sudo", *(["-n"] if not sudo_password else ["-k", "-S", "-p", ""]), *command]
+        self._channel: Channel = connection.session(command)
+        if sudo_password:
+            self._channel.send_line(sudo_password.encode())
+        self._send({"path": path, "agent": digest, "who": who, "install": install})
+
+    def ask(self, op: str, *, interrupt: Interrupt | None = None, **arguments: Any) -> Event:
+        """Ask for `op`; pass its events on; the last one.
+
+        Raises:
+            DeployError: what the agent reported, as the class that its kind stands for.
+            Unreachable: the connection broke.
+        """
+        self._send({"op": op, **arguments})
+        asked = False
+        while True:
+            message = self._read(interrupt, aborted=asked)
+            if message is None:  # Ctrl-C
+                asked = True
+                self._send({"op": "abort"})
+            elif message["event"] == protocol.NEED_AGENT:
+                self._send({"size": len(self._package)})
+                self._channel.send(self._package)
+            elif message["event"] == protocol.RESULT:
+                return message
+            elif message["event"] == protocol.ERROR:
+                raise failure(message, self.host)
+            else:
+                self._on_event({**message, "host": self.host})
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._channel.send_line(json.dumps(message, ensure_ascii=False).encode())
+
+    def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> Event | None:
+        """The next message; None where Ctrl-C came first."""
+        while True:
+            if interrupt is not None and interrupt.detach:
+                self._send({"op": "detach"})
+                raise errors.Interrupted(
+                    "let go: the host goes on alone.", host=self.host, next_step="follow it with: deploy status"
+                )
+            if interrupt is not None and interrupt.abort and not aborted:
+                return None
+            try:
+                line = self._channel.read_line(_POLL_SECONDS if interrupt else _ANSWER_SECONDS)
+            except TimeoutError:
+                if interrupt is None:
+                    raise errors.Unreachable(
+                        f"no answer in {_ANSWER_SECONDS:.0f} s.", host=self.host, next_step="deploy status"
+                    ) from None
+                continue
+            if line is None:
+                raise self._ended()
+            try:
+                return dict(json.loads(line))
+            except ValueError:
+                continue  # a start-up file of the host's shell that prints something
+
+    def _ended(self) -> errors.DeployError:
+        said = self._channel.stderr_tail().decode(errors="replace").strip()
+        if self._channel.exit_status() == 127:
+            return errors.DeployError(
+                "python3 is not on this host.",
+                why=said[-300:],
+                host=self.host,
+                next_step=f"deploy host bootstrap --host {self.host}, or set `python` for the target",
+            )
+        last = said.splitlines()[-1] if said else "it said nothing"
+        return errors.Unreachable("the agent ended early.", why=f"{last}.", host=self.host, next_step="deploy status")
+
+
+def failure(message: Event, host: str) -> errors.DeployError:
+    """The exception that an agent's `error` message stands for."""
+    known = {"event", "kind", "what", "why", "next", "log"}
+    return _ERRORS.get(message["kind"], errors.DeployError)(
+        message["what"],
+        why=message.get("why", ""),
+        next_step=message.get("next", ""),
+        host=host,
+        log=message.get("log") or (),
+        details={key: value for key, value in message.items() if key not in known},
+    )

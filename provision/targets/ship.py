@@ -1,0 +1,109 @@
+"""Bringing a release to a host: models once by content, files next to those that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provision.hosts import RsyncProgress
+    from provision.plan import Plan
+    from provision.release import Release
+    from provision.targets.ssh import HostSession
+
+# As a sealed release has them: files that differ in mode from those of the last release could not be linked to them.
+_CHMOD = "Du=rwx,Dgo=rx,Fugo=rX"
+
+
+@dataclass
+class Shipment:
+    """One release on its way to one host."""
+
+    session: HostSession
+    release: Release
+    nonce: str
+    plan: Plan
+    left_over: list[str] = field(default_factory=list)  # paths of an earlier upload that must go
+
+    @property
+    def folder(self) -> str:
+        return f"{self.session.deployment.target.path}/releases/.incoming-{self.nonce}"
+
+    def seal_request(self) -> dict[str, Any]:
+        return {
+            "nonce": self.nonce,
+            "release": self.release.id,
+            "document": self.release.document,
+            "remove": self.left_over,
+        }
+
+    def send_again(self, entries: Mapping[str, str]) -> None:
+        """Send what differs on the host from what was meant, by content this time.
+
+        Size and time were equal to those of an older file whose content is another, or an earlier upload left files.
+        """
+        wanted = {file.path: file.sha256 or file.target for file in self.release.files}
+        self.left_over = sorted(entries.keys() - wanted.keys() - self.release.document["links"].keys())
+        differing = [path for path in wanted if entries.get(path) != wanted[path]]
+        if differing:
+            _rsync(self, differing, checksum=True)
+
+
+def ship_files(shipment: Shipment) -> None:
+    """Bring the release's files into its incoming folder."""
+    session = shipment.session
+    if session.spec.sudo:
+        session.conversation.ask("incoming", nonce=shipment.nonce)
+    with session.phase("ship"):
+        _rsync(shipment, [file.path for file in shipment.release.files], checksum=False)
+
+
+def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
+    session = shipment.session
+    root = f"{session.deployment.target.path}/releases"
+    bases = [] if checksum else [f"{root}/{shipment.plan.current}"] if shipment.plan.current else []
+    session.connection.rsync(
+        session.deployment.loaded.root,
+        paths,
+        shipment.folder,
+        link_dest=bases,
+        checksum=checksum,
+        chmod=_CHMOD,
+        on_progress=_progress(session, "ship", ""),
+    )
+
+
+def ship_models(shipment: Shipment) -> None:
+    """Bring the models that the host lacks; each is verified there before it gets its name."""
+    session = shipment.session
+    for model in shipment.release.models:
+        if model.sha256 not in shipment.plan.models:
+            continue
+        with session.phase("model"):
+            folder = session.conversation.ask("incoming", sha256=model.sha256)["folder"]
+            session.connection.rsync(
+                model.source.parent,
+                [model.source.name],
+                str(folder),
+                chmod="Fu=rw,Fgo=r",
+                on_progress=_progress(session, "model", model.source.name),
+            )
+            session.conversation.ask("adopt-model", sha256=model.sha256, name=model.source.name)
+
+
+def _progress(session: HostSession, phase: str, file: str) -> Callable[[RsyncProgress], None]:
+    def tell(progress: RsyncProgress) -> None:
+        session.deployment.on_event(
+            {
+                "event": "progress",
+                "host": session.spec.name,
+                "phase": phase,
+                "file": file,
+                "done": progress.bytes_done,
+                "total": progress.bytes_done * 100 // progress.percent if progress.percent else 0,
+                "unit": "bytes",
+            }
+        )
+
+    return tell
