@@ -1,0 +1,150 @@
+"""From a profile to binaries in `build/bin`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provision.errors import Interrupted, UsageError
+from provision.native import machine, toolchain
+from provision.native.cache import Cache
+from provision.native.compile import Workshop
+from provision.native.data import Profile, check_targets
+from provision.native.data import profile as find_profile
+from provision.native.events import OnEvent, ignore, message
+from provision.native.finished import Finished, cpu_facts
+from provision.native.sources import Source, fetch
+from provision.native.sources import find as find_source
+from provision.native.toolchain import Toolchain
+
+# Raised when the layout of a finished build changes, so that an older one is not taken for one of today's.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Where the binaries are, and what `build.json` says about them."""
+
+    profile: str
+    key: str
+    binaries: Mapping[str, Path]
+    record: Path
+    facts: Mapping[str, Any]
+    compiled: bool  # False: all of it was in the cache
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """Everything that decides what the binaries do."""
+
+    profile: Profile
+    source: Source
+    tools: Toolchain
+    variables: dict[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """The part of build.json that is known before anything is compiled."""
+        compilers = {"c": self.tools.c, "cxx": self.tools.cxx, "nvcc": self.tools.nvcc}
+        return {
+            "format": _FORMAT,
+            "profile": self.profile.name,
+            "source": {**self.source.facts, "digest": self.source.digest},
+            "ternary_types": [*self.source.ternary_types, *self._lookup_table_types()],
+            "flags": self.variables,
+            "environment": {name: os.environ[name] for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in os.environ},
+            "compiler": {language: compiler.version for language, compiler in compilers.items() if compiler},
+        }
+
+    def _lookup_table_types(self) -> list[str]:
+        kernels = {"BITNET_X86_TL2": "TL2", "BITNET_ARM_TL1": "TL1"}
+        return [kind for flag, kind in kernels.items() if self.variables.get(flag) == "ON"]
+
+    def key(self) -> str:
+        decisive: dict[str, Any] = {"facts": self.facts(), "architecture": os.uname().machine}
+        if self.variables.get("GGML_NATIVE") == "ON":
+            decisive["cpu"] = toolchain.cpu_flags()
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def build(
+    profile: str,
+    *,
+    targets: Sequence[str],
+    source: str | Path | None = None,
+    root: Path | None = None,
+    out: Path | None = None,
+    define: Mapping[str, str] | None = None,
+    on_event: OnEvent = ignore,
+    jobs: int | None = None,
+    cache: Cache | None = None,
+) -> BuildResult:
+    """Binaries of `profile` in `OUT/bin`, and `OUT/build.json` with what they are.
+
+    Compiles only what no build in the cache has compiled before, and goes on where one was interrupted.
+
+    Args:
+        profile: a preset of native/CMakePresets.json.
+        targets: some of `provision.native.TARGETS`.
+        source: None for the pinned llama.cpp, a checkout's folder, or `bitnet[@REVISION]`.
+        root: the project's folder; the current one by default.
+        out: where `bin` and `build.json` go; `ROOT/build` by default.
+        define: CMake variables on top of the profile's.
+        on_event: told what happens, see `provision.native.events`.
+        jobs: compilers at once; by default what cores and memory allow.
+        cache: `Cache.of_user()` by default.
+
+    Raises:
+        UsageError: an unknown profile or target, a missing program, an unusable source.
+        DeployError: the source could not be had, or did not compile.
+        Interrupted: Ctrl-C; the next build goes on from there.
+    """
+    targets = list(targets)
+    check_targets(targets)
+    out = out or (root or Path.cwd()) / "build"
+    cache = cache or Cache.of_user()
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs}: at least one compiler has to run")
+    recipe = _recipe(find_profile(profile), find_source(source, cache, on_event), define or {})
+    finished = Finished(cache.finished(recipe.key()))
+
+    compiled = False
+    if not finished.intact(targets):
+        try:
+            with cache.lock(on_event) as lock:
+                # Another build may have made them while this one waited.
+                if compiled := not finished.intact(targets):
+                    _make(recipe, targets, finished, cache, lock, jobs or machine.jobs(), on_event)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted", why="What was compiled is kept; the same command goes on.") from None
+    binaries = finished.install(targets, out)
+    on_event(message("install", f"{', '.join(targets)} ({profile}) in {out / 'bin'}"))
+    return BuildResult(profile, recipe.key(), binaries, out / "build.json", finished.facts(), compiled)
+
+
+def _recipe(profile: Profile, source: Source, define: Mapping[str, str]) -> _Recipe:
+    if source.profiles is not None and profile.name not in source.profiles:
+        raise UsageError(
+            f"{source.name} has no profile {profile.name}",
+            why=f"Its own build supports: {', '.join(source.profiles)}.",
+        )
+    variables = {**profile.variables, **source.variables, **define}
+    tools = toolchain.find(source.compilers, cuda=variables.get("GGML_CUDA") == "ON")
+    return _Recipe(profile, source, tools, variables)
+
+
+def _make(
+    recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache, lock: int, jobs: int, on_event: OnEvent
+) -> None:
+    """Compile `targets` into `finished`."""
+    tree = cache.tree(recipe.profile.name, recipe.key())
+    workshop = Workshop(fetch(recipe.source, cache, on_event), tree, recipe.tools, cache, lock)
+    workshop.configure(recipe.variables, on_event)
+    workshop.compile(targets, jobs, on_event)
+    variants = recipe.variables.get("GGML_CPU_ALL_VARIANTS") == "ON"
+    cpu = cpu_facts(tree, recipe.tools.c.path, variants=variants)
+    finished.add(tree, targets, recipe.tools, {**recipe.facts(), "key": recipe.key(), "cpu": cpu})
