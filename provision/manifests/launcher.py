@@ -6,6 +6,7 @@ launcher names its release by a link beside it, so the manifest that starts it n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,8 @@ def launcher(places: Places, name: str) -> Launcher:
     if not command:
         raise UnencodableValue(f"services.{name}.command", "there is no program to start")
     check_program(command[0], behind_env=bool(through_env))
+    _check_size(name, command, variables)
     values = (*command, *(variable.value for variable in variables))
-    _check_size(name, values)
     cpus = service.resources.cpus
     return Launcher(
         project=places.project.name,
@@ -79,9 +80,9 @@ def launch(places: Places, name: str, overrides: Path | None) -> str:
     return render(TEMPLATE, overrides, launcher=launcher(places, name))
 
 
-def _check_size(name: str, values: tuple[Value, ...]) -> None:
-    texts = ["".join(part for part in value.parts if isinstance(part, str)) for value in values]
-    size = sum(len(text.encode(errors="surrogatepass")) + _POINTER for text in texts)
+def _check_size(name: str, command: Sequence[Value], variables: Sequence[Variable]) -> None:
+    strings = [value.known for value in command] + [f"{each.name}={each.value.known}" for each in variables]
+    size = sum(len(string.encode(errors="surrogatepass")) + _POINTER for string in strings)
     if size > LARGEST_START:
         raise UnencodableValue(
             f"services.{name}",

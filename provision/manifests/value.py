@@ -48,6 +48,11 @@ class Value:
             raise UnencodableValue(
                 self.subject, "${cpus} is counted on the host, so it can stand in a service's command and env alone"
             )
+        return self.known
+
+    @property
+    def known(self) -> str:
+        """What is known of it by now."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
 

@@ -56,7 +56,7 @@ def check_program(value: Value, *, behind_env: bool) -> None:
     Raises:
         UnencodableValue: it is empty, begins with "-", or holds "=" where env(1) starts it.
     """
-    name = "".join(part for part in value.parts if isinstance(part, str))
+    name = value.known
     if not name:
         raise UnencodableValue(value.subject, "a program's name cannot be empty")
     if name.startswith("-"):
@@ -66,8 +66,7 @@ def check_program(value: Value, *, behind_env: bool) -> None:
 
 
 def _quote(value: Value, longest: int) -> str:
-    text = "".join(part for part in value.parts if isinstance(part, str))
-    check_process_string(value.subject, text, longest - _ROOM_AT_START * (len(value.parts) - 1))
+    check_process_string(value.subject, value.known, longest - _ROOM_AT_START * (len(value.parts) - 1))
     words = [_single(part) if isinstance(part, str) else _AT_START[part] for part in value.parts]
     return "".join(words) or "''"
 
