@@ -1,23 +1,35 @@
 """What a project declares, typed and frozen.
 
 Models hold what the file says, checked one value at a time; `provision.project.load` reads the file, replaces the
-environment, applies presets, judges what spans several keys, and finds the line of each problem.
+environment, applies presets, judges what spans several keys, and finds the line of each problem. The docstring under
+a field is its description in the published JSON Schema.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, ConfigDict, Field
 
-from provision.project.template import Template, parse
-from provision.project.units import parse_bytes, parse_seconds
-
-NAME = r"^[a-z][a-z0-9-]{0,39}$"
-VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-FIRST_FREE_PORT, LAST_PORT = 1, 65535
+from provision.project.values import (
+    PREFIX,
+    Bytes,
+    Flag,
+    Name,
+    Number,
+    Place,
+    Port,
+    Seconds,
+    SecondsOrNone,
+    String,
+    Text,
+    User,
+    Variable,
+    Whole,
+    either_count_or_auto,
+    either_count_or_share,
+)
 
 
 class Platform(StrEnum):
@@ -35,117 +47,167 @@ class Lane(StrEnum):
     CANDIDATE = "candidate"
 
 
-class _TemplateType:
-    """Lets pydantic accept a string (or a parsed `Template`) where a `Template` is declared."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: parse(value, {}) if isinstance(value, str) else value,
-            core_schema.is_instance_schema(Template, cls_repr="string"),
-        )
-
-
-Text = Annotated[Template, _TemplateType]
-Name = Annotated[str, Field(pattern=NAME)]
-Port = Annotated[int, Field(ge=FIRST_FREE_PORT, le=LAST_PORT, strict=True)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
-
-
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
 
 
 class Check(Section):
     """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion` is given."""
 
-    http: Text | None = None  # a path on the service's own port ("/health"), or a whole URL
-    tcp: Text | None = None  # "${port}" or "host:port"
-    command: tuple[Text, ...] | None = None  # run in the release; exit status 0 passes
-    completion: Text | None = None  # a prompt for a llama-server; some tokens must come back
-    status: tuple[int, ...] = (200,)
-    body: str | None = None  # regular expression searched in the body
-    headers: dict[str, str] = Field(default_factory=dict)  # name -> regular expression
-    tokens: int = Field(default=8, ge=1)
-    min_tokens_per_second: float = Field(default=0.0, ge=0)
-    timeout: Seconds = 60.0  # until when the check must have passed
+    http: Text | None = None
+    """A path on the service's own port ("/health"), or a whole URL."""
+    tcp: Text | None = None
+    """Something must listen there: "${port}", or "host:port"."""
+    command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Run in the release; exit status 0 passes."""
+    completion: Text | None = None
+    """A prompt for the llama-server on the service's port; tokens must come back."""
+    status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1)] = (200,)
+    """http: the status codes that pass."""
+    body: str | None = None
+    """http: a regular expression that must be found in the body."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """http: for each header of the answer, a regular expression that must be found in it."""
+    tokens: Whole = Field(default=8, ge=1)
+    """completion: how many tokens to ask for."""
+    min_tokens_per_second: Number = Field(default=0.0, ge=0)
+    """completion: slower than this does not pass."""
+    timeout: Seconds = 60.0
+    """By when the check must have passed."""
     attempt_timeout: Seconds = 10.0
+    """How long one attempt may take."""
     interval: Seconds = 0.2
-    passes: int = Field(default=2, ge=1)  # in a row
+    """The pause between attempts."""
+    passes: Whole = Field(default=2, ge=1)
+    """How many attempts in a row must pass."""
 
 
 class Resources(Section):
     """What a service needs; preflight compares it with what the host has free."""
 
     size: Literal["small", "medium", "large"] | None = None
+    """small: 4 GB and 2 cores; medium: 8 GB and 4 cores; large: 16 GB and 8 cores. The keys beside it win."""
     memory: Bytes | None = None
+    """Main memory, such as "4GB"."""
     vram: Bytes | None = None
-    cpus: float | None = Field(default=None, gt=0)
-    gpus: int = Field(default=0, ge=0)
+    """Memory of the GPU, such as "6GiB"."""
+    cpus: Number | None = Field(default=None, gt=0)
+    """Processor cores; a fraction is allowed."""
+    gpus: Whole = Field(default=0, ge=0)
+    """How many GPUs."""
 
 
 class Service(Section):
     """A named long-running program."""
 
     preset: str | None = None
+    """A ready definition; the keys given here replace its keys, and `env` is merged."""
     command: tuple[Text, ...] = ()
-    env: dict[Annotated[str, Field(pattern=VARIABLE)], Text] = Field(default_factory=dict)
-    secrets: tuple[Annotated[str, Field(pattern=VARIABLE)], ...] = ()
+    """The program and its arguments. No shell is involved."""
+    args: tuple[Text, ...] = ()
+    """Appended to `command`, so that a preset's command can be extended."""
+    env: dict[Variable, Text] = Field(default_factory=dict)
+    """Environment variables of the program."""
+    secrets: tuple[Variable, ...] = ()
+    """Names of variables whose values come from .env or the environment, and never stand in a release."""
     port: Port | None = None
+    """The port it listens on; `${port}` names it in command, env and checks."""
     canary_port: Port | None = None
+    """Its port when it runs as a canary (default: port + 10000)."""
     candidate_port: Port | None = None
+    """Its port while a transaction proves it beside the old one (default: port + 20000)."""
     check: Check | None = None
-    checks: tuple[Check, ...] = ()  # more than one; `check` comes first
-    warm: Check | None = None  # run once after the checks, before traffic
-    after: tuple[Name, ...] = ()  # started after these are proven
-    paths: tuple[str, ...] = ("**",)  # whose change restarts the service (gitignore patterns)
-    model: str | None = None  # a GGUF file, shipped by content to shared/models
-    binary: str | None = None  # relative: shipped even when ignored; absolute: the host's own
-    threads: int | Literal["auto"] = "auto"
-    user: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_-]*\$?$")
-    on_demand: bool = False
+    """What proves that it works."""
+    checks: tuple[Check, ...] = ()
+    """More than one check; `check` comes first."""
+    warm: Check | None = None
+    """Run once after the checks, before traffic."""
+    after: tuple[Name, ...] = ()
+    """Services that must be proven before this one starts."""
+    paths: tuple[str, ...] = ("**",)
+    """Patterns, as in .gitignore, of the files whose change restarts the service."""
+    model: String | None = None
+    """A GGUF file. It is shipped by content, once; `${model}` names it."""
+    binary: String | None = None
+    """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's own."""
+    threads: Annotated[Whole | Literal["auto"], either_count_or_auto] = "auto"
+    """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
+    user: User | None = None
+    """The account it runs as (default: the one that deploys)."""
+    on_demand: Flag = False
+    """Started by hand or by another service, not by a release."""
     on_switch: Literal["finish", "restart"] = "finish"
-    prove: bool = False
+    """on_demand: one that runs during a deploy finishes on its old code, or is restarted."""
+    prove: Flag = False
+    """on_demand: start, check and stop it once as part of each deploy that changes it."""
     switch: Literal["auto", "beside", "in-place"] = "auto"
-    drain: float = Field(default=0.0, ge=0)  # seconds
+    """Start the new one beside the old one, or in its place. "auto" decides by ports and memory."""
+    drain: SecondsOrNone = 0.0
+    """How long requests in flight may take to end before the old one is stopped."""
     stop_timeout: Seconds = 10.0
+    """How long it may take to stop before it is killed."""
     resources: Resources = Field(default_factory=Resources)
 
 
 class Prepare(Section):
     """A step that runs in the incoming release, on the host, before it is named."""
 
-    command: tuple[str, ...] = Field(min_length=1)
-    inputs: tuple[str, ...] = ()  # files whose digest decides whether the last result may be reused
-    outputs: tuple[str, ...] = ()  # what it makes, relative to the release; kept in the cache
+    command: tuple[String, ...] = Field(min_length=1)
+    """The program and its arguments."""
+    inputs: tuple[str, ...] = ()
+    """Files whose digest decides whether the last result may be used again."""
+    outputs: tuple[str, ...] = ()
+    """What it makes, relative to the release; kept in the cache."""
     timeout: Seconds = 900.0
+    """How long it may take."""
 
 
 class Rollout(Section):
     """How a release reaches many hosts."""
 
-    canary: int = Field(default=1, ge=0)  # hosts that go first
-    batch: str | int = "100%"
+    canary: Whole = Field(default=1, ge=0)
+    """How many hosts go first."""
+    batch: Annotated[Whole | str, either_count_or_share] = "100%"
+    """How many of the others at a time: a number, or a share of all."""
     on_failure: Literal["stop", "revert"] = "stop"
+    """When a host fails: leave the others as they are, or bring those done back too."""
 
 
 class Target(Section):
     """A named place: hosts and a platform."""
 
     platform: Platform = Platform.SUPERVISORD
+    """What starts the services there."""
     hosts: tuple[Text, ...] = Field(min_length=1)
-    path: str = Field(pattern=r"^/[A-Za-z0-9._/@+-]+$")  # plain characters: it stands in unit files
+    """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
+    path: Place
+    """The project's own folder there."""
     identity: Text | None = None
-    known_hosts: str | None = None
-    services: tuple[Name, ...] | None = None  # all, unless named
-    name_prefix: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    sudo: bool = False
-    user_units: bool = False  # systemd: the user's own manager instead of the system's
-    python: str = "python3"
-    supervisor_config: str | None = None  # when it can't be found by itself
-    prepare: bool = True  # False: this place refuses a prepare step
-    keep: int = Field(default=3, ge=2)  # releases kept besides those in use
+    """The SSH key file (default: the agent's and ssh's own)."""
+    known_hosts: String | None = None
+    """A file of pinned host keys, besides the project's and your own."""
+    services: tuple[Name, ...] | None = None
+    """Which services run there (default: all)."""
+    name_prefix: str = Field(default="", pattern=PREFIX)
+    """Put in front of program names, where another project on the same supervisor has the same ones."""
+    sudo: Flag = False
+    """systemd, supervisord: commands that need root may ask sudo for it."""
+    user_units: Flag = False
+    """systemd: use the user's own manager instead of the system's."""
+    python: String = "python3"
+    """The Python 3.8 or newer on the host that the agent runs on."""
+    supervisor_config: Place | None = None
+    """supervisord: its configuration file, where it can't be found by itself."""
+    prepare: Flag = True
+    """false: this place refuses a prepare step."""
+    keep: Whole = Field(default=3, ge=2)
+    """How many releases stay besides those in use."""
     rollout: Rollout = Field(default_factory=Rollout)
 
 
@@ -157,4 +219,26 @@ class Project(Section):
     services: dict[Name, Service] = Field(default_factory=dict)
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
+    prepare: Prepare | None = None
+
+
+class Head(Section):
+    """The project itself."""
+
+    name: Name
+    """Names folders, units and programs on the host."""
+    include: tuple[str, ...] = ()
+    """Patterns of files to ship although an ignore rule says otherwise."""
+
+
+class Declaration(Section):
+    """The file as it is written; `provision.project.load` makes a `Project` of it."""
+
+    project: Head
+    services: dict[Name, Service] = Field(default_factory=dict)
+    """The programs."""
+    targets: dict[Name, Target] = Field(default_factory=dict)
+    """The places."""
+    checks: dict[Name, Check] = Field(default_factory=dict)
+    """What must hold for the whole project, once all services are proven."""
     prepare: Prepare | None = None

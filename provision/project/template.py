@@ -22,11 +22,13 @@ class BadReference(ValueError):
 
 
 class MissingVariable(BadReference):
-    """`${NAME}` without a default, and NAME is set nowhere."""
+    """Variables without a default, set nowhere. `names` has all of one text."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"${{{name}}} is not set: add {name}=… to .env, or write ${{{name}:-default}}")
-        self.name = name
+    def __init__(self, names: list[str]) -> None:
+        listed = " and ".join(f"${{{name}}}" for name in names)
+        are, lines = ("is", f"{names[0]}=…") if len(names) == 1 else ("are", "them")
+        super().__init__(f"{listed} {are} not set: add {lines} to .env, or write ${{{names[0]}:-default}}")
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,17 @@ class Template:
         """
         return self.resolve(lambda ref: _not_here(ref.name))
 
+    def fill(self, known: Mapping[str, str]) -> Template:
+        """The template with those references replaced whose values are `known`; the others stay."""
+        parts: list[str | Ref] = []
+        for part in self.parts:
+            part = known.get(part.name, part) if isinstance(part, Ref) else part
+            if isinstance(part, str) and parts and isinstance(parts[-1], str):
+                parts[-1] += part
+            else:
+                parts.append(part)
+        return Template(tuple(parts))
+
     def resolve(self, value: Callable[[Ref], str]) -> str:
         return "".join(part if isinstance(part, str) else value(part) for part in self.parts)
 
@@ -63,10 +76,11 @@ def parse(text: str, environment: Mapping[str, str]) -> Template:
     """Parse `text`, replacing environment references.
 
     Raises:
-        MissingVariable: a variable without a default is not set.
-        BadReference: a `${…}` names nothing known, or a `$` stands alone before `{`.
+        MissingVariable: variables without a default are not set.
+        BadReference: a `${…}` names nothing known, or is not closed.
     """
     parts: list[str | Ref] = []
+    missing: list[str] = []
     literal = ""
     at = 0
     for match in _TOKEN.finditer(text):
@@ -75,11 +89,16 @@ def parse(text: str, environment: Mapping[str, str]) -> Template:
         if match["dollar"]:
             literal += "$"
         elif _VARIABLE.fullmatch(match["name"]):
-            literal += _variable(match["name"], match["default"], environment)
+            value = _variable(match["name"], match["default"], environment)
+            literal += value or ""
+            missing += [match["name"]] if value is None and match["name"] not in missing else []
         else:
-            parts += [literal, _place(match["name"], match["default"])] if literal else [_place(match["name"], None)]
+            parts += [literal] if literal else []
+            parts.append(_place(match["name"], match["default"]))
             literal = ""
     literal += _plain(text[at:])
+    if missing:
+        raise MissingVariable(missing)
     if literal or not parts:
         parts.append(literal)
     return Template(tuple(parts))
@@ -91,14 +110,10 @@ def _plain(text: str) -> str:
     return text
 
 
-def _variable(name: str, default: str | None, environment: Mapping[str, str]) -> str:
+def _variable(name: str, default: str | None, environment: Mapping[str, str]) -> str | None:
     # As in a shell, `:-` replaces an empty value too.
     value = environment.get(name)
-    if default is not None:
-        return value or default
-    if value is None:
-        raise MissingVariable(name)
-    return value
+    return value if default is None else value or default
 
 
 def _place(name: str, default: str | None) -> Ref:

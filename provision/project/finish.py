@@ -1,0 +1,61 @@
+"""From what the file says to what a deploy uses: sizes, arguments, and the references that are known by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provision.project.schema import Check, Declaration, Project, Service
+from provision.project.sizes import sized
+from provision.project.template import Template
+
+
+def finish(declared: Declaration) -> Project:
+    """The project that `declared` means.
+
+    Of the references, `${project}`, `${binary}` and, where threads or cores are declared, `${cpus}` are replaced.
+    """
+    name = declared.project.name
+    return Project(
+        name=name,
+        include=declared.project.include,
+        services={key: _service(service, name) for key, service in declared.services.items()},
+        targets=declared.targets,
+        checks={key: _check(check, {"project": name}) for key, check in declared.checks.items()},
+        prepare=declared.prepare,
+    )
+
+
+def _service(service: Service, project: str) -> Service:
+    resources = sized(service.resources)
+    known = {"project": project}
+    if service.binary is not None:
+        known["binary"] = service.binary
+    if service.threads != "auto":
+        known["cpus"] = str(service.threads)
+    elif resources.cpus is not None:
+        known["cpus"] = str(max(1, int(resources.cpus)))  # a thread without a whole core slows the others down
+    return service.model_copy(
+        update={
+            "command": tuple(text.fill(known) for text in (*service.command, *service.args)),
+            "args": (),
+            "env": {variable: text.fill(known) for variable, text in service.env.items()},
+            "check": _check(service.check, known) if service.check else None,
+            "checks": tuple(_check(check, known) for check in service.checks),
+            "warm": _check(service.warm, known) if service.warm else None,
+            "resources": resources,
+        }
+    )
+
+
+def _check(check: Check, known: Mapping[str, str]) -> Check:
+    def fill(text: Template | None) -> Template | None:
+        return text.fill(known) if text is not None else None
+
+    return check.model_copy(
+        update={
+            "http": fill(check.http),
+            "tcp": fill(check.tcp),
+            "completion": fill(check.completion),
+            "command": tuple(text.fill(known) for text in check.command) if check.command else None,
+        }
+    )

@@ -1,0 +1,30 @@
+"""What loading gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.project.environment import Environment
+from provision.project.secrets import Secrets
+
+if TYPE_CHECKING:
+    from provision.project.schema import Project
+
+
+@dataclass(frozen=True)
+class LoadedProject:
+    """A project that can be deployed: judged, presets applied, variables replaced.
+
+    Attributes:
+        root: the folder of `file`, absolute.
+        secrets: the values that the project's services name; empty where they were not asked for.
+        environment: the variables that replaced references.
+    """
+
+    project: Project
+    root: Path
+    file: Path
+    secrets: Secrets
+    environment: Environment

@@ -1,0 +1,31 @@
+"""Which port a service has in which lane.
+
+The canary and the candidate run beside the stable copy, so each has a port of its own: 10000 and 20000 above the
+declared one, or below it where that would leave the range.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provision.project.schema import Lane, Service
+
+CANARY_OFFSET = 10_000
+CANDIDATE_OFFSET = 20_000
+_LAST_PORT = 65_535
+
+
+def port_of(service: Service, lane: Lane) -> int | None:
+    """The port of `service` in `lane`; `None` for a service without one."""
+    if service.port is None:
+        return None
+    if lane == "canary":
+        return service.canary_port or _shifted(service.port, CANARY_OFFSET)
+    if lane == "candidate":
+        return service.candidate_port or _shifted(service.port, CANDIDATE_OFFSET)
+    return service.port
+
+
+def _shifted(port: int, offset: int) -> int:
+    return port + offset if port + offset <= _LAST_PORT else port - offset

@@ -1,0 +1,23 @@
+"""What spans several keys. Each rule reads a `View` and yields what it finds wrong; none stops another.
+
+Services and targets that are wrong in themselves are not in the view, so a rule judges only what is sound, and knows
+the names of the others: a reference to a broken service is not reported as a reference to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.project.fault import Fault
+from provision.project.rules import checks, ports, references, services, targets
+from provision.project.rules.view import View
+
+__all__ = ["View", "judge"]
+
+_RULES = (*services.RULES, *references.RULES, *checks.RULES, *targets.RULES, *ports.RULES)
+
+
+def judge(view: View) -> Iterator[Fault]:
+    """Everything that is wrong between the keys of `view`."""
+    for rule in _RULES:
+        yield from rule(view)

@@ -1,0 +1,62 @@
+"""Rules about `${…}`: what one names must be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.project.fault import Fault, Path, nearest
+from provision.project.rules.view import View, check_texts, service_texts
+from provision.project.schema import Service
+from provision.project.template import Ref, Template
+
+
+def _of_services(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        for path, text in service_texts(name, service):
+            for ref in text.refs:
+                yield from _own(path, ref, service)
+                yield from _other(path, ref, view)
+
+
+def _of_project_checks(view: View) -> Iterator[Fault]:
+    for name, check in view.checks.items():
+        for path, text in check_texts(("checks", name), check):
+            for ref in text.refs:
+                if ref.name in ("port", "model", "binary", "cpus"):
+                    hint = "Name the service: ${services.NAME.port}." if ref.name == "port" else ""
+                    yield Fault(path, f"${{{ref.name}}} belongs to a service, and this check to the project.", hint)
+                yield from _other(path, ref, view)
+
+
+def _of_targets(view: View) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        texts: list[tuple[Path, Template]] = [
+            (("targets", name, "hosts", index), host) for index, host in enumerate(target.hosts)
+        ]
+        if target.identity:
+            texts.append((("targets", name, "identity"), target.identity))
+        for path, text in texts:
+            for ref in text.refs:
+                yield Fault(path, f"${{{ref.name}}} is not known here.", "Here ${VARIABLE} alone can stand.")
+
+
+def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
+    given = {"port": service.port, "model": service.model, "binary": service.binary}
+    example = {"port": "8000", "model": '"models/NAME.gguf"', "binary": '"build/bin/llama-server"'}
+    if ref.name in given and given[ref.name] is None:
+        hint = f"Add {ref.name} = {example[ref.name]}."
+        yield Fault(path, f"${{{ref.name}}} is used, and the service has no {ref.name}.", hint)
+
+
+def _other(path: Path, ref: Ref, view: View) -> Iterator[Fault]:
+    if not ref.name.startswith("services."):
+        return
+    other = ref.name.split(".")[1]
+    if other not in view.declared:
+        hint = nearest(other, sorted(view.declared), "services")
+        yield Fault(path, f'${{{ref.name}}}: no service is called "{other}".', hint)
+    elif other in view.services and view.services[other].port is None:
+        yield Fault(path, f"${{{ref.name}}}: services.{other} has no port.", f"Add port = … to services.{other}.")
+
+
+RULES = (_of_services, _of_project_checks, _of_targets)

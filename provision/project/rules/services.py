@@ -1,0 +1,79 @@
+"""Rules about services: what they run, whom they wait for, what they keep secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from provision.project.fault import Fault, nearest
+from provision.project.order import CyclicOrder, start_order
+from provision.project.rules.view import View
+
+
+def _commands(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.command:
+            continue
+        hint = (
+            f'The preset "{service.preset}" leaves it to you: command = ["python3", "-m", "…"].'
+            if service.preset
+            else 'Give one, such as command = ["python3", "-m", "app"], or a preset.'
+        )
+        yield Fault(("services", name, "command"), "missing.", hint, at_key=True)
+
+
+def _programs(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.command and not any(service.command[0].parts):
+            yield Fault(("services", name, "command", 0), "the program's name is empty.")
+        for key, path in (("binary", service.binary), ("model", service.model)):
+            if path is not None and (not path or ".." in PurePosixPath(path).parts):
+                yield Fault(("services", name, key), "expected a path inside the project, without “..”.")
+
+
+def _after(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        for index, other in enumerate(service.after):
+            path = ("services", name, "after", index)
+            if other == name:
+                yield Fault(path, "a service cannot wait for itself.")
+            elif other not in view.declared:
+                yield Fault(path, f'no service is called "{other}".', nearest(other, sorted(view.declared), "services"))
+            elif other in view.services and view.services[other].on_demand:
+                yield Fault(
+                    path,
+                    f'"{other}" is started on demand, so a deploy would wait for it for ever.',
+                    f"Remove it here, or on_demand from services.{other}.",
+                )
+
+
+def _cycle(view: View) -> Iterator[Fault]:
+    others = {
+        name: service.model_copy(update={"after": tuple(other for other in service.after if other != name)})
+        for name, service in view.services.items()
+    }
+    try:
+        start_order(others)
+    except CyclicOrder as error:
+        path = ("services", error.cycle[0], "after")
+        yield Fault(path, f"none of these can start first: {error}.", "Remove one of the waits.")
+
+
+def _secrets(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        for index, variable in enumerate(service.secrets):
+            path = ("services", name, "secrets", index)
+            if variable in service.env:
+                yield Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
+            elif variable in service.secrets[:index]:
+                yield Fault(path, f"{variable} is named twice.")
+
+
+def _stray_ports(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        for key in ("canary_port", "candidate_port"):
+            if getattr(service, key) is not None and service.port is None:
+                yield Fault(("services", name, key), "the service has no port.", "Add port = ….", at_key=True)
+
+
+RULES = (_commands, _programs, _after, _cycle, _secrets, _stray_ports)

@@ -1,0 +1,85 @@
+"""Rules about targets: which services, which hosts, what the platform can do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from provision.project.fault import Fault, nearest
+from provision.project.rules.view import View, service_texts
+from provision.project.schema import Platform, Target
+from provision.project.template import Template
+from provision.project.values import LAST_PORT
+
+
+def _services(view: View) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        chosen = target.services
+        if chosen is None:
+            continue
+        if not chosen:
+            yield Fault(("targets", name, "services"), "no service is named.", "Leave the key out to run all.")
+        for index, service in enumerate(chosen):
+            if service not in view.declared:
+                hint = nearest(service, sorted(view.declared), "services")
+                yield Fault(("targets", name, "services", index), f'no service is called "{service}".', hint)
+        for needing, needed in sorted(_needs(view, target)):
+            if needed in view.declared and needed not in chosen:
+                message = f'"{needing}" needs "{needed}", which is not among them.'
+                yield Fault(("targets", name, "services"), message, f'Add "{needed}".')
+
+
+def _needs(view: View, target: Target) -> set[tuple[str, str]]:
+    found = set()
+    for name, service in view.chosen(target).items():
+        found |= {(name, other) for other in service.after}
+        for _, text in service_texts(name, service):
+            found |= {(name, ref.name.split(".")[1]) for ref in text.refs if ref.name.startswith("services.")}
+    return found
+
+
+def _hosts(view: View) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        for index, host in enumerate(target.hosts):
+            message = "" if host.refs else _wrong_host(host)
+            if message:
+                yield Fault(("targets", name, "hosts", index), message, "Expected [user@]host[:port].")
+
+
+def _wrong_host(host: Template) -> str:
+    """What is wrong with one entry, without its text: variables may have given it."""
+    user, at, rest = host.text.rpartition("@")
+    address, colon, port = re.sub(r"\[[^\]]*\]", "x", rest).partition(":")  # ranges and IPv6 have colons of their own
+    if not address:
+        return "the host is empty once variables are replaced."
+    if at and not user:
+        return "the user is empty once variables are replaced."
+    if re.search(r"\s", host.text):
+        return "a host has no blanks."
+    if address.startswith("-") or user.startswith("-"):
+        return "a host or user cannot begin with a dash."
+    if ":" in port:
+        return "an IPv6 address stands in brackets: [2001:db8::1]:22."
+    if colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= LAST_PORT):
+        return f"the port after the host is not a number from 1 to {LAST_PORT}."
+    return ""
+
+
+def _platform(view: View) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base = ("targets", name)
+        if target.user_units and target.platform is not Platform.SYSTEMD:
+            yield Fault((*base, "user_units"), f"{target.platform} has no user units; systemd has.", at_key=True)
+        if target.user_units and target.sudo:
+            hint = "Remove sudo, or user_units."
+            yield Fault((*base, "sudo"), "user units belong to the user and need no sudo.", hint, at_key=True)
+        if target.supervisor_config and target.platform is not Platform.SUPERVISORD:
+            message = f"{target.platform} does not read it; supervisord does."
+            yield Fault((*base, "supervisor_config"), message, at_key=True)
+        for service_name, service in view.chosen(target).items():
+            if target.user_units and service.user:
+                message = f'the user\'s own systemd (targets.{name}) cannot run it as "{service.user}".'
+                yield Fault(("services", service_name, "user"), message, "Remove user, or user_units.")
+
+
+RULES = (_services, _hosts, _platform)

@@ -1,0 +1,68 @@
+"""What the rules look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from provision.project.fault import Path
+from provision.project.schema import Check, Service, Target
+from provision.project.template import Template
+
+
+@dataclass(frozen=True)
+class View:
+    """The sound parts of a declaration.
+
+    Attributes:
+        services: those asked for, presets applied.
+        declared: the names of all services that the file has, sound or not, asked for or not.
+        targets: those asked for.
+        checks: the project-wide ones.
+    """
+
+    services: Mapping[str, Service]
+    declared: frozenset[str]
+    targets: Mapping[str, Target]
+    checks: Mapping[str, Check]
+
+    def chosen(self, target: Target) -> dict[str, Service]:
+        """The services that `target` runs."""
+        return {
+            name: service
+            for name, service in self.services.items()
+            if target.services is None or name in target.services
+        }
+
+
+def service_checks(name: str, service: Service) -> Iterator[tuple[Path, Check]]:
+    """Each check of a service, and where it stands."""
+    base: Path = ("services", name)
+    if service.check:
+        yield (*base, "check"), service.check
+    for index, check in enumerate(service.checks):
+        yield (*base, "checks", index), check
+    if service.warm:
+        yield (*base, "warm"), service.warm
+
+
+def check_texts(path: Path, check: Check) -> Iterator[tuple[Path, Template]]:
+    """Each text of a check that may hold references."""
+    for key in ("http", "tcp", "completion"):
+        text = getattr(check, key)
+        if text is not None:
+            yield (*path, key), text
+    for index, text in enumerate(check.command or ()):
+        yield (*path, "command", index), text
+
+
+def service_texts(name: str, service: Service) -> Iterator[tuple[Path, Template]]:
+    """Each text of a service that may hold references, and where it stands."""
+    base: Path = ("services", name)
+    for key, texts in (("command", service.command), ("args", service.args)):
+        for index, text in enumerate(texts):
+            yield (*base, key, index), text
+    for variable, text in service.env.items():
+        yield (*base, "env", variable), text
+    for path, check in service_checks(name, service):
+        yield from check_texts(path, check)

@@ -1,0 +1,158 @@
+"""What pydantic reports, as plain sentences."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from provision.project.fault import Fault, Path, did_you_mean, nearest
+from provision.project.schema import Declaration
+from provision.project.values import NAME, PLACE, PREFIX, USER, VARIABLE
+
+_PATTERNS = {
+    NAME: "a name of lower-case letters, digits and dashes that begins with a letter, at most 40 characters",
+    VARIABLE: "a variable name of letters, digits and underscores",
+    PLACE: "an absolute path of letters, digits and . _ / @ + -",
+    USER: "an account name",
+    PREFIX: "lower-case letters, digits and dashes",
+}
+_TYPES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "is_instance_of": "text",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+# What people write who come from other tools, and what it is called here.
+_SYNONYMS = {
+    "environment": "env",
+    "cmd": "command",
+    "run": "command",
+    "depends_on": "after",
+    "requires": "after",
+    "healthcheck": "check",
+    "health": "check",
+    "cpu": "cpus",
+    "gpu": "gpus",
+    "ssh_key": "identity",
+    "server": "hosts",
+}
+_LONGEST_SHOWN = 60
+
+
+def fault(error: ErrorDetails, written: object) -> Fault:
+    """The problem that `error` is about. `written` is the whole file, so that it quotes what the user wrote."""
+    is_key = error["loc"][-1:] == ("[key]",)
+    path: Path = error["loc"][:-1] if is_key else error["loc"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return Fault(path, "unknown key.", _known_key(path), at_key=True)
+    if kind == "missing":
+        return Fault(path, f"missing. {_MISSING.get(str(path[-1]), '')}".strip(), at_key=True)
+    given = json.dumps(path[-1], ensure_ascii=False) if is_key else describe(_at(written, path))
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if kind in _TYPES:
+        return Fault(path, f"expected {_TYPES[kind]}, got {given}.")
+    if kind == "literal_error":
+        choices = [str(choice) for choice in get_args(_annotation(path))] or [context["expected"]]
+        return _choice(path, choices, _at(written, path))
+    if kind == "enum":
+        return _choice(path, context["expected"].replace("'", "").replace(" or ", ", ").split(", "), _at(written, path))
+    if kind == "string_pattern_mismatch":
+        return Fault(path, f"expected {_PATTERNS[context['pattern']]}, got {given}.", at_key=is_key)
+    if kind in _BOUNDS:
+        return Fault(path, f"expected {_BOUNDS[kind]} {_bound(context)}, got {given}.")
+    if kind == "too_short":
+        return Fault(path, "expected at least one entry, got none.")
+    return Fault(path, _sentence(error))
+
+
+_MISSING = {
+    "project": 'Every file begins with: [project] name = "…".',
+    "name": 'Expected a name, such as name = "shop".',
+    "hosts": 'Expected a list, such as hosts = ["root@${VAST_HOST}:${VAST_PORT}"].',
+    "path": 'Expected the project\'s folder on the host, such as path = "/workspace/shop".',
+    "command": 'Expected a list, such as command = ["uv", "sync", "--frozen"].',
+}
+_BOUNDS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+
+
+def describe(value: object) -> str:
+    """`value` as a message shows it: the text "80", the number 80, a list."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        shown = value if len(value) <= _LONGEST_SHOWN else value[: _LONGEST_SHOWN - 1] + "…"
+        return f"the text {json.dumps(shown, ensure_ascii=False)}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, dict):
+        return "a table"
+    return "a date" if isinstance(value, dt.date | dt.time) else "nothing"
+
+
+def _choice(path: Path, choices: Iterable[str], given: object) -> Fault:
+    known = list(choices)
+    listed = ", ".join(f'"{choice}"' for choice in known)
+    hint = did_you_mean(given, known) if isinstance(given, str) else ""
+    return Fault(path, f"expected one of {listed}, got {describe(given)}.", hint)
+
+
+def _bound(context: Mapping[str, Any]) -> str:
+    return next(f"{context[name]:g}" for name in ("gt", "ge", "lt", "le") if name in context)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    raised = error.get("ctx", {}).get("error")
+    text = str(raised) if raised is not None else error["msg"]
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _known_key(path: Path) -> str:
+    model = _annotation(path[:-1])
+    known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    synonym = _SYNONYMS.get(str(path[-1]))
+    return did_you_mean(synonym, [synonym]) if synonym in known else nearest(str(path[-1]), known, "keys")
+
+
+def _annotation(path: Path) -> Any:
+    """The type declared at `path`: a model, or whatever its field says."""
+    current: Any = Declaration
+    inside = False  # a table or list of models: the next step names one of them
+    for step in path:
+        if inside:
+            inside = False
+        elif isinstance(current, type) and issubclass(current, BaseModel) and step in current.model_fields:
+            annotation = current.model_fields[str(step)].annotation
+            members = [annotation, *get_args(annotation)]
+            models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+            inside = bool(models) and getattr(annotation, "__origin__", None) in (dict, tuple)
+            current = models[0] if models else annotation
+        else:
+            return None
+    return current
+
+
+def _at(written: object, path: Path) -> object:
+    for step in path:
+        try:
+            written = written[step]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return written

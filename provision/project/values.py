@@ -1,0 +1,115 @@
+"""The kinds of values that `deploy.toml` holds: text with references, whole numbers, durations, sizes.
+
+Environment references are replaced while a value is validated; the variables come as the validation context
+(`Model.model_validate(data, context=variables)`), so that a model built without one has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from provision.project.template import MissingVariable, Template, parse
+from provision.project.units import parse_bytes, parse_seconds
+
+NAME = r"^[a-z][a-z0-9-]{0,39}$"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+USER = r"^[a-z_][a-z0-9_-]*\$?$"
+PLACE = r"^/[A-Za-z0-9._/@+-]+$"
+PREFIX = r"^[a-z0-9-]*$"
+LAST_PORT = 65535
+
+MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere
+
+
+def _template(text: str, info: ValidationInfo[Any]) -> Template:
+    if "\0" in text:
+        raise ValueError("no program can be given NUL in an argument or a variable.")
+    try:
+        return parse(text, info.context or {})
+    except MissingVariable as error:
+        raise PydanticCustomError(MISSING_VARIABLE, "{text}", {"text": str(error)}) from None
+
+
+class _TemplateType:
+    """Lets pydantic accept a string (or a parsed `Template`) where a `Template` is declared."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_before_validator_function(
+            lambda value, info: _template(value, info) if isinstance(value, str) else value,
+            core_schema.is_instance_schema(Template, cls_repr="string"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string"}
+
+
+def _settled(value: object, info: ValidationInfo[Any]) -> object:
+    """Text that has to be known when the file is loaded: variables are replaced, a place is refused."""
+    return _template(value, info).text if isinstance(value, str) else value
+
+
+def _whole(value: object, info: ValidationInfo[Any]) -> object:
+    """A whole number, which a variable may give: `"${PORT:-8000}"`. The text `"80"` stays a text, and is refused."""
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    digits = _template(value, info).text
+    if not re.fullmatch(r"[0-9]{1,9}", digits):
+        raise ValueError(f'expected a whole number, and "{value}" gives something else.')
+    return int(digits)
+
+
+def _either(description: str, accept: Callable[[object], bool]) -> Callable[[object], object]:
+    """Stands before a union, so that one sentence describes it instead of one complaint a member."""
+
+    def check(value: object) -> object:
+        if not accept(value):
+            raise ValueError(f"expected {description}.")
+        return value
+
+    return check
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_share(value: object) -> bool:
+    percent = re.fullmatch(r"([0-9]{1,3})%", value) if isinstance(value, str) else None
+    return bool(percent and 1 <= int(percent[1]) <= 100)
+
+
+_DURATION = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "examples": ["30s", "500ms", "2m"]}]})
+_SIZE = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "examples": ["512MiB", "4GB"]}]})
+_TEXT = WithJsonSchema({"type": "string"})
+_PORT = WithJsonSchema(
+    {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LAST_PORT}, {"type": "string", "pattern": r"\$\{.+\}"}]}
+)
+
+Text = Annotated[Template, _TemplateType]
+String = Annotated[str, BeforeValidator(_settled), _TEXT]
+User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
+Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
+Name = Annotated[str, Field(pattern=NAME)]
+Variable = Annotated[str, Field(pattern=VARIABLE)]
+Flag = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LAST_PORT, strict=True), _PORT]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0), _DURATION]
+SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0), _DURATION]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
+
+either_count_or_auto = BeforeValidator(
+    _either('a whole number from 1, or "auto"', lambda value: value == "auto" or _is_count(value))
+)
+either_count_or_share = BeforeValidator(
+    _either('a number of hosts from 1, or a share such as "25%"', lambda value: _is_count(value) or _is_share(value))
+)
