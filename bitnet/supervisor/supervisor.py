@@ -90,9 +90,9 @@ class RuntimeSupervisor:
         _at_least(1, concurrency=self.concurrency)
         _at_least(0, max_queue=max_queue or 0, capture_bytes=capture_bytes, grace=grace, drain=drain)
         _at_least(0, backoff=backoff, backoff_limit=backoff_limit)
-        policies = {**DEFAULT_BACKENDS, **(backends or {})}
-        bulkheads = {f"{BULKHEAD}{name}": float(policy.limit) for name, policy in policies.items() if policy.limit}
-        weights = {name: policy.weight for name, policy in policies.items()}
+        self.backends: Mapping[str, BackendPolicy] = {**DEFAULT_BACKENDS, **(backends or {})}
+        bulkheads = {f"{BULKHEAD}{name}": float(policy.limit) for name, policy in self.backends.items() if policy.limit}
+        weights = {name: policy.weight for name, policy in self.backends.items()}
         limits = {**(resource_limits or {}), **bulkheads}
         self._drain = drain
         self._backoff = backoff
@@ -101,7 +101,7 @@ class RuntimeSupervisor:
         self._lifetime = Lifetime()
         self._slots = Slots(Scheduler(scheduling_policy, self.concurrency, limits, weights), max_queue)
         self._attempts = Attempts(
-            runtime, policies, self._slots, self._lifetime, self._tell, grace=grace, capture_bytes=capture_bytes
+            runtime, self.backends, self._slots, self._lifetime, self._tell, grace=grace, capture_bytes=capture_bytes
         )
 
     async def run_inference(self, **options: Any) -> LaunchResult:
