@@ -15,7 +15,6 @@ from provision.manifests.value import Value, check_process_string
 # Files are read with universal newlines: each of these ends a line, or comes back as another one.
 _LINE_END = re.compile(r"[\r\n]")
 _COMMENT = re.compile(r"(?<=\s)(?=[;#])")
-_HERE = "%(here)s"
 
 
 def supervisor_arg(value: Value) -> str:
@@ -45,9 +44,9 @@ def ini_value(value: Value) -> str:
         raise UnencodableValue(
             value.subject, "supervisord's files have no quotes for a blank at the edge, or one before ; or #"
         )
-    if _HERE in value.text:
-        raise UnencodableValue(value.subject, f"supervisord replaces {_HERE} everywhere")
-    return value.text.replace("%", "%%")
+    if "%" in value.text:
+        raise UnencodableValue(value.subject, "supervisord expands % once in some keys and twice in others")
+    return value.text
 
 
 def _refuse_line_ends(value: Value) -> None:
