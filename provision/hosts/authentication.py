@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
-from paramiko.auth_strategy import AuthStrategy
 from paramiko.message import Message
 
 from provision.errors import Unreachable, UsageError
@@ -30,11 +29,10 @@ _unlocked: dict[Path, paramiko.PKey] = {}
 _unlocking = threading.Lock()
 
 
-class HopKeys(AuthStrategy):
-    """Authenticates one hop with public keys, in `paramiko`'s own frame for that."""
+class HopKeys:
+    """Authenticates one hop with public keys. What the library calls an authentication strategy."""
 
     def __init__(self, hop: Hop, ask_passphrase: AskPassphrase | None) -> None:
-        super().__init__(ssh_config=paramiko.SSHConfig())
         self._hop = hop
         self._ask = ask_passphrase
         self.attempts = 0

@@ -41,7 +41,7 @@ class ConnectEvent:
 def connect(
     spec: HostSpec,
     *,
-    on_event: Callable[[ConnectEvent], None] = lambda event: None,
+    on_event: Callable[[ConnectEvent], None] = lambda _: None,
     ask_passphrase: Callable[[Path], str] | None = None,
     retries: int = 3,
 ) -> HostConnection:

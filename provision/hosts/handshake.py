@@ -5,13 +5,14 @@ Heavy: imported when a connection is made, never before.
 
 from __future__ import annotations
 
+import importlib
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import fabric
 import paramiko
 
 from provision.errors import Unreachable
@@ -21,6 +22,11 @@ from provision.hosts.line import dropped
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.route import Hop
 from provision.hosts.transport import KEEPALIVE_SECONDS, PinnedKeys, transport_factory
+
+if TYPE_CHECKING:
+    import fabric
+
+_AUTHENTICATION_SECONDS = 30.0  # the server may have to ask a directory service first
 
 _log = logging.getLogger(__name__)
 
@@ -35,31 +41,36 @@ def log_in(
     """A Fabric connection to `hop`; raises as `connect` does."""
     pins = PinnedKeys(hop)
     keys = HopKeys(hop, ask_passphrase)
-    connection = _fabric_connection(hop, gateway)
-    connection.client.set_missing_host_key_policy(pins)
-    connection.connect_kwargs = {
-        "sock": line.result(),
-        "transport_factory": transport_factory(pins),
-        "auth_strategy": keys,
-        "banner_timeout": hop.connect_timeout,
-        "auth_timeout": max(hop.connect_timeout, 30),  # the server may ask a directory service first
-    }
-    round_trips.add("tcp")
-    round_trips.add("version")
-    round_trips.add("key exchange")
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(pins)
+    # Fabric takes as long to import as a round trip to the next continent: meanwhile, the handshake waits for answers.
+    threading.Thread(target=importlib.import_module, args=("fabric",), daemon=True).start()
+    sock = line.result()
+    for step in ("tcp", "version", "key exchange"):
+        round_trips.add(step)
     try:
-        connection.open()
+        client.connect(
+            hop.address,
+            hop.port,
+            hop.user,
+            timeout=hop.connect_timeout,
+            sock=sock,
+            transport_factory=transport_factory(pins),
+            auth_strategy=cast(Any, keys),  # it calls authenticate(transport) and nothing else
+            banner_timeout=hop.connect_timeout,
+            auth_timeout=max(hop.connect_timeout, _AUTHENTICATION_SECONDS),
+        )
     except paramiko.SSHException as error:
-        connection.client.close()
+        client.close()
         raise _explained(hop, error) from error
     except (EOFError, OSError) as error:
-        connection.client.close()
+        client.close()
         raise dropped(hop, str(error) or type(error).__name__) from error
     except BaseException:
-        connection.client.close()
+        client.close()
         raise
-    connection.gateway = gateway  # only now: Fabric would have opened a line of its own
     round_trips.add("authentication", keys.attempts)
+    connection = _as_fabric(hop, client, gateway)
     connection.transport.set_keepalive(KEEPALIVE_SECONDS)
     return connection
 
@@ -80,19 +91,17 @@ def show_key(hop: Hop, line: Future[Any]) -> HostKey:
     return HostKey(key.get_name(), key.asbytes())
 
 
-def _fabric_connection(hop: Hop, gateway: fabric.Connection | None) -> fabric.Connection:
-    """A connection that takes nothing from Fabric's own files: the route is already resolved."""
+def _as_fabric(hop: Hop, client: paramiko.SSHClient, gateway: fabric.Connection | None) -> fabric.Connection:
+    """`client`, connected, as a Fabric connection that takes nothing from Fabric's own files."""
+    import fabric
+
     config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
-    connection = fabric.Connection(
-        hop.name.replace("@", "_").replace(":", "_"),
-        user=hop.user,
-        port=hop.port,
-        gateway=False,
-        config=config,
-        connect_timeout=max(1, round(hop.connect_timeout)),
-    )
+    connection = fabric.Connection("host", user=hop.user, port=hop.port, gateway=False, config=config)
     connection.host = hop.address
     connection.original_host = hop.name
+    connection.gateway = gateway
+    connection.client = client
+    connection.transport = client.get_transport()
     return connection
 
 

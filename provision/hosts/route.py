@@ -81,7 +81,7 @@ def _resolve(spec: HostSpec, config: SSHConfig | None, hops: list[Hop], *, follo
             user=spec.user or options.get("user", "") or getpass.getuser(),
             key_name=options["hostkeyalias"].lower() if "hostkeyalias" in options else lookup_name(address, port),
             known_hosts=_known_hosts(spec, options.get("userknownhostsfile", "")),
-            identities=_identities(spec, options.get("identityfile", [])),
+            identities=_identities(spec, list(options.get("identityfile", []))),
             only_identities=spec.identity is not None or options.get("identitiesonly", "no") == "yes",
             use_agent=spec.use_agent,
             connect_timeout=timeout,
@@ -139,7 +139,7 @@ def _load(spec: HostSpec) -> SSHConfig | None:
     config = SSHConfig()
     for file in files:
         try:
-            config.parse(_lines(file, 0))  # type: ignore[arg-type]  # it only iterates over it
+            config.parse(_lines(file, 0))
         except (ConfigParseError, OSError, UnicodeError) as error:
             raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
     return config

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from provision.errors import DeployError, Unreachable, UsageError
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
@@ -67,7 +67,7 @@ def send(
         raise UsageError(
             "rsync is not installed on this machine",
             why="It is what brings files to hosts.",
-            next_step="apt-get install rsync (Debian, Ubuntu), dnf install rsync (Fedora) or brew install rsync (macOS)",
+            next_step="apt-get install rsync (Debian, Ubuntu), dnf install rsync (Fedora), brew install rsync (macOS)",
         )
     ours, theirs = socket.socketpair()
     with ours:
@@ -143,7 +143,7 @@ def _write_names(process: subprocess.Popen[bytes], files: Sequence[str]) -> None
     assert process.stdin is not None  # noqa: S101  # for the type checker
     try:
         # "./": a name that begins with "#" or ";" would be a comment
-        process.stdin.write(b"".join(b"./" + os.fsencode(name) + b"\0" for name in files))
+        process.stdin.write(b"".join(b"./" + os.fsencode(name) + b"\0" for name in sorted(files)))
         process.stdin.close()
     except BrokenPipeError:
         return  # rsync ended early and says why
@@ -223,28 +223,28 @@ class _Bridge:
 
     def _serve(self, words: list[str], from_rsync: int, to_rsync: int) -> None:
         """`words`: the host, which is known here, and the remote command."""
-        try:
-            with self._connection.session(words[1:]) as channel:
-                self._channel = channel
-                if self._closed:
-                    return
-                upward = threading.Thread(target=_up, args=(from_rsync, channel), daemon=True)
-                upward.start()
-                channel.pour_into(to_rsync)
-                os.close(to_rsync)
-                to_rsync = -1
+        with open(to_rsync, "wb", 0) as output:
+            given = open(from_rsync, "rb", 0)  # noqa: SIM115  # the thread below closes it
+            try:
+                channel = self._channel = self._connection.session(words[1:])
+            except BaseException:
+                given.close()
+                raise
+            with channel:
+                threading.Thread(target=_up, args=(given, channel), daemon=True).start()
+                if not self._closed:
+                    channel.pour_into(to_rsync)
+                output.close()
+                # rsync keeps its side open until the helper has ended, so the status must not wait for that.
                 self.status = channel.exit_status()
-                upward.join()
-        finally:
-            os.close(from_rsync)
-            if to_rsync >= 0:
-                os.close(to_rsync)
 
 
-def _up(source: int, channel: Channel) -> None:
-    try:
-        while data := os.read(source, _CHUNK):
-            channel.send(data)
-        channel.end_input()  # and not more: the answer is still to come
-    except (DeployError, OSError):
-        return
+def _up(source: IO[bytes], channel: Channel) -> None:
+    """From rsync to the host until rsync has no more to say."""
+    with source:
+        try:
+            while data := source.read(_CHUNK):
+                channel.send(data)
+            channel.end_input()  # and not more: the answer is still to come
+        except (DeployError, OSError):
+            return

@@ -92,7 +92,7 @@ class PinnedKeys(paramiko.MissingHostKeyPolicy):
         types = {entry.key.type for entry in self._pinned}
         return types | ({"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in types else set())
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         """Raises `HostKeyUnknown`, `HostKeyChanged`, or returns for a pinned key."""
         self.verify(HostKey(key.get_name(), key.asbytes()))
 
@@ -121,7 +121,7 @@ class PinnedKeys(paramiko.MissingHostKeyPolicy):
                 place = self._pinned[0]
                 raise HostKeyChanged(
                     f"HOST KEY CHANGED. Expected {expected}, got {key.fingerprint} ({key.type}).",
-                    why=f"Pinned in {place.file}:{place.number}. Somebody may be reading along, or it is a new machine.",
+                    why=f"Pinned in {place.file}:{place.number}. Somebody may be listening in, or it is a new machine.",
                     next_step=f"if the machine was rebuilt: deploy host trust {hop.name} --replace",
                     host=hop.name,
                 )
@@ -137,7 +137,7 @@ def start_command(channel: paramiko.Channel, command: str) -> None:
     message.add_byte(cMSG_CHANNEL_REQUEST)
     message.add_int(channel.remote_chanid)
     message.add_string("exec")
-    message.add_boolean(True)
+    message.add_boolean(True)  # noqa: FBT003  # wants a reply
     message.add_string(os.fsencode(command))
     transport = channel.get_transport()
     if not transport.is_active():

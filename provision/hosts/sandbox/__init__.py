@@ -6,6 +6,7 @@ whatever is started on the host, so that stopping the sandbox ends all of it.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -102,10 +103,8 @@ class Sandbox:
         Raises:
             DeployError: the SSH server does not start; its words are in `why`.
         """
-        try:
+        with contextlib.suppress(UsageError):  # none runs
             Sandbox.attach(self.root).stop()
-        except UsageError:
-            pass  # none runs
         marker = secrets.token_hex(8)
         plan = layout.make(self.root, marker, self._path, self._server)
         reading, self._lifeline = os.pipe()

@@ -50,6 +50,8 @@ def make(root: Path, marker: str, path: Sequence[Path], server: Server | None) -
     environment = {
         "HOME": str(root / "home"),
         "PATH": os.pathsep.join([*map(str, path), str(root / "bin"), os.environ.get("PATH", ""), _SYSTEM_PATH]),
+        # What a host has for all projects lies in the sandbox, too; the machine's own supervisord is not touched.
+        "DEPLOY_STATE_DIR": str(root / "state"),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),  # noqa: S108  # the usual default, not a file of ours
         MARKER: marker,
