@@ -96,7 +96,7 @@ def find(build_dir: Path, program: str) -> list[Binary]:
     Raises:
         BinaryNotFound: there is none that can be executed; it lists the paths tried.
     """
-    roots = [build_dir, *sorted(path for path in _folders(build_dir) if path.name != "bin")]
+    roots = [build_dir, *sorted(path for path in _folders(build_dir) if path.name not in _PLACES)]
     names = [program, f"{program}.exe"]
     tried = [(root, root / place / name) for root in roots for place in _PLACES for name in names]
     present = [(root, path) for root, path in tried if path.is_file()]

@@ -6,6 +6,7 @@ loading. Both are seen in the header within milliseconds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -150,10 +151,7 @@ def _tensors(path: Path, header: Header) -> list[tuple[str, str, int]]:
     room = {start: following - start for start, following in pairwise(starts)}
     found = []
     for tensor in header.tensors:
-        elements = 1
-        for side in tensor.shape:
-            elements *= side
-        kind = type_name(tensor.type_id, elements, room.get(tensor.offset, 0), alignment)
+        kind = type_name(tensor.type_id, math.prod(tensor.shape), room.get(tensor.offset, 0), alignment)
         size = tensor_bytes(kind, tensor.shape)
         if tensor.offset + (size or 0) > end or (size is None and tensor.offset >= end):
             raise ModelUnusable(
@@ -168,7 +166,7 @@ def _tensors(path: Path, header: Header) -> list[tuple[str, str, int]]:
 
 def _number(header: Header, key: str) -> int:
     value = header.metadata.get(key, 0)
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _kv_per_token(header: Header, architecture: str, layers: int) -> tuple[int, ...]:
@@ -178,7 +176,7 @@ def _kv_per_token(header: Header, architecture: str, layers: int) -> tuple[int, 
         value = header.metadata.get(f"{architecture}.{key}", 0)
         if not isinstance(value, tuple):
             return (_number(header, f"{architecture}.{key}"),) * layers
-        values = tuple(int(item) for item in value)
+        values = tuple(int(item) if math.isfinite(item) else 0 for item in value)
         return values if len(values) == layers else (max(values),) * layers
 
     heads = setting("attention.head_count")

@@ -77,7 +77,7 @@ def read_header(path: Path) -> Header:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 return _Cursor(data).header()
-            except (struct.error, IndexError) as error:
+            except (struct.error, OverflowError) as error:
                 raise CutShort("the file ends inside its header") from error
 
 
