@@ -48,6 +48,19 @@ class Outcome:
         return f"{self.name} did not pass in {self.seconds:.0f} s ({tries or 'never tried'})"
 
 
+def event(outcome: Outcome, program: str) -> Dict[str, Any]:
+    """The event that tells of an outcome."""
+    return {
+        "event": "check",
+        "program": program,
+        "check": outcome.name,
+        "passed": outcome.passed,
+        "seconds": round(outcome.seconds, 3),
+        "attempts": [list(item) for item in outcome.attempts],
+        "facts": outcome.facts,
+    }
+
+
 def prove(
     check: Check,
     working_directory: str = "/",

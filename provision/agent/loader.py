@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Tuple
 
-# Reads byte by byte up to the newline: what follows is the agent's to read.
+# Reads byte by byte up to the newline: what follows is the agent's to read. Requests may come before the agent that
+# answers them, because the toolkit does not wait to hear whether the host has it.
 SOURCE = """\
 import sys,os,json
 def line():
@@ -30,7 +31,12 @@ d=os.path.join(a,h["agent"])
 if not os.path.isdir(d):
     import hashlib,io,shutil,tempfile,zipfile
     print(json.dumps({"event":"need-agent"}),flush=True)
-    n=json.loads(line())["size"]
+    p=h["pending"]=[]
+    while 1:
+        m=json.loads(line())
+        if "size" in m: break
+        p.append(m)
+    n=m["size"]
     b=b""
     while len(b)<n:
         c=os.read(0,n-len(b))

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Sequence
 
 from . import checks, processes
 from .protocol import Message
-from .supervisors import Activity, Supervisor
+from .supervisors import Activity, Observed, Supervisor
 
 Emit = Callable[[Message], None]
 
@@ -16,6 +16,7 @@ _POLL = 0.03
 _ALIVE_SECONDS = 1.0  # a program without port and check has to live that long
 _LISTEN_SECONDS = 60.0  # where no check gives a deadline
 _LOG_LINES = 12
+_NEWS_SECONDS = 3.0
 _START_SECONDS = 3.0  # systemd queues a start: until then "inactive" is no news
 
 
@@ -45,17 +46,27 @@ class Watch:
         """Raises NotProven where the program ended or was restarted; whatever `stop` raises comes first."""
         self.stop()
         seen = self.supervisor.observe([self.program])[self.program]
+        if self.pid and seen.pid == self.pid and not processes.alive(self.pid):
+            seen = self._news_of_death()
         if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self._since < _START_SECONDS:
             return
         if seen.activity is not Activity.RUNNING:
-            self._fail(f"{self.program} {seen.detail or 'is ' + seen.activity.value}")
+            self._fail(f"{self.program} {self.supervisor.how_it_ended(self.program, seen)}")
         if not seen.pid:
             return
-        began = processes.start_time(seen.pid)
         if not self.pid:
-            self.pid, self._began = seen.pid, began
-        elif (seen.pid, began) != (self.pid, self._began):
+            self.pid, self._began = seen.pid, processes.start_time(seen.pid)
+        elif (seen.pid, processes.start_time(seen.pid)) != (self.pid, self._began):
             self._fail(f"{self.program} restarted while it was being proven")
+
+    def _news_of_death(self) -> Observed:
+        """The supervisor notices an end a moment later than we do."""
+        until = time.monotonic() + _NEWS_SECONDS
+        while True:
+            seen = self.supervisor.observe([self.program])[self.program]
+            if seen.pid != self.pid or time.monotonic() > until:
+                return seen
+            time.sleep(_POLL)
 
     def _fail(self, what: str) -> None:
         raise NotProven(what, self.program, self.supervisor.log_tail(self.program, _LOG_LINES))
@@ -94,7 +105,7 @@ def _prove_one(
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
         outcome = checks.prove(check, folder, watch)
-        emit(outcome_event(outcome, program))
+        emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
             raise NotProven(outcome.sentence, program, log, attempts=outcome.attempts)
@@ -106,18 +117,6 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, 1.0)
     watch()
-
-
-def outcome_event(outcome: checks.Outcome, program: str) -> Message:
-    return {
-        "event": "check",
-        "program": program,
-        "check": outcome.name,
-        "passed": outcome.passed,
-        "seconds": round(outcome.seconds, 3),
-        "attempts": [list(item) for item in outcome.attempts],
-        "facts": outcome.facts,
-    }
 
 
 def _wait_for_process(watch: Watch, seconds: float) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import sys
 import threading
-from typing import BinaryIO, Callable, Dict, Iterator, Optional
+from typing import BinaryIO, Callable, Dict, Iterator, List, Optional
 
-from . import activate, facts, models, recover, seal, worker
+from . import activate, checks, facts, models, recover, seal, worker
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
 from .protocol import DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
@@ -25,13 +26,13 @@ class Session:
         self.agent = str(header["agent"])
         self.who = str(header.get("who", "somebody"))
         self.input = _Lines(stdin)
+        self._pending: List[Message] = header.get("pending", [])  # requests that came before this agent did
         self._output = stdout
         self._claim = Lock(self.layout.claim)
         self._writing = threading.Lock()
 
     def serve(self) -> None:
-        for line in self.input:
-            request = json.loads(line)
+        for request in itertools.chain(self._pending, map(json.loads, self.input)):
             try:
                 answer = self._answer(request)
             except AgentError as error:
@@ -57,6 +58,7 @@ class Session:
             "recover": self._recover,
             "unlock": self._unlock,
             "logs": self._logs,
+            "probe": self._probe,
             "abort": lambda _: None,  # came too late
         }
         operation = operations.get(request["op"])
@@ -171,6 +173,10 @@ class Session:
             return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
         answer = self._recover({})
         return dict(answer, holder=holder)
+
+    def _probe(self, request: Message) -> Message:
+        outcome = checks.prove(request["check"], self.layout.channel(request["channel"]))
+        return {"event": RESULT, "check": checks.event(outcome, "")}
 
     def _logs(self, request: Message) -> Message:
         supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))

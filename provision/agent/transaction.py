@@ -17,7 +17,7 @@ from . import checks, decide, files, journal, launch, preflight, processes
 from . import state as states
 from .layout import Layout
 from .protocol import COMMITTED, DEGRADED, FAILED, INTERRUPTED, PUT_BACK, AgentError, Message
-from .prove import Emit, NotProven, outcome_event, prove
+from .prove import Emit, NotProven, prove
 from .state import Program, State
 from .supervisors import Activity, Supervisor
 
@@ -232,7 +232,7 @@ class Transaction:
             return
         for check in change.documents[release]["lanes"]["stable"]["checks"]:
             outcome = checks.prove(check, self.layout.release(release), self._stop_if_aborted)
-            self.emit(outcome_event(outcome, ""))
+            self.emit(checks.event(outcome, ""))
             if not outcome.passed:
                 raise NotProven(outcome.sentence, "", [], attempts=outcome.attempts)
 

@@ -1,0 +1,23 @@
+"""How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
+
+from provision.rollout.looks import HostPlan, HostStatus, execute, facts, history, logs, plan, status
+from provision.rollout.moves import down, promote, rollback, unlock, up
+from provision.rollout.smoke import CheckReport, smoke
+
+__all__ = [
+    "CheckReport",
+    "HostPlan",
+    "HostStatus",
+    "down",
+    "execute",
+    "facts",
+    "history",
+    "logs",
+    "plan",
+    "promote",
+    "rollback",
+    "smoke",
+    "status",
+    "unlock",
+    "up",
+]

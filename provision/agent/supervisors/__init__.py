@@ -87,6 +87,10 @@ class Supervisor:
         """The processes of a program."""
         raise NotImplementedError
 
+    def how_it_ended(self, program: str, seen: Observed) -> str:
+        """For the sentence "web …": "exited with status 1"."""
+        return seen.detail or f"is {seen.activity.value}"
+
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
         raise NotImplementedError
 

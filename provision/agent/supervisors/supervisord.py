@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import time
@@ -36,6 +37,7 @@ _ACTIVITY = {
 }
 _START_SECONDS = 10.0  # supervisord answers on its socket within this, or it did not start
 _POLL = 0.02
+_LOG_BYTES = 8192
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -215,6 +217,18 @@ class Supervisord(Supervisor):
     def members(self, program: str) -> Set[int]:
         pid = self.observe([program])[program].pid
         return processes.family([pid]) if pid else set()
+
+    def how_it_ended(self, program: str, seen: Observed) -> str:
+        # Of a program that ended within startsecs the interface forgets the exit status; the daemon's log has it.
+        try:
+            log = str(self._rpc.readLog(-_LOG_BYTES, 0))
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return super().how_it_ended(program, seen)
+        ends = re.findall(rf"exited: {re.escape(program)} \((exit status|terminated by) ([^;)]+)", log)
+        if not ends or seen.activity is not Activity.EXITED:
+            return super().how_it_ended(program, seen)
+        how, value = ends[-1]
+        return f"exited with status {value}" if how == "exit status" else f"was killed by {value}"
 
     def log_path(self, program: str) -> str:
         return os.path.join(self.layout.logs, program + ".log")

@@ -1,0 +1,155 @@
+"""What looks at hosts and changes nothing: plan, status, history, logs, facts, exec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provision import errors
+from provision.hosts import HostSpec, run_on_hosts
+from provision.plan import Plan
+from provision.rollout.moves import chosen, values
+from provision.targets import Deployment
+
+_FOLLOW_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What `up` would do on one host."""
+
+    host: str
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """How one host stands. `project` is the agent's answer to `facts`, see docs/reference.md."""
+
+    host: str
+    project: dict[str, Any]
+
+    @property
+    def state(self) -> str:
+        """One word: nothing, serving, deploying, interrupted, degraded, or failing (a program does not run)."""
+        project = self.project
+        if project["holder"]:
+            return "deploying"
+        if project["journal"]:
+            return "degraded" if project["journal"]["step"] == "degraded" else "interrupted"
+        programs = project["state"]["programs"]
+        if not programs:
+            return "nothing"
+        seen = project["view"]["programs"]
+        down = [
+            name
+            for name, program in programs.items()
+            if not program["on_demand"] and seen.get(name, {}).get("activity") != "running"
+        ]
+        return "failing" if down else "serving"
+
+
+def plan(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[HostPlan]:
+    """What `up` would do on each host, file by file; nothing is changed there."""
+    deployment.release  # noqa: B018  a declaration error must not wait for a connection
+
+    def look(spec: HostSpec) -> HostPlan:
+        with deployment.session(spec) as session:
+            return HostPlan(spec.name, session.plan_up(channel, show_files=True))
+
+    return values(run_on_hosts(chosen(deployment, hosts), look))
+
+
+def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostStatus]:
+    """How each host stands."""
+
+    def look(spec: HostSpec) -> HostStatus:
+        with deployment.session(spec) as session:
+            return HostStatus(spec.name, session.facts()["project"])
+
+    return values(run_on_hosts(chosen(deployment, hosts), look))
+
+
+def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Committed transactions of each host, oldest first; each entry names its host."""
+    entries = status(deployment, hosts)
+    return [{"host": item.host, **entry} for item in entries for entry in item.project["history"]]
+
+
+def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """What each host is and has, GPUs included."""
+
+    def look(spec: HostSpec) -> dict[str, Any]:
+        with deployment.session(spec) as session:
+            answer = session.facts(host=True, gpus=True)
+        return {"host": spec.name, **{key: value for key, value in answer.items() if key != "event"}}
+
+    return values(run_on_hosts(chosen(deployment, hosts), look))
+
+
+def logs(
+    deployment: Deployment,
+    service: str,
+    *,
+    lines: int = 100,
+    follow: bool = False,
+    channel: str = "stable",
+    host: str | None = None,
+) -> Iterator[str]:
+    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted."""
+    spec = _one(deployment, host)
+    program = _service(deployment, service, channel)["program"]
+    if not follow:
+        with deployment.session(spec) as session:
+            answer = session.conversation.ask(
+                "logs",
+                program=program,
+                lines=lines,
+                platform=str(deployment.target.platform),
+                supervisor=deployment.supervisor,
+            )
+        yield from answer["lines"]
+        return
+    with deployment.connection(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
+        while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
+            yield line.decode(errors="replace")
+
+
+def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
+    sudo = ["sudo", "-n"] if deployment.target.sudo else []
+    if str(deployment.target.platform) == "systemd":
+        scope = "--user-unit" if deployment.target.user_units else "--unit"
+        return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
+    return [*sudo, "tail", "-n", str(lines), "-F", f"{deployment.target.path}/shared/logs/{program}.log"]
+
+
+def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None) -> int:
+    """Run a command in the stable release's folder of one host; its output goes to ours. The exit status."""
+    import os
+
+    spec = _one(deployment, host)
+    folder = f"{deployment.target.path}/stable"
+    # sh is told the folder and the command as arguments; it reads nothing of them.
+    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder, *argv]
+    with deployment.connection(spec) as connection, connection.session(command) as channel:
+        channel.end_input()
+        channel.pour_into(os.dup(1))
+        return channel.exit_status()
+
+
+def _one(deployment: Deployment, host: str | None) -> HostSpec:
+    specs = chosen(deployment, [host] if host else None)
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise errors.UsageError("this needs one host", why=f"The target has: {names}.", next_step="--host NAME")
+    return specs[0]
+
+
+def _service(deployment: Deployment, name: str, channel: str) -> dict[str, Any]:
+    services = deployment.release.document["lanes"][channel]["services"]
+    for service in services:
+        if service["name"] == name:
+            return dict(service)
+    known = ", ".join(service["name"] for service in services)
+    raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")

@@ -1,0 +1,180 @@
+"""What changes hosts: up, promote, rollback, down, unlock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from provision import errors
+from provision.hosts import HostResult, HostSpec, run_on_hosts
+from provision.plan import Plan
+from provision.rollout.batches import batches
+from provision.targets import Deployment, HostOutcome, HostSession, Interrupt
+
+MakePlan = Callable[[HostSession], Plan]
+
+
+def up(
+    deployment: Deployment,
+    channel: str = "stable",
+    interrupt: Interrupt | None = None,
+    hosts: Sequence[str] | None = None,
+) -> list[HostOutcome]:
+    """Bring the project as it is now to `channel` of every host.
+
+    Hosts are deployed to in the batches that the target declares; what fails stops the batches that follow, and with
+    `on_failure = "revert"` the hosts that had committed go back.
+
+    Raises:
+        Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
+        SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
+    """
+    deployment.release  # noqa: B018  built before any connection is made: a declaration error must not wait for one
+    return _on_all(deployment, lambda session: session.plan_up(channel, claim=True), interrupt, hosts)
+
+
+def promote(
+    deployment: Deployment, interrupt: Interrupt | None = None, hosts: Sequence[str] | None = None
+) -> list[HostOutcome]:
+    """Bring exactly the canary's release to stable; raises as `up` does."""
+    return _on_all(deployment, lambda session: session.plan_move("promote", claim=True), interrupt, hosts)
+
+
+def rollback(
+    deployment: Deployment,
+    to: str = "",
+    interrupt: Interrupt | None = None,
+    hosts: Sequence[str] | None = None,
+) -> list[HostOutcome]:
+    """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
+    make = lambda session: session.plan_move("rollback", release=to, claim=True)  # noqa: E731
+    return _on_all(deployment, make, interrupt, hosts)
+
+
+def down(
+    deployment: Deployment,
+    channel: str = "",
+    interrupt: Interrupt | None = None,
+    hosts: Sequence[str] | None = None,
+) -> list[HostOutcome]:
+    """Stop and remove every service of `channel`, or of both; files and history stay. Raises as `up` does."""
+    make = lambda session: session.plan_move("down", channel=channel, claim=True)  # noqa: E731
+    return _on_all(deployment, make, interrupt, hosts)
+
+
+def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Show who holds each host's lock; with `yes`, end a worker that hangs, and recover."""
+
+    def act(spec: HostSpec) -> dict[str, Any]:
+        with deployment.session(spec) as session:
+            answer = session.conversation.ask("unlock", yes=yes)
+        return {"host": spec.name, "holder": answer.get("holder"), "outcome": answer["outcome"]}
+
+    return values(run_on_hosts(chosen(deployment, hosts), act))
+
+
+def chosen(deployment: Deployment, names: Sequence[str] | None) -> list[HostSpec]:
+    """The target's hosts, or those of `names`.
+
+    Raises:
+        UsageError: the target has no such host.
+    """
+    specs = deployment.hosts
+    if not names:
+        return specs
+    known = {spec.name: spec for spec in specs} | {spec.address: spec for spec in specs}
+    for name in names:
+        if name not in known:
+            raise errors.UsageError(
+                f"target {deployment.target_name} has no host {name!r}",
+                why=f"It has: {', '.join(spec.name for spec in specs)}.",
+            )
+    return [known[name] for name in names]
+
+
+def values(results: Sequence[HostResult[Any]]) -> list[Any]:
+    """What each host gave.
+
+    Raises:
+        DeployError: the only host's own error, or SomeHostsFailed that tells all of them.
+    """
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        if not isinstance(result.error, errors.DeployError):
+            raise result.error  # type: ignore[misc]  # a fault of ours, not of a host
+    if failed and len(results) == 1:
+        raise failed[0].error  # type: ignore[misc]
+    if failed:
+        raise errors.SomeHostsFailed(
+            f"{len(failed)} of {len(results)} hosts failed.",
+            why="\n".join(str(result.error) for result in failed),
+            details={"failed": {result.spec.name: str(result.error) for result in failed}},
+        )
+    return [result.value for result in results]
+
+
+def _on_all(
+    deployment: Deployment, make_plan: MakePlan, interrupt: Interrupt | None, names: Sequence[str] | None
+) -> list[HostOutcome]:
+    def act(spec: HostSpec) -> HostOutcome:
+        with deployment.session(spec, install=True) as session:
+            return session.apply(make_plan(session), interrupt)
+
+    specs = chosen(deployment, names)
+    rollout = deployment.target.rollout
+    done: list[HostResult[HostOutcome]] = []
+    for group in batches(specs, rollout.canary, rollout.batch):
+        done += run_on_hosts(group, act, on_interrupt=interrupt.request if interrupt else _nothing)
+        if any(result.error is not None for result in done):
+            break
+    if len(specs) == 1 or all(result.error is None for result in done):
+        return values(done)
+    reverted = _revert(deployment, done) if rollout.on_failure == "revert" else []
+    raise _some_failed(specs, done, reverted)
+
+
+def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> list[HostResult[HostOutcome]]:
+    """Let the hosts that committed go back to what each had before."""
+    committed = {
+        result.spec.name: result.value for result in done if result.value and result.value.outcome == "committed"
+    }
+
+    def act(spec: HostSpec) -> HostOutcome:
+        before = committed[spec.name]
+        assert before is not None  # noqa: S101  (they committed)
+        old = before.plan.current
+        with deployment.session(spec, install=True) as session:
+            kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
+            return session.apply(session.plan_move(kind, release=old, channel=channel, claim=True))
+
+    return run_on_hosts([result.spec for result in done if result.spec.name in committed], act)
+
+
+def _some_failed(
+    specs: Sequence[HostSpec],
+    done: Sequence[HostResult[HostOutcome]],
+    reverted: Sequence[HostResult[HostOutcome]],
+) -> errors.DeployError:
+    failed = [result for result in done if result.error is not None]
+    for result in failed:
+        if not isinstance(result.error, errors.DeployError):
+            return errors.DeployError(f"{type(result.error).__name__}: {result.error}", host=result.spec.name)
+    went_back = {result.spec.name for result in reverted if result.error is None}
+    lines = [str(result.error) for result in failed]
+    for result in done:
+        if result.error is None:
+            state = "went back to its old release" if result.spec.name in went_back else "has the new release"
+            lines.append(f"{result.spec.name}: {state}.")
+    lines += [str(result.error) for result in reverted if result.error is not None]
+    untouched = len(specs) - len(done)
+    if untouched:
+        lines.append(f"{untouched} hosts were not begun.")
+    degraded = any(isinstance(result.error, errors.Degraded) for result in [*failed, *reverted])
+    kind = errors.Degraded if degraded else errors.SomeHostsFailed
+    return kind(
+        f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step="deploy status, then deploy up"
+    )
+
+
+def _nothing() -> None:
+    """Nobody to tell."""
