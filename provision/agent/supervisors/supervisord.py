@@ -94,7 +94,9 @@ class Supervisord(Supervisor):
             return False
 
     def twin(self) -> Supervisord:
-        return Supervisord(self.layout, "" if self.instance.own else self.instance.config)
+        other = Supervisord(self.layout, "" if self.instance.own else self.instance.config)
+        other._marks = self._marks
+        return other
 
     def ready(self) -> None:
         if self.answers():
@@ -187,6 +189,7 @@ class Supervisord(Supervisor):
 
     def start(self, program: str) -> None:
         name = f"{program}:{program}"
+        self._marks[program] = _size(self.log_path(program))
         try:
             self._rpc.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
@@ -223,10 +226,10 @@ class Supervisord(Supervisor):
         try:
             log = str(self._rpc.readLog(-_LOG_BYTES, 0))
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
-            return super().how_it_ended(program, seen)
+            log = ""
         ends = re.findall(rf"exited: {re.escape(program)} \((exit status|terminated by) ([^;)]+)", log)
         if not ends or seen.activity is not Activity.EXITED:
-            return super().how_it_ended(program, seen)
+            return seen.detail or f"is {seen.activity.value}"
         how, value = ends[-1]
         return f"exited with status {value}" if how == "exit status" else f"was killed by {value}"
 
@@ -234,7 +237,7 @@ class Supervisord(Supervisor):
         return os.path.join(self.layout.logs, program + ".log")
 
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
-        return tail(self.log_path(program), lines)
+        return tail(self.log_path(program), lines, int(self._marks.get(program, 0)))
 
     def facts(self) -> Dict[str, object]:
         running = self.answers()
@@ -261,12 +264,20 @@ def _observed(info: Optional[Dict[str, Any]]) -> Observed:
     return Observed(activity, info["pid"], detail)
 
 
-def tail(path: str, lines: int) -> List[str]:
-    """The last lines of a file, at most 64 KiB of them."""
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def tail(path: str, lines: int, since: int = 0) -> List[str]:
+    """The last lines of a file, at most 64 KiB of them; none from before the byte `since`."""
     try:
         with open(path, "rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - (64 << 10)))
+            size = stream.seek(0, os.SEEK_END)
+            # A file that is shorter than it was has been rotated.
+            stream.seek(max(since if since <= size else 0, size - (64 << 10)))
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return []

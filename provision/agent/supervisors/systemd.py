@@ -56,7 +56,9 @@ class Systemd(Supervisor):
         return done.stdout.decode("utf-8", "replace")
 
     def twin(self) -> Systemd:
-        return Systemd(self.layout, self.user_units)
+        other = Systemd(self.layout, self.user_units)
+        other._marks = self._marks
+        return other
 
     def ready(self) -> None:
         if self.user_units:
@@ -125,6 +127,7 @@ class Systemd(Supervisor):
                 raise AgentError(FAILED, f"systemd does not take {name}: {reason}")
 
     def start(self, program: str) -> None:
+        self._marks[program] = time.time()
         # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
         self._systemctl("reset-failed", "--", program, check=False)
         self._systemctl("start", "--no-block", "--", program)
@@ -156,8 +159,13 @@ class Systemd(Supervisor):
                     found |= _cgroup_members(folder)
         return {member for member in found if processes.alive(member)}
 
+    def how_it_ended(self, program: str, seen: Observed) -> str:
+        return seen.detail or f"is {seen.activity.value}"
+
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
+        if program in self._marks:
+            scope.append(f"--since=@{self._marks[program]:.3f}")
         try:
             done = subprocess.run(
                 ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), *scope],
