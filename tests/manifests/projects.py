@@ -18,12 +18,19 @@ class Placed:
     relative: str
 
 
-def project(services: Mapping[str, Any], *, path: str | Path = "/srv/cres", **target: Any) -> Project:
-    """A project `cres` with one target, `there`."""
+def project(
+    declared: Mapping[str, Any],
+    *,
+    path: str | Path = "/srv/cres",
+    checks: Mapping[str, Any] | None = None,
+    **target: Any,
+) -> Project:
+    """A project `cres` with the services `declared` and one target, `there`."""
     return Project.model_validate(
         {
             "name": "cres",
-            "services": services,
+            "services": declared,
+            "checks": checks or {},
             "targets": {"there": {"hosts": ["a"], "path": str(path), **target}},
         }
     )

@@ -1,0 +1,97 @@
+"""What is rendered for systemd, judged by its own tools."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.errors import UnencodableValue
+from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value
+from provision.manifests.value import Value, Variable
+from tests.manifests.projects import project, service
+
+WEB: dict[str, Any] = {"command": ["web"], "port": 8000}
+UNITS = {
+    "an ordinary service": (WEB, 2.0),
+    "one with a user of its own": ({**WEB, "user": "www-data"}, 1.7),
+    "one with a low port": ({**WEB, "port": 443, "user": "www-data"}, 2.0),
+    "one on demand": ({**WEB, "on_demand": True}, 2.0),
+    "one with limits": ({**WEB, "resources": {"memory": "1GB", "cpus": 1.5}}, 2.0),
+    "one with a GPU": ({**WEB, "resources": {"gpus": 1}}, 3.0),
+}
+
+
+def unit(declared: dict[str, Any], folder: Path, **target: Any) -> Path:
+    document = service(project({"web": declared}, platform="systemd", **target), "web")
+    place = folder / document["manifest"]["name"]
+    # verify wants a program that is there
+    place.write_text(document["manifest"]["text"].replace("ExecStart=", "ExecStart=/bin/true "))
+    return place
+
+
+@pytest.mark.parametrize(("declared", "exposure"), UNITS.values(), ids=UNITS)
+def test_a_unit_leaves_little_exposed(declared: dict[str, Any], exposure: float, tmp_path: Path) -> None:
+    place = unit(declared, tmp_path)
+
+    judged = subprocess.run(
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+            "--json=short",
+            f"--threshold={exposure * 10:.0f}",
+            place,
+        ],
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+
+    assert json.loads(judged.stdout)
+    assert judged.returncode == 0, [line["name"] for line in json.loads(judged.stdout) if line["exposure"]]
+
+
+@pytest.mark.parametrize(("declared", "_"), UNITS.values(), ids=UNITS)
+@pytest.mark.parametrize("scope", ["--system", "--user"])
+def test_systemd_finds_nothing_wrong_with_a_unit(
+    declared: dict[str, Any], _: float, scope: str, tmp_path: Path
+) -> None:
+    place = unit(declared, tmp_path, user_units=scope == "--user")
+
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", scope, place],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+
+    assert [line for line in found.stderr.splitlines() if place.name in line] == []
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_project_in_a_home_may_read_itself(tmp_path: Path) -> None:
+    assert "ProtectHome=read-only\n" in unit(WEB, tmp_path, path="/home/ann/cres").read_text()
+    assert "ProtectHome=read-only\n" in unit(WEB, tmp_path, path="/root").read_text()
+    assert "ProtectHome=yes\n" in unit(WEB, tmp_path, path="/srv/homes/cres").read_text()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ufffe", "a\ufdd0", "\U0010ffff"])
+def test_what_a_unit_file_cannot_hold_is_refused(text: str) -> None:
+    value = Value("services.web.env.A", (text,))
+
+    for encode in (systemd_arg, systemd_value):
+        with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A"):
+            encode(value)
+    with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A"):
+        systemd_env(Variable("A", value))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\\", " a", "a ", "a\tb"])
+def test_a_line_without_quotes_holds_less(text: str) -> None:
+    with pytest.raises(UnencodableValue, match="this line of a unit file can hold"):
+        systemd_value(Value("x", (text,)))

@@ -1,0 +1,106 @@
+"""A template prints what an encoder made, or nothing at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision.errors import DeclarationError, UnencodableValue
+from provision.manifests.templates import render
+from provision.manifests.value import AtStart, Value, Variable
+
+VALUE = Value("services.web.env.A", ("it's $5",))
+
+
+def rendered(text: str, folder: Path, name: str = "launcher/test.j2", **context: object) -> str:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return render(name, folder, **context)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ value }}",
+        "{{ value.text }}",
+        "{{ 'literal' }}",
+        "{{ 5 }}",
+        "{{ value.text | upper }}",
+        "{{ value | shell_arg | upper }}",
+        "{{ 'x' ~ (value | shell_arg) }}",
+        "{{ (value | shell_arg) + 'x' }}",
+        "{{ [value, value] | map('shell_arg') | join(' ') }}",
+        "{{ value.text | safe }}",
+        "{% set copy = value.text %}{{ copy }}",
+        "{% for letter in value.text %}{{ letter }}{% endfor %}",
+        "{% macro quoted() %}{{ caller() }}{% endmacro %}{% call quoted() %}{{ value.text }}{% endcall %}",
+        "{{ value.text if value else '' }}",
+        "{{ none }}",
+    ],
+)
+def test_printing_without_an_encoder_is_an_error_with_file_and_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        rendered(f"first line\n{text}\n", tmp_path, value=VALUE)
+
+    assert str(refused.value).startswith(f"{tmp_path}/launcher/test.j2:2: this prints a value without an encoder: add")
+    assert "| shell_arg" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ missing | shell_arg }}", "'missing' is undefined"),
+        ("{{ missing }}", "'missing' is undefined"),
+        ("{{ value.nothing | shell_arg }}", "has no attribute 'nothing'"),
+        ("{% if missing %}{% endif %}", "'missing' is undefined"),
+        ("{{ value | systemd_arg }}", "No filter named 'systemd_arg'"),
+        ("{{ value | supervisor_arg }}", "No filter named 'supervisor_arg'"),
+        ("{{ value | shell_env }}", "takes an environment variable, not a Value"),
+        ("{{ [1] | shell_arg }}", "takes a value, a text or a number, not a list"),
+        ("{{ true | plain }}", "not a bool"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ value | shell_arg", "unexpected end of template"),
+    ],
+)
+def test_a_wrong_template_is_named_with_its_line(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        rendered(f"first line\n{text}\n", tmp_path, value=VALUE)
+
+    assert f"{tmp_path}/launcher/test.j2:2: " in str(refused.value)
+    assert told in str(refused.value)
+
+
+def test_a_template_that_includes_nothing_that_exists_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"launcher/nothing\.j2"):
+        rendered('{% include "launcher/nothing.j2" %}', tmp_path)
+
+
+def test_encoded_values_are_printed_as_the_encoder_made_them(tmp_path: Path) -> None:
+    text = '{{ value | shell_arg }} {{ variable | shell_env }} {{ 7 | plain }} {{ "x y" | shell_arg }}\n'
+
+    assert (
+        rendered(text, tmp_path, value=VALUE, variable=Variable("A", VALUE))
+        == "'it'\\''s $5' A='it'\\''s $5' 7 'x y'\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["a b", "a;b", "$", "%", "é", "a\nb", "'"])
+def test_plain_takes_only_what_means_the_same_everywhere(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UnencodableValue, match="is not plain"):
+        rendered("{{ value | plain }}", tmp_path, value=Value("x", (text,)))
+
+
+@pytest.mark.parametrize("name", ["supervisord/test.j2", "systemd/test.j2"])
+def test_cpus_can_stand_in_a_launcher_alone(name: str, tmp_path: Path) -> None:
+    threads = Value("services.llama.command", ("-t", AtStart.CPUS))
+
+    with pytest.raises(UnencodableValue, match=r"services.llama.command: \$\{cpus\} is counted on the host"):
+        rendered("{{ value | plain }}", tmp_path, name, value=threads)
+
+
+def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "mine.j2").write_text('{% include "systemd/sandbox-user.j2" %}')
+
+    assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
