@@ -124,7 +124,7 @@ def _on_all(
     rollout = deployment.target.rollout
     done: list[HostResult[HostOutcome]] = []
     for group in batches(specs, rollout.canary, rollout.batch):
-        done += run_on_hosts(group, act, on_interrupt=interrupt.request if interrupt else _nothing)
+        done += run_on_hosts(group, act, on_interrupt=lambda: _ask(interrupt))
         if any(result.error is not None for result in done):
             break
     if len(specs) == 1 or all(result.error is None for result in done):
@@ -176,5 +176,6 @@ def _some_failed(
     )
 
 
-def _nothing() -> None:
-    """Nobody to tell."""
+def _ask(interrupt: Interrupt | None) -> None:
+    if interrupt is not None:
+        interrupt.request()

@@ -159,7 +159,7 @@ class Systemd(Supervisor):
                     found |= _cgroup_members(folder)
         return {member for member in found if processes.alive(member)}
 
-    def how_it_ended(self, program: str, seen: Observed) -> str:
+    def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  `show` told all
         return seen.detail or f"is {seen.activity.value}"
 
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
