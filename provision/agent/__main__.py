@@ -23,7 +23,7 @@ def serve(header: dict, stdin: object, stdout: object) -> None:  # type: ignore[
 def main(arguments: list) -> int:  # type: ignore[type-arg]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, os.path.dirname(here))
-    from deploy_agent import boot, recover, session  # type: ignore[import-not-found]
+    from deploy_agent import boot, recover  # type: ignore[import-not-found]
     from deploy_agent.layout import Layout  # type: ignore[import-not-found]
     from deploy_agent.protocol import AgentError  # type: ignore[import-not-found]
 
@@ -35,7 +35,7 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
             print(recover.recover(layout, agent, lambda _: None) or "")  # noqa: T201
         else:
             boot.start_own(layout)
-            print(session.recover_project(layout, agent, "boot", lambda _: None)["outcome"])  # noqa: T201
+            print(recover.recover_project(layout, agent, "boot", lambda _: None)["outcome"])  # noqa: T201
     except AgentError as error:
         print(f"{error.what} {error.why}", file=sys.stderr)  # noqa: T201
         return 1

@@ -9,13 +9,14 @@ from typing import Any, Callable, Dict, List, Set
 
 from . import boot, decide, facts, files, launch, prune, recover
 from . import state as states
+from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
 from .protocol import REFUSED, UNCHANGED, AgentError, Message
 from .prove import NotProven
 from .state import Program, State
 from .supervisors import open_supervisor
-from .transaction import Change, Transaction, digest_of, read_documents, service_of
+from .transaction import Change, Transaction
 
 _HOST_LOCK_SECONDS = 600.0  # another project's transaction on the same supervisor is waited for
 _PROJECT_LOCK_SECONDS = 3.0  # the last one may still be pruning
@@ -75,7 +76,7 @@ def perform(
     try:
         return Transaction(layout, supervisor, emit, aborted).run(change, view)
     finally:
-        if not recover.needed(layout):
+        if not os.path.exists(layout.journal):
             gone = prune.prune(layout, int(request.get("keep", 3)), agent)
             if gone:
                 emit({"event": "pruned", "releases": gone})
@@ -107,7 +108,7 @@ def _same_generation(before: State, planned: Any) -> None:
 
 def _end_open_transaction(layout: Layout, agent: str, emit: Callable[[Message], None]) -> bool:
     """Whether an older transaction is open that can neither be finished nor undone."""
-    if not recover.needed(layout):
+    if not os.path.exists(layout.journal):
         return False
     emit({"event": "step", "step": "recover", "program": "", "detail": "an interrupted transaction"})
     try:

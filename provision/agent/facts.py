@@ -12,14 +12,14 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import launch, models, processes, recover, tree
+from . import launch, models, processes
 from . import state as states
 from .decide import View
+from .documents import manifest_digest, read_documents
 from .journal import Journal
 from .layout import Layout
 from .locks import Lock
 from .supervisors import Activity, Supervisor
-from .transaction import manifest_digest, read_documents
 
 _TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo")
 _GPU_SECONDS = 10.0
@@ -212,7 +212,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         },
         "salt": salt.hex(),
         "disk": _disk(layout.root),
-        "recovery_needed": recover.needed(layout),
+        "recovery_needed": os.path.exists(layout.journal),
     }
 
 
@@ -235,6 +235,8 @@ def _files(layout: Layout, release: str) -> Dict[str, str]:
     """What a release holds, path -> digest or link target, so that a plan can be shown file by file."""
     if not release:
         return {}
+    from . import tree
+
     return {entry.path: entry.sha256 or entry.target for entry in tree.digest(layout.release(release))[1]}
 
 

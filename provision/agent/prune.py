@@ -9,9 +9,9 @@ from typing import Any, Dict, List, Set
 
 from . import files, launch, processes
 from . import state as states
+from .documents import read_documents
 from .layout import Layout
 from .locks import Lock
-from .transaction import read_documents
 
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
 _AGENT_SECONDS = 24 * 3600.0  # an older agent may still be reading its modules

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
-from . import journal
+from . import files, journal
 from . import state as states
-from .layout import Layout
-from .protocol import AgentError
-from .prove import Emit
+from .layout import Layout, host_folder
+from .locks import Lock, refuse
+from .protocol import DEGRADED, RESULT, AgentError, Message
+from .prove import Emit, NotProven
 from .supervisors import open_supervisor
 from .transaction import Transaction
 
 FINISHED = "finished"
 PUT_BACK = "put back"
-
-
-def needed(layout: Layout) -> bool:
-    return os.path.exists(layout.journal)
 
 
 def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
@@ -58,12 +55,30 @@ def _by_another(layout: Layout, agent: str) -> Optional[str]:
         check=False,
     )
     if done.returncode != 0:
-        raise AgentError("degraded", done.stderr.decode("utf-8", "replace").strip()[-2000:])
+        raise AgentError(DEGRADED, done.stderr.decode("utf-8", "replace").strip()[-2000:])
     return done.stdout.decode("utf-8").strip() or None
 
 
 def options(layout: Layout) -> Dict[str, Any]:
     """How this project reaches its supervisor, as the last deploy wrote it down (targets' own settings)."""
-    from . import files
-
     return dict(files.read_json(os.path.join(layout.private, "supervisor.json")) or {})
+
+
+def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
+    """End an open transaction under the locks.
+
+    Raises:
+        AgentError: it can't be ended; the host stays degraded.
+    """
+    project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
+    os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+    holder = {"who": who, "doing": "recovering"}
+    if not project.take(holder, 3.0):
+        raise refuse("a transaction of this project is running.", project.holder() or {})
+    if not host.take(holder, 600.0):
+        raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
+    try:
+        done = recover(layout, agent, emit)
+    except (NotProven, OSError) as failure:
+        raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
+    return {"event": RESULT, "outcome": done or "nothing to recover"}

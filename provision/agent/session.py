@@ -1,4 +1,7 @@
-"""One conversation with a toolkit over one SSH channel."""
+"""One conversation with a toolkit over one SSH channel.
+
+Most conversations ask for facts alone, so what only a transaction needs is imported when one comes.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ import os
 import signal
 import sys
 import threading
-from typing import BinaryIO, Callable, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional
 
-from . import activate, checks, facts, models, recover, seal, worker
+from . import facts
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
 from .protocol import DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
-from .prove import NotProven
 from .supervisors import open_supervisor
+
+if TYPE_CHECKING:
+    from .worker import Work
 
 
 class Session:
@@ -42,6 +47,8 @@ class Session:
                 answer = AgentError(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
             if answer is not None:
                 self.emit(answer)
+            if request.get("claim"):
+                from . import activate  # noqa: F401  read while files arrive, so that the transaction begins at once
 
     def emit(self, message: Message) -> None:
         with self._writing:
@@ -69,7 +76,7 @@ class Session:
     def _facts(self, request: Message) -> Message:
         if request.get("claim"):
             self._take_claim(request)
-            if recover.needed(self.layout):
+            if os.path.exists(self.layout.journal):
                 self._recover(request)
         answer: Message = {"event": RESULT}
         if request.get("host"):
@@ -93,6 +100,8 @@ class Session:
             raise refuse("somebody else is deploying this project.", self._claim.holder() or {})
 
     def _seal(self, request: Message) -> Message:
+        from . import seal
+
         try:
             seal.seal(
                 self.layout,
@@ -108,6 +117,8 @@ class Session:
 
     def _incoming(self, request: Message) -> Message:
         """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
+        from . import models
+
         sha256 = request.get("sha256")
         folder = models.incoming(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
         os.makedirs(folder, mode=0o755, exist_ok=True)
@@ -117,9 +128,13 @@ class Session:
         return {"event": RESULT, "folder": folder}
 
     def _adopt_model(self, request: Message) -> Message:
+        from . import models
+
         return models.adopt(self.layout, request["sha256"], request["name"], self.emit)
 
     def _transaction(self, request: Message) -> Message:
+        from . import activate, worker
+
         if "seal" in request:
             sealed = self._seal(request["seal"])
             if not sealed["sealed"]:
@@ -133,7 +148,9 @@ class Session:
             lambda emit, aborted: activate.perform(self.layout, self.agent, transaction, request, emit, aborted),
         )
 
-    def _in_worker(self, transaction: str, work: worker.Work) -> Message:
+    def _in_worker(self, transaction: str, work: Work) -> Message:
+        from . import worker
+
         running = worker.start(self.layout, transaction, work)
 
         def on_command(line: bytes) -> bool:
@@ -148,14 +165,16 @@ class Session:
             sys.exit(0)
         except EOFError:
             raise AgentError(
-                DEGRADED if recover.needed(self.layout) else FAILED,
+                DEGRADED if os.path.exists(self.layout.journal) else FAILED,
                 "the worker was killed in the middle of the transaction.",
                 next_step="deploy status; deploy unlock recovers it now, and so does the next deploy up",
             ) from None
 
     def _recover(self, request: Message) -> Message:
+        from . import worker
+
         transaction = "recover-" + worker.new_transaction()
-        answer = self._in_worker(transaction, lambda emit, _: recover_project(self.layout, self.agent, self.who, emit))
+        answer = self._in_worker(transaction, lambda emit, _: _recover_here(self.layout, self.agent, self.who, emit))
         if answer["event"] != RESULT and not request.get("claim"):
             return answer
         return {"event": RESULT, "outcome": answer.get("outcome")}
@@ -175,6 +194,8 @@ class Session:
         return dict(answer, holder=holder)
 
     def _probe(self, request: Message) -> Message:
+        from . import checks
+
         outcome = checks.prove(request["check"], self.layout.channel(request["channel"]))
         return {"event": RESULT, "check": checks.event(outcome, "")}
 
@@ -184,24 +205,10 @@ class Session:
         return {"event": RESULT, "lines": lines}
 
 
-def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
-    """End an open transaction under the locks.
+def _recover_here(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
+    from . import recover
 
-    Raises:
-        AgentError: it can't be ended; the host stays degraded.
-    """
-    project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
-    os.makedirs(host_folder(), mode=0o755, exist_ok=True)
-    holder = {"who": who, "doing": "recovering"}
-    if not project.take(holder, 3.0):
-        raise refuse("a transaction of this project is running.", project.holder() or {})
-    if not host.take(holder, 600.0):
-        raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
-    try:
-        done = recover.recover(layout, agent, emit)
-    except (NotProven, OSError) as failure:
-        raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
-    return {"event": RESULT, "outcome": done or "nothing to recover"}
+    return recover.recover_project(layout, agent, who, emit)
 
 
 class _Lines:

@@ -7,16 +7,16 @@ repeated. So killing this at any instruction leaves a host that `recover` can br
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
+from typing import Any, Callable, Dict, List, Sequence, Set
 
 from . import checks, decide, files, journal, launch, preflight, processes
 from . import state as states
+from .documents import digest_of, manifest_digest, read_documents, service_of
 from .layout import Layout
-from .protocol import COMMITTED, DEGRADED, FAILED, INTERRUPTED, PUT_BACK, AgentError, Message
+from .protocol import COMMITTED, DEGRADED, INTERRUPTED, PUT_BACK, AgentError, Message
 from .prove import Emit, NotProven, prove
 from .state import Program, State
 from .supervisors import Activity, Supervisor
@@ -39,19 +39,6 @@ class Change:
     steps: Sequence[decide.Step]
     documents: Dict[str, Dict[str, Any]]  # release -> release.json, of `before` and `after`
     secrets: Dict[str, str]  # today's values
-
-
-def service_of(documents: Dict[str, Dict[str, Any]], program: str, record: Program) -> Dict[str, Any]:
-    """How a release describes a program.
-
-    Raises:
-        AgentError: its release is not on the host any more.
-    """
-    document = documents.get(record.release)
-    for service in (document or {}).get("lanes", {}).get(record.lane, {}).get("services", []):
-        if service["program"] == program:
-            return dict(service)
-    raise AgentError(FAILED, f"release {record.release[:12]} does not describe {program} any more.")
 
 
 class Transaction:
@@ -411,26 +398,3 @@ def levels(services: Sequence[Dict[str, Any]]) -> List[List[Dict[str, Any]]]:
         done |= {item["name"] for item in ready}
         left = [item for item in left if item not in ready]
     return grouped
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def manifest_digest(supervisor: Supervisor, manifest: str) -> str:
-    """sha256 of a manifest as it is on disk; empty where it is missing."""
-    try:
-        with open(supervisor.manifest_path(manifest), "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
-    except FileNotFoundError:
-        return ""
-
-
-def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, Dict[str, Any]]:
-    """release.json of each release that is on the host."""
-    found = {}
-    for release in releases:
-        document = files.read_json(layout.document(release))
-        if document is not None:
-            found[release] = document
-    return found
