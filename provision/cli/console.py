@@ -1,0 +1,120 @@
+"""The one place that writes to the terminal.
+
+Three ways to tell the same: JSON Lines on stdout with `--json`; live progress where stderr is a terminal; else plain
+lines on stderr. A verb's answer goes to stdout, so that it can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from provision.cli.sentences import sentence
+from provision.errors import UsageError
+
+Event = Mapping[str, Any]
+
+
+class View(Protocol):
+    """How events are shown to people while something runs."""
+
+    def event(self, event: Event) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """A line for each event that is worth one."""
+
+    def event(self, event: Event) -> None:
+        if text := sentence(event):
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing stays behind."""
+
+
+class Console:
+    """Tells what happens; safe to use from any thread, and from a signal handler of the main one."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._view: View = Lines()
+        self._lock = threading.RLock()
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person is there to answer."""
+        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+        with self._lock:
+            if self.as_json:
+                _write_json(event)
+            else:
+                self._view.event(event)
+
+    def note(self, text: str) -> None:
+        """A sentence beside the answer, for people alone."""
+        with self._lock:
+            if not self.as_json:
+                self._view.line(text)
+
+    def answer(self, event: Event, text: str | Iterable[str] = ()) -> None:
+        """What the verb was asked for: `event` for programs, `text` for people."""
+        with self._lock:
+            if self.as_json:
+                _write_json(event)
+                return
+            for line in [text] if isinstance(text, str) else text:
+                sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    def ask(self, prompt: str) -> str:
+        """A secret that a person types.
+
+        Raises:
+            UsageError: nobody is there.
+        """
+        import click
+
+        if not self.is_interactive:
+            raise UsageError(f"{prompt.rstrip(': ')}: nobody is there to type it.", next_step="run it in a terminal")
+        with self._lock:
+            self.close()
+            return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show progress in place while this lasts, where the terminal can."""
+        if not self.as_json and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+            from provision.cli.progress import Progress
+
+            self._view = Progress()
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End live progress; later events come as plain lines."""
+        with self._lock:
+            view, self._view = self._view, Lines()
+            view.close()
+
+
+def _write_json(event: Event) -> None:
+    sys.stdout.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,88 @@
+"""Exceptions as sentences, an event, and an exit code: the one place."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from provision.errors import DeclarationError, DeployError, Exit
+
+_SHOW = "DEPLOY_TRACEBACK"
+
+
+def tell(error: Exception, *, as_json: bool) -> int:
+    """Say what went wrong, on stderr or as the last event on stdout; the exit code."""
+    code, event, text = _facts(error)
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "error", **event, "exit": code}, ensure_ascii=False, default=str) + "\n")
+    elif text:
+        sys.stderr.write(text.rstrip("\n") + "\n")
+    return code
+
+
+def _facts(error: Exception) -> tuple[int, dict[str, Any], str]:
+    if isinstance(error, DeployError):
+        return int(error.exit), as_event(error), str(error)
+    if isinstance(error, click.Abort):
+        return Exit.INTERRUPTED, {"kind": "interrupted", "what": "interrupted"}, "interrupted"
+    if isinstance(error, click.ClickException):
+        return Exit.USAGE, {"kind": "usage", "what": error.format_message()}, _usage(error)
+    log = _log(error)
+    what = f"deploy failed in a way it should not: {type(error).__name__}: {error}"
+    why = f"This is a bug; the details are in {log}."
+    event = {"kind": "bug", "what": what, "why": why}
+    return Exit.FAILED, event, f"{what}\n{why}\nnext: {_SHOW}=1 deploy … shows them here"
+
+
+def as_event(error: DeployError) -> dict[str, Any]:
+    """The facts of `error`, without its exit code."""
+    event: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "why": error.why,
+        "next": error.next_step,
+        "host": error.host,
+        "log": list(error.log),
+        **error.details,
+    }
+    if isinstance(error, DeclarationError):
+        event["problems"] = [
+            {
+                "file": problem.location.file,
+                "line": problem.location.line,
+                "column": problem.location.column,
+                "key": problem.key,
+                "message": problem.message,
+                "hint": problem.hint,
+            }
+            for problem in error.problems
+        ]
+    return event
+
+
+def _usage(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "deploy"
+    return f"{command}: {error.format_message()}\nnext: {command} --help"
+
+
+def _log(error: Exception) -> Path:
+    """Where the traceback was written; it goes to the terminal, too, where it was asked for."""
+    text = "".join(traceback.format_exception(error))
+    if os.environ.get(_SHOW):
+        sys.stderr.write(text)
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bitnet-provision"
+    log = folder / "traceback.log"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+    except OSError as failure:
+        return Path(f"no file ({failure.strerror})")
+    return log

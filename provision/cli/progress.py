@@ -1,0 +1,81 @@
+"""Live progress on a terminal: a line for each host that has something to do, and what is worth keeping above."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from rich import progress as rich_progress
+from rich.console import Console as RichConsole
+from rich.text import Text
+
+from provision.cli.sentences import PHASES, sentence, size
+
+Event = Mapping[str, Any]
+
+
+class Progress:
+    """Phases and steps change a host's line; checks, warnings and results stay above it."""
+
+    def __init__(self) -> None:
+        self._console = RichConsole(file=sys.stderr, highlight=False)
+        self._bars = rich_progress.Progress(
+            rich_progress.SpinnerColumn(),
+            rich_progress.TextColumn("{task.fields[host]}", style="bold"),
+            rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(bar_width=24),
+            rich_progress.TextColumn("{task.fields[amount]}"),
+            rich_progress.TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._tasks: dict[str, rich_progress.TaskID] = {}
+        self._lock = threading.RLock()
+        self._bars.start()
+
+    def event(self, event: Event) -> None:
+        with self._lock:
+            kind, host = event["event"], str(event.get("host") or "")
+            if kind == "phase" and event["state"] == "begin":
+                self._show(host, PHASES.get(event["phase"], event["phase"]))
+            elif kind == "progress":
+                self._advance(host, event)
+            elif kind == "step":
+                self._show(host, (sentence(event) or "").removeprefix(f"{host}: "))
+            elif text := sentence(event):
+                self.line(text, style=_style(event))
+                if kind == "result" and host in self._tasks:
+                    self._bars.remove_task(self._tasks.pop(host))
+
+    def line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style=style))
+
+    def close(self) -> None:
+        self._bars.stop()
+
+    def _task(self, host: str) -> rich_progress.TaskID:
+        if host not in self._tasks:
+            self._tasks[host] = self._bars.add_task("", total=None, host=host, amount="")
+        return self._tasks[host]
+
+    def _show(self, host: str, text: str) -> None:
+        self._bars.update(self._task(host), description=text, completed=0, total=None, amount="")
+
+    def _advance(self, host: str, event: Event) -> None:
+        done, total = event["done"], event.get("total") or None
+        in_bytes = event.get("unit", "bytes") == "bytes"
+        amount = (size(done) if in_bytes else str(done)) + (
+            f" of {size(total) if in_bytes else total}" if total else ""
+        )
+        phase = PHASES.get(event["phase"], event["phase"])
+        self._bars.update(self._task(host), description=phase, completed=done, total=total, amount=amount)
+
+
+def _style(event: Event) -> str:
+    if event["event"] == "warning":
+        return "yellow"
+    if event["event"] == "check":
+        return "green" if event["passed"] else "bold red"
+    return "bold" if event["event"] == "result" else "dim"

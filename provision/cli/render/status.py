@@ -1,0 +1,62 @@
+"""How a host stands, as lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from provision.cli.render import columns
+from provision.cli.sentences import size
+
+if TYPE_CHECKING:
+    from provision.rollout import HostStatus
+
+_STATES = {
+    "nothing": "nothing is deployed",
+    "failing": "a program does not run",
+    "interrupted": "a transaction was cut short; the next deploy, or deploy unlock, ends it",
+    "degraded": "DEGRADED: neither release could be proven; deploy up, or deploy unlock",
+}
+
+
+def status_lines(status: HostStatus) -> Iterator[str]:
+    project = status.project
+    state = project["state"]
+    yield f"{status.host}: {_STATES.get(status.state, status.state)}"
+    if holder := project["holder"]:
+        yield f"  {holder.get('who', 'somebody')} is {holder.get('doing', 'deploying')}"
+    if project["journal"] and project["journal"].get("why"):
+        yield f"  {project['journal']['why']}"
+    for channel, release in state["channels"].items():
+        yield f"  {channel} is {release[:12]}, generation {state['generation']}"
+    seen = project["view"]["programs"]
+    yield from columns(
+        [_program(name, record, seen.get(name, {})) for name, record in state["programs"].items()], indent="  "
+    )
+    if project["history"]:
+        yield f"  last: {entry_line(project['history'][-1])}"
+
+
+def _program(name: str, record: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    activity = seen.get("activity", "missing")
+    if record["on_demand"] and activity != "running":
+        activity = "on demand"
+    memory = size(seen["memory_bytes"]) if seen.get("memory_bytes") else ""
+    pid = f"pid {seen['pid']}" if seen.get("pid") else ""
+    return [name, activity, pid, memory, f"from {record['release'][:12]}", seen.get("detail", "")]
+
+
+def entry_line(entry: dict[str, Any]) -> str:
+    """One transaction of the history."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
+    channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
+    words = [
+        f"#{entry['sequence']}",
+        when,
+        entry.get("kind", ""),
+        entry.get("outcome", ""),
+        channels,
+        f"by {entry.get('who', '?')}",
+    ]
+    return "  ".join(word for word in words if word)

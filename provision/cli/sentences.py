@@ -1,0 +1,117 @@
+"""Events as sentences; the same for live progress and plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Event = Mapping[str, Any]
+
+# What a phase does, as a person would say it.
+PHASES = {
+    "connect": "connecting",
+    "facts": "looking at what is there",
+    "plan": "planning",
+    "hash": "reading files",
+    "ship": "shipping",
+    "model": "shipping the model",
+    "verify": "verifying the model",
+    "seal": "checking what arrived",
+    "transaction": "switching",
+    "wait": "waiting for another build",
+    "download": "downloading",
+    "unpack": "unpacking",
+    "generate": "generating kernels",
+    "configure": "configuring",
+    "compile": "compiling",
+    "install": "installing",
+}
+_STEPS = {
+    "preflight": "checking room, memory and ports",
+    "start": "starting",
+    "stop": "stopping",
+    "prove": "proving",
+    "undo": "putting back:",
+    "recover": "recovering",
+    "prepare": "preparing",
+    "wait": "waiting",
+}
+_OUTCOMES = {
+    "committed": "done",
+    "unchanged": "unchanged, nothing to do",
+    "put back": "failed and put back",
+}
+
+
+def sentence(event: Event) -> str | None:
+    """`event` for people; None where it says nothing by itself (a phase that ends, progress in between)."""
+    tell = _KINDS.get(str(event["event"]))
+    said = tell(event) if tell else None
+    if not said:
+        return None
+    host = event.get("host")
+    return f"{host}: {said}" if host else said
+
+
+def seconds(value: float) -> str:
+    """A time span, as short as it is clear."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 100 else f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def size(value: float) -> str:
+    """A number of bytes, in the unit that fits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
+
+
+def _phase(event: Event) -> str | None:
+    phase = PHASES.get(event["phase"], event["phase"])
+    return phase if event["state"] == "begin" else None
+
+
+def _progress(event: Event) -> str | None:
+    done, total = event["done"], event.get("total") or 0
+    if not total or done != total or event["phase"] == "hash":
+        return None
+    amount = size(total) if event.get("unit", "bytes") == "bytes" else f"{total} {event['unit']}"
+    return f"{PHASES.get(event['phase'], event['phase'])}: {amount}"
+
+
+def _step(event: Event) -> str:
+    return " ".join(filter(None, [_STEPS.get(event["step"], event["step"]), event["program"], event["detail"]]))
+
+
+def _check(event: Event) -> str:
+    tries = sum(count for _, count in event["attempts"])
+    spent = f"{seconds(event['seconds'])}, {tries} attempt{'s' * (tries != 1)}"
+    rate = event.get("facts", {}).get("tokens_per_second")
+    facts = f", {rate:.0f} tokens/s" if rate else ""
+    return f"{'passed' if event['passed'] else 'FAILED'}: {event['check']} ({spent}{facts})"
+
+
+def _result(event: Event) -> str | None:
+    outcome = event.get("outcome")
+    if outcome is None:
+        return None
+    release = f" {event['channel']} is {event['release'][:12]}" if event.get("release") else ""
+    spent = f" ({seconds(event['seconds'])})" if "seconds" in event else ""
+    return f"{_OUTCOMES.get(outcome, outcome)}{',' if release else ''}{release}{spent}"
+
+
+_KINDS: dict[str, Callable[[Event], str | None]] = {
+    "phase": _phase,
+    "progress": _progress,
+    "step": _step,
+    "check": _check,
+    "result": _result,
+    "warning": lambda event: f"warning: {event['text']}",
+    "output": lambda event: "\n".join(f"  | {line}" for line in event["text"].rstrip().splitlines()),
+    "message": lambda event: f"{event['phase']}: {event['text']}",
+    "recovered": lambda event: f"an interrupted transaction was ended: {event['outcome']}",
+    "pruned": lambda event: f"removed {len(event['releases'])} old releases" if event["releases"] else None,
+}

@@ -1,0 +1,111 @@
+"""One run of one verb: what was asked for on the command line, and how to tell what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from provision.cli.console import Console
+from provision.cli.interrupts import putting_back
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.hosts import HostSpec
+    from provision.targets import Deployment, Interrupt
+
+
+class Session:
+    """What a verb works with.
+
+    Args:
+        target: as given with `--target`; None means the project's only one.
+        hosts: names as given with `--host`; empty means all of the target.
+        secrets: whether the values of the project's secrets are needed, so that a missing one is a problem.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        directory: Path = Path(),
+        target: str | None = None,
+        hosts: tuple[str, ...] = (),
+        secrets: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.console = Console(as_json=as_json)
+        self._target = target
+        self._secrets = secrets
+        self.hosts = hosts
+
+    @cached_property
+    def target(self) -> str:
+        """The name of the target that is meant.
+
+        Raises:
+            UsageError: the project has none, or several and none was named.
+        """
+        if self._target is not None:
+            return self._target
+        names = declared_targets(self.directory)
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise UsageError(
+                "deploy.toml declares no target.", next_step="add a [targets.NAME] table: docs/deploy.toml.md"
+            )
+        raise UsageError(
+            "which target?", why=f"deploy.toml declares {', '.join(names)}.", next_step=f"--target {names[0]}"
+        )
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The project on its target."""
+        from provision.project import load
+        from provision.targets import Deployment
+
+        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets)
+        return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask)
+
+    @property
+    def specs(self) -> list[HostSpec]:
+        """The target's hosts, or those named with `--host`.
+
+        Raises:
+            UsageError: the target has no such host.
+        """
+        from provision.rollout.moves import chosen
+
+        return chosen(self.deployment, self.hosts)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[Interrupt]:
+        """Progress is shown, and Ctrl-C means: put everything back."""
+        with self.console.live(), putting_back(self.console) as interrupt:
+            yield interrupt
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.console.close()
+
+
+def declared_targets(directory: Path) -> list[str]:
+    """The names of the targets in deploy.toml, read without judging anything else in it."""
+    import tomllib
+
+    from provision.project import load
+
+    try:
+        targets = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8")).get("targets", {})
+    except (OSError, ValueError):
+        load(directory)  # says what is wrong, and where
+        raise
+    return list(targets)

@@ -1,0 +1,21 @@
+"""`deploy down`."""
+
+from __future__ import annotations
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+
+
+@verb("down", example="deploy down --channel canary\ndeploy down")
+@click.option("--channel", type=click.Choice(["stable", "canary"]), help="Only this channel (default: both).")
+def command(session: Session, channel: str | None) -> None:
+    """Stop the project's services and remove them from the supervisor.
+
+    Releases, logs and models stay on the host; `deploy up` brings the services back.
+    """
+    from provision import rollout
+
+    with session.interruptible() as interrupt:
+        rollout.down(session.deployment, channel or "", interrupt=interrupt, hosts=session.hosts)

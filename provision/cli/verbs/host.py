@@ -1,0 +1,94 @@
+"""`deploy host`: trust, facts, bootstrap."""
+
+from __future__ import annotations
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import Refused
+
+
+@click.group("host")
+def command() -> None:
+    """Pin host keys, see what a host has, install what it lacks."""
+
+
+@verb("trust", example="deploy host trust\ndeploy host trust gpu-03 --fingerprint SHA256:Qx…")
+@click.argument("names", nargs=-1)
+@click.option("--fingerprint", metavar="SHA256:…", help="Pin only this key; no question is asked.")
+@click.option("--replace", is_flag=True, help="Forget the host's other keys: the machine was rebuilt.")
+@click.option("--yes", is_flag=True, help="Pin what is shown without asking.")
+def trust(session: Session, names: tuple[str, ...], fingerprint: str | None, replace: bool, yes: bool) -> None:
+    """Pin the keys of hosts, once somebody has compared them.
+
+    They go into known_hosts in the project's folder, so that the team shares them; ~/.ssh is not changed.
+    """
+    from provision.hosts import fetch_key
+    from provision.hosts import trust as pin
+
+    session.hosts += names
+    console = session.console
+    for spec in session.specs:
+        pinned = spec.known_hosts[0]  # the project's own file
+        key = fetch_key(spec, ask_passphrase=lambda file: console.ask(f"passphrase of {file}: "))
+        if not (yes or fingerprint):
+            question = f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"
+            if not console.is_interactive:
+                raise Refused(
+                    f"shows {key.fingerprint} ({key.type}); nobody is there to confirm it.",
+                    host=spec.name,
+                    next_step=f"deploy host trust {spec.name} --fingerprint {key.fingerprint}",
+                )
+            if not click.confirm(question, err=True):
+                raise Refused("its key was not confirmed; nothing was pinned.", host=spec.name)
+        pin(spec, pinned, replace, key=key, fingerprint=fingerprint or "")
+        console.answer(
+            {"event": "result", "host": spec.name, "fingerprint": key.fingerprint, "type": key.type},
+            f"{spec.name}: pinned {key.fingerprint} in {pinned}",
+        )
+
+
+@verb("facts", example="deploy host facts\ndeploy host facts --json | jq .machine.cpu.features")
+@click.argument("names", nargs=-1)
+def facts(session: Session, names: tuple[str, ...]) -> None:
+    """Show what hosts are and have: processor, memory, GPUs, disk, tools, releases."""
+    from provision import rollout
+    from provision.cli.render.facts import facts_lines
+
+    session.hosts += names
+    with session.console.live():
+        found = rollout.facts(session.deployment, hosts=session.hosts)
+    for item in found:
+        session.console.answer({"event": "facts", **item}, facts_lines(item))
+
+
+@verb("bootstrap", example="deploy host bootstrap gpu-03")
+@click.argument("names", nargs=-1)
+@click.option("--yes", is_flag=True, help="Run the commands without asking.")
+def bootstrap(session: Session, names: tuple[str, ...], yes: bool) -> None:
+    """Install what hosts lack (rsync, python3, a supervisor) with their own package manager.
+
+    The commands are shown first, and run only when you agree.
+    """
+    from provision.hosts import bootstrap as hosts
+
+    session.hosts += names
+    console = session.console
+
+    def agreed(plan: hosts.Bootstrap) -> bool:
+        console.note(f"{', '.join(plan.missing)} missing on {spec.name}. These commands install it:\n{plan}")
+        return yes or (console.is_interactive and click.confirm("Run them?", err=True))
+
+    wanted = [tool for tool in hosts.TOOLS if tool != "supervisord" or session.deployment.target.platform == tool]
+    for spec in session.specs:
+        with session.deployment.connection(spec) as connection:
+            done = hosts.bootstrap(connection, agreed, wanted)
+        console.answer(
+            {"event": "result", "host": spec.name, "installed": list(done.missing)},
+            f"{spec.name}: {'installed ' + ', '.join(done.missing) if done.missing else 'nothing is missing'}",
+        )
+
+
+for _verb in (trust, facts, bootstrap):
+    command.add_command(_verb)

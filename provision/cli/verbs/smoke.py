@@ -1,0 +1,30 @@
+"""`deploy smoke`."""
+
+from __future__ import annotations
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import Exit
+
+
+@verb("smoke", example="deploy smoke\ndeploy smoke --channel canary")
+@click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
+def command(session: Session, channel: str) -> int:
+    """Run the checks from here, through a tunnel.
+
+    The same checks that a deploy demands, seen from outside. Exit status 1 where one does not pass.
+    """
+    from provision import rollout
+
+    with session.console.live():
+        reports = rollout.smoke(session.deployment, channel, hosts=session.hosts)
+    failed = [report for report in reports if not report.outcome.passed]
+    for report in failed:
+        session.console.note(f"{report.host}: {report.outcome.sentence}")
+    session.console.answer(
+        {"event": "result", "checks": len(reports), "failed": len(failed)},
+        f"{len(reports) - len(failed)} of {len(reports)} checks passed",
+    )
+    return Exit.FAILED if failed else Exit.DONE

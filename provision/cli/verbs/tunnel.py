@@ -1,0 +1,74 @@
+"""`deploy tunnel`."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.hosts import HostConnection, Tunnel
+
+
+@verb("tunnel", example="deploy tunnel\ndeploy tunnel fastapi --local 9000")
+@click.argument("services", nargs=-1)
+@click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
+@click.option("--local", type=click.IntRange(1, 65535), help="The local port, for one service on one host.")
+def command(session: Session, services: tuple[str, ...], channel: str, local: int | None) -> None:
+    """Make services of a host reachable on this machine.
+
+    Every service with a port gets its own port here, if that is free; the links are printed. Ctrl-C ends it.
+    """
+    deployment = session.deployment
+    ports = _ports(session, services, channel)
+    hosts = session.specs
+    if local is not None and len(ports) * len(hosts) != 1:
+        raise UsageError(
+            "--local names one port, for one service on one host.", next_step="name the service and --host"
+        )
+    with ExitStack() as stack:
+        for spec in hosts:
+            connection = stack.enter_context(deployment.connection(spec))
+            for name, port in ports.items():
+                tunnel = _open(connection, port, local if local is not None else port, strict=local is not None)
+                stack.enter_context(tunnel)
+                url = f"http://127.0.0.1:{tunnel.local_port}"
+                session.console.answer(
+                    {"event": "tunnel", "host": spec.name, "service": name, "port": port, "url": url},
+                    f"{spec.name}: {name} (port {port}) is at {url}",
+                )
+        session.console.note("Ctrl-C ends the tunnels.")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return
+
+
+def _ports(session: Session, services: tuple[str, ...], channel: str) -> dict[str, int]:
+    from provision.project.ports import port_of
+    from provision.project.schema import Lane
+
+    declared = session.deployment.loaded.project.services
+    known = {name: port for name, service in declared.items() if (port := port_of(service, Lane(channel)))}
+    for name in services:
+        if name not in known:
+            raise UsageError(f"no service {name} with a port.", why=f"With a port: {', '.join(known) or 'none'}.")
+    if not known:
+        raise UsageError("no service has a port, so there is nothing to reach.")
+    return {name: known[name] for name in services or known}
+
+
+def _open(connection: HostConnection, port: int, local: int, *, strict: bool) -> Tunnel:
+    try:
+        return connection.forward(port, local)
+    except UsageError:
+        if strict:
+            raise
+        return connection.forward(port)

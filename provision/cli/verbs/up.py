@@ -1,0 +1,22 @@
+"""`deploy up`."""
+
+from __future__ import annotations
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+
+
+@verb("up", example="deploy up\ndeploy up --channel canary && deploy promote", secrets=True)
+@click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
+def command(session: Session, channel: str) -> None:
+    """Ship the project, prove it, and let users reach it; or put everything back.
+
+    Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
+    Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
+    """
+    from provision import rollout
+
+    with session.interruptible() as interrupt:
+        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts)
