@@ -1,0 +1,83 @@
+"""Cgroups of a host: a directory of its own in each hierarchy that is ours to divide.
+
+A version 1 hierarchy in which this process was already put below the root belongs to whoever put it there (a
+container engine, a session manager): dividing it could upset their accounting, so such a controller is left out.
+In a pure version 2 layout the directory is made at the root, as container engines do.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_REMOVE_SECONDS = 3  # a killed process leaves its cgroup a moment after it is gone from /proc
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One mounted cgroup tree: where, which type, and for version 1 which controllers."""
+
+    mount: Path
+    type: str
+    controllers: tuple[str, ...]
+
+    def mount_argument(self) -> str:
+        """How boot.sh is told to mount it inside a host."""
+        directory = "." if self.mount == Path("/sys/fs/cgroup") else self.mount.name
+        return f"{self.type}:{','.join(self.controllers)}:{directory}"
+
+
+def hierarchies() -> list[Hierarchy]:
+    """The hierarchies hosts can have a part of."""
+    own = dict(_own_cgroups())
+    return [h for h in _mounted() if h.type == "cgroup2" or own.get(frozenset(h.controllers)) == "/"]
+
+
+def make_cgroups(name: str) -> list[Path]:
+    """A directory `name` in each usable hierarchy, ready to take processes."""
+    made = []
+    for hierarchy in hierarchies():
+        directory = hierarchy.mount / name
+        directory.mkdir(exist_ok=True)
+        if "cpuset" in hierarchy.controllers:  # version 1 starts with an empty set, which takes no process
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (directory / file).write_text((hierarchy.mount / file).read_text())
+        made.append(directory)
+    return made
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove what `make_cgroups` made and what a systemd inside has added below it."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    for hierarchy in hierarchies():
+        top = hierarchy.mount / name
+        while top.is_dir():
+            try:
+                for directory in sorted(top.rglob("*/"), reverse=True):
+                    directory.rmdir()
+                top.rmdir()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+
+def _mounted() -> Iterator[Hierarchy]:
+    """/proc/self/mountinfo, proc(5): mount point is field 5; type and super options follow the lone dash."""
+    known = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines()[1:]}
+    seen = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        type_, _, options = right.split(" ")
+        if type_ not in ("cgroup", "cgroup2"):
+            continue
+        controllers = tuple(o for o in options.split(",") if o in known or o.startswith("name="))
+        if (type_, controllers) not in seen:
+            seen.add((type_, controllers))
+            yield Hierarchy(Path(left.split(" ")[4]), type_, controllers if type_ == "cgroup" else ())
+
+
+def _own_cgroups() -> Iterator[tuple[frozenset[str], str]]:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        yield frozenset(controllers.split(",")), path
