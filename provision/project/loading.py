@@ -60,7 +60,7 @@ def load_project(
 
 def _source(file: Path) -> str:
     try:
-        return file.read_bytes().decode()
+        return file.read_bytes().decode("utf-8-sig")  # an editor's byte order mark is no mistake
     except FileNotFoundError:
         raise UsageError(f"{_shown(file)}: no such file.", next_step="deploy init") from None
     except UnicodeDecodeError as error:
@@ -86,22 +86,22 @@ def _toml(source: str, shown: str) -> dict[str, Any]:
         from provision.project.positions import Positions
 
         duplicates = Positions(source).duplicates
-        if duplicates:
-            raise DeclarationError(
-                [
-                    Problem(
-                        Location(shown, *again.place),
-                        dotted(again.path),
-                        f"given twice; first on line {again.first[0]}.",
-                    )
-                    for again in duplicates
-                ]
-            ) from None
+        again = {duplicate.path for duplicate in duplicates}
+        problems = [
+            Problem(Location(shown, *found.place), dotted(found.path), f"given twice; first on line {found.first[0]}.")
+            for found in duplicates
+            if not any(found.path[:length] in again for length in range(len(found.path)))  # what is in a table, is too
+        ]
+        if problems:
+            raise DeclarationError(problems) from None
         # tomllib says the place in words: "Invalid value (at line 3, column 8)", "… (at end of document)".
         place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
         said = str(error)[: place.start()] if place else str(error)
         line, column = (int(place[1]), int(place[2])) if place and place[1] else (source.count("\n") + 1, 0)
         hint = "Text stands in quotes." if said == "Invalid value" else ""
+        hint = hint if place and place[1] else "Something is not closed."
+        if said == "Cannot overwrite a value":
+            said = "a key or table of this name was given before"
         message = f"not TOML: {said[:1].lower()}{said[1:].rstrip('.')}."
         raise DeclarationError([Problem(Location(shown, line, column), "", message, hint)]) from None
 
@@ -115,7 +115,7 @@ def _validated(
     if isinstance(written.get("services"), dict):
         merged["services"] = {name: with_preset(service) for name, service in written["services"].items()}
         faults += _unknown_presets(written["services"])
-    if written.get("services") in (None, {}):
+    if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
     unasked = _unasked(merged, target)
     wrong: set[KeyPath] = set()

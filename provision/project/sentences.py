@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -62,11 +63,8 @@ def fault(error: ErrorDetails, written: object) -> Fault:
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind in _TYPES:
         return Fault(path, f"expected {_TYPES[kind]}, got {given}.")
-    if kind == "literal_error":
-        choices = [str(choice) for choice in get_args(_annotation(path))] or [context["expected"]]
-        return _choice(path, choices, _at(written, path))
-    if kind == "enum":
-        return _choice(path, context["expected"].replace("'", "").replace(" or ", ", ").split(", "), _at(written, path))
+    if kind in ("literal_error", "enum"):
+        return _choice(path, re.findall(r"'([^']+)'", context["expected"]), _at(written, path))
     if kind == "string_pattern_mismatch":
         return Fault(path, f"expected {_PATTERNS[context['pattern']]}, got {given}.", at_key=is_key)
     if kind in _BOUNDS:
@@ -107,8 +105,7 @@ def describe(value: object) -> str:
     return "a date" if isinstance(value, dt.date | dt.time) else "nothing"
 
 
-def _choice(path: Path, choices: Iterable[str], given: object) -> Fault:
-    known = list(choices)
+def _choice(path: Path, known: list[str], given: object) -> Fault:
     listed = ", ".join(f'"{choice}"' for choice in known)
     hint = did_you_mean(given, known) if isinstance(given, str) else ""
     return Fault(path, f"expected one of {listed}, got {describe(given)}.", hint)

@@ -12,9 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from provision.project.fault import did_you_mean
+
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^{}:]*)(?::-(?P<default>[^{}]*))?\})")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_PLACE = re.compile(r"port|model|binary|cpus|path|project|services\.(?P<service>[a-z][a-z0-9-]*)\.port")
+_PLACES = ("port", "model", "binary", "cpus", "path", "project")
+_PLACE = re.compile("|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.port")
 
 
 class BadReference(ValueError):
@@ -117,11 +120,14 @@ def _variable(name: str, default: str | None, environment: Mapping[str, str]) ->
 
 
 def _place(name: str, default: str | None) -> Ref:
-    if default is not None or not _PLACE.fullmatch(name):
+    if not _PLACE.fullmatch(name):
+        expected = ", ".join(f"${{{place}}}" for place in ("VARIABLE", *_PLACES, "services.NAME.port"))
         raise BadReference(
-            f"${{{name}}} means nothing here: expected ${{VARIABLE}}, ${{port}}, ${{services.NAME.port}}, ${{model}}, "
-            f"${{binary}}, ${{cpus}}, ${{path}} or ${{project}}; a literal dollar is written $$"
+            f"${{{name}}} means nothing. {did_you_mean(name, _PLACES) or f'Expected one of {expected}.'} "
+            "A literal dollar is written $$."
         )
+    if default is not None:
+        raise BadReference(f"${{{name}}} has no default: it always has a value. Write ${{{name}}}.")
     return Ref(name)
 
 

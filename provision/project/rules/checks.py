@@ -29,7 +29,7 @@ def _probes(view: View) -> Iterator[Fault]:
 def _addresses(path: Path, check: Check, has_port: bool | None) -> Iterator[Fault]:
     """`has_port` is None for a project-wide check, which has no service to take a port from."""
     hint = (
-        "Add port = … to the service."
+        "Add one to the service, such as port = 8000."
         if has_port is False
         else "Write a whole URL: http://127.0.0.1:${services.NAME.port}/…"
     )
@@ -44,7 +44,9 @@ def _addresses(path: Path, check: Check, has_port: bool | None) -> Iterator[Faul
     if check.completion is not None and has_port is None:
         yield Fault((*path, "completion"), "a completion is asked of a service.", "Move the check to that service.")
     elif check.completion is not None and not has_port:
-        yield Fault((*path, "completion"), "a completion needs a port to ask.", "Add port = … to the service.")
+        yield Fault(
+            (*path, "completion"), "a completion needs a port to ask.", "Add one to the service, such as port = 8000."
+        )
 
 
 def _shape(text: Template) -> str:

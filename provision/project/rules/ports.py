@@ -38,7 +38,8 @@ def _in_group(services: Mapping[str, Service]) -> Iterator[Fault]:
         if frozenset((name, other)) in clashing:
             continue
         clashing.add(frozenset((name, other)))
-        yield _clash(services[name], name, lane, port, _called(other_lane, other))
+        owner = f"its own {_KEYS[other_lane]}" if other == name else _called(other_lane, other)
+        yield _clash(services[name], name, lane, port, owner)
 
 
 def _clash(service: Service, name: str, lane: Lane, port: int, owner: str) -> Fault:

@@ -56,7 +56,11 @@ def _other(path: Path, ref: Ref, view: View) -> Iterator[Fault]:
         hint = nearest(other, sorted(view.declared), "services")
         yield Fault(path, f'${{{ref.name}}}: no service is called "{other}".', hint)
     elif other in view.services and view.services[other].port is None:
-        yield Fault(path, f"${{{ref.name}}}: services.{other} has no port.", f"Add port = … to services.{other}.")
+        yield Fault(
+            path,
+            f"${{{ref.name}}}: services.{other} has no port.",
+            f"Add one, such as port = 8000, to services.{other}.",
+        )
 
 
 RULES = (_of_services, _of_project_checks, _of_targets)

@@ -9,6 +9,8 @@ from provision.project.fault import Fault, nearest
 from provision.project.order import CyclicOrder, start_order
 from provision.project.rules.view import View
 
+_ADD_PORT = "Add one, such as port = 8000."
+
 
 def _commands(view: View) -> Iterator[Fault]:
     for name, service in view.services.items():
@@ -28,7 +30,7 @@ def _programs(view: View) -> Iterator[Fault]:
             yield Fault(("services", name, "command", 0), "the program's name is empty.")
         for key, path in (("binary", service.binary), ("model", service.model)):
             if path is not None and (not path or ".." in PurePosixPath(path).parts):
-                yield Fault(("services", name, key), "expected a path inside the project, without “..”.")
+                yield Fault(("services", name, key), 'expected a path inside the project, without "..".')
 
 
 def _after(view: View) -> Iterator[Fault]:
@@ -73,7 +75,7 @@ def _stray_ports(view: View) -> Iterator[Fault]:
     for name, service in view.services.items():
         for key in ("canary_port", "candidate_port"):
             if getattr(service, key) is not None and service.port is None:
-                yield Fault(("services", name, key), "the service has no port.", "Add port = ….", at_key=True)
+                yield Fault(("services", name, key), "the service has no port.", _ADD_PORT, at_key=True)
 
 
 RULES = (_commands, _programs, _after, _cycle, _secrets, _stray_ports)

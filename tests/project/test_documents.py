@@ -1,0 +1,86 @@
+"""Documentation, schema and examples say what the code does."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pydantic import BaseModel
+
+from provision.project import json_schema, load
+from provision.project.schema import Check, Head, Prepare, Resources, Rollout, Service, Target
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTED = "\n".join(re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL))
+VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/id", "MINIO_ACCESS_KEY": "x"}
+
+
+def test_the_documented_file_loads(tmp_path):
+    (tmp_path / "deploy.toml").write_text(DOCUMENTED)
+
+    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "home"]
+
+
+@pytest.mark.parametrize(
+    ("model", "tables"),
+    [
+        (Head, lambda file: [file["project"]]),
+        (Service, lambda file: file["services"].values()),
+        (Resources, lambda file: [file["services"]["llama"]["resources"]]),
+        (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
+        (Prepare, lambda file: [file["prepare"]]),
+        (Target, lambda file: file["targets"].values()),
+        (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
+    ],
+)
+def test_every_key_has_an_example(model: type[BaseModel], tables):
+    shown = {key for table in tables(tomllib.loads(DOCUMENTED)) for key in table}
+    if model is Check:
+        shown |= set(tomllib.loads(DOCUMENTED)["checks"]["batch"])
+
+    assert set(model.model_fields) - shown == set()
+
+
+def test_the_published_schema_is_current():
+    assert (ROOT / "schema/deploy.schema.json").read_text() == json_schema.text(), (
+        "write it anew: python -m provision.project.json_schema > schema/deploy.schema.json"
+    )
+
+
+def test_the_published_schema_accepts_what_loads_and_refuses_what_does_not():
+    schema = json.loads(json_schema.text())
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    mistyped = tomllib.loads(DOCUMENTED)
+    mistyped["services"]["llama"]["prot"] = 1
+
+    assert list(validator.iter_errors(tomllib.loads(DOCUMENTED))) == []
+    assert [error.validator for error in validator.iter_errors(mistyped)] == ["additionalProperties"]
+
+
+def test_every_key_of_the_published_schema_is_explained():
+    schema = json.loads(json_schema.text())
+    silent = {
+        f"{section}.{key}"
+        for section, definition in {**schema["$defs"], "Declaration": schema}.items()
+        for key, value in definition.get("properties", {}).items()
+        if not {"description", "$ref"} & set(value)  # a table is described where it is defined
+    }
+
+    assert silent == set()
+
+
+def test_the_minimal_example_loads_without_any_variable():
+    assert load(ROOT / "examples/minimal", environ={}).project.name == "minimal"
+
+
+def test_the_example_of_variables_can_be_read(tmp_path):
+    (tmp_path / "deploy.toml").write_text(DOCUMENTED)
+    filled = re.sub(
+        r"=$", "=7", re.sub(r"(?m)^#(?=[A-Z_]+=)", "", (ROOT / ".env.example").read_text()), flags=re.MULTILINE
+    )
+    (tmp_path / ".env").write_text(filled)
+
+    assert load(tmp_path, environ={}).project.targets["vast"].hosts[0].text == "root@7:7"

@@ -1,0 +1,79 @@
+"""`deploy init` proposes what it finds, and what it writes loads."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision.errors import UsageError
+from provision.project import load
+from provision.project.init import Answers, propose, slug, text, write
+
+VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/id"}
+
+
+def test_an_app_a_model_a_worker_and_a_lock_file_are_found(tmp_path):
+    folder = tmp_path / "My_Shop"
+    folder.mkdir()
+    for name, content in {
+        "src/api/main.py": "import fastapi\n\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n",
+        "src/backend/worker.py": "",
+        "models/x.gguf": "",
+        ".venv/lib/other.py": "app = FastAPI()\n",
+        "tests/app.py": "app = FastAPI()\n",
+        "uv.lock": "",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    found = propose(folder)
+
+    assert found == Answers(
+        name="my-shop",
+        app="src.api.main:api",
+        model="models/x.gguf",
+        worker="src.backend.worker",
+        prepare=(("uv", "sync", "--frozen", "--no-dev"), ("uv.lock", "pyproject.toml")),
+    )
+    write(folder, found)
+    project = load(folder, environ=VARIABLES).project
+    assert list(project.services) == ["llama", "fastapi", "worker"]
+    assert project.services["fastapi"].command[3].text == "src.api.main:api"
+    assert project.prepare is not None
+
+
+def test_an_empty_folder_gets_a_service_that_runs_anywhere(tmp_path):
+    write(tmp_path, propose(tmp_path))
+
+    assert list(load(tmp_path, environ=VARIABLES).project.services) == ["web"]
+
+
+def test_a_host_of_ones_own_needs_no_variables(tmp_path):
+    write(tmp_path, Answers(name="shop", host="me@gpu.example.net", platform="systemd", path="/srv/shop"))
+
+    target = load(tmp_path, environ={}).project.targets["host"]
+    assert (target.hosts[0].text, target.platform, target.path) == ("me@gpu.example.net", "systemd", "/srv/shop")
+
+
+def test_a_file_that_is_there_is_not_overwritten(tmp_path):
+    (tmp_path / "deploy.toml").write_text("mine")
+
+    with pytest.raises(UsageError, match="exists already"):
+        write(tmp_path, Answers(name="shop"))
+
+    assert (tmp_path / "deploy.toml").read_text() == "mine"
+
+
+@given(st.text())
+def test_any_folder_gives_a_name_that_a_project_may_have(name):
+    assert tomllib.loads(text(Answers(name=slug(name))))["project"]["name"] == slug(name)
+    assert slug(slug(name)) == slug(name)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: "\0" not in text))
+def test_any_file_name_stands_in_the_file_as_it_is(tmp_path_factory, model):
+    folder = tmp_path_factory.mktemp("init")
+    write(folder, Answers(name="shop", model=f"models/{model}".replace("..", "")))
+
+    assert load(folder, environ=VARIABLES).project.services["llama"].model == f"models/{model}".replace("..", "")

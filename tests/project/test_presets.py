@@ -1,0 +1,79 @@
+"""Presets: what they bring, and what a service says itself."""
+
+import pytest
+
+from provision.project import load
+from provision.project.presets import presets
+from provision.project.template import Ref
+
+# What each preset leaves to the service that names it.
+OWN_KEYS = {
+    "bitnet-server": 'model = "m.gguf"',
+    "fastapi": "",
+    "worker": 'command = ["python3", "-m", "jobs"]',
+    "rlm-runtime": 'command = ["python3", "-m", "jobs"]',
+    "rollout-server": "",
+}
+
+
+@pytest.fixture
+def service(tmp_path):
+    def load_service(text):
+        (tmp_path / "deploy.toml").write_text(f'[project]\nname = "cres"\n[services.it]\n{text}\n')
+        return load(tmp_path, environ={"SNIPARA_API_KEY": "k"}).project.services["it"]
+
+    return load_service
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_loads_with_the_keys_it_leaves_open(service, preset):
+    loaded = service(f'preset = "{preset}"\n{OWN_KEYS[preset]}')
+
+    assert loaded.command
+    assert loaded.check is not None or loaded.on_demand
+
+
+def test_a_model_server_is_run_by_its_binary_on_its_threads(service):
+    llama = service(
+        'preset = "bitnet-server"\nmodel = "m.gguf"\nbinary = "/opt/llama-server"\nthreads = 6\nport = 9001'
+    )
+
+    assert llama.command[0].text == "/opt/llama-server"
+    assert llama.command[-2].text == "6"
+    assert llama.paths == ()
+    assert llama.port == 9001
+    assert [check.completion is not None for check in llama.checks] == [True]
+
+
+def test_threads_are_the_whole_cores_of_the_declared_size(service):
+    assert service('preset = "bitnet-server"\nmodel = "m"\nresources = { size = "medium" }').command[-2].text == "4"
+    assert service('preset = "bitnet-server"\nmodel = "m"\nresources = { cpus = 2.9 }').command[-2].text == "2"
+    assert service('preset = "bitnet-server"\nmodel = "m"\nresources = { cpus = 0.5 }').command[-2].text == "1"
+
+
+def test_threads_stay_open_where_nothing_is_declared(service):
+    assert service('preset = "bitnet-server"\nmodel = "m"').command[-2].refs == (Ref("cpus"),)
+
+
+def test_args_are_appended_to_the_command_of_a_preset(service):
+    llama = service('preset = "bitnet-server"\nmodel = "m"\nargs = ["--ctx-size", "4096"]')
+
+    assert [text.text for text in llama.command[-3:]] == ["--metrics", "--ctx-size", "4096"]
+    assert llama.args == ()
+
+
+def test_a_key_of_the_service_replaces_that_of_the_preset_and_env_is_merged(service):
+    rlm = service(
+        'preset = "rlm-runtime"\ncommand = ["a"]\nsecrets = []\nenv = { RLM_MODEL = "local/bitnet", EXTRA = "1" }'
+    )
+
+    assert rlm.secrets == ()
+    assert rlm.env["RLM_MODEL"].text == "local/bitnet"
+    assert rlm.env["EXTRA"].text == "1"
+    assert rlm.env["RLM_DOCKER_MEMORY"].text == "512m"
+
+
+def test_what_stands_beside_a_size_wins(service):
+    resources = service('command = ["a"]\nresources = { size = "large", memory = "6GB" }').resources
+
+    assert (resources.memory, resources.cpus) == (6 * 10**9, 8.0)
