@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors, plan
 from provision.hosts import ConnectEvent, HostConnection, HostSpec, connect, parse_hosts
+from provision.targets import sandbox
 from provision.targets.conversation import Conversation, Event, Interrupt, OnEvent
 from provision.targets.ship import Shipment, ship_files, ship_models
 
@@ -73,6 +74,8 @@ class Deployment:
     def hosts(self) -> list[HostSpec]:
         """The target's machines, in the order in which they are declared."""
         target = self.target
+        if [entry.text for entry in target.hosts] == [sandbox.NAME]:
+            return [sandbox.spec(self.loaded.root)]
         identity = Path(target.identity.text).expanduser() if target.identity and target.identity.text else None
         pinned = self.loaded.root / (target.known_hosts or _KNOWN_HOSTS)
         return parse_hosts(
