@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -108,17 +109,17 @@ def _serve(call: _Call) -> int:
 
 
 def _watch(call: _Call) -> int:
-    options, environment = call.options, call.runtime.environment
+    options = call.options
     asked = call.asked("host", "port", "n_predict", "parallel")
     command = call.runtime.run_server(options.model, dry_run=True, **asked)
     if options.dry_run:
         return _print_command(call, command)
     check_port(options.host, options.port)
-    watched = cli_options.watch_options(options, command, environment.get("LLAMA_API_KEY", ""))
+    watched = cli_options.watch_options(options, command, os.environ.get("LLAMA_API_KEY", ""))
     told = Telemetry([*call.sinks, lambda event: _tell(report.event(event, as_json=options.json or options.log_json))])
 
     async def watch() -> int:
-        watchdog = Watchdog(watched, environment, told)
+        watchdog = Watchdog(watched, os.environ, told)
         with ExitStack() as stack:
             if options.listen:
                 host, port = options.listen

@@ -55,9 +55,9 @@ class BitNetRuntime:
         probe_seconds: float = 12.0,
     ) -> None:
         self.build_dir = Path(build_dir).absolute()  # a unit file takes no relative path, and links stay links
-        self._extra_environment = dict(environment or {})
+        self._environment = dict(environment or {})
         self._telemetry = Telemetry([*sinks, *([json_log_sink()] if json_logs else [])])
-        self._metrics = Metrics(lambda: read_machine(self.environment), self._open_breakers)
+        self._metrics = Metrics(lambda: read_machine(self._for_programs()), self._open_breakers)
         self._launcher = Launcher(retries or Retries(), breaker or BreakerPolicy(), self._telemetry, self._metrics)
         self._probe_seconds = probe_seconds
         self._began = time.time()
@@ -69,8 +69,8 @@ class BitNetRuntime:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a launched program."""
-        return {**os.environ, **self._extra_environment}
+        """Variables that launched programs get on top of this process's own."""
+        return dict(self._environment)
 
     @overload
     def run_inference(
@@ -128,7 +128,7 @@ class BitNetRuntime:
             lambda: plan_inference(
                 self.build_dir,
                 Ask(model, ctx_size, threads, batch_size, gpu_layers, extra_args),
-                read_machine(self.environment),
+                read_machine(self._for_programs()),
                 prompt=prompt,
                 n_predict=n_predict,
                 temperature=temperature,
@@ -189,7 +189,7 @@ class BitNetRuntime:
             lambda: plan_server(
                 self.build_dir,
                 Ask(model, ctx_size, threads, batch_size, gpu_layers, extra_args),
-                read_machine(self.environment),
+                read_machine(self._for_programs()),
                 host=host,
                 port=port,
                 n_predict=n_predict,
@@ -203,7 +203,7 @@ class BitNetRuntime:
         self._checked("llama-server", lambda: check_port(host, port))
         if replace:
             self._telemetry("launch.replaced", program=plan.program, command=shown(plan.command))
-            os.execve(plan.command[0], plan.command, self.environment)  # noqa: S606 - that is its purpose
+            os.execve(plan.command[0], plan.command, self._for_programs())  # noqa: S606 - that is its purpose
         return self._launch(plan, timeout, on_output)
 
     def diagnostics(self, model: str | Path | None = None, *, ctx_size: int = DEFAULT_CONTEXT) -> Diagnostics:
@@ -255,11 +255,14 @@ class BitNetRuntime:
         return self._launcher.launch(
             plan.program,
             plan.command,
-            self.environment,
+            self._for_programs(),
             timeout=timeout,
             on_output=on_output or _to_own_streams,
             attached=attached,
         )
+
+    def _for_programs(self) -> dict[str, str]:
+        return {**os.environ, **self._environment}
 
     def _open_breakers(self) -> dict[str, bool]:
         return {name: state is not State.CLOSED for name, state in self._launcher.breaker_states().items()}

@@ -21,7 +21,7 @@ class Gguf:
     architecture: str = "bitnet"
     kind: gguf.GGMLQuantizationType = Q.TQ2_0
     layers: int = 2
-    context: int = 512
+    context: int = 4096
     width: int = 256
     heads: int = 4
     kv_heads: int | list[int] = 2

@@ -93,7 +93,11 @@ class TestCpu:
     @pytest.mark.parametrize(
         ("text", "features", "name"),
         [
-            ("processor\t: 0\nmodel name\t: EPYC\nflags\t\t: fpu avx2 fma\n\nprocessor\t: 1\n", {"avx2", "fma"}, "EPYC"),
+            (
+                "processor\t: 0\nmodel name\t: EPYC\nflags\t\t: fpu avx2 fma\n\nprocessor\t: 1\n",
+                {"avx2", "fma"},
+                "EPYC",
+            ),
             ("processor\t: 0\nFeatures\t: asimd sve\n", {"asimd", "sve"}, ""),
         ],
     )
@@ -106,7 +110,8 @@ class TestCpu:
         assert cpu.model == name
 
     def test_affinity_of_this_process_binds_for_real(self) -> None:
-        code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + (
+        code = (
+            "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
             "from bitnet import BitNetRuntime; print(BitNetRuntime('x').cpu_count)"
         )
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -25,7 +25,7 @@ def test_a_model_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert facts.tensor_types == {"TQ2_0": 3, "F16": 1}
     assert facts.layer_bytes == (264, 264, 264)
     assert facts.other_bytes == 10 * 256 * 2
-    assert (facts.context_length, facts.embedding_length, facts.vocabulary) == (512, 256, 10)
+    assert (facts.context_length, facts.embedding_length, facts.vocabulary) == (4096, 256, 10)
     assert facts.chat_template
     assert facts.as_dict()["layers"] == 3
 
@@ -137,7 +137,7 @@ class TestRefusals:
 
     def test_a_missing_part(self, tmp_path: Path) -> None:
         first = Gguf().write(tmp_path / "m-00001-of-00002.gguf")
-        with pytest.raises(ModelUnusable, match="m-00002-of-00002.gguf: no such model file"):
+        with pytest.raises(ModelUnusable, match=r"m-00002-of-00002\.gguf: no such model file"):
             read_model(first)
 
     def test_a_path_through_a_file(self, model: Path) -> None:
