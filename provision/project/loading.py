@@ -118,7 +118,7 @@ def _validated(
     if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
     unasked = _unasked(merged, target)
-    wrong: set[KeyPath] = set()
+    wrong: set[KeyPath] = {fault.path[:2] for fault in faults}
     try:
         Declaration.model_validate(merged, context=variables)
     except ValidationError as error:

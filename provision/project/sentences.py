@@ -28,6 +28,7 @@ _TYPES = {
     "bool_type": "true or false",
     "string_type": "text",
     "is_instance_of": "text",
+    "finite_number": "a finite number",
     "tuple_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
@@ -52,9 +53,9 @@ _LONGEST_SHOWN = 60
 
 def fault(error: ErrorDetails, written: object) -> Fault:
     """The problem that `error` is about. `written` is the whole file, so that it quotes what the user wrote."""
-    is_key = error["loc"][-1:] == ("[key]",)
-    path: Path = error["loc"][:-1] if is_key else error["loc"]
     kind = error["type"]
+    is_key = error["loc"][-1:] == ("[key]",) and kind != "extra_forbidden"  # a key may really be called that
+    path: Path = error["loc"][:-1] if is_key else error["loc"]
     if kind == "extra_forbidden":
         return Fault(path, "unknown key.", _known_key(path), at_key=True)
     if kind == "missing":

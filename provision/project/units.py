@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"  # as many digits as a float keeps
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # IEC 80000-13 for the binary units; plain ones are decimal, as disks and GPUs are sold.
 _BYTES = {
@@ -28,7 +29,7 @@ def parse_seconds(value: object) -> float:
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{_NUMBER}\s*(ms|s|m|h)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('expected a duration such as "30s", "500ms" or "2m"')
     return float(match[1]) * _SECONDS[match[2]]
@@ -42,7 +43,7 @@ def parse_bytes(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B|)", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{_NUMBER}\s*([KMGT]i?B|B|)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('expected a size such as "512MiB" or "4GB"')
     return round(float(match[1]) * _BYTES[match[2]])

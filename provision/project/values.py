@@ -101,10 +101,10 @@ Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
-Number = Annotated[float, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LAST_PORT, strict=True), _PORT]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0), _DURATION]
-SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0), _DURATION]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False), _DURATION]
+SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False), _DURATION]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
 
 either_count_or_auto = BeforeValidator(
