@@ -83,7 +83,13 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
     def look(spec: HostSpec) -> dict[str, Any]:
         with deployment.session(spec) as session:
             answer = session.facts(host=True, gpus=True)
-        return {"host": spec.name, **{key: value for key, value in answer.items() if key != "event"}}
+        return {
+            "host": spec.name,
+            "machine": answer["host"],
+            "gpus": answer["gpus"],
+            "project": answer["project"],
+            "supervisor": answer["supervisor"],
+        }
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 

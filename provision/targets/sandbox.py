@@ -5,6 +5,7 @@ It is started when it is needed, lives on between commands, and ends with `deplo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from provision.errors import UsageError
@@ -16,11 +17,15 @@ _FOLDER = Path(".deploy") / "sandbox"
 
 
 def spec(project: Path) -> HostSpec:
-    """How to reach the sandbox of the project in this folder; started where it does not run."""
+    """How to reach the sandbox of the project in this folder; started where it does not run.
+
+    What the project's known_hosts says about it comes first, as for any host; then what the sandbox itself says.
+    """
     try:
-        return Sandbox.attach(project / _FOLDER).spec
+        found = Sandbox.attach(project / _FOLDER).spec
     except UsageError:
-        return Sandbox(project / _FOLDER, keep=True).start().spec
+        found = Sandbox(project / _FOLDER, keep=True).start().spec
+    return replace(found, known_hosts=(project / "known_hosts", *found.known_hosts))
 
 
 def stop(project: Path) -> None:
