@@ -70,6 +70,7 @@ class Conversation:
             sudo_password: what sudo asks for; empty where it asks for nothing; None to run without sudo.
         """
         self.host = connection.name
+        self._round_trips = connection.round_trips
         self._on_event = on_event
         digest, self._package = loader.package()
         command = [python, "-I", "-S", "-c", loader.SOURCE]
@@ -87,6 +88,7 @@ class Conversation:
             DeployError: what the agent reported, as the class that its kind stands for.
             Unreachable: the connection broke.
         """
+        self._round_trips.add("request")
         self._send({"op": op, **arguments})
         asked = False
         while True:

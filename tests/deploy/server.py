@@ -1,0 +1,43 @@
+"""What the tests deploy: answers with what it was given; FAIL makes it fail."""
+
+import http.server
+import json
+import os
+import sys
+import time
+
+FAIL = os.environ.get("FAIL", "")
+
+if FAIL == "exit":
+    print("about to exit", flush=True)
+    sys.exit(3)
+if FAIL == "late":
+    time.sleep(0.4)
+    sys.exit(4)
+if FAIL == "hang":
+    time.sleep(1000)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = 503 if FAIL == "sick" else 200
+        answer = {
+            "version": os.environ.get("VERSION", ""),
+            "env": dict(os.environ),
+            "argv": sys.argv,
+            "pid": os.getpid(),
+            "cwd": os.getcwd(),
+            "uid": os.getuid(),
+        }
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+http.server.ThreadingHTTPServer.allow_reuse_address = True
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
