@@ -1,0 +1,139 @@
+"""One report on builds, model and machine; no probe can hang it or take it down."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bitnet import BitNetRuntime, diagnostics, probes
+from bitnet.machine import Cpu, Gpu, Gpus, GpuState, Memory
+from bitnet.probes import Finding, Health, run_probes
+from tests.bitnet.runtime.builds import CUDA, UPSTREAM, build
+from tests.bitnet.runtime.gguf_files import Gguf, Q, with_type_id
+
+GIB = 1 << 30
+
+
+class TestProbes:
+    def test_one_that_hangs_is_left_behind_at_the_deadline(self) -> None:
+        release = threading.Event()
+        began = time.monotonic()
+        results = run_probes({"hangs": lambda: Finding(release.wait()), "well": lambda: Finding(1)}, seconds=0.2)
+        release.set()
+
+        assert time.monotonic() - began < 2
+        assert results["hangs"].health is Health.TIMED_OUT
+        assert (results["well"].health, results["well"].facts) == (Health.OK, 1)
+
+    def test_one_that_fails_does_not_take_the_others_down(self) -> None:
+        def broken() -> Finding:
+            raise OSError("no such device")
+
+        results = run_probes({"broken": broken, "well": lambda: Finding(1)}, seconds=5)
+
+        assert (results["broken"].health, results["broken"].problem) == (Health.FAILED, "OSError: no such device")
+        assert results["well"].as_dict()["health"] == "ok"
+
+    def test_they_run_side_by_side(self) -> None:
+        def slow() -> Finding:
+            time.sleep(0.3)
+            return Finding(None)
+
+        began = time.monotonic()
+        run_probes({str(number): slow for number in range(8)}, seconds=5)
+
+        assert time.monotonic() - began < 1.5
+
+    def test_a_full_disk_is_a_concern(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        usage = type("Usage", (), {"total": 10 * GIB, "free": GIB // 2})
+        monkeypatch.setattr(probes.shutil, "disk_usage", lambda folder: usage)
+
+        assert probes.disk(tmp_path).concern == f"{tmp_path}: only 512 MiB are free"
+
+    def test_the_disk_of_a_folder_to_come_is_that_of_its_parent(self, tmp_path: Path) -> None:
+        assert probes.disk(tmp_path / "a/b").facts["path"] == str(tmp_path)  # type: ignore[index]
+
+    @pytest.mark.parametrize(
+        ("architecture", "features", "slow"),
+        [
+            ("x86_64", {"sse2"}, True),
+            ("x86_64", {"avx2"}, False),
+            ("aarch64", {"asimd"}, False),
+            ("x86_64", set(), False),
+        ],
+    )
+    def test_a_processor_without_avx2_is_a_concern(self, architecture: str, features: set[str], slow: bool) -> None:
+        cpu = Cpu(architecture=architecture, features=frozenset(features), logical=1, physical=1, quota=None)
+
+        assert ("AVX2" in probes.cpu(cpu).concern) is slow
+
+    def test_memory_that_runs_out_is_a_concern(self) -> None:
+        assert probes.memory(Memory(100 * GIB, 4 * GIB, None)).concern
+        assert not probes.memory(Memory(100 * GIB, 6 * GIB, None)).concern
+
+    def test_a_full_gpu_is_a_concern_and_no_gpu_is_none(self) -> None:
+        full = Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", "H", 100 * GIB, 2 * GIB),))
+
+        assert probes.gpu(full).concern == "98% of the GPU memory is in use"
+        assert not probes.gpu(Gpus(GpuState.NO_DRIVER)).concern
+
+
+def test_the_report_has_builds_model_and_machine_as_json(build_dir: Path, model: Path) -> None:
+    report = json.loads(json.dumps(BitNetRuntime(build_dir).diagnostics(model).as_dict()))
+
+    cli = report["programs"]["llama-cli"]
+    assert cli["builds"][0]["version"] == "7 (abc)"
+    assert cli["chosen"]["why"] == "the only build"
+    assert report["model"]["tensor_types"] == {"TQ2_0": 2, "F16": 1}
+    assert report["model"]["memory_needed_bytes"] > 0
+    assert set(report["probes"]) == {"cpu", "memory", "disk", "gpu", "numa", "sandbox"}
+    assert report["probes"]["memory"]["facts"]["total_bytes"] > 0
+    assert report["probes"]["sandbox"]["facts"]["namespaces"]
+    assert report["healthy"] is (report["problems"] == [])
+
+
+def test_without_builds_and_with_a_broken_model_it_still_reports(tmp_path: Path) -> None:
+    found = BitNetRuntime(tmp_path).diagnostics(tmp_path / "none.gguf")
+
+    assert not found.healthy
+    assert any("llama-cli: not found" in problem for problem in found.problems)
+    assert any("no such model file" in problem for problem in found.problems)
+    assert found.model is not None
+    assert "problem" in found.model
+    assert found.programs["llama-cli"]["builds"] == []  # type: ignore[index]
+
+
+def test_a_model_that_no_build_reads_is_a_problem(build_dir: Path, model: Path) -> None:
+    with_type_id(model, "blk.0.ffn_up.weight", 36)
+    found = BitNetRuntime(build_dir).diagnostics(model)
+
+    assert any("no binary here reads this model" in problem for problem in found.problems)
+    assert found.programs["llama-cli"]["builds"]  # type: ignore[index]
+
+
+def test_a_program_that_hangs_on_its_version_is_reported_as_late(tmp_path: Path) -> None:
+    built = build(tmp_path / "b", script="exec sleep 3")
+    found = BitNetRuntime(built, probe_seconds=0.5).diagnostics()
+
+    assert "llama-cli: no answer within 0.5 s" in found.problems
+    assert found.probes["cpu"].health is Health.OK
+
+
+def test_layers_for_the_gpu_are_part_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", "H", 80 * GIB, 80 * GIB),))
+    monkeypatch.setattr(diagnostics, "read_gpus", lambda: gpus)
+    model = Gguf(architecture="llama", kind=Q.Q8_0).write(tmp_path / "m.gguf")
+    found = BitNetRuntime(build(tmp_path / "b", UPSTREAM + CUDA)).diagnostics(model)
+
+    assert found.programs["llama-server"]["gpu_layers"]["layers"] == 3  # type: ignore[index]
+
+
+def test_a_slow_processor_shows_up_among_the_problems(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Cpu(architecture="x86_64", features=frozenset({"sse2"}), logical=1, physical=1, quota=None)
+    monkeypatch.setattr(diagnostics, "read_cpu", lambda: old)
+
+    assert any(problem.startswith("cpu: no AVX2") for problem in BitNetRuntime(build_dir).diagnostics().problems)

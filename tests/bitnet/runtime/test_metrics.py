@@ -1,0 +1,152 @@
+"""Metrics that Prometheus and an OpenTelemetry collector take as they are."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from bitnet import BitNetRuntime
+from bitnet.machine import Cpu, Gpu, Gpus, GpuState, Machine, Memory
+from bitnet.metrics import Metrics
+
+NAMES = {
+    "bitnet_runtime_launches",
+    "bitnet_runtime_retries",
+    "bitnet_runtime_refusals",
+    "bitnet_runtime_launch_duration_seconds",
+    "bitnet_runtime_cpus",
+    "bitnet_runtime_threads",
+    "bitnet_runtime_memory_bytes",
+    "bitnet_runtime_memory_available_bytes",
+    "bitnet_runtime_gpu_memory_bytes",
+    "bitnet_runtime_gpu_memory_free_bytes",
+    "bitnet_runtime_breaker_open",
+}
+MACHINE = Machine(
+    cpu=Cpu(architecture="x86_64", features=frozenset(), logical=8, physical=4, quota=6.0),
+    memory=Memory(total=1000, available=600, limit=None),
+    gpus=Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", 'H"100\\', 200, 50),)),
+)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    made = Metrics(lambda: MACHINE, lambda: {"llama-cli": True})
+    made.launched("llama-cli", "ok", 0.7)
+    made.launched("llama-cli", "failed", 4000)
+    made.launched("llama-server", "ok", 70)
+    made.retried("llama-cli")
+    made.refused("llama-server", "PortTaken")
+    return made
+
+
+def values(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class TestPrometheus:
+    def test_the_text_is_read_back_by_a_parser(self, metrics: Metrics) -> None:
+        read = values(metrics.prometheus())
+
+        assert read["bitnet_runtime_launches_total", (("outcome", "ok"), ("program", "llama-cli"))] == 1
+        assert read["bitnet_runtime_retries_total", (("program", "llama-cli"),)] == 1
+        assert read["bitnet_runtime_refusals_total", (("error", "PortTaken"), ("program", "llama-server"))] == 1
+        assert read["bitnet_runtime_launch_duration_seconds_count", (("program", "llama-cli"),)] == 2
+        assert read["bitnet_runtime_cpus", ()] == 6
+        assert read["bitnet_runtime_threads", ()] == 4
+        assert read["bitnet_runtime_memory_available_bytes", ()] == 600
+        assert read["bitnet_runtime_gpu_memory_free_bytes", (("gpu", "0"), ("name", 'H"100\\'))] == 50
+        assert read["bitnet_runtime_breaker_open", (("program", "llama-cli"),)] == 1
+
+    def test_names_are_stable_and_each_has_help_and_type(self, metrics: Metrics) -> None:
+        families = list(text_string_to_metric_families(metrics.prometheus()))
+
+        assert {family.name for family in families} == NAMES
+        assert all(family.documentation and family.type != "unknown" for family in families)
+
+    def test_counters_end_in_total(self, metrics: Metrics) -> None:
+        for line in metrics.prometheus().splitlines():
+            if line.startswith("# TYPE") and line.endswith(" counter"):
+                assert line.split()[2].endswith("_total")
+
+    @given(value=st.text(st.characters(exclude_categories=["Cs"])))
+    def test_any_label_value_survives(self, value: str) -> None:
+        metrics = Metrics(lambda: MACHINE, dict)
+        metrics.refused("llama-cli", value)
+
+        assert metrics.prometheus().count("\nbitnet_runtime_refusals_total{") == 1
+        if "\r" not in value:  # the format escapes no carriage return, and the parser ends lines there
+            parsed = [labels for name, labels in values(metrics.prometheus()) if name.startswith("bitnet_runtime_ref")]
+            assert parsed == [(("error", value), ("program", "llama-cli"))]
+
+    def test_a_runtime_that_launched_nothing_has_metrics_too(self) -> None:
+        assert ("bitnet_runtime_cpus", ()) in values(BitNetRuntime("nowhere").prometheus_metrics())
+
+
+def received(payload: object) -> dict[str, Metric]:
+    """What an OTLP collector makes of the payload: protobuf's own JSON mapping, unknown fields refused."""
+    request = json_format.Parse(json.dumps(payload), ExportMetricsServiceRequest())
+    (resource,) = request.resource_metrics
+    (scope,) = resource.scope_metrics
+    assert scope.scope.name == "bitnet.runtime"
+    assert resource.resource.attributes[0].key == "service.name"
+    return {metric.name: metric for metric in scope.metrics}
+
+
+class TestOpenTelemetry:
+    @pytest.fixture
+    def metrics_received(self, tmp_path: Path, metrics: Metrics) -> dict[str, Metric]:
+        runtime = BitNetRuntime(tmp_path)
+        runtime._metrics = metrics
+        return received(runtime.opentelemetry_metrics())
+
+    def test_counters_are_monotonic_cumulative_sums(self, metrics_received: dict[str, Metric]) -> None:
+        launches = metrics_received["bitnet_runtime_launches_total"].sum
+
+        assert launches.is_monotonic
+        assert launches.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+        assert sorted(
+            (*(attribute.value.string_value for attribute in point.attributes), point.as_double)
+            for point in launches.data_points
+        ) == [("llama-cli", "failed", 1), ("llama-cli", "ok", 1), ("llama-server", "ok", 1)]
+
+    def test_times_are_now_and_the_beginning(self, metrics_received: dict[str, Metric]) -> None:
+        point = metrics_received["bitnet_runtime_retries_total"].sum.data_points[0]
+
+        assert 0 <= time.time() - point.time_unix_nano / 1e9 < 60
+        assert 0 <= point.time_unix_nano - point.start_time_unix_nano < 60e9
+
+    def test_histograms_count_each_bucket_by_itself(self, metrics_received: dict[str, Metric]) -> None:
+        points = metrics_received["bitnet_runtime_launch_duration_seconds"].histogram.data_points
+        cli, server = sorted(points, key=lambda point: point.attributes[0].value.string_value)
+
+        assert (cli.count, cli.sum) == (2, 4000.7)
+        assert list(cli.explicit_bounds) == [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600]
+        assert list(cli.bucket_counts) == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1], "the last is above every bound"
+        assert server.count == sum(server.bucket_counts) == 1
+
+    def test_gauges_have_units(self, metrics_received: dict[str, Metric]) -> None:
+        memory, cpus = metrics_received["bitnet_runtime_memory_bytes"], metrics_received["bitnet_runtime_cpus"]
+
+        assert (memory.unit, memory.gauge.data_points[0].as_double) == ("By", 1000)
+        assert (cpus.unit, cpus.description) == ("1", "CPUs that this process may use.")
+        assert metrics_received["bitnet_runtime_launch_duration_seconds"].unit == "s"
+
+    def test_what_was_never_counted_is_left_out(self, tmp_path: Path) -> None:
+        names = received(BitNetRuntime(tmp_path).opentelemetry_metrics())
+
+        assert "bitnet_runtime_launches_total" not in names
+        assert "bitnet_runtime_memory_bytes" in names
