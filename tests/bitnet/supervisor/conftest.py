@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.bitnet.supervisor.programs import PrintingRuntime, Recording
+
+
+@pytest.fixture
+def runtime() -> PrintingRuntime:
+    return PrintingRuntime()
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording()
