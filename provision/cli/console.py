@@ -31,10 +31,15 @@ class View(Protocol):
 
 
 class Lines:
-    """A line for each event that is worth one."""
+    """A line for each event that is worth one, and none twice."""
+
+    def __init__(self) -> None:
+        self._last = ""
 
     def event(self, event: Event) -> None:
-        if text := sentence(event):
+        text = sentence(event)
+        if text and text != self._last:
+            self._last = text
             self.line(text)
 
     def line(self, text: str) -> None:

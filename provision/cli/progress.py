@@ -11,7 +11,7 @@ from rich import progress as rich_progress
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from provision.cli.sentences import PHASES, sentence, size
+from provision.cli.sentences import phase, sentence, size
 
 Event = Mapping[str, Any]
 
@@ -38,13 +38,14 @@ class Progress:
     def event(self, event: Event) -> None:
         with self._lock:
             kind, host = event["event"], str(event.get("host") or "")
+            text = sentence(event)
             if kind == "phase" and event["state"] == "begin":
-                self._show(host, PHASES.get(event["phase"], event["phase"]))
+                self._show(host, phase(event))
             elif kind == "progress":
                 self._advance(host, event)
             elif kind == "step":
-                self._show(host, (sentence(event) or "").removeprefix(f"{host}: "))
-            elif text := sentence(event):
+                self._show(host, str(text).removeprefix(f"{host}: "))
+            elif text is not None:
                 self.line(text, style=_style(event))
                 if kind == "result" and host in self._tasks:
                     self._bars.remove_task(self._tasks.pop(host))
@@ -66,11 +67,10 @@ class Progress:
     def _advance(self, host: str, event: Event) -> None:
         done, total = event["done"], event.get("total") or None
         in_bytes = event.get("unit", "bytes") == "bytes"
-        amount = (size(done) if in_bytes else str(done)) + (
-            f" of {size(total) if in_bytes else total}" if total else ""
+        amount = " of ".join(
+            size(number) if in_bytes else str(number) for number in (done, total) if number is not None
         )
-        phase = PHASES.get(event["phase"], event["phase"])
-        self._bars.update(self._task(host), description=phase, completed=done, total=total, amount=amount)
+        self._bars.update(self._task(host), description=phase(event), completed=done, total=total, amount=amount)
 
 
 def _style(event: Event) -> str:

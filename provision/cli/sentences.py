@@ -7,8 +7,7 @@ from typing import Any
 
 Event = Mapping[str, Any]
 
-# What a phase does, as a person would say it.
-PHASES = {
+_PHASES = {
     "connect": "connecting",
     "facts": "looking at what is there",
     "plan": "planning",
@@ -69,9 +68,13 @@ def size(value: float) -> str:
     return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
 
 
+def phase(event: Event) -> str:
+    """What the phase of `event` does, as a person would say it."""
+    return _PHASES.get(event["phase"]) or str(event["phase"])
+
+
 def _phase(event: Event) -> str | None:
-    phase = PHASES.get(event["phase"], event["phase"])
-    return phase if event["state"] == "begin" else None
+    return phase(event) if event["state"] == "begin" else None
 
 
 def _progress(event: Event) -> str | None:
@@ -79,7 +82,7 @@ def _progress(event: Event) -> str | None:
     if not total or done != total or event["phase"] == "hash":
         return None
     amount = size(total) if event.get("unit", "bytes") == "bytes" else f"{total} {event['unit']}"
-    return f"{PHASES.get(event['phase'], event['phase'])}: {amount}"
+    return f"{phase(event)}: {amount}"
 
 
 def _step(event: Event) -> str:
@@ -111,6 +114,9 @@ _KINDS: dict[str, Callable[[Event], str | None]] = {
     "result": _result,
     "warning": lambda event: f"warning: {event['text']}",
     "output": lambda event: "\n".join(f"  | {line}" for line in event["text"].rstrip().splitlines()),
+    "chapter": lambda event: f"\n{event['number']}/{event['of']}  {event['title']}",
+    "chapter-end": lambda event: f"     took {seconds(event['seconds'])}",
+    "said": lambda event: f"     {event['text']}",
     "message": lambda event: f"{event['phase']}: {event['text']}",
     "recovered": lambda event: f"an interrupted transaction was ended: {event['outcome']}",
     "pruned": lambda event: f"removed {len(event['releases'])} old releases" if event["releases"] else None,

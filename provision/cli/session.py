@@ -55,12 +55,9 @@ class Session:
         if len(names) == 1:
             return names[0]
         if not names:
-            raise UsageError(
-                "deploy.toml declares no target.", next_step="add a [targets.NAME] table: docs/deploy.toml.md"
-            )
-        raise UsageError(
-            "which target?", why=f"deploy.toml declares {', '.join(names)}.", next_step=f"--target {names[0]}"
-        )
+            raise UsageError("deploy.toml declares no target.", next_step="add [targets.NAME]: docs/deploy.toml.md")
+        declared = f"deploy.toml declares {', '.join(names)}."
+        raise UsageError("which target?", why=declared, next_step=f"--target {names[0]}")
 
     @cached_property
     def deployment(self) -> Deployment:

@@ -31,9 +31,8 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     for channel, release in state["channels"].items():
         yield f"  {channel} is {release[:12]}, generation {state['generation']}"
     seen = project["view"]["programs"]
-    yield from columns(
-        [_program(name, record, seen.get(name, {})) for name, record in state["programs"].items()], indent="  "
-    )
+    programs = [_program(name, record, seen.get(name, {})) for name, record in state["programs"].items()]
+    yield from columns(programs, indent="  ")
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 
@@ -51,12 +50,5 @@ def entry_line(entry: dict[str, Any]) -> str:
     """One transaction of the history."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
-    words = [
-        f"#{entry['sequence']}",
-        when,
-        entry.get("kind", ""),
-        entry.get("outcome", ""),
-        channels,
-        f"by {entry.get('who', '?')}",
-    ]
-    return "  ".join(word for word in words if word)
+    words = [f"#{entry['sequence']}", when, entry.get("kind"), entry.get("outcome"), channels]
+    return "  ".join(word for word in [*words, f"by {entry.get('who', '?')}"] if word)

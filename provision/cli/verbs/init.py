@@ -12,9 +12,7 @@ from provision.cli.verb import verb
 
 @verb("init", example="deploy init\ndeploy init --name cres --on ann@gpu.example.net --platform systemd", hosts=False)
 @click.option("--name", help="The project's name (default: the folder's).")
-@click.option(
-    "--on", metavar="[USER@]HOST[:PORT]", help='Where it runs; "sandbox" is a throwaway host on this machine.'
-)
+@click.option("--on", metavar="[USER@]HOST[:PORT]", help='Where it runs; "sandbox" is a throwaway host here.')
 @click.option("--platform", type=click.Choice(["supervisord", "systemd"]), help="What starts programs there.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the folder suggests.")
 def command(session: Session, name: str | None, on: str | None, platform: str | None, yes: bool) -> None:

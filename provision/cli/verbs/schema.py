@@ -14,7 +14,7 @@ def command(session: Session) -> None:
 
     Editors complete and check deploy.toml with it: put `#:schema ./deploy.schema.json` on its first line.
     """
-    from provision.project.json_schema import json_schema
+    from provision.project import json_schema
 
-    schema = json_schema()
-    session.console.answer({"event": "result", "schema": schema}, json.dumps(schema, indent=2, ensure_ascii=False))
+    text = json_schema.text()
+    session.console.answer({"event": "result", "schema": json.loads(text)}, text.rstrip("\n"))

@@ -29,9 +29,7 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
     ports = _ports(session, services, channel)
     hosts = session.specs
     if local is not None and len(ports) * len(hosts) != 1:
-        raise UsageError(
-            "--local names one port, for one service on one host.", next_step="name the service and --host"
-        )
+        raise UsageError("--local is for one service on one host.", next_step="name the service and --host")
     with ExitStack() as stack:
         for spec in hosts:
             connection = stack.enter_context(deployment.connection(spec))

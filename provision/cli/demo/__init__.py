@@ -1,0 +1,1 @@
+"""`deploy demo`: the whole path, on a throwaway host of this machine, with nothing pretended."""
