@@ -10,26 +10,20 @@ from provision.project.template import Template
 
 
 def finish(declared: Declaration) -> Project:
-    """The project that `declared` means.
-
-    Of the references, `${project}`, `${binary}` and, where threads or cores are declared, `${cpus}` are replaced.
-    """
-    name = declared.project.name
+    """The project that `declared` means. Of the places, `${cpus}` is replaced where threads or cores are declared."""
     return Project(
-        name=name,
+        name=declared.project.name,
         include=declared.project.include,
-        services={key: _service(service, name) for key, service in declared.services.items()},
+        services={key: _service(service) for key, service in declared.services.items()},
         targets=declared.targets,
-        checks={key: _check(check, {"project": name}) for key, check in declared.checks.items()},
+        checks=declared.checks,
         prepare=declared.prepare,
     )
 
 
-def _service(service: Service, project: str) -> Service:
+def _service(service: Service) -> Service:
     resources = sized(service.resources)
-    known = {"project": project}
-    if service.binary is not None:
-        known["binary"] = service.binary
+    known = {}
     if service.threads != "auto":
         known["cpus"] = str(service.threads)
     elif resources.cpus is not None:

@@ -38,7 +38,8 @@ def test_a_model_server_is_run_by_its_binary_on_its_threads(service):
         'preset = "bitnet-server"\nmodel = "m.gguf"\nbinary = "/opt/llama-server"\nthreads = 6\nport = 9001'
     )
 
-    assert llama.command[0].text == "/opt/llama-server"
+    assert llama.command[0].refs == (Ref("binary"),)
+    assert llama.binary == "/opt/llama-server"
     assert llama.command[-2].text == "6"
     assert llama.paths == ()
     assert llama.port == 9001
