@@ -270,7 +270,9 @@ async def test_a_stream_has_a_deadline_even_when_nobody_reads(tmp_path: Path) ->
 
 async def test_cancelling_a_streams_reader_ends_the_program(tmp_path: Path) -> None:
     async def read() -> None:
-        async with aclosing(process.stream(["sh", "-c", "echo $$ > $0; exec sleep 60", str(tmp_path / "pid")])) as lines:
+        async with aclosing(
+            process.stream(["sh", "-c", "echo $$ > $0; exec sleep 60", str(tmp_path / "pid")])
+        ) as lines:
             async for _ in lines:
                 pass
 
