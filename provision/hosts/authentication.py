@@ -54,7 +54,9 @@ class HopKeys:
                 except paramiko.BadAuthenticationType as error:
                     accepted = list(error.allowed_types)
                     break
-                except paramiko.AuthenticationException:
+                except paramiko.AuthenticationException as error:
+                    if "timeout" in str(error):
+                        raise self._silent() from error
                     if not transport.is_active():
                         break
                     continue
@@ -63,6 +65,14 @@ class HopKeys:
                 accepted = list(more)
                 break
         raise self._refused(accepted)
+
+    def _silent(self) -> Unreachable:
+        return Unreachable(
+            f"{self._hop.address}:{self._hop.port} does not answer our key",
+            why="The machine hangs, or asks a directory service that does.",
+            next_step="restart the machine, or look at its console",
+            host=self._hop.name,
+        )
 
     def _refused(self, accepted: list[str]) -> Unreachable:
         hop = self._hop

@@ -57,7 +57,7 @@ class Channel:
             except TimeoutError:  # the time-out that a reader set; sending has none but the connection's
                 time.sleep(0.01)
                 continue
-            except OSError as error:
+            except (OSError, EOFError) as error:  # the library lets both out
                 raise self._gone("while sending to it") from error
             if not sent:
                 raise self._gone("while sending to it")
@@ -65,7 +65,10 @@ class Channel:
 
     def end_input(self) -> None:
         """Let the command read the end of its input."""
-        self._channel.shutdown_write()
+        try:
+            self._channel.shutdown_write()
+        except (OSError, EOFError) as error:
+            raise self._gone("while ending its input") from error
 
     def read_line(self, timeout: float | None = None) -> bytes | None:
         """The next line without its newline, or `None` when the command's output has ended.

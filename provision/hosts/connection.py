@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from provision.errors import DeployError, Unreachable
 from provision.hosts.channel import Channel, Completed
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from provision.hosts.rsync import RsyncProgress, RsyncStats
     from provision.hosts.tunnel import Tunnel
 
+Value = TypeVar("Value")
+
 _MOST_SESSIONS = 8  # OpenSSH's MaxSessions is 10: room for a person's own
 _OPEN_SECONDS = 30.0
+_REFUSED_PAUSES = (0.05, 0.1, 0.2, 0.4)
 _INPUT_CHUNK = 1 << 18
 
 
@@ -70,7 +74,7 @@ class HostConnection:
         try:
             channel = self._open()
             self.round_trips.add("exec")
-            start_command(channel, shlex.join(argv))
+            self._guard(lambda: start_command(channel, shlex.join(argv)), "starts no command")
         except BaseException:
             self._free.release()
             raise
@@ -156,8 +160,18 @@ class HostConnection:
         return self._open_now()
 
     def _open_now(self) -> paramiko.Channel:
-        self.round_trips.add("open")
-        return self._guard(lambda: self._transport.open_session(timeout=_OPEN_SECONDS), "opens no session")
+        def opening() -> paramiko.Channel:
+            self.round_trips.add("open")
+            return self._transport.open_session(timeout=_OPEN_SECONDS)
+
+        for pause in _REFUSED_PAUSES:
+            try:
+                return self._guard(opening, "opens no session")
+            except Unreachable:
+                raise
+            except DeployError:
+                time.sleep(pause)  # the host may still count a session that has just ended
+        return self._guard(opening, "opens no session")
 
     def _open_ahead(self) -> None:
         future: Future[paramiko.Channel] = Future()
@@ -173,7 +187,7 @@ class HostConnection:
         self.round_trips.add("open ahead")
         threading.Thread(target=opening, daemon=True, name=f"session ahead on {self.name}").start()
 
-    def _guard(self, act: Callable[[], paramiko.Channel], failed: str) -> paramiko.Channel:
+    def _guard(self, act: Callable[[], Value], failed: str) -> Value:
         """`act`, with the library's ways to fail turned into ours."""
         import paramiko
 

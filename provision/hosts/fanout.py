@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,6 +47,7 @@ def run_on_hosts(
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(specs)):
         waiting.put(number)
+    finished: queue.SimpleQueue[None] = queue.SimpleQueue()
     stopping = threading.Event()
 
     def work() -> None:
@@ -58,26 +59,30 @@ def run_on_hosts(
             spec = specs[number]
             if stopping.is_set():
                 results[number] = HostResult(spec, error=Interrupted("not begun: interrupted", host=spec.name))
-                continue
-            try:
-                results[number] = HostResult(spec, value=function(spec))
-            except BaseException as error:
-                results[number] = HostResult(spec, error=error)
+            else:
+                results[number] = _result(spec, function)
+            finished.put(None)
 
     # Daemons: after a second Ctrl-C the interpreter must not wait for a host that hangs.
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(limit, len(specs)))]
-    for worker in workers:
-        worker.start()
+    for _ in range(min(limit, len(specs))):
+        threading.Thread(target=work, daemon=True).start()
     try:
-        _wait(workers)
+        _wait(finished, results, len(specs))
     except KeyboardInterrupt:
         stopping.set()
         on_interrupt()
-        _wait(workers)
+        _wait(finished, results, len(specs))
     return [results[number] for number in range(len(specs))]
 
 
-def _wait(workers: Sequence[threading.Thread]) -> None:
-    for worker in workers:
-        while worker.is_alive():
-            worker.join(0.2)  # in slices: a join without an end cannot be interrupted everywhere
+def _result(spec: HostSpec, function: Callable[[HostSpec], Value]) -> HostResult[Value]:
+    try:
+        return HostResult(spec, value=function(spec))
+    except BaseException as error:
+        return HostResult(spec, error=error)
+
+
+def _wait(finished: queue.SimpleQueue[None], results: Mapping[int, object], number: int) -> None:
+    """Until there are `number` results. Not by joining threads: an interrupted join takes them for ended."""
+    while len(results) < number:
+        finished.get()

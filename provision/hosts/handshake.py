@@ -108,10 +108,15 @@ def _as_fabric(hop: Hop, client: paramiko.SSHClient, gateway: fabric.Connection 
 def _explained(hop: Hop, error: paramiko.SSHException) -> Unreachable:
     _log.debug("handshake with %s failed", hop.name, exc_info=error)
     text = str(error)
+    if isinstance(error.__context__, TimeoutError):
+        return Unreachable(
+            f"{hop.address}:{hop.port} takes connections but says nothing",
+            why=f"It did not say within {hop.connect_timeout:g} s that it is an SSH server; it hangs, or it is none.",
+            next_step="check the port, or restart the machine",
+            host=hop.name,
+        )
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return Unreachable(
             "the SSH server and this program have no algorithm in common", why=text.removesuffix("."), host=hop.name
         )
-    if "protocol banner" in text or "No existing session" in text or isinstance(error, paramiko.ProxyCommandFailure):
-        return dropped(hop, "It did not say that it is an SSH server in time" if "banner" in text else text)
-    return dropped(hop, text)
+    return dropped(hop, "It closed the connection" if "banner" in text else text.removesuffix("."))

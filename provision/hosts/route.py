@@ -55,19 +55,19 @@ def resolve(spec: HostSpec) -> tuple[Hop, ...]:
     """
     config = _load(spec)
     hops: list[Hop] = []
-    _resolve(spec, config, hops, follow=True)
+    _resolve(spec, config, hops, depth=0)
     return tuple(hops)
 
 
-def _resolve(spec: HostSpec, config: SSHConfig | None, hops: list[Hop], *, follow: bool) -> None:
+def _resolve(spec: HostSpec, config: SSHConfig | None, hops: list[Hop], *, depth: int, follow: bool = True) -> None:
     options = config.lookup(spec.address) if config else {}
     jumps = options.get("proxyjump", "none") if follow else "none"
-    if len(hops) > _MOST_JUMPS:
+    if depth > _MOST_JUMPS:
         raise UsageError(f"the way to {spec.name} has more than {_MOST_JUMPS} jumps", next_step="see ProxyJump in ssh")
     if jumps.lower() != "none":
         for number, jump in enumerate(jumps.split(",")):
             # Only the first jump of a list may need jumps of its own; the others are reached through the one before.
-            _resolve(_jump(jump.strip(), spec), config, hops, follow=number == 0)
+            _resolve(_jump(jump.strip(), spec), config, hops, depth=depth + 1, follow=number == 0)
     address = options.get("hostname", spec.address)
     port = spec.port or int(options.get("port", 22))
     timeout = spec.connect_timeout

@@ -30,6 +30,7 @@ __all__ = ["Options", "RsyncProgress", "RsyncStats", "send"]
 _HELPER = Path(__file__).with_name("_rsync_helper.py")
 _CHUNK = 1 << 18
 _STALLED_SECONDS = 120  # rsync's own time-out for silence on the line
+_LAST_WORDS_SECONDS = 10
 _COMMAND_NOT_FOUND = 127
 _LONGEST_COMMAND = 65536
 
@@ -85,7 +86,8 @@ def send(
         try:
             reader.read_output(process.stdout)
             status = process.wait()
-            threads[1].join(5)
+            for thread in threads[1:]:
+                thread.join(_LAST_WORDS_SECONDS)  # rsync may end before it is known how its other half did
         finally:
             bridge.close()
             _end(process)
@@ -168,8 +170,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: OutputReader) -> DeployError:
-    if bridge.error is not None:
-        return bridge.error
     if not connection.is_open:
         return Unreachable(
             "the connection broke while files were sent",
@@ -177,6 +177,8 @@ def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: O
             next_step="run the same command again",
             host=connection.name,
         )
+    if bridge.error is not None:
+        return bridge.error
     if _COMMAND_NOT_FOUND in (status, bridge.status):
         return DeployError(
             "rsync is not installed on the host",
@@ -184,7 +186,8 @@ def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: O
             next_step=f"deploy host bootstrap {connection.name}",
             host=connection.name,
         )
-    return DeployError(f"rsync failed (exit {status})", why=reader.errors(), host=connection.name)
+    why = " ".join((*bridge.said.decode(errors="replace").split("\n"), reader.errors())).strip()
+    return DeployError(f"rsync failed (exit {status})", why=why, host=connection.name)
 
 
 class _Bridge:
@@ -196,6 +199,7 @@ class _Bridge:
         self._channel: Channel | None = None
         self._closed = False
         self.status = 255
+        self.said = b""  # by the host, outside of rsync's protocol
         self.error: DeployError | None = None
 
     def run(self) -> None:
@@ -237,6 +241,7 @@ class _Bridge:
                 output.close()
                 # rsync keeps its side open until the helper has ended, so the status must not wait for that.
                 self.status = channel.exit_status()
+                self.said = channel.stderr_tail()
 
 
 def _up(source: IO[bytes], channel: Channel) -> None:

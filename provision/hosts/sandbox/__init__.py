@@ -49,15 +49,23 @@ class Sandbox:
         keep: let the host live on when this process ends; `Sandbox.attach(root)` finds it again.
         path: folders that commands on the host find programs in, before the usual ones.
         server: which SSH server to run; `None` takes sshd where there is one.
+        settings: lines of sshd_config to put before the sandbox's own.
     """
 
     def __init__(
-        self, root: Path, *, keep: bool = False, path: Sequence[Path] = (), server: Server | None = None
+        self,
+        root: Path,
+        *,
+        keep: bool = False,
+        path: Sequence[Path] = (),
+        server: Server | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self.root = root.absolute()
         self.keep = keep
         self._path = tuple(path)
         self._server = server
+        self._settings = tuple(settings)
         self._state: State | None = None
         self._lifeline: int | None = None
 
@@ -106,7 +114,7 @@ class Sandbox:
         with contextlib.suppress(UsageError):  # none runs
             Sandbox.attach(self.root).stop()
         marker = secrets.token_hex(8)
-        plan = layout.make(self.root, marker, self._path, self._server)
+        plan = layout.make(self.root, marker, self._path, self._server, self._settings)
         reading, self._lifeline = os.pipe()
         try:
             keeper = subprocess.Popen(
@@ -114,7 +122,7 @@ class Sandbox:
                 stdin=subprocess.DEVNULL if self.keep else reading,
                 stdout=subprocess.DEVNULL,
                 stderr=(self.root / "keeper.log").open("ab"),
-                env=plan.environment,
+                env={**plan.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 cwd=self.root,
                 start_new_session=True,
             )

@@ -37,7 +37,7 @@ def sshd_path() -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def make(root: Path, marker: str, path: Sequence[Path], server: Server | None) -> Layout:
+def make(root: Path, marker: str, path: Sequence[Path], server: Server | None, settings: Sequence[str]) -> Layout:
     """Write the files of the sandbox in `root` and tell the environment of its keeper."""
     server = server or (Server.SSHD if sshd_path() else Server.PARAMIKO)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def make(root: Path, marker: str, path: Sequence[Path], server: Server | None) -
     }
     _entry(root, environment)
     if server is Server.SSHD:
-        _sshd_config(root)
+        _sshd_config(root, settings)
     return Layout(environment, host_key)
 
 
@@ -99,21 +99,22 @@ def _entry(root: Path, environment: dict[str, str]) -> None:
     """What every login runs: the sandbox's home and environment in place of the user's own."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
     (root / "entry").write_text(
-        f"{exports}"
+        f"{exports}unset PYTHONPATH\n"
         'cd "$HOME" || exit 1\n'
         'if [ -n "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"; fi\n'
         "exec /bin/sh -i\n"
     )
 
 
-def _sshd_config(root: Path) -> None:
+def _sshd_config(root: Path, settings: Sequence[str]) -> None:
     """sshd_config(5). No PAM and no strict modes: an unprivileged sshd could satisfy neither.
 
     HOME is set here, too, because a login shell that sshd starts may read start-up files from it.
     """
     ssh = root / "ssh"
     (ssh / "sshd_config").write_text(
-        f"""\
+        "".join(f"{line}\n" for line in settings)  # of several values for a setting, sshd takes the first
+        + f"""\
 HostKey {_quoted(ssh / "host_key")}
 AuthorizedKeysFile {_quoted(ssh / "authorized_keys")}
 PidFile none
