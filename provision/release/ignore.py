@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
+from pathspec import GitIgnoreSpec, RegexPattern
 
 _RULE_FILES = (".deployignore", ".gitignore")  # in the order in which they are asked
 NEVER = frozenset({".git", ".venv", ".deploy", "__pycache__", *_RULE_FILES})
@@ -22,15 +23,47 @@ _ENV_EXAMPLE = ".env.example"
 
 
 @dataclass(frozen=True)
+class _Rule:
+    """One line of a rule file."""
+
+    regex: re.Pattern[str]
+    ignores: bool  # or brings back
+    folders_only: bool
+
+
+@dataclass(frozen=True)
 class _Rules:
     """The rules of one file, which speak of paths below its folder."""
 
     folder: str  # relative to the project, "" for its top
-    spec: GitIgnoreSpec
+    rules: tuple[_Rule, ...]  # the last line first: it wins
 
-    def say(self, path: str) -> bool | None:
-        """Whether `path` (a folder's ends in "/") is ignored, brought back, or not mentioned."""
-        return self.spec.check_file(path[len(self.folder) + 1 :] if self.folder else path).include
+    @classmethod
+    def read(cls, file: Path, folder: str) -> _Rules:
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        return cls(folder, tuple(rule for rule in map(_rule, reversed(lines)) if rule))
+
+    def say(self, path: str, *, is_folder: bool) -> bool | None:
+        """Whether `path` is ignored, brought back, or not mentioned."""
+        path = path[len(self.folder) + 1 :] if self.folder else path
+        for rule in self.rules:
+            if is_folder or not rule.folders_only:
+                found = rule.regex.search(path)
+                # pathspec lets a pattern speak of everything in a folder that it matches, and marks that by a named
+                # group. Here the walk does that, so only a match of the path itself counts, as in git.
+                if found and not any(found.groupdict().values()):
+                    return rule.ignores
+        return None
+
+
+def _rule(line: str) -> _Rule | None:
+    text = line.rstrip()
+    if text.endswith("\\"):
+        text += line[len(text) :][:1]  # a blank that is escaped belongs to the name
+    for pattern in GitIgnoreSpec.from_lines([text.removesuffix("/")]).patterns:
+        if isinstance(pattern, RegexPattern) and pattern.regex and pattern.include is not None:
+            return _Rule(pattern.regex, ignores=pattern.include, folders_only=text.endswith("/"))
+    return None  # a comment, or nothing
 
 
 @dataclass(frozen=True)
@@ -77,7 +110,7 @@ def _walk(
         if path in without or _never(entry.name):
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
-        ignored = within_ignored or _ignored(stack, f"{path}/" if is_folder else path)
+        ignored = within_ignored or _ignored(stack, path, is_folder=is_folder)
         if not is_folder:
             if not ignored or wanted.names(path):
                 yield path
@@ -93,17 +126,16 @@ def _deeper(root: str, folder: str, names: set[str], above: _Stack) -> _Stack:
     def stack(name: str, rules: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
         if name not in names:
             return rules
-        lines = Path(root, folder, name).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        return (_Rules(folder, GitIgnoreSpec.from_lines(lines)), *rules)
+        return (_Rules.read(Path(root, folder, name), folder), *rules)
 
     first, second = (stack(name, rules) for name, rules in zip(_RULE_FILES, above, strict=True))
     return first, second
 
 
-def _ignored(stack: _Stack, path: str) -> bool:
-    for rules in stack:
-        for rule in rules:
-            said = rule.say(path)
+def _ignored(stack: _Stack, path: str, *, is_folder: bool) -> bool:
+    for files in stack:
+        for rules in files:
+            said = rules.say(path, is_folder=is_folder)
             if said is not None:
                 return said
     return False

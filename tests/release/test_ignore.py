@@ -1,0 +1,184 @@
+"""Which files are shipped: git itself says which ones its rules leave."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from provision.release.ignore import Wanted, shipped
+from tests.release.projects import write
+
+NOTHING = Wanted((), frozenset())
+_NAMES = st.sampled_from(["a", "b", "c.log", "d.py", "build", "x y", "é", "#h", "!n"])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=4).map("/".join)
+# not "?": it is one byte to git, and one character here
+_PATTERNS = st.sampled_from(
+    [
+        *(
+            "a",
+            "b/",
+            "/a",
+            "/build/",
+            "*.log",
+            "!c.log",
+            "!a/",
+            "a/*",
+            "!a/b",
+            "a/b",
+            "**/b",
+            "a/**",
+            "a/**/d.py",
+            "b/*.py",
+        ),
+        *(
+            "*",
+            "!*/",
+            "[ab]",
+            "!/a/b/",
+            "d.*",
+            "x\\ y",
+            "x y",
+            "\\#h",
+            "#h",
+            "\\!n",
+            "é",
+            "",
+            "  ",
+            "a ",
+            "/",
+            "**",
+        ),
+    ]
+)
+_RULES = st.lists(_PATTERNS, max_size=5).map("\n".join)
+
+
+@pytest.fixture(scope="module")
+def repository() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
+        yield Path(folder)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    files=st.lists(_PATHS, max_size=12), rules=st.dictionaries(st.sampled_from(["", "a/", "a/b/", "build/"]), _RULES)
+)
+@example(files=["a/b/c.log", "a/b/d.py"], rules={"": "a/*\n!a/b\n*.log", "a/b/": "!c.log"})
+@example(files=["a/d.py", "a/b"], rules={"": "*\n!*/\n!d.py"})
+@example(files=["a/b", "a/d.py"], rules={"": "a/**\n!a/b"})
+@example(files=["build/c.log", "build/d.py"], rules={"": "*.log\nbuild/\n!build/"})
+@example(files=["a/b/c.log"], rules={"": "*.log", "a/": "!b/"})
+@example(files=["a/d.py"], rules={"": "a/\n!a/d.py"})
+def test_gitignore_means_what_it_means_to_git(files: list[str], rules: Mapping[str, str], repository: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for path, text in [*((path, "") for path in files), *((f"{at}.gitignore", text) for at, text in rules.items())]:
+            with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):  # drawn as a file and as a folder
+                write(root, {path: text})
+
+        listed = subprocess.run(
+            [
+                "git",
+                f"--git-dir={repository}",
+                f"--work-tree={root}",
+                "ls-files",
+                "-oz",
+                "--exclude-per-directory=.gitignore",
+            ],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+
+        theirs = {path for path in listed.stdout.split("\0") if path and not path.endswith(".gitignore")}
+        assert set(shipped(root, NOTHING, frozenset())) == theirs
+
+
+def names(root: Path, wanted: Wanted = NOTHING, without: frozenset[str] = frozenset()) -> list[str]:
+    return list(shipped(root, wanted, without))
+
+
+def test_deployignore_is_asked_before_gitignore(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            ".gitignore": "dist/\n*.log\n",
+            ".deployignore": "!dist/\ntests/\n",
+            "dist/app.js": "",
+            "dist/x.log": "",
+            "tests/test.py": "",
+            "app.py": "",
+            "sub/.gitignore": "!*.log",
+            "sub/.deployignore": "secret.log",
+            "sub/a.log": "",
+            "sub/secret.log": "",
+        },
+    )
+
+    assert names(tmp_path) == ["app.py", "dist/app.js", "sub/a.log"]
+
+
+@pytest.mark.parametrize("wanted", [NOTHING, Wanted(("**",), frozenset())])
+def test_secrets_and_what_is_about_this_machine_is_never_shipped(wanted: Wanted, tmp_path: Path) -> None:
+    never = [
+        ".env",
+        ".env.local",
+        ".envrc",
+        ".git/HEAD",
+        ".venv/bin/python",
+        ".deploy/known_hosts",
+        "__pycache__/a.pyc",
+    ]
+    write(tmp_path, dict.fromkeys([*never, *(f"deep/er/{path}" for path in never), ".gitignore", ".deployignore"], ""))
+    write(tmp_path, {".env.example": "", "environment.py": "", "deep/er/.env.example": ""})
+
+    assert names(tmp_path, wanted) == [".env.example", "deep/er/.env.example", "environment.py"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "brought_back"),
+    [
+        (("build/bin/**",), ["build/bin/lib.so", "build/bin/server"]),
+        (("/build/bin/server",), ["build/bin/server"]),
+        (("build/*/server",), ["build/bin/server"]),
+        (("build/",), ["build/bin/lib.so", "build/bin/server", "build/log"]),
+        (("*.so",), ["build/bin/lib.so"]),
+        (("**/server",), ["build/bin/server"]),
+        (("elsewhere/**",), []),
+    ],
+)
+def test_include_brings_ignored_files_back(patterns: tuple[str, ...], brought_back: list[str], tmp_path: Path) -> None:
+    files = ["app.py", "build/bin/lib.so", "build/bin/server", "build/log"]
+    write(tmp_path, {".gitignore": "/build/", **dict.fromkeys(files, "")})
+
+    assert names(tmp_path, Wanted(patterns, frozenset())) == ["app.py", *brought_back]
+
+
+def test_a_single_file_is_brought_back_and_not_its_neighbours(tmp_path: Path) -> None:
+    write(tmp_path, {".gitignore": "build", "build/bin/server": "", "build/bin/cli": "", "build/x": ""})
+
+    assert names(tmp_path, Wanted((), frozenset({"build/bin/server"}))) == ["build/bin/server"]
+
+
+def test_an_ignored_folder_that_nothing_is_wanted_from_is_not_looked_into(tmp_path: Path) -> None:
+    write(tmp_path, {".gitignore": "locked", "app.py": "", "locked/x": "", "bin/server": ""})
+    (tmp_path / "locked").rename(tmp_path / "gone")
+    (tmp_path / "locked").symlink_to("gone")
+    (tmp_path / ".deployignore").write_text("gone")
+
+    assert names(tmp_path, Wanted(("bin/*",), frozenset())) == ["app.py", "bin/server"]
+
+
+def test_what_is_left_out_is_left_out_whatever_is_wanted(tmp_path: Path) -> None:
+    write(tmp_path, {"models/x.gguf": "", "web/dist/a.js": "", "web/app.js": ""})
+
+    assert names(tmp_path, Wanted(("**",), frozenset()), frozenset({"models/x.gguf", "web/dist"})) == ["web/app.js"]
