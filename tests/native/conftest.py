@@ -1,0 +1,104 @@
+"""A source tree that compiles in a second and has the shape of llama.cpp, and a cache of the test's own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provision.native import Cache
+from provision.native.events import Event
+
+CMAKE_LISTS = """\
+cmake_minimum_required(VERSION 3.14)
+project(tiny C CXX)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+add_library(tiny one.c two.c three.c)
+if (GGML_NATIVE)
+    target_compile_options(tiny PRIVATE -march=native)
+else()
+    target_compile_options(tiny PRIVATE -mavx2 -mfma)
+endif()
+foreach (name llama-server llama-cli llama-quantize llama-bench)
+    add_executable(${name} main.cpp)
+    target_link_libraries(${name} tiny)
+endforeach()
+"""
+MAIN = """\
+#include <cstdio>
+extern "C" int one(void), two(void), three(void);
+int main() { std::printf("%d\\n", one() + two() + three()); }
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.net", "-c", "protocol.file.allow=always"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(folder: Path) -> None:
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "all")
+
+
+def write_tiny_llama_cpp(folder: Path) -> Path:
+    (folder / "ggml").mkdir(parents=True)
+    (folder / "ggml/CMakeLists.txt").write_text("")
+    (folder / "CMakeLists.txt").write_text(CMAKE_LISTS)
+    (folder / "main.cpp").write_text(MAIN)
+    for number, name in enumerate(("one", "two", "three"), start=1):
+        (folder / f"{name}.c").write_text(f"int {name}(void) {{ return {number}; }}\n")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout like llama.cpp's; its programs print 6."""
+    folder = write_tiny_llama_cpp(tmp_path / "llama.cpp")
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+class Told(list[Event]):
+    """Events in the order they came; is what `on_event` wants."""
+
+    def __call__(self, event: Event) -> None:
+        self.append(event)
+
+    def phases(self) -> set[object]:
+        return {event["phase"] for event in self}
+
+    def texts(self) -> str:
+        return "\n".join(str(event["text"]) for event in self if event["event"] == "message")
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`tools(clang="gcc")`: a folder first on PATH in which the name `clang` is the program `gcc`."""
+
+    def put(**programs: str) -> Path:
+        folder = tmp_path / "tools"
+        folder.mkdir()
+        for name, program in programs.items():
+            where = subprocess.run(["which", program], check=True, capture_output=True, text=True).stdout.strip()
+            (folder / name.replace("_plus", "++")).symlink_to(where)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+        return folder
+
+    return put
