@@ -187,7 +187,9 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
     held = launch.current_secrets(layout, state)
     back = states.previous(history, state.channels.get("stable"))
     named = dict(state.channels, **({"previous": back} if back else {}))
-    wanted = {named.get(name, name) for name in request.get("documents", ())} - set(request.get("have", ()))
+    releases = _names(layout.releases)
+    wanted = {named.get(name) or _complete(name, releases) for name in request.get("documents", ())}
+    wanted -= set(request.get("have", ()))
     seen = view(layout, supervisor, state, bool(request.get("gpus")))
     return {
         "state": state.as_dict(),
@@ -202,7 +204,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         else None,
         "history": history[-_HISTORY_SHOWN:],
         "previous": back,
-        "releases": _names(layout.releases),
+        "releases": releases,
         "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
         "files": _files(layout, named.get(str(request.get("files_of")), "")),
         "models": models.present(layout),
@@ -214,6 +216,12 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         "disk": _disk(layout.root),
         "recovery_needed": os.path.exists(layout.journal),
     }
+
+
+def _complete(name: str, releases: List[str]) -> str:
+    """The one release whose id begins with `name`, else `name` itself."""
+    matches = [release for release in releases if release.startswith(name)]
+    return matches[0] if len(matches) == 1 else name
 
 
 def _slim(document: Dict[str, Any]) -> Dict[str, Any]:

@@ -3,13 +3,15 @@
 import http.server
 import json
 import os
+import pathlib
 import sys
 import time
 
 FAIL = os.environ.get("FAIL", "")
 
 if FAIL == "exit":
-    print("about to exit", flush=True)
+    sys.stdout.write("about to exit\n")
+    sys.stdout.flush()
     sys.exit(3)
 if FAIL == "late":
     time.sleep(0.4)
@@ -26,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "env": dict(os.environ),
             "argv": sys.argv,
             "pid": os.getpid(),
-            "cwd": os.getcwd(),
+            "cwd": str(pathlib.Path.cwd()),
             "uid": os.getuid(),
         }
         body = json.dumps(answer).encode()

@@ -221,9 +221,8 @@ def _observed(values: Dict[str, str]) -> Observed:
         return Observed(Activity.RUNNING, pid, "", restarts)
     if active == "failed" or values.get("SubState") == "auto-restart":
         return Observed(Activity.EXITED, 0, detail, restarts)
-    if values.get("ExecMainStatus", "0") not in ("0", ""):
-        return Observed(Activity.EXITED, 0, detail, restarts)
-    return Observed(Activity.STOPPED, 0, "", restarts)
+    # Also what was stopped on purpose, whose last status says nothing about a start that is still queued.
+    return Observed(Activity.STOPPED, 0, detail, restarts)
 
 
 def _how_it_ended(values: Dict[str, str]) -> str:
