@@ -7,8 +7,9 @@ replaces a template by a file of the same name under its own `templates/`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -47,6 +48,7 @@ def render(template: str, overrides: Path | None, **context: object) -> str:
         raise _problem(file, line, str(error)) from None
 
 
+@cache
 def packaged() -> Path:
     """The folder of our own templates: inside an installed package, or beside it in a checkout."""
     package = Path(provision.__file__).parent
@@ -57,7 +59,7 @@ def packaged() -> Path:
 @lru_cache(maxsize=16)
 def _environment(format_: Format, overrides: Path | None) -> jinja2.Environment:
     environment = jinja2.Environment(  # noqa: S701 (its autoescape knows HTML alone; `finalize` guards these formats)
-        loader=jinja2.FileSystemLoader([folder for folder in (overrides, packaged()) if folder]),
+        loader=jinja2.FunctionLoader(lambda name: _load(name, overrides)),
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: _encoded(value, format_),
         trim_blocks=True,
@@ -69,6 +71,24 @@ def _environment(format_: Format, overrides: Path | None) -> jinja2.Environment:
     for encode_variable in ENV_ENCODERS[format_]:
         environment.filters[encode_variable.__name__] = _filter(encode_variable, _variable, format_)
     return environment
+
+
+def _load(name: str, overrides: Path | None) -> tuple[str, str, Callable[[], bool]] | None:
+    file = _find(name, overrides)
+    if file is None:
+        return None
+    changed = file.stat().st_mtime_ns
+
+    def is_current() -> bool:
+        # Not FileSystemLoader's rule, which would not see that the project has one of its own by now.
+        return _find(name, overrides) == file and file.stat().st_mtime_ns == changed
+
+    return file.read_text(encoding="utf-8"), os.fspath(file), is_current
+
+
+def _find(name: str, overrides: Path | None) -> Path | None:
+    places = (folder / name for folder in (overrides, packaged()) if folder)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _filter(

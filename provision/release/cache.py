@@ -6,6 +6,7 @@ the last moments is not remembered: it could change once more without its time c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,7 +37,8 @@ def remember(path: Path, read: os.stat_result, facts: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(facts))
         temporary.replace(place)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _place(path: Path, status: os.stat_result) -> Path:

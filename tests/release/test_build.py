@@ -1,0 +1,285 @@
+"""Releases: the same content gives the same id, and what is in one is what it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.agent import tree
+from provision.errors import UsageError
+from provision.release import Release, build
+from tests.release.projects import declare, paths, released, write, write_model
+
+SERVICES: dict[str, Any] = {
+    "web": {"command": ["web"], "port": 8000},
+    "api": {"command": ["api"], "paths": ["api/**"]},
+    "llama": {"command": ["${binary}", "${model}"], "binary": "build/llama", "model": "m.gguf", "paths": []},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    write(root, {".gitignore": "/build/\n", "web.py": "", "api/api.py": "", "build/llama": "#!", "deploy.toml": ""})
+    (root / "build" / "llama").chmod(0o755)
+    (root / "link").symlink_to("api/api.py")
+    write_model(root / "m.gguf")
+    return root
+
+
+def fingerprints(release: Release) -> dict[str, str]:
+    return {entry["name"]: entry["fingerprint"] for entry in release.document["lanes"]["stable"]["services"]}
+
+
+def restarted(root: Path, change: Callable[[Path], object], **declared: Any) -> list[str]:
+    """The services that restart because of a change in the project's folder."""
+    before = fingerprints(released(root, SERVICES, **declared))
+    change(root)
+    after = fingerprints(released(root, SERVICES, **declared))
+    return [name for name in before if before[name] != after[name]]
+
+
+def test_the_document_has_the_agreed_shape(root: Path) -> None:
+    document = released(root, SERVICES).document
+
+    assert set(document) == {"format", "project", "platform", "path", "links", "models", "prepare", "lanes"}
+    assert (document["format"], document["project"], document["platform"]) == (1, "cres", "supervisord")
+    assert (document["path"], document["prepare"]) == ("/srv/cres", None)
+    assert list(document["lanes"]) == ["stable", "canary", "candidate"]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_host_finds_the_digest_that_was_promised(root: Path, tmp_path: Path) -> None:
+    release = released(root, SERVICES)
+    host = tmp_path / "host"
+    for entry in release.files:
+        (host / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / entry.path, host / entry.path, follow_symlinks=False)
+    for path, target in release.document["links"].items():
+        (host / path).symlink_to(target)
+    for path in host.rglob("*"):
+        if not path.is_symlink() and path.is_file():
+            path.chmod(0o555 if os.access(path, os.X_OK) and path.stat().st_mode & 0o100 else 0o444)
+    (host / "release.json").write_text("whatever")
+
+    digest, entries = tree.digest(os.fspath(host))
+
+    assert digest == release.tree
+    assert {tuple(entry) for entry in entries if entry.path != "m.gguf"} == {
+        (entry.path, entry.executable, entry.size, entry.sha256, entry.target) for entry in release.files
+    }
+
+
+def test_the_id_is_made_of_tree_and_document(root: Path) -> None:
+    release = released(root, SERVICES)
+    text = json.dumps(release.document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    assert release.id == tree.release_id(text.encode(), release.tree)
+
+
+def test_the_same_content_elsewhere_and_later_is_the_same_release(root: Path, tmp_path: Path) -> None:
+    first = released(root, SERVICES)
+    shutil.copytree(root, tmp_path / "clone", symlinks=True)
+    for path in (tmp_path / "clone").rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (0, 0))
+
+    second = released(tmp_path / "clone", dict(reversed(SERVICES.items())))
+
+    assert second.tree == first.tree
+    assert released(tmp_path / "clone", SERVICES).id == first.id
+
+
+@pytest.mark.parametrize(
+    ("change", "services"),
+    [
+        (lambda root: write(root, {"web.py": "changed"}), ["web"]),
+        (lambda root: write(root, {"api/new.py": ""}), ["web", "api"]),
+        (lambda root: (root / "api" / "api.py").unlink(), ["web", "api"]),
+        (lambda root: (root / "web.py").chmod(0o755), ["web"]),
+        (lambda root: (root / "build" / "llama").write_text("new"), ["web", "llama"]),
+        (lambda root: write_model(root / "m.gguf", seed=1), ["llama"]),
+        (lambda root: write(root, {"deploy.toml": "# a comment"}), []),
+        (lambda root: write(root, {".gitignore": "/build/\n# a comment"}), []),
+        (lambda root: write(root, {"build/log": "ignored"}), []),
+        (lambda root: write(root, {".env": "SECRET=1"}), []),
+        (lambda root: write(root, {"hosts": "gpu-03 ssh-ed25519 AAAA"}), []),
+    ],
+)
+def test_a_change_restarts_the_services_that_read_it(
+    change: Callable[[Path], object], services: list[str], root: Path
+) -> None:
+    there = {"hosts": ["a"], "path": "/srv/cres", "known_hosts": "hosts"}
+
+    assert restarted(root, change, targets={"there": there}) == services
+
+
+def test_a_changed_prepare_step_restarts_what_may_use_its_result(root: Path) -> None:
+    write(root, {"uv.lock": "1"})
+    prepare = {"command": ["uv", "sync"], "inputs": ["uv.lock"], "outputs": ["venv"]}
+
+    assert restarted(root, lambda root: write(root, {"uv.lock": "2"}), prepare=prepare) == ["web", "api"]
+    assert restarted(root, lambda root: write(root, {"venv/x": "made here"}), prepare=prepare) == []
+
+
+def test_a_place_that_refuses_the_prepare_step_is_told_of_none(root: Path) -> None:
+    prepare = {"command": ["uv", "sync"], "outputs": ["venv"]}
+    write(root, {"venv/x": ""})
+
+    wanted = released(root, SERVICES, prepare=prepare)
+    refused = released(root, SERVICES, prepare=prepare, target={"prepare": False})
+
+    assert wanted.document["prepare"] == {
+        "command": ["uv", "sync"],
+        "inputs": [],
+        "outputs": ["venv"],
+        "timeout": 900.0,
+    }
+    assert refused.document["prepare"] is None
+    assert "venv/x" not in paths(wanted)
+    assert "venv/x" in paths(refused)
+
+
+def test_a_template_of_the_project_is_part_of_its_release(root: Path) -> None:
+    before = released(root, SERVICES)
+    write(root, {"templates/supervisord/program.conf.j2": "[program:{{ program.name | plain }}]\n"})
+
+    after = released(root, SERVICES)
+
+    assert after.id != before.id
+    assert after.document["lanes"]["stable"]["services"][0]["manifest"]["text"] == "[program:web]\n"
+
+
+def test_a_target_that_runs_some_services_gets_their_models_and_binaries_alone(root: Path) -> None:
+    release = released(root, SERVICES, target={"services": ["web"]})
+
+    assert release.models == ()
+    assert release.document["links"] == {}
+    assert "build/llama" not in paths(release)
+
+
+def test_an_ignored_binary_is_shipped(root: Path) -> None:
+    write(root, {"build/other": ""})
+
+    assert [path for path in paths(released(root, SERVICES)) if path.startswith("build")] == ["build/llama"]
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a link out of the project": (
+        lambda root: (root / "out").symlink_to("../elsewhere"),
+        "out is a link to ../elsewhere, which leaves the release",
+    ),
+    "an absolute link": (
+        lambda root: (root / "out").symlink_to(root / "web.py"),
+        "which leaves the release",
+    ),
+    "a link through a link": (
+        lambda root: [
+            (root / "build" / "up").symlink_to("/"),
+            (root / "out").symlink_to("build/up/etc"),
+        ],
+        "out is a link to build/up/etc, which leaves the release",
+    ),
+    "a release.json": (
+        lambda root: write(root, {"release.json": "{}"}),
+        "release.json at the project's top has the name of the release's own document",
+    ),
+    "a name that is not text": (
+        lambda root: Path(os.fsdecode(os.fsencode(root) + b"/\xff")).touch(),
+        "is not UTF-8",
+    ),
+    "a missing binary": (
+        lambda root: (root / "build" / "llama").unlink(),
+        "services.llama.binary: build/llama is not among the files that are shipped",
+    ),
+    "a binary that may not be executed": (
+        lambda root: (root / "build" / "llama").chmod(0o644),
+        "services.llama.binary: build/llama may not be executed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_shipped_is_refused_by_name(change: Callable[[Path], object], message: str, root: Path) -> None:
+    change(root)
+
+    with pytest.raises(UsageError) as refused:
+        released(root, SERVICES)
+
+    assert message in str(refused.value)
+    assert refused.value.next_step
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: str, path: str) -> tree.Entry:
+        raise PermissionError(13, "Permission denied", f"{folder}/{path}")
+
+    monkeypatch.setattr(tree, "entry", denied)
+
+    with pytest.raises(UsageError, match=r"api/api\.py cannot be read\nPermission denied\nnext: make it readable"):
+        released(root, SERVICES)
+
+
+def test_an_unknown_target_is_refused_with_the_known_ones(root: Path) -> None:
+    with pytest.raises(UsageError, match="there is no target 'their'\nknown: there"):
+        build(declare(), "their", root)
+
+
+def test_links_within_the_project_are_shipped_as_links(root: Path) -> None:
+    (root / "api" / "up").symlink_to("../web.py")
+    (root / "current.gguf").symlink_to("m.gguf")
+    (root / "folder").symlink_to("api")
+
+    release = released(root, SERVICES)
+
+    links = {entry.path: entry.target for entry in release.files if entry.target}
+    assert links == {"link": "api/api.py", "api/up": "../web.py", "current.gguf": "m.gguf", "folder": "api"}
+    assert release.warnings == ()
+
+
+def test_a_link_to_a_model_that_is_kept_elsewhere_is_shipped(root: Path, tmp_path: Path) -> None:
+    (root / "m.gguf").rename(tmp_path / "kept.gguf")
+    (root / "m.gguf").symlink_to(tmp_path / "kept.gguf")
+    (root / "current.gguf").symlink_to("m.gguf")
+
+    assert "current.gguf" in paths(released(root, SERVICES))
+
+
+def test_odd_things_are_named_and_left_out(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "nowhere").symlink_to("build/log")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(root / "s"))
+        release = released(root, SERVICES)
+
+    assert release.warnings == (
+        "not shipped: pipe is a named pipe, and a release holds files and links alone",
+        "not shipped: s is a socket, and a release holds files and links alone",
+        "nowhere is a link to build/log, which is not shipped",
+    )
+    assert {"pipe", "s"}.isdisjoint(paths(release))
+
+
+def test_four_hundred_files_are_digested_while_nobody_notices(tmp_path: Path) -> None:
+    for number in range(400):
+        write(tmp_path, {f"d{number % 20}/f{number}": os.urandom(10_000).hex()})
+    write(tmp_path, {".gitignore": "*.log\n!keep.log\n/build/\n*.pyc\nnode_modules\n"})
+    released(tmp_path)
+
+    # The best of several: other processes share the machine.
+    took = []
+    for _ in range(7):
+        start = time.perf_counter()
+        assert len(released(tmp_path).files) == 400
+        took.append(time.perf_counter() - start)
+
+    assert min(took) < 0.06

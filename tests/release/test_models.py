@@ -1,0 +1,227 @@
+"""Models: shipped by content, read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provision.errors import UsageError
+from provision.release import Hashing, Release, build
+from provision.release.gguf_header import Header, NotGguf, read_header
+from tests.release.projects import declare, paths, released, write, write_model
+
+SERVICE = {"llama": {"command": ["llama", "${model}"], "model": "models/x.gguf"}}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_model(tmp_path / "project" / "models" / "x.gguf")
+    write(tmp_path / "project", {"app.py": ""})
+    return tmp_path / "project"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_model_becomes_a_link_to_its_content(root: Path) -> None:
+    release = released(root, SERVICE)
+
+    file = root / "models" / "x.gguf"
+    assert paths(release) == ["app.py"]
+    assert release.document["links"] == {"models/x.gguf": f"../../../shared/models/sha256-{sha256(file)}/x.gguf"}
+    assert release.document["models"] == {
+        "models/x.gguf": {
+            "sha256": sha256(file),
+            "bytes": file.stat().st_size,
+            "tensor_types": ["F32", "TQ2_0"],
+            "architecture": "bitnet",
+        }
+    }
+    assert "exec 'llama' 'models/x.gguf'" in release.document["lanes"]["stable"]["services"][0]["launch"]
+
+
+def test_the_link_leads_from_a_release_to_shared_models(root: Path, tmp_path: Path) -> None:
+    (link,) = released(root, SERVICE).document["links"].items()
+    place = tmp_path / "host" / "releases" / "id" / link[0]
+
+    assert os.path.normpath(place.parent / link[1]).startswith(str(tmp_path / "host" / "shared" / "models" / "sha256-"))
+
+
+def test_a_model_that_is_itself_a_link_keeps_its_name(root: Path, tmp_path: Path) -> None:
+    (root / "models" / "x.gguf").rename(tmp_path / "elsewhere.gguf")
+    (root / "models" / "x.gguf").symlink_to(tmp_path / "elsewhere.gguf")
+
+    (model,) = released(root, SERVICE).models
+
+    assert model.relative == "models/x.gguf"
+    assert model.sha256 == sha256(tmp_path / "elsewhere.gguf")
+
+
+@pytest.mark.parametrize("declared", ["{outside}/y.gguf", "../outside/y.gguf"])
+def test_a_model_outside_the_project_gets_a_place_in_models(declared: str, root: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "outside" / "y.gguf")
+    model = declared.format(outside=tmp_path / "outside")
+
+    release = released(root, {"llama": {"command": ["llama", "${model}"], "model": model}})
+
+    assert list(release.document["links"]) == ["models/y.gguf"]
+    assert release.document["lanes"]["stable"]["services"][0]["model"] == "models/y.gguf"
+
+
+def test_two_models_may_not_have_one_place(root: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "x.gguf", seed=1)
+    services = {**SERVICE, "other": {"command": ["llama"], "model": str(tmp_path / "x.gguf")}}
+
+    with pytest.raises(UsageError, match=r"would both be models/x\.gguf in the release"):
+        released(root, services)
+
+
+def test_services_may_share_a_model(root: Path) -> None:
+    assert len(released(root, {**SERVICE, "other": SERVICE["llama"]}).models) == 1
+
+
+def test_every_part_of_a_split_model_is_linked_beside_the_first(root: Path) -> None:
+    for number in (1, 2):
+        write_model(root / "models" / f"big-{number:05}-of-00002.gguf", seed=number)
+
+    release = released(root, {"llama": {"command": ["llama", "${model}"], "model": "models/big-00001-of-00002.gguf"}})
+
+    assert list(release.document["links"]) == ["models/big-00001-of-00002.gguf", "models/big-00002-of-00002.gguf"]
+    assert "'models/big-00001-of-00002.gguf'" in release.document["lanes"]["stable"]["services"][0]["launch"]
+
+
+def test_a_missing_part_is_named(root: Path) -> None:
+    write_model(root / "models" / "big-00001-of-00002.gguf")
+
+    with pytest.raises(UsageError, match=r"services\.llama\.model: .*big-00002-of-00002\.gguf does not exist"):
+        released(root, {"llama": {"command": ["llama"], "model": "models/big-00001-of-00002.gguf"}})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda file: file.unlink(), "does not exist"),
+        (lambda file: file.write_bytes(b"<html>not found</html>"), "it begins with b'<htm', and a GGUF file with"),
+        (lambda file: file.write_bytes(b""), "it begins with b''"),
+        (lambda file: file.write_bytes(file.read_bytes()[:60]), "it ends within its header"),
+        (lambda file: file.write_bytes(b"GGUF" + b"\1\0\0\0" + bytes(16)), "it has GGUF version 1"),
+        (
+            lambda file: file.write_bytes(b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + b"\xff" * 16),
+            "impossible length",
+        ),
+        (
+            lambda file: file.write_bytes(b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + bytes(8) + b"\x63\0\0\0"),
+            "unknown type 99",
+        ),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused_with_the_reason(
+    spoil: Callable[[Path], object], why: str, root: Path
+) -> None:
+    spoil(root / "models" / "x.gguf")
+
+    with pytest.raises(UsageError, match=r"services\.llama\.model: ") as refused:
+        released(root, SERVICE)
+
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "number", "name"),
+    [
+        ("bitnet-b1.58", 36, "I2_S"),
+        ("bitnet", 39, "TL2"),
+        ("gpt-oss", 39, "MXFP4"),
+        ("llama", 38, "TL1"),
+        ("x", 9999, "type 9999"),
+    ],
+)
+def test_types_that_bitnet_alone_has_are_named(architecture: str, number: int, name: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf", architecture=architecture)
+    old = b"packed.weight" + bytes([2, 0, 0, 0]) + (256).to_bytes(8, "little") + (2).to_bytes(8, "little")
+    content = (tmp_path / "m.gguf").read_bytes()
+    at = content.index(old) + len(old)
+    (tmp_path / "m.gguf").write_bytes(content[:at] + number.to_bytes(4, "little") + content[at + 4 :])
+
+    assert read_header(tmp_path / "m.gguf") == Header(architecture, tuple(sorted({"F32", name})))
+
+
+def test_the_header_alone_is_read(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.gguf")
+    content = (tmp_path / "m.gguf").read_bytes()
+    end_of_header = content.rindex(b"packed.weight") + 60
+    (tmp_path / "m.gguf").write_bytes(content[:end_of_header])
+
+    assert read_header(tmp_path / "m.gguf").tensor_types == ("F32", "TQ2_0")
+    with pytest.raises(NotGguf):
+        (tmp_path / "m.gguf").write_bytes(content[: end_of_header - 30])
+        read_header(tmp_path / "m.gguf")
+
+
+def build_and_listen(root: Path) -> tuple[Release, list[Hashing]]:
+    heard: list[Hashing] = []
+    return build(declare(SERVICE), "there", root, on_event=heard.append), heard
+
+
+def settle(file: Path) -> None:
+    """Let the file be as old as one that is not being written."""
+    past = time.time_ns() - 10_000_000_000
+    os.utime(file, ns=(past, past))
+
+
+def test_an_unchanged_model_is_read_once(root: Path) -> None:
+    settle(root / "models" / "x.gguf")
+
+    first, heard = build_and_listen(root)
+    second, heard_again = build_and_listen(root)
+
+    size = (root / "models" / "x.gguf").stat().st_size
+    assert [(event.done, event.total) for event in heard] == [(size, size)]
+    assert heard_again == []
+    assert second == first
+
+
+def test_a_changed_model_is_read_again(root: Path) -> None:
+    settle(root / "models" / "x.gguf")
+    first, _ = build_and_listen(root)
+
+    write_model(root / "models" / "x.gguf", seed=1)
+    second, heard = build_and_listen(root)
+
+    assert heard != []
+    assert second.id != first.id
+
+
+def test_a_model_that_was_written_just_now_is_not_trusted_to_stay(root: Path) -> None:
+    _, heard = build_and_listen(root)
+    _, heard_again = build_and_listen(root)
+
+    assert heard_again == heard != []
+
+
+def test_a_damaged_cache_is_no_more_than_a_missing_one(root: Path, tmp_path: Path) -> None:
+    settle(root / "models" / "x.gguf")
+    first, _ = build_and_listen(root)
+    for file in (tmp_path / "cache").rglob("*"):
+        if file.is_file():
+            file.write_text("{")
+
+    assert build_and_listen(root)[0] == first
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(root: Path, tmp_path: Path) -> None:
+    settle(root / "models" / "x.gguf")
+    (tmp_path / "cache").write_text("a file where a folder should be")
+
+    assert build_and_listen(root)[0].models
