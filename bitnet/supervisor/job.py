@@ -32,9 +32,10 @@ class Job:
 
 @dataclass(slots=True)
 class Usage:
-    """The slot-seconds that one backend has used, running jobs included."""
+    """What one backend waits for and has used, running jobs included."""
 
     settled: float = 0.0
+    waiting: int = 0
     running: int = 0
     started_at_sum: float = 0.0
     typical: float = 1.0  # seconds a job takes, guessed until the first one ends

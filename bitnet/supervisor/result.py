@@ -63,10 +63,11 @@ class BackendUse:
     """What one backend uses.
 
     Attributes:
-        running: its jobs that run.
+        waiting, running: how many of its jobs do.
         slot_seconds: used so far, running jobs included.
     """
 
+    waiting: int
     running: int
     slot_seconds: float
 

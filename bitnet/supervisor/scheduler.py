@@ -37,11 +37,13 @@ class Scheduler:
     def add(self, job: Job, now: float) -> None:
         """A job begins to wait."""
         self.waiting += 1
+        self.usage[job.backend].waiting += 1
         self._policy.add(job, now)
 
     def discard(self, job: Job) -> None:
         """A waiting job goes away."""
         self.waiting -= 1
+        self.usage[job.backend].waiting -= 1
         self._policy.discard(job)
 
     def next(self, now: float) -> Job | None:
@@ -77,6 +79,7 @@ class Scheduler:
         self.waiting -= 1
         self.running += 1
         self.pool.take(job.needs)
+        self.usage[job.backend].waiting -= 1
         self.usage[job.backend].start(now)
         job.started_at = now
 

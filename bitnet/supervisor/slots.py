@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 
 from bitnet.errors import QueueFull, RuntimeFailure
 from bitnet.supervisor.job import Job
@@ -72,10 +71,8 @@ class Slots:
     def snapshot(self) -> Snapshot:
         """How things stand."""
         now = time.monotonic()
-        usage: Mapping[str, BackendUse] = {
-            name: BackendUse(use.running, use.seconds(now)) for name, use in self._scheduler.usage.items()
-        }
         scheduler = self._scheduler
+        usage = {name: BackendUse(use.waiting, use.running, use.seconds(now)) for name, use in scheduler.usage.items()}
         return Snapshot(scheduler.running, scheduler.waiting, dict(scheduler.pool.free), usage)
 
     def _dispatch(self) -> None:

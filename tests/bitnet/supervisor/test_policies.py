@@ -98,7 +98,7 @@ def test_a_backend_at_its_own_limit_leaves_the_slots_to_others() -> None:
 
 
 def test_a_fair_queue_keeps_a_scarce_resource_for_whom_it_is_due() -> None:
-    works = [Work("small", 3.0, needs=GPU)] + [Work("big", 1.0, needs=BOTH, name="big")]
+    works = [Work("small", 3.0, needs=GPU), Work("big", 1.0, needs=BOTH, name="big")]
     works += [Work("small", 3.0, needs=GPU, at=0.5)] * 20 + [Work("cpu", 1.0, at=0.6, name="cpu")]
     simulation = Simulation("weighted-fair", 4, limits={"gpu": 2.0})
     simulation.run(works)
