@@ -97,7 +97,7 @@ def open_route(
 
             connection = log_in(hop, connection, line, ask_passphrase, round_trips)
     except BaseException:
-        while connection is not None and not isinstance(connection, str):
+        while connection is not None:
             connection.close()
             connection = connection.gateway
         raise

@@ -136,7 +136,7 @@ class HostConnection:
         """End the connection and everything that runs over it."""
         self.fabric.close()
         gateway = self.fabric.gateway
-        while gateway is not None and not isinstance(gateway, str):
+        while gateway is not None:
             gateway.close()
             gateway = gateway.gateway
 

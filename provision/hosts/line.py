@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -75,14 +76,26 @@ def _make_line(hop: Hop, gateway: fabric.Connection | None) -> Any:
                 host=hop.name,
             ) from error
     if hop.proxy_command:
-        from paramiko.proxy import ProxyCommand
-
-        return ProxyCommand(hop.proxy_command)
+        return _proxied(hop)
     try:
         plain = socket.create_connection((hop.address, hop.port), timeout=hop.connect_timeout)
     except OSError as error:
         raise _no_line(hop, error) from error
     return PromptSocket(fileno=plain.detach())
+
+
+def _proxied(hop: Hop) -> socket.socket:
+    """ssh_config(5), "ProxyCommand": run by the shell, its input and output are the line."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {hop.proxy_command}"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            process_group=0,  # Ctrl-C is for us: what runs over the line may have to be put back first
+        )
+    threading.Thread(target=process.wait, daemon=True, name=f"proxy to {hop.name}").start()
+    return ours
 
 
 def _no_line(hop: Hop, error: OSError) -> Unreachable:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from provision.errors import UsageError
 from provision.hosts.known_hosts import lookup_name
 from provision.hosts.spec import USER_KNOWN_HOSTS, HostSpec
-
-if TYPE_CHECKING:
-    from paramiko.config import SSHConfig
 
 _MOST_JUMPS = 8
 _MOST_INCLUDES = 16  # ssh's own depth limit
@@ -53,23 +50,22 @@ def resolve(spec: HostSpec) -> tuple[Hop, ...]:
     Raises:
         UsageError: ssh's configuration cannot be read, or its jumps go in a circle.
     """
-    config = _load(spec)
     hops: list[Hop] = []
-    _resolve(spec, config, hops, depth=0)
+    _resolve(spec, hops, depth=0)
     return tuple(hops)
 
 
-def _resolve(spec: HostSpec, config: SSHConfig | None, hops: list[Hop], *, depth: int, follow: bool = True) -> None:
-    options = config.lookup(spec.address) if config else {}
+def _resolve(spec: HostSpec, hops: list[Hop], *, depth: int, follow: bool = True) -> None:
+    options = _options(spec)
     jumps = options.get("proxyjump", "none") if follow else "none"
     if depth > _MOST_JUMPS:
         raise UsageError(f"the way to {spec.name} has more than {_MOST_JUMPS} jumps", next_step="see ProxyJump in ssh")
     if jumps.lower() != "none":
         for number, jump in enumerate(jumps.split(",")):
             # Only the first jump of a list may need jumps of its own; the others are reached through the one before.
-            _resolve(_jump(jump.strip(), spec), config, hops, depth=depth + 1, follow=number == 0)
+            _resolve(_jump(jump.strip(), spec), hops, depth=depth + 1, follow=number == 0)
     address = options.get("hostname", spec.address)
-    port = spec.port or int(options.get("port", 22))
+    port = int(options.get("port", 22))
     timeout = spec.connect_timeout
     if "connecttimeout" in options:
         timeout = min(timeout, float(options["connecttimeout"]))
@@ -78,7 +74,7 @@ def _resolve(spec: HostSpec, config: SSHConfig | None, hops: list[Hop], *, depth
             name=spec.name,
             address=address,
             port=port,
-            user=spec.user or options.get("user", "") or getpass.getuser(),
+            user=options.get("user", "") or getpass.getuser(),
             key_name=options["hostkeyalias"].lower() if "hostkeyalias" in options else lookup_name(address, port),
             known_hosts=_known_hosts(spec, options.get("userknownhostsfile", "")),
             identities=_identities(spec, list(options.get("identityfile", []))),
@@ -129,20 +125,24 @@ def _identities(spec: HostSpec, configured: list[str]) -> tuple[Path, ...]:
     return tuple(path for name in _DEFAULT_KEYS if (path := Path.home() / ".ssh" / name).is_file())
 
 
-def _load(spec: HostSpec) -> SSHConfig | None:
+def _options(spec: HostSpec) -> Mapping[str, Any]:
+    """What ssh's configuration says about `spec`. The declared port and user stand first, and the first value wins."""
+    declared = {name: str(value) for name, value in (("port", spec.port), ("user", spec.user)) if value}
     files = [path for file in spec.ssh_config if (path := file.expanduser()).is_file()]
     if not files:
-        return None  # and so the SSH library need not be imported yet
+        return declared  # and so the SSH library need not be imported yet
     from paramiko.config import SSHConfig
     from paramiko.ssh_exception import ConfigParseError
 
     config = SSHConfig()
+    config.parse(f"{name} {value}" for name, value in declared.items())
     for file in files:
         try:
             config.parse(_lines(file, 0))
         except (ConfigParseError, OSError, UnicodeError) as error:
             raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
-    return config
+    options: Mapping[str, Any] = config.lookup(spec.address)
+    return options
 
 
 def _lines(file: Path, depth: int) -> Iterator[str]:

@@ -261,6 +261,22 @@ def test_the_key_of_a_host_behind_a_jump_host_can_be_fetched_and_is_checked(
     assert base64.b64encode(key.blob).decode() in sandbox.spec.known_hosts[0].read_text()
 
 
+def test_a_proxy_command_is_the_line_and_the_key_is_checked_all_the_same(
+    spec: HostSpec, jump: Sandbox, pins: Path, tmp_path: Path
+) -> None:
+    door = jump.spec
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host *\n ProxyCommand ssh -F none -i {door.identity} -p {door.port} -o BatchMode=yes"
+        f" -o UserKnownHostsFile={door.known_hosts[0]} -W %h:%p 127.0.0.1\n"
+    )
+    proxied = dataclasses.replace(spec, ssh_config=(config,))
+    assert works(proxied)
+    pins.write_text("")
+    with pytest.raises(HostKeyUnknown):
+        connect(proxied)
+
+
 # When it does not work
 
 

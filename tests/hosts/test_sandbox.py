@@ -1,5 +1,6 @@
 import os
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import provision
 from provision.errors import UsageError
 from provision.hosts import HostConnection, connect
 from provision.hosts.sandbox import Sandbox, processes
@@ -155,7 +157,8 @@ def test_a_plain_user_can_have_one(server: Server) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 54321, 54321)
         command = [*python_for_everybody(), "-c", textwrap.dedent(PLAIN_USER), folder, server.value]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        ours = [str(Path(provision.__file__).parents[1]), *site.getsitepackages()]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(ours)}
         said = subprocess.run(
             ["unshare", "-m", *command],
             check=False,
