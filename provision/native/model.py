@@ -132,7 +132,7 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, words: Vocabulary) -> None:
     writer.add_token_merges(words.merges)
     writer.add_bos_token_id(words.end)
     writer.add_eos_token_id(words.end)
-    writer.add_add_bos_token(value=False)
+    writer.add_add_bos_token(value=True)
     writer.add_chat_template("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:")
 
 

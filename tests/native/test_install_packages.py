@@ -1,0 +1,111 @@
+"""scripts/install-packages: silent when all is there, else it installs, or says how."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts/install-packages"
+NEEDED = ("sh", "dirname", "grep", "awk", "mktemp", "rm", "cat", "env")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the script where only the named programs exist; apt-get and sudo note down how they were called."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name in NEEDED:
+        (bin_ / name).symlink_to(str(shutil.which(name)))
+
+    def run(*groups: str, user: int = 0, programs: str = "", apt: str = "exit 0") -> subprocess.CompletedProcess[str]:
+        scripts = dict.fromkeys(programs.split(), "exit 0")
+        scripts |= {"id": f"echo {user}", "apt-get": f'echo "apt-get $*" >> {tmp_path}/calls; {apt}'}
+        if "sudo" in scripts:
+            scripts["sudo"] = f'echo "sudo $*" >> {tmp_path}/calls; [ "$1" = -n ] && shift; exec "$@"'
+            scripts["true"] = "exit 0"
+        for name, text in scripts.items():
+            (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
+            (bin_ / name).chmod(0o755)
+        environment = {"PATH": str(bin_), "TMPDIR": str(tmp_path)}
+        return subprocess.run(
+            [SCRIPT, *groups], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[], list[str]]:
+    def calls() -> list[str]:
+        file = tmp_path / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    return calls
+
+
+def test_nothing_missing_says_and_does_nothing(run: Run, calls: Callable[[], list[str]]) -> None:
+    done = run("build", programs="cmake ninja ccache gcc g++")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert calls() == []
+
+
+def test_root_installs_what_is_missing_and_says_why(run: Run, calls: Callable[[], list[str]]) -> None:
+    done = run("build", programs="cmake gcc g++")
+    assert done.returncode == 0
+    assert "missing: ninja-build (compiles it and counts the steps)" in done.stdout
+    assert calls() == ["apt-get install --yes --no-install-recommends ninja-build ccache"]
+
+
+def test_stale_package_lists_are_fetched_only_when_installing_fails(run: Run, calls: Callable[[], list[str]]) -> None:
+    failing_once = 'case "$1" in update) touch "$TMPDIR/fresh";; install) [ -e "$TMPDIR/fresh" ];; esac'
+    done = run("build", programs="cmake gcc g++ ccache", apt=failing_once.replace("touch", ": >"))
+    assert done.returncode == 0
+    install = "apt-get install --yes --no-install-recommends ninja-build"
+    assert calls() == [install, "apt-get update", install]
+
+
+def test_a_user_with_sudo_installs_through_it(run: Run, calls: Callable[[], list[str]]) -> None:
+    done = run("build", user=1000, programs="cmake gcc g++ ccache sudo")
+    assert done.returncode == 0
+    assert [call for call in calls() if call.startswith("apt-get")] == [
+        "apt-get install --yes --no-install-recommends ninja-build"
+    ]
+    assert any(call.startswith("sudo env DEBIAN_FRONTEND=noninteractive apt-get") for call in calls())
+
+
+def test_a_user_without_sudo_is_given_the_command(run: Run, calls: Callable[[], list[str]]) -> None:
+    done = run("build", user=1000, programs="cmake gcc g++ ccache")
+    assert done.returncode == 1
+    assert "apt-get update && apt-get install --yes --no-install-recommends ninja-build" in done.stderr
+    assert calls() == []
+
+
+def test_what_apt_said_is_shown_when_it_fails(run: Run) -> None:
+    done = run("build", programs="cmake gcc g++ ccache", apt="echo 'E: no network' >&2; exit 100")
+    assert done.returncode == 1
+    assert "E: no network" in done.stderr
+
+
+def test_an_unknown_group_is_refused(run: Run) -> None:
+    done = run("biuld")
+    assert done.returncode == 2
+    assert 'no group "biuld"' in done.stderr
+
+
+def test_without_a_group_the_groups_are_listed(run: Run) -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "build bitnet demo test" in done.stderr
+
+
+def test_each_line_of_the_list_has_group_package_command_and_reason() -> None:
+    lines = [line for line in (SCRIPT.parent / "packages.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert len(line.split(maxsplit=3)) == 4, line
