@@ -13,9 +13,9 @@ from bitnet.proto import supervisor_pb2 as pb
 KEY = "bitnet-failure-bin"
 """The trailing metadata that hold a `Failure` message; `-bin` is how gRPC marks bytes."""
 
-OUTPUT_CHARACTERS = 1000
-"""The end of each stream that travels with a failure: HTTP/2 headers are limited to 8 KiB by default, and one
-character may take 3 bytes."""
+OUTPUT_CHARACTERS = 500
+"""The end of each stream that travels with a failure: metadata are limited to 8 KiB by default, one character may
+take 4 bytes, and some clients want them in base64."""
 
 # The first class that fits decides.
 _CODES: Sequence[tuple[type[RuntimeFailure], grpc.StatusCode]] = (

@@ -104,7 +104,9 @@ async def _told(context: Context) -> AsyncIterator[None]:
         yield
     except RuntimeFailure as failure:
         trailer = ((failures.KEY, failures.encode(failure)),)
-        await context.abort(failures.code_of(failure), failure.what[:1000], trailing_metadata=trailer)
+        await context.abort(
+            failures.code_of(failure), failure.what[: failures.OUTPUT_CHARACTERS], trailing_metadata=trailer
+        )
     except Exception as error:
         if isinstance(error, grpc.aio.AbortError):
             raise

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bitnet.spans import spans as spans
 from tests.bitnet.supervisor.programs import PrintingRuntime, Recording
 
 
