@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_MOST_SESSIONS = 8  # OpenSSH's MaxSessions is 10: room for a person's own
+_MOST_SESSIONS = 6  # OpenSSH's MaxSessions is 10: room for one ahead of need and for some that are just ending
 _OPEN_SECONDS = 30.0
-_REFUSED_PAUSES = (0.05, 0.1, 0.2, 0.4)
+_REFUSED_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _INPUT_CHUNK = 1 << 18
 
 

@@ -67,7 +67,8 @@ def test_the_hosts_supervisord_runs_and_ends_with_it(tmp_path: Path) -> None:
         )
         assert host.run(["supervisord", "-c", "supervisord.conf"]).rc == 0
         deadline = time.monotonic() + 10
-        while not (below := processes.descendants(int((sandbox.home / "pid").read_text() or 0))):
+        pid = sandbox.home / "pid"
+        while not (below := processes.descendants(int(pid.read_text())) if pid.exists() and pid.read_text() else set()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     assert alive(list(below)) == []
