@@ -43,6 +43,7 @@ def check(
     leaving = [step.program for step in steps if step.do == REMOVE]
     disk(layout)
     _rename_and_lock_hold(layout)
+    supervisor.readable()
     for step in steps:
         if step.do in (KEEP, REMOVE):
             continue

@@ -60,6 +60,9 @@ class Supervisor:
     def manifest_path(self, manifest: str) -> str:
         raise NotImplementedError
 
+    def readable(self) -> None:
+        """Make sure that the supervisor can read its configuration as it is; AgentError names what it can't read."""
+
     def foreign(self, program: str, manifest: str) -> str:
         """Who else has this name: a sentence for the refusal, or empty."""
         raise NotImplementedError

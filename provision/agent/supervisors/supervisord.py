@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import xmlrpc.client
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from .. import processes
 from ..layout import Layout
@@ -158,16 +158,24 @@ class Supervisord(Supervisor):
             return f"supervisord already runs a program {program!r} that no file of ours describes"
         return ""
 
-    def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+    def readable(self) -> None:
+        self._reread()
+
+    def _reread(self) -> Tuple[List[str], List[str]]:
+        """Let supervisord read its files, without doing anything about them: what is new, what differs."""
         try:
             added, differing, _ = self._rpc.reloadConfig()[0]
         except xmlrpc.client.Fault as fault:
             raise AgentError(
-                FAILED,
+                REFUSED,
                 "supervisord can't read its configuration.",
                 why=f"{fault.faultString}. Files of other programs are never touched by a deploy.",
                 next_step=f"mend the file that is named, then: supervisorctl -c {self.instance.config} reread",
             ) from None
+        return list(added), list(differing)
+
+    def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+        added, differing = self._reread()
         # What is neither new nor different is already as its file says; adding it again would restart it.
         for name in [*removed, *(name for name in changed if name in differing)]:
             self._forget(name)

@@ -62,10 +62,12 @@ class Systemd(Supervisor):
 
     def ready(self) -> None:
         if self.user_units:
-            if not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "systemd", "private")):
+            linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")
+            if not linger or not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "systemd", "private")):
                 raise AgentError(
                     REFUSED,
-                    f"the systemd of user {_user()} is not running.",
+                    f"the systemd of user {_user()} runs only while that user is logged in.",
+                    why="Services would end with this connection.",
                     next_step=f"let it run without a login, as root on the host: loginctl enable-linger {_user()}",
                 )
             os.makedirs(self.folder, exist_ok=True)
