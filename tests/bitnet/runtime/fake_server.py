@@ -33,7 +33,7 @@ def serve(host: str, port: int, mode_file: Path | None) -> None:
             elif self.path == "/health":
                 self.answer(200, "ok")
             elif now == "nonsense":
-                self.answer(200, "# not metrics {")
+                self.answer(200, "llamacpp:requests_processing many")
             else:
                 steps += now == "slow"
                 flying = int(now in ("stall", "slow"))

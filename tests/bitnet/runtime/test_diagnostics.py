@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bitnet import BitNetRuntime, diagnostics, probes
+from bitnet import BitNetRuntime, diagnostics, probes, report
 from bitnet.machine import Cpu, Gpu, Gpus, GpuState, Memory
 from bitnet.probes import Finding, Health, run_probes
 from tests.bitnet.runtime.builds import CUDA, UPSTREAM, build
@@ -83,17 +83,17 @@ class TestProbes:
 
 
 def test_the_report_has_builds_model_and_machine_as_json(build_dir: Path, model: Path) -> None:
-    report = json.loads(json.dumps(BitNetRuntime(build_dir).diagnostics(model).as_dict()))
+    told = json.loads(json.dumps(BitNetRuntime(build_dir).diagnostics(model).as_dict()))
 
-    cli = report["programs"]["llama-cli"]
+    cli = told["programs"]["llama-cli"]
     assert cli["builds"][0]["version"] == "7 (abc)"
     assert cli["chosen"]["why"] == "the only build"
-    assert report["model"]["tensor_types"] == {"TQ2_0": 2, "F16": 1}
-    assert report["model"]["memory_needed_bytes"] > 0
-    assert set(report["probes"]) == {"cpu", "memory", "disk", "gpu", "numa", "sandbox"}
-    assert report["probes"]["memory"]["facts"]["total_bytes"] > 0
-    assert report["probes"]["sandbox"]["facts"]["namespaces"]
-    assert report["healthy"] is (report["problems"] == [])
+    assert told["model"]["tensor_types"] == {"TQ2_0": 2, "F16": 1}
+    assert told["model"]["memory_needed_bytes"] > 0
+    assert set(told["probes"]) == {"cpu", "memory", "disk", "gpu", "numa", "sandbox"}
+    assert told["probes"]["memory"]["facts"]["total_bytes"] > 0
+    assert told["probes"]["sandbox"]["facts"]["namespaces"]
+    assert told["healthy"] is (told["problems"] == [])
 
 
 def test_without_builds_and_with_a_broken_model_it_still_reports(tmp_path: Path) -> None:
@@ -130,6 +130,7 @@ def test_layers_for_the_gpu_are_part_of_the_report(tmp_path: Path, monkeypatch: 
     found = BitNetRuntime(build(tmp_path / "b", UPSTREAM + CUDA)).diagnostics(model)
 
     assert found.programs["llama-server"]["gpu_layers"]["layers"] == 3  # type: ignore[index]
+    assert "llama-server: 3 layers on the GPU: the whole model fits" in report.text(found)
 
 
 def test_a_slow_processor_shows_up_among_the_problems(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
