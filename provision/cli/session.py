@@ -25,6 +25,7 @@ class Session:
         target: as given with `--target`; None means the project's only one.
         hosts: names as given with `--host`; empty means all of the target.
         secrets: whether the values of the project's secrets are needed, so that a missing one is a problem.
+        env_file: read instead of the project's own `.env`.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Session:
         target: str | None = None,
         hosts: tuple[str, ...] = (),
         secrets: bool = False,
+        env_file: Path | None = None,
     ) -> None:
         self.directory = directory
         self.console = Console(as_json=as_json)
         self._target = target
         self._secrets = secrets
+        self._env_file = env_file
         self.hosts = hosts
 
     @cached_property
@@ -65,7 +68,7 @@ class Session:
         from provision.project import load
         from provision.targets import Deployment
 
-        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets)
+        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets, env_file=self._env_file)
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask)
 
     @property
@@ -78,6 +81,18 @@ class Session:
         from provision.rollout.moves import chosen
 
         return chosen(self.deployment, self.hosts)
+
+    def ports(self, channel: str) -> dict[str, int]:
+        """Service -> port, for those that have one and are not started by hand."""
+        from provision.project.ports import port_of
+        from provision.project.schema import Lane
+
+        services = self.deployment.loaded.project.services
+        return {
+            name: port
+            for name, service in services.items()
+            if not service.on_demand and (port := port_of(service, Lane(channel)))
+        }
 
     @contextmanager
     def interruptible(self) -> Iterator[Interrupt]:

@@ -13,9 +13,12 @@ from provision.cli.verb import verb
 def command(session: Session, channel: str | None) -> None:
     """Stop the project's services and remove them from the supervisor.
 
-    Releases, logs and models stay on the host; `deploy up` brings the services back.
+    Releases, logs and models stay on the host; `deploy up` brings the services back. A sandbox ends with them.
     """
     from provision import rollout
+    from provision.targets import sandbox
 
     with session.interruptible() as interrupt:
         rollout.down(session.deployment, channel or "", interrupt=interrupt, hosts=session.hosts)
+    if not channel and [host.text for host in session.deployment.target.hosts] == [sandbox.NAME]:
+        sandbox.stop(session.directory.absolute())

@@ -50,11 +50,7 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
 
 
 def _ports(session: Session, services: tuple[str, ...], channel: str) -> dict[str, int]:
-    from provision.project.ports import port_of
-    from provision.project.schema import Lane
-
-    declared = session.deployment.loaded.project.services
-    known = {name: port for name, service in declared.items() if (port := port_of(service, Lane(channel)))}
+    known = session.ports(channel)
     for name in services:
         if name not in known:
             raise UsageError(f"no service {name} with a port.", why=f"With a port: {', '.join(known) or 'none'}.")

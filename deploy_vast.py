@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""One command: the project in this folder onto the Vast.ai instance that .env names.
+
+    python deploy_vast.py [FOLDER]
+
+.env holds VAST_HOST, VAST_PORT and VAST_SSH_KEY, as Vast.ai shows them under "Connect", Direct SSH. FOLDER is the
+current one if it has a deploy.toml, else examples/vast-stack. What it does is what `deploy up` and `deploy smoke` do:
+the folder is synced to /workspace, services start under the image's supervisord, and whatever fails is put back.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provision import rollout
+from provision.cli.failures import tell
+from provision.cli.session import Session
+from provision.errors import DeployError, Exit, HostKeyUnknown, Refused
+
+if TYPE_CHECKING:
+    from provision.hosts import HostSpec
+
+_EXAMPLE = Path(__file__).parent / "examples" / "vast-stack"
+_SERVER = Path("build/bin/llama-server")
+
+
+def main(folder: Path | None, *, trust: bool, target: str, as_json: bool) -> int:
+    """Deploy, check from here, and say how to reach what runs. The exit code."""
+    project = folder or (Path() if Path("deploy.toml").exists() else _EXAMPLE)
+    env_file = next((file for file in (project / ".env", Path(".env")) if file.exists()), None)
+    session = Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file)
+    try:
+        with session:
+            return _deploy(session, trust=trust)
+    except (DeployError, OSError) as error:
+        return tell(error, as_json=as_json)
+
+
+def _deploy(session: Session, *, trust: bool) -> int:
+    deployment = session.deployment  # .env and deploy.toml are judged before anything takes time
+    _build(session)
+    for spec in deployment.hosts:
+        _know(session, spec, trust=trust)
+    with session.interruptible() as interrupt:
+        rollout.up(deployment, interrupt=interrupt)
+        reports = rollout.smoke(deployment)
+    failed = [report for report in reports if not report.outcome.passed]
+    for report in failed:
+        session.console.note(f"{report.host}: {report.outcome.sentence}")
+    for spec in deployment.hosts:
+        command = tunnel_command(spec, session.ports("stable"))
+        session.console.answer(
+            {"event": "tunnel", "host": spec.name, "command": command, "ports": session.ports("stable")},
+            [f"to reach {', '.join(session.ports('stable'))}:", f"  {command}"],
+        )
+    return Exit.FAILED if failed else Exit.DONE
+
+
+def _build(session: Session) -> None:
+    """llama-server for any processor with AVX2, where the project ships one and has none yet."""
+    from provision import native
+
+    wanted = {service.binary for service in session.deployment.loaded.project.services.values()}
+    if str(_SERVER) not in wanted or (session.directory / _SERVER).exists():
+        return
+    with session.console.live():
+        native.build(
+            "portable",
+            targets=["llama-server"],
+            root=session.directory.absolute(),
+            on_event=session.console.event,
+        )
+
+
+def _know(session: Session, spec: HostSpec, *, trust: bool) -> None:
+    """A machine that was just rented is new to everybody: its key is pinned once a person has agreed."""
+    from provision.hosts import connect, fetch_key
+    from provision.hosts import trust as pin
+
+    try:
+        connect(spec).close()
+    except HostKeyUnknown:
+        key = fetch_key(spec)
+        question = f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"
+        if not (trust or (session.console.is_interactive and click.confirm(question, err=True))):
+            raise Refused(
+                f"nobody has pinned its key, {key.fingerprint} ({key.type}).",
+                host=spec.name,
+                next_step="compare it with the instance's log, then: python deploy_vast.py --trust",
+            ) from None
+        pin(spec, spec.known_hosts[0], key=key)
+        session.console.note(f"{spec.name}: pinned {key.fingerprint} in {spec.known_hosts[0]}")
+
+
+def tunnel_command(spec: HostSpec, ports: dict[str, int]) -> str:
+    """The ssh command that brings `ports` of the host to this machine."""
+    identity = ["-i", str(spec.identity)] if spec.identity else []
+    forwards = [word for port in ports.values() for word in ("-L", f"{port}:127.0.0.1:{port}")]
+    user = f"{spec.user}@" if spec.user else ""
+    return shlex.join(["ssh", "-N", "-p", str(spec.port or 22), *identity, *forwards, f"{user}{spec.address}"])
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--trust", is_flag=True, help="Pin the host key that the instance shows, without asking.")
+@click.option("--target", default="vast", show_default=True, help="The target in deploy.toml.")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout, nothing else.")
+@click.pass_context
+def command(context: click.Context, folder: Path | None, trust: bool, target: str, as_json: bool) -> None:
+    context.exit(main(folder, trust=trust, target=target, as_json=as_json))
+
+
+if __name__ == "__main__":
+    command()
