@@ -158,6 +158,7 @@ def gpus() -> List[Dict[str, Any]]:
 def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus: bool) -> View:
     """What decisions need to know."""
     programs = {}
+    table = processes.table()
     for name, seen in supervisor.observe(list(state.programs)).items():
         running = seen.activity is Activity.RUNNING
         programs[name] = {
@@ -165,14 +166,14 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
             "pid": seen.pid,
             "detail": seen.detail,
             "restarts": seen.restarts,
-            "memory_bytes": processes.memory_bytes(supervisor.members(name)) if running else 0,
+            "memory_bytes": processes.memory_bytes(processes.family([seen.pid], table)) if running else 0,
         }
     found = gpus() if with_gpus else []
     return View(
         programs=programs,
         manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
         launches={name: launch.current(layout, name) for name in state.programs},
-        listening={str(port): processes.holder(port) for port in processes.listening_inodes()},
+        listening={str(port): holder for port, holder in processes.holders().items()},
         memory_available=memory()["available"],
         vram_free=max((gpu["memory_free"] for gpu in found), default=None),
     )

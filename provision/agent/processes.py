@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, List, Set
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
 
@@ -40,22 +40,30 @@ def pids() -> List[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def family(roots: Iterable[int]) -> Set[int]:
-    """These processes and all that descend from them or share a session with them."""
-    parents: Dict[int, int] = {}
-    sessions: Dict[int, int] = {}
+Table = Dict[int, Tuple[int, int]]
+
+
+def table() -> Table:
+    """Every process: pid -> (parent, session)."""
+    found = {}
     for pid in pids():
         try:
             fields = _stat(pid)
-            parents[pid], sessions[pid] = int(fields[1]), int(fields[3])
+            found[pid] = int(fields[1]), int(fields[3])
         except (OSError, IndexError, ValueError):
             continue
-    found = {pid for pid in roots if pid in parents}
-    leaders = {pid for pid in found if sessions[pid] == pid}
-    found |= {pid for pid, session in sessions.items() if session in leaders}
+    return found
+
+
+def family(roots: Iterable[int], known: Optional[Table] = None) -> Set[int]:
+    """These processes and all that descend from them or share a session that one of them leads."""
+    known = table() if known is None else known
+    found = {pid for pid in roots if pid in known}
+    leaders = {pid for pid in found if known[pid][1] == pid}
+    found |= {pid for pid, (_, session) in known.items() if session in leaders}
     grown = True
     while grown:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
+        more = {pid for pid, (parent, _) in known.items() if parent in found} - found
         found |= more
         grown = bool(more)
     return found
@@ -120,15 +128,22 @@ def name(pid: int) -> str:
         return "a process that ended"
 
 
-def holder(port: int) -> str:
-    """Who listens on `port`, for a person: `pid 812 (nginx -g …)`; empty where nobody does."""
-    wanted = listening_inodes().get(port)
-    if not wanted:
-        return ""
+def holders() -> Dict[int, str]:
+    """Who listens on each port, for a person: `pid 812 (nginx -g …)`."""
+    ports = {inode: port for port, inodes in listening_inodes().items() for inode in inodes}
+    found = dict.fromkeys(ports.values(), "a process of another user")
+    left = set(ports)
     for pid in pids():
-        if wanted & socket_inodes(pid):
-            return f"pid {pid} ({name(pid)})"
-    return "a process of another user"
+        held = left & socket_inodes(pid) if left else set()
+        for inode in held:
+            found[ports[inode]] = f"pid {pid} ({name(pid)})"
+        left -= held
+    return found
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`; empty where nobody does."""
+    return holders().get(port, "")
 
 
 def working_in(folder: str) -> Set[str]:

@@ -181,13 +181,14 @@ class Session:
 
     def _unlock(self, request: Message) -> Message:
         """End a worker that hangs, and recover. Never just removes a file."""
-        holder = Lock(self.layout.lock).holder()
-        if holder:
-            pid = int(holder.get("pid") or 0)
-            if not request.get("yes"):
-                return {"event": RESULT, "holder": holder, "outcome": "held"}
-            if pid > 1:
-                os.kill(pid, signal.SIGKILL)
+        claim, lock = Lock(self.layout.claim).holder(), Lock(self.layout.lock).holder()
+        holder = lock or claim
+        if holder and not request.get("yes"):
+            return {"event": RESULT, "holder": holder, "outcome": "held"}
+        # A claim is held by a conversation, perhaps with a laptop that is long gone: sshd learns of that late.
+        for held in (claim, lock):
+            if held and int(held.get("pid") or 0) > 1:
+                os.kill(int(held["pid"]), signal.SIGKILL)
         if not os.path.isdir(self.layout.private):
             return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
         answer = self._recover({})
