@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     verbs.add_parser("profiles", help="list the profiles")
     options = parser.parse_args(arguments)
+    if wrong := [item for item in getattr(options, "define", []) if "=" not in item]:
+        parser.error(f"--define {wrong[0]}: expected NAME=VALUE")
     try:
         return {"build": _build, "model": _model, "profiles": _profiles}[options.verb](options)
     except DeployError as failure:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provision.errors import Interrupted, UsageError
+from provision.errors import DeployError, Interrupted, UsageError
 from provision.native import machine, toolchain
 from provision.native.cache import Cache
 from provision.native.compile import Workshop
@@ -112,16 +112,15 @@ def build(
     recipe = _recipe(find_profile(profile), find_source(source, cache, on_event), define or {})
     finished = Finished(cache.finished(recipe.key()))
 
-    compiled = False
-    if not finished.intact(targets):
-        try:
-            with cache.lock(on_event) as lock:
-                # Another build may have made them while this one waited.
-                if compiled := not finished.intact(targets):
-                    _make(recipe, targets, finished, cache, lock, jobs or machine.jobs(), on_event)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted", why="What was compiled is kept; the same command goes on.") from None
-    binaries = finished.install(targets, out)
+    try:
+        compiled = not finished.intact(targets) and _make(
+            recipe, targets, finished, cache, jobs or machine.jobs(), on_event
+        )
+        binaries = finished.install(targets, out)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", why="What was compiled is kept; the same command goes on.") from None
+    except OSError as failure:  # a full disk, a cache folder that is not ours
+        raise DeployError("the build could not write its files", why=str(failure)) from failure
     on_event(message("install", f"{', '.join(targets)} ({profile}) in {out / 'bin'}"))
     return BuildResult(profile, recipe.key(), binaries, out / "build.json", finished.facts(), compiled)
 
@@ -137,14 +136,16 @@ def _recipe(profile: Profile, source: Source, define: Mapping[str, str]) -> _Rec
     return _Recipe(profile, source, tools, variables)
 
 
-def _make(
-    recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache, lock: int, jobs: int, on_event: OnEvent
-) -> None:
-    """Compile `targets` into `finished`."""
-    tree = cache.tree(recipe.profile.name, recipe.key())
-    workshop = Workshop(fetch(recipe.source, cache, on_event), tree, recipe.tools, cache, lock)
-    workshop.configure(recipe.variables, on_event)
-    workshop.compile(targets, jobs, on_event)
-    variants = recipe.variables.get("GGML_CPU_ALL_VARIANTS") == "ON"
-    cpu = cpu_facts(tree, recipe.tools.c.path, variants=variants)
-    finished.add(tree, targets, recipe.tools, {**recipe.facts(), "key": recipe.key(), "cpu": cpu})
+def _make(recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache, jobs: int, on_event: OnEvent) -> bool:
+    """Compile `targets` into `finished`; False if another build did while this one waited for its turn."""
+    with cache.lock(on_event) as lock:
+        if finished.intact(targets):
+            return False
+        tree = cache.tree(recipe.profile.name, recipe.key())
+        workshop = Workshop(fetch(recipe.source, cache, on_event), tree, recipe.tools, cache, lock)
+        workshop.configure(recipe.variables, on_event)
+        workshop.compile(targets, jobs, on_event)
+        variants = recipe.variables.get("GGML_CPU_ALL_VARIANTS") == "ON"
+        cpu = cpu_facts(tree, recipe.tools.c.path, variants=variants)
+        finished.add(tree, targets, recipe.tools, {**recipe.facts(), "key": recipe.key(), "cpu": cpu})
+        return True

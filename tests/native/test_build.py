@@ -297,3 +297,10 @@ def test_only_tracked_files_are_built(checkout: Path, cache: Cache, tmp_path: Pa
     commit(checkout)
     third = build("portable", targets=["llama-cli"], source=checkout, root=tmp_path, cache=cache)
     assert third.key != first.key
+
+
+def test_a_cache_that_cannot_be_written_is_named(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DeployError, match="could not write its files") as failure:
+        build("native", targets=["llama-cli"], source=checkout, root=tmp_path, cache=Cache(tmp_path / "file/cache"))
+    assert str(tmp_path / "file") in failure.value.why
