@@ -35,6 +35,8 @@ class Binary:
         path: the program.
         variant: the variant's folder name, or `default` for the build folder itself.
         source: where its code came from as `build.json` says, or empty.
+        profile: how it was built as `build.json` says, or empty.
+        architecture: the processor it was compiled for as `uname -m` has it, or empty.
         features: CPU features that it was compiled for, as the kernel names them.
         cuda: whether it can use NVIDIA GPUs.
         bitnet_cpp: whether it reads the types of microsoft/BitNet; None if that cannot be told.
@@ -43,6 +45,8 @@ class Binary:
     path: Path
     variant: str
     source: str
+    profile: str
+    architecture: str
     features: frozenset[str]
     cuda: bool
     bitnet_cpp: bool | None
@@ -84,6 +88,8 @@ class Binary:
             "path": str(self.path),
             "variant": self.variant,
             "source": self.source,
+            "profile": self.profile,
+            "architecture": self.architecture,
             "features": sorted(self.features),
             "cuda": self.cuda,
             "bitnet_cpp": self.bitnet_cpp,
@@ -125,11 +131,14 @@ def _folders(build_dir: Path) -> list[Path]:
 def _inspect(root: Path, path: Path, variant: str) -> Binary:
     known = _mentioned(path, ["f32", "q8_0", "i2_s", "ggml_backend_cuda_init", "libggml-cuda.so"])
     build = _build_facts(root)
+    source, cpu = _mapping(build.get("source")), _mapping(build.get("cpu"))
     return Binary(
         path=path,
         variant=variant,
-        source=str(build.get("source", "")),
-        features=frozenset(name.lower() for name in _strings(build.get("cpu_features"))),
+        source=" ".join(str(source[key]) for key in ("name", "version") if source.get(key)),
+        profile=str(build.get("profile", "")),
+        architecture=str(cpu.get("architecture", "")),
+        features=frozenset(_strings(cpu.get("features"))),
         cuda=bool(known & {"ggml_backend_cuda_init", "libggml-cuda.so"})
         or any(folder_file.name.startswith("libggml-cuda") for folder_file in _libraries(path)),
         bitnet_cpp="i2_s" in known if {"f32", "q8_0"} <= known else None,
@@ -139,10 +148,13 @@ def _inspect(root: Path, path: Path, variant: str) -> Binary:
 def _build_facts(root: Path) -> dict[str, object]:
     """`build.json` as the native build writes it beside `bin/`; empty if there is none that can be read."""
     try:
-        facts = json.loads((root / "build.json").read_text())
+        return _mapping(json.loads((root / "build.json").read_text()))
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _strings(value: object) -> list[str]:

@@ -69,6 +69,8 @@ def choose(binaries: Sequence[Binary], cpu: Cpu, gpus: Gpus, facts: ModelFacts |
 
 def _lacking(binary: Binary, cpu: Cpu) -> str:
     """Why the processor cannot run it, or empty. Where the processor's features are unknown it gets its chance."""
+    if binary.architecture not in ("", cpu.architecture):
+        return f"is for {binary.architecture}, and this processor is {cpu.architecture}"
     missing = sorted(binary.features - cpu.features) if cpu.features else []
     return f"needs {', '.join(missing)}, which this processor lacks" if missing else ""
 
@@ -106,5 +108,6 @@ def _why(best: Binary, wants_gpu: bool, count: int, facts: ModelFacts | None) ->
     if facts and BITNET_CPP_TYPES & facts.tensor_types.keys():
         return "it reads the model's tensor types"
     if best.features:
-        return f"it is compiled for most of what this processor has: {', '.join(sorted(best.features))}"
+        profile = f" (profile {best.profile})" if best.profile else ""
+        return f"of those that run here it is compiled for the most of this processor's features{profile}"
     return "first in the build folder"

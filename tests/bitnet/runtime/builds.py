@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 UPSTREAM = ("f32", "f16", "q8_0", "tq1_0", "tq2_0", "q4_K", "mxfp4", "bitnet", "llama", "--single-turn", "--simple-io")
 BITNET_CPP = ("f32", "f16", "q8_0", "tq1_0", "tq2_0", "i2_s", "tl2", "bitnet", "bitnet-b1.58", "llama", "--simple-io")
@@ -27,6 +28,11 @@ def program(path: Path, names: Sequence[str] = UPSTREAM, script: str = ANSWERS) 
     path.write_bytes(f"#!/bin/sh\n{script}\nexit 0\n".encode() + b"\0" + strings)
     path.chmod(0o755)
     return path
+
+
+def needing(*features: str, architecture: str = "", profile: str = "") -> dict[str, Any]:
+    """The facts of a build.json for a processor with `features`."""
+    return {"cpu": {"architecture": architecture, "features": list(features)}, "profile": profile}
 
 
 def build(root: Path, names: Sequence[str] = UPSTREAM, script: str = ANSWERS, **facts: object) -> Path:

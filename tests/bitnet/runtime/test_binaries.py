@@ -12,7 +12,7 @@ from bitnet.errors import BinaryNotFound, ModelUnusable
 from bitnet.machine import Cpu, Gpus, GpuState
 from bitnet.machine.gpu import Gpu
 from bitnet.model import ModelFacts, read_model
-from tests.bitnet.runtime.builds import BITNET_CPP, CUDA, UPSTREAM, build, program
+from tests.bitnet.runtime.builds import BITNET_CPP, CUDA, UPSTREAM, build, needing, program
 from tests.bitnet.runtime.gguf_files import Gguf, Q, with_type_id
 
 AVX2 = Cpu(architecture="x86_64", features=frozenset({"avx2", "fma", "f16c"}), logical=4, physical=4, quota=None)
@@ -112,12 +112,15 @@ class TestUnderstanding:
         assert self.only(build(tmp_path, UPSTREAM)).reads_type("I2_S") is False
         assert self.only(build(tmp_path, BITNET_CPP)).reads_type("I2_S") is True
 
-    def test_build_json_tells_source_and_features(self, tmp_path: Path) -> None:
-        binary = self.only(build(tmp_path, source="llama.cpp", cpu_features=["AVX2", "fma"]))
+    def test_build_json_tells_source_profile_and_features(self, tmp_path: Path) -> None:
+        source = {"name": "llama.cpp", "version": "b1", "sha256": "00"}
+        facts = needing("avx2", "fma", architecture="x86_64", profile="native")
+        binary = self.only(build(tmp_path, source=source, **facts))
 
-        assert (binary.source, binary.features) == ("llama.cpp", frozenset({"avx2", "fma"}))
+        assert (binary.source, binary.profile, binary.architecture) == ("llama.cpp b1", "native", "x86_64")
+        assert binary.features == {"avx2", "fma"}
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"cpu_features": "avx2"}'])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"cpu": "avx2"}', '{"cpu": {"features": "avx2"}}'])
     def test_a_build_json_that_makes_no_sense_is_no_reason_to_fail(self, tmp_path: Path, text: str) -> None:
         build(tmp_path)
         (tmp_path / "build.json").write_text(text)
@@ -146,36 +149,41 @@ class TestChoosing:
         assert choice.as_dict()["variant"] == "default"
 
     def test_a_build_for_another_processor_is_out(self, tmp_path: Path) -> None:
-        build(tmp_path / "b", cpu_features=["avx2", "avx512f"])
-        build(tmp_path / "b/portable", cpu_features=["avx2"])
+        build(tmp_path / "b", **needing("avx2", "avx512f"))
+        build(tmp_path / "b/portable", **needing("avx2"))
         choice = choose(find(tmp_path / "b", CLI), AVX2, NO_GPU)
 
         assert choice.binary.variant == "portable"
         assert choice.rejected[0][1] == "needs avx512f, which this processor lacks"
 
+    def test_a_build_for_another_architecture_is_out(self, tmp_path: Path) -> None:
+        with pytest.raises(BinaryNotFound) as caught:
+            choose(find(build(tmp_path / "b", **needing(architecture="aarch64")), CLI), AVX2, NO_GPU)
+        assert "is for aarch64, and this processor is x86_64" in caught.value.why
+
     def test_where_the_processor_is_unknown_every_build_gets_its_chance(self, tmp_path: Path) -> None:
         unknown = Cpu(architecture="x86_64", features=frozenset(), logical=1, physical=1, quota=None)
-        choice = choose(find(build(tmp_path / "b", cpu_features=["avx2"]), CLI), unknown, NO_GPU)
+        choice = choose(find(build(tmp_path / "b", **needing("avx2")), CLI), unknown, NO_GPU)
 
         assert choice.binary.variant == "default"
 
     def test_no_build_for_this_processor_is_an_error_with_each_reason(self, tmp_path: Path) -> None:
         with pytest.raises(BinaryNotFound, match="no build runs on this processor") as caught:
-            choose(find(build(tmp_path / "b", cpu_features=["amx_tile"]), CLI), AVX2, NO_GPU)
+            choose(find(build(tmp_path / "b", **needing("amx_tile")), CLI), AVX2, NO_GPU)
         assert "needs amx_tile" in caught.value.why
 
     def test_the_build_for_most_of_this_processor_wins(self, tmp_path: Path, ternary: ModelFacts) -> None:
         build(tmp_path / "b")
-        build(tmp_path / "b/a-plain", cpu_features=["avx2"])
-        build(tmp_path / "b/native", cpu_features=["avx2", "fma"])
+        build(tmp_path / "b/a-plain", **needing("avx2"))
+        build(tmp_path / "b/native", **needing("avx2", "fma", profile="native"))
         choice = choose(find(tmp_path / "b", CLI), AVX2, NO_GPU, ternary)
 
         assert choice.binary.variant == "native"
-        assert "avx2, fma" in choice.why
+        assert "most of this processor's features (profile native)" in choice.why
         assert {why for _, why in choice.rejected} == {"another gains more"}
 
     def test_cuda_wins_where_the_model_can_use_the_gpu(self, tmp_path: Path, dense: ModelFacts) -> None:
-        build(tmp_path / "b", cpu_features=["avx2"])
+        build(tmp_path / "b", **needing("avx2"))
         build(tmp_path / "b/cuda", UPSTREAM + CUDA)
         found = find(tmp_path / "b", CLI)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bitnet import cli
-from tests.bitnet.runtime.builds import build
+from tests.bitnet.runtime.builds import build, needing
 from tests.bitnet.runtime.conftest import CHECKOUT
 
 
@@ -204,7 +204,7 @@ class TestDiagnose:
         assert json.loads((tmp_path / "t.jsonl").read_text())["event"] == "diagnostics"
 
     def test_what_was_not_chosen_is_explained(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        build(tmp_path, cpu_features=["no-such-feature"])
+        build(tmp_path, **needing("no-such-feature"))
         build(tmp_path / "portable")
         cli.main(["diagnose", "--build-dir", str(tmp_path)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -50,7 +51,7 @@ class TestProbes:
 
     def test_a_full_disk_is_a_concern(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         usage = type("Usage", (), {"total": 10 * GIB, "free": GIB // 2})
-        monkeypatch.setattr(probes.shutil, "disk_usage", lambda folder: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
 
         assert probes.disk(tmp_path).concern == f"{tmp_path}: only 512 MiB are free"
 

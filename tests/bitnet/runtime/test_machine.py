@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,7 +175,7 @@ class FakeNvml(SimpleNamespace):
 
     def __init__(self, devices: list[Gpu], *, driver: bool = True, as_bytes: bool = False) -> None:
         super().__init__(devices=devices, driver=driver, open=0)
-        self.text = (lambda text: text.encode()) if as_bytes else (lambda text: text)
+        self.text: Callable[[str], Any] = str.encode if as_bytes else str
 
     def nvmlInit(self) -> None:  # noqa: N802
         if not self.driver:
@@ -188,7 +188,7 @@ class FakeNvml(SimpleNamespace):
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return len(self.devices)
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any:  # noqa: N802
         return self.devices[index]
 
     def nvmlDeviceGetMemoryInfo(self, device: Gpu) -> Any:  # noqa: N802
