@@ -8,6 +8,7 @@ worker that dies is replaced and its tasks are given to others, so such a task m
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ CALLS_PER_WORKER = 10_000
 class _Worker:
     actor: Any
     tasks: int = 0
-    served: int = 0
+    last_task: int = 0
 
 
 class RaySupervisorDriver:
@@ -79,6 +80,7 @@ class RaySupervisorDriver:
         self._workers: list[_Worker] = []
         self._starting = asyncio.Lock()
         self._closed = False
+        self._task_numbers = itertools.count(1)
 
     @property
     def load(self) -> tuple[int, ...]:
@@ -161,8 +163,8 @@ class RaySupervisorDriver:
         with tracing.span("bitnet.ray.submit", workers=self._num_workers) as span:
             options = {**options, "trace": span.carrier()}
             for left in range(self._worker_retries, -1, -1):
-                # Of equally loaded ones the one that served least, so that a trickle of tasks is spread too.
-                worker = min(self._workers, key=lambda worker: (worker.tasks, worker.served))
+                # Of equally loaded ones the one that has waited longest, so that a trickle of tasks is spread too.
+                worker = min(self._workers, key=lambda worker: (worker.tasks, worker.last_task))
                 try:
                     return await self._call(worker, method, *arguments, options)
                 except RayActorError as death:
@@ -177,7 +179,7 @@ class RaySupervisorDriver:
 
     async def _call(self, worker: _Worker, method: str, *arguments: Any) -> LaunchResult:
         worker.tasks += 1
-        worker.served += 1
+        worker.last_task = next(self._task_numbers)
         call = getattr(worker.actor, method).remote(*arguments)
         try:
             result: LaunchResult = await call

@@ -30,12 +30,11 @@ def accepted(given: Mapping[str, Any]) -> dict[str, Any]:
     return taken
 
 
-def join(init_kwargs: Mapping[str, Any]) -> bool:
-    """Connect to Ray, or start it; a session that this process has already is used. True if this call began one."""
-    if ray.is_initialized():
-        return False
-    ray.init(**{"log_to_driver": False, "include_dashboard": False, **accepted(init_kwargs)})
-    return True
+def join(init_kwargs: Mapping[str, Any]) -> None:
+    """Connect to Ray, or start it; a session that this process has already is used as it is."""
+    taken = accepted(init_kwargs)
+    if not ray.is_initialized():
+        ray.init(**{"log_to_driver": False, "include_dashboard": False, **taken})
 
 
 def actor_options(resources: Mapping[str, float]) -> dict[str, Any]:

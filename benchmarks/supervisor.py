@@ -1,0 +1,169 @@
+"""What the supervisor costs: launches per second of `true`, and jobs that wait.
+
+    python benchmarks/supervisor.py            # a minute or two
+    python benchmarks/supervisor.py --quick
+
+Each row compares the supervisor (default policy, output captured, deadline armed) with the least that anybody could
+write: `asyncio.create_subprocess_exec` behind a semaphore of the same limit, without output and without deadline; and
+with the same loop when it also captures output. Rounds of the three alternate, so that a busy machine slows all of
+them; the best round counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import sys
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bitnet.supervisor import RuntimeSupervisor
+
+GOAL = 0.9
+CONCURRENCIES = (1, 8, 64)
+QUEUES = (2_500, 5_000, 10_000, 20_000)
+
+
+class Runtime:
+    """A runtime whose models are never asked for."""
+
+    cpu_count = os.cpu_count() or 1
+    environment: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+    def run_inference(self, **_: Any) -> list[str]:
+        return ["true"]
+
+    run_server = run_inference
+
+
+async def bare(count: int, limit: int) -> None:
+    semaphore = asyncio.Semaphore(limit)
+
+    async def one() -> None:
+        async with semaphore:
+            process = await asyncio.create_subprocess_exec("true")
+            await process.wait()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def bare_captured(count: int, limit: int) -> None:
+    semaphore = asyncio.Semaphore(limit)
+
+    async def one() -> None:
+        async with semaphore:
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec("true", stdout=pipe, stderr=pipe)
+            await process.communicate()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def supervised(count: int, limit: int) -> None:
+    async with RuntimeSupervisor(Runtime(), concurrency=limit) as supervisor:
+        await asyncio.gather(*(supervisor.run_custom(["true"], timeout=60) for _ in range(count)))
+
+
+def rate(launch: Callable[[int, int], Awaitable[None]], count: int, limit: int) -> float:
+    async def timed() -> float:
+        started = time.perf_counter()
+        await launch(count, limit)
+        return count / (time.perf_counter() - started)
+
+    return asyncio.run(timed())
+
+
+def throughput(count: int, rounds: int) -> list[dict[str, float]]:
+    rows = []
+    for limit in CONCURRENCIES:
+        best = {"bare": 0.0, "captured": 0.0, "supervised": 0.0}
+        for _ in range(rounds):
+            for name, launch in (("bare", bare), ("captured", bare_captured), ("supervised", supervised)):
+                best[name] = max(best[name], rate(launch, count, limit))
+        rows.append({"concurrency": limit, **best, "ratio": best["supervised"] / best["bare"]})
+    return rows
+
+
+async def _waiting(count: int, policy: str, *, memory: bool) -> tuple[float, float]:
+    """Microseconds to queue and cancel one job behind a full slot, and bytes that a waiting one takes."""
+    supervisor = RuntimeSupervisor(Runtime(), concurrency=1, scheduling_policy=policy)
+    holder = asyncio.ensure_future(supervisor.run_custom(["sleep", "600"]))
+    await asyncio.sleep(0.05)
+    gc.collect()
+    if memory:
+        tracemalloc.start()
+    started = time.process_time()
+    jobs = [
+        asyncio.ensure_future(supervisor.run_custom(["true"], backend=f"b{n % 3}", priority=n % 10))
+        for n in range(count)
+    ]
+    while supervisor.snapshot().waiting < count:
+        await asyncio.sleep(0)
+    bytes_a_job = tracemalloc.get_traced_memory()[0] / count if memory else 0.0
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    seconds = time.process_time() - started
+    if memory:
+        tracemalloc.stop()
+    holder.cancel()
+    await asyncio.wait([holder])
+    return 1e6 * seconds / count, bytes_a_job
+
+
+def queue(policy: str) -> list[dict[str, float | str]]:
+    rows: list[dict[str, float | str]] = []
+    for count in QUEUES:
+        microseconds = min(asyncio.run(_waiting(count, policy, memory=False))[0] for _ in range(2))
+        bytes_a_job = asyncio.run(_waiting(count, policy, memory=True))[1]
+        rows.append({"policy": policy, "waiting": count, "us_a_job": microseconds, "bytes_a_job": bytes_a_job})
+    return rows
+
+
+def drained(count: int) -> float:
+    """Launches per second when all of `count` jobs are queued at the start, at concurrency 8."""
+    return rate(supervised, count, 8)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer launches and rounds")
+    parser.add_argument("--json", action="store_true", help="one object instead of tables")
+    arguments = parser.parse_args()
+    launches, rounds = (300, 2) if arguments.quick else (1500, 5)
+
+    rows = throughput(launches, rounds)
+    queues = [row for policy in ("weighted-fair", "priority", "resource-aware") for row in queue(policy)]
+    backlog = {count: drained(count) for count in ((500, 2_000) if arguments.quick else (1_000, 20_000))}
+    where = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
+    if arguments.json:
+        print(json.dumps({"where": where, "throughput": rows, "queue": queues, "backlog": backlog}))
+    else:
+        print(f"Python {where['python']}, {where['cpus']} CPUs, load {where['load']:.1f}\n")
+        print("launches of `true` per second, best of", rounds)
+        print(f"{'concurrency':>12} {'bare':>8} {'captured':>9} {'supervised':>11} {'of bare':>8}")
+        for row in rows:
+            print(
+                f"{row['concurrency']:>12.0f} {row['bare']:>8.0f} {row['captured']:>9.0f} "
+                f"{row['supervised']:>11.0f} {row['ratio']:>8.2f}"
+            )
+        print("\njobs that wait and are cancelled")
+        print(f"{'policy':>16} {'waiting':>8} {'µs a job':>9} {'bytes a job':>12}")
+        for entry in queues:
+            print(
+                f"{entry['policy']:>16} {entry['waiting']:>8} {entry['us_a_job']:>9.1f} {entry['bytes_a_job']:>12.0f}"
+            )
+        print("\nlaunches per second with everything queued at the start, concurrency 8")
+        for count, per_second in backlog.items():
+            print(f"{count:>12} jobs {per_second:>8.0f}")
+    return 0 if all(row["ratio"] >= GOAL for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
