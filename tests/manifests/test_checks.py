@@ -14,7 +14,7 @@ COMMON = {"timeout": 60.0, "interval": 0.2, "passes": 2, "attempt_timeout": 10.0
 HTTP = {"kind": "http", "status": [200], "body": "", "headers": {}, **COMMON}
 WEB: dict[str, Any] = {"command": ["web"], "port": 8000, "env": {"MODE": "x", "N": "${cpus}"}}
 
-CASES = [
+CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"http": "/docs"}, {**HTTP, "name": "web http /docs", "url": "http://127.0.0.1:28000/docs"}),
     (
         {"http": "http://localhost:${port}/x", "status": [204, 301], "body": "ok", "headers": {"Server": "^uv"}},

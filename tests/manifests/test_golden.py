@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ SERVICES = {
     },
     "gate": {"command": ["gate", "--listen", "${port}"], "port": 443, "stop_timeout": "2.5s"},
 }
-TARGETS = {
+TARGETS: dict[str, dict[str, Any]] = {
     "supervisord": {"path": "/workspace/cres"},
     "systemd": {"path": "/srv/cres"},
     "systemd-user": {"platform": "systemd", "path": "/home/ann/cres", "user_units": True},

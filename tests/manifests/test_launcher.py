@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--p
 
 
 def launched(
-    declared: dict[str, object], path: Path, shell: Sequence[str] = ("sh",), inherited: dict[str, str] | None = None
+    declared: Mapping[str, object], path: Path, shell: Sequence[str] = ("sh",), inherited: dict[str, str] | None = None
 ) -> Echo:
     """What a service's program is told when `shell` runs the launcher."""
     launcher = install(service(project({"web": declared}, path=path), "web"), path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,20 @@ def test_a_project_in_a_home_may_read_itself(tmp_path: Path) -> None:
     assert "ProtectHome=yes\n" in unit(WEB, tmp_path, path="/srv/homes/cres").read_text()
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ufffe", "a\ufdd0", "\U0010ffff"])
-def test_what_a_unit_file_cannot_hold_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["\ufffe", "a\ufdd0", "\U0010ffff"])
+def test_a_noncharacter_can_stand_in_a_command_line_alone(text: str) -> None:
     value = Value("services.web.env.A", (text,))
 
-    for encode in (systemd_arg, systemd_value):
-        with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A"):
+    assert systemd_arg(value).isascii()
+    for encode in (systemd_value, lambda value: systemd_env(Variable("A", value))):
+        with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A: systemd refuses U\+"):
             encode(value)
-    with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A"):
-        systemd_env(Variable("A", value))
+
+
+@pytest.mark.parametrize("encode", [systemd_arg, systemd_value, lambda value: systemd_env(Variable("A", value))])
+def test_nul_is_refused(encode: Callable[[Value], str]) -> None:
+    with pytest.raises(UnencodableValue, match=r"services\.web\.env\.A: .*NUL"):
+        encode(Value("services.web.env.A", ("a\0b",)))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\\", " a", "a ", "a\tb"])

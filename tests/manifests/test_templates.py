@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from provision.errors import DeclarationError, UnencodableValue
-from provision.manifests.templates import render
+from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
+from provision.manifests.launcher import Launcher
+from provision.manifests.programs import Program
+from provision.manifests.templates import packaged, render
 from provision.manifests.value import AtStart, Value, Variable
 
 VALUE = Value("services.web.env.A", ("it's $5",))
@@ -104,3 +108,23 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     (tmp_path / "systemd" / "mine.j2").write_text('{% include "systemd/sandbox-user.j2" %}')
 
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
+
+
+@pytest.mark.parametrize("context", [Launcher, Program])
+def test_the_context_is_documented_field_by_field_with_its_types(context: type[Launcher] | type[Program]) -> None:
+    readme = (packaged() / "README.md").read_text()
+    section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in section.replace("\\|", "¦").splitlines() if line.startswith("| `")]
+
+    documented = [(row[0].strip("| `"), row[1].strip("`").replace("¦", "|")) for row in rows]
+
+    assert documented == [(field.name, field.type) for field in dataclasses.fields(context)]
+
+
+def test_every_template_and_every_encoder_is_documented() -> None:
+    readme = (packaged() / "README.md").read_text()
+
+    templates = [path.relative_to(packaged()).as_posix() for path in packaged().rglob("*.j2")]
+    encoders = [encode.__name__ for table in (ENCODERS, ENV_ENCODERS) for each in table.values() for encode in each]
+
+    assert [name for name in (*templates, *encoders) if f"`{name}`" not in readme] == []

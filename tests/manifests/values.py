@@ -107,13 +107,20 @@ def examples(processes: int) -> settings:
 _ECHO = """\
 import json, os, sys
 given = {name.decode("latin-1"): value.hex() for name, value in os.environb.items()}
-sys.stdout.write(json.dumps({"argv": [os.fsencode(arg).hex() for arg in sys.argv[1:]], "env": given,
-    "pid": os.getpid(), "cwd": os.getcwd()}) + "\\n")
-sys.stdout.flush()
+told = {"argv": [os.fsencode(arg).hex() for arg in sys.argv[1:]], "env": given, "pid": os.getpid(), "cwd": os.getcwd()}
+with open(os.environ.get("ECHO_TO", "/dev/fd/1"), "w") as out:
+    out.write(json.dumps(told) + "\\n")
 """
+_STAY = "import signal\nsignal.pause()\n"
 
-ECHO = (sys.executable, "-I", "-S", "-c", _ECHO)
-ECHO_AND_STAY = (sys.executable, "-I", "-S", "-c", _ECHO + "import signal\nsignal.pause()\n")
+
+def echo(python: str, *, stay: bool = False) -> list[str]:
+    """A command that tells what it was given, on its output or in the file ECHO_TO."""
+    return [python, "-I", "-S", "-c", _ECHO + (_STAY if stay else "")]
+
+
+ECHO = echo(sys.executable)
+ECHO_AND_STAY = echo(sys.executable, stay=True)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,16 @@ def fill(root: Path) -> Path:
     return root
 
 
+def relink(link: Path, target: str) -> None:
+    link.unlink()
+    link.symlink_to(target)
+
+
+def make_read_only(root: Path) -> None:
+    (root / "run").chmod(0o555)
+    (root / "src" / "app.py").chmod(0o444)
+
+
 def digest(root: Path) -> str:
     return tree.digest(os.fspath(root))[0]
 
@@ -49,8 +59,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a folder's name": lambda root: (root / "src").rename(root / "lib"),
     "a further file": lambda root: (root / "src" / "more").write_text(""),
     "a missing file": lambda root: (root / "run").unlink(),
-    "a link's target": lambda root: [(root / "now").unlink(), (root / "now").symlink_to("run")],
-    "a link instead of its file": lambda root: [(root / "run").unlink(), (root / "run").symlink_to("src/app.py")],
+    "a link's target": lambda root: relink(root / "now", "run"),
+    "a link instead of its file": lambda root: relink(root / "run", "src/app.py"),
     "a release.json that is not at the top": lambda root: (root / "src" / "release.json").write_text("{}"),
 }
 
@@ -66,7 +76,7 @@ def test_what_makes_another_release_makes_another_digest(change: Callable[[Path]
 
 SAME: dict[str, Callable[[Path], object]] = {
     "times": lambda root: os.utime(root / "run", (0, 0)),
-    "modes of a read-only release": lambda root: [(root / "run").chmod(0o555), (root / "src" / "app.py").chmod(0o444)],
+    "modes of a read-only release": make_read_only,
     "an empty folder": lambda root: (root / "empty").mkdir(),
     "the release document": lambda root: (root / "release.json").write_text("{}"),
 }

@@ -18,7 +18,8 @@ _CONTROLS = {chr(code): f"\\x{code:02x}" for code in (*range(1, 0x20), 0x7F)}
 _ENV = str.maketrans({**_CONTROLS, **_NAMED, "%": "%%"})
 _ARG = str.maketrans({**_CONTROLS, **_NAMED, "%": "%%", "$": "$$"})
 
-# What Unicode keeps from being characters; systemd's check of UTF-8 refuses them, escaped or not.
+# What Unicode keeps from being characters. systemd refuses a unit that holds one; an escaped one may stand in a command
+# line, but drops a variable.
 _NONCHARACTER = re.compile(
     "[\ufdd0-\ufdef" + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF)) + "]"
 )
@@ -28,9 +29,11 @@ def systemd_arg(value: Value) -> str:
     """One word of `ExecStart=`, after the program, that is exactly `value`.
 
     Raises:
-        UnencodableValue: no argument or no unit file can hold it.
+        UnencodableValue: no argument can hold it.
     """
-    return f'"{_checked(value, LONGEST_STRING).translate(_ARG)}"'
+    check_process_string(value.subject, value.text)
+    text = _NONCHARACTER.sub(lambda found: _as_bytes(found[0]), value.text.translate(_ARG))
+    return f'"{text}"'
 
 
 def systemd_env(variable: Variable) -> str:
@@ -63,3 +66,7 @@ def _checked(value: Value, longest: int) -> str:
     if found:
         raise UnencodableValue(value.subject, f"systemd refuses U+{ord(found[0]):04X}, which is no character")
     return value.text
+
+
+def _as_bytes(text: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
