@@ -1,0 +1,1 @@
+"""What deploys and model servers cost, measured."""
