@@ -52,7 +52,7 @@ class HostStatus:
 
 def plan(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[HostPlan]:
     """What `up` would do on each host, file by file; nothing is changed there."""
-    deployment.release  # noqa: B018  a declaration error must not wait for a connection
+    deployment.build_ahead()
 
     def look(spec: HostSpec) -> HostPlan:
         with deployment.session(spec) as session:

@@ -29,7 +29,7 @@ def up(
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
-    deployment.release  # noqa: B018  built before any connection is made: a declaration error must not wait for one
+    deployment.build_ahead()
     return _on_all(deployment, lambda session: session.plan_up(channel, claim=True), interrupt, hosts)
 
 

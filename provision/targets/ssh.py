@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,7 @@ class Deployment:
         self._ask = ask
         self._passwords: dict[str, str] = {}
         self._asking = threading.Lock()
+        self._building = threading.Lock()
         if self.target.platform not in _SSH_PLATFORMS:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
@@ -82,9 +83,24 @@ class Deployment:
             [entry.text for entry in target.hosts], identity=identity, known_hosts=(pinned,), sudo=target.sudo
         )
 
-    @cached_property
+    @property
     def release(self) -> Release:
-        """What is deployed, built once."""
+        """What is deployed, built once, whichever thread asks first."""
+        with self._building:
+            return self._release
+
+    def build_ahead(self) -> None:
+        """Build the release while hosts are being connected to: those mostly wait for the network."""
+
+        def build() -> None:
+            # Whoever needs the release asks again, and gets the error.
+            with contextlib.suppress(errors.DeployError):
+                self.release  # noqa: B018
+
+        threading.Thread(target=build, daemon=True, name="build the release").start()
+
+    @cached_property
+    def _release(self) -> Release:
         from provision.release import Hashing, build
 
         def hashing(event: Hashing) -> None:
@@ -123,7 +139,7 @@ class Deployment:
         services = self.loaded.project.services.values()
         return any(service.resources.vram or service.resources.gpus for service in services)
 
-    @contextmanager
+    @contextlib.contextmanager
     def session(self, spec: HostSpec, *, install: bool = False) -> Iterator[HostSession]:
         """A host, connected, with the agent running on it.
 
@@ -136,13 +152,13 @@ class Deployment:
         with connection, self._converse(connection, spec, install=install) as conversation:
             yield HostSession(self, spec, connection, conversation, began)
 
-    @contextmanager
+    @contextlib.contextmanager
     def connection(self, spec: HostSpec) -> Iterator[HostConnection]:
         """A host, connected, without an agent."""
         with connect(spec, on_event=self._connecting, ask_passphrase=self._passphrase) as connection:
             yield connection
 
-    @contextmanager
+    @contextlib.contextmanager
     def phase(self, host: str, name: str) -> Iterator[None]:
         """Tell that a phase begins and, if it comes to its end, that it ended."""
         began = time.monotonic()
@@ -207,7 +223,7 @@ class HostSession:
         self.conversation = conversation
         self._began = began
 
-    @contextmanager
+    @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """A phase on this host; its round trips are counted under its name."""
         with self.deployment.phase(self.spec.name, name), self.connection.round_trips.phase(name):
