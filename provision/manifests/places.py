@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from provision.errors import UsageError
 from provision.manifests.value import AtStart, Value
+from provision.project.order import start_order
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Platform, Project, Service, Target
 from provision.project.template import Ref, Template
@@ -33,6 +35,17 @@ class Places:
         """Whether the target runs `service`."""
         named = self.target.services
         return service in self.project.services and (named is None or service in named)
+
+    @cached_property
+    def depths(self) -> dict[str, int]:
+        """How many services have to start one after another before each.
+
+        Not its place in the start order, which changes for everybody when one service is added.
+        """
+        depths: dict[str, int] = {}
+        for name in start_order(self.project.services):
+            depths[name] = max((1 + depths.get(other, 0) for other in self.project.services[name].after), default=0)
+        return depths
 
     def program(self, service: str) -> str:
         """What the supervisor calls a service of this lane.

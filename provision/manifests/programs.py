@@ -12,7 +12,7 @@ from provision.manifests.places import Places
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform, Project
+from provision.project.schema import Lane, Platform
 
 TEMPLATES = {Platform.SUPERVISORD: "supervisord/program.conf.j2", Platform.SYSTEMD: "systemd/program.service.j2"}
 
@@ -62,7 +62,7 @@ def program(places: Places, name: str) -> Program:
         log=f"{target.path}/shared/logs/{places.program(name)}.log",
         user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
         after=tuple(places.program(other) for other in service.after if places.holds(other)),
-        depth=_depth(places.project, name),
+        depth=places.depths[name],
         starts_with_host=not candidate and not service.on_demand,
         restarts=not candidate,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
@@ -87,8 +87,3 @@ def manifest(places: Places, name: str, overrides: Path | None) -> Manifest:
     facts = program(places, name)
     file = facts.name if platform is Platform.SYSTEMD else f"{facts.project}.{facts.name}.conf"
     return Manifest(name=file, text=render(TEMPLATES[platform], overrides, program=facts))
-
-
-def _depth(project: Project, name: str) -> int:
-    """Not the place in the start order, which changes for everybody when one service is added."""
-    return max((1 + _depth(project, other) for other in project.services[name].after), default=0)

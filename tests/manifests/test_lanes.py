@@ -54,6 +54,17 @@ def test_services_come_in_the_order_in_which_they_start() -> None:
     assert [entry["name"] for entry in lane(declared)["services"]] == ["db", "api", "web"]
 
 
+def test_supervisord_starts_what_others_need_first_even_in_a_dense_web_of_needs() -> None:
+    # each after all before it: counted path by path this would never end
+    declared = project(
+        {f"s{at}": {"command": ["x"], "after": [f"s{other}" for other in range(at)]} for at in range(40)}
+    )
+
+    texts = [entry["manifest"]["text"] for entry in lane(declared)["services"]]
+
+    assert [f"\npriority = {100 + 10 * at}\n" in text for at, text in enumerate(texts)] == [True] * 40
+
+
 def test_a_target_gets_the_services_that_it_names() -> None:
     declared = project({"web": {**WEB, "after": ["api"]}, "api": API}, services=["web"], platform="systemd")
 
