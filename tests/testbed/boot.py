@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.testbed.cgroups import hierarchies, make_cgroups
+from tests.testbed.cgroups import controllers_table, hierarchies, make_cgroups
 from tests.testbed.problems import TestBedProblem
 from tests.testbed.processes import start_time
 
@@ -25,6 +25,7 @@ def boot(name: str, disk: Path, lower: Path, init: list[str]) -> tuple["subproce
         TestBedProblem: the file system could not be put together.
     """
     groups = [str(path) for path in make_cgroups(name)]
+    (disk / "controllers").write_text(controllers_table())
     mounts = [hierarchy.mount_argument() for hierarchy in hierarchies()]
     workspace = disk / "workspace.img"
     # nsenter rather than `ip netns exec`, which puts a fresh /sys without cgroups in the way.

@@ -11,6 +11,11 @@ mount -t proc proc "$root/proc"
 # The kernel's settings belong to the outer machine.
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
+# A boot id of its own, or a reboot could not be told from inside.
+cp /proc/sys/kernel/random/uuid "$disk/boot_id"
+mount --bind "$disk/boot_id" "$root/proc/sys/kernel/random/boot_id"
+# systemd mounts every controller that it reads of, those too that the host was not given a part of.
+mount --bind "$disk/controllers" "$root/proc/cgroups"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mkdir -m 1777 "$root/run/lock"

@@ -33,6 +33,13 @@ def hierarchies() -> list[Hierarchy]:
     return [h for h in _mounted() if h.type == "cgroup2" or own.get(frozenset(h.controllers)) == "/"]
 
 
+def controllers_table() -> str:
+    """/proc/cgroups as a host may see it: only the version 1 controllers that it gets a part of."""
+    header, *rows = Path("/proc/cgroups").read_text().splitlines(keepends=True)
+    usable = {name for hierarchy in hierarchies() for name in hierarchy.controllers}
+    return "".join([header, *(row for row in rows if row.split()[0] in usable)])
+
+
 def make_cgroups(name: str) -> list[Path]:
     """A directory `name` in each usable hierarchy, ready to take processes."""
     made = []

@@ -103,10 +103,20 @@ class TestHost:
     def cut(self) -> None:
         """Pull the network cable: packets vanish, connections do not learn of it."""
         configure([f"link set {self.name}v down"])
+        if self._is_far:
+            configure(["link set wan0 down"], namespace=self.name)
 
     def mend(self) -> None:
         """Plug it in again."""
         configure([f"link set {self.name}v up"])
+        if self._is_far:  # the device forgot its route
+            route = f"route replace {self.slot.gateway}/32 dev wan0 src {self.address}"
+            configure(["link set wan0 up", route], namespace=self.name)
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether a second cable is there, the one of benchmarks/wan.py."""
+        return subprocess.run(["ip", "-n", self.name, "link", "show", "wan0"], capture_output=True).returncode == 0
 
     @cached_property
     def host_key(self) -> str:

@@ -15,16 +15,43 @@ from pathlib import Path
 from tests.testbed.problems import TestBedProblem
 
 RELEASE = "bookworm"
-PACKAGES = (
-    "ca-certificates cron curl dbus dbus-user-session e2fsprogs iproute2 libpam-systemd openssh-server"
-    " procps python3 rsync strace sudo supervisor systemd systemd-sysv tini"
-).split()
+PACKAGES = [
+    "ca-certificates",
+    "cron",
+    "curl",
+    "dbus",
+    "dbus-user-session",
+    "e2fsprogs",
+    "iproute2",
+    "libnss-systemd",
+    "libpam-systemd",
+    "openssh-server",
+    "procps",
+    "python3",
+    "rsync",
+    "strace",
+    "sudo",
+    "supervisor",
+    "systemd",
+    "systemd-sysv",
+    "tini",
+]
 # Units that want hardware, a console or the network, and so keep a container from being "running".
-MASKED = (
-    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service getty.target"
-    " dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-debug.mount sys-kernel-tracing.mount"
-    " systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service"
-).split()
+MASKED = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "getty.target",
+    "dev-hugepages.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-modules-load.service",
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+]
 # `ann` is the ordinary user; her password is for tests of sudo. Daemons are off: each host's kind turns on its own.
 CUSTOMIZE = f"""
 set -e
@@ -58,7 +85,8 @@ def rootfs() -> Path:
 def _make(home: Path, root: Path) -> None:
     if shutil.which("mmdebstrap") is None:
         raise TestBedProblem("mmdebstrap is not installed", "apt-get install mmdebstrap")
-    print(f"test bed: making a Debian root in {root} (once, about 30 s)", file=sys.stderr, flush=True)
+    # Past pytest's capturing: who waits for half a minute wants to know what for.
+    print(f"test bed: making a Debian root in {root} (once, about 30 s)", file=sys.__stderr__, flush=True)
     unfinished, log = home / "unfinished", home / "mmdebstrap.log"
     shutil.rmtree(unfinished, ignore_errors=True)
     options = [f"--aptopt={line}" for line in _apt_settings()]

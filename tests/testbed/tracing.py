@@ -19,13 +19,14 @@ from tests.testbed.processes import Process
 # What changes a disk or the world. openat is left out: reading opens files thousands of times, and a file that was
 # only created is the state in which the first write of it is killed. `?`: not every architecture has the call.
 MUTATING = ",".join(
-    f"?{name}"
-    for name in (
-        "chmod chown connect copy_file_range creat execve fallocate fchmod fchmodat fchown fchownat fdatasync flock"
-        " fsetxattr fsync ftruncate kill lchown link linkat mkdir mkdirat pwrite64 rename renameat renameat2 rmdir"
-        " sendfile sendmsg sendto setsid symlink symlinkat sync_file_range truncate unlink unlinkat utimensat write"
-        " writev"
-    ).split()
+    [
+        "?write,?writev,?pwrite64,?pwritev,?sendfile,?copy_file_range,?fallocate,?truncate,?ftruncate",
+        "?fsync,?fdatasync,?sync_file_range,?syncfs",
+        "?creat,?mkdir,?mkdirat,?link,?linkat,?symlink,?symlinkat",
+        "?rename,?renameat,?renameat2,?unlink,?unlinkat,?rmdir",
+        "?chmod,?fchmod,?fchmodat,?chown,?fchown,?lchown,?fchownat,?utimensat,?fsetxattr",
+        "?flock,?setsid,?execve,?kill,?connect,?sendto,?sendmsg",
+    ]
 )
 _WAIT_SECONDS = 10
 _LOGS = itertools.count(1)
@@ -150,7 +151,8 @@ class Stopped:
 
 def _strace(trace: Trace, kill: Kill | None, calls: str) -> list[str]:
     # --seccomp-bpf would be faster but cannot be attached, and all modes should behave alike.
-    options = ["-f", "-qqq", "--output-separately", f"--output={trace.folder}/call", f"--trace={calls}"]
+    # Interruptible: or a strace that started its program itself would ignore being ended.
+    options = ["-ff", "-qqq", "--interruptible=waiting", f"--output={trace.folder}/call", f"--trace={calls}"]
     return ["strace", *options, *([kill.argument] if kill else [])]
 
 

@@ -1,0 +1,86 @@
+"""What a test run leaves behind when it dies is ended by the next one; two runs do not clash."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.testbed import Kind, Slot, TestHost, take_slot
+from tests.testbed.problems import missing_requirement
+
+pytestmark = pytest.mark.root
+
+_OWNER = """
+import sys, time
+from tests.testbed import Kind, TestHost, take_slot
+host = TestHost(Kind.BARE, take_slot())
+print(host.name, host.slot.number, host.init, flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_have_different_slots(slot: Slot) -> None:
+    code = "from tests.testbed import take_slot; s = take_slot(); print(s.number); s.release()"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert int(other.stdout) != slot.number
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next_run_began(slot: Slot) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", _OWNER], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    name, number, init = owner.stdout.readline().split()
+    owner.kill()
+    owner.wait()
+    assert Path("/run/netns", name).exists()
+    assert Path("/proc", init).exists()
+
+    take_slot().release()
+
+    assert not Path("/run/netns", name).exists()
+    assert not Path("/sys/class/net", f"dt{number}").exists()
+    assert not Path("/var/tmp/deploy-testbed", number).exists()
+    assert not [path for path in Path("/sys/fs/cgroup").rglob(name) if path.is_dir()]
+    deadline = time.monotonic() + 2
+    while Path("/proc", init).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path("/proc", init).exists()
+
+
+def test_ctrl_c_ends_every_host(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import time\nfrom tests.testbed.fixtures import *\nfrom tests.testbed import Kind\n"
+        "def test_it(make_host):\n    host = make_host(Kind.BARE)\n"
+        f"    open('{tmp_path}/name', 'w').write(host.name)\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "name").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.1)
+    name = (tmp_path / "name").read_text()
+
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=20)
+
+    assert not Path("/run/netns", name).exists()
+
+
+def test_a_host_that_cannot_be_made_leaves_nothing(slot: Slot) -> None:
+    before = sorted(slot.directory.iterdir())
+
+    with pytest.raises(subprocess.CalledProcessError):
+        TestHost(Kind.BARE, slot, workspace_size=1)
+
+    assert sorted(slot.directory.iterdir()) == before
+
+
+def test_without_root_the_reader_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert "DEPLOY_TESTS_UNPRIVILEGED=1" in str(missing_requirement())
