@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -120,7 +121,8 @@ class Channel:
     def close(self) -> None:
         """Hang up; a command that still runs sees the end of its input and output."""
         on_close, self._on_close = self._on_close, _nothing
-        self._channel.close()
+        with contextlib.suppress(EOFError, OSError):  # it is gone already
+            self._channel.close()
         on_close()
 
     def __enter__(self) -> Channel:
@@ -134,15 +136,19 @@ class Channel:
             self._channel.settimeout(None)
         else:
             self._channel.settimeout(max(0.0, deadline - time.monotonic()))
-        data = self._channel.recv(_CHUNK)  # its socket.timeout is TimeoutError
+        try:
+            data = self._channel.recv(_CHUNK)  # its socket.timeout is TimeoutError
+        except EOFError as error:  # reading makes room and says so, and nobody is there to hear it
+            raise self._gone("while reading from it") from error
         if not data and not self._channel.get_transport().is_active():
             raise self._gone("while reading from it")
         return data
 
     def _read_stderr(self) -> None:
-        while data := self._channel.recv_stderr(_CHUNK):
-            self._tail += data
-            del self._tail[:-_TAIL_BYTES]
+        with contextlib.suppress(EOFError, OSError):  # the connection broke: whoever reads the output says so
+            while data := self._channel.recv_stderr(_CHUNK):
+                self._tail += data
+                del self._tail[:-_TAIL_BYTES]
 
     def _gone(self, when: str) -> Unreachable:
         if not self._channel.get_transport().is_active():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -79,11 +80,12 @@ class Tunnel:
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             upward.join()
-        except OSError:
-            pass  # the client hung up
+        except (OSError, EOFError):
+            pass  # the client or the host hung up
         finally:
             self._open.discard(client)
-            channel.close()
+            with contextlib.suppress(OSError, EOFError):
+                channel.close()
             client.close()
 
 
@@ -92,5 +94,6 @@ def _up(client: socket.socket, channel: paramiko.Channel) -> None:
         while data := client.recv(_CHUNK):
             channel.sendall(data)
         channel.shutdown_write()  # the other direction may still have much to say
-    except OSError:
-        channel.close()
+    except (OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError):
+            channel.close()

@@ -8,6 +8,7 @@ It serves what this project asks of a host (exec and direct-tcpip), on loopback,
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import hmac
 import logging
@@ -31,6 +32,7 @@ from paramiko.common import (
 
 _CHUNK = 1 << 16
 _CONNECT_SECONDS = 5.0
+_ENDED = (OSError, EOFError, paramiko.SSHException)  # what the library raises once a connection is gone
 
 
 class _Login(paramiko.ServerInterface):
@@ -95,7 +97,7 @@ def _serve(client: socket.socket, host_key: paramiko.PKey, root: Path) -> None:
             if target := login.targets.pop(channel.get_id(), None):
                 for pump in (_from_channel(channel, target), _to_channel(channel, target)):
                     threading.Thread(target=pump, daemon=True).start()
-    except (paramiko.SSHException, EOFError, OSError):
+    except _ENDED:
         return  # the client went away, or was not one
     finally:
         transport.close()
@@ -125,7 +127,7 @@ def _run(root: Path, channel: paramiko.Channel, command: str) -> None:
         for pump in pumps:
             pump.join()
         channel.shutdown_write()
-    except (OSError, EOFError):
+    except _ENDED:
         pass  # the client hung up first
     finally:
         channel.close()
@@ -136,16 +138,18 @@ def _feed(channel: paramiko.Channel, target: IO[bytes]) -> None:
         while data := channel.recv(_CHUNK):
             target.write(data)
             target.flush()
-        target.close()
-    except (OSError, ValueError):
-        return  # the command wants no more input
+    except _ENDED:
+        pass  # the command wants no more input, or the client is gone
+    finally:
+        with contextlib.suppress(OSError):
+            target.close()
 
 
 def _drain(source: IO[bytes], send: Callable[[bytes], None]) -> None:
     try:
         while data := os.read(source.fileno(), _CHUNK):
             send(data)
-    except OSError:
+    except _ENDED:
         pass  # nobody reads it any more
     finally:
         source.close()
@@ -157,7 +161,7 @@ def _from_channel(channel: paramiko.Channel, target: socket.socket) -> Callable[
             while data := channel.recv(_CHUNK):
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
-        except OSError:
+        except _ENDED:
             target.close()
 
     return pump
@@ -169,7 +173,7 @@ def _to_channel(channel: paramiko.Channel, target: socket.socket) -> Callable[[]
             while data := target.recv(_CHUNK):
                 channel.sendall(data)
             channel.shutdown_write()
-        except OSError:
+        except _ENDED:
             channel.close()
 
     return pump
