@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provision.errors import UsageError
+from provision.errors import UnencodableValue, UsageError
 from provision.project.schema import Lane
 from tests.manifests.projects import lane, project, service
 
@@ -82,6 +82,17 @@ def test_a_binary_of_the_release_is_never_looked_up_on_path(binary: str, started
     document = service(project({"web": {"command": ["${binary}"], "binary": binary}}), "web")
 
     assert f"exec '{started}'\n" in document["launch"]
+
+
+def test_the_project_and_its_folder_can_be_named() -> None:
+    declared = {"command": ["x"], "env": {"LOGS": "${path}/shared/logs/${project}.log"}}
+
+    assert "export LOGS='/srv/cres/shared/logs/cres.log'\n" in service(project({"web": declared}), "web")["launch"]
+
+
+def test_a_service_without_a_program_is_refused() -> None:
+    with pytest.raises(UnencodableValue, match="there is no program to start"):
+        service(project({"web": {}}), "web")
 
 
 @pytest.mark.parametrize("which", list(Lane))
