@@ -104,18 +104,27 @@ def carry(lines: dict[int, Line]) -> None:
         # select rather than epoll: its time-out is finer than a millisecond.
         pause = None if not waiting else max(0.0, waiting[0][0] - time.monotonic())
         for device in select.select(list(lines), [], [], pause)[0]:
-            with contextlib.suppress(BlockingIOError):
-                for _ in range(_READS_A_TURN):
-                    packet = os.read(device, 65536)
-                    due = lines[device].due(len(packet), time.monotonic())
-                    if due is not None:
-                        number += 1
-                        heapq.heappush(waiting, (due, number, lines[device].out, packet))
+            for packet in _read(device):
+                due = lines[device].due(len(packet), time.monotonic())
+                if due is not None:
+                    number += 1
+                    heapq.heappush(waiting, (due, number, lines[device].out, packet))
         now = time.monotonic()
         while waiting and waiting[0][0] <= now:
             _, _, out, packet = heapq.heappop(waiting)
             with contextlib.suppress(OSError):  # a full or a downed device drops, as a line does
                 os.write(out, packet)
+
+
+def _read(device: int) -> Iterator[bytes]:
+    """What has arrived; nothing from a device that is down or whose namespace has gone."""
+    try:
+        for _ in range(_READS_A_TURN):
+            yield os.read(device, 65536)
+    except BlockingIOError:
+        return
+    except OSError:
+        time.sleep(0.001)  # such a device is always said to be readable
 
 
 def _tun(name: str) -> int:

@@ -165,6 +165,8 @@ class TestHost:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command on the host and wait for it, around SSH: it works on a host that is cut off.
 
+        What it leaves in the background must not keep its output open (`>/dev/null 2>&1 &`), or this waits for that.
+
         Raises:
             AssertionError: it failed and `check` is on; with all it said.
         """

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testbed import Kind, TestHost
+from tests.testbed import Kind, Slot, TestHost
 from tests.testbed.distance import distance
 from tests.testbed.fixtures import MakeHost
 
@@ -100,6 +100,14 @@ def test_two_hosts_are_far_at_once_and_a_reboot_keeps_the_distance(make_host: Ma
         for host in hosts:
             with echo(host) as line:
                 assert 30 <= statistics.median(round_trip_ms(line) for _ in range(10)) < 45
+
+
+def test_a_far_host_that_is_destroyed_leaves_the_others_far(slot: Slot, make_host: MakeHost) -> None:
+    stays, goes = make_host(Kind.BARE), TestHost(Kind.BARE, slot)
+    with distance(goes, stays, rtt_ms=30):
+        goes.destroy()
+        with echo(stays) as line:
+            assert 30 <= statistics.median(round_trip_ms(line) for _ in range(10)) < 45
 
 
 def test_a_line_is_no_faster_than_its_rate(make_host: MakeHost) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed import Kind, Slot, TestHost, take_slot
-from tests.testbed.problems import missing_requirement
+from tests.testbed.slots import STATE
 
 pytestmark = pytest.mark.root
 
@@ -21,6 +21,13 @@ host = TestHost(Kind.BARE, take_slot())
 print(host.name, host.slot.number, host.init, flush=True)
 time.sleep(60)
 """
+
+
+def pytest_in(folder: Path, **env: str) -> "subprocess.Popen[str]":
+    """A test run of its own over the tests in a folder."""
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", f"--rootdir={folder}", str(folder)]
+    variables = {**os.environ, "PYTHONPATH": str(Path.cwd()), **env}
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
 
 
 def test_two_processes_have_different_slots(slot: Slot) -> None:
@@ -43,7 +50,7 @@ def test_what_a_killed_run_left_is_gone_after_the_next_run_began(slot: Slot) -> 
 
     assert not Path("/run/netns", name).exists()
     assert not Path("/sys/class/net", f"dt{number}").exists()
-    assert not Path("/var/tmp/deploy-testbed", number).exists()
+    assert not (STATE / number).exists()
     assert not [path for path in Path("/sys/fs/cgroup").rglob(name) if path.is_dir()]
     deadline = time.monotonic() + 2
     while Path("/proc", init).exists() and time.monotonic() < deadline:
@@ -57,8 +64,7 @@ def test_ctrl_c_ends_every_host(tmp_path: Path) -> None:
         "def test_it(make_host):\n    host = make_host(Kind.BARE)\n"
         f"    open('{tmp_path}/name', 'w').write(host.name)\n    time.sleep(60)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
-    run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, stdout=subprocess.PIPE)
+    run = pytest_in(tmp_path)
     deadline = time.monotonic() + 20
     while not (tmp_path / "name").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -80,7 +86,13 @@ def test_a_host_that_cannot_be_made_leaves_nothing(slot: Slot) -> None:
     assert sorted(slot.directory.iterdir()) == before
 
 
-def test_without_root_the_reader_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+@pytest.mark.parametrize(("unprivileged", "outcome"), [("", "1 error"), ("1", "1 skipped")])
+def test_without_root_the_reader_is_told_what_to_do(tmp_path: Path, unprivileged: str, outcome: str) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import os\nfrom tests.testbed.fixtures import *\nos.geteuid = lambda: 1000\ndef test_it(slot): pass\n"
+    )
 
-    assert "DEPLOY_TESTS_UNPRIVILEGED=1" in str(missing_requirement())
+    said = pytest_in(tmp_path, DEPLOY_TESTS_UNPRIVILEGED=unprivileged).communicate()[0]
+
+    assert outcome in said
+    assert "set DEPLOY_TESTS_UNPRIVILEGED=1 to leave these tests out" in said

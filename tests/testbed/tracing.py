@@ -29,6 +29,8 @@ MUTATING = ",".join(
     ]
 )
 _WAIT_SECONDS = 10
+# What strace writes when the process stands still for good, not only for strace to look at it.
+_STOPPED = "--- stopped by SIGSTOP ---"
 _LOGS = itertools.count(1)
 
 
@@ -139,13 +141,15 @@ class Stopped:
         found: list[Process] = []
 
         def caught() -> bool:
-            found[:] = [p for p in self.host.processes() if p.stopped and _stop_is_final(p.outer_pid)]
+            stopped = {pid for pid, calls in self.trace.calls().items() if _STOPPED in "".join(calls)}
+            found[:] = [p for p in self.host.processes() if p.pid in stopped and p.stopped]
             return bool(found)
 
         _until(caught, "no process stopped")
-        tracer = next(p for p in self.host.processes() if p.outer_pid == _tracer_of(found[0].outer_pid))
+        outer = found[0].outer_pid
+        tracer = next(p for p in self.host.processes() if p.outer_pid == _tracer_of(outer))
         self.host.kill(tracer.pid, 15)
-        _until(lambda: _tracer_of(found[0].outer_pid) == 0, "strace did not let go")
+        _until(lambda: _tracer_of(outer) == 0, "strace did not let go")
         return found[0]
 
 
@@ -168,19 +172,6 @@ def _tracer_of(outer: int) -> int:
     except OSError:
         return 0
     return int(status.partition("TracerPid:\t")[2].split()[0])
-
-
-def _stop_is_final(outer: int) -> bool:
-    """Whether a traced process is stopped by the signal, not only for a moment by its tracer."""
-    for _ in range(5):
-        time.sleep(0.01)
-        try:
-            state = Path(f"/proc/{outer}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return False
-        if state not in "Tt":
-            return False
-    return True
 
 
 def _until(condition: Callable[[], bool], problem: str) -> None:
