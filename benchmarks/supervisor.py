@@ -136,7 +136,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer launches and rounds")
     parser.add_argument("--json", action="store_true", help="one object instead of tables")
     arguments = parser.parse_args()
-    launches, rounds = (300, 2) if arguments.quick else (1500, 5)
+    launches, rounds = (200, 4) if arguments.quick else (500, 12)
 
     rows = throughput(launches, rounds)
     queues = [row for policy in ("weighted-fair", "priority", "resource-aware") for row in queue(policy)]

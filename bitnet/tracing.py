@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 
@@ -38,8 +38,10 @@ class Span:
         return headers
 
 
-@contextmanager
-def span(name: str, *, parent: Mapping[str, str] | None = None, **facts: str | float) -> Iterator[Span]:
+_NO_SPAN = nullcontext(Span())
+
+
+def span(name: str, *, parent: Mapping[str, str] | None = None, **facts: str | float) -> AbstractContextManager[Span]:
     """A span around the block; an exception that leaves it is recorded, with the status "error".
 
     It is not made the current one: the block may be a generator, which ends in another context than it began in.
@@ -49,9 +51,11 @@ def span(name: str, *, parent: Mapping[str, str] | None = None, **facts: str | f
         parent: headers from another process (`Span.carrier`); the current span is the parent where there are none.
         facts: attributes, under the prefix `bitnet.`.
     """
-    if not _in_use():
-        yield Span()
-        return
+    return _recorded(name, parent, facts) if _in_use() else _NO_SPAN
+
+
+@contextmanager
+def _recorded(name: str, parent: Mapping[str, str] | None, facts: Mapping[str, str | float]) -> Iterator[Span]:
     from opentelemetry import propagate, trace
 
     current = trace.get_tracer("bitnet").start_span(

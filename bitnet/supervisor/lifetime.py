@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TypeVar
 
 from bitnet.child import Child
@@ -24,9 +25,8 @@ class Lifetime:
         self._empty.set()
         self._children: set[Child] = set()
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Around everything that a caller asks for.
+    def __enter__(self) -> None:
+        """Around everything that a caller asks for; many may be inside at a time.
 
         Raises:
             SupervisorClosed: the supervisor takes no more jobs.
@@ -35,12 +35,11 @@ class Lifetime:
             raise closed("takes no more jobs")
         self._inside += 1
         self._empty.clear()
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._empty.set()
 
     @contextmanager
     def children(self) -> Iterator[Callable[[Child], None]]:

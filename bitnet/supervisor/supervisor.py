@@ -132,7 +132,7 @@ class RuntimeSupervisor:
         """
         wanted = JobOptions(**options)
         with (
-            self._lifetime.entered(),
+            self._lifetime,
             tracing.span("bitnet.launch", parent=wanted.trace, backend=wanted.backend) as span,
         ):
             failure: RuntimeFailure
@@ -166,7 +166,7 @@ class RuntimeSupervisor:
                 next_step="use run_custom, or start the stream anew",
             )
         with (
-            self._lifetime.entered(),
+            self._lifetime,
             tracing.span("bitnet.launch", parent=wanted.trace, backend=wanted.backend) as span,
         ):
             async with aclosing(self._attempts.stream(command, wanted)) as events:
