@@ -119,5 +119,5 @@ _KINDS: dict[str, Callable[[Event], str | None]] = {
     "said": lambda event: f"     {event['text']}",
     "message": lambda event: f"{event['phase']}: {event['text']}",
     "recovered": lambda event: f"an interrupted transaction was ended: {event['outcome']}",
-    "pruned": lambda event: f"removed {len(event['releases'])} old releases" if event["releases"] else None,
+    "pruned": lambda event: f"removed releases no longer needed: {len(event['releases'])}",
 }

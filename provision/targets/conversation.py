@@ -122,6 +122,8 @@ class Conversation:
         """The next message; None where Ctrl-C came first."""
         while True:
             if interrupt is not None and interrupt.detach:
+                if not aborted:  # both came within one poll
+                    self._send({"op": "abort"})
                 self._send({"op": "detach"})
                 raise errors.Interrupted(
                     "let go: the host goes on alone.", host=self.host, next_step="follow it with: deploy status"

@@ -124,9 +124,8 @@ class Story:
         with Watcher(self.stable) as watcher:
             rollout.promote(self._deployment(), interrupt=self.interrupt)
         self._say(f"promoted: stable answers {fetch(self.stable)!r}; users saw {_seen(watcher)}")
-        self._say(
-            "(failures, if any, are of the moment in which web restarted on its own port: nothing stands before it)"
-        )
+        if watcher.failures:
+            self._say("(they met web while it restarted on its own port: in this project no proxy stands before it)")
 
     def _broken(self) -> None:
         self.shop.change("HEALTHY = True", "HEALTHY = False")

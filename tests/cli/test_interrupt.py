@@ -1,0 +1,76 @@
+"""Ctrl-C: once puts everything back, twice lets go and the host finishes alone."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+
+from tests.cli.conftest import Project, of
+
+
+def _interrupt_while_proving(project: Project, times: int) -> tuple[int, list[dict]]:
+    """Deploy something that never gets healthy, press Ctrl-C when it is being proven; exit code and events."""
+    process = project.start("up", "--json")
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        event = json.loads(line)
+        if event["event"] == "step" and event["step"] == "start":
+            break
+    time.sleep(0.5)
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, [json.loads(line) for line in [*lines, *out.splitlines()]]
+
+
+def test_once_puts_everything_back(project):
+    project.ok("up")
+    project.write(version="two", status=500, timeout="60s")
+
+    code, events = _interrupt_while_proving(project, 1)
+
+    assert code == 130
+    assert events[-1]["kind"] == "Interrupted"
+    assert urllib.request.urlopen(f"http://127.0.0.1:{project.port}/", timeout=5).read() == b"one"
+    assert of(project.events("status"), "status")[0]["state"] == "serving"
+
+
+def test_twice_lets_go_and_the_host_puts_back_alone(project):
+    project.ok("up")
+    project.write(version="two", status=500, timeout="60s")
+
+    code, events = _interrupt_while_proving(project, 2)
+
+    assert code == 130
+    assert events[-1]["kind"] in ("Interrupted", "interrupted")
+    deadline = time.monotonic() + 30
+    while (state := of(project.events("status"), "status")[0]["state"]) != "serving":
+        assert time.monotonic() < deadline, state
+        time.sleep(0.2)
+    assert urllib.request.urlopen(f"http://127.0.0.1:{project.port}/", timeout=5).read() == b"one"
+
+
+def test_people_are_told_what_ctrl_c_does(project):
+    project.write(status=500, timeout="60s")
+    process = project.start("up")
+    for line in process.stderr:
+        if "starting web" in line:
+            break
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "putting back… (Ctrl-C again: let go, the host finishes alone)" in err
+    assert process.returncode == 130
+
+
+def test_a_verb_that_changes_nothing_just_ends(project):
+    process = project.start("logs", "web", "--follow")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in (130, 1, 2)
+    assert "Traceback" not in err

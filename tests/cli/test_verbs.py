@@ -1,0 +1,231 @@
+"""The verbs, through the real command line, on the sandbox host."""
+
+import urllib.request
+
+import pytest
+
+from tests.cli.conftest import of
+
+
+def answer(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+        return response.read().decode()
+
+
+# --- before anything is deployed -------------------------------------------------------------------------------------
+
+
+def test_plan_shows_steps_and_files_and_changes_nothing(project):
+    shown = project.ok("plan")
+    assert "stable goes from nothing to" in shown
+    assert "add web.py" in shown
+    assert not project.place.exists()
+
+
+def test_plan_in_json_is_the_same_plan(project):
+    (plan,) = of(project.events("plan"), "plan")
+    assert plan["unchanged"] is False
+    assert plan["files"]["added"] == ["web.py"]
+    assert [(step["service"], step["do"]) for step in plan["steps"]] == [("web", "start")]
+
+
+def test_status_of_a_host_without_a_deploy_says_so(project):
+    assert "nothing is deployed" in project.ok("status")
+
+
+def test_check_names_what_there_is(project):
+    assert project.ok("check") == "small is sound. Services: web. Targets: sandbox.\n"
+
+
+def test_check_names_what_is_wrong_with_its_place(project):
+    file = project.root / "deploy.toml"
+    file.write_text(file.read_text().replace("port =", "prot ="))
+    done = project.run("check")
+    assert done.returncode == 2
+    assert 'deploy.toml:6:1: services.web.prot: unknown key. Did you mean "port"?' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_init_writes_a_file_that_check_accepts_and_never_overwrites_one(project):
+    (project.root / "deploy.toml").unlink()
+    assert "wrote deploy.toml" in project.ok("init", "--yes", "--name", "mine", "--on", "sandbox")
+    assert "mine is sound" in project.ok("check")
+    again = project.run("init", "--yes")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+# --- one that is up, looked at ---------------------------------------------------------------------------------------
+
+
+def test_status_says_what_runs(served):
+    shown = served.ok("status")
+    assert "serving" in shown
+    assert "stable is" in shown
+    assert "running" in shown
+
+
+def test_status_in_json_holds_the_facts(served):
+    (status,) = of(served.events("status"), "status")
+    assert status["state"] == "serving"
+    assert status["project"]["view"]["programs"]["web"]["pid"] > 1
+
+
+def test_an_unchanged_project_is_left_alone(served):
+    before = of(served.events("status"), "status")[0]["project"]["view"]["programs"]["web"]["pid"]
+    (result,) = of(served.events("up"), "result")
+    after = of(served.events("status"), "status")[0]["project"]["view"]["programs"]["web"]["pid"]
+    assert result["outcome"] == "unchanged"
+    assert before == after
+
+
+def test_smoke_runs_the_checks_from_outside(served):
+    events = served.events("smoke")
+    assert [(check["check"], check["passed"]) for check in of(events, "check")] == [("web http /", True)]
+    assert events[-1]["failed"] == 0
+
+
+def test_logs_show_what_the_service_wrote(served):
+    assert "asked for /" in served.ok("logs", "web", "--lines", "5")
+
+
+def test_logs_of_an_unknown_service_name_those_there_are(served):
+    done = served.run("logs", "wbe")
+    assert done.returncode == 2
+    assert "web" in done.stderr
+
+
+def test_exec_runs_in_the_release_that_serves_and_gives_back_its_status(served):
+    assert "web.py" in served.ok("exec", "--", "ls")
+    assert served.run("exec", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_exec_passes_words_unharmed(served):
+    assert served.ok("exec", "--", "printf", "%s|", "a b", "$HOME", "'\"") == "a b|$HOME|'\"|"
+
+
+def test_history_names_who_and_what(served):
+    (entry,) = of(served.events("history"), "history")
+    assert (entry["kind"], entry["sequence"]) == ("up", 1)
+    assert "by " in served.ok("history")
+
+
+def test_facts_tell_machine_and_tools(served):
+    (facts,) = of(served.events("host", "facts"), "facts")
+    assert facts["host"] == "sandbox"
+    assert facts["machine"]["memory"]["total"] > 0
+    assert facts["machine"]["tools"]["rsync"]
+    assert "processor" in served.ok("host", "facts")
+
+
+def test_bootstrap_of_a_host_that_has_everything_changes_nothing(served):
+    assert served.ok("host", "bootstrap") == "sandbox: nothing is missing\n"
+
+
+def test_trust_pins_the_key_in_the_project_once_it_is_confirmed(served):
+    refused = served.run("host", "trust")
+    assert refused.returncode == 4
+    assert "nobody is there to confirm it" in refused.stderr
+    fingerprint = refused.stderr.split("--fingerprint ")[1].strip()
+    wrong = served.run("host", "trust", "--fingerprint", "SHA256:" + "A" * 43)
+    assert wrong.returncode == 4
+    assert not (served.root / "known_hosts").exists()
+    try:
+        assert f"pinned {fingerprint}" in served.ok("host", "trust", "--fingerprint", fingerprint)
+        assert "127.0.0.1" in (served.root / "known_hosts").read_text()
+    finally:
+        (served.root / "known_hosts").unlink(missing_ok=True)
+
+
+def test_unlock_of_a_healthy_host_has_nothing_to_do(served):
+    assert "nothing to recover" in served.ok("unlock")
+
+
+def test_an_unknown_host_is_refused_with_those_there_are(served):
+    done = served.run("status", "--host", "gpu-03")
+    assert done.returncode == 2
+    assert "sandbox" in done.stderr
+
+
+def test_a_tunnel_leads_to_the_service_until_it_is_ended(served):
+    import json
+    import signal
+
+    process = served.start("tunnel", "web", "--json")
+    try:
+        url = ""
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "tunnel":
+                url = event["url"]
+                break
+        assert urllib.request.urlopen(url, timeout=5).read() == b"one"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# --- changing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_runs_beside_stable_and_its_release_is_promoted_and_taken_back(project):
+    project.ok("up")
+    project.write(version="two")
+    project.ok("up", "--channel", "canary")
+    assert (answer(project.port), answer(project.port + 10_000)) == ("one", "two")
+
+    (promoted,) = of(project.events("promote"), "result")
+    assert answer(project.port) == "two"
+    with pytest.raises(OSError, match="refused"):
+        answer(project.port + 10_000)
+
+    (back,) = of(project.events("rollback"), "result")
+    assert answer(project.port) == "one"
+
+    project.ok("rollback", promoted["release"][:8])
+    assert answer(project.port) == "two"
+    assert [entry["kind"] for entry in of(project.events("history"), "history")] == [
+        "up",
+        "up",
+        "promote",
+        "rollback",
+        "rollback",
+    ]
+    assert back["release"] != promoted["release"]
+
+
+def test_a_broken_release_is_put_back_and_its_report_names_the_check(project):
+    project.ok("up")
+    project.write(version="two", status=500, timeout="1s")
+    done = project.run("up")
+    assert done.returncode == 1
+    assert "web http /" in done.stderr
+    assert "HTTP 500" in done.stderr
+    assert "serves" in done.stderr
+    assert answer(project.port) == "one"
+
+
+def test_a_broken_release_is_an_error_event_with_json(project):
+    project.write(status=500, timeout="1s")
+    *_, error = project.events("up")
+    assert (error["event"], error["kind"], error["exit"], error["host"]) == ("error", "PutBack", 1, "sandbox")
+
+
+def test_down_ends_services_and_the_sandbox_with_them(project):
+    project.ok("up")
+    project.ok("down")
+    with pytest.raises(OSError, match="refused"):
+        answer(project.port)
+    assert not (project.root / ".deploy" / "sandbox" / "sandbox.json").exists()
+
+
+def test_a_secret_is_demanded_only_where_its_value_is_needed(project):
+    project.write(extra='secrets = ["TOKEN"]\n')
+    assert project.run("plan").returncode == 2
+    assert "nothing is deployed" in project.ok("status")
+    project.environ["TOKEN"] = "s3cret-value"
+    told = project.run("up", "--json")
+    assert told.returncode == 0
+    assert "s3cret-value" not in told.stdout + told.stderr
