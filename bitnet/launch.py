@@ -159,8 +159,8 @@ async def _run(
             on_output(stream, data)
 
     started_at, began = time.time(), time.monotonic()
+    _on_sigterm(lambda: child.end())  # before there is a child: a SIGTERM in between would leave it an orphan
     child = Child(command, arrived, env=environment, timeout=timeout)
-    _end_on_sigterm(child)
     try:
         returncode = await child.wait()
     except asyncio.CancelledError:
@@ -187,8 +187,11 @@ async def _run(
 def _run_attached(command: list[str], environment: Mapping[str, str]) -> Finished:
     """On this terminal, in this process group: Ctrl-C is the program's to understand, not ours."""
     started_at, began = time.time(), time.monotonic()
+    # Caught and not ignored: what is ignored would be ignored by the program too.
+    previous = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         process = subprocess.Popen(command, env=dict(environment))
+        returncode = process.wait()
     except OSError as error:
         raise LaunchFailed(
             f"{command[0]} could not be started",
@@ -196,19 +199,16 @@ def _run_attached(command: list[str], environment: Mapping[str, str]) -> Finishe
             next_step="see --diagnostics",
             command=command,
         ) from error
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        returncode = process.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
     duration = time.monotonic() - began
     return Finished(tuple(command), returncode, "", "", 0, 0, started_at, started_at + duration, duration)
 
 
-def _end_on_sigterm(child: Child) -> None:
+def _on_sigterm(end: Callable[[], None]) -> None:
     """SIGTERM to this process ends the program too. Only a main thread can say so; others leave signals alone."""
     with contextlib.suppress(ValueError, RuntimeError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, child.end)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
 
 
 def _failure(finished: Finished) -> LaunchFailed:

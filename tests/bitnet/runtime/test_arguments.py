@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from bitnet import BitNetRuntime, InvalidInput, ModelUnusable, RuntimeFailure
 from bitnet.arguments import LONGEST_ARGUMENT, resolve_threads
 from bitnet.errors import BinaryNotFound, NotEnoughMemory, PortTaken
+from bitnet.machine import read_machine
+from bitnet.plan import Ask, check_memory, plan_server
 from bitnet.report import command_line
 from tests.bitnet.runtime.builds import BITNET_CPP, CUDA, UPSTREAM, build
 from tests.bitnet.runtime.gguf_files import Gguf, Q
@@ -207,6 +210,22 @@ class TestMemoryAndPort:
         assert inference(build_dir, model), "a plan for later is fine"
         with pytest.raises(NotEnoughMemory, match="available are 1 MiB"):
             BitNetRuntime(build_dir).run_inference(model, "ping")
+
+    @pytest.mark.parametrize(("missing", "refused"), [(0, False), (1, True)])
+    def test_to_the_byte(self, build_dir: Path, model: Path, missing: int, refused: bool) -> None:
+        machine = read_machine()
+        plan = plan_server(
+            build_dir,
+            Ask(model, 2048, "auto", None, "auto", ()),
+            machine,
+            host="::1",
+            port=1,
+            n_predict=None,
+            parallel=None,
+            metrics=True,
+        )
+        with pytest.raises(NotEnoughMemory) if refused else nullcontext():
+            check_memory(plan, plan.memory_needed - missing, "there are")
 
     def test_a_taken_port_is_refused_at_launch_but_not_as_a_dry_run(
         self, build_dir: Path, model: Path, free_port: int

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ class TestProbes:
         run_probes({str(number): slow for number in range(8)}, seconds=5)
 
         assert time.monotonic() - began < 1.5
+
+    def test_answers_that_trickle_in_do_not_move_the_deadline(self) -> None:
+        def after(seconds: float) -> Finding:
+            time.sleep(seconds)
+            return Finding(None)
+
+        results = run_probes({str(tenths): partial(after, tenths / 10) for tenths in (1, 3, 5, 7)}, seconds=0.4)
+
+        assert [result.health for result in results.values()] == [*[Health.OK] * 2, *[Health.TIMED_OUT] * 2]
 
     def test_a_full_disk_is_a_concern(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         usage = type("Usage", (), {"total": 10 * GIB, "free": GIB // 2})
