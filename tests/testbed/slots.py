@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass, field
-from functools import cached_property
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -56,12 +55,10 @@ class Slot:
         """Let a later host have the number."""
         self._numbers.insert(0, host)
 
-    @cached_property
+    @property
     def identity(self) -> Path:
         """The private key that logs in to every host of this slot."""
-        path = self.directory / "identity"
-        make_key(path, comment="testbed")
-        return path
+        return self.directory / "identity"
 
     def release(self) -> None:
         """End everything the slot has and let another process have it."""
@@ -86,6 +83,7 @@ def take_slot() -> Slot:
         if (slot := _try(number)) is not None:
             _clean(number)
             slot.directory.mkdir()
+            make_key(slot.identity, comment="testbed")
             make_bridge(slot)
             return slot
     raise TestBedProblem(f"all {_SLOTS} slots of the test bed are taken", f"end other test runs, see {STATE}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import statistics
 import subprocess
 import threading
 import time
@@ -42,7 +41,7 @@ def echo(host: TestHost) -> Iterator[socket.socket]:
 
 
 def round_trip_ms(line: socket.socket) -> float:
-    """How long one byte takes to and fro."""
+    """How long one byte takes to and fro; tests look at the least of several, free of what a busy machine adds."""
     began = time.perf_counter()
     line.sendall(b"x")
     assert line.recv(1) == b"x"
@@ -83,10 +82,10 @@ def test_a_host_boots_while_it_is_cut_off(make_host: MakeHost) -> None:
 def test_distance_is_a_round_trip_longer_and_ends_with_connections_alive(make_host: MakeHost) -> None:
     host = make_host(Kind.BARE)
     with echo(host) as line:
-        near = statistics.median(round_trip_ms(line) for _ in range(20))
+        near = min(round_trip_ms(line) for _ in range(20))
         with distance(host, rtt_ms=50):
-            far = statistics.median(round_trip_ms(line) for _ in range(20))
-        again = statistics.median(round_trip_ms(line) for _ in range(20))
+            far = min(round_trip_ms(line) for _ in range(20))
+        again = min(round_trip_ms(line) for _ in range(20))
 
     assert near < 10
     assert 50 <= far < 60
@@ -99,7 +98,7 @@ def test_two_hosts_are_far_at_once_and_a_reboot_keeps_the_distance(make_host: Ma
         hosts[0].reboot()
         for host in hosts:
             with echo(host) as line:
-                assert 30 <= statistics.median(round_trip_ms(line) for _ in range(10)) < 45
+                assert 30 <= min(round_trip_ms(line) for _ in range(10)) < 45
 
 
 def test_a_far_host_that_is_destroyed_leaves_the_others_far(slot: Slot, make_host: MakeHost) -> None:
@@ -107,7 +106,7 @@ def test_a_far_host_that_is_destroyed_leaves_the_others_far(slot: Slot, make_hos
     with distance(goes, stays, rtt_ms=30):
         goes.destroy()
         with echo(stays) as line:
-            assert 30 <= statistics.median(round_trip_ms(line) for _ in range(10)) < 45
+            assert 30 <= min(round_trip_ms(line) for _ in range(10)) < 45
 
 
 def test_a_line_is_no_faster_than_its_rate(make_host: MakeHost) -> None:
