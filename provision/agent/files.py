@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from typing import Any, Optional
 
 
@@ -27,7 +26,9 @@ def sync_directory(path: str) -> None:
 def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) -> None:
     """Replace the file at `path` by `text`, durably. `owner` is a uid to give it to."""
     folder = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=".write-", dir=folder)
+    temporary = temporary_of(path)
+    discard(temporary)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
@@ -38,10 +39,20 @@ def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) 
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        discard(temporary)
         raise
     sync_directory(folder)
+
+
+def temporary_of(path: str) -> str:
+    """Where `path` is written before it has its name: one place a file, so that a killed writer leaves one at most."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+
+
+def discard(path: str) -> None:
+    """Remove a file or link that nothing relies on, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def write_json(path: str, value: Any, mode: int = 0o644) -> None:
@@ -59,11 +70,10 @@ def read_json(path: str) -> Any:
 
 def point(link: str, target: str) -> None:
     """Make `link` a symbolic link to `target`, replacing an older one in a single step."""
+    temporary = temporary_of(link)
+    discard(temporary)
     if read_link(link) == target:
         return
-    temporary = link + ".new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
     os.symlink(target, temporary)
     os.replace(temporary, link)
     sync_directory(os.path.dirname(link))

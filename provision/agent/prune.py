@@ -39,7 +39,7 @@ def prune(layout: Layout, keep: int, agent: str) -> List[str]:
             files.remove_tree(path)
             gone.append(name)
     _content(layout, read_documents(layout, needed))
-    _launches(layout, state)
+    leftovers(layout)
     for name in os.listdir(layout.agents):
         path = os.path.join(layout.agents, name)
         if name != agent and time.time() - os.stat(path).st_mtime > _AGENT_SECONDS:
@@ -80,6 +80,26 @@ def _content(layout: Layout, documents: Dict[str, Dict[str, Any]]) -> None:
         for name in os.listdir(layout.prepared):
             if name not in prepared:
                 files.remove_tree(os.path.join(layout.prepared, name))
+
+
+def leftovers(layout: Layout) -> None:
+    """Remove what a killed worker left half made, and launch folders that nothing starts. The caller holds the locks.
+
+    Nothing is removed that the journal of an open transaction may need.
+    """
+    if os.path.exists(layout.journal):
+        return
+    files.remove(layout.reserve)
+    for link in (layout.channel("stable"), layout.channel("canary")):
+        files.discard(files.temporary_of(link))
+    if os.path.isdir(layout.run):
+        _launches(layout, states.read(layout))
+        for program in os.listdir(layout.run):
+            files.discard(files.temporary_of(os.path.join(layout.launchers(program), "current")))
+    for folder in (layout.private, layout.history):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.startswith(".") and name.endswith(".new"):
+                files.discard(os.path.join(folder, name))
 
 
 def _launches(layout: Layout, state: states.State) -> None:

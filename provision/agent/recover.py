@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from . import files, journal
+from . import files, journal, prune
 from . import state as states
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
@@ -38,12 +38,19 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     before, after = states.from_dict(begin["before"]), states.from_dict(begin["after"])
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
     supervisor.ready()
+    for manifest in _manifests(begin, before, after):
+        files.discard(files.temporary_of(supervisor.manifest_path(manifest)))
     transaction = Transaction(layout, supervisor, emit, aborted=lambda: False)
     if any(record["step"] == journal.COMMIT for record in records):
         transaction.finish(before, after, begin["kind"], begin["who"], begin["time"], begin["transaction"])
         return FINISHED
     transaction.undo()
     return PUT_BACK
+
+
+def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
+    """The manifest files that a transaction may have been writing."""
+    return [*begin["candidates"].values(), *(item.manifest for state in committed for item in state.programs.values())]
 
 
 def _by_another(layout: Layout, agent: str) -> Optional[str]:
@@ -81,4 +88,5 @@ def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Messag
         done = recover(layout, agent, emit)
     except (NotProven, OSError) as failure:
         raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
+    prune.leftovers(layout)
     return {"event": RESULT, "outcome": done or "nothing to recover"}
