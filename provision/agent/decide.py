@@ -132,6 +132,9 @@ def _how(
         return IN_PLACE, "it has no port, and two copies might do the same work"
     if lane == "canary":
         return IN_PLACE, ""
+    absent = [other for other in service["after"] if not view.running(_sibling(document, lane, other)["program"])]
+    if absent:
+        return IN_PLACE, f"{absent[0]}, which it comes after, does not run yet"
     canary = _sibling(document, "canary", service["name"])
     seen = state.programs.get(canary["program"]) if canary else None
     if seen is not None and seen.fingerprint == service["fingerprint"] and view.running(canary["program"]):

@@ -96,15 +96,17 @@ class Places:
                 # A bare name would be looked up on PATH instead of in the release.
                 return service.binary if "/" in service.binary else f"./{service.binary}"
             case "port" if service:
-                return self._port(service, ref, subject)
+                return self._port(service, self.lane, ref, subject)
             case name if name.startswith("services."):
                 other = self.project.services.get(name.split(".")[1])
                 if other:
-                    return self._port(other, ref, subject)
+                    # A candidate is proven beside what runs already: those it talks to may have no candidate.
+                    lane = Lane.STABLE if self.lane is Lane.CANDIDATE and other is not service else self.lane
+                    return self._port(other, lane, ref, subject)
         raise UsageError(f"{subject}: ${{{ref.name}}} has nothing to refer to here")
 
-    def _port(self, service: Service, ref: Ref, subject: str) -> str:
-        port = port_of(service, self.lane)
+    def _port(self, service: Service, lane: Lane, ref: Ref, subject: str) -> str:
+        port = port_of(service, lane)
         if port is None:
             raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
         return str(port)
