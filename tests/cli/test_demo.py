@@ -1,0 +1,71 @@
+"""`deploy demo`, whole: compile or take from the cache, deploy, ask, promote, and a broken release put back."""
+
+import json
+import os
+import subprocess
+import urllib.request
+
+import pytest
+
+from tests.cli.conftest import DEPLOY, of
+
+# The first one on a machine compiles llama.cpp; the cache makes the others fast.
+pytestmark = [pytest.mark.native, pytest.mark.timeout(2400)]
+
+
+@pytest.fixture
+def demo(tmp_path_factory):
+    """Runs `deploy demo …` with a state folder of its own."""
+    import shutil
+    import tempfile
+
+    state = tempfile.mkdtemp(prefix="demo-")
+
+    def run(*words):
+        return subprocess.run(
+            [*DEPLOY, "demo", *words],
+            env={**os.environ, "XDG_STATE_HOME": state},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    yield run
+    assert run("--stop").returncode == 0
+    shutil.rmtree(state)
+
+
+def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(demo):
+    done = demo("--json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert [event["number"] for event in of(events, "chapter")] == list(range(1, 9))
+    (completion,) = of(events, "completion")
+    assert len(completion["completion"].split()) > 3
+    results = [(event["kind"], event["channel"], event["outcome"]) for event in of(events, "result")[:-1]]
+    assert results == [
+        ("up", "stable", "committed"),
+        ("up", "canary", "committed"),
+        ("promote", "stable", "committed"),
+    ]
+    last = events[-1]
+    assert last["outcome"] == "done"
+    assert "HTTP 500" in last["refused"]
+    assert last["answers"] > 10  # while the broken release was tried, every one of them from the good one
+    assert last["state"] == "serving"
+    assert "no demo is up" in demo("--stop").stdout
+
+
+def test_a_kept_demo_answers_until_it_is_stopped(demo):
+    done = demo("--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    url = done.stdout.split("It is still up: ")[1].split(" ")[0]
+    assert urllib.request.urlopen(url, timeout=5).read() == b"two"
+    assert "random weights: a real completion, but not sense" in done.stdout
+
+    assert "the demo ended" in demo("--stop").stdout
+
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=5)
