@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import math
 import random
 import time
@@ -206,7 +205,9 @@ class RuntimeSupervisor:
         await self.aclose(drain=None if error is None else 0.0)
 
     async def _tried(self, command: Sequence[str], wanted: JobOptions, tally: Tally) -> LaunchResult:
-        for number in itertools.count(1):
+        number = 0
+        while True:
+            number += 1
             last = number > wanted.retries
             try:
                 result = await self._attempts.run(command, wanted, tally)
@@ -220,7 +221,6 @@ class RuntimeSupervisor:
             pause = min(self._backoff * 2 ** (number - 1), self._backoff_limit) * random.uniform(1, 2)  # noqa: S311
             self._tell("launch.retrying", backend=wanted.backend, attempt=number, pause=pause, **wanted.metadata)
             await self._lifetime.unless_ended(asyncio.sleep(pause))
-        raise AssertionError("itertools.count ended")
 
     async def _fallen_back(self, wanted: JobOptions, failure: RuntimeFailure, tally: Tally) -> LaunchResult:
         self._tell("launch.fallback", backend=wanted.backend, failure=failure.what, **wanted.metadata)

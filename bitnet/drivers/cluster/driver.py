@@ -106,13 +106,13 @@ class RaySupervisorDriver:
             try:
                 async with asyncio.timeout(self._start_timeout):
                     await asyncio.gather(*(worker.actor.ready.remote() for worker in workers))
-            except BaseException as error:
-                for worker in workers:
-                    ray.kill(worker.actor)
-                if isinstance(error, TimeoutError | RayError):
-                    raise self._did_not_come_up(error) from error
-                raise
-            self._workers = workers
+                self._workers = workers
+            except (TimeoutError, RayError) as error:
+                raise self._did_not_come_up(error) from error
+            finally:
+                if not self._workers:  # also when the one who waits is cancelled
+                    for worker in workers:
+                        ray.kill(worker.actor)
 
     async def submit_task(self, command: Sequence[str], **options: Any) -> LaunchResult:
         """Run any program on the least loaded worker. Cancelling ends it there.
@@ -162,20 +162,21 @@ class RaySupervisorDriver:
         await self.start()
         with tracing.span("bitnet.ray.submit", workers=self._num_workers) as span:
             options = {**options, "trace": span.carrier()}
-            for left in range(self._worker_retries, -1, -1):
+            deaths = 0
+            while True:
                 # Of equally loaded ones the one that has waited longest, so that a trickle of tasks is spread too.
                 worker = min(self._workers, key=lambda worker: (worker.tasks, worker.last_task))
                 try:
                     return await self._call(worker, method, *arguments, options)
                 except RayActorError as death:
                     self._replace(worker)
-                    if not left:
+                    deaths += 1
+                    if deaths > self._worker_retries:
                         raise DriverFailure(
-                            f"the worker died under the task, {self._worker_retries + 1} times in all",
+                            f"the worker died under the task, {deaths} times in all",
                             why=str(death).strip().splitlines()[0],
                             next_step="look for memory pressure on its machine; ray status shows the cluster",
                         ) from death
-            raise AssertionError("the last round returns or raises")
 
     async def _call(self, worker: _Worker, method: str, *arguments: Any) -> LaunchResult:
         worker.tasks += 1

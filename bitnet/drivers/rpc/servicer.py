@@ -107,8 +107,6 @@ async def _told(context: Context) -> AsyncIterator[None]:
         await context.abort(
             failures.code_of(failure), failure.what[: failures.OUTPUT_CHARACTERS], trailing_metadata=trailer
         )
-    except Exception as error:
-        if isinstance(error, grpc.aio.AbortError):
-            raise
+    except Exception:
         _log.exception("a task failed in a way that is a bug")
         await context.abort(grpc.StatusCode.INTERNAL, "the server failed; its log says more")

@@ -8,7 +8,7 @@ import pytest
 from bitnet.supervisor import RuntimeSupervisor
 from tests.bitnet.drivers.certificates import Authority
 from tests.bitnet.spans import spans as spans
-from tests.bitnet.supervisor.programs import PrintingRuntime
+from tests.bitnet.supervisor.programs import PrintingRuntime, look_around
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 async def supervisor() -> AsyncIterator[RuntimeSupervisor]:
     async with RuntimeSupervisor(PrintingRuntime(), concurrency=2, resource_limits={"gpu": 2}, drain=0) as supervisor:
         yield supervisor
+
+
+@pytest.fixture(autouse=True)
+def surroundings() -> None:
+    look_around()

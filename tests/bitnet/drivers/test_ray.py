@@ -139,6 +139,16 @@ async def test_workers_for_which_the_cluster_has_no_room_are_given_up(cluster: N
     await _until_available("fpga", 1)
 
 
+async def test_who_stops_waiting_for_workers_leaves_none_behind(cluster: None) -> None:
+    driver = RaySupervisorDriver(PrintingRuntime, 2, resource_limits={"fpga": 1})
+    starting = asyncio.ensure_future(driver.start())
+    await _until_available("fpga", 0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    await _until_available("fpga", 1)
+
+
 async def test_a_runtime_that_cannot_be_made_is_reported(cluster: None) -> None:
     def broken() -> PrintingRuntime:
         raise InvalidInput("no such build")

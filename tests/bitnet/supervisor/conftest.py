@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bitnet.spans import spans as spans
-from tests.bitnet.supervisor.programs import PrintingRuntime, Recording
+from tests.bitnet.supervisor.programs import PrintingRuntime, Recording, look_around
 
 
 @pytest.fixture
@@ -14,3 +14,8 @@ def runtime() -> PrintingRuntime:
 @pytest.fixture
 def recording() -> Recording:
     return Recording()
+
+
+@pytest.fixture(autouse=True)
+def surroundings() -> None:
+    look_around()

@@ -83,6 +83,15 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counting, not walking
 
 
+_OTHERS: set[int] = set()
+
+
+def look_around() -> None:
+    """Remember which processes belong to somebody else: a cluster, or multiprocessing."""
+    _OTHERS.clear()
+    _OTHERS.update(child.pid for child in psutil.Process().children(recursive=True))
+
+
 def children() -> list[psutil.Process]:
-    """Everything that this process started and that still exists, zombies included."""
-    return psutil.Process().children(recursive=True)
+    """Everything that this process started since it looked around and that still exists, zombies included."""
+    return [child for child in psutil.Process().children(recursive=True) if child.pid not in _OTHERS]

@@ -78,10 +78,10 @@ async def test_pauses_between_retries_and_fallbacks_end_too(runtime: PrintingRun
 
 async def test_a_fallback_that_starts_after_the_end_is_ended_too(runtime: PrintingRuntime) -> None:
     supervisor = RuntimeSupervisor(runtime, grace=0.2)
-    # Its own answer to SIGTERM is a failure, so that the fallback would begin when all should end.
-    script = "trap 'exit 1' TERM; while :; do sleep 0.02; done"
+    # It is in its grace after the deadline when all ends, so its fallback begins after that.
+    script = "trap '' TERM; while :; do sleep 0.02; done"
     task = submit(supervisor, "sh", "-c", script, timeout=0.2, fallback=["sleep", "60"])
-    await asyncio.sleep(0.19)
+    await asyncio.sleep(0.25)
     await asyncio.wait_for(supervisor.aclose(drain=0.05), 3)
     with pytest.raises(SupervisorClosed):
         await task

@@ -18,6 +18,7 @@ from bitnet.errors import (
     RuntimeTimeoutError,
 )
 from bitnet.supervisor import BackendPolicy, LaunchResult, RuntimeSupervisor
+from bitnet.telemetry import Event
 from tests.bitnet.supervisor.programs import PrintingRuntime, Recording, alive, appears, children
 
 
@@ -155,15 +156,22 @@ async def test_cancelling_a_waiting_job_takes_it_out_of_the_queue(runtime: Print
 
 
 async def test_a_job_cancelled_in_the_moment_it_is_chosen_gives_its_slot_on(runtime: PrintingRuntime) -> None:
-    supervisor = RuntimeSupervisor(runtime, concurrency=1)
+    loop = asyncio.get_running_loop()
+
+    def cancel_the_second_before_it_wakes_up(event: Event) -> None:
+        if event.name == "launch.finished" and not second.done():
+            loop.call_soon(second.cancel)
+
+    supervisor = RuntimeSupervisor(runtime, concurrency=1, telemetry=[cancel_the_second_before_it_wakes_up])
     first = asyncio.ensure_future(supervisor.run_custom(["true"]))
     await asyncio.sleep(0)
-    second, third = held(supervisor), asyncio.ensure_future(supervisor.run_custom(["true"]))
-    first.add_done_callback(lambda _: second.cancel())  # chosen by now, and not awake yet
+    second = held(supervisor)
+    third = asyncio.ensure_future(supervisor.run_custom(["true"]))
     assert (await asyncio.wait_for(third, 5)).returncode == 0
-    await asyncio.wait([second])
+    await asyncio.wait([first, second])
     assert second.cancelled()
     assert supervisor.snapshot().running == 0
+    assert "sleep" not in [child.name() for child in children()]
 
 
 async def test_cancelling_a_running_job_ends_its_program(runtime: PrintingRuntime, tmp_path: Path) -> None:
