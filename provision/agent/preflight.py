@@ -8,7 +8,7 @@ import subprocess
 from typing import Any, Dict, List, Sequence
 
 from . import processes
-from .decide import BESIDE, INSTALL, KEEP, REMOVE, RESTART, Step, View
+from .decide import BESIDE, INSTALL, KEEP, REMOVE, RESTART, START, Step, View
 from .launch import owner
 from .layout import Layout
 from .protocol import FAILED, REFUSED, AgentError
@@ -52,7 +52,8 @@ def check(
         _name_is_ours(supervisor, service)
         if step.do != INSTALL:
             _ports(supervisor, step, service, leaving)
-            _memory(step, service, view)
+            _gpu_memory(step, service, view)
+    _memory(steps, services, documents, view)
     for release, document in documents.items():
         for service in {item["name"]: item for item in document["lanes"]["stable"]["services"]}.values():
             if any(step.service == service["name"] and step.do not in (KEEP, REMOVE) for step in steps):
@@ -115,18 +116,42 @@ def _ports(supervisor: Supervisor, step: Step, service: Dict[str, Any], leaving:
             )
 
 
-def _memory(step: Step, service: Dict[str, Any], view: View) -> None:
-    needs = service["needs"].get("memory_bytes") or 0
-    # In place, the old copy's memory comes back first.
-    own = 0 if step.how == BESIDE else view.programs.get(step.program, {}).get("memory_bytes") or 0
-    if step.do == RESTART or needs:
-        free = view.memory_available + own
-        if needs > free:
-            raise AgentError(
-                REFUSED,
-                f"{step.program} needs {needs >> 20} MiB of memory and {free >> 20} MiB are free.",
-                next_step=f"lower services.{step.service}.resources.memory, stop something, or take a larger host",
-            )
+def _memory(
+    steps: Sequence[Step], services: Dict[str, Dict[str, Any]], documents: Dict[str, Dict[str, Any]], view: View
+) -> None:
+    """All that starts has to fit at the same time; what ends first gives its memory back first."""
+    stable = _stable_copies(documents)
+
+    def measured(program: str) -> int:
+        return int(view.programs.get(program, {}).get("memory_bytes") or 0)
+
+    needed, free = 0, view.memory_available
+    for step in steps:
+        if step.do == REMOVE or (step.do == RESTART and step.how != BESIDE):
+            free += measured(step.program)
+        if step.do in (START, RESTART):
+            # A canary that declares nothing will need what its stable copy takes.
+            copy = step.program if step.do == RESTART else stable.get(step.program, "")
+            needed += int(services[step.program]["needs"].get("memory_bytes") or measured(copy))
+    if needed > free:
+        names = ", ".join(step.program for step in steps if step.do in (START, RESTART))
+        raise AgentError(
+            REFUSED,
+            f"{names}: {needed >> 20} MiB of memory are needed and {free >> 20} MiB are free.",
+            next_step="lower resources.memory, stop something (deploy down --channel canary), or take a larger host",
+        )
+
+
+def _stable_copies(documents: Dict[str, Dict[str, Any]]) -> Dict[str, str]:
+    """Canary program -> the stable program of the same service."""
+    found = {}
+    for document in documents.values():
+        names = {item["name"]: item["program"] for item in document["lanes"]["stable"]["services"]}
+        found.update({item["program"]: names[item["name"]] for item in document["lanes"]["canary"]["services"]})
+    return found
+
+
+def _gpu_memory(step: Step, service: Dict[str, Any], view: View) -> None:
     vram = service["needs"].get("vram_bytes") or 0
     if vram and view.vram_free is None:
         raise AgentError(REFUSED, f"{step.program} needs GPU memory and no GPU was found (nvidia-smi).")

@@ -158,3 +158,16 @@ def test_history_tells_who_did_what_in_order(world: World) -> None:
     assert [(entry["kind"], entry["who"]) for entry in entries[:2]] == [("up", "ann@laptop"), ("up", "bob@laptop")]
     assert entries[2]["kind"] == "rollback"
     assert [entry["sequence"] for entry in entries] == [1, 2, 3]
+
+
+def test_a_canary_that_memory_cannot_hold_beside_stable_is_refused(world: World) -> None:
+    world.web("1")
+    world.up()
+    pid = world.pid("web")
+    world.web("2", resources={"memory": "900TB"})
+
+    with pytest.raises(Refused, match="MiB of memory are needed"):
+        world.up("canary")
+
+    assert world.pid("web") == pid
+    assert list(world.state()["channels"]) == ["stable"]
