@@ -40,7 +40,9 @@ def test_programs_and_manifests_have_the_names_that_operators_expect(
 @pytest.mark.parametrize(
     ("which", "own", "others"), [(Lane.STABLE, 8000, 9000), (Lane.CANARY, 18000, 19000), (Lane.CANDIDATE, 28000, 9000)]
 )
-def test_services_of_one_lane_find_each_other_there_and_a_candidate_finds_what_runs_already(which: Lane, own: int, others: int) -> None:
+def test_services_of_one_lane_find_each_other_there_and_a_candidate_finds_what_runs_already(
+    which: Lane, own: int, others: int
+) -> None:
     document = service(project(BOTH), "web", which)
 
     assert document["ports"] == [own]
