@@ -86,6 +86,9 @@ class Places:
         match ref.name:
             case "cpus":
                 return AtStart.CPUS
+            # On a host everything is beside each other; a proxy or a tunnel brings others in.
+            case "listen":
+                return "127.0.0.1"
             case "path":
                 return self.target.path
             case "project":
@@ -99,6 +102,8 @@ class Places:
                 return self._port(service, self.lane, ref, subject)
             case name if name.startswith("services."):
                 other = self.project.services.get(name.split(".")[1])
+                if other and name.endswith(".host"):
+                    return "127.0.0.1"
                 if other:
                     # A candidate is proven beside what runs already: those it talks to may have no candidate.
                     lane = Lane.STABLE if self.lane is Lane.CANDIDATE and other is not service else self.lane

@@ -13,6 +13,7 @@ def finish(declared: Declaration) -> Project:
     """The project that `declared` means. Of the places, `${cpus}` is replaced where threads or cores are declared."""
     return Project(
         name=declared.project.name,
+        image=declared.project.image,
         include=declared.project.include,
         services={key: _service(service) for key, service in declared.services.items()},
         targets=declared.targets,

@@ -16,8 +16,12 @@ from provision.project.values import (
     PREFIX,
     Bytes,
     Flag,
+    Image,
     Name,
+    Network,
     Number,
+    Outbound,
+    Percent,
     Place,
     Port,
     Seconds,
@@ -103,6 +107,28 @@ class Resources(Section):
     """How many GPUs."""
 
 
+class Volume(Section):
+    """Files that outlive the container that writes them."""
+
+    path: Place
+    """Where the program finds them."""
+    size: Bytes
+    """How much room is asked for, such as "10GiB"."""
+    shared: Flag = False
+    """Kubernetes: all replicas write to the same one, which takes a storage class that allows it."""
+
+
+class Scale(Section):
+    """Kubernetes: copies come and go with the load, from `replicas` to `max`."""
+
+    max: Whole = Field(ge=1)
+    """The most copies."""
+    cpu: Percent | None = 70
+    """The share of `resources.cpus` that the copies use on average before more are started."""
+    memory: Percent | None = None
+    """The same for `resources.memory`."""
+
+
 class Service(Section):
     """A named long-running program."""
 
@@ -153,6 +179,18 @@ class Service(Section):
     stop_timeout: Seconds = 10.0
     """How long it may take to stop before it is killed."""
     resources: Resources = Field(default_factory=Resources)
+    image: Image | None = None
+    """Compose, Kubernetes: what the container is made of (default: the project's), by digest."""
+    replicas: Whole = Field(default=1, ge=1)
+    """Kubernetes: how many copies run."""
+    scale: Scale | None = None
+    """Kubernetes: more copies under load."""
+    volumes: dict[Name, Volume] = Field(default_factory=dict)
+    """Compose, Kubernetes: files that outlive the container."""
+    expose: tuple[Network, ...] = ()
+    """Compose, Kubernetes: networks outside the project that may reach its port; "0.0.0.0/0" is everybody on IPv4."""
+    outbound: tuple[Outbound, ...] = ()
+    """Kubernetes: what it may reach outside the project, such as "10.0.0.0/8:5432"; services find each other anyway."""
 
 
 class Prepare(Section):
@@ -215,6 +253,7 @@ class Project(Section):
     """Everything that one `deploy.toml` declares."""
 
     name: Name
+    image: Image | None = None  # of every service that names no other
     include: tuple[str, ...] = ()  # shipped although an ignore rule says otherwise
     services: dict[Name, Service] = Field(default_factory=dict)
     targets: dict[Name, Target] = Field(default_factory=dict)
@@ -227,6 +266,8 @@ class Head(Section):
 
     name: Name
     """Names folders, units and programs on the host."""
+    image: Image | None = None
+    """Compose, Kubernetes: the image of every service that names no other, by digest."""
     include: tuple[str, ...] = ()
     """Patterns of files to ship although an ignore rule says otherwise."""
 

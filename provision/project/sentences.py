@@ -13,13 +13,14 @@ from pydantic_core import ErrorDetails
 
 from provision.project.fault import Fault, Path, did_you_mean, nearest
 from provision.project.schema import Declaration
-from provision.project.values import NAME, PLACE, PREFIX, USER, VARIABLE
+from provision.project.values import IMAGE, NAME, PLACE, PREFIX, USER, VARIABLE
 
 _PATTERNS = {
     NAME: "a name of lower-case letters, digits and dashes that begins with a letter, at most 40 characters",
     VARIABLE: "a variable name of letters, digits and underscores",
     PLACE: "an absolute path of letters, digits and . _ / @ + -",
     USER: "an account name",
+    IMAGE: "an image, such as ghcr.io/acme/cres@sha256:…",
     PREFIX: "lower-case letters, digits and dashes",
 }
 _TYPES = {

@@ -16,8 +16,8 @@ from provision.project.fault import did_you_mean
 
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^{}:]*)(?::-(?P<default>[^{}]*))?\})")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_PLACES = ("port", "model", "binary", "cpus", "path", "project")
-_PLACE = re.compile("|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.port")
+_PLACES = ("port", "listen", "model", "binary", "cpus", "path", "project")
+_PLACE = re.compile("|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.(?:port|host)")
 
 
 class BadReference(ValueError):
@@ -36,7 +36,7 @@ class MissingVariable(BadReference):
 
 @dataclass(frozen=True)
 class Ref:
-    """A place reference: `port`, `model`, `binary`, `cpus`, `path`, `project` or `services.NAME.port`."""
+    """A place reference: `port`, `listen`, `model`, `binary`, `cpus`, `path`, `project`, `services.NAME.port|host`."""
 
     name: str
 
@@ -121,7 +121,9 @@ def _variable(name: str, default: str | None, environment: Mapping[str, str]) ->
 
 def _place(name: str, default: str | None) -> Ref:
     if not _PLACE.fullmatch(name):
-        expected = ", ".join(f"${{{place}}}" for place in ("VARIABLE", *_PLACES, "services.NAME.port"))
+        expected = ", ".join(
+            f"${{{place}}}" for place in ("VARIABLE", *_PLACES, "services.NAME.port", "services.NAME.host")
+        )
         raise BadReference(
             f"${{{name}}} means nothing. {did_you_mean(name, _PLACES) or f'Expected one of {expected}.'} "
             "A literal dollar is written $$."

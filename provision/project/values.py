@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from provision.project.networks import Endpoint, parse_endpoint, parse_network
 from provision.project.template import MissingVariable, Template, parse
 from provision.project.units import parse_bytes, parse_seconds
 
@@ -23,6 +24,8 @@ USER = r"^[a-z_][a-z0-9_-]*\$?$"
 PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535
+# [host/]path[:tag][@digest], as registries have it.
+IMAGE = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 
 MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere
 
@@ -54,6 +57,18 @@ class _TemplateType:
 def _settled(value: object, info: ValidationInfo[Any]) -> object:
     """Text that has to be known when the file is loaded: variables are replaced, a place is refused."""
     return _template(value, info).text if isinstance(value, str) else value
+
+
+def _parsed(parse_text: Callable[[str], object]) -> BeforeValidator:
+    """Text that is known when the file is loaded, read by `parse_text`."""
+
+    def read(value: object, info: ValidationInfo[Any]) -> object:
+        text = _settled(value, info)
+        if not isinstance(text, str):
+            raise ValueError("expected text.")
+        return parse_text(text)
+
+    return BeforeValidator(read)
 
 
 def _whole(value: object, info: ValidationInfo[Any]) -> object:
@@ -97,9 +112,13 @@ Text = Annotated[Template, _TemplateType]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
+Image = Annotated[str, BeforeValidator(_settled), Field(pattern=IMAGE), _TEXT]
+Network = Annotated[str, _parsed(parse_network), _TEXT]
+Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]
 Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Flag = Annotated[bool, Field(strict=True)]
+Percent = Annotated[int, Field(strict=True, ge=1, le=100)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LAST_PORT, strict=True), _PORT]

@@ -22,7 +22,7 @@ def _of_project_checks(view: View) -> Iterator[Fault]:
     for name, check in view.checks.items():
         for path, text in check_texts(("checks", name), check):
             for ref in text.refs:
-                if ref.name in ("port", "model", "binary", "cpus"):
+                if ref.name in ("port", "listen", "model", "binary", "cpus"):
                     hint = "Name the service: ${services.NAME.port}." if ref.name == "port" else ""
                     yield Fault(path, f"${{{ref.name}}} belongs to a service, and this check to the project.", hint)
                 yield from _other(path, ref, view)
@@ -55,7 +55,7 @@ def _other(path: Path, ref: Ref, view: View) -> Iterator[Fault]:
     if other not in view.declared:
         hint = nearest(other, sorted(view.declared), "services")
         yield Fault(path, f'${{{ref.name}}}: no service is called "{other}".', hint)
-    elif other in view.services and view.services[other].port is None:
+    elif ref.name.endswith(".port") and other in view.services and view.services[other].port is None:
         yield Fault(
             path,
             f"${{{ref.name}}}: services.{other} has no port.",

@@ -1,0 +1,51 @@
+"""Networks and what is reached in them, as people write them: `10.0.0.0/8`, `10.0.0.0/8:443`, `[2001:db8::/32]:443`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Ports in a network; `first` and `last` are the same for one port."""
+
+    network: str
+    first: int
+    last: int
+
+
+def parse_network(text: str) -> str:
+    """`text` as the kernel writes it.
+
+    Raises:
+        ValueError: it is no network, or has bits beyond its prefix.
+    """
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_interface(text).network
+    except ValueError:
+        raise ValueError('expected a network such as "10.0.0.0/8" or "2001:db8::/32".') from None
+    raise ValueError(f'"{text}" is an address inside a network; write "{meant}".')
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """A network and a port, or a range of ports.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    network, _, ports = text.rpartition(":")
+    numbers = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", ports)
+    if not network or not numbers:
+        raise ValueError('expected a network and a port, such as "10.0.0.0/8:443" or "10.0.0.0/8:8080-8130".')
+    first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+    if not 1 <= first <= last <= _LAST_PORT:
+        raise ValueError(f"expected a port from 1 to {_LAST_PORT}, or a range from the lower to the higher.")
+    return Endpoint(parse_network(re.sub(r"^\[(.*)\]$", r"\1", network)), first, last)

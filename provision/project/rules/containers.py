@@ -1,0 +1,50 @@
+"""Rules about services in containers: copies, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.project.fault import Fault
+from provision.project.rules.view import View
+
+
+def _scales(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        scale, base = service.scale, ("services", name, "scale")
+        if scale is None:
+            continue
+        if scale.max < service.replicas:
+            yield Fault((*base, "max"), f"{scale.max} is below replicas, which is {service.replicas}.")
+        if service.on_demand:
+            yield Fault(base, "a service on demand is started by hand.", "Remove scale, or on_demand.", at_key=True)
+        if scale.cpu is None and scale.memory is None:
+            yield Fault(base, "nothing says when to scale.", "Add cpu = 70, or memory = 80.", at_key=True)
+        for key, example in (("cpu", "cpus = 2"), ("memory", 'memory = "4GB"')):
+            declared = example.partition(" ")[0]
+            missing = service.resources.size is None and getattr(service.resources, declared) is None
+            if getattr(scale, key) is not None and missing:
+                message = f"{key} is a share of resources.{declared}, which is not declared."
+                yield Fault(base, message, f"Add resources = {{ {example} }}.", at_key=True)
+
+
+def _exposed(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.expose and service.port is None:
+            yield Fault(("services", name, "expose"), "there is no port to reach.", "Add port = 8000.", at_key=True)
+
+
+def _volumes(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        several = service.replicas > 1 or service.scale is not None
+        places: dict[str, str] = {}
+        for key, volume in service.volumes.items():
+            path = ("services", name, "volumes", key)
+            other = places.setdefault(volume.path, key)
+            if other != key:
+                yield Fault((*path, "path"), f'"{other}" is there too.', "Give each volume a path of its own.")
+            if several and not volume.shared:
+                hint = "Set shared = true (the storage class must allow ReadWriteMany), or run one copy."
+                yield Fault(path, "several copies cannot have one volume each.", hint, at_key=True)
+
+
+RULES = (_scales, _exposed, _volumes)
