@@ -130,8 +130,12 @@ def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
     return [*sudo, "tail", "-n", str(lines), "-F", f"{deployment.target.path}/shared/logs/{program}.log"]
 
 
-def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None) -> int:
-    """Run a command in the stable release's folder of one host; its output goes to ours. The exit status."""
+def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None, *, output: int = 1) -> int:
+    """Run a command in the stable release's folder of one host. The exit status.
+
+    Args:
+        output: the file descriptor that its output goes to.
+    """
     import os
 
     spec = _one(deployment, host)
@@ -140,7 +144,7 @@ def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder, *argv]
     with deployment.connection(spec) as connection, connection.session(command) as channel:
         channel.end_input()
-        channel.pour_into(os.dup(1))
+        channel.pour_into(os.dup(output))
         return channel.exit_status()
 
 

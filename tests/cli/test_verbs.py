@@ -100,6 +100,12 @@ def test_exec_runs_in_the_release_that_serves_and_gives_back_its_status(served):
     assert served.run("exec", "--", "sh", "-c", "exit 7").returncode == 7
 
 
+def test_exec_with_json_tells_output_as_events(served):
+    events = served.events("exec", "--", "sh", "-c", "echo one; echo two; exit 7")
+    assert [event["text"] for event in of(events, "output")] == ["one", "two"]
+    assert events[-1] == {"event": "result", "status": 7}
+
+
 def test_exec_passes_words_unharmed(served):
     assert served.ok("exec", "--", "printf", "%s|", "a b", "$HOME", "'\"") == "a b|$HOME|'\"|"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import click
 
 from provision.cli.session import Session
@@ -20,4 +23,23 @@ def command(session: Session, words: tuple[str, ...]) -> int:
 
     if len(session.hosts) > 1:
         raise UsageError("a command runs on one host at a time.", next_step=f"--host {session.hosts[0]}")
-    return rollout.execute(session.deployment, words, session.hosts[0] if session.hosts else None)
+    host = session.hosts[0] if session.hosts else None
+    if not session.console.as_json:
+        return rollout.execute(session.deployment, words, host)
+    reading, writing = os.pipe()
+    teller = threading.Thread(target=_tell, args=(session, reading))
+    teller.start()
+    try:
+        status = rollout.execute(session.deployment, words, host, output=writing)
+    finally:
+        os.close(writing)
+        teller.join()
+    session.console.event({"event": "result", "status": status})
+    return status
+
+
+def _tell(session: Session, reading: int) -> None:
+    """Each line of output as an event."""
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            session.console.event({"event": "output", "source": "exec", "text": line.rstrip("\n")})
