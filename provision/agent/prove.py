@@ -13,7 +13,7 @@ from .supervisors import Activity, Observed, Supervisor
 Emit = Callable[[Message], None]
 
 _POLL = 0.03
-_ALIVE_SECONDS = 1.0  # a program without port and check has to live that long
+_ALIVE_SECONDS = 1.0  # a program without a port has to live that long: its checks may pass without it
 _LISTEN_SECONDS = 60.0  # where no check gives a deadline
 _LOG_LINES = 12
 _NEWS_SECONDS = 3.0
@@ -40,7 +40,7 @@ class Watch:
         self.stop = stop
         self.pid = 0
         self._began = 0
-        self._since = time.monotonic()
+        self.since = time.monotonic()  # when we began to look; once there is a process, when that was first seen
 
     def __call__(self) -> None:
         """Raises NotProven where the program ended or was restarted; whatever `stop` raises comes first."""
@@ -48,14 +48,14 @@ class Watch:
         seen = self.supervisor.observe([self.program])[self.program]
         if self.pid and seen.pid == self.pid and not processes.alive(self.pid):
             seen = self._news_of_death()
-        if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self._since < _START_SECONDS:
+        if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self.since < _START_SECONDS:
             return
         if seen.activity is not Activity.RUNNING:
             self._fail(f"{self.program} {self.supervisor.how_it_ended(self.program, seen)}")
         if not seen.pid:
             return
         if not self.pid:
-            self.pid, self._began = seen.pid, processes.start_time(seen.pid)
+            self.pid, self._began, self.since = seen.pid, processes.start_time(seen.pid), time.monotonic()
         elif (seen.pid, processes.start_time(seen.pid)) != (self.pid, self._began):
             self._fail(f"{self.program} restarted while it was being proven")
 
@@ -109,9 +109,8 @@ def _prove_one(
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
             raise NotProven(outcome.sentence, program, log, attempts=outcome.attempts)
-    if not service["checks"] and not service["ports"]:
-        until = time.monotonic() + _ALIVE_SECONDS
-        while time.monotonic() < until:
+    if not service["ports"]:
+        while time.monotonic() < watch.since + _ALIVE_SECONDS:
             watch()
             time.sleep(_POLL)
     for port in service["ports"]:
