@@ -75,7 +75,8 @@ class Transaction:
                 view,
             )
         self._stage(change, services, candidates)
-        self._stop_if_aborted()
+        if self.aborted():
+            raise AgentError(INTERRUPTED, "interrupted before anything was disturbed.")
         self._begin(change, candidates)
         try:
             self._try_beside(change, candidates)

@@ -9,11 +9,24 @@ from typing import Any
 
 from rich import progress as rich_progress
 from rich.console import Console as RichConsole
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from provision.cli.sentences import phase, sentence, size
 
 Event = Mapping[str, Any]
+
+_BAR_WIDTH = 24
+
+
+class _Bar(rich_progress.ProgressColumn):
+    """A bar where the end is known; else nothing, instead of one that only runs to and fro."""
+
+    def render(self, task: rich_progress.Task) -> RenderableType:
+        if not task.total:
+            return Text()
+        return ProgressBar(total=task.total, completed=task.completed, width=_BAR_WIDTH)
 
 
 class Progress:
@@ -25,7 +38,7 @@ class Progress:
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.fields[host]}", style="bold"),
             rich_progress.TextColumn("{task.description}", markup=False),
-            rich_progress.BarColumn(bar_width=24),
+            _Bar(),
             rich_progress.TextColumn("{task.fields[amount]}"),
             rich_progress.TimeElapsedColumn(),
             console=self._console,
@@ -51,7 +64,7 @@ class Progress:
                     self._bars.remove_task(self._tasks.pop(host))
 
     def line(self, text: str, style: str = "") -> None:
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(text, style=style), soft_wrap=True)
 
     def close(self) -> None:
         self._bars.stop()
@@ -62,10 +75,16 @@ class Progress:
         return self._tasks[host]
 
     def _show(self, host: str, text: str) -> None:
-        self._bars.update(self._task(host), description=text, completed=0, total=None, amount="")
+        if host in self._tasks:  # a task can't forget its total, so each phase gets a new one
+            self._bars.remove_task(self._tasks.pop(host))
+        self._bars.update(self._task(host), description=text)
 
     def _advance(self, host: str, event: Event) -> None:
         done, total = event["done"], event.get("total") or None
+        if not host and done == total:  # of this machine, and over: no other event would end it
+            if host in self._tasks:
+                self._bars.remove_task(self._tasks.pop(host))
+            return
         in_bytes = event.get("unit", "bytes") == "bytes"
         amount = " of ".join(
             size(number) if in_bytes else str(number) for number in (done, total) if number is not None

@@ -136,15 +136,13 @@ def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None
     Args:
         output: the file descriptor that its output goes to.
     """
-    import os
-
     spec = _one(deployment, host)
     folder = f"{deployment.target.path}/stable"
     # sh is told the folder and the command as arguments; it reads nothing of them.
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder, *argv]
     with deployment.connection(spec) as connection, connection.session(command) as channel:
         channel.end_input()
-        channel.pour_into(os.dup(output))
+        channel.pour_into(output)
         return channel.exit_status()
 
 

@@ -106,7 +106,8 @@ path = "{self.place}"
 
     def events(self, *words: str) -> list[dict[str, Any]]:
         """The events of a verb; every line of stdout has to be one, and nothing may stand on stderr."""
-        done = self.run(*words, "--json")
+        at = words.index("--") if "--" in words else len(words)
+        done = self.run(*words[:at], "--json", *words[at:])
         assert done.stderr == ""
         return [json.loads(line) for line in done.stdout.splitlines()]
 
