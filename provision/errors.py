@@ -138,6 +138,10 @@ class Refused(DeployError):
     exit = Exit.REFUSED
 
 
+class RegistryFailed(DeployError):
+    """A registry did not answer, or said no. What `what` names was not done."""
+
+
 class PutBack(DeployError):
     """The release failed and the old one serves, proven again."""
 
