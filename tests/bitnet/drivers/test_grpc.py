@@ -60,11 +60,15 @@ def client_tls(paths: dict[str, Path], who: str = "") -> dict[str, Any]:
     return {"ca": paths["ca"], **own}
 
 
+def stub(channel: grpc.aio.Channel) -> pb_grpc.SupervisorStub:
+    return pb_grpc.SupervisorStub(channel)  # type: ignore[no-untyped-call]
+
+
 async def raw(port: int, task: pb.Task, **call: Any) -> grpc.aio.AioRpcError:
     """The error that any gRPC client sees."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await pb_grpc.SupervisorStub(channel).Submit(task, **call)
+            await stub(channel).Submit(task, **call)
         return caught.value
 
 
@@ -109,7 +113,7 @@ async def test_lines_are_streamed_as_they_arrive(client: GRPCSupervisorClient, t
 async def test_a_models_answer_is_streamed(driver: GRPCSupervisorDriver) -> None:
     task = pb.Task(inference=pb.Inference(model="m", prompt="p"))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel:
-        moments = [moment async for moment in pb_grpc.SupervisorStub(channel).Stream(task)]
+        moments = [moment async for moment in stub(channel).Stream(task)]
     assert moments[1].line == pb.Line(source=pb.Line.SOURCE_STDOUT, text="m p 16")
 
 
@@ -349,7 +353,7 @@ async def test_without_the_token_nothing_runs_and_nothing_is_told(supervisor: Ru
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         async with grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel:
             with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
-                async for _ in pb_grpc.SupervisorStub(channel).Stream(pb.Task(), metadata=metadata):
+                async for _ in stub(channel).Stream(pb.Task(), metadata=metadata):
                     pass
             with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
                 await _services(channel, metadata)

@@ -39,6 +39,12 @@ CLUSTER: Mapping[str, Any] = {
     "object_store_memory": 80_000_000,
     "include_dashboard": False,
 }
+
+
+def available() -> dict[str, float]:
+    return dict(ray.available_resources())  # type: ignore[no-untyped-call]
+
+
 ECHO_WORKER = ["sh", "-c", "echo $PPID; sleep 0.3"]
 
 
@@ -112,10 +118,10 @@ async def test_a_task_that_kills_every_worker_is_reported(driver: RaySupervisorD
 
 
 async def test_resources_are_taken_from_rays_own(cluster: None) -> None:
-    before = ray.available_resources()
+    before = available()
     async with RaySupervisorDriver(PrintingRuntime, 2, resource_limits={"gpu": 1, "cpu": 0.5}) as driver:
         await _until_available("GPU", 0)
-        assert ray.available_resources()["CPU"] == before["CPU"] - 1
+        assert available()["CPU"] == before["CPU"] - 1
         started = time.monotonic()
         await asyncio.gather(*(driver.submit_task(["sleep", "0.4"], resources={"gpu": 1}) for _ in range(4)))
         assert time.monotonic() - started > 0.7  # two workers with one GPU each
@@ -126,8 +132,8 @@ async def test_resources_are_taken_from_rays_own(cluster: None) -> None:
 
 async def _until_available(name: str, amount: float) -> None:
     deadline = time.monotonic() + 10
-    while ray.available_resources().get(name, 0) != amount:
-        assert time.monotonic() < deadline, ray.available_resources()
+    while available().get(name, 0) != amount:
+        assert time.monotonic() < deadline, available()
         await asyncio.sleep(0.1)
 
 
@@ -199,7 +205,7 @@ async def test_a_callers_trace_goes_on_in_the_worker(
 @pytest.mark.parametrize("values", [{"num_workers": 0}, {"worker_retries": -1}], ids=str)
 async def test_numbers_out_of_range_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(InvalidInput):
-        RaySupervisorDriver(PrintingRuntime, **values)
+        RaySupervisorDriver(PrintingRuntime, **values)  # type: ignore[arg-type]
 
 
 async def test_what_todays_ray_no_longer_takes_is_left_out_with_a_warning() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -44,9 +45,11 @@ def test_busy_backends_share_the_time_by_weight_whatever_the_lengths_of_their_jo
     lengths = {name: length for name, (_, length) in zip("abcd", backends, strict=False)}
     simulation = Simulation("weighted-fair", slots, weights=weights)
     until = 60 * max(lengths.values()) * sum(weights.values()) / min(weights.values())
-    simulation.run_saturated(
-        {name: lambda mean=length: chance.uniform(0.1, 1.9) * mean for name, length in lengths.items()}, until
-    )
+
+    def length_of(name: str) -> Callable[[], float]:
+        return lambda: chance.uniform(0.1, 1.9) * lengths[name]
+
+    simulation.run_saturated({name: length_of(name) for name in lengths}, until)
     due = {name: weight / sum(weights.values()) for name, weight in weights.items()}
     assert shares(simulation.seconds()) == pytest.approx(due, rel=0.05)
 
