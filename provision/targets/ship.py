@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provision.errors import Interrupted
+
 if TYPE_CHECKING:
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
     from provision.release import Release
+    from provision.targets.conversation import Interrupt
     from provision.targets.ssh import HostSession
 
 # As a sealed release has them: files that differ in mode from those of the last release could not be linked to them.
@@ -24,6 +27,7 @@ class Shipment:
     release: Release
     nonce: str
     plan: Plan
+    interrupt: Interrupt | None = None
     left_over: list[str] = field(default_factory=list)  # paths of an earlier upload that must go
 
     @property
@@ -70,7 +74,7 @@ def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
         link_dest=bases,
         checksum=checksum,
         chmod=_CHMOD,
-        on_progress=_progress(session, "ship", ""),
+        on_progress=_progress(shipment, "ship", ""),
     )
 
 
@@ -87,13 +91,22 @@ def ship_models(shipment: Shipment) -> None:
                 [model.source.name],
                 str(folder),
                 chmod="Fu=rw,Fgo=r",
-                on_progress=_progress(session, "model", model.source.name),
+                on_progress=_progress(shipment, "model", model.source.name),
             )
             session.conversation.ask("adopt-model", sha256=model.sha256, name=model.source.name)
 
 
-def _progress(session: HostSession, phase: str, file: str) -> Callable[[RsyncProgress], None]:
+def _progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:
+    """Tell how far rsync is; Ctrl-C ends it here, where nothing was disturbed yet."""
+    session = shipment.session
+
     def tell(progress: RsyncProgress) -> None:
+        if shipment.interrupt is not None and shipment.interrupt.abort:
+            raise Interrupted(
+                "interrupted while shipping; nothing was disturbed.",
+                why="What has arrived is kept: the next deploy goes on from there.",
+                host=session.spec.name,
+            )
         session.deployment.on_event(
             {
                 "event": "progress",

@@ -287,7 +287,7 @@ class HostSession:
         release = self.deployment.release if plan_.kind == "up" else None
         seal: dict[str, Any] | None = None
         if release is not None:
-            shipment = Shipment(self, release, _nonce(release), plan_)
+            shipment = Shipment(self, release, _nonce(release), plan_, interrupt)
             ship_models(shipment)
             if plan_.ship:
                 ship_files(shipment)

@@ -54,6 +54,26 @@ def test_twice_lets_go_and_the_host_puts_back_alone(project):
     assert urllib.request.urlopen(f"http://127.0.0.1:{project.port}/", timeout=5).read() == b"one"
 
 
+def test_while_shipping_it_ends_the_upload_and_disturbs_nothing(project):
+    project.ok("up")
+    (project.root / "big.bin").write_bytes(os.urandom(1 << 20) * 400)
+    process = project.start("up", "--json")
+    lines = []
+    for line in process.stdout:
+        lines.append(json.loads(line))
+        if lines[-1]["event"] == "phase" and (lines[-1]["phase"], lines[-1]["state"]) == ("ship", "begin"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    events = [*lines, *map(json.loads, out.splitlines())]
+
+    assert process.returncode == 130, out + err
+    assert "interrupted while shipping; nothing was disturbed." in events[-1]["what"]
+    assert "transaction" not in {event.get("phase") for event in events}
+    assert of(project.events("status"), "status")[0]["state"] == "serving"
+    project.ok("up")  # goes on from there, with nothing to clean up
+
+
 def test_people_are_told_what_ctrl_c_does(project):
     project.write(status=500, timeout="60s")
     process = project.start("up")
