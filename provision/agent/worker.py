@@ -51,6 +51,8 @@ def start(layout: Layout, transaction: str, work: Work) -> Worker:
             os.close(read_end)
             os.close(pid_read)
             os.setsid()
+            # Who reads the worker's pid may ask it to stop at once, before it can note that.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
             if os.fork() == 0:
                 os.write(pid_write, str(os.getpid()).encode())
                 os.close(pid_write)
@@ -70,6 +72,7 @@ def _live(layout: Layout, transaction: str, work: Work, stream: int) -> None:
     asked = []  # a signal handler may not do more than note it
 
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
