@@ -16,11 +16,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import paramiko
-from paramiko.message import Message
-
 from provision.errors import Unreachable, UsageError
 from provision.hosts.route import Hop
+from provision.hosts.ssh_library import paramiko
 
 AskPassphrase = Callable[[Path], str]
 
@@ -174,7 +172,7 @@ def _public_half(path: Path) -> bytes:
         return b""
     if magic or not rest:
         return b""
-    message = Message(rest)
+    message = paramiko.Message(rest)
     for _ in range(3):
         message.get_string()
     message.get_int()

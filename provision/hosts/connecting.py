@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision.hosts.connection import HostConnection
 from provision.hosts.line import TryAgain, open_line
@@ -19,7 +19,7 @@ from provision.hosts.route import Hop, resolve
 from provision.hosts.spec import HostSpec
 
 if TYPE_CHECKING:
-    import fabric
+    from provision.hosts.handshake import Login
 
 # OpenSSH drops unauthenticated connections beyond MaxStartups (10 by default); many hosts can share one jump host.
 _MOST_UNAUTHENTICATED = 8
@@ -55,25 +55,44 @@ def connect(
         Unreachable: no connection, or no key of ours is accepted.
         UsageError: ssh's configuration, the identity or a known_hosts file cannot be used.
     """
+    hops = resolve(spec)
+    on_event(ConnectEvent(spec.name, "connecting", " via ".join(hop.name for hop in reversed(hops))))
+
+    def attempt() -> HostConnection:
+        return _connect_once(spec, hops, ask_passphrase)
+
+    try:
+        connection = attempt()
+    except TryAgain as error:
+        connection = _again(error, attempt, retries, lambda why: on_event(ConnectEvent(spec.name, "retrying", why)))
+    on_event(ConnectEvent(spec.name, "connected"))
+    return connection
+
+
+def _again(
+    failed: TryAgain, attempt: Callable[[], HostConnection], retries: int, tell: Callable[[str], None]
+) -> HostConnection:
+    """`attempt` once more and again, after it failed for the first time."""
     from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-    hops = resolve(spec)
+    made = [failed]
 
-    def tell(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        on_event(ConnectEvent(spec.name, "retrying", str(error)))
+    def next_attempt() -> HostConnection:
+        if made:
+            raise made.pop()
+        return attempt()
+
+    def about_to_wait(state: RetryCallState) -> None:
+        tell(str(state.outcome.exception() if state.outcome else ""))
 
     retrying = Retrying(
         retry=retry_if_exception_type(TryAgain),
         stop=stop_after_attempt(1 + retries),
         wait=wait_random_exponential(multiplier=0.25, max=_RETRY_SECONDS),
-        before_sleep=tell,
+        before_sleep=about_to_wait,
         reraise=True,
     )
-    on_event(ConnectEvent(spec.name, "connecting", " via ".join(hop.name for hop in reversed(hops))))
-    connection = retrying(lambda: _connect_once(spec, hops, ask_passphrase))
-    on_event(ConnectEvent(spec.name, "connected"))
-    return connection
+    return retrying(next_attempt)
 
 
 def _connect_once(
@@ -81,24 +100,22 @@ def _connect_once(
 ) -> HostConnection:
     round_trips = RoundTrips()
     with _handshakes[hops[0].address, hops[0].port]:
-        connection = open_route(hops, ask_passphrase, round_trips)
-    return HostConnection(spec, connection, round_trips)
+        login = open_route(hops, ask_passphrase, round_trips)
+    return HostConnection(spec, login, round_trips)
 
 
-def open_route(
-    hops: tuple[Hop, ...], ask_passphrase: Callable[[Path], str] | None, round_trips: RoundTrips
-) -> fabric.Connection:
-    """The Fabric connection to the last of `hops`, authenticated; raises as `connect` does."""
-    connection: Any = None
+def open_route(hops: tuple[Hop, ...], ask_passphrase: Callable[[Path], str] | None, round_trips: RoundTrips) -> Login:
+    """Log in to the last of `hops`, through the others; raises as `connect` does."""
+    login: Login | None = None
     try:
         for hop in hops:
-            line = open_line(hop, connection)
+            line = open_line(hop, login)
             from provision.hosts.handshake import log_in  # heavy, and imported while the line is being made
 
-            connection = log_in(hop, connection, line, ask_passphrase, round_trips)
+            login = log_in(hop, login, line, ask_passphrase, round_trips)
     except BaseException:
-        while connection is not None:
-            connection.close()
-            connection = connection.gateway
+        if login is not None:
+            login.close()
         raise
-    return connection
+    assert login is not None  # noqa: S101  # for the type checker: a route has a hop
+    return login

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import fabric
     import paramiko
 
+    from provision.hosts.handshake import Login
     from provision.hosts.rsync import RsyncProgress, RsyncStats
     from provision.hosts.tunnel import Tunnel
 
@@ -37,15 +38,14 @@ class HostConnection:
 
     Attributes:
         spec: what was asked for.
-        fabric: the Fabric connection underneath, for tasks of one's own.
         round_trips: what went over the line so far.
     """
 
-    def __init__(self, spec: HostSpec, connection: fabric.Connection, round_trips: RoundTrips) -> None:
+    def __init__(self, spec: HostSpec, login: Login, round_trips: RoundTrips) -> None:
         self.spec = spec
-        self.fabric = connection
+        self._login = login
         self.round_trips = round_trips
-        self._transport: paramiko.Transport = connection.transport
+        self._transport: paramiko.Transport = login.transport
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
         self._lock = threading.Lock()
         self._ahead: Future[paramiko.Channel] | None = None
@@ -55,6 +55,11 @@ class HostConnection:
     def name(self) -> str:
         """As users know the host."""
         return self.spec.name
+
+    @property
+    def fabric(self) -> fabric.Connection:
+        """The same connection as Fabric's, for tasks of one's own."""
+        return self._login.fabric
 
     @property
     def is_open(self) -> bool:
@@ -134,11 +139,7 @@ class HostConnection:
 
     def close(self) -> None:
         """End the connection and everything that runs over it."""
-        self.fabric.close()
-        gateway = self.fabric.gateway
-        while gateway is not None:
-            gateway.close()
-            gateway = gateway.gateway
+        self._login.close()
 
     def __enter__(self) -> HostConnection:
         return self

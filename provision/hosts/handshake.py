@@ -5,15 +5,13 @@ Heavy: imported when a connection is made, never before.
 
 from __future__ import annotations
 
-import importlib
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-
-import paramiko
 
 from provision.errors import Unreachable
 from provision.hosts.authentication import HopKeys
@@ -21,6 +19,7 @@ from provision.hosts.known_hosts import HostKey
 from provision.hosts.line import dropped
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.route import Hop
+from provision.hosts.ssh_library import paramiko
 from provision.hosts.transport import KEEPALIVE_SECONDS, PinnedKeys, transport_factory
 
 if TYPE_CHECKING:
@@ -31,20 +30,58 @@ _AUTHENTICATION_SECONDS = 30.0  # the server may have to ask a directory service
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Login:
+    """An SSH connection to `hop`, authenticated; `gateway` is the one that it runs through."""
+
+    hop: Hop
+    client: paramiko.SSHClient
+    gateway: Login | None = None
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """What carries its channels."""
+        transport = self.client.get_transport()
+        assert transport is not None  # noqa: S101  # for the type checker: the client is connected
+        return transport
+
+    @cached_property
+    def fabric(self) -> fabric.Connection:
+        """The same as a Fabric connection that takes nothing from Fabric's own files.
+
+        Made when it is first asked for: a deploy needs none of what Fabric adds, and importing it takes as long as a
+        round trip to another continent.
+        """
+        import fabric
+
+        config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
+        connection = fabric.Connection("host", user=self.hop.user, port=self.hop.port, gateway=False, config=config)
+        connection.host = self.hop.address
+        connection.original_host = self.hop.name
+        connection.gateway = self.gateway.fabric if self.gateway else None
+        connection.client = self.client
+        connection.transport = self.transport
+        return connection
+
+    def close(self) -> None:
+        """End the connection, and those that it runs through."""
+        self.client.close()
+        if self.gateway is not None:
+            self.gateway.close()
+
+
 def log_in(
     hop: Hop,
-    gateway: fabric.Connection | None,
+    gateway: Login | None,
     line: Future[Any],
     ask_passphrase: Callable[[Path], str] | None,
     round_trips: RoundTrips,
-) -> fabric.Connection:
-    """A Fabric connection to `hop`; raises as `connect` does."""
+) -> Login:
+    """Log in to `hop`; raises as `connect` does."""
     pins = PinnedKeys(hop)
     keys = HopKeys(hop, ask_passphrase)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(pins)
-    # Fabric takes as long to import as a round trip to the next continent: meanwhile, the handshake waits for answers.
-    threading.Thread(target=importlib.import_module, args=("fabric",), daemon=True).start()
     sock = line.result()
     for step in ("tcp", "version", "key exchange"):
         round_trips.add(step)
@@ -53,7 +90,7 @@ def log_in(
             hop.address,
             hop.port,
             hop.user,
-            timeout=hop.connect_timeout,
+            timeout=2 * hop.connect_timeout,  # once for its version, which has a time-out of its own, once for its keys
             sock=sock,
             transport_factory=transport_factory(pins),
             auth_strategy=cast(Any, keys),  # it calls authenticate(transport) and nothing else
@@ -70,9 +107,9 @@ def log_in(
         client.close()
         raise
     round_trips.add("authentication", keys.attempts)
-    connection = _as_fabric(hop, client, gateway)
-    connection.transport.set_keepalive(KEEPALIVE_SECONDS)
-    return connection
+    login = Login(hop, client, gateway)
+    login.transport.set_keepalive(KEEPALIVE_SECONDS)
+    return login
 
 
 def show_key(hop: Hop, line: Future[Any]) -> HostKey:
@@ -89,20 +126,6 @@ def show_key(hop: Hop, line: Future[Any]) -> HostKey:
     finally:
         transport.close()
     return HostKey(key.get_name(), key.asbytes())
-
-
-def _as_fabric(hop: Hop, client: paramiko.SSHClient, gateway: fabric.Connection | None) -> fabric.Connection:
-    """`client`, connected, as a Fabric connection that takes nothing from Fabric's own files."""
-    import fabric
-
-    config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
-    connection = fabric.Connection("host", user=hop.user, port=hop.port, gateway=False, config=config)
-    connection.host = hop.address
-    connection.original_host = hop.name
-    connection.gateway = gateway
-    connection.client = client
-    connection.transport = client.get_transport()
-    return connection
 
 
 def _explained(hop: Hop, error: paramiko.SSHException) -> Unreachable:

@@ -13,7 +13,7 @@ from provision.errors import Unreachable
 from provision.hosts.route import Hop
 
 if TYPE_CHECKING:
-    import fabric
+    from provision.hosts.handshake import Login
 
 
 DEAD_PEER_MILLISECONDS = 60_000  # as long without an answer to a keep-alive, and the line is given up
@@ -45,7 +45,7 @@ class PromptSocket(socket.socket):
             return sent
 
 
-def open_line(hop: Hop, gateway: fabric.Connection | None) -> Future[Any]:
+def open_line(hop: Hop, gateway: Login | None) -> Future[Any]:
     """Start making the byte stream to `hop`: through `gateway`, a proxy command, or TCP."""
     line: Future[Any] = Future()
 
@@ -59,7 +59,7 @@ def open_line(hop: Hop, gateway: fabric.Connection | None) -> Future[Any]:
     return line
 
 
-def _make_line(hop: Hop, gateway: fabric.Connection | None) -> Any:
+def _make_line(hop: Hop, gateway: Login | None) -> Any:
     if gateway is not None:
         import paramiko
 
@@ -70,7 +70,7 @@ def _make_line(hop: Hop, gateway: fabric.Connection | None) -> Any:
         except (paramiko.SSHException, EOFError) as error:
             said = error.args[1] if isinstance(error, paramiko.ChannelException) else str(error)
             raise TryAgain(
-                f"{gateway.original_host} cannot reach {hop.address}:{hop.port}",
+                f"{gateway.hop.name} cannot reach {hop.address}:{hop.port}",
                 why=f"It says: {said}.",
                 next_step="see ProxyJump in ssh's configuration",
                 host=hop.name,

@@ -18,6 +18,9 @@ from provision.hosts.spec import USER_KNOWN_HOSTS, HostSpec
 
 _MOST_JUMPS = 8
 _MOST_INCLUDES = 16  # ssh's own depth limit
+# The words of ssh's configuration that are read here: where none stands, its other lines decide nothing.
+_WORDS = {"hostname", "port", "user", "connecttimeout", "proxyjump", "proxycommand"}
+_WORDS |= {"identityfile", "identitiesonly", "hostkeyalias", "userknownhostsfile"}
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -128,21 +131,30 @@ def _identities(spec: HostSpec, configured: list[str]) -> tuple[Path, ...]:
 def _options(spec: HostSpec) -> Mapping[str, Any]:
     """What ssh's configuration says about `spec`. The declared port and user stand first, and the first value wins."""
     declared = {name: str(value) for name, value in (("port", spec.port), ("user", spec.user)) if value}
-    files = [path for file in spec.ssh_config if (path := file.expanduser()).is_file()]
-    if not files:
-        return declared  # and so the SSH library need not be imported yet
-    from paramiko.config import SSHConfig
-    from paramiko.ssh_exception import ConfigParseError
+    texts = {path: _text(path) for file in spec.ssh_config if (path := file.expanduser()).is_file()}
+    words = {line.replace("=", " ").split()[0].lower() for text in texts.values() for line in text if line.strip(" =")}
+    if not words & _WORDS:
+        return declared  # and so the line is being made while the SSH library is imported
+    from provision.hosts.ssh_library import allow_match_exec, paramiko
 
-    config = SSHConfig()
+    if "match" in words:
+        allow_match_exec()
+    config = paramiko.SSHConfig()
     config.parse(f"{name} {value}" for name, value in declared.items())
-    for file in files:
+    for file, text in texts.items():
         try:
-            config.parse(_lines(file, 0))
-        except (ConfigParseError, OSError, UnicodeError) as error:
+            config.parse(text)
+        except paramiko.ConfigParseError as error:
             raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
     options: Mapping[str, Any] = config.lookup(spec.address)
     return options
+
+
+def _text(file: Path) -> list[str]:
+    try:
+        return list(_lines(file, 0))
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
 
 
 def _lines(file: Path, depth: int) -> Iterator[str]:

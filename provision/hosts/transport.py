@@ -11,16 +11,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import paramiko
-from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import cMSG_CHANNEL_REQUEST, cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
-from paramiko.message import Message
-from paramiko.transport import ServiceRequestingTransport
-
 from provision.errors import HostKeyChanged, HostKeyUnknown, Unreachable
 from provision.hosts import known_hosts
 from provision.hosts.known_hosts import HostKey, Verdict
 from provision.hosts.route import Hop
+from provision.hosts.ssh_library import paramiko
+
+# ruff: isort: split
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.common import cMSG_CHANNEL_REQUEST, cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
+from paramiko.message import Message
+from paramiko.transport import ServiceRequestingTransport
 
 KEEPALIVE_SECONDS = 15
 

@@ -34,9 +34,8 @@ def fetch_key(spec: HostSpec, *, ask_passphrase: Callable[[Path], str] | None = 
 
         return show_key(last, line)
     finally:
-        while gateway is not None:
+        if gateway is not None:
             gateway.close()
-            gateway = gateway.gateway
 
 
 def trust(
