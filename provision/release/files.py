@@ -13,6 +13,7 @@ from provision.release.ignore import Wanted, shipped
 from provision.release.models import ModelFile
 
 DECLARATION = "deploy.toml"
+KNOWN_HOSTS = "known_hosts"  # where pinned host keys are, unless a target says otherwise
 
 
 def read_files(
@@ -50,7 +51,7 @@ def read_files(
 def _local(project: Project, target: Target) -> set[str]:
     """What belongs to this machine or to the host alone, so that a change of it makes no new release."""
     # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
-    local = {DECLARATION, *(other.known_hosts for other in project.targets.values() if other.known_hosts)}
+    local = {DECLARATION, *(other.known_hosts or KNOWN_HOSTS for other in project.targets.values())}
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}

@@ -123,6 +123,13 @@ def test_a_change_restarts_the_services_that_read_it(
     assert restarted(root, change, targets={"there": there}) == services
 
 
+def test_pinning_a_host_key_restarts_nothing(root: Path) -> None:
+    there = {"hosts": ["a"], "path": "/srv/cres"}
+    pin = {"known_hosts": "gpu-03 ssh-ed25519 AAAA"}
+
+    assert restarted(root, lambda root: write(root, pin), targets={"there": there}) == []
+
+
 def test_a_changed_prepare_step_restarts_what_may_use_its_result(root: Path) -> None:
     write(root, {"uv.lock": "1"})
     prepare = {"command": ["uv", "sync"], "inputs": ["uv.lock"], "outputs": ["venv"]}
