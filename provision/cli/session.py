@@ -82,8 +82,8 @@ class Session:
 
         return chosen(self.deployment, self.hosts)
 
-    def ports(self, channel: str) -> dict[str, int]:
-        """Service -> port, for those that have one and are not started by hand."""
+    def ports(self, channel: str, *, on_demand: bool = False) -> dict[str, int]:
+        """Service -> port, for those that have one; with `on_demand` also for those that are started by hand."""
         from provision.project.ports import port_of
         from provision.project.schema import Lane
 
@@ -91,7 +91,7 @@ class Session:
         return {
             name: port
             for name, service in services.items()
-            if not service.on_demand and (port := port_of(service, Lane(channel)))
+            if (on_demand or not service.on_demand) and (port := port_of(service, Lane(channel)))
         }
 
     @contextmanager

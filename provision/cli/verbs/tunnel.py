@@ -50,7 +50,7 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
 
 
 def _ports(session: Session, services: tuple[str, ...], channel: str) -> dict[str, int]:
-    known = session.ports(channel)
+    known = session.ports(channel, on_demand=bool(services))
     for name in services:
         if name not in known:
             raise UsageError(f"no service {name} with a port.", why=f"With a port: {', '.join(known) or 'none'}.")
