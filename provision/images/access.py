@@ -1,0 +1,169 @@
+"""Requests that a registry lets through: the token flow, Basic, and what a refusal means.
+
+The distribution project's "Token Authentication Specification": the 401 names a token service and a scope, the service
+gives a token for `repository:NAME:pull,push`, and a 401 later means that it has expired. An identity token is traded by
+OAuth2's refresh grant instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+
+from provision.errors import Refused, RegistryFailed
+from provision.images.challenge import Challenge, challenges
+from provision.images.credentials import Credentials
+from provision.images.wire import Body, Wire, read
+
+_LONGEST_ANSWER = 1 << 20  # of a token service, or an error
+_CLIENT = "bitnet-provision"
+
+
+class Access:
+    """One registry, and who we are to it.
+
+    Args:
+        scopes: what the tokens are for, `repository:NAME:pull,push`.
+    """
+
+    def __init__(self, wire: Wire, credentials: Credentials | None, scopes: Collection[str]) -> None:
+        self._wire = wire
+        self._credentials = credentials
+        self._scopes = list(scopes)
+        self._authorization = ""
+
+    @property
+    def authority(self) -> str:
+        return self._wire.authority
+
+    def ask_also(self, scope: str) -> None:
+        """Tokens are for `scope` too from now on."""
+        if scope not in self._scopes:
+            self._scopes.append(scope)
+            self._authorization = "" if self._authorization.startswith("Bearer ") else self._authorization
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        accept: Collection[int],
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request; its answer if the status is one of `accept`.
+
+        Args:
+            path: below the registry, or a whole address that the registry gave.
+            doing: what for, as the end of "could not …".
+
+        Raises:
+            RegistryFailed: any other status, or no answer.
+            Refused: the registry does not let us.
+        """
+        url = urljoin(self._wire.base, path)
+        # An upload may be sent elsewhere; what opens the registry is not shown there.
+        ours = urlsplit(url).netloc == urlsplit(self._wire.base).netloc
+        answer = self._wire.send(method, url, headers=self._headers(headers, ours=ours), body=body)
+        if answer.status == 401 and ours:
+            self._authorize(answer, doing)
+            if body is None or isinstance(body, bytes):
+                answer = self._wire.send(method, url, headers=self._headers(headers, ours=True), body=body)
+        if answer.status in accept:
+            return answer
+        raise self._refusal(answer, doing)
+
+    def _headers(self, headers: Mapping[str, str] | None, *, ours: bool) -> dict[str, str]:
+        own = {"Authorization": self._authorization} if ours and self._authorization else {}
+        return {"User-Agent": _CLIENT, **(headers or {}), **own}
+
+    def _authorize(self, answer: urllib3.BaseHTTPResponse, doing: str) -> None:
+        offered = {challenge.scheme: challenge for challenge in challenges(answer.headers.getlist("WWW-Authenticate"))}
+        read(answer, _LONGEST_ANSWER)
+        if "bearer" in offered:
+            self._authorization = f"Bearer {self._token(offered['bearer'], doing)}"
+        elif "basic" in offered and self._credentials and self._credentials.user:
+            self._authorization = self._credentials.basic
+        elif "basic" in offered:
+            raise self._login(f"could not {doing}: {self.authority} wants a login.")
+
+    def _token(self, challenge: Challenge, doing: str) -> str:
+        realm = urljoin(self._wire.base, challenge.parameters.get("realm", ""))
+        service = challenge.parameters.get("service", "")
+        scopes = list(dict.fromkeys([*challenge.parameters.get("scope", "").split(), *self._scopes]))
+        who = self._credentials
+        if who and not who.user:
+            form = {"grant_type": "refresh_token", "refresh_token": who.secret, "client_id": _CLIENT}
+            answer = self._wire.send(
+                "POST",
+                realm,
+                headers={"Content-Type": "application/x-www-form-urlencoded", "User-Agent": _CLIENT},
+                body=urlencode({**form, "service": service, "scope": " ".join(scopes)}).encode(),
+            )
+        else:
+            query = urlencode([("service", service), *(("scope", scope) for scope in scopes)])
+            headers = {"Authorization": who.basic} if who else {}
+            joint = "&" if urlsplit(realm).query else "?"
+            answer = self._wire.send("GET", f"{realm}{joint}{query}", headers={"User-Agent": _CLIENT, **headers})
+        content = read(answer, _LONGEST_ANSWER)
+        if answer.status != 200:
+            raise self._login(f"could not {doing}: {urlsplit(realm).netloc} gave no token ({answer.status}).")
+        try:
+            given = json.loads(content)
+            return str(given.get("token") or given["access_token"])
+        except (ValueError, KeyError, AttributeError):
+            raise RegistryFailed(f"could not {doing}: {urlsplit(realm).netloc} answered, but with no token.") from None
+
+    def _login(self, what: str) -> Refused:
+        why = "No credentials were found in REGISTRY_TOKEN or ~/.docker/config.json."
+        if who := self._credentials:
+            why = f"Tried as {who.user or 'an identity token'}, from {who.source}."
+        return Refused(
+            what,
+            why=why,
+            next_step=f"docker login {self.authority}, or set REGISTRY_TOKEN",
+            details={"status": 401},
+        )
+
+    def _refusal(self, answer: urllib3.BaseHTTPResponse, doing: str) -> RegistryFailed | Refused:
+        said = _said(read(answer, _LONGEST_ANSWER))
+        details = {"status": answer.status}
+        if answer.status == 401:
+            return self._login(f"could not {doing}: {self.authority} refused the login.")
+        if answer.status == 403:
+            who = self._credentials.user if self._credentials else "anonymous"
+            return Refused(
+                f"could not {doing}: {self.authority} does not allow it to {who}.",
+                why=said,
+                next_step="ask for the permission, or log in as somebody who has it",
+                details=details,
+            )
+        if answer.status == 429:
+            wait = answer.headers.get("Retry-After")
+            return RegistryFailed(
+                f"could not {doing}: {self.authority} has too many requests, again and again.",
+                why=said,
+                next_step=f"try again {'after ' + _when(wait) if wait else 'later'}",
+                details=details,
+            )
+        return RegistryFailed(
+            f"could not {doing}: {self.authority} answered {answer.status}.", why=said, details=details
+        )
+
+
+def _when(retry_after: str) -> str:
+    return f"{retry_after} s" if retry_after.isdigit() else retry_after
+
+
+def _said(content: bytes) -> str:
+    """What the registry says of an error, in its own words; their form is in the distribution specification."""
+    try:
+        errors: list[dict[str, Any]] = json.loads(content)["errors"]
+        return "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""

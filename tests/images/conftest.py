@@ -1,0 +1,61 @@
+"""Registries, and repositories in them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.images.reference import parse
+from provision.images.repository import Repository, connect
+from tests.images.faulty import Faulty, faulty
+from tests.images.registry import Registry, registry
+
+_count = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Iterator[Registry]:
+    with registry(tmp_path_factory.mktemp("plain")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory) -> Iterator[Registry]:
+    """Wants a login, and has a certificate of an authority that only `REGISTRY_CA` knows."""
+    with registry(tmp_path_factory.mktemp("locked"), login=True, tls=True) as found:
+        yield found
+
+
+@pytest.fixture
+def proxy(plain) -> Iterator[Faulty]:
+    with faulty(plain.authority) as found:
+        yield found
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Of somebody who never logged in anywhere."""
+    return {"DOCKER_CONFIG": str(tmp_path / "no-docker"), "PATH": ""}
+
+
+Open = Callable[..., Repository]
+
+
+@pytest.fixture
+def name() -> str:
+    """A repository that no other test has."""
+    return f"team/app-{next(_count)}"
+
+
+@pytest.fixture
+def repository(plain: Registry, name: str) -> Repository:
+    return connect(parse(f"{plain.authority}/{name}"), write=True, environ=plain.environ)
+
+
+@pytest.fixture
+def behind(proxy: Faulty, name: str, environ: dict[str, str]) -> Repository:
+    """The same repository as `repository`, seen through `proxy`."""
+    return connect(parse(f"{proxy.authority}/{name}"), write=True, environ=environ)

@@ -1,0 +1,44 @@
+"""Small images, put into a registry by the client itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from provision.images.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
+from provision.images.repository import Repository
+
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_count = itertools.count()
+
+
+def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> Manifest:
+    """An image that no other test has; its bytes are not as this project would write them."""
+    config = json.dumps({"architecture": "amd64", "os": "linux", "number": next(_count)}).encode()
+    layer = layer or b"layer of " + config
+    for blob in (config, layer):
+        repository.put_blob(blob)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": Descriptor.of(_CONFIG, config).as_json(),
+        "layers": [Descriptor.of(_LAYER, layer).as_json()],
+    }
+    made = Manifest(json.dumps(document, indent=3).encode() + b"\n ", OCI_MANIFEST)
+    repository.put(made, tag)
+    return made
+
+
+def index(repository: Repository, tag: str = "") -> Manifest:
+    """An image for two architectures."""
+    parts = [
+        {**image(repository).descriptor.as_json(), "platform": {"os": "linux", "architecture": architecture}}
+        for architecture in ("amd64", "arm64")
+    ]
+    for part in parts:
+        del part["artifactType"]
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": parts}
+    made = Manifest(json.dumps(document, indent=1).encode(), OCI_INDEX)
+    repository.put(made, tag)
+    return made
