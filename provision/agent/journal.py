@@ -33,11 +33,11 @@ class Journal:
         files.write(self.path, json.dumps(dict(record, step=BEGIN), ensure_ascii=False) + "\n", 0o600)
 
     def add(self, step: str, **facts: Any) -> None:
-        """Append a line and wait until it is on disk."""
+        """Append a line and wait until it is on disk; where that fails, the journal is as it was."""
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
+        size = os.fstat(fd).st_size
         try:
             line = (json.dumps(dict(facts, step=step), ensure_ascii=False) + "\n").encode()
-            size = os.fstat(fd).st_size
             # A torn line of an earlier writer must not swallow this one.
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line
@@ -45,6 +45,9 @@ class Journal:
             while view:
                 view = view[os.write(fd, view) :]
             os.fsync(fd)
+        except OSError:
+            os.ftruncate(fd, size)  # a step that was not taken must not be read back
+            raise
         finally:
             os.close(fd)
 
