@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Set
 
 from . import checks, decide, files, journal, launch, preflight, processes
 from . import state as states
@@ -18,7 +19,7 @@ from .documents import digest_of, manifest_digest, read_documents, service_of
 from .layout import Layout
 from .protocol import COMMITTED, DEGRADED, INTERRUPTED, PUT_BACK, AgentError, Message
 from .prove import Emit, NotProven, prove
-from .state import Program, State
+from .state import State
 from .supervisors import Activity, Supervisor
 
 
@@ -84,9 +85,9 @@ class Transaction:
             self._remove(change)
             self._project_checks(change)
             self._stop_if_aborted()
+            self.journal.add(journal.COMMIT)
         except (NotProven, AgentError, OSError, Aborted) as failure:
             self._give_up(failure, began)
-        self.journal.add(journal.COMMIT)
         self.finish(change.before, change.after, change.kind, change.who, time.time(), change.transaction)
         return {
             "event": "result",
@@ -126,6 +127,9 @@ class Transaction:
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
                 running[name] = [seen.pid, processes.start_time(seen.pid)]
+        for degraded in (self.journal.read() or [])[:1]:
+            # What could not be put back last time is what "back" still means.
+            running = {**{name: [0, 0] for name in degraded["running"]}, **running}
         self.journal.begin(
             {
                 "transaction": change.transaction,
@@ -226,6 +230,7 @@ class Transaction:
 
     def finish(self, before: State, after: State, kind: str, who: str, when: float, transaction: str) -> None:
         """Make the proven state the committed one; may be repeated."""
+        files.remove(self.layout.reserve)  # first: the rest needs room
         for name in {*before.channels, *after.channels}:
             if name in after.channels:
                 files.point(self.layout.channel(name), os.path.join("releases", after.channels[name]))
@@ -242,7 +247,6 @@ class Transaction:
         }
         files.write_json(os.path.join(self.layout.history, f"{after.sequence:08d}.json"), entry)
         states.write(self.layout, after)
-        files.remove(self.layout.reserve)
         self.journal.end()
 
     # Back
@@ -257,7 +261,7 @@ class Transaction:
             "facts": getattr(failure, "facts", {}),
         }
         try:
-            serving = self.undo()
+            now = self.undo()
         except (NotProven, AgentError, OSError) as second:
             raise AgentError(
                 DEGRADED,
@@ -267,13 +271,12 @@ class Transaction:
                 **report,
             ) from None
         kind = INTERRUPTED if isinstance(failure, Aborted) else PUT_BACK
-        why = f"The old release {serving[:12]} serves." if serving else "Nothing was deployed before; nothing is now."
         raise AgentError(
-            kind, _sentence(failure), why=why, seconds=round(time.monotonic() - began, 3), **report
+            kind, _sentence(failure), why=now, seconds=round(time.monotonic() - began, 3), **report
         ) from None
 
     def undo(self) -> str:
-        """Make the host what the journal's `before` says, and prove it; the stable release, or empty.
+        """Make the host what the journal's `before` says, and prove it; a sentence of what serves now.
 
         Raises:
             NotProven, AgentError, OSError: it can't be proven; the journal is kept and says `degraded`.
@@ -282,55 +285,67 @@ class Transaction:
         begin = records[0]
         before = states.from_dict(begin["before"])
         files.remove(self.layout.reserve)
+        self._note(journal.UNDO)
         try:
-            self.journal.add(journal.UNDO)
             self._put_back(before, begin, {name for record in records for name in record.get("programs", [])})
         except (NotProven, AgentError, OSError) as failure:
-            try:
-                self.journal.add(journal.DEGRADED, why=_sentence(failure))
-            except OSError:
-                pass  # the disk is full: the journal's being there is enough to be recovered from
+            self._note(journal.DEGRADED, why=_sentence(failure))
             raise
         self.journal.end()
-        return before.channels.get("stable", "")
+        return _what_serves(before, begin["running"])
+
+    def _note(self, step: str, **facts: Any) -> None:
+        """Write down how far the way back is, if the disk has room: that the journal is there says enough."""
+        try:
+            self.journal.add(step, **facts)
+        except OSError:
+            pass
 
     def _put_back(self, before: State, begin: Dict[str, Any], touched: Set[str]) -> None:
+        """Every part that can be put back is, whichever other can't; then the first failure is raised."""
+        failures: List[Exception] = []
         documents = read_documents(self.layout, {record.release for record in before.programs.values()})
         after = states.from_dict(begin["after"])
         new = {name: after.programs[name].manifest for name in sorted(touched) if name not in before.programs}
         new.update(begin["candidates"])
-        for name in new:
-            self._stop(name, 10.0)
-        self._drop(new)
+        with _collected(failures):
+            for name in new:
+                self._stop(name, 10.0)
+            self._drop(new)
         start, load = [], []
         for name, record in before.programs.items():
-            service = service_of(documents, name, record)
-            if name in touched and not self._undisturbed(name, begin, record):
-                self._stop(name, service["stop_timeout"])
-                launch.select(self.layout, name, record.launch)
-                self._write_manifest(service)
-                load.append(name)
-            if name in begin["running"]:
-                start.append(service)
-        self.supervisor.load(load, [])
+            with _collected(failures):
+                service = service_of(documents, name, record)
+                if name in begin["running"]:
+                    start.append(service)
+                if name in touched:
+                    if not self._still_runs(name, begin):
+                        self._stop(name, service["stop_timeout"])
+                    launch.select(self.layout, name, record.launch)
+                    self._write_manifest(service)
+                    load.append(name)
+        with _collected(failures):
+            self.supervisor.load(load, [])
         for level in levels(start):
-            for service in level:
-                if not self._runs(service["program"]):
-                    self._step("start", service["program"], "as before")
-                    self.supervisor.start(service["program"])
-            self._prove(level, before, lambda: None)
-        self.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
+            with _collected(failures):
+                for service in level:
+                    if not self._runs(service["program"]):
+                        self._step("start", service["program"], "as before")
+                        self.supervisor.start(service["program"])
+                self._prove(level, before, lambda: None)
+        with _collected(failures):
+            self.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
+        if failures:
+            raise failures[0]
 
-    def _undisturbed(self, name: str, begin: Dict[str, Any], record: Program) -> bool:
-        """Whether the very process of before still runs as before: announced, but not reached yet."""
+    def _still_runs(self, name: str, begin: Dict[str, Any]) -> bool:
+        """Whether the very process of before runs: announced but not reached, or finishing on its old code."""
         pid, began = begin["running"].get(name, (0, 0))
         return (
             pid != 0
             and begin["boot"] == processes.boot_id()
             and processes.start_time(pid) == began
             and self._runs(name)
-            and launch.current(self.layout, name) == record.launch
-            and manifest_digest(self.supervisor, record.manifest) == record.manifest_sha256
         )
 
     # Parts
@@ -379,6 +394,25 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
+
+
+@contextmanager
+def _collected(failures: List[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except (NotProven, AgentError, OSError) as failure:
+        failures.append(failure)
+
+
+def _what_serves(before: State, running: Dict[str, Any]) -> str:
+    """What a host is back to."""
+    release = before.channels.get("stable")
+    if not release:
+        return "Nothing was deployed before; nothing is now."
+    down = [name for name, record in before.programs.items() if not record.on_demand and name not in running]
+    if down:
+        return f"It is as before: release {release[:12]}, in which {', '.join(down)} did not run."
+    return f"The old release {release[:12]} serves."
 
 
 def _sentence(failure: BaseException) -> str:
