@@ -26,6 +26,7 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
     from deploy_agent import boot, recover  # type: ignore[import-not-found]
     from deploy_agent.layout import Layout  # type: ignore[import-not-found]
     from deploy_agent.protocol import AgentError  # type: ignore[import-not-found]
+    from deploy_agent.prove import NotProven  # type: ignore[import-not-found]
 
     command, root = arguments
     layout = Layout(root)
@@ -37,7 +38,10 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
             boot.start_own(layout)
             print(recover.recover_project(layout, agent, "boot", lambda _: None)["outcome"])  # noqa: T201
     except AgentError as error:
-        print(f"{error.what} {error.why}", file=sys.stderr)  # noqa: T201
+        print(f"{error.what} {error.why}".strip(), file=sys.stderr)  # noqa: T201
+        return 1
+    except (NotProven, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
