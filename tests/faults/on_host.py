@@ -1,0 +1,182 @@
+"""Runs on a host: one transaction that is killed, what it leaves, the recovery, and what that leaves.
+
+    python3 on_host.py try  <REQUEST       kill, look, recover, look: one JSON answer
+    python3 on_host.py act  <REQUEST       the transaction alone, as the agent's worker performs it
+    python3 on_host.py look <REQUEST       what is there now
+
+The agent is the one that real deploys have brought here.
+"""
+
+# ruff: noqa: PTH110, PTH112, PTH119, PTH123, PTH207, PTH208, T201
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+
+
+def agent_folder(root):
+    folders = [path for path in glob.glob(root + "/.deploy/agents/*") if not os.path.basename(path).startswith(".")]
+    return max(folders, key=os.path.getmtime)
+
+
+def act(request):
+    """What `worker.start` forks: `_live` is the worker from its first instruction on."""
+    folder = agent_folder(request["root"])
+    sys.path.insert(0, folder)
+    from deploy_agent import activate, worker
+    from deploy_agent.layout import Layout
+
+    layout, transaction = Layout(request["root"]), worker.new_transaction()
+    sink = os.open(request["root"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    worker._live(
+        layout,
+        transaction,
+        lambda emit, aborted: activate.perform(
+            layout, os.path.basename(folder), transaction, request["transaction"], emit, aborted
+        ),
+        sink,
+    )
+
+
+def killed(argv, request, kill):
+    """Run `argv` and kill it as `kill` says; whether it was, and at which call."""
+    record = request["root"] + ".strace"
+    strace = []
+    if "calls" in kill:
+        strace = ["strace", "-qqq", "--signal=none", "-o", record, "--trace=" + kill["calls"]]
+        strace += ["--trace-path=" + path for path in kill["paths"]]
+        strace.append("--inject={calls}:signal=SIGKILL:when={when}".format(**kill))
+    process = subprocess.Popen([*strace, *argv], stdin=subprocess.PIPE, start_new_session=True)
+    process.stdin.write(json.dumps(request).encode())
+    process.stdin.close()
+    if "after" in kill:
+        try:
+            process.wait(kill["after"])
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+    last = ""
+    if strace:
+        with open(record, errors="replace") as stream:
+            last = stream.read()[-400:]
+    return {"killed": process.returncode in (-9, 137), "call": "\n".join(last.splitlines()[-3:])}
+
+
+def one_try(request):
+    root, kill = request["root"], request["kill"]
+    began = time.monotonic()
+    answer = killed([sys.executable, "-I", __file__, "act"], request, kill)
+    with open(root + ".events") as stream:
+        answer["events"] = [json.loads(line) for line in stream if line.endswith("\n")]
+    answer["broken"] = look(request)
+    recover = [sys.executable, "-I", agent_folder(root) + "/deploy_agent/__main__.py", "recover", root]
+    if "recovery" in request:
+        answer["recovery"] = killed(recover, request, request["recovery"])
+        answer["broken again"] = look(request)
+    done = subprocess.run(recover, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    answer["said"] = done.stdout.decode(errors="replace")
+    answer["after"] = look(request)
+    answer["seconds"] = time.monotonic() - began
+    return answer
+
+
+def look(request):
+    root, name = request["root"], request["name"]
+    state = read(root + "/.deploy/state.json")
+    history = sorted(glob.glob(root + "/.deploy/history/*.json"))
+    journal = None
+    if os.path.exists(root + "/.deploy/journal"):
+        with open(root + "/.deploy/journal", "rb") as stream:
+            journal = re.findall(rb'"step": "(\w+)"', stream.read())
+    manifests = [
+        path
+        for path in glob.glob("/etc/supervisor/conf.d/*.conf") + glob.glob("/etc/systemd/system/*.service")
+        if root + "/" in text_of(path)
+    ]
+    return {
+        "state": state,
+        "stable": os.path.basename(os.path.realpath(root + "/stable")),
+        "history": read(history[-1]),
+        "journal": None if journal is None else [step.decode() for step in journal],
+        "answers": {port: ask(port) for port in request["ports"]},
+        "running": sorted(running(name)),
+        "known": sorted(known(request["platform"], request["prefix"])),
+        "manifests": sorted(os.path.basename(path) for path in manifests),
+        "launches": {
+            path: sorted(os.listdir(root + "/.deploy/run/" + path)) for path in os.listdir(root + "/.deploy/run")
+        },
+        "litter": sorted(litter(root)),
+    }
+
+
+def text_of(path):
+    with open(path) as stream:
+        return stream.read()
+
+
+def read(path):
+    with open(path) as stream:
+        return json.load(stream)
+
+
+def ask(port):
+    """[version, token, pid] of what answers on a port; empty where nothing does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            told = json.load(answer)
+            return [told["version"], told["env"].get("TOKEN", ""), told["pid"]]
+    except OSError:
+        return []
+
+
+def running(name):
+    """SERVICE VERSION of each process that belongs to this project, found by its environment."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as stream:
+                environ = dict(item.split(b"=", 1) for item in stream.read().split(b"\0") if b"=" in item)
+        except OSError:
+            continue
+        if environ.get(b"PLACE") == name.encode():
+            yield "{} {}".format(environ[b"SERVICE"].decode(), environ[b"VERSION"].decode())
+
+
+def known(platform, prefix):
+    """Programs of this project that the supervisor knows."""
+    if platform == "systemd":
+        command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", prefix + "*"]
+        listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
+        return [line.split()[0] for line in listed.splitlines()]
+    import http.client
+    import socket
+    import xmlrpc.client
+
+    class Unix(xmlrpc.client.Transport):
+        def make_connection(self, host):
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect("/var/run/supervisor.sock")
+            return connection
+
+    rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Unix())
+    return [info["name"] for info in rpc.supervisor.getAllProcessInfo() if info["name"].startswith(prefix)]
+
+
+def litter(root):
+    """Half-made files and links of ours, wherever we write."""
+    folders = [root, root + "/.deploy", root + "/.deploy/history", root + "/releases", "/var/lib/deploy"]
+    folders += glob.glob(root + "/.deploy/run") + glob.glob(root + "/.deploy/run/*")
+    folders += ["/etc/supervisor/conf.d", "/etc/systemd/system", "/var/lib/deploy/projects"]
+    for folder in folders:
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.startswith((".trash-", ".probe")) or name.endswith(".new") or name == "reserve":
+                yield folder + "/" + name
+
+
+if __name__ == "__main__":
+    verb = {"try": one_try, "act": act, "look": look}[sys.argv[1]]
+    print(json.dumps(verb(json.load(sys.stdin))))
