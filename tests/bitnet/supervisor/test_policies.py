@@ -100,6 +100,14 @@ def test_a_backend_at_its_own_limit_leaves_the_slots_to_others() -> None:
     assert used["quick"] == pytest.approx(300, abs=4)
 
 
+def test_a_job_that_waits_for_its_own_backend_keeps_nothing_from_others() -> None:
+    works = [Work("slow", 10.0), Work("slow", 1.0, needs=GPU, at=1), Work("quick", 1.0, needs=GPU, at=2, name="quick")]
+    for policy in ("weighted-fair", "priority", "resource-aware"):
+        simulation = Simulation(policy, 4, limits={"gpu": 1.0, BULKHEAD + "slow": 1.0})
+        simulation.run(works)
+        assert [at for at, work in simulation.order if work.name == "quick"] == [2]
+
+
 def test_a_fair_queue_keeps_a_scarce_resource_for_whom_it_is_due() -> None:
     works = [Work("small", 3.0, needs=GPU), Work("big", 1.0, needs=BOTH, name="big")]
     works += [Work("small", 3.0, needs=GPU, at=0.5)] * 20 + [Work("cpu", 1.0, at=0.6, name="cpu")]
