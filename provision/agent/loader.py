@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Tuple
+from typing import List, Tuple
 
 # Reads byte by byte up to the newline: what follows is the agent's to read. Requests may come before the agent that
 # answers them, because the toolkit does not wait to hear whether the host has it.
@@ -42,7 +41,7 @@ if not os.path.isdir(d):
         c=os.read(0,n-len(b))
         if not c: sys.exit(0)
         b+=c
-    if hashlib.sha256(b).hexdigest()!=h["agent"]: sys.exit("the agent arrived damaged")
+    if hashlib.sha256(b).hexdigest()!=m["sha256"]: sys.exit("the agent arrived damaged")
     if h.get("install"): os.makedirs(a,mode=0o711,exist_ok=True); os.chmod(a,0o700)
     t=tempfile.mkdtemp(prefix=".new-",dir=a if h.get("install") else None)
     zipfile.ZipFile(io.BytesIO(b)).extractall(t)
@@ -60,13 +59,27 @@ serve(h,sys.stdin.buffer,sys.stdout.buffer)
 
 
 @lru_cache(maxsize=1)
-def package() -> Tuple[str, bytes]:
-    """The agent as one zip, and its sha256; the same bytes for the same sources."""
-    folder = Path(__file__).parent
+def digest() -> str:
+    """What the agent is called on a host: sha256 over the names and the bytes of its modules."""
+    total = hashlib.sha256()
+    for name, content in _modules():
+        total.update(b"%d %s %d " % (len(name), name.encode(), len(content)) + content)
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def package() -> bytes:
+    """The agent as one zip; most hosts have it, so it is made when one asks."""
+    import zipfile
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted(folder.rglob("*.py")):
-            name = "deploy_agent/" + path.relative_to(folder).as_posix()
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), path.read_bytes(), zipfile.ZIP_DEFLATED)
-    content = buffer.getvalue()
-    return hashlib.sha256(content).hexdigest(), content
+        for name, content in _modules():
+            archive.writestr("deploy_agent/" + name, content)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _modules() -> List[Tuple[str, bytes]]:
+    folder = Path(__file__).parent
+    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in sorted(folder.rglob("*.py"))]

@@ -24,6 +24,7 @@ class Tunnel:
         self._connection = connection
         self._remote = remote
         self._open: set[socket.socket] = set()
+        self._closed = False
         self.last_error: DeployError | None = None
         try:
             self._listener = socket.create_server(("127.0.0.1", local_port))
@@ -41,6 +42,7 @@ class Tunnel:
 
     def close(self) -> None:
         """Stop listening and cut what is open."""
+        self._closed = True
         # close() alone would leave the accepting thread, and with it the port, in place
         for open_socket in (self._listener, *self._open):
             try:
@@ -65,6 +67,9 @@ class Tunnel:
 
     def _serve(self, client: socket.socket, origin: tuple[str, int]) -> None:
         self._open.add(client)
+        if self._closed:  # accepted, but too late for `close` to see it
+            client.close()
+            return
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             channel = self._connection.open_direct(self._remote, origin)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from provision.agent import checks
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession
+
+if TYPE_CHECKING:
+    from provision.agent import checks
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -41,6 +43,8 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
 def _probe(
     session: HostSession, open_tunnels: ExitStack, tunnels: dict[int, int], channel: str, check: checks.Check
 ) -> checks.Outcome:
+    from provision.agent import checks
+
     if check["kind"] == "command":
         answer = session.conversation.ask("probe", check=check, channel=channel)["check"]
         outcome = checks.Outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ class Conversation:
         self.host = connection.name
         self._round_trips = connection.round_trips
         self._on_event = on_event
-        digest, self._package = loader.package()
+        digest = loader.digest()
         command = [python, "-I", "-S", "-c", loader.SOURCE]
         if sudo_password is not None:
             command = ["sudo", *(["-n"] if not sudo_password else ["-k", "-S", "-p", ""]), *command]
@@ -97,8 +98,9 @@ class Conversation:
                 asked = True
                 self._send({"op": "abort"})
             elif message["event"] == protocol.NEED_AGENT:
-                self._send({"size": len(self._package)})
-                self._channel.send(self._package)
+                package = loader.package()
+                self._send({"size": len(package), "sha256": hashlib.sha256(package).hexdigest()})
+                self._channel.send(package)
             elif message["event"] == protocol.RESULT:
                 return message
             elif message["event"] == protocol.ERROR:

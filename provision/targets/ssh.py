@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib
 import socket
 import threading
 import time
@@ -93,6 +94,7 @@ class Deployment:
         """Build the release while hosts are being connected to: those mostly wait for the network."""
 
         def build() -> None:
+            importlib.import_module("provision.hosts.handshake")  # first what makes the network work meanwhile
             # Whoever needs the release asks again, and gets the error.
             with contextlib.suppress(errors.DeployError):
                 self.release  # noqa: B018
