@@ -22,6 +22,7 @@ class Format(StrEnum):
     LAUNCHER = "launcher"
     SUPERVISORD = "supervisord"
     SYSTEMD = "systemd"
+    KUBERNETES = "kubernetes"
 
 
 class AtStart(Enum):

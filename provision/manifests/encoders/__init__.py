@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
 from provision.manifests.encoders.plain import plain
 from provision.manifests.encoders.shell import shell_arg, shell_env
 from provision.manifests.encoders.supervisord import ini_value, supervisor_arg
@@ -17,6 +18,10 @@ __all__ = [
     "ENCODERS",
     "ENV_ENCODERS",
     "ini_value",
+    "k8s_arg",
+    "k8s_env",
+    "k8s_number",
+    "k8s_text",
     "plain",
     "shell_arg",
     "shell_env",
@@ -30,9 +35,11 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.LAUNCHER: (plain, shell_arg),
     Format.SUPERVISORD: (plain, supervisor_arg, ini_value),
     Format.SYSTEMD: (plain, systemd_arg, systemd_value),
+    Format.KUBERNETES: (k8s_text, k8s_number, k8s_arg),
 }
 ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.LAUNCHER: (shell_env,),
     Format.SUPERVISORD: (),
     Format.SYSTEMD: (systemd_env,),
+    Format.KUBERNETES: (k8s_env,),
 }

@@ -1,0 +1,153 @@
+"""What a service is in a container, whatever runs the container: facts that Compose and Kubernetes share.
+
+A container has an address of its own. So a service keeps its declared port in every lane, listens on every address,
+and finds the others by name; what says 127.0.0.1 instead is refused here, because it would start and never be reached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from provision.errors import UnencodableValue, UsageError
+from provision.manifests.places import Places
+from provision.manifests.value import AtStart, Value, Variable
+from provision.project.schema import Lane, Platform, Project, Service, Target
+from provision.project.template import Ref, Template
+
+# As in most images that are not root's, an account that no package of a distribution has.
+USER_ID = 10001
+
+_LOOPBACK = r"(127\.0\.0\.1|localhost|\[?::1\]?)"
+_BEFORE_PORT = re.compile(rf"(^|.*[^\w.]){_LOOPBACK}:$", re.DOTALL)
+_LISTENS = re.compile(rf"(--?[\w-]+=)?{_LOOPBACK}(:[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Containers(Places):
+    """One lane of a project as containers: names instead of ports tell copies apart."""
+
+    def name(self, service: str) -> str:
+        """What others of the lane call a service, and what its objects are called."""
+        return service if self.lane is Lane.STABLE else f"{service}-{self.lane}"
+
+    def _reference(self, ref: Ref, subject: str, owner: str) -> str | AtStart:
+        match ref.name.split("."):
+            case ["listen"]:
+                return "0.0.0.0"  # noqa: S104 (the container's own network; who gets in is the network policy's matter)
+            case ["port"]:
+                return self._declared_port(owner, ref, subject)
+            case ["services", name, "port"]:
+                return self._declared_port(name, ref, subject)
+            case ["services", name, "host"]:
+                return self.name(name)
+            case ["cpus"]:
+                reason = (
+                    "${cpus} is counted on a host; for a container say it: threads = 4, or resources = { cpus = 4 }"
+                )
+                raise UnencodableValue(subject, reason)
+        return super()._reference(ref, subject, owner)
+
+    def _declared_port(self, service: str, ref: Ref, subject: str) -> str:
+        declared = self.project.services.get(service)
+        if declared is None or declared.port is None:
+            raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
+        return str(declared.port)
+
+
+@dataclass(frozen=True)
+class _Model:
+    relative: str
+
+
+def containers(project: Project, platform: Platform, lane: Lane, target: Target | None = None) -> Containers:
+    """`project` in containers: those services that `target` runs, or all."""
+    # No host is part of this, so it is no target that a file could declare.
+    place = Target.model_construct(
+        platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None
+    )
+    # An image has the model where a release would have it.
+    models = {each.model: _Model(each.model) for each in project.services.values() if each.model}
+    return Containers(project, place, lane, models)
+
+
+def image(places: Places, name: str) -> str:
+    """The image of a service, by digest.
+
+    Raises:
+        UsageError: none is declared, or only a tag, which names another image tomorrow.
+    """
+    declared = places.project.services[name].image or places.project.image
+    subject = f"services.{name}.image"
+    if declared is None:
+        raise UsageError(
+            f"{subject}: missing.",
+            why="A container is made of an image.",
+            next_step='add image = "ghcr.io/…@sha256:…" to [project], or to the service',
+        )
+    if "@sha256:" not in declared:
+        raise UsageError(
+            f'{subject}: "{declared}" has no digest.',
+            why="A tag names another image tomorrow, and a rollback would not go back.",
+            next_step=f"skopeo inspect --format '{{{{.Digest}}}}' docker://{declared}, then write {declared}@sha256:…",
+        )
+    return declared
+
+
+def command(places: Places, name: str) -> tuple[Value, ...]:
+    """The program and its arguments.
+
+    Raises:
+        UnencodableValue: it listens where nobody reaches it, or asks the wrong place for another service.
+    """
+    service, subject = places.project.services[name], f"services.{name}.command"
+    for template in service.command:
+        _refuse_loopback(template, subject, name)
+    words = tuple(places.value(word, subject, name) for word in service.command)
+    for word in words:
+        if service.port is not None and _LISTENS.fullmatch(word.text):
+            reason = f'"{word.text}" is reached from inside the container alone; write ${{listen}} for the address'
+            raise UnencodableValue(subject, reason)
+    return words
+
+
+def env(places: Places, name: str) -> tuple[Variable, ...]:
+    """The environment without secrets, in the order of the names.
+
+    Raises:
+        UnencodableValue: a value asks the wrong place for another service.
+    """
+    declared = places.project.services[name].env
+    for variable, template in declared.items():
+        _refuse_loopback(template, f"services.{name}.env.{variable}", name)
+    return tuple(
+        Variable(variable, places.value(declared[variable], f"services.{name}.env.{variable}", name))
+        for variable in sorted(declared)
+    )
+
+
+def called(places: Places, name: str) -> tuple[str, ...]:
+    """The services of the project that `name` talks to: those that it names and those that it waits for."""
+    service = places.project.services[name]
+    named = {ref.name.split(".")[1] for ref in _refs(service) if ref.name.startswith("services.")}
+    return tuple(sorted(other for other in {*named, *service.after} - {name} if places.holds(other)))
+
+
+def _refs(service: Service) -> Iterator[Ref]:
+    for template in (*service.command, *service.env.values()):
+        yield from template.refs
+    for check in (service.check, *service.checks, service.warm):
+        if check:
+            for text in (check.http, check.tcp, check.completion, *(check.command or ())):
+                yield from text.refs if text else ()
+
+
+def _refuse_loopback(template: Template, subject: str, name: str) -> None:
+    for before, ref in zip(template.parts, template.parts[1:], strict=False):
+        if not isinstance(before, str) or not isinstance(ref, Ref) or not _BEFORE_PORT.match(before):
+            continue
+        other = ref.name.split(".")[1] if ref.name.startswith("services.") else name
+        if other != name:
+            reason = f"127.0.0.1 is the container itself, and {other} is in another; write ${{services.{other}.host}}"
+            raise UnencodableValue(subject, reason)

@@ -1,0 +1,82 @@
+"""A whole project for Kubernetes: a folder of files that kubectl and kustomize read.
+
+base/                 what the channels share: the account, and that nothing is reached by default
+stable/ canary/       a file a service; names and selectors differ, so that one never takes the other's pods
+overlays/production/  base and stable in the namespace NAME
+overlays/canary/      canary in the same namespace
+overlays/staging/     base and stable in NAME-staging, with one copy of each service
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.manifests.containers import containers
+from provision.manifests.kubernetes.faults import check
+from provision.manifests.kubernetes.workload import Workload, workload
+from provision.manifests.templates import render
+from provision.project.order import start_order
+from provision.project.schema import Lane, Platform, Project, Target
+
+LANES = (Lane.STABLE, Lane.CANARY)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a template beside the services may use, as `bundle`."""
+
+    project: str
+    namespace: str
+    lane: str  # of a channel; empty elsewhere
+    files: tuple[str, ...]  # of a channel
+    several: tuple[str, ...]  # Deployments with more than one copy
+    scaled: tuple[str, ...]  # those whose copies an autoscaler counts
+
+
+def render_kubernetes(project: Project, target: Target | None = None, overrides: Path | None = None) -> dict[str, str]:
+    """The files by their paths, in order. Pure but for reading templates; the same input gives the same bytes.
+
+    Args:
+        target: only the services that it runs; all of the project's otherwise.
+        overrides: a folder whose templates replace ours.
+
+    Raises:
+        UnencodableValue: a value cannot be held, or means nothing in a container.
+        DeclarationError: a template is wrong; says where.
+        UsageError: an image is missing, or what was rendered is nothing that a cluster would take.
+    """
+    files = dict(sorted(_files(project, target, overrides)))
+    check(files)
+    return files
+
+
+def _files(project: Project, target: Target | None, overrides: Path | None) -> Iterator[tuple[str, str]]:
+    lanes: dict[Lane, list[Workload]] = {}
+    for lane in LANES:
+        places = containers(project, Platform.KUBERNETES, lane, target)
+        lanes[lane] = [workload(places, name) for name in start_order(project.services) if places.holds(name)]
+        for facts in lanes[lane]:
+            yield f"{lane}/{facts.service}.yaml", render("kubernetes/workload.yaml.j2", overrides, workload=facts)
+        files = tuple(sorted(f"{facts.service}.yaml" for facts in lanes[lane]))
+        bundle = Bundle(project.name, project.name, lane, files, (), ())
+        yield (
+            f"{lane}/kustomization.yaml",
+            render("kubernetes/channel.kustomization.yaml.j2", overrides, bundle=bundle),
+        )
+    stable = sorted(lanes[Lane.STABLE], key=lambda facts: facts.name)
+    several = tuple(facts.name for facts in stable if facts.replicas > 1 and not facts.scale)
+    scaled = tuple(facts.name for facts in stable if facts.scale)
+    for path, template, namespace in (
+        ("base/kustomization.yaml", "base.kustomization", project.name),
+        ("base/network-policy.yaml", "default-deny", project.name),
+        ("base/service-account.yaml", "service-account", project.name),
+        ("overlays/canary/kustomization.yaml", "canary.kustomization", project.name),
+        ("overlays/production/kustomization.yaml", "production.kustomization", project.name),
+        ("overlays/production/namespace.yaml", "namespace", project.name),
+        ("overlays/staging/kustomization.yaml", "staging.kustomization", f"{project.name}-staging"),
+        ("overlays/staging/namespace.yaml", "namespace", f"{project.name}-staging"),
+    ):
+        bundle = Bundle(project.name, namespace, "", (), several, scaled)
+        yield path, render(f"kubernetes/{template}.yaml.j2", overrides, bundle=bundle)

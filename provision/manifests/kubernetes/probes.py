@@ -1,0 +1,61 @@
+"""A declared check as a probe.
+
+The cluster asks less than `deploy` does: an HTTP probe passes on 200 to 399 whatever the body says. A check that it
+cannot ask exactly is not made weaker in silence: the next one is taken, or the port alone, and the file says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from provision.manifests.containers import Containers
+from provision.manifests.value import Value
+from provision.project.schema import Check
+
+_PERIOD = 5  # seconds between attempts once it has started
+_PASSES = range(200, 400)  # Kubernetes, "Configure Liveness, Readiness and Startup Probes", HTTP probes
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How the cluster asks a service."""
+
+    kind: Literal["http", "tcp", "exec"]
+    path: Value | None  # http
+    command: tuple[Value, ...]  # exec
+    period: int  # seconds between attempts
+    attempt_seconds: int
+    startup_failures: int  # attempts until it must have passed
+
+
+def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
+    """How to ask service `name`, and whether it has checks that ask for more than that."""
+    service = places.project.services[name]
+    checks = [*([service.check] if service.check else []), *service.checks]
+    beyond = any(_asks_more(check) for check in checks)
+    for check in checks:
+        if check.http is not None and service.port and set(check.status) <= set(_PASSES):
+            path = places.value(check.http, f"services.{name}.check.http", name)
+            if path.text.startswith("/"):
+                return _probe("http", check, path=path), beyond
+        if check.command is not None:
+            command = tuple(places.value(word, f"services.{name}.check.command", name) for word in check.command)
+            return _probe("exec", check, command=command), beyond
+    if service.port is None:
+        return None, beyond
+    return _probe("tcp", checks[0] if checks else Check()), beyond
+
+
+def _asks_more(check: Check) -> bool:
+    only_these = check.http is not None and set(check.status) != set(_PASSES) and check.status != (200,)
+    return bool(check.body or check.headers or check.completion is not None or only_these)
+
+
+def _probe(
+    kind: Literal["http", "tcp", "exec"], check: Check, path: Value | None = None, command: tuple[Value, ...] = ()
+) -> Probe:
+    attempt = max(1, math.ceil(check.attempt_timeout))
+    period = max(_PERIOD, attempt) if kind == "exec" else _PERIOD  # programs are started each time
+    return Probe(kind, path, command, period, attempt, max(1, math.ceil(check.timeout / period)))

@@ -1,0 +1,168 @@
+"""One service on Kubernetes: facts for its templates."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from provision.manifests import containers
+from provision.manifests.containers import Containers
+from provision.manifests.kubernetes.probes import Probe, probe
+from provision.manifests.value import Value, Variable
+from provision.project.networks import Endpoint
+from provision.project.schema import Lane, Scale, Service, Volume
+
+# How long a pod goes on answering after it was told to go: until every node has stopped sending to it.
+LEAST_DRAIN = 5
+_GRACE_AFTER_DRAIN = 5  # the hard signal must not come while the polite one is being answered
+_FIRST_UNPRIVILEGED_PORT = 1024
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another service of the same lane."""
+
+    service: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A volume of the service."""
+
+    name: str  # of the claim
+    volume: str  # in the pod; never the name of one that the template itself has
+    path: Value
+    size: str
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a template of a service may use, as `workload`."""
+
+    project: str
+    service: str
+    lane: str  # stable or canary
+    name: str  # of its objects; a canary's ends with -canary
+    image: str
+    command: tuple[Value, ...]
+    env: tuple[Variable, ...]
+    config: str  # the ConfigMap of `env`; changes with its content
+    secrets: tuple[str, ...]  # names alone
+    secret: str  # the Secret that has them, by these names
+    port: int | None
+    low_port: bool
+    probe: Probe | None
+    checks_beyond: bool  # a check that the cluster cannot ask: a body, a header, a completion
+    drain_seconds: int  # 0 for a service without a port
+    stop_seconds: int  # drain and stop_timeout together
+    recreate: bool  # the old copy has to go before the new one comes
+    on_demand: bool
+    replicas: int
+    scale: Scale | None
+    memory: str | None
+    cpus: str | None
+    gpus: int
+    claims: tuple[Claim, ...]
+    callers: tuple[str, ...]  # services of the lane that talk to it
+    peers: tuple[Peer, ...]  # those that it talks to
+    expose: tuple[str, ...]  # networks
+    outbound: tuple[Endpoint, ...]
+    user_id: int
+
+
+def workload(places: Containers, name: str) -> Workload:
+    """The facts of service `name` in a lane.
+
+    Raises:
+        UsageError: it has no image by digest.
+        UnencodableValue: a value cannot be held, or means nothing in a container.
+    """
+    service = places.project.services[name]
+    stable = places.lane is Lane.STABLE
+    env = containers.env(places, name)
+    drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
+    gpus = service.resources.gpus or (1 if service.resources.vram else 0)
+    asked, beyond = probe(places, name)
+    return Workload(
+        project=places.project.name,
+        service=name,
+        lane=places.lane,
+        name=places.name(name),
+        image=containers.image(places, name),
+        command=containers.command(places, name),
+        env=env,
+        config=f"{places.name(name)}-{_mark(env)}",
+        secrets=service.secrets,
+        secret=f"{name}-secrets",
+        port=service.port,
+        low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
+        probe=asked,
+        checks_beyond=beyond,
+        drain_seconds=drain,
+        stop_seconds=drain
+        + math.ceil(service.stop_timeout + (0 if service.port else service.drain))
+        + _GRACE_AFTER_DRAIN,
+        recreate=_recreates(service, gpus),
+        on_demand=service.on_demand,
+        replicas=0 if service.on_demand else service.replicas if stable else 1,
+        scale=service.scale if stable else None,
+        memory=quantity(service.resources.memory) if service.resources.memory else None,
+        cpus=_cores(service.resources.cpus) if service.resources.cpus else None,
+        gpus=gpus,
+        claims=tuple(_claim(places, name, key, volume) for key, volume in sorted(service.volumes.items())),
+        callers=tuple(_callers(places, name)) if service.port else (),
+        peers=tuple(
+            Peer(other, port)
+            for other in containers.called(places, name)
+            if (port := places.project.services[other].port)
+        ),
+        expose=service.expose,
+        outbound=service.outbound,
+        user_id=containers.USER_ID,
+    )
+
+
+def quantity(size: int) -> str:
+    """Bytes as Kubernetes writes them, in the largest unit that holds them whole."""
+    units = (("Ti", 2**40), ("T", 10**12), ("Gi", 2**30), ("G", 10**9), ("Mi", 2**20), ("M", 10**6), ("Ki", 2**10))
+    return next((f"{size // unit}{name}" for name, unit in units if size % unit == 0), str(size))
+
+
+def _cores(cpus: float) -> str:
+    """The API takes thousandths of a core at the finest."""
+    thousandths = max(1, math.ceil(cpus * 1000))
+    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
+
+
+def _mark(env: tuple[Variable, ...]) -> str:
+    """Changes with the content, so that pods restart when a value changes and a rollback finds the old ones."""
+    content = "\0".join(f"{variable.name}={variable.value.text}" for variable in env)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def _recreates(service: Service, gpus: int) -> bool:
+    """Whether two copies cannot be there at once: a volume for one, a GPU that is taken, or a declared wish."""
+    alone = any(not volume.shared for volume in service.volumes.values())
+    return alone or service.switch == "in-place" or (gpus > 0 and service.switch == "auto")
+
+
+def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
+    subject = f"services.{name}.volumes.{key}.path"
+    return Claim(
+        f"{places.name(name)}-{key}",
+        f"data-{key}",
+        Value(subject, (volume.path,)),
+        quantity(volume.size),
+        volume.shared,
+    )
+
+
+def _callers(places: Containers, name: str) -> list[str]:
+    return sorted(
+        other
+        for other in places.project.services
+        if other != name and places.holds(other) and name in containers.called(places, other)
+    )

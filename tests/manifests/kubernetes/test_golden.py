@@ -1,0 +1,42 @@
+"""The files that operators review. Written anew with: REWRITE_GOLDEN=1 pytest …/kubernetes/test_golden.py"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from provision.manifests.kubernetes import render_kubernetes
+from tests.manifests.kubernetes.projects import CRES
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = render_kubernetes(CRES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_is_as_reviewed(name: str) -> None:
+    place = GOLDEN / name
+    if os.environ.get("REWRITE_GOLDEN"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(FILES[name])
+
+    assert FILES[name] == place.read_text()
+
+
+def test_no_reviewed_file_is_left_over() -> None:
+    assert {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*") if path.is_file()} == set(FILES)
+
+
+def test_rendering_again_gives_the_same_bytes() -> None:
+    assert render_kubernetes(CRES) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_read_well(name: str) -> None:
+    lines = FILES[name].split("\n")
+
+    assert lines[-1] == ""
+    assert lines[-2] != ""
+    assert "" not in lines[:-1]
+    assert [line for line in lines if line != line.rstrip() or len(line) > 120] == []
