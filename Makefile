@@ -11,10 +11,12 @@ PYTEST := .venv/bin/python -m pytest
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
+BENCHMARKS := startup supervisor deploy
+
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint bench lock clean
+.PHONY: help venv binaries demo test test-slow lint bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
@@ -26,21 +28,23 @@ demo: venv
 	@scripts/install-packages build demo
 	@.venv/bin/deploy demo
 
-test: venv
-	@scripts/install-packages build test
+test: binaries
 	@$(PYTEST) $(PARALLEL)
 
-test-slow: venv
-	@scripts/install-packages build test
+test-slow: binaries
 	@$(PYTEST) -m slow --timeout=3600
+
+# Minutes the first time, with its progress shown; then under a second, from the cache.
+binaries: venv
+	@scripts/install-packages build test
+	@.venv/bin/deploy native build --only llama-server --only llama-cli
 
 lint: venv
 	@scripts/install-packages lint
 	@scripts/lint
 
-bench: venv
-	@scripts/install-packages build test
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+bench: binaries
+	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; .venv/bin/python -m benchmarks.$$name || exit 1; done
 
 lock: venv
 	CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/python -m piptools compile --quiet --generate-hashes --strip-extras \

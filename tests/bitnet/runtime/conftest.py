@@ -39,7 +39,7 @@ def native_build() -> Path:
     folder = CHECKOUT / "build"
     missing = [name for name in ("llama-cli", "llama-server") if not (folder / "bin" / name).is_file()]
     if missing:
-        pytest.fail(f"{', '.join(missing)} not in {folder}/bin; run: python -m provision.native build")
+        pytest.fail(f"{', '.join(missing)} not in {folder}/bin; run: make binaries")
     return folder
 
 
