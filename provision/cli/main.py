@@ -34,6 +34,7 @@ _VERBS = {
     "Hosts and parts": (
         Verb("host", "Pin host keys, see what a host has, install what it lacks."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
+        Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),
         Verb("schema", "Print the JSON Schema of deploy.toml."),
     ),

@@ -6,12 +6,16 @@ JSON to follow what it points at and never written again from what was read.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from provision.errors import RegistryFailed
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -20,6 +24,13 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
 MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
+
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Malformed(RegistryFailed):
+    """A manifest that is JSON, and no manifest."""
 
 
 def digest_of(content: bytes) -> str:
@@ -35,6 +46,7 @@ class Descriptor:
     size: int
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    data: bytes = b""  # the content itself, where it is small: it saves a request
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Descriptor:
@@ -43,17 +55,21 @@ class Descriptor:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
+        # It becomes part of addresses, and nothing here hashes otherwise.
+        if not _DIGEST.fullmatch(value["digest"]):
+            raise ValueError(f"{value['digest']!r} is not a SHA-256 digest")
         return cls(
             str(value["mediaType"]),
             str(value["digest"]),
             int(value["size"]),
             str(value.get("artifactType", "")),
             dict(value.get("annotations") or {}),
+            base64.b64decode(value.get("data", ""), validate=True),
         )
 
     @classmethod
-    def of(cls, media_type: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
-        return cls(media_type, digest_of(content), len(content), annotations=annotations or {})
+    def of(cls, media_type: str, content: bytes, *, embedded: bool = False) -> Descriptor:
+        return cls(media_type, digest_of(content), len(content), data=content if embedded else b"")
 
     def as_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -61,6 +77,8 @@ class Descriptor:
             value["artifactType"] = self.artifact_type
         if self.annotations:
             value["annotations"] = dict(self.annotations)
+        if self.data:
+            value["data"] = base64.b64encode(self.data).decode()
         return value
 
 
@@ -95,25 +113,36 @@ class Manifest:
 
     @property
     def children(self) -> list[Descriptor]:
-        """The manifests that an index points at."""
-        return [Descriptor.read(item) for item in self.document.get("manifests", [])]
+        """The manifests that an index points at.
+
+        Raises:
+            Malformed: it says that in no way that can be followed.
+        """
+        return _descriptors(self.document.get("manifests") or [])
 
     @property
     def blobs(self) -> list[Descriptor]:
-        """Config and layers, each once; not the layers that registries may not hold (they have addresses elsewhere)."""
-        found = {item["digest"]: item for item in self._pointers() if not item.get("urls")}
-        return [Descriptor.read(item) for item in found.values()]
+        """Config and layers, each once; not the layers that registries may not hold (they have addresses elsewhere).
 
-    def _pointers(self) -> Iterator[dict[str, Any]]:
-        if self.document.get("config"):
-            yield self.document["config"]
-        yield from self.document.get("layers", [])
+        Raises:
+            Malformed: as `children`.
+        """
+        config = [self.document["config"]] if "config" in self.document else []
+        held = _descriptors(config) + _descriptors(self.document.get("layers") or [])
+        return list({item.digest: item for item in held}.values())
 
     @classmethod
     def write(cls, document: Mapping[str, Any]) -> Manifest:
         """A manifest of our own making: the same document gives the same bytes."""
         content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         return cls(content, str(document["mediaType"]))
+
+
+def _descriptors(values: list[Any]) -> list[Descriptor]:
+    try:
+        return [Descriptor.read(value) for value in values if not value.get("urls")]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Malformed("a manifest points at its content in a way that cannot be followed.", why=str(error)) from None
 
 
 def artifact(

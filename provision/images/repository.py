@@ -136,6 +136,16 @@ class Repository:
             raise self._wrong(digest)
         return content
 
+    def content(self, descriptor: Descriptor) -> bytes:
+        """What `descriptor` points at: from the descriptor itself, or from the blob.
+
+        Raises:
+            RegistryFailed: it is not there, or not those bytes.
+        """
+        if descriptor.data and digest_of(descriptor.data) == descriptor.digest:
+            return descriptor.data
+        return self.blob(descriptor.digest)
+
     def stream(self, descriptor: Descriptor) -> Iterator[bytes]:
         """A blob of any size, in parts; the last comes only if all of them together are those bytes.
 

@@ -17,7 +17,9 @@ def _commands():
     for name in deploy.verbs:
         command = deploy.get_command(click.Context(deploy), name)
         if isinstance(command, click.Group):
-            yield from ((f"{name} {below}", command.commands[below]) for below in command.commands)
+            context = click.Context(command)
+            for below in command.list_commands(context):
+                yield f"{name} {below}", command.get_command(context, below)
         else:
             yield name, command
 

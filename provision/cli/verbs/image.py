@@ -1,0 +1,18 @@
+"""`deploy image`."""
+
+from __future__ import annotations
+
+from provision.cli.group import Group, Verb
+
+command = Group(
+    "image",
+    sections={
+        "Prove": (
+            Verb("keygen", "Make the key that signs evidence.", module="image_keygen"),
+            Verb("attest", "Sign the results of checks, and store them beside the image.", module="image_attest"),
+        ),
+        "Look": (Verb("inspect", "Show what a name stands for, and what was proven of it.", module="image_inspect"),),
+    },
+    package="provision.cli.verbs",
+    help="Prove images in a registry, and promote them by digest.",
+)
