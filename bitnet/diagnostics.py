@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitnet import binaries, probes
+from bitnet.binaries import Binary
 from bitnet.choice import choose
 from bitnet.errors import RuntimeFailure
-from bitnet.machine import Cpu, Gpus, read_cpu, read_gpus, read_memory
+from bitnet.machine import Cpu, Gpus, GpuState, read_cpu, read_gpus, read_memory
 from bitnet.model import ModelFacts, memory_needed, plan_gpu_layers, read_model
-from bitnet.probes import Finding, Health, ProbeResult
+from bitnet.probes import Finding, Health, Probe, ProbeResult
+
+_PROGRAMS = (binaries.CLI, binaries.SERVER)
 
 
 @dataclass(frozen=True)
@@ -45,69 +48,119 @@ class Diagnostics:
         }
 
 
-def diagnose(build_dir: Path, model: Path | None, *, ctx_size: int, seconds: float) -> Diagnostics:
-    """The report for the builds in `build_dir` and, if given, the model. Never raises for what it finds."""
-    problems: list[str] = []
-    facts, about_model = _model(model, ctx_size, problems)
-    results = probes.run_probes(
-        {
-            "cpu": lambda: probes.cpu(read_cpu()),
-            "memory": lambda: probes.memory(read_memory()),
-            "disk": lambda: probes.disk(build_dir),
-            "gpu": lambda: probes.gpu(read_gpus()),
-            "numa": probes.numa,
-            "sandbox": probes.sandbox,
-            binaries.CLI: _program(build_dir, binaries.CLI, facts, ctx_size),
-            binaries.SERVER: _program(build_dir, binaries.SERVER, facts, ctx_size),
-        },
-        seconds,
+@dataclass
+class _Seen:
+    """What probes found, for what is decided from it. One that fails or hangs leaves its place as it is here."""
+
+    cpu: Cpu | None = None
+    gpus: Gpus = field(default_factory=lambda: Gpus(GpuState.BROKEN))
+    model: ModelFacts | None = None
+    builds: dict[str, list[Binary]] = field(default_factory=dict)
+
+
+def diagnose(
+    build_dir: Path, model: Path | None, *, ctx_size: int, seconds: float, environment: Mapping[str, str]
+) -> Diagnostics:
+    """The report for the builds in `build_dir` and, if given, the model. Never raises for what it finds.
+
+    Everything that touches the machine is a probe, also the files: a dead mount holds up nothing but itself.
+
+    Args:
+        build_dir, model: what would run.
+        ctx_size: tokens of context that memory is reckoned for.
+        seconds: what each probe gets.
+        environment: what programs would be started with; it decides which GPUs they see.
+    """
+    seen = _Seen()
+    looks: dict[str, Probe] = {
+        "cpu": lambda: _cpu(seen),
+        "memory": lambda: probes.memory(read_memory()),
+        "disk": lambda: probes.disk(build_dir),
+        "gpu": lambda: _gpu(seen, environment),
+        "numa": probes.numa,
+        "sandbox": probes.sandbox,
+        **{name: _builds(seen, build_dir, name) for name in _PROGRAMS},
+    }
+    if model is not None:
+        looks["model"] = lambda: _model(seen, model, ctx_size)
+    results = probes.run_probes(looks, seconds)
+    versions = probes.run_probes(
+        {str(build.path): _version(build) for name in _PROGRAMS for build in seen.builds.get(name, [])}, seconds
     )
-    programs = {name: _facts_or_problem(results.pop(name), name, problems) for name in (binaries.CLI, binaries.SERVER)}
+    problems: list[str] = []
+    about_model = _facts_or_problem("model", results.pop("model"), problems) if model is not None else None
+    found = {name: _facts_or_problem(name, results.pop(name), problems) for name in _PROGRAMS}
+    programs: dict[str, object] = {
+        name: {"builds": [], **facts} if facts else _program(name, seen, versions, ctx_size, problems)
+        for name, facts in found.items()
+    }
     problems += [f"{name}: {result.problem}" for name, result in results.items() if result.health is not Health.OK]
     return Diagnostics(programs, about_model, results, tuple(problems))
 
 
-def _model(path: Path | None, ctx_size: int, problems: list[str]) -> tuple[ModelFacts | None, dict[str, object] | None]:
-    if path is None:
-        return None, None
+def _cpu(seen: _Seen) -> Finding:
+    seen.cpu = read_cpu()
+    return probes.cpu(seen.cpu)
+
+
+def _gpu(seen: _Seen, environment: Mapping[str, str]) -> Finding:
+    seen.gpus = read_gpus(environment)
+    return probes.gpu(seen.gpus)
+
+
+def _model(seen: _Seen, path: Path, ctx_size: int) -> Finding:
     try:
-        facts = read_model(path)
+        seen.model = read_model(path)
     except RuntimeFailure as error:
-        problems.append(str(error))
-        return None, {"path": str(path), "problem": str(error)}
-    return facts, {**facts.as_dict(), "memory_needed_bytes": memory_needed(facts, ctx_size)}
+        return Finding({"path": str(path), "problem": str(error)}, str(error))
+    return Finding({**seen.model.as_dict(), "memory_needed_bytes": memory_needed(seen.model, ctx_size)})
 
 
-def _program(build_dir: Path, name: str, facts: ModelFacts | None, ctx_size: int) -> Callable[[], Finding]:
-    """A probe, because asking a program for its version runs it."""
-
+def _builds(seen: _Seen, build_dir: Path, name: str) -> Probe:
     def look() -> Finding:
         try:
-            found = binaries.find(build_dir, name)
-            about = [{**binary.as_dict(), "version": binary.version()} for binary in found]
-            cpu, gpus = read_cpu(), read_gpus()
-            try:
-                return Finding({"builds": about, **_chosen(found, cpu, gpus, facts, ctx_size)})
-            except RuntimeFailure as error:
-                return Finding({"builds": about, "problem": str(error)}, str(error))
+            seen.builds[name] = binaries.find(build_dir, name)
         except RuntimeFailure as error:
-            return Finding({"builds": [], "problem": str(error)}, str(error))
+            return Finding({"problem": str(error)}, str(error))
+        return Finding({})
 
     return look
 
 
-def _chosen(
-    found: list[binaries.Binary], cpu: Cpu, gpus: Gpus, facts: ModelFacts | None, ctx_size: int
+def _version(build: Binary) -> Probe:
+    """A probe, because asking a program for its version runs it."""
+    return lambda: Finding(build.version())
+
+
+def _program(
+    name: str, seen: _Seen, versions: Mapping[str, ProbeResult], ctx_size: int, problems: list[str]
 ) -> dict[str, object]:
-    choice = choose(found, cpu, gpus, facts)
+    """The builds of one program and the choice among them."""
+    builds = []
+    for build in seen.builds[name]:
+        asked = versions[str(build.path)]
+        builds.append({**build.as_dict(), "version": asked.facts or f"unknown: {asked.problem}"})
+        if asked.problem:
+            problems.append(f"{build.path} --version: {asked.problem}")
+    try:
+        return {"builds": builds, **_chosen(seen, name, ctx_size)}
+    except RuntimeFailure as error:
+        problems.append(str(error))
+        return {"builds": builds, "problem": str(error)}
+
+
+def _chosen(seen: _Seen, name: str, ctx_size: int) -> dict[str, object]:
+    if seen.cpu is None:
+        return {"problem": "the processor could not be read, so no build can be chosen"}
+    choice = choose(seen.builds[name], seen.cpu, seen.gpus, seen.model)
     chosen: dict[str, object] = {"chosen": choice.as_dict()}
-    if facts and choice.binary.cuda and gpus.devices:
-        plan = plan_gpu_layers(facts, ctx_size, gpus.memory_free)
+    if seen.model and choice.binary.cuda and seen.gpus.devices:
+        plan = plan_gpu_layers(seen.model, ctx_size, seen.gpus.memory_free)
         chosen["gpu_layers"] = {"layers": plan.layers, "why": plan.why}
     return chosen
 
 
-def _facts_or_problem(result: ProbeResult, name: str, problems: list[str]) -> object:
+def _facts_or_problem(name: str, result: ProbeResult, problems: list[str]) -> dict[str, object]:
     if result.problem:
         problems.append(result.problem if result.health is Health.CONCERN else f"{name}: {result.problem}")
-    return result.facts if result.facts is not None else {"builds": [], "problem": result.problem}
+    return result.facts if isinstance(result.facts, dict) else {"problem": result.problem}

@@ -113,7 +113,9 @@ def memory(found: Memory) -> Finding:
 
 
 def gpu(found: Gpus) -> Finding:
-    """Which GPUs there are; none is no concern, full ones are."""
+    """Which GPUs there are; none is no concern, full and broken ones are."""
+    if found.problem:
+        return Finding(found.as_dict(), f"{found.state.value}: {found.problem}; models run on the CPU")
     full = found.pressure > _GPU_MOST
     return Finding(found.as_dict(), f"{found.pressure:.0%} of the GPU memory is in use" if full else "")
 

@@ -209,7 +209,11 @@ class BitNetRuntime:
     def diagnostics(self, model: str | Path | None = None, *, ctx_size: int = DEFAULT_CONTEXT) -> Diagnostics:
         """What there is to run with, what is chosen and why, and how the machine is. Never raises for what it finds."""
         return diagnose(
-            self.build_dir, None if model is None else Path(model), ctx_size=ctx_size, seconds=self._probe_seconds
+            self.build_dir,
+            None if model is None else Path(model),
+            ctx_size=ctx_size,
+            seconds=self._probe_seconds,
+            environment=self._for_programs(),
         )
 
     def prometheus_metrics(self) -> str:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs as NVML reports them. No driver, no package and no GPU are states, not errors.
+"""NVIDIA GPUs as NVML reports them. No driver, no package, no GPU and a broken driver are states, not errors.
 
 `nvidia-ml-py` is optional (extra `gpu`). `CUDA_VISIBLE_DEVICES` decides which GPUs a program will see, so only those
 are given; CUDA C++ Programming Guide, "CUDA Environment Variables": a list of indices or UUID prefixes, and the first
@@ -21,6 +21,7 @@ class GpuState(Enum):
     NO_PACKAGE = "nvidia-ml-py is not installed"
     NO_DRIVER = "no NVIDIA driver"
     NONE_VISIBLE = "no GPU is visible to this process"
+    BROKEN = "the NVIDIA driver does not answer as it should"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Gpus:
-    """What a program started by this process would find."""
+    """What a program started by this process would find; `problem` is NVML's word on a broken driver."""
 
     state: GpuState
     devices: tuple[Gpu, ...] = ()
     driver: str = ""
+    problem: str = ""
 
     @property
     def memory_free(self) -> int:
@@ -57,6 +59,7 @@ class Gpus:
         return {
             "state": self.state.value,
             "driver": self.driver,
+            "problem": self.problem,
             "memory_pressure": round(self.pressure, 4),
             "devices": [asdict(device) for device in self.devices],
         }
@@ -76,6 +79,9 @@ def read_gpus(environment: Mapping[str, str] | None = None) -> Gpus:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         present = [_describe(pynvml, index, handle) for index, handle in enumerate(handles)]
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError as error:
+        # A GPU that fell off its bus, or one that cannot tell its memory: a model still runs on the CPU.
+        return Gpus(GpuState.BROKEN, problem=str(error))
     finally:
         pynvml.nvmlShutdown()
     devices = visible(present, os.environ if environment is None else environment)

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -92,6 +93,11 @@ class TestProbes:
         assert probes.gpu(full).concern == "98% of the GPU memory is in use"
         assert not probes.gpu(Gpus(GpuState.NO_DRIVER)).concern
 
+    def test_a_broken_gpu_driver_is_a_concern(self) -> None:
+        concern = probes.gpu(Gpus(GpuState.BROKEN, problem="GPU is lost")).concern
+
+        assert concern == "the NVIDIA driver does not answer as it should: GPU is lost; models run on the CPU"
+
 
 def test_the_report_has_builds_model_and_machine_as_json(build_dir: Path, model: Path) -> None:
     told = json.loads(json.dumps(BitNetRuntime(build_dir).diagnostics(model).as_dict()))
@@ -126,22 +132,66 @@ def test_a_model_that_no_build_reads_is_a_problem(build_dir: Path, model: Path) 
     assert found.programs["llama-cli"]["builds"]  # type: ignore[index]
 
 
-def test_a_program_that_hangs_on_its_version_is_reported_as_late(tmp_path: Path) -> None:
+def test_a_program_that_hangs_on_its_version_takes_nothing_else_from_the_report(tmp_path: Path) -> None:
     built = build(tmp_path / "b", script="exec sleep 3")
     found = BitNetRuntime(built, probe_seconds=0.5).diagnostics()
 
-    assert "llama-cli: no answer within 0.5 s" in found.problems
+    assert f"{built}/bin/llama-cli --version: no answer within 0.5 s" in found.problems
     assert found.probes["cpu"].health is Health.OK
+    cli = found.programs["llama-cli"]
+    assert cli["builds"][0]["version"] == "unknown: no answer within 0.5 s"  # type: ignore[index]
+    assert cli["chosen"]["why"] == "the only build"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("broken", ["read_gpus", "read_memory", "read_model"])
+def test_a_driver_or_a_mount_that_hangs_takes_nothing_else_from_the_report(
+    build_dir: Path, model: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(diagnostics, broken, lambda *_: release.wait())
+    found = BitNetRuntime(build_dir, probe_seconds=2).diagnostics(model)
+    release.set()
+
+    name = broken.removeprefix("read_")
+    assert [problem for problem in found.problems if "no answer" in problem] == [
+        f"{name.rstrip('s')}: no answer within 2 s"
+    ]
+    assert found.programs["llama-cli"]["chosen"]["why"] == "the only build"  # type: ignore[index]
+    assert "llama-cli: runs" in report.text(found)
+
+
+def test_without_the_processor_builds_are_reported_and_none_is_chosen(
+    build_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnostics, "read_cpu", lambda: 1 / 0)
+    found = BitNetRuntime(build_dir).diagnostics()
+
+    assert any(problem.startswith("cpu: ZeroDivisionError") for problem in found.problems)
+    assert found.programs["llama-cli"]["builds"][0]["version"] == "7 (abc)"  # type: ignore[index]
+    assert "no build can be chosen" in found.programs["llama-cli"]["problem"]  # type: ignore[index]
 
 
 def test_layers_for_the_gpu_are_part_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", "H", 80 * GIB, 80 * GIB),))
-    monkeypatch.setattr(diagnostics, "read_gpus", lambda: gpus)
+    monkeypatch.setattr(diagnostics, "read_gpus", lambda _: gpus)
     model = Gguf(architecture="llama", kind=Q.Q8_0).write(tmp_path / "m.gguf")
     found = BitNetRuntime(build(tmp_path / "b", UPSTREAM + CUDA)).diagnostics(model)
 
     assert found.programs["llama-server"]["gpu_layers"]["layers"] == 3  # type: ignore[index]
     assert "llama-server: 3 layers on the GPU: the whole model fits" in report.text(found)
+
+
+def test_the_report_sees_the_gpus_that_programs_would_see(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Mapping[str, str]] = []
+
+    def read(environment: Mapping[str, str]) -> Gpus:
+        asked.append(environment)
+        return Gpus(GpuState.NONE_VISIBLE)
+
+    monkeypatch.setattr(diagnostics, "read_gpus", read)
+    BitNetRuntime(build_dir, environment={"CUDA_VISIBLE_DEVICES": "1"}).diagnostics()
+
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in asked] == ["1"]
 
 
 def test_a_slow_processor_shows_up_among_the_problems(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,15 @@ class TestGpu:
     def test_no_driver_is_a_state(self, nvml: FakeNvml) -> None:
         assert read_gpus({}).state is GpuState.NO_DRIVER
 
+    def test_a_gpu_that_fell_off_its_bus_is_a_state(self, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost(_: object) -> None:
+            raise NvmlError("GPU is lost")
+
+        monkeypatch.setattr(nvml, "nvmlDeviceGetMemoryInfo", lost)
+        found = read_gpus({})
+
+        assert (found.state, found.devices, found.problem) == (GpuState.BROKEN, (), "GPU is lost")
+
     def test_no_package_is_a_state(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pynvml", None)
         found = read_gpus({})
