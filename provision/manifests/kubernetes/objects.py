@@ -58,6 +58,10 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# A lone `=` is a type of its own in YAML 1.1. PyYAML alone knows it, and then has no value for it.
+_Strict.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+
+
 def read(file: str, text: str) -> list[Object]:
     """The objects of a file, without the files that kustomize itself reads.
 

@@ -22,7 +22,7 @@ from provision.manifests.templates import render
 from provision.manifests.value import Value
 from tests.manifests.kubernetes.projects import project
 from tests.manifests.projects import dollars_doubled
-from tests.manifests.values import batches, examples, texts
+from tests.manifests.values import BATCH, batches, examples, texts
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 LOST = re.compile("[\\x7f-\\x9f\\ufffe\\uffff]")
@@ -57,6 +57,7 @@ def test_commands_and_variables_come_back_byte_for_byte(words: list[str], variab
 
 @given(batches(held))
 @examples(20)
+@example(["="] * BATCH)
 def test_kubectl_s_own_reader_gives_every_value_back(values: list[str]) -> None:
     """A thousand values, half of them as words: a process costs much, a value more in it nothing."""
     declared = {
@@ -69,11 +70,12 @@ def test_kubectl_s_own_reader_gives_every_value_back(values: list[str]) -> None:
             (Path(folder) / name).write_text(files[f"stable/{name}"])
         done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    objects = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
-    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    objects = {each.kind: each for each in read("built", done.stdout.decode())}
+    (container,) = objects["Deployment"].pod["spec"]["containers"]  # type: ignore[index]
+    variables = objects["ConfigMap"].at("data")
 
-    assert objects["ConfigMap"]["data"] == {f"V{at}": value for at, value in enumerate(values)}
-    assert [expanded(word, objects["ConfigMap"]["data"]) for word in container["command"]] == ["run", *values]
+    assert variables == {f"V{at}": value for at, value in enumerate(values)}
+    assert [expanded(word, variables) for word in container["command"]] == ["run", *values]
 
 
 @given(held)
