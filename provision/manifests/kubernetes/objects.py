@@ -58,8 +58,12 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _text(loader: _Strict, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
 # A lone `=` is a type of its own in YAML 1.1. PyYAML alone knows it, and then has no value for it.
-_Strict.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+_Strict.add_constructor("tag:yaml.org,2002:value", _text)
 
 
 def read(file: str, text: str) -> list[Object]:
