@@ -130,6 +130,8 @@ def _watch(call: _Call) -> int:
 
 
 def _diagnose(call: _Call) -> int:
+    if call.options.dry_run:
+        return _print_command(call, _own_command(call))
     found = call.diagnostics()
     for sink in call.sinks:
         sink(Event("diagnostics", found.as_dict()))
@@ -137,10 +139,19 @@ def _diagnose(call: _Call) -> int:
     return 0 if found.healthy else FAILED
 
 
+def _own_command(call: _Call) -> list[str]:
+    """This very diagnosis, from any folder: say for `ExecCondition=`."""
+    words = [sys.executable, "-m", "bitnet", "diagnose", "--build-dir", str(call.runtime.build_dir)]
+    words += ["--model", str(call.options.model.absolute())] if call.options.model else []
+    return [*words, "--ctx-size", str(call.options.ctx_size)]
+
+
 def _print_command(call: _Call, command: list[str]) -> int:
-    """One line that a shell and a unit file read as the same words."""
+    """One line that a shell reads as the same words, and what a unit file needs besides."""
     if not call.options.json:
         _answer(report.command_line(command))
+        if note := report.unit_file_note(command):
+            _tell(f"bitnet: {note}")
         return 0
     found = call.diagnostics().as_dict() if call.options.diagnostics else None
     _answer(json.dumps({"command": command, "line": shlex.join(command), "diagnostics": found}))

@@ -14,12 +14,12 @@ from bitnet.telemetry import Event
 
 
 def command_line(command: Sequence[str]) -> str:
-    """`command` as one line that a POSIX shell reads as the same words.
+    """`command` as one line that a POSIX shell reads as the same words; `unit_file_note` says what systemd reads.
 
     Raises:
         InvalidInput: a word holds a line break, which no one-line form can carry.
     """
-    line = shlex.join(command)
+    line = " ".join(map(_quoted, command))
     if "\n" in line or "\r" in line:
         raise InvalidInput(
             "the command does not fit on one line",
@@ -27,6 +27,22 @@ def command_line(command: Sequence[str]) -> str:
             next_step="use --json, which gives it as a list",
         )
     return line
+
+
+def unit_file_note(command: Sequence[str]) -> str:
+    """What to change in `command_line` for `ExecStart=`, or empty.
+
+    systemd expands `%` and `$` inside any quotes (systemd.service(5), "Command lines"), and a shell does not, so no
+    form of these two is the same to both.
+    """
+    special = [character for character in "%$" if any(character in word for word in command)]
+    doubled = " and ".join(f"{character * 2} for {character}" for character in special)
+    return f"in a unit file, write {doubled}" if special else ""
+
+
+def _quoted(word: str) -> str:
+    """A backslash means itself to a shell inside single quotes, but not to systemd; `"\\\\"` is one to both."""
+    return '"\\\\"'.join(map(shlex.quote, word.split("\\")))
 
 
 def local_url(host: str, port: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bitnet import cli
+from bitnet import cli, report
 from tests.bitnet.runtime.builds import build, needing
 from tests.bitnet.runtime.conftest import CHECKOUT
 
@@ -38,6 +38,51 @@ class TestDryRun:
         assert "it's $HOME" in shlex.split(line)
         ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         assert "--prompt it's $HOME" in ran.stdout
+
+    @pytest.mark.parametrize(
+        ("word", "line", "note"),
+        [
+            ("plain", "plain", ""),
+            ("it's", """'it'"'"'s'""", ""),
+            ("a b;c", "'a b;c'", ""),
+            ("a\\b", r'a"\\"b', ""),
+            ("\\ `", r"""''"\\"' `'""", ""),
+            ("100%", "100%", "in a unit file, write %% for %"),
+            ("$HOME", "'$HOME'", "in a unit file, write $$ for $"),
+            ("\\$1 %n", r"""''"\\"'$1 %n'""", "in a unit file, write %% for % and $$ for $"),
+        ],
+    )
+    def test_each_word_reads_the_same_to_a_shell_and_to_systemd_or_it_says_what_to_write(
+        self, word: str, line: str, note: str
+    ) -> None:
+        assert (report.command_line([word]), report.unit_file_note([word])) == (line, note)
+        assert subprocess.run(["sh", "-c", f"printf %s {line}"], capture_output=True, text=True).stdout == word
+
+    def test_what_a_unit_file_needs_besides_is_said_on_stderr(self, build_dir: Path, model: Path) -> None:
+        done = bitnet("run", "--build-dir", build_dir, "-m", model, "-p", "$5, 100%", "--dry-run")
+
+        assert "'$5, 100%'" in done.stdout
+        assert done.stderr == "bitnet: in a unit file, write %% for % and $$ for $\n"
+
+    def test_a_diagnosis_is_printed_as_its_own_command_and_nothing_runs(self, tmp_path: Path, model: Path) -> None:
+        built = build(tmp_path / "b", script=f"touch {tmp_path}/ran")
+        dry = bitnet("diagnose", "--build-dir", "b", "-m", model.name, "--dry-run", cwd=tmp_path)
+
+        words = shlex.split(dry.stdout)
+        assert words[1:] == [
+            "-m",
+            "bitnet",
+            "diagnose",
+            "--build-dir",
+            str(built),
+            "--model",
+            str(model),
+            "--ctx-size",
+            "2048",
+        ]
+        assert not (tmp_path / "ran").exists()
+        ran = subprocess.run([*words, "--json"], capture_output=True, text=True, cwd="/")
+        assert json.loads(ran.stdout)["model"]["name"] == "tiny"
 
     @pytest.mark.parametrize("verb", ["serve", "watch"])
     def test_a_server_is_printed_likewise(self, build_dir: Path, model: Path, verb: str) -> None:
