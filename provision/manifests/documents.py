@@ -75,7 +75,7 @@ class ServiceDocument(TypedDict):
     secrets: list[str]
     checks: list[CheckDocument]
     drain: float
-    stop_timeout: float
+    stop_timeout: float  # from the polite signal to the hard one, `drain` included
     needs: Needs
     launch: str
     manifest: Manifest

@@ -82,7 +82,7 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         secrets=list(service.secrets),
         checks=service_checks(places, name, service),
         drain=service.drain,
-        stop_timeout=service.stop_timeout,
+        stop_timeout=service.drain + service.stop_timeout,
         needs=_needs(service.resources),
         launch=launch(places, name, overrides),
         manifest=manifest(places, name, overrides),

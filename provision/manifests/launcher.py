@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UnencodableValue
+from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
 from provision.manifests.places import Places
 from provision.manifests.templates import render
@@ -39,6 +40,9 @@ class Launcher:
     command: tuple[Value, ...]
     counts_cpus: bool  # `command` or a variable holds ${cpus}: `deploy_cpus` has to be set
     most_cpus: int | None  # resources.cpus, in whole ones
+    python: Value  # the host's, to ask the two below
+    ready: Ready | None  # `launch ready`: wait until it serves
+    idle: Idle | None  # `launch idle`: wait until no request is in flight
 
 
 def launcher(places: Places, name: str) -> Launcher:
@@ -72,6 +76,9 @@ def launcher(places: Places, name: str) -> Launcher:
         command=command,
         counts_cpus=any(AtStart.CPUS in value.parts for value in values),
         most_cpus=max(1, int(cpus)) if cpus else None,
+        python=Value("the target's python", (places.target.python,)),
+        ready=ready(places, name),
+        idle=idle(places, name),
     )
 
 

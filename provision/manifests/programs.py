@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.manifests.attendance import idle, ready
 from provision.manifests.documents import Manifest
 from provision.manifests.places import Places
 from provision.manifests.templates import render
@@ -38,6 +39,8 @@ class Program:
     starts_with_host: bool
     restarts: bool
     stop_seconds: int  # from the polite signal to the hard one: drain and stop_timeout
+    ready_seconds: int  # how long the launcher, asked "ready", may wait until it serves; 0 where it is not asked
+    waits_until_idle: bool  # whether the launcher, asked "idle", waits until no request is in flight
     memory_bytes: int | None
     cpu_percent: int | None  # 100 is one CPU
     gpu: bool
@@ -51,6 +54,7 @@ def program(places: Places, name: str) -> Program:
     service = places.project.services[name]
     target, resources, port = places.target, service.resources, port_of(service, places.lane)
     candidate = places.lane is Lane.CANDIDATE
+    asked = ready(places, name)
     return Program(
         project=places.project.name,
         service=name,
@@ -66,6 +70,8 @@ def program(places: Places, name: str) -> Program:
         starts_with_host=not candidate and not service.on_demand,
         restarts=not candidate,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
+        ready_seconds=asked.seconds if asked else 0,
+        waits_until_idle=idle(places, name) is not None,
         memory_bytes=resources.memory,
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
         gpu=bool(resources.gpus or resources.vram),

@@ -129,6 +129,17 @@ class Scale(Section):
     """The same for `resources.memory`."""
 
 
+class Metrics(Section):
+    """Where a service tells how it is, in Prometheus' text format, on its own port."""
+
+    path: String = Field(default="/metrics", pattern=r"^/[A-Za-z0-9._~/-]*$")
+    """The path to ask."""
+    busy: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")], ...] = ()
+    """Gauges that count requests in flight; systemd waits for them to be 0, at most for `drain`, before it stops it."""
+    token: Variable | None = None
+    """The secret that it asks for as a bearer token. A name that is not among `secrets` is passed over."""
+
+
 class Service(Section):
     """A named long-running program."""
 
@@ -178,6 +189,8 @@ class Service(Section):
     """How long requests in flight may take to end before the old one is stopped."""
     stop_timeout: Seconds = 10.0
     """How long it may take to stop before it is killed."""
+    metrics: Metrics | None = None
+    """Where it tells how it is, for monitoring and for an orderly stop."""
     resources: Resources = Field(default_factory=Resources)
     image: Image | None = None
     """Compose, Kubernetes: what the container is made of (default: the project's), by digest."""

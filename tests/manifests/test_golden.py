@@ -23,6 +23,11 @@ SERVICES = {
         "port": 8081,
         "secrets": ["LLAMA_API_KEY"],
         "drain": "30s",
+        "check": {"http": "/health", "timeout": "5m"},
+        "metrics": {
+            "busy": ["llamacpp:requests_processing", "llamacpp:requests_deferred"],
+            "token": "LLAMA_API_KEY",
+        },
         "resources": {"memory": "4GB", "cpus": 4, "gpus": 1},
     },
     "fastapi": {
@@ -68,6 +73,8 @@ def rendered() -> dict[str, str]:
                     files[f"{name}/{document['manifest']['name']}"] = document["manifest"]["text"]
                 if which is Lane.STABLE and name == "supervisord":
                     files[f"launcher/{document['name']}"] = document["launch"]
+                if which is Lane.STABLE and name == "systemd" and document["name"] == "llama":
+                    files["launcher/llama on systemd"] = document["launch"]
     return files
 
 

@@ -208,4 +208,4 @@ def test_what_preflight_needs_is_told() -> None:
     document = service(project({"web": {**API, "resources": resources, "drain": "3s"}}), "web")
 
     assert document["needs"] == {"memory_bytes": 10**9, "vram_bytes": 2 * 10**9, "cpus": 1.5}
-    assert (document["drain"], document["stop_timeout"]) == (3.0, 10.0)
+    assert (document["drain"], document["stop_timeout"]) == (3.0, 13.0)

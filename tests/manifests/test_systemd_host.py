@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from typing import Any
 
 import pytest
@@ -235,3 +236,54 @@ def test_a_user_unit_runs_without_any_privilege(systemd_host: TestHost, place: P
     systemd_host.exec(["systemctl", "--user", "enable", "--now", document["program"]], user="ann")
 
     assert told(systemd_host, f"{path}/shared/logs/told").cwd == f"{path}/releases/id"
+
+
+# Serves after a while, like a server that loads a model; a request to /work is in flight for a second.
+_LOADS = """
+import http.server, socketserver, sys, time
+began, busy = time.monotonic(), [0]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        allowed = self.path != "/metrics" or self.headers["Authorization"] == "Bearer it's a $key"
+        status = 401 if not allowed else 200 if time.monotonic() - began > 0.7 else 503
+        body = f"# HELP busy\\nbusy {busy[0]}\\nother 7\\n"
+        if self.path == "/work":
+            busy[0] += 1; time.sleep(1); busy[0] -= 1; body = "all of it"
+        self.send_response(status); self.end_headers(); self.wfile.write(body.encode())
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_unit_is_started_once_it_serves_and_stopped_once_nothing_is_in_flight(
+    systemd_host: TestHost, place: Place
+) -> None:
+    declared = {
+        "command": ["/usr/bin/python3", "-I", "-S", "-c", _LOADS, "${port}"],
+        "port": place.port(),
+        "secrets": ["KEY"],
+        "drain": "20s",
+        "check": {"http": "/health"},
+        "metrics": {"busy": ["busy"], "token": "KEY"},
+        "user": "www-data",
+    }
+    described = project({"web": declared}, path=place.path, platform="systemd", name_prefix=f"{place.name}-")
+    document = service(described, "web")
+    run = f"{place.path}/.deploy/run/{document['program']}"
+    systemd_host.write(f"{run}/one/secrets", "export KEY='it'\\''s a $key'\n", mode=0o400, owner="www-data")
+
+    start(systemd_host, document, path=place.path)
+    ask = ["curl", "-sS", "-m", "30", f"http://127.0.0.1:{place.port()}/work"]
+    with subprocess.Popen(systemd_host.inside(ask), stdout=subprocess.PIPE, text=True) as in_flight:
+        metrics = f"http://127.0.0.1:{place.port()}/metrics"
+        busy = f"curl -s -H 'Authorization: Bearer it'\\''s a $key' {metrics} | grep -q 'busy 1'"
+        systemd_host.exec(["sh", "-c", f"until {busy}; do sleep 0.02; done"])
+        systemd_host.exec(["systemctl", "stop", document["program"]])
+        assert in_flight.communicate()[0] == "all of it"
+
+    journal = systemd_host.exec(["journalctl", "-o", "cat", "-u", document["program"]]).stdout
+    assert "ready after" in journal
+    assert "idle after" in journal
+    assert ": 0 requests in flight" in journal

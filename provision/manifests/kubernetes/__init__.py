@@ -1,6 +1,14 @@
 """A project as what Kubernetes reads: `bundle` puts the files together, `workload` and `probes` gather the facts of a
 service, `faults` refuses what a strict schema would let through and a cluster would not."""
 
-from provision.manifests.kubernetes.bundle import render_kubernetes
+from pathlib import Path
 
-__all__ = ["render_kubernetes"]
+from provision.manifests.kubernetes.bundle import render_kubernetes
+from provision.project.schema import Project, Target
+
+__all__ = ["files", "render_kubernetes"]
+
+
+def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
+    """What `deploy render kubernetes` writes. See `provision.manifests.platforms.Render`."""
+    return render_kubernetes(project, target, root / "templates")

@@ -78,4 +78,10 @@ def _stray_ports(view: View) -> Iterator[Fault]:
                 yield Fault(("services", name, key), "the service has no port.", _ADD_PORT, at_key=True)
 
 
-RULES = (_commands, _programs, _after, _cycle, _secrets, _stray_ports)
+def _metrics(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.metrics and service.port is None:
+            yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)
+
+
+RULES = (_commands, _programs, _after, _cycle, _secrets, _stray_ports, _metrics)

@@ -1,0 +1,65 @@
+"""What a launcher can be asked besides starting its program: to wait until it is ready, and until it is idle.
+
+systemd has a place for both, `ExecStartPost=` and `ExecStop=`. They are asked of the launcher because it has what the
+question takes: the secrets, and the account.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from provision.manifests.places import Places
+from provision.manifests.value import Value
+from provision.project.ports import port_of
+from provision.project.schema import Lane, Platform
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Answers with one of these statuses mean that it serves."""
+
+    seconds: int
+    port: int
+    path: Value
+    status: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Idle:
+    """All of these gauges at 0 mean that no request is in flight."""
+
+    seconds: int
+    port: int
+    path: Value
+    gauges: tuple[str, ...]
+    token: str  # the variable with the bearer token; empty for none
+
+
+def ready(places: Places, name: str) -> Ready | None:
+    """How to see that service `name` serves; None where nothing is to be waited for.
+
+    A program on trial is watched by the transaction that tries it, and supervisord has no place for the question.
+    """
+    service = places.project.services[name]
+    port = port_of(service, places.lane)
+    if port is None or places.lane is Lane.CANDIDATE or places.target.platform is not Platform.SYSTEMD:
+        return None
+    for check in (service.check, *service.checks):
+        path = places.value(check.http, f"services.{name}.check.http", name) if check and check.http else None
+        if check and path and path.text.startswith("/"):
+            return Ready(math.ceil(check.timeout), port, path, check.status)
+    return None
+
+
+def idle(places: Places, name: str) -> Idle | None:
+    """How to see that no request to service `name` is in flight; None where nobody declared it."""
+    service = places.project.services[name]
+    port, metrics = port_of(service, places.lane), service.metrics
+    if port is None or places.target.platform is not Platform.SYSTEMD:
+        return None
+    if metrics is None or not metrics.busy or not service.drain:
+        return None
+    path = Value(f"services.{name}.metrics.path", (metrics.path,))
+    token = metrics.token if metrics.token and metrics.token in service.secrets else ""
+    return Idle(math.ceil(service.drain), port, path, metrics.busy, token)
