@@ -15,6 +15,7 @@ _VERBS = {
         Verb("demo", "Show the whole path on a throwaway host of this machine."),
         Verb("init", "Write a commented deploy.toml for the project in this folder."),
         Verb("check", "Say whether deploy.toml and .env are sound."),
+        Verb("render", "Show or write the files that a platform reads, for people to review."),
     ),
     "Deploy": (
         Verb("plan", "Show what `deploy up` would do; change nothing."),

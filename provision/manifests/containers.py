@@ -76,22 +76,19 @@ def image(places: Places, name: str) -> str:
     """The image of a service, by digest.
 
     Raises:
-        UsageError: none is declared, or only a tag, which names another image tomorrow.
+        UnencodableValue: none is declared, or only a tag, which names another image tomorrow.
     """
     declared = places.project.services[name].image or places.project.image
     subject = f"services.{name}.image"
     if declared is None:
-        raise UsageError(
-            f"{subject}: missing.",
-            why="A container is made of an image.",
-            next_step='add image = "ghcr.io/…@sha256:…" to [project], or to the service',
-        )
+        reason = 'a container is made of an image; add image = "ghcr.io/…@sha256:…" to [project], or to the service'
+        raise UnencodableValue(subject, reason)
     if "@sha256:" not in declared:
-        raise UsageError(
-            f'{subject}: "{declared}" has no digest.',
-            why="A tag names another image tomorrow, and a rollback would not go back.",
-            next_step=f"skopeo inspect --format '{{{{.Digest}}}}' docker://{declared}, then write {declared}@sha256:…",
+        digest = f"skopeo inspect --format '{{{{.Digest}}}}' docker://{declared}"
+        reason = (
+            f'"{declared}" has no digest, so it may be another image tomorrow; add the one that this says: {digest}'
         )
+        raise UnencodableValue(subject, reason)
     return declared
 
 

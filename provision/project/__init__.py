@@ -19,6 +19,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
     target: str | None = None,
+    without_targets: bool = False,
     demand_secrets: bool = True,
 ) -> LoadedProject:
     """The project in `directory`: `deploy.toml`, with the variables of `.env` and of the process (which win).
@@ -28,6 +29,8 @@ def load(
         env_file: read instead of `directory/.env`, and then it must be there.
         target: the only place of interest: the result holds this target and the services that it runs, and variables
             that only others need are not demanded.
+        without_targets: True for what has none (`render kubernetes`): variables that only targets need are not
+            demanded, and the result has no targets.
         demand_secrets: False for what needs no secret's value (`render`, `status`): then `secrets` is empty.
 
     Raises:
@@ -36,4 +39,11 @@ def load(
     """
     from provision.project.loading import load_project
 
-    return load_project(directory, environ=environ, env_file=env_file, target=target, demand_secrets=demand_secrets)
+    return load_project(
+        directory,
+        environ=environ,
+        env_file=env_file,
+        target=target,
+        without_targets=without_targets,
+        demand_secrets=demand_secrets,
+    )

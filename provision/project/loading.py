@@ -39,6 +39,7 @@ def load_project(
     environ: Mapping[str, str] | None,
     env_file: Path | None,
     target: str | None,
+    without_targets: bool,
     demand_secrets: bool,
 ) -> LoadedProject:
     """See `provision.project.load`."""
@@ -49,7 +50,8 @@ def load_project(
     variables = environment.read(
         dotenv, _shown(dotenv), os.environ if environ is None else environ, required=env_file is not None
     )
-    asked, faults = _validated(written, variables.variables, target)
+    unasked = _targets(written) if without_targets else _unasked(written, target)
+    asked, faults = _validated(written, variables.variables, unasked)
     secrets, missing = _secrets(asked, variables.variables, _shown(dotenv)) if demand_secrets else (Secrets({}), [])
     faults += missing
     problems = [*_located(faults, source, _shown(file)), *variables.problems]
@@ -107,7 +109,7 @@ def _toml(source: str, shown: str) -> dict[str, Any]:
 
 
 def _validated(
-    written: dict[str, Any], variables: Mapping[str, str], target: str | None
+    written: dict[str, Any], variables: Mapping[str, str], unasked: set[KeyPath]
 ) -> tuple[Declaration | None, list[Fault]]:
     """What is sound and asked for, and everything wrong. Without any sound project there is nothing."""
     merged = dict(written)
@@ -117,7 +119,6 @@ def _validated(
         faults += _unknown_presets(written["services"])
     if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
-    unasked = _unasked(merged, target)
     wrong: set[KeyPath] = {fault.path[:2] for fault in faults}
     try:
         Declaration.model_validate(merged, context=variables)
@@ -157,10 +158,14 @@ def _unasked(written: Mapping[str, Any], target: str | None) -> set[KeyPath]:
         raise UsageError(f'{FILE} has no target "{target}". {hint}')
     chosen = written["targets"][target]
     runs = chosen.get("services") if isinstance(chosen, dict) else None
-    others: set[KeyPath] = {("targets", name) for name in known - {target}}
+    others = _targets(written) - {("targets", target)}
     if isinstance(runs, list):
         others |= {("services", name) for name in _names(written, "services") if name not in runs}
     return others
+
+
+def _targets(written: Mapping[str, Any]) -> set[KeyPath]:
+    return {("targets", name) for name in _names(written, "targets")}
 
 
 def _names(written: Mapping[str, Any], group: str) -> frozenset[str]:

@@ -60,7 +60,7 @@ def find_models(
         if service.model is None or service.model in found:
             continue
         subject = f"services.{name}.model"
-        first = Path(os.path.normpath(root / Path(service.model).expanduser()))
+        first = _source(service.model, root)
         files = tuple(_model(path, _relative(path, root), subject, on_event) for path in _shards(first))
         for file in files:
             other = places.setdefault(file.relative, file)
@@ -71,6 +71,15 @@ def find_models(
                 )
         found[service.model] = files
     return found
+
+
+def place(model: str, root: Path) -> str:
+    """Where a release of the project in `root` has what a service declares as its model; the file need not be there."""
+    return _relative(_source(model, root), root)
+
+
+def _source(model: str, root: Path) -> Path:
+    return Path(os.path.normpath(root / Path(model).expanduser()))
 
 
 def _relative(path: Path, root: Path) -> str:

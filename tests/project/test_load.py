@@ -118,6 +118,13 @@ def test_one_target_demands_all_that_it_uses(folder):
     ]
 
 
+def test_without_targets_nothing_is_demanded_that_only_they_use(folder):
+    project = load(folder, environ={"TOKEN": "a"}, without_targets=True).project
+
+    assert project.targets == {}
+    assert list(project.services) == ["llama", "fastapi"]
+
+
 def test_a_mistake_in_another_target_is_still_said(folder):
     with (folder / "deploy.toml").open("a") as file:
         file.write("\n[targets.other]\nhosts = [1]\npath = '/w'\n")

@@ -43,9 +43,9 @@ def render_kubernetes(project: Project, target: Target | None = None, overrides:
         overrides: a folder whose templates replace ours.
 
     Raises:
-        UnencodableValue: a value cannot be held, or means nothing in a container.
+        UnencodableValue: a value cannot be held or means nothing in a container, or an image is missing.
         DeclarationError: a template is wrong; says where.
-        UsageError: an image is missing, or what was rendered is nothing that a cluster would take.
+        UsageError: what was rendered is nothing that a cluster would take.
     """
     files = dict(sorted(_files(project, target, overrides)))
     check(files)

@@ -77,8 +77,7 @@ def workload(places: Containers, name: str) -> Workload:
     """The facts of service `name` in a lane.
 
     Raises:
-        UsageError: it has no image by digest.
-        UnencodableValue: a value cannot be held, or means nothing in a container.
+        UnencodableValue: it has no image by digest, or a value cannot be held, or means nothing in a container.
     """
     service = places.project.services[name]
     stable = places.lane is Lane.STABLE

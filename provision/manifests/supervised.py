@@ -1,0 +1,27 @@
+"""What a supervisor on a host reads, as files to look at: those of the stable lane, as `deploy up` puts them there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UsageError
+from provision.manifests.lanes import render
+from provision.project.schema import Lane, Project, Target
+from provision.release.models import place
+
+
+@dataclass(frozen=True)
+class _Model:
+    relative: str
+
+
+def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
+    """Each service's manifest, and its launcher in launch/. See `provision.manifests.platforms.Render`."""
+    if target is None:
+        raise UsageError("which target?", why="Names, paths and accounts are a target's.")
+    models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+    lane = render(project, target, Lane.STABLE, models=models, overrides=root / "templates")
+    manifests = {service["manifest"]["name"]: service["manifest"]["text"] for service in lane["services"]}
+    launchers = {f"launch/{service['program']}": service["launch"] for service in lane["services"]}
+    return dict(sorted({**manifests, **launchers}.items()))

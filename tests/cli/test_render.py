@@ -1,0 +1,154 @@
+"""`deploy render`, through the real command line."""
+
+import os
+
+import pytest
+
+from tests.cli.conftest import of
+
+IMAGE = 'image = "ghcr.io/acme/small@sha256:' + "0123456789abcdef" * 4 + '"'
+
+
+@pytest.fixture
+def declared(project):
+    """The small project, in an image; its target needs a variable that is not set."""
+    file = project.root / "deploy.toml"
+    text = file.read_text().replace('name = "small"', f'name = "small"\n{IMAGE}')
+    file.write_text(text + '\n[targets.far]\nhosts = ["${FAR}"]\npath = "/srv/small"\nplatform = "systemd"\n')
+    return project
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def test_files_are_shown_under_their_names_and_nothing_is_written(declared):
+    before = tree(declared.root)
+
+    shown = declared.ok("render", "kubernetes")
+
+    assert "==> stable/web.yaml <==\n# web of small (stable)." in shown
+    assert "==> overlays/production/kustomization.yaml <==\n" in shown
+    assert tree(declared.root) == before
+
+
+def test_json_has_each_file_whole(declared):
+    events = declared.events("render", "kubernetes")
+    files = {event["path"]: event["text"] for event in of(events, "file")}
+
+    declared.ok("render", "kubernetes", "--out", "k8s")
+
+    assert events[-1] == {"event": "result", "platform": "kubernetes", "files": len(files)}
+    assert {path: text for path, text in tree(declared.root / "k8s").items() if path != ".deploy-render"} == files
+
+
+def test_rendering_again_changes_no_byte_and_touches_no_file(declared):
+    declared.ok("render", "kubernetes", "--out", "k8s")
+    before = tree(declared.root), {path: path.stat().st_ino for path in (declared.root / "k8s").rglob("*")}
+
+    said = declared.ok("render", "kubernetes", "--out", "k8s")
+
+    assert (tree(declared.root), {path: path.stat().st_ino for path in (declared.root / "k8s").rglob("*")}) == before
+    assert said == f"k8s: {len(list((declared.root / 'k8s').rglob('*.yaml')))} unchanged\n"
+
+
+def test_what_is_rendered_no_more_is_removed_and_a_neighbour_stays(declared):
+    folder = declared.root / "k8s"
+    declared.ok("render", "kubernetes", "--out", "k8s")
+    (folder / "stable" / "NOTES").write_text("mine")
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text().replace("services.web", "services.site"))
+
+    said = declared.ok("render", "kubernetes", "--out", "k8s")
+
+    assert "removed k8s/stable/web.yaml\n" in said
+    assert "written k8s/stable/site.yaml\n" in said
+    assert sorted(path.name for path in (folder / "stable").iterdir()) == ["NOTES", "kustomization.yaml", "site.yaml"]
+
+
+def test_two_platforms_share_a_folder(declared):
+    declared.ok("render", "kubernetes", "--out", "out")
+    declared.ok("render", "supervisord", "--out", "out")
+
+    assert declared.ok("render", "kubernetes", "--out", "out").endswith("unchanged\n")
+    assert declared.ok("render", "supervisord", "--out", "out").endswith("unchanged\n")
+    assert os.access(declared.root / "out" / "launch" / "web", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file.write_text("mine"), "somebody changed it since it was rendered"),
+        (lambda file: (file.rename(file.with_name("other")), file.symlink_to("other")), "somebody changed it"),
+    ],
+)
+def test_a_file_that_somebody_changed_is_not_replaced(declared, change, said):
+    declared.ok("render", "kubernetes", "--out", "k8s")
+    file = declared.root / "k8s" / "stable" / "web.yaml"
+    rendered = file.read_text()
+    change(file)
+    before = tree(declared.root)
+    toml = declared.root / "deploy.toml"
+    toml.write_text(toml.read_text().replace("web.py", "site.py"))
+
+    refused = declared.run("render", "kubernetes", "--out", "k8s")
+
+    assert refused.returncode == 2
+    assert f"k8s/stable/web.yaml: {said}" in refused.stderr
+    assert "--force" in refused.stderr
+    assert {**tree(declared.root), "deploy.toml": ""} == {**before, "deploy.toml": ""}
+
+    declared.ok("render", "kubernetes", "--out", "k8s", "--force")
+
+    assert file.read_text() == rendered.replace("web.py", "site.py")
+    assert not file.is_symlink()
+
+
+def test_a_file_that_was_there_before_is_not_replaced(declared):
+    mine = declared.root / "k8s" / "base" / "kustomization.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+
+    refused = declared.run("render", "kubernetes", "--out", "k8s")
+
+    assert "k8s/base/kustomization.yaml: deploy render did not write it." in refused.stderr
+    assert tree(declared.root / "k8s") == {"base/kustomization.yaml": "mine"}
+
+
+def test_a_folder_for_hosts_takes_the_one_target_of_that_platform(declared):
+    declared.environ["FAR"] = "far.example.net"
+
+    assert "ExecStart=/srv/small/.deploy/run/" in declared.ok("render", "systemd")
+    assert f"command = {declared.place}/.deploy/run/web/current/launch" in declared.ok("render", "supervisord")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["supervisord", "--target", "far"], "targets.far is a place for systemd."),
+        (["kubernetes", "--target", "fra"], 'no target "fra"'),
+        (["kubernets"], "'kubernets' is not one of 'supervisord', 'systemd', 'kubernetes'"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(declared, words, said):
+    declared.environ["FAR"] = "far.example.net"
+
+    refused = declared.run("render", *words)
+
+    assert refused.returncode == 2
+    assert said in refused.stderr
+
+
+def test_a_value_that_no_file_can_hold_is_named_with_its_line(declared):
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text().replace("port =", 'env = { A = "\\u0085" }\nport ='))
+
+    refused = declared.run("render", "kubernetes", "--out", "k8s")
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "deploy.toml:7:13: services.web.env.A: kustomize cannot carry U+0085; encode it, say in base64.\n"
+    )
+    assert not (declared.root / "k8s").exists()
