@@ -79,7 +79,7 @@ def store(repository: Repository, image: Manifest, evidence: Evidence, key: Sign
     return made.digest
 
 
-def findings(repository: Repository, digest: str, trusted: list[PublicKey]) -> list[Finding]:
+def findings(repository: Repository, digest: str, trusted: Sequence[PublicKey]) -> list[Finding]:
     """All evidence beside `digest`, newest first; what does not count stands last.
 
     Raises:
@@ -90,7 +90,7 @@ def findings(repository: Repository, digest: str, trusted: list[PublicKey]) -> l
     return sorted(found, key=lambda item: item.evidence.at if item.evidence else oldest, reverse=True)
 
 
-def _finding(repository: Repository, item: Descriptor, digest: str, trusted: list[PublicKey]) -> Finding:
+def _finding(repository: Repository, item: Descriptor, digest: str, trusted: Sequence[PublicKey]) -> Finding:
     manifest = repository.find(item.digest)
     if manifest is None:
         return Finding(item.digest, problem="is listed, and not there")

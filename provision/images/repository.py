@@ -18,7 +18,7 @@ from provision.images.access import Access
 from provision.images.credentials import find
 from provision.images.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
 from provision.images.reference import Reference
-from provision.images.wire import Body, Wire, chunks, read
+from provision.images.wire import Body, Wire, chunks, finish, read
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound
 _LONGEST_DOCUMENT = 16 << 20  # a blob that is read whole: evidence, not a layer
@@ -89,7 +89,7 @@ class Repository:
         answer = self.access.request(
             "HEAD", f"{self._path}/manifests/{tag}", doing=f"look at {self}:{tag}", accept={200, 404}, headers=_ACCEPT
         )
-        answer.release_conn()
+        finish(answer)
         if answer.status == 404:
             return ""
         # The specification allows a registry to leave the header out.
@@ -110,7 +110,7 @@ class Repository:
             headers={"Content-Type": manifest.media_type},
             body=manifest.content,
         )
-        answer.release_conn()
+        finish(answer)
         stored = answer.headers.get("Docker-Content-Digest")
         if stored and stored != manifest.digest:
             raise RegistryFailed(
@@ -122,7 +122,7 @@ class Repository:
         answer = self.access.request(
             "HEAD", f"{self._path}/blobs/{digest}", doing=f"look for a blob in {self}", accept={200, 404}
         )
-        answer.release_conn()
+        finish(answer)
         return answer.status == 200
 
     def blob(self, digest: str) -> bytes:
@@ -195,7 +195,7 @@ class Repository:
             accept={201, 202} if mount else {202},
             headers={"Content-Length": "0"},
         )
-        answer.release_conn()
+        finish(answer)
         if answer.status == 201:
             return ""
         if "Location" not in answer.headers:
@@ -212,7 +212,7 @@ class Repository:
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body=body,
         )
-        answer.release_conn()
+        finish(answer)
 
     def _wrong(self, digest: str) -> RegistryFailed:
         return RegistryFailed(f"a blob of {self} was changed in flight.", why=f"What arrived is not {digest}.")

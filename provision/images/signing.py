@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class SigningKey:
         return json.dumps(envelope, sort_keys=True).encode()
 
 
-def unseal(envelope: bytes, payload_type: str, trusted: list[PublicKey]) -> tuple[bytes, PublicKey]:
+def unseal(envelope: bytes, payload_type: str, trusted: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
     """What is in an envelope, and who signed it.
 
     Raises:

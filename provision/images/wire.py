@@ -66,7 +66,7 @@ class Wire:
             location = answer.get_redirect_location()
             if not location or method not in {"GET", "HEAD"}:
                 return answer
-            answer.release_conn()
+            finish(answer)
             target = urljoin(url, location)
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 # What opens the registry does not open where it keeps its blobs, and must not be shown there.
@@ -181,6 +181,11 @@ def read(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
         if len(content) > most:
             raise RegistryFailed(f"the registry answered with more than {most} bytes where that is not possible.")
     return bytes(content)
+
+
+def finish(answer: urllib3.BaseHTTPResponse) -> None:
+    """Be done with an answer whose body says nothing; a connection takes the next request only when it was read."""
+    read(answer, CHUNK)
 
 
 def _speaks_tls(authority: str) -> bool:

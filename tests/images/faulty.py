@@ -33,6 +33,7 @@ class Fault:
     change: Callable[[Answer], Answer] | None = None  # of the registry's
     drop: bool = False  # hang up without a word
     before: Callable[[], None] | None = None  # something that happens just then
+    unless: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -97,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fault(self) -> Fault | None:
         for fault in self.faulty.faults:
-            if fault.method == self.command and re.search(fault.path, self.path) and fault.times:
+            if fault.method == self.command and re.search(fault.path, self.path) and fault.times and not fault.unless():
                 if fault.skip:
                     fault.skip -= 1
                     continue

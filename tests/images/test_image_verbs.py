@@ -105,3 +105,149 @@ def test_without_public_keys_nothing_counts_and_inspect_says_so(project, deploy,
     said = capsys.readouterr()
     assert "evidence.pub is missing, so no evidence counts here" in said.err
     assert "does not count: it is not signed by a trusted key" in said.out
+
+
+# Promotion
+
+
+@pytest.fixture
+def declared(project, repository):
+    """`app` in promotion.toml."""
+
+    def declare(**rules):
+        lines = [f"{key} = {json.dumps(value)}" for key, value in {"repository": str(repository), **rules}.items()]
+        (project / "promotion.toml").write_text("[app]\n" + "\n".join(lines) + "\n")
+
+    declare()
+    return declare
+
+
+@pytest.fixture
+def proven(project, deploy, repository):
+    """Puts an image on canary and proves it."""
+
+    def make(*checks):
+        made = image(repository, "canary")
+        given = checks or (("health", True),)
+        assert deploy("attest", f"{repository}@{made.digest}", "--report", report(project, *given))[0] == 0
+        return made
+
+    return make
+
+
+def test_promote_shows_what_it_does_and_does_it(declared, proven, deploy, repository, capsys):
+    made = proven()
+    code, (plan, result) = deploy("promote", "app", "--dry-run")
+    assert (code, result["outcome"], plan["objections"]) == (0, "planned", [])
+    assert repository.digest("stable") == ""
+
+    code, (plan, result) = deploy("promote", "app")
+    assert (code, result["outcome"], result["old"], result["new"]) == (0, "committed", "", made.digest)
+    assert repository.get("stable") == made
+    assert deploy("promote", "app")[1][-1]["outcome"] == "unchanged"
+
+    assert main(["image", "inspect", f"{repository}:stable"]) == 0
+    assert "moves of stable, newest first:\n" in capsys.readouterr().out
+
+
+def test_promote_says_in_sentences_what_speaks_against_it(declared, proven, repository, capsys):
+    declared(checks=["health", "queue"], who=["nobody-here"])
+    proven(("health", False))
+    for words in (["--dry-run"], []):
+        capsys.readouterr()
+        assert main(["image", "promote", "app", *words]) == 4
+        said = capsys.readouterr()
+        for reason in ("health failed (", "queue was not tried", "is not among who may promote it (nobody-here)"):
+            assert reason in said.out
+            assert reason in said.err
+    assert repository.digest("stable") == ""
+
+
+def test_a_repository_that_is_given_by_its_name_has_the_rules_of_its_declaration(declared, proven, deploy, repository):
+    declared(checks=["queue"])
+    proven()
+    code, (_, error) = deploy("promote", str(repository))
+    assert (code, error["objections"]) == (4, ["queue was not tried"])
+
+
+def test_the_rules_of_where_it_goes_to_count(declared, project, proven, deploy, repository):
+    with (project / "promotion.toml").open("a") as file:
+        file.write(f'[production]\nrepository = "{repository}-production"\nchecks = ["queue"]\n')
+    proven()
+    code, (_, error) = deploy("promote", "app", "--to", f"{repository}-production:stable")
+    assert (code, error["objections"]) == (4, ["queue was not tried"])
+
+
+def test_promote_to_another_repository_tells_how_its_parts_went(declared, proven, deploy, repository):
+    made = proven()
+    code, events = deploy("promote", "app", "--to", f"{repository}-production:stable")
+    assert code == 0
+    assert {event["how"] for event in events if event["event"] == "blob"} == {"mounted"}
+    assert events[-1]["image"] == f"{repository}-production"
+    assert events[-1]["new"] == made.digest
+
+
+def test_rollback_brings_the_earlier_image_back(declared, proven, deploy, repository):
+    old, new = proven(), None
+    deploy("promote", "app")
+    new = proven()
+    deploy("promote", "app")
+    assert deploy("rollback", "app", "--dry-run")[1][-1]["outcome"] == "planned"
+    assert repository.get("stable") == new
+    code, (*_, result) = deploy("rollback", "app")
+    assert (code, result["old"], result["new"]) == (0, new.digest, old.digest)
+    assert repository.get("stable") == old
+    assert deploy("rollback", "app", "--digest", new.digest)[0] == 0
+    code, (*_, seen) = deploy("inspect", f"{repository}:stable")
+    assert [move["kind"] for move in seen["history"]] == ["promote", "promote", "rollback", "rollback"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["promote", "other"], "Known images: app."),
+        (["promote", "ap"], 'Did you mean "app"?'),
+        (["promote", "app", "--to", "sta ble"], "cannot be a tag"),
+        (["promote", "app", "--to", "sha256:" + "0" * 64], "is a digest, which cannot be moved"),
+        (["promote", "app", "--to", "localhost/other"], "names no tag"),
+        (["promote", "app", "--from", "sha256:00"], "64 lower-case hexadecimal digits"),
+        (["promote", "app", "--key", "none.pub"], "none.pub is missing"),
+        (["rollback", "app", "--to", "localhost/other:stable"], "is not a channel of"),
+        (["rollback", "app", "--digest", "x"], "64 lower-case hexadecimal digits"),
+        (["rollback", "app"], "no earlier image to go back to"),
+        (["inspect", "nothing"], "Known images: app."),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_hint(words, said, declared, capsys):
+    assert main(["image", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("[app]\n", ['promotion.toml:1:2: app.repository: missing. Such as "ghcr.io/owner/app".']),
+        (
+            '[app]\nrepository = "ghcr.io/o/app:stable"\n',
+            ["promotion.toml:2:14: app.repository: expected a repository without tag or digest."],
+        ),
+        (
+            '[app]\nrepository = "ghcr.io/o/app"\nmax_aeg = "1h"\nwho = "ada"\nmin_age = "soon"\n',
+            [
+                'promotion.toml:3:1: app.max_aeg: unknown key. Did you mean "max_age"?',
+                'promotion.toml:4:7: app.who: expected a list of names. Such as who = ["ada"].',
+                'promotion.toml:5:11: app.min_age: expected a duration such as "30s", "500ms" or "2m".',
+            ],
+        ),
+        (
+            '[app]\nrepository = "ghcr.io/o/app"\nchecks = []\n',
+            ["promotion.toml:3:10: app.checks: is empty, which demands nothing. Leave the key out."],
+        ),
+        ('app = "ghcr.io/o/app"\n', ["promotion.toml:1:1: app: expected a table. Write [app] above its keys."]),
+        ("[app\n", ["promotion.toml:1:5: not TOML: expected ']' at the end of a table declaration."]),
+    ],
+)
+def test_a_wrong_declaration_is_said_with_line_and_key(text, problems, project, capsys):
+    (project / "promotion.toml").write_text(text)
+    assert main(["image", "promote", "app"]) == 2
+    assert capsys.readouterr().err.splitlines() == problems

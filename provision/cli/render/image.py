@@ -10,20 +10,29 @@ from provision.cli.sentences import size
 from provision.images import Reference
 from provision.images.documents import Manifest
 from provision.images.evidence import Finding
+from provision.images.history import History, Move
+
+_SHOWN = 10  # moves; --json has all
 
 
-def inspect_event(reference: Reference, manifest: Manifest, found: Sequence[Finding]) -> dict[str, Any]:
+def inspect_event(
+    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+) -> dict[str, Any]:
+    made = history.made(manifest.digest)
     return {
         "event": "image",
         "image": str(reference),
         "digest": manifest.digest,
         "media_type": manifest.media_type,
         "platforms": _platforms(manifest),
-        "evidence": [{**asdict(item), "passed": item.evidence.passed if item.evidence else None} for item in found],
+        "evidence": [finding_event(item) for item in found],
+        "history": [move_event(move, made=move in made) for move in history.moves],
     }
 
 
-def inspect_lines(reference: Reference, manifest: Manifest, found: Sequence[Finding]) -> Iterator[str]:
+def inspect_lines(
+    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+) -> Iterator[str]:
     yield f"{reference.name}@{manifest.digest}"
     if manifest.children:
         yield f"  an index of {', '.join(_platforms(manifest))}"
@@ -33,6 +42,15 @@ def inspect_lines(reference: Reference, manifest: Manifest, found: Sequence[Find
         yield f"  {finding_line(item)}"
     if not found:
         yield "  no evidence"
+    made = history.made(manifest.digest)
+    if history.moves:
+        yield f"  moves of {history.channel}, newest first:"
+    for move in history.moves[: -_SHOWN - 1 : -1]:
+        yield f"    {move_line(move, made=move in made)}"
+
+
+def finding_event(item: Finding) -> dict[str, Any]:
+    return {**asdict(item), "passed": item.evidence.passed if item.evidence else None}
 
 
 def finding_line(item: Finding) -> str:
@@ -43,6 +61,15 @@ def finding_line(item: Finding) -> str:
     failed = [check.name for check in evidence.checks if not check.passed]
     verdict = f"FAILED: {', '.join(failed)}" if failed else "passed: " + ", ".join(c.name for c in evidence.checks)
     return f"{verdict} ({evidence.at:%Y-%m-%d %H:%M} UTC, {evidence.who} on {evidence.where}, key {item.key})"
+
+
+def move_event(move: Move, *, made: bool) -> dict[str, Any]:
+    return {**move.as_json(), "made": made}
+
+
+def move_line(move: Move, *, made: bool) -> str:
+    what = "" if made else ", begun and not made"
+    return f"{move.at:%Y-%m-%d %H:%M} UTC  {move.kind:8}  {move.new[:19]}  {move.who} ({move.where}){what}"
 
 
 def _platforms(manifest: Manifest) -> list[str]:

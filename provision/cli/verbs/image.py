@@ -11,6 +11,10 @@ command = Group(
             Verb("keygen", "Make the key that signs evidence.", module="image_keygen"),
             Verb("attest", "Sign the results of checks, and store them beside the image.", module="image_attest"),
         ),
+        "Promote": (
+            Verb("promote", "Move a channel to exactly the bytes that were proven.", module="image_promote"),
+            Verb("rollback", "Move a channel back to what it stood for before.", module="image_rollback"),
+        ),
         "Look": (Verb("inspect", "Show what a name stands for, and what was proven of it.", module="image_inspect"),),
     },
     package="provision.cli.verbs",

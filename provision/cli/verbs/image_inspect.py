@@ -6,26 +6,31 @@ from pathlib import Path
 
 import click
 
+from provision.cli.registry import CANARY, key_option
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
 
 @verb("inspect", example="deploy image inspect ghcr.io/owner/app:canary", hosts=False)
 @click.argument("image")
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Public keys (default: evidence.pub).")
+@key_option
 def command(session: Session, image: str, key: Path | None) -> None:
     """Show what a name stands for, and what was proven of it.
 
-    Evidence counts if a key in evidence.pub signed it for this very digest; the rest is shown with the reason.
+    IMAGE is REGISTRY/REPOSITORY[:TAG] or an image of promotion.toml; without a tag, its canary. Evidence counts if a
+    key in evidence.pub signed it for this very digest; the rest is shown with the reason.
     """
     from provision.cli.render.image import inspect_event, inspect_lines
     from provision.images import connect, parse
+    from provision.images.declared import find_image
     from provision.images.evidence import findings
+    from provision.images.history import History, read_history
     from provision.images.signing import read_public
 
-    reference = parse(image)
+    reference = parse(image) if "/" in image else find_image(session.directory, image).repository
+    reference = reference if reference.wanted else reference.tagged(CANARY)
     repository = connect(reference, write=False)
-    manifest = repository.get(reference.wanted or "canary")
+    manifest = repository.get(reference.wanted)
     public = key or session.directory / "evidence.pub"
     if key or public.exists():
         trusted = read_public(public)
@@ -33,4 +38,7 @@ def command(session: Session, image: str, key: Path | None) -> None:
         trusted = []
         session.console.note(f"{public} is missing, so no evidence counts here.")
     found = findings(repository, manifest.digest, trusted)
-    session.console.answer(inspect_event(reference, manifest, found), inspect_lines(reference, manifest, found))
+    history = History("") if reference.digest else read_history(repository, reference.tag)
+    session.console.answer(
+        inspect_event(reference, manifest, found, history), inspect_lines(reference, manifest, found, history)
+    )

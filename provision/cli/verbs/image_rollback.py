@@ -1,0 +1,44 @@
+"""`deploy image rollback`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from provision.cli.registry import STABLE, channel_of, dry_run_option, judge, key_option
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import UsageError
+
+
+@verb("rollback", example="deploy image rollback app", hosts=False)
+@click.argument("name")
+@click.option("--to", "goal", default=STABLE, metavar="TAG", help="The channel (default: stable).")
+@click.option("--digest", default="", metavar="DIGEST", help="Back to this one (default: what stood there before).")
+@dry_run_option
+@key_option
+def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, key: Path | None) -> None:
+    """Move a channel back to what it stood for before.
+
+    The earlier image still needs evidence that passes; its age does not matter. A second rollback goes further back.
+    """
+    from provision.cli.render.promotion import show_done, show_plan
+    from provision.images import connect, parse
+    from provision.images.declared import find_image
+    from provision.images.promotion import apply, plan_rollback
+
+    declared = find_image(session.directory, name)
+    channel = channel_of(goal, declared.repository, "--to")
+    if channel.name != declared.repository.name or channel.digest:
+        raise UsageError(f"--to {goal} is not a channel of {declared.repository.name}.", next_step=f"--to {STABLE}")
+    if digest:
+        parse(f"{channel.name}@{digest}")
+    decides = judge(session.directory, declared.policy, key)
+    plan = plan_rollback(connect(channel, write=True), channel.tag, digest, decides)
+    show_plan(session.console, plan)
+    if dry_run:
+        plan.demand()
+    else:
+        apply(plan, decides, session.console.event)
+    show_done(session.console, plan, dry_run=dry_run)

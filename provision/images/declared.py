@@ -1,0 +1,146 @@
+"""`promotion.toml`: which images a project promotes, and what it demands of each.
+
+It stands beside the public keys and apart from deploy.toml, so that those who may change what counts as proven can be
+asked for just these two files (CODEOWNERS), and so that a repository without any host can promote.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from provision.errors import DeclarationError, Location, Problem, UsageError
+from provision.images.policy import Policy
+from provision.images.reference import Reference, parse
+from provision.project.fault import Fault, did_you_mean, dotted, nearest
+from provision.project.units import parse_seconds
+
+FILE = "promotion.toml"
+_KEYS = ("repository", "checks", "min_age", "max_age", "who")
+
+
+@dataclass(frozen=True)
+class DeclaredImage:
+    """An image that is promoted, and the rules for it."""
+
+    repository: Reference
+    policy: Policy
+
+
+def find_image(directory: Path, name: str) -> DeclaredImage:
+    """The image that `name` means: one of promotion.toml, or `REGISTRY/REPOSITORY`, whose rules apply just as well.
+
+    Raises:
+        UsageError: it means nothing.
+        DeclarationError: the file is wrong; it carries every problem.
+    """
+    declared = _read(directory / FILE)
+    if name in declared:
+        return declared[name]
+    if "/" not in name:
+        hint = nearest(name, declared, "images") or f"Declare it there: [{name}], or give REGISTRY/REPOSITORY."
+        raise UsageError(f'{FILE} has no image "{name}". {hint}')
+    reference = parse(name)
+    return DeclaredImage(reference, policy_of(directory, reference))
+
+
+def policy_of(directory: Path, repository: Reference) -> Policy:
+    """What promotion.toml demands of images in `repository`; the least there is where it is not named.
+
+    Raises:
+        DeclarationError: as `find_image`.
+    """
+    for image in _read(directory / FILE).values():
+        if image.repository.name == repository.name:
+            return image.policy
+    return Policy()
+
+
+def _read(file: Path) -> dict[str, DeclaredImage]:
+    shown = os.path.relpath(file)
+    try:
+        source = file.read_text(encoding="utf-8")
+        written = tomllib.loads(source)
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        # tomllib says the place in words: "Expected ']' (at line 3, column 8)", "… (at end of document)".
+        said, _, place = str(error).rpartition(" (at ")
+        line, column = (int(number) for number in re.findall(r"[0-9]+", place) or ("0", "0"))
+        message = f"not TOML: {said[:1].lower()}{said[1:]}."
+        raise DeclarationError([Problem(Location(shown, line, column), "", message)]) from None
+    except (OSError, ValueError) as error:
+        raise DeclarationError([Problem(Location(shown), "", f"cannot be read: {error}.")]) from None
+    faults: list[Fault] = []
+    found = {name: _image(name, table, faults) for name, table in written.items()}
+    if faults:
+        from provision.project.positions import Positions
+
+        positions = Positions(source)
+        placed = [(positions.key(f.path) if f.at_key else positions.value(f.path), f) for f in faults]
+        raise DeclarationError(
+            [
+                Problem(Location(shown, *place), dotted(f.path), f.message, f.hint)
+                for place, f in sorted(placed, key=lambda entry: entry[0])
+            ]
+        )
+    return found
+
+
+def _image(name: str, table: object, faults: list[Fault]) -> DeclaredImage:
+    """One table; what is wrong with it is added to `faults`, and then the result is of no use."""
+    nothing = DeclaredImage(Reference("", ""), Policy())
+    if not isinstance(table, dict):
+        faults.append(Fault((name,), "expected a table.", f"Write [{name}] above its keys.", at_key=True))
+        return nothing
+    for key in table.keys() - set(_KEYS):
+        hint = did_you_mean(key, _KEYS) or f"Known keys: {', '.join(_KEYS)}."
+        faults.append(Fault((name, key), "unknown key.", hint, at_key=True))
+    before = len(faults)
+    if "repository" not in table:
+        faults.append(Fault((name, "repository"), "missing.", 'Such as "ghcr.io/owner/app".'))
+    repository = nothing.repository
+    try:
+        repository = parse(_text(table.get("repository", "x/x")))
+        if repository.wanted:
+            raise ValueError("expected a repository without tag or digest")
+    except (ValueError, UsageError) as error:
+        faults.append(Fault((name, "repository"), f"{error.why if isinstance(error, UsageError) else error}."))
+    checks, who = (_texts(name, key, table, faults) for key in ("checks", "who"))
+    ages = [_age(name, key, table, faults) for key in ("min_age", "max_age")]
+    if len(faults) > before:
+        return nothing
+    return DeclaredImage(repository, Policy(checks, ages[0] or timedelta(), ages[1], who))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected text in quotes")
+    return value
+
+
+def _texts(name: str, key: str, table: Mapping[str, Any], faults: list[Fault]) -> tuple[str, ...]:
+    value = table.get(key, [])
+    example = "ada" if key == "who" else "health"
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        faults.append(Fault((name, key), "expected a list of names.", f'Such as {key} = ["{example}"].'))
+        return ()
+    if key in table and not value:
+        faults.append(Fault((name, key), "is empty, which demands nothing.", "Leave the key out."))
+    return tuple(value)
+
+
+def _age(name: str, key: str, table: Mapping[str, Any], faults: list[Fault]) -> timedelta | None:
+    if key not in table:
+        return None
+    try:
+        return timedelta(seconds=parse_seconds(table[key]))
+    except (ValueError, OverflowError) as error:
+        faults.append(Fault((name, key), f"{error}."))
+        return None

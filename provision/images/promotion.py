@@ -1,0 +1,179 @@
+"""Moving a channel to bytes that were proven: first a plan, then that very plan.
+
+Registries have no compare-and-swap. So the plan holds what every name stood for when it was made; applying it looks
+again, writes the move down, puts the same bytes under the channel, and reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from provision.errors import Refused, RegistryFailed, UsageError
+from provision.images.copying import copy_image
+from provision.images.documents import Manifest
+from provision.images.evidence import Finding, findings
+from provision.images.history import PROMOTE, ROLLBACK, History, Move, append, read_history
+from provision.images.policy import Policy, objections
+from provision.images.repository import Repository
+from provision.images.signing import PublicKey
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What decides whether a channel may move: the rules, whose signatures count, who asks, and when."""
+
+    policy: Policy
+    trusted: Sequence[PublicKey]
+    who: str
+    where: str
+    now: datetime  # in UTC, to the second
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One move of a channel, and all that was seen when it was planned."""
+
+    kind: str  # PROMOTE or ROLLBACK
+    source: Repository
+    origin: str  # the tag that was resolved, or the digest
+    target: Repository
+    channel: str
+    image: Manifest
+    old: str  # what the channel stood for; empty: nothing
+    history: History
+    found: tuple[Finding, ...]
+    objections: tuple[str, ...]
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether the channel is there already."""
+        return self.old == self.image.digest
+
+    def demand(self) -> None:
+        """Go on only if nothing speaks against it.
+
+        Raises:
+            Refused: something speaks against it.
+        """
+        if self.objections and not self.is_needless:
+            raise Refused(
+                f"{self.target}:{self.channel} is not moved to {self.image.digest}.",
+                why="; ".join(self.objections) + ".",
+                next_step=f"deploy image inspect {self.source}@{self.image.digest}",
+                details={"digest": self.image.digest, "objections": list(self.objections)},
+            )
+
+
+def plan_promotion(source: Repository, origin: str, target: Repository, channel: str, judge: Judge) -> Plan:
+    """To move `channel` of `target` to what `origin`, a tag or a digest of `source`, stands for now.
+
+    Raises:
+        RegistryFailed: there is no such image, or a registry does not answer.
+    """
+    image = source.get(origin)
+    since = None
+    if judge.policy.min_age and ":" not in origin:
+        since = read_history(source, origin).since(image.digest)
+    old, history = target.digest(channel), read_history(target, channel)
+    found, against = _judged(source, image, judge, since)
+    return Plan(PROMOTE, source, origin, target, channel, image, old, history, found, against)
+
+
+def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> Plan:
+    """To move `channel` back to `digest`, or to what it stood for before.
+
+    What was proven stays proven: ages do not matter here.
+
+    Raises:
+        UsageError: nothing is known of an earlier one.
+        RegistryFailed: the image is gone, or the registry does not answer.
+    """
+    old, history = target.digest(channel), read_history(target, channel)
+    wanted = digest or history.previous(old)
+    if not wanted:
+        raise UsageError(
+            f"{target}:{channel} has no earlier image to go back to.",
+            why="Its history names none.",
+            next_step=f"deploy image rollback {target} --to {channel} --digest sha256:…",
+        )
+    image = target.get(wanted)
+    lenient = replace(judge, policy=replace(judge.policy, min_age=timedelta(), max_age=None))
+    found, against = _judged(target, image, lenient, None)
+    return Plan(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
+
+
+def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+    """Do what `plan` says, or nothing.
+
+    Raises:
+        Refused: something speaks against it, or a name stands for something else than when it was planned.
+        RegistryFailed: a registry did not take part; the channel is where it was, or the message says otherwise.
+    """
+    plan.demand()
+    if plan.is_needless:
+        return
+    if plan.source is not plan.target:
+        copy_image(plan.source, plan.target, plan.image, on_event)
+    if ":" not in plan.origin:
+        _demand_still(plan.source, plan.origin, plan.image.digest)
+    _demand_still(plan.target, plan.channel, plan.old)
+    counted = tuple(item.artifact for item in plan.found if item.evidence)
+    move = Move(plan.kind, plan.old, plan.image.digest, judge.now, judge.who, judge.where, counted)
+    append(plan.target, plan.history, move, plan.image)
+    put_channel(plan.target, plan.channel, plan.old, plan.image)
+
+
+def put_channel(target: Repository, channel: str, old: str, image: Manifest) -> None:
+    """Let `channel`, which stood for `old`, stand for `image`, and read it back.
+
+    Raises:
+        Refused: somebody else moved it at the same moment.
+        RegistryFailed: the registry did not take it; or it is not known whether it did.
+    """
+    try:
+        target.put(image, channel)
+        now = target.get(channel).digest
+    except (RegistryFailed, Refused) as error:
+        now = _after(error, target, channel)
+        if now == old:
+            error.why = " ".join(filter(None, [error.why, f"{channel} still is {old or 'nothing'}."]))
+            raise
+    if now != image.digest:
+        raise Refused(
+            f"somebody else moved {target}:{channel} at the same moment.",
+            why=f"It was to be {image.digest}, and is {now}.",
+            next_step="agree on who moves it; in CI, a concurrency group lets one at a time",
+        )
+
+
+def _after(error: RegistryFailed | Refused, target: Repository, channel: str) -> str:
+    """Where the channel is after a write that failed: the answer may have been lost, not the write."""
+    try:
+        return target.digest(channel)
+    except (RegistryFailed, Refused):
+        raise RegistryFailed(
+            f"it is not known whether {target}:{channel} was moved: {error.what}",
+            why=error.why,
+            next_step=f"once the registry answers: deploy image inspect {target}:{channel}, and the same command again",
+            details=error.details,
+        ) from None
+
+
+def _judged(
+    source: Repository, image: Manifest, judge: Judge, since: datetime | None
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    found = tuple(findings(source, image.digest, judge.trusted))
+    return found, tuple(objections(judge.policy, found, since=since, who=judge.who, now=judge.now))
+
+
+def _demand_still(repository: Repository, tag: str, planned: str) -> None:
+    now = repository.digest(tag)
+    if now != planned:
+        raise Refused(
+            f"{repository}:{tag} was moved since this was planned.",
+            why=f"It was {planned or 'nothing'}, and is {now or 'nothing'}.",
+            next_step="look at what moved it, then plan again",
+        )

@@ -1,0 +1,116 @@
+"""The record of a channel: what is read from it, as tables, and how it is kept in a registry."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from provision.errors import Refused, RegistryFailed
+from provision.images.documents import OCI_INDEX, Manifest
+from provision.images.history import History, Move, append, read_history
+from tests.images.make import image
+
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def history(*moves):
+    """Of moves such as `A>B`, `B<A` (a rollback) and `>A` (the first), an hour apart."""
+    read = []
+    for number, text in enumerate(moves):
+        kind = "rollback" if "<" in text else "promote"
+        old, new = text.replace("<", ">").split(">")
+        read.append(Move(kind, old, new, AT + timedelta(hours=number), "ada", "ci"))
+    return History("stable", tuple(read))
+
+
+@pytest.mark.parametrize(
+    ("moves", "now", "previous"),
+    [
+        ((), "", ""),
+        ((), "A", ""),
+        ((">A",), "A", ""),
+        (("A>B",), "B", "A"),
+        ((">A", "A>B", "B>C"), "C", "B"),
+        # a second rollback goes further back, not forth again
+        ((">A", "A>B", "B>C", "C<B"), "B", "A"),
+        ((">A", "A>B", "B>C", "C<B", "B<A"), "A", ""),
+        # what was taken back is not gone back to
+        ((">A", "A>B", "B<A", "A>C"), "C", "A"),
+        # a move that was begun and not made
+        ((">A", "A>B", "B>C"), "B", "A"),
+        ((">A", "A>B", "A>C"), "C", "A"),
+        ((">A",), "", ""),
+        # somebody moved it by hand: back to what was there before that
+        ((">A", "A>B"), "X", "B"),
+        ((">A", "X>B"), "B", "X"),
+        # the same digest again, later
+        ((">A", "A>B", "B>A"), "A", "B"),
+    ],
+)
+def test_the_previous_image_is_what_stood_there_before(moves, now, previous):
+    assert history(*moves).previous(now) == previous
+
+
+@pytest.mark.parametrize(
+    ("moves", "now", "hours"),
+    [
+        ((">A", "A>B"), "B", 1),
+        ((">A", "A>B", "B>A"), "A", 2),
+        ((">A", "A>B"), "A", 0),  # the second was not made
+        ((">A", "A>B"), "X", None),
+        ((), "A", None),
+    ],
+)
+def test_since_when_a_digest_is_there_is_the_move_that_brought_it(moves, now, hours):
+    expected = None if hours is None else AT + timedelta(hours=hours)
+    assert history(*moves).since(now) == expected
+
+
+def test_moves_come_back_as_they_were_written(repository):
+    made = [image(repository) for _ in range(3)]
+    moves = [
+        Move(kind, old, new.digest, AT, "ada", "ci", ("sha256:ee",))
+        for kind, old, new in zip(["push", "promote", "rollback"], ["", "A", "B"], made, strict=True)
+    ]
+    for move, new in zip(moves, made, strict=True):
+        append(repository, read_history(repository, "stable"), move, new)
+    assert list(read_history(repository, "stable").moves) == moves
+    assert read_history(repository, "canary").moves == ()
+
+
+def test_the_index_points_at_the_latest_images_so_that_none_is_cleared_away(repository):
+    made = [image(repository) for _ in range(12)]
+    for new in made:
+        append(repository, read_history(repository, "stable"), Move("promote", "", new.digest, AT, "ada", "ci"), new)
+    held = read_history(repository, "stable").index.children
+    assert [item.digest for item in held] == [new.digest for new in reversed(made)][:10]
+
+
+def test_an_image_that_was_cleared_away_does_not_stop_the_next_move(proxy, behind):
+    """A registry takes no index that points at nothing."""
+    gone, new = image(behind), image(behind)
+    append(behind, read_history(behind, "stable"), Move("promote", "", gone.digest, AT, "ada", "ci"), gone)
+    proxy.on("PUT", "stable.history", times=1, answer=(404, {}, b""))
+    proxy.on("GET", gone.digest, answer=(404, {}, b""))
+    append(behind, read_history(behind, "stable"), Move("promote", gone.digest, new.digest, AT, "ada", "ci"), new)
+    kept = read_history(behind, "stable")
+    assert [move.new for move in kept.moves] == [gone.digest, new.digest]
+    assert [item.digest for item in kept.index.children] == [new.digest]
+
+
+def test_nobody_writes_over_what_somebody_else_wrote(repository):
+    made = image(repository)
+    seen = read_history(repository, "stable")
+    append(repository, seen, Move("promote", "", made.digest, AT, "bob", "ci"), made)
+    with pytest.raises(Refused, match="somebody else is moving"):
+        append(repository, seen, Move("promote", "", made.digest, AT, "ada", "ci"), made)
+    assert [move.who for move in read_history(repository, "stable").moves] == ["bob"]
+
+
+@pytest.mark.parametrize("annotations", [{}, {"bitnet-provision.moves": "no"}, {"bitnet-provision.moves": "[{}]"}])
+def test_something_else_under_the_tag_is_not_written_over(annotations, repository):
+    other = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": annotations}
+    repository.put(Manifest.write(other), "stable.history")
+    with pytest.raises(RegistryFailed, match="is not a history"):
+        read_history(repository, "stable")
