@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -89,8 +90,12 @@ class JobOptions:
             raise InvalidInput("priority=nan has no place in any order")
         if self.retries < 0:
             raise InvalidInput(f"retries={self.retries!r} must be 0 or more")
-        if isinstance(self.fallback, str):
-            raise InvalidInput("fallback= is a list of strings or a coroutine function, not a line for a shell")
+        if isinstance(self.fallback, str) or inspect.isawaitable(self.fallback):
+            raise InvalidInput(
+                "fallback= is a list of strings or a coroutine function",
+                why="a line would need a shell, and a coroutine that was called already cannot be told the failure",
+                next_step="give the command as a list, or the function itself without calling it",
+            )
         reserved = [name for name in self.resources if name.startswith(BULKHEAD)]
         if reserved:
             raise InvalidInput(f"resources may not be called {reserved[0]!r}: {BULKHEAD!r} stands for backends' limits")

@@ -67,33 +67,6 @@ def test_the_second_example_launches_without_an_event_loop(in_place: Path, capsy
     assert Path("launches.jsonl").read_text().count("\n") >= 2
 
 
-PROMISED = """
-from bitnet import BitNetRuntime, RuntimeSupervisor, RuntimeTimeoutError, GRPCSupervisorDriver, RaySupervisorDriver
-
-runtime = BitNetRuntime(build_dir="build")
-async with RuntimeSupervisor(runtime, concurrency=runtime.cpu_count) as sup:
-    result = await sup.run_inference(model="models/BitNet-b1.58-2B-4T/ggml-model-i2_s.gguf", prompt="Summarise …", timeout=30)
-print(result.stdout)
-
-supervisor = RuntimeSupervisor(runtime, scheduling_policy="resource-aware", resource_limits={"gpu": 2})
-second = await supervisor.run_inference(model=model_path, prompt="…", resources={"gpu": 1})
-text = runtime.prometheus_metrics()
-otel_payload = runtime.opentelemetry_metrics()
-"""  # noqa: E501 - as it was promised
-
-
-@pytest.mark.native
-async def test_the_examples_of_the_interface_run_as_written(in_place: Path) -> None:
-    """The call shapes that callers were promised, drivers apart."""
-    left = await run(
-        PROMISED,
-        model_path=in_place,
-    )
-
-    assert (left["result"].returncode, left["second"].returncode) == (0, 0)  # type: ignore[attr-defined]
-    assert str(left["text"]).startswith("# HELP bitnet_runtime_")
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_document_is_one_that_is_understood(command: str) -> None:
     program, *words = shlex.split(command)

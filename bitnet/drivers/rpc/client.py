@@ -46,7 +46,8 @@ class GRPCSupervisorClient:
         self._headers = dict(headers or {})
         options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", MAX_RESULT_BYTES)]
         if auth_token is not None:
-            if tls_config is None and not is_loopback(target.rpartition(":")[0]):
+            host = target if target.startswith("unix:") else target.rpartition(":")[0]
+            if tls_config is None and not is_loopback(host):
                 raise InvalidInput(
                     f"{target}: will not send a token without TLS",
                     why="whoever reads the network could use it",

@@ -465,8 +465,11 @@ async def test_on_loopback_it_listens_as_it_is(supervisor: RuntimeSupervisor, ho
 
 
 async def test_a_unix_socket_is_loopback(supervisor: RuntimeSupervisor, tmp_path: Path) -> None:
-    async with GRPCSupervisorDriver(supervisor, f"unix:{tmp_path}/socket") as driver:
+    target = f"unix:{tmp_path}/socket"
+    async with GRPCSupervisorDriver(supervisor, target, auth_token=TOKEN, allowed_commands=["echo"]) as driver:
         assert (await driver.submit_task(["echo", "hi"])).stdout == "hi\n"
+        async with GRPCSupervisorClient(target, auth_token=TOKEN) as client:
+            assert (await client.submit_task(["echo", "you too"])).stdout == "you too\n"
 
 
 async def test_a_taken_port_is_said(supervisor: RuntimeSupervisor, driver: GRPCSupervisorDriver) -> None:

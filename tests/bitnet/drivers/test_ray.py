@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,7 +16,6 @@ import pytest_asyncio
 import ray
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from bitnet import BitNetRuntime
 from bitnet.drivers import RaySupervisorDriver
 from bitnet.drivers.cluster import session
 from bitnet.errors import (
@@ -239,17 +237,3 @@ async def test_two_first_tasks_at_once_start_one_set_of_workers(cluster: None) -
     results = await asyncio.gather(*(driver.submit_task(["sh", "-c", "echo $PPID"]) for _ in range(2)))
     assert len({result.stdout for result in results}) == 1
     await driver.aclose()
-
-
-async def test_the_example_of_the_documentation(driver: RaySupervisorDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Last, because it shuts Ray down."""
-    await driver.aclose()
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    with pytest.warns(RuntimeWarning, match="local_mode"):
-        # fmt: off
-        ray_driver = RaySupervisorDriver(lambda: BitNetRuntime(build_dir="build"), num_workers=4, shutdown_ray=True, init_kwargs={"local_mode": True})  # noqa: E501
-        result = await ray_driver.submit_task(["python", "-c", "print('distributed')"], timeout=5)
-        # fmt: on
-    assert result.stdout == "distributed\n"
-    await ray_driver.aclose()
-    assert not ray.is_initialized()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitnet.breaker import BreakerPolicy
-from bitnet.errors import CircuitOpen, LaunchFailed, RuntimeFailure, RuntimeTimeoutError
+from bitnet.errors import CircuitOpen, InvalidInput, LaunchFailed, RuntimeFailure, RuntimeTimeoutError
 from bitnet.supervisor import BackendPolicy, LaunchResult, RuntimeSupervisor
 from tests.bitnet.supervisor.programs import PrintingRuntime, Recording
 
@@ -121,6 +121,20 @@ async def test_a_fallback_coroutine_may_use_the_same_supervisor(supervisor: Runt
 
     result = await asyncio.wait_for(supervisor.run_custom(["false"], fallback=instead), 5)
     assert (result.stdout, result.fallback_used) == ("other way\n", True)
+
+
+async def test_a_fallback_that_could_not_be_used_is_refused_before_anything_runs(
+    supervisor: RuntimeSupervisor, recording: Recording
+) -> None:
+    async def instead() -> str:
+        return "made up"
+
+    called = instead()
+    for unusable in ("echo instead", called):
+        with pytest.raises(InvalidInput, match="a list of strings or a coroutine function"):
+            await supervisor.run_custom(["false"], fallback=unusable)
+    called.close()
+    assert recording.names() == []
 
 
 async def test_what_a_fallback_raises_reaches_the_caller(supervisor: RuntimeSupervisor) -> None:
