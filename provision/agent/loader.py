@@ -58,6 +58,11 @@ serve(h,sys.stdin.buffer,sys.stdout.buffer)
 """
 
 
+def command(python: str) -> List[str]:
+    """What is run on a host, with the Python that is called `python` there."""
+    return [python, "-I", "-S", "-c", SOURCE]
+
+
 @lru_cache(maxsize=1)
 def digest() -> str:
     """What the agent is called on a host: sha256 over the names and the bytes of its modules."""

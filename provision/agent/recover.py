@@ -9,12 +9,13 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import files, journal, prune
 from . import state as states
+from .ending import finish, undo
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
+from .programs import Programs
 from .protocol import DEGRADED, RESULT, AgentError, Message
 from .prove import Emit, NotProven
 from .supervisors import open_supervisor
-from .transaction import Transaction
 
 FINISHED = "finished"
 PUT_BACK = "put back"
@@ -40,11 +41,11 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     supervisor.ready()
     for manifest in _manifests(begin, before, after):
         files.discard(files.temporary_of(supervisor.manifest_path(manifest)))
-    transaction = Transaction(layout, supervisor, emit, aborted=lambda: False)
     if any(record["step"] == journal.COMMIT for record in records):
-        transaction.finish(before, after, begin["kind"], begin["who"], begin["time"], begin["transaction"])
+        facts = {name: begin[name] for name in ("kind", "who", "transaction")}
+        finish(layout, before, after, when=begin["time"], **facts)
         return FINISHED
-    transaction.undo()
+    undo(Programs(layout, supervisor, emit))
     return PUT_BACK
 
 

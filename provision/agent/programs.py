@@ -1,0 +1,75 @@
+"""What is done to programs on the way forward and on the way back alike."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Sequence, Set
+
+from . import files, launch
+from .documents import digest_of, manifest_digest
+from .layout import Layout
+from .prove import Emit, prove
+from .state import State
+from .supervisors import Activity, Supervisor
+
+
+class Programs:
+    """A project's programs under their supervisor."""
+
+    def __init__(self, layout: Layout, supervisor: Supervisor, emit: Emit) -> None:
+        self.layout = layout
+        self.supervisor = supervisor
+        self.emit = emit
+
+    def step(self, step: str, program: str = "", detail: str = "") -> None:
+        """Tell what is about to be done."""
+        self.emit({"event": "step", "step": step, "program": program, "detail": detail})
+
+    def runs(self, name: str) -> bool:
+        return self.supervisor.observe([name])[name].activity is Activity.RUNNING
+
+    def start(self, name: str, detail: str = "") -> None:
+        self.step("start", name, detail)
+        self.supervisor.start(name)
+
+    def stop(self, name: str, timeout: float) -> None:
+        seen = self.supervisor.observe([name])[name]
+        if seen.activity is not Activity.ABSENT:
+            self.supervisor.stop(name, timeout)
+
+    def describe(self, service: Dict[str, Any], launch_id: str) -> None:
+        """Let the next start of a program be of this launch; the supervisor has to load it."""
+        launch.select(self.layout, service["program"], launch_id)
+        manifest = service["manifest"]
+        if manifest_digest(self.supervisor, manifest["name"]) != digest_of(manifest["text"]):
+            files.write(self.supervisor.manifest_path(manifest["name"]), manifest["text"], 0o644)
+
+    def prove(self, services: Sequence[Dict[str, Any]], state: State, stop: Callable[[], None]) -> None:
+        """Prove services together, each from the release that `state` says it runs from."""
+        for release in {state.programs[service["program"]].release for service in services}:
+            group = [item for item in services if state.programs[item["program"]].release == release]
+            prove(self.supervisor, group, self.layout.release(release), self.emit, stop)
+
+    def drop(self, manifests: Dict[str, str]) -> None:
+        """Remove manifests of stopped programs, then their launch folders."""
+        if not manifests:
+            return
+        self.supervisor.disable(list(manifests))
+        for manifest in manifests.values():
+            files.remove(self.supervisor.manifest_path(manifest))
+        self.supervisor.load([], list(manifests))
+        for name in manifests:
+            files.remove_tree(self.layout.launchers(name))
+
+
+def levels(services: Sequence[Dict[str, Any]]) -> List[List[Dict[str, Any]]]:
+    """Services in the order of their `after`, grouped so that a group needs nothing of itself."""
+    left = list(services)
+    names = {service["name"] for service in left}
+    done: Set[str] = set()
+    grouped: List[List[Dict[str, Any]]] = []
+    while left:
+        ready = [item for item in left if not (set(item.get("after", ())) & names) - done] or left
+        grouped.append(ready)
+        done |= {item["name"] for item in ready}
+        left = [item for item in left if item not in ready]
+    return grouped
