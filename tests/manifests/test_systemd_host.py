@@ -287,3 +287,17 @@ def test_a_unit_is_started_once_it_serves_and_stopped_once_nothing_is_in_flight(
     assert "ready after" in journal
     assert "idle after" in journal
     assert ": 0 requests in flight" in journal
+
+
+def test_a_program_that_ended_before_it_was_waited_for_is_not_waited_for(systemd_host: TestHost, place: Place) -> None:
+    check = {"http": "/health", "timeout": "10m"}
+    web = {"command": ["/bin/false"], "port": place.port(), "check": check}
+    document = service(project({"web": web}, path=place.path, platform="systemd"), "web")
+    launch = f"{place.path}/launch"
+    systemd_host.write(launch, document["launch"], mode=0o500)
+
+    # systemd names the main process, in MAINPID, to whoever it starts while there is one.
+    asked = systemd_host.exec(["env", "-u", "MAINPID", launch, "ready"], check=False, timeout=60)
+
+    assert asked.returncode == 1
+    assert "not ready after" in asked.stdout
