@@ -179,6 +179,8 @@ class Service(Section):
     """The account it runs as (default: the one that deploys)."""
     on_demand: Flag = False
     """Started by hand or by another service, not by a release."""
+    batch: Flag = False
+    """It runs to its end: a Job on Kubernetes, awaited by `after` in Compose. On a host it is on_demand."""
     on_switch: Literal["finish", "restart"] = "finish"
     """on_demand: one that runs during a deploy finishes on its old code, or is restarted."""
     prove: Flag = False

@@ -33,7 +33,7 @@ class Object:
     @property
     def pod(self) -> Node | None:
         """The pod that it makes, if it makes one: metadata and spec."""
-        template = self.at("spec", "template")
+        template = self.at("spec", "jobTemplate", "spec", "template") or self.at("spec", "template")
         return template if isinstance(template, dict) else None
 
     def at(self, *path: str) -> Any:

@@ -33,6 +33,9 @@ def pod_faults(each: Object) -> Iterator[str]:
     if each.pod is None:
         return
     spec = each.pod["spec"]
+    restarts = spec.get("restartPolicy", "Always")
+    if (restarts == "Always") is (each.kind in ("Job", "CronJob")):
+        yield f"its pods cannot have restartPolicy: {restarts}"
     yield from _restricted_pod(spec)
     for container in (*spec["containers"], *spec.get("initContainers", ())):
         for message in (*_container(container, spec), *_restricted(container, spec)):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provision.manifests import containers
 from provision.manifests.containers import Containers
+from provision.manifests.documents import digest
 from provision.manifests.kubernetes.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
@@ -60,6 +61,8 @@ class Workload:
     stop_seconds: int  # drain and stop_timeout together
     recreate: bool  # the old copy has to go before the new one comes
     on_demand: bool
+    batch: bool  # runs to its end: a Job
+    job: str  # the name of that; changes with what it runs
     replicas: int
     scale: Scale | None
     memory: str | None
@@ -84,8 +87,8 @@ def workload(places: Containers, name: str) -> Workload:
     env = containers.env(places, name)
     drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
     gpus = service.resources.gpus or (1 if service.resources.vram else 0)
-    asked, beyond = probe(places, name)
-    return Workload(
+    asked, beyond = (None, False) if service.batch else probe(places, name)
+    facts = Workload(
         project=places.project.name,
         service=name,
         lane=places.lane,
@@ -106,6 +109,8 @@ def workload(places: Containers, name: str) -> Workload:
         + _GRACE_AFTER_DRAIN,
         recreate=_recreates(service, gpus),
         on_demand=service.on_demand,
+        batch=service.batch,
+        job="",
         replicas=0 if service.on_demand else service.replicas if stable else 1,
         scale=service.scale if stable else None,
         memory=quantity(service.resources.memory) if service.resources.memory else None,
@@ -122,6 +127,7 @@ def workload(places: Containers, name: str) -> Workload:
         outbound=service.outbound,
         user_id=containers.USER_ID,
     )
+    return replace(facts, job=f"{facts.name}-{_run(facts)}") if service.batch else facts
 
 
 def quantity(size: int) -> str:
@@ -140,6 +146,14 @@ def _mark(env: tuple[Variable, ...]) -> str:
     """Changes with the content, so that pods restart when a value changes and a rollback finds the old ones."""
     content = "\0".join(f"{variable.name}={variable.value.text}" for variable in env)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def _run(facts: Workload) -> str:
+    """Changes with what a Job runs: the API server does not let a Job's pods change."""
+    command = [word.text for word in facts.command]
+    asked = [facts.memory, facts.cpus, facts.gpus, facts.stop_seconds]
+    claims = [[claim.name, claim.path.text] for claim in facts.claims]
+    return digest([facts.image, command, facts.config, facts.secrets, asked, claims])[:8]
 
 
 def _recreates(service: Service, gpus: int) -> bool:

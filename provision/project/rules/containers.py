@@ -1,4 +1,4 @@
-"""Rules about services in containers: copies, and what they share."""
+"""Rules about services in containers: copies, what they share, and those that run to their end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault
 from provision.project.rules.view import View
+from provision.project.schema import Platform
 
 
 def _scales(view: View) -> Iterator[Fault]:
@@ -47,4 +48,27 @@ def _volumes(view: View) -> Iterator[Fault]:
                 yield Fault(path, "several copies cannot have one volume each.", hint, at_key=True)
 
 
-RULES = (_scales, _exposed, _volumes)
+def _batch(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if not service.batch:
+            continue
+        given = {
+            "port": service.port is not None,
+            "check": service.check is not None,
+            "checks": bool(service.checks),
+            "warm": service.warm is not None,
+            "replicas": service.replicas > 1,
+            "scale": service.scale is not None,
+        }
+        for key in (key for key, is_given in given.items() if is_given):
+            message = "a batch runs once, to its end; its exit status says whether it worked."
+            yield Fault(("services", name, key), message, f"Remove {key}, or batch.", at_key=True)
+        for place, target in view.targets.items():
+            on_host = target.platform in (Platform.SUPERVISORD, Platform.SYSTEMD)
+            if on_host and not service.on_demand and name in view.chosen(target):
+                message = f"a host keeps running what a deploy starts there (targets.{place})."
+                hint = f"Add on_demand = true, or leave it out of targets.{place}.services."
+                yield Fault(("services", name, "batch"), message, hint, at_key=True)
+
+
+RULES = (_scales, _exposed, _volumes, _batch)

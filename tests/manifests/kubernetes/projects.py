@@ -20,7 +20,7 @@ def project(services: Mapping[str, Any], **head: Any) -> Project:
     )
 
 
-# One of each kind: a GPU with a model, copies under load, started by hand, a low port, a volume of its own.
+# One of each kind: a GPU with a model, copies under load, started by hand, a low port, a volume of its own, a batch.
 CRES = project(
     {
         "llama": {
@@ -64,5 +64,12 @@ CRES = project(
             "check": {"command": ["python3", "-m", "src.index", "--doctor"]},
             "volumes": {"index": {"path": "/srv/cres/index", "size": "10GiB"}},
         },
+        "migrate": {
+            "command": ["python3", "-m", "src.migrate"],
+            "batch": True,
+            "env": {"TO": "head"},
+            "resources": {"memory": "1GB"},
+        },
+        "reindex": {"command": ["python3", "-m", "src.index", "--anew"], "batch": True, "on_demand": True},
     }
 )

@@ -13,8 +13,8 @@ import yaml
 
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
-from provision.manifests.kubernetes.objects import Object
-from tests.manifests.kubernetes.projects import CRES
+from provision.manifests.kubernetes.objects import Object, read
+from tests.manifests.kubernetes.projects import CRES, project
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 FILES = render_kubernetes(CRES)
@@ -83,3 +83,20 @@ def test_a_canary_talks_to_canaries() -> None:
 
     assert "http://llama-canary:8081/health" in canary
     assert "channel: stable" not in canary
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"command": ["migrate", "down"]}, {"env": {"TO": "1"}}, {"resources": {"memory": "2GB"}}, {"secrets": ["URL"]}],
+)
+def test_a_job_has_another_name_once_it_runs_something_else_and_only_then(change: dict[str, Any]) -> None:
+    """The API server refuses a Job whose pods changed, and runs one of the same name once."""
+
+    def job(**changed: Any) -> str:
+        migrate = {"command": ["migrate"], "batch": True, **changed}
+        files = render_kubernetes(project({"migrate": migrate, "web": {"command": ["web"]}}))
+        (found,) = [each.name for each in read("", files["stable/migrate.yaml"]) if each.kind == "Job"]
+        return found
+
+    assert job() == job()
+    assert job(**change) != job()

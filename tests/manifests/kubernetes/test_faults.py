@@ -65,6 +65,8 @@ CASES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("Deployment", lambda b: container(b)["volumeMounts"].append({"name": "x", "mountPath": "/x"}), 'no volume "x"'),
     ("Deployment", lambda b: container(b)["startupProbe"].update(successThreshold=2), "has to pass once"),
     ("Deployment", lambda b: pod(b).update(terminationGracePeriodSeconds=5), "sleeps longer"),
+    ("Deployment", lambda b: pod(b).update(restartPolicy="Never"), "cannot have restartPolicy: Never"),
+    ("Deployment", lambda b: b.update(kind="Job", apiVersion="batch/v1"), "cannot have restartPolicy: Always"),
     ("Deployment", lambda b: pod(b).update(hostNetwork=True), "forbids hostNetwork"),
     ("Deployment", lambda b: pod(b)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "a hostPath volume"),
     ("Deployment", lambda b: pod(b)["securityContext"].update(runAsUser=0), "another account than 0"),
