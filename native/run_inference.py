@@ -7,6 +7,12 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))  # works from a checkout that nobody installed
 
-from bitnet.cli import main  # noqa: E402
+try:
+    from bitnet.cli import main
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"bitnet: {error.name} is not installed for {sys.executable}\n"
+        f"next: {sys.executable} -m pip install {HOME}, or take {HOME}/.venv/bin/python (make venv)"
+    ) from None
 
 raise SystemExit(main(["run", "--build-dir", str(HOME / "build"), *sys.argv[1:]]))

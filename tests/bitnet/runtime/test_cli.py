@@ -141,6 +141,17 @@ def test_the_scripts_that_existing_callers_use_run_from_any_folder(tmp_path: Pat
     assert "model: path" in done.stderr
 
 
+@pytest.mark.parametrize("script", ["run_inference.py", "run_inference_server.py"])
+def test_a_python_that_lacks_what_the_scripts_need_is_told_what_to_install(script: str) -> None:
+    without_packages = [sys.executable, "-S", str(CHECKOUT / "native" / script)]
+    done = subprocess.run([*without_packages, "--help"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "is not installed for" in done.stderr
+    assert f"-m pip install {CHECKOUT}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 class TestRun:
     def test_the_answer_is_on_stdout_and_the_status_is_the_programs(self, build_dir: Path, model: Path) -> None:
         done = bitnet("run", "--build-dir", build_dir, "-m", model, "-p", "ping")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import bitnet
 
@@ -42,3 +45,22 @@ def test_the_runtime_alone_needs_neither_grpc_nor_ray_nor_the_toolkit() -> None:
     loaded = loaded_by("from bitnet import BitNetRuntime, RuntimeSupervisor; BitNetRuntime('x')")
 
     assert not loaded & {"grpc", "ray", "fabric", "paramiko", "docker", "pydantic", "click", "provision"}
+
+
+def brought_by(distribution: str, seen: set[str]) -> set[str]:
+    """What `pip install` of it brings, without extras, as far as this machine's markers want it."""
+    for line in metadata.requires(distribution) or ():
+        requirement = Requirement(line)
+        name = canonicalize_name(requirement.name)
+        if name not in seen and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            seen.add(name)
+            brought_by(name, seen)
+    return seen
+
+
+def test_installing_the_runtime_alone_brings_no_toolkit() -> None:
+    brought = brought_by("bitnet-provision", set())
+
+    assert {"gguf", "psutil", "structlog"} <= brought, "the walk works"
+    assert not brought & {"fabric", "paramiko", "invoke", "docker", "ray", "grpcio", "opentelemetry-api", "click"}
+    assert len(brought) < 20, sorted(brought)
