@@ -63,13 +63,14 @@ def run_on_hosts(
                 results[number] = _result(spec, function)
             finished.put(None)
 
-    # Daemons: after a second Ctrl-C the interpreter must not wait for a host that hangs.
-    for _ in range(min(limit, len(specs))):
-        threading.Thread(target=work, daemon=True).start()
     try:
+        # Daemons: after a second Ctrl-C the interpreter must not wait for a host that hangs.
+        for _ in range(min(limit, len(specs))):
+            threading.Thread(target=work, daemon=True).start()
         _wait(finished, results, len(specs))
     except KeyboardInterrupt:
         stopping.set()
+        work()  # gives those that nobody began their result, also where Ctrl-C came before the last thread did
         on_interrupt()
         _wait(finished, results, len(specs))
     return [results[number] for number in range(len(specs))]

@@ -5,7 +5,9 @@ Heavy: imported when a connection is made, never before.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -65,6 +67,11 @@ class Login:
 
     def close(self) -> None:
         """End the connection, and those that it runs through."""
+        # The library's reading thread looks ten times a second whether it should end; the end of its stream wakes it.
+        transport = self.client.get_transport()  # None where it was closed already
+        if transport is not None and isinstance(transport.sock, socket.socket):
+            with contextlib.suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
         self.client.close()
         if self.gateway is not None:
             self.gateway.close()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from provision.errors import UsageError
 
+SANDBOX = "sandbox"  # among the hosts of a target: a throwaway machine here, see provision.hosts.sandbox
+PROJECT_KNOWN_HOSTS = "known_hosts"  # in the project's folder: pins that the team shares
 USER_KNOWN_HOSTS = (Path("~/.ssh/known_hosts"), Path("/etc/ssh/ssh_known_hosts"))
 SSH_CONFIG = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 _MOST_HOSTS = 10_000  # a mistyped range must not fill the memory
@@ -77,6 +79,18 @@ def parse_hosts(
             name = text.partition("@")[2] or text
             specs[key] = HostSpec(name, address, user, port, identity, pinned, connect_timeout, sudo)
     return list(specs.values())
+
+
+def declared_hosts(
+    entries: Sequence[str], root: Path, *, identity: str | None, known_hosts: str | None, sudo: bool
+) -> list[HostSpec]:
+    """The machines of a target of the project in `root`, from what its declaration says; raises as `parse_hosts`."""
+    return parse_hosts(
+        entries,
+        identity=Path(identity).expanduser() if identity else None,
+        known_hosts=(root / (known_hosts or PROJECT_KNOWN_HOSTS),),
+        sudo=sudo,
+    )
 
 
 def _expand(entry: str) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Conversation:
         self._round_trips = connection.round_trips
         self._on_event = on_event
         digest = loader.digest()
-        command = [python, "-I", "-S", "-c", loader.SOURCE]
+        command = loader.command(python)
         if sudo_password is not None:
             command = ["sudo", *(["-n"] if not sudo_password else ["-k", "-S", "-p", ""]), *command]
         self._channel: Channel = connection.session(command)

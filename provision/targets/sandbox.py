@@ -12,7 +12,6 @@ from provision.errors import UsageError
 from provision.hosts import HostSpec
 from provision.hosts.sandbox import Sandbox
 
-NAME = "sandbox"
 _FOLDER = Path(".deploy") / "sandbox"
 
 

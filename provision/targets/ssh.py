@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provision import errors, plan
-from provision.hosts import ConnectEvent, HostConnection, HostSpec, connect, parse_hosts
+from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, Event, Interrupt, OnEvent
 from provision.targets.ship import Shipment, ship_files, ship_models
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.release import Release
 
-_KNOWN_HOSTS = "known_hosts"  # in the project's folder: pins that the team shares
 _SSH_PLATFORMS = ("supervisord", "systemd")
 
 
@@ -46,6 +45,7 @@ class Deployment:
         on_event: called with each event, from any thread.
         who: who is named as the holder of locks and in the history; `user@machine` by default.
         ask: asks a person for a secret (a passphrase, sudo's password); None where nobody is there.
+        ahead: a connection that was begun already; used if the target means its host.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Deployment:
         on_event: OnEvent = lambda _: None,
         who: str | None = None,
         ask: Callable[[str], str] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self.loaded = loaded
         self.target_name = target
@@ -63,6 +64,7 @@ class Deployment:
         self.on_event = on_event
         self.who = who or f"{getpass.getuser()}@{socket.gethostname()}"
         self._ask = ask
+        self._ahead = ahead
         self._passwords: dict[str, str] = {}
         self._asking = threading.Lock()
         self._building = threading.Lock()
@@ -76,12 +78,14 @@ class Deployment:
     def hosts(self) -> list[HostSpec]:
         """The target's machines, in the order in which they are declared."""
         target = self.target
-        if [entry.text for entry in target.hosts] == [sandbox.NAME]:
+        if [entry.text for entry in target.hosts] == [SANDBOX]:
             return [sandbox.spec(self.loaded.root)]
-        identity = Path(target.identity.text).expanduser() if target.identity and target.identity.text else None
-        pinned = self.loaded.root / (target.known_hosts or _KNOWN_HOSTS)
-        return parse_hosts(
-            [entry.text for entry in target.hosts], identity=identity, known_hosts=(pinned,), sudo=target.sudo
+        return declared_hosts(
+            [entry.text for entry in target.hosts],
+            self.loaded.root,
+            identity=target.identity.text if target.identity else None,
+            known_hosts=target.known_hosts,
+            sudo=target.sudo,
         )
 
     @property
@@ -150,14 +154,14 @@ class Deployment:
         """
         began = time.monotonic()
         with self.phase(spec.name, "connect"):
-            connection = connect(spec, on_event=self._connecting, ask_passphrase=self._passphrase)
+            connection = self._connect(spec)
         with connection, self._converse(connection, spec, install=install) as conversation:
             yield HostSession(self, spec, connection, conversation, began)
 
     @contextlib.contextmanager
     def connection(self, spec: HostSpec) -> Iterator[HostConnection]:
         """A host, connected, without an agent."""
-        with connect(spec, on_event=self._connecting, ask_passphrase=self._passphrase) as connection:
+        with self._connect(spec) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -168,6 +172,10 @@ class Deployment:
         yield
         seconds = round(time.monotonic() - began, 3)
         self.on_event({"event": "phase", "host": host, "phase": name, "state": "end", "seconds": seconds})
+
+    def _connect(self, spec: HostSpec) -> HostConnection:
+        ahead = self._ahead.take(spec) if self._ahead else None
+        return ahead or connect(spec, on_event=self._connecting, ask_passphrase=self._passphrase)
 
     def _converse(self, connection: HostConnection, spec: HostSpec, *, install: bool) -> Conversation:
         return Conversation(

@@ -16,9 +16,10 @@ def command(session: Session, channel: str | None) -> None:
     Releases, logs and models stay on the host; `deploy up` brings the services back. A sandbox ends with them.
     """
     from provision import rollout
+    from provision.hosts import SANDBOX
     from provision.targets import sandbox
 
     with session.interruptible() as interrupt:
         rollout.down(session.deployment, channel or "", interrupt=interrupt, hosts=session.hosts)
-    if not channel and [host.text for host in session.deployment.target.hosts] == [sandbox.NAME]:
+    if not channel and [host.text for host in session.deployment.target.hosts] == [SANDBOX]:
         sandbox.stop(session.directory.absolute())
