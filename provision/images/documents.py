@@ -93,9 +93,17 @@ class Manifest:
     def digest(self) -> str:
         return digest_of(self.content)
 
+    @property
+    def is_object(self) -> bool:
+        """Whether it is JSON of the only kind that a manifest can be; the rest may be read only then."""
+        try:
+            return isinstance(json.loads(self.content), dict)
+        except ValueError:
+            return False
+
     @cached_property
     def document(self) -> dict[str, Any]:
-        """What it says. It is an object: `Repository` refuses others when they arrive."""
+        """What it says. It is an object: who reads manifests from outside refuses others when they arrive."""
         value = json.loads(self.content)
         assert isinstance(value, dict)  # noqa: S101
         return value

@@ -7,7 +7,6 @@ other bytes off; whatever is written is written as the bytes it was read as.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode, urljoin
 
@@ -60,14 +59,10 @@ class Repository:
                     why=f"It is {promised}, and what arrived is {digest}.",
                     next_step="look at what stands between here and the registry: a proxy, a mirror, a cache",
                 )
-        try:
-            is_object = isinstance(json.loads(content), dict)
-        except ValueError:
-            is_object = False
-        if not is_object:
+        found = Manifest(content, (answer.headers.get("Content-Type") or "").partition(";")[0].strip())
+        if not found.is_object:
             raise RegistryFailed(f"{self}{_mark(wanted)} is not a manifest.")
-        media_type = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
-        return Manifest(content, media_type)
+        return found
 
     def get(self, wanted: str) -> Manifest:
         """The same, where it has to be.
@@ -164,9 +159,14 @@ class Repository:
 
     def put_blob(self, content: bytes) -> None:
         """Store a small blob, if it is not there."""
-        descriptor = Descriptor.of("", content)
-        if not self.has_blob(descriptor.digest):
-            self._finish(self._begin(), descriptor, content)
+        self.send_blob(Descriptor.of("", content), content)
+
+    def send_blob(self, descriptor: Descriptor, body: bytes | Iterator[bytes]) -> str:
+        """Store a blob; how: it was "there" already, or "sent"."""
+        if self.has_blob(descriptor.digest):
+            return "there"
+        self._finish(self._begin(), descriptor, body)
+        return "sent"
 
     def copy_blob(self, source: Repository, descriptor: Descriptor) -> str:
         """Bring a blob here; how: "there" already, "mounted" by the registry itself, or "streamed" through us."""

@@ -8,8 +8,8 @@ import json
 from provision.images.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
 from provision.images.repository import Repository
 
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _count = itertools.count()
 
 
@@ -22,8 +22,8 @@ def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> Manif
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": Descriptor.of(_CONFIG, config).as_json(),
-        "layers": [Descriptor.of(_LAYER, layer).as_json()],
+        "config": Descriptor.of(CONFIG, config).as_json(),
+        "layers": [Descriptor.of(LAYER, layer).as_json()],
     }
     made = Manifest(json.dumps(document, indent=3).encode() + b"\n ", OCI_MANIFEST)
     repository.put(made, tag)

@@ -12,6 +12,7 @@ command = Group(
             Verb("attest", "Sign the results of checks, and store them beside the image.", module="image_attest"),
         ),
         "Promote": (
+            Verb("push", "Publish an image by digest, as canary and as sha-COMMIT.", module="image_push"),
             Verb("promote", "Move a channel to exactly the bytes that were proven.", module="image_promote"),
             Verb("rollback", "Move a channel back to what it stood for before.", module="image_rollback"),
         ),

@@ -1,0 +1,94 @@
+"""`deploy image push`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provision.agent.protocol import COMMITTED, UNCHANGED
+from provision.cli.registry import CANARY, channel_of
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.images.push import Attachment
+
+# What `deploy image build` leaves beside the image.
+_BESIDE = {
+    "sbom.spdx.json": "application/spdx+json",
+    "record.json": "application/vnd.bitnet-provision.build-record.v1+json",
+}
+
+
+@verb("push", example="deploy image push app --oci build/images/app/oci", hosts=False)
+@click.argument("name")
+@click.option(
+    "--oci",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The image, as an OCI layout (default: build/images/NAME/oci).",
+)
+@click.option("--to", "goal", default=CANARY, metavar="TAG", help="The channel (default: canary); never stable.")
+@click.option("--commit", default="", help="For the tag sha-COMMIT (default: what the image's own label says).")
+@click.option("--attach", "attached", metavar="TYPE=FILE", multiple=True, help="A document that goes with the image.")
+def command(
+    session: Session, name: str, folder: Path | None, goal: str, commit: str, attached: tuple[str, ...]
+) -> None:
+    """Publish an image by digest, as canary and as sha-COMMIT.
+
+    NAME is an image of promotion.toml, or REGISTRY/REPOSITORY. The bill of materials and the build record that
+    `deploy image build` left go with it. Channels that promotions move, such as stable, are refused.
+    """
+    from datetime import UTC, datetime
+
+    from provision.images import connect
+    from provision.images.declared import find_image
+    from provision.images.here import actor, place
+    from provision.images.layout import ImageFolder
+    from provision.images.push import push
+
+    repository = find_image(session.directory, name).repository
+    channel = channel_of(goal, repository, "--to")
+    if channel.name != repository.name or channel.digest:
+        raise UsageError(f"--to {goal} is not a tag of {repository.name}.", next_step=f"--to {CANARY}")
+    built = folder or session.directory / "build" / "images" / name.rpartition("/")[2] / "oci"
+    target = connect(channel, write=True)
+    with session.console.live():
+        image, old = push(
+            ImageFolder(built),
+            target,
+            channel.tag,
+            commit=commit,
+            attachments=[*_beside(built), *map(_attachment, attached)],
+            who=actor(),
+            where=place(),
+            now=datetime.now(UTC).replace(microsecond=0),
+            on_event=session.console.event,
+        )
+    facts = {"kind": "push", "image": str(target), "channel": channel.tag, "old": old, "new": image.digest}
+    session.console.answer(
+        {"event": "result", "outcome": UNCHANGED if old == image.digest else COMMITTED, **facts},
+        f"{target}:{channel.tag} is {image.digest}",
+    )
+
+
+def _beside(built: Path) -> list[Attachment]:
+    from provision.images.push import Attachment
+
+    files = {built.parent / name: media_type for name, media_type in _BESIDE.items()}
+    return [Attachment(media_type, file.read_bytes()) for file, media_type in files.items() if file.is_file()]
+
+
+def _attachment(text: str) -> Attachment:
+    from provision.images.push import Attachment
+
+    media_type, equals, file = text.partition("=")
+    if not equals or "/" not in media_type:
+        raise UsageError(f"--attach {text}: expected TYPE=FILE.", next_step="--attach application/spdx+json=sbom.json")
+    try:
+        return Attachment(media_type, Path(file).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--attach {text}: cannot be read.", why=str(error.strerror)) from None

@@ -1,0 +1,73 @@
+"""An image in a folder, as builders leave it: `oci-layout`, `index.json`, `blobs/sha256/HEX`.
+
+OCI image specification 1.1, "Image Layout". A registry hashes the blobs that are sent to it; manifests are hashed here,
+because what they point at is followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UsageError
+from provision.images.documents import Descriptor, Malformed, Manifest
+from provision.images.wire import CHUNK
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """One image, of one platform or of several."""
+
+    folder: Path
+
+    def image(self) -> Manifest:
+        """The image itself.
+
+        Raises:
+            UsageError: the folder holds none, or more than one.
+        """
+        try:
+            index = Manifest((self.folder / "index.json").read_bytes(), "")
+            if not index.is_object:
+                raise ValueError("index.json is not an object")
+            held = index.children
+        except (OSError, ValueError, Malformed) as error:
+            why = str(getattr(error, "strerror", None) or error)
+            raise UsageError(f"{self.folder} is not an OCI image layout.", why=why) from None
+        if len(held) != 1:
+            raise UsageError(f"{self.folder} holds {len(held)} images, and one is expected.")
+        return self.manifest(held[0])
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """An image or an index that the image points at.
+
+        Raises:
+            UsageError: it is not there, or not those bytes.
+        """
+        try:
+            found = Manifest(self._blob(descriptor.digest).read_bytes(), descriptor.media_type)
+        except OSError as error:
+            raise self._broken(descriptor.digest, str(error.strerror)) from None
+        if found.digest != descriptor.digest or not found.is_object:
+            raise self._broken(descriptor.digest, "Its content is something else.")
+        return found
+
+    def stream(self, descriptor: Descriptor) -> Iterator[bytes]:
+        """A blob, in parts.
+
+        Raises:
+            UsageError: it is not there.
+        """
+        try:
+            with self._blob(descriptor.digest).open("rb") as blob:
+                while part := blob.read(CHUNK):
+                    yield part
+        except OSError as error:
+            raise self._broken(descriptor.digest, str(error.strerror)) from None
+
+    def _blob(self, digest: str) -> Path:
+        return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def _broken(self, digest: str, why: str) -> UsageError:
+        return UsageError(f"{self.folder} lacks {digest}.", why=why, next_step="build the image again")
