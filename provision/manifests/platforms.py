@@ -53,5 +53,6 @@ PLATFORMS: Mapping[str, Rendered] = {
         "a program and a launcher for each service", "provision.manifests.supervised", on_hosts=True
     ),
     "systemd": Rendered("a unit and a launcher for each service", "provision.manifests.supervised", on_hosts=True),
+    "nginx": Rendered("what stands in front of services: TLS, limits, canary", "provision.manifests.nginx"),
     "kubernetes": Rendered("a kustomize folder: channels, overlays", "provision.manifests.kubernetes"),
 }

@@ -23,6 +23,7 @@ class Format(StrEnum):
     SUPERVISORD = "supervisord"
     SYSTEMD = "systemd"
     KUBERNETES = "kubernetes"
+    NGINX = "nginx"
 
 
 class AtStart(Enum):

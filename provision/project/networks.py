@@ -18,6 +18,18 @@ class Endpoint:
     last: int
 
 
+def parse_address(text: str) -> str:
+    """`text` as the kernel writes it.
+
+    Raises:
+        ValueError: it is no address of a machine.
+    """
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError('expected an address such as "10.0.0.5" or "2001:db8::5".') from None
+
+
 def parse_network(text: str) -> str:
     """`text` as the kernel writes it.
 

@@ -14,9 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from provision.project.values import (
     PREFIX,
+    Address,
     Bytes,
     Flag,
+    HeaderName,
+    HeaderValue,
     Image,
+    Metric,
     Name,
     Network,
     Number,
@@ -26,8 +30,10 @@ from provision.project.values import (
     Port,
     Seconds,
     SecondsOrNone,
+    ServerName,
     String,
     Text,
+    UrlPath,
     User,
     Variable,
     Whole,
@@ -132,12 +138,39 @@ class Scale(Section):
 class Metrics(Section):
     """Where a service tells how it is, in Prometheus' text format, on its own port."""
 
-    path: String = Field(default="/metrics", pattern=r"^/[A-Za-z0-9._~/-]*$")
+    path: UrlPath = "/metrics"
     """The path to ask."""
-    busy: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")], ...] = ()
+    busy: tuple[Metric, ...] = ()
     """Gauges that count requests in flight; systemd waits for them to be 0, at most for `drain`, before it stops it."""
     token: Variable | None = None
     """The secret that it asks for as a bearer token. A name that is not among `secrets` is passed over."""
+
+
+class Proxy(Section):
+    """nginx in front of a service: what `deploy render nginx` writes."""
+
+    names: tuple[ServerName, ...] = ()
+    """Host names that it answers to (default: every name)."""
+    port: Port | None = None
+    """The port that nginx listens on (default: 443 with a certificate, else 80)."""
+    certificate: Place | None = None
+    """The chain of certificates on nginx's machine; with it nginx speaks TLS, and port 80 leads there."""
+    certificate_key: Place | None = None
+    """Its key."""
+    upstreams: tuple[Address, ...] = ("127.0.0.1",)
+    """The addresses of the hosts that run the service."""
+    canary: Percent | None = None
+    """The share of clients that see the canary, each client for a while always the same copy."""
+    timeout: Seconds = 600.0
+    """How long the service may be silent within an answer; above the longest generation."""
+    body: Bytes = 10_000_000
+    """The largest request."""
+    rate: Whole | None = Field(default=None, ge=1)
+    """Requests a second that one client address may send on average; twice as many at once."""
+    connections: Whole | None = Field(default=None, ge=1)
+    """Requests that one client address may have in flight."""
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Headers that are added to every answer."""
 
 
 class Service(Section):
@@ -193,6 +226,8 @@ class Service(Section):
     """How long it may take to stop before it is killed."""
     metrics: Metrics | None = None
     """Where it tells how it is, for monitoring and for an orderly stop."""
+    proxy: Proxy | None = None
+    """nginx in front of it."""
     resources: Resources = Field(default_factory=Resources)
     image: Image | None = None
     """Compose, Kubernetes: what the container is made of (default: the project's), by digest."""

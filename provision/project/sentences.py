@@ -13,7 +13,19 @@ from pydantic_core import ErrorDetails
 
 from provision.project.fault import Fault, Path, did_you_mean, nearest
 from provision.project.schema import Declaration
-from provision.project.values import IMAGE, NAME, PLACE, PREFIX, USER, VARIABLE
+from provision.project.values import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    IMAGE,
+    METRIC,
+    NAME,
+    PLACE,
+    PREFIX,
+    SERVER_NAME,
+    URL_PATH,
+    USER,
+    VARIABLE,
+)
 
 _PATTERNS = {
     NAME: "a name of lower-case letters, digits and dashes that begins with a letter, at most 40 characters",
@@ -22,6 +34,11 @@ _PATTERNS = {
     USER: "an account name",
     IMAGE: "an image, such as ghcr.io/acme/cres@sha256:…",
     PREFIX: "lower-case letters, digits and dashes",
+    SERVER_NAME: 'a host name, such as "www.example.net" or "*.example.net"',
+    HEADER_NAME: "the name of a header, of letters, digits and dashes",
+    HEADER_VALUE: "the text of a header, on one line and without blanks around it",
+    URL_PATH: "a path of letters, digits and . _ ~ / -",
+    METRIC: "the name of a metric",
 }
 _TYPES = {
     "int_type": "a whole number",

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from provision.project.networks import Endpoint, parse_endpoint, parse_network
+from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
 from provision.project.template import MissingVariable, Template, parse
 from provision.project.units import parse_bytes, parse_seconds
 
@@ -24,6 +24,13 @@ USER = r"^[a-z_][a-z0-9_-]*\$?$"
 PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535
+# A host name, also "*.example.net" for all below it.
+SERVER_NAME = r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
+URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
+METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
+# RFC 9110, 5.5: no control character, no blank at the edge.
+HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
 # [host/]path[:tag][@digest], as registries have it.
 IMAGE = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 
@@ -114,6 +121,12 @@ User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
 Image = Annotated[str, BeforeValidator(_settled), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]
+Address = Annotated[str, _parsed(parse_address), _TEXT]
+ServerName = Annotated[str, BeforeValidator(_settled), Field(pattern=SERVER_NAME), _TEXT]
+HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
+HeaderValue = Annotated[str, BeforeValidator(_settled), Field(pattern=HEADER_VALUE), _TEXT]
+UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TEXT]
+Metric = Annotated[str, Field(pattern=METRIC)]
 Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]
 Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]

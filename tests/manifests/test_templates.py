@@ -12,6 +12,7 @@ from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
 from provision.manifests.kubernetes.bundle import Bundle
 from provision.manifests.kubernetes.workload import Workload
 from provision.manifests.launcher import Launcher
+from provision.manifests.nginx import Site
 from provision.manifests.programs import Program
 from provision.manifests.templates import packaged, render
 from provision.manifests.value import AtStart, Value, Variable
@@ -112,9 +113,9 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
 
 
-@pytest.mark.parametrize("context", [Launcher, Program, Workload, Bundle])
+@pytest.mark.parametrize("context", [Launcher, Program, Site, Workload, Bundle])
 def test_the_context_is_documented_field_by_field_with_its_types(
-    context: type[Launcher] | type[Program] | type[Workload] | type[Bundle],
+    context: type[Launcher] | type[Program] | type[Site] | type[Workload] | type[Bundle],
 ) -> None:
     readme = (packaged() / "README.md").read_text()
     section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
+from provision.manifests.encoders.nginx import nginx_string
 from provision.manifests.encoders.plain import plain
 from provision.manifests.encoders.shell import shell_arg, shell_env
 from provision.manifests.encoders.supervisord import ini_value, supervisor_arg
@@ -22,6 +23,7 @@ __all__ = [
     "k8s_env",
     "k8s_number",
     "k8s_text",
+    "nginx_string",
     "plain",
     "shell_arg",
     "shell_env",
@@ -36,10 +38,12 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.SUPERVISORD: (plain, supervisor_arg, ini_value),
     Format.SYSTEMD: (plain, systemd_arg, systemd_value),
     Format.KUBERNETES: (k8s_text, k8s_number, k8s_arg),
+    Format.NGINX: (plain, nginx_string),
 }
 ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.LAUNCHER: (shell_env,),
     Format.SUPERVISORD: (),
     Format.SYSTEMD: (systemd_env,),
     Format.KUBERNETES: (k8s_env,),
+    Format.NGINX: (),
 }

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules import checks, containers, ports, references, services, targets
+from provision.project.rules import checks, containers, ports, proxies, references, services, targets
 from provision.project.rules.view import View
 
 __all__ = ["View", "judge"]
 
-_RULES = (*services.RULES, *references.RULES, *checks.RULES, *targets.RULES, *ports.RULES, *containers.RULES)
+_RULES = (
+    *services.RULES,
+    *references.RULES,
+    *checks.RULES,
+    *targets.RULES,
+    *ports.RULES,
+    *containers.RULES,
+    *proxies.RULES,
+)
 
 
 def judge(view: View) -> Iterator[Fault]:

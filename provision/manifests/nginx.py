@@ -1,0 +1,122 @@
+"""nginx in front of services: a server for each that declares `proxy`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UsageError
+from provision.manifests.templates import render
+from provision.manifests.value import Value
+from provision.project.ports import port_of
+from provision.project.rules.proxies import HTTP, listens_on
+from provision.project.schema import Lane, Project, Proxy, Service, Target
+
+
+@dataclass(frozen=True)
+class Header:
+    """One header of every answer."""
+
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the template of a service may use, as `site`."""
+
+    project: str
+    service: str
+    key: str  # begins the names of upstreams, variables and zones: PROJECT_SERVICE
+    names: tuple[str, ...]  # host names; empty for every name
+    port: int
+    tls: bool
+    redirects: bool  # whether port 80 leads to TLS here
+    certificate: str
+    certificate_key: str
+    stable: tuple[str, ...]  # address:port of each host
+    canary: tuple[str, ...]  # empty where no client is to see it
+    canary_percent: int
+    health: str  # a path that is neither limited nor logged
+    metrics: str  # a path that is nobody's but the monitoring's; empty for none
+    timeout_seconds: int
+    body_bytes: int
+    rate: int | None  # a second
+    burst: int
+    connections: int | None
+    headers: tuple[Header, ...]
+    own_hsts: bool  # whether Strict-Transport-Security is among them
+
+
+def site(project: Project, name: str, proxy: Proxy) -> Site:
+    """The facts of the server in front of service `name`."""
+    service = project.services[name]
+    tls = proxy.certificate is not None
+    return Site(
+        project=project.name,
+        service=name,
+        key=f"{project.name}_{name}".replace("-", "_"),
+        names=proxy.names,
+        port=listens_on(proxy),
+        tls=tls,
+        redirects=tls and not any(_plain_at(other.proxy, proxy.names) for other in project.services.values()),
+        certificate=proxy.certificate or "",
+        certificate_key=proxy.certificate_key or "",
+        stable=_addresses(service, proxy, Lane.STABLE),
+        canary=_addresses(service, proxy, Lane.CANARY) if proxy.canary else (),
+        canary_percent=proxy.canary or 0,
+        health=_health(service),
+        metrics=service.metrics.path if service.metrics else "",
+        timeout_seconds=math.ceil(proxy.timeout),
+        body_bytes=proxy.body,
+        rate=proxy.rate,
+        burst=2 * (proxy.rate or 0),
+        connections=proxy.connections,
+        headers=tuple(
+            Header(header, Value(f"services.{name}.proxy.headers.{header}", (value,)))
+            for header, value in sorted(proxy.headers.items())
+        ),
+        own_hsts="strict-transport-security" in map(str.lower, proxy.headers),
+    )
+
+
+def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
+    """What nginx includes. See `provision.manifests.platforms.Render`."""
+    chosen = target.services if target and target.services is not None else tuple(project.services)
+    sites = [
+        site(project, name, service.proxy)
+        for name, service in sorted(project.services.items())
+        if service.proxy and name in chosen
+    ]
+    if not sites:
+        raise UsageError(
+            "no service declares a proxy.",
+            why="nginx stands in front of those that do.",
+            next_step='add [services.NAME.proxy] with names = ["www.example.net"]: docs/deploy.toml.md',
+        )
+    overrides = root / "templates"
+    rendered = {
+        f"conf.d/{each.project}-{each.service}.conf": render("nginx/site.conf.j2", overrides, site=each)
+        for each in sites
+    }
+    return {**rendered, "modules-enabled/deploy.conf": render("nginx/main.conf.j2", overrides)}
+
+
+def _addresses(service: Service, proxy: Proxy, lane: Lane) -> tuple[str, ...]:
+    port = port_of(service, lane)
+    return tuple(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in proxy.upstreams)
+
+
+def _health(service: Service) -> str:
+    """The path that the service's own check asks, where it can stand in nginx's file as it is."""
+    for check in (service.check, *service.checks):
+        path = check.http.text if check and check.http and not check.http.refs else ""
+        if path.startswith("/") and set("?#;{}\"'\\$ ").isdisjoint(path):
+            return path
+    return "/health"
+
+
+def _plain_at(proxy: Proxy | None, names: tuple[str, ...]) -> bool:
+    """Whether it answers on port 80 to one of these names, which then cannot lead elsewhere."""
+    return proxy is not None and listens_on(proxy) == HTTP and bool(set(proxy.names or ("",)) & set(names or ("",)))

@@ -1,0 +1,56 @@
+"""Rules about nginx in front of services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.project.fault import Fault
+from provision.project.rules.view import View
+from provision.project.schema import Proxy
+
+HTTP, HTTPS = 80, 443
+
+
+def listens_on(proxy: Proxy) -> int:
+    """The port that nginx listens on for a service."""
+    return proxy.port or (HTTPS if proxy.certificate else HTTP)
+
+
+def _ports(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.proxy and service.port is None:
+            message = "there is no port to lead to."
+            yield Fault(("services", name, "proxy"), message, "Add port = 8000.", at_key=True)
+        if service.proxy and not service.proxy.upstreams:
+            yield Fault(
+                ("services", name, "proxy", "upstreams"), "no host is named.", "Leave the key out for 127.0.0.1."
+            )
+
+
+def _certificates(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        proxy, base = service.proxy, ("services", name, "proxy")
+        if proxy and bool(proxy.certificate) != bool(proxy.certificate_key):
+            missing = "certificate_key" if proxy.certificate else "certificate"
+            yield Fault((*base, missing), "missing.", "A certificate and its key come together.", at_key=True)
+        elif proxy and proxy.certificate and proxy.port == HTTP:
+            message = "80 leads from HTTP to TLS, so TLS needs another."
+            yield Fault((*base, "port"), message, "Leave it out for 443.")
+
+
+def _names(view: View) -> Iterator[Fault]:
+    """nginx takes the first of two with one name, and only warns."""
+    taken: dict[tuple[int, str], str] = {}
+    for name, service in view.services.items():
+        if service.proxy is None:
+            continue
+        for server in service.proxy.names or ("",):
+            port = listens_on(service.proxy)
+            other = taken.setdefault((port, server.lower()), name)
+            if other != name:
+                said = f'"{server}" on port {port}' if server else f"every name on port {port}"
+                message = f"services.{other} answers to {said} already."
+                yield Fault(("services", name, "proxy"), message, "Give each service names of its own.", at_key=True)
+
+
+RULES = (_ports, _certificates, _names)
