@@ -118,6 +118,34 @@ class TestCpu:
         assert out.strip() == "1"
 
 
+@pytest.mark.root
+def test_limits_of_a_real_control_group_bind_a_real_process() -> None:
+    own = f"bitnet-test-{os.getpid()}"
+    # Where both versions are mounted, version 1 has the controllers; the shortest path is the mount itself.
+    tops = {
+        name: min(groups(name), key=lambda group: (group.version, len(group.path.parts))) for name in ("cpu", "memory")
+    }
+    folders = {controller: top.path / own for controller, top in tops.items()}
+    for folder in set(folders.values()):
+        folder.mkdir()
+    try:
+        if tops["cpu"].version == 2:
+            (folders["cpu"] / "cpu.max").write_text("100000 100000")
+            (folders["memory"] / "memory.max").write_text("300M")
+        else:
+            (folders["cpu"] / "cpu.cfs_quota_us").write_text("100000")
+            (folders["memory"] / "memory.limit_in_bytes").write_text("300M")
+        join = "".join(f"echo $$ > {folder}/cgroup.procs; " for folder in set(folders.values()))
+        ask = "from bitnet.machine import *; print(read_memory().total, read_cpu().usable, read_cpu().threads)"
+        done = subprocess.run(
+            ["sh", "-c", f'{join} exec "$0" -c "{ask}"', sys.executable], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [str(300 << 20), "1", "1"]
+    finally:
+        for folder in set(folders.values()):
+            folder.rmdir()
+
+
 class TestMemory:
     def test_without_limits_it_is_the_machine(self, tmp_path: Path) -> None:
         memory = read_memory(v2(tmp_path, "/", {"memory.max": "max"}))

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,7 +23,7 @@ from bitnet.model import memory_needed, read_model
 from bitnet.telemetry import Event, Telemetry
 from bitnet.watchdog import Ended, Patience, RestartPolicy, Watchdog, WatchOptions, take_sample
 from tests.bitnet.runtime.gguf_files import with_type_id
-from tests.bitnet.runtime.test_cli import get, wait_until
+from tests.bitnet.runtime.test_cli import get, wait_until, watching
 from tests.bitnet.runtime.test_watchdog import until
 
 pytestmark = pytest.mark.native
@@ -130,6 +132,51 @@ async def test_a_stopped_server_is_cured_by_the_watchdog(native_build: Path, dem
 
     assert ended is Ended.STOPPED
     assert [event.fields["reason"] for event in events if event.name == "watch.ended"] == ["silent", "stopped"]
+
+
+def test_a_server_that_freezes_at_work_is_cured_and_after_the_limit_given_up(
+    native_build: Path, demo_model: Path, free_port: int, tmp_path: Path
+) -> None:
+    """The command line as an operator runs it: SIGSTOP with a request in flight, twice, one restart allowed."""
+    log = tmp_path / "watch.jsonl"
+    url, own = f"http://127.0.0.1:{free_port}", "127.0.0.1:0"
+
+    def told(name: str) -> list[dict[str, object]]:
+        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        return [event for event in events if event["event"] == name]
+
+    def serving(life: int) -> bool:
+        return len(told("watch.started")) == life and '"ok"' in get(f"{url}/health")
+
+    words = [
+        "--max-restarts",
+        "1",
+        "--silence-timeout",
+        "2",
+        "--grace",
+        "1",
+        "--listen",
+        own,
+        "--telemetry-out",
+        str(log),
+    ]
+    with (
+        watching(native_build, demo_model, free_port, "--threads", "1", *words) as watch,
+        ThreadPoolExecutor() as callers,
+    ):
+        for life in (1, 2):
+            wait_until(partial(serving, life), 60)
+            body = {"prompt": "ping", "n_predict": 4}
+            assert httpx.post(f"{url}/completion", json=body, timeout=60).json()["tokens_predicted"] == 4
+            callers.submit(httpx.post, f"{url}/completion", json={**body, "n_predict": 1900, "ignore_eos": True})
+            wait_until(lambda: "llamacpp:requests_processing 1" in get(f"{url}/metrics"), 60)
+            os.kill(int(str(told("watch.started")[-1]["pid"])), signal.SIGSTOP)
+        watch.communicate(timeout=60)
+
+    assert watch.returncode == 1
+    assert [event["reason"] for event in told("watch.ended")] == ["silent", "silent"]
+    assert [event["reason"] for event in told("watch.gave_up")] == ["silent"]
+    assert "refused" in get(f"{url}/health"), "nothing is left on the port"
 
 
 async def test_a_long_generation_is_seen_to_move_and_is_drained(
