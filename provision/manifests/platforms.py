@@ -54,5 +54,6 @@ PLATFORMS: Mapping[str, Rendered] = {
     ),
     "systemd": Rendered("a unit and a launcher for each service", "provision.manifests.supervised", on_hosts=True),
     "nginx": Rendered("what stands in front of services: TLS, limits, canary", "provision.manifests.nginx"),
+    "compose": Rendered("a compose.yaml for one machine", "provision.manifests.compose"),
     "kubernetes": Rendered("a kustomize folder: channels, overlays", "provision.manifests.kubernetes"),
 }

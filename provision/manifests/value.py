@@ -23,6 +23,7 @@ class Format(StrEnum):
     SUPERVISORD = "supervisord"
     SYSTEMD = "systemd"
     KUBERNETES = "kubernetes"
+    COMPOSE = "compose"
     NGINX = "nginx"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provision.errors import DeclarationError, UnencodableValue
+from provision.manifests.compose.stack import Container, Stack
 from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
 from provision.manifests.kubernetes.bundle import Bundle
 from provision.manifests.kubernetes.workload import Workload
@@ -15,7 +17,7 @@ from provision.manifests.launcher import Launcher
 from provision.manifests.nginx import Site
 from provision.manifests.programs import Program
 from provision.manifests.templates import packaged, render
-from provision.manifests.value import AtStart, Value, Variable
+from provision.manifests.value import AtStart, Format, Value, Variable
 
 VALUE = Value("services.web.env.A", ("it's $5",))
 
@@ -52,6 +54,14 @@ def test_printing_without_an_encoder_is_an_error_with_file_and_line(text: str, t
 
     assert str(refused.value).startswith(f"{tmp_path}/launcher/test.j2:2: this prints a value without an encoder: add")
     assert "| shell_arg" in str(refused.value)
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_no_format_prints_a_value_without_an_encoder_of_its_own(format_: Format, tmp_path: Path) -> None:
+    with pytest.raises(
+        DeclarationError, match=f"{format_}/test.j2:1: this prints a value without an encoder: add one of"
+    ):
+        rendered("{{ value }}", tmp_path, f"{format_}/test.j2", value=VALUE)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +123,9 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
 
 
-@pytest.mark.parametrize("context", [Launcher, Program, Site, Workload, Bundle])
+@pytest.mark.parametrize("context", [Launcher, Program, Site, Stack, Container, Workload, Bundle])
 def test_the_context_is_documented_field_by_field_with_its_types(
-    context: type[Launcher] | type[Program] | type[Site] | type[Workload] | type[Bundle],
+    context: type[Any],
 ) -> None:
     readme = (packaged() / "README.md").read_text()
     section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from provision.manifests.encoders.compose import compose_arg, compose_env, compose_number, compose_text
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
 from provision.manifests.encoders.nginx import nginx_string
 from provision.manifests.encoders.plain import plain
@@ -18,6 +19,10 @@ from provision.manifests.value import Format, Value, Variable
 __all__ = [
     "ENCODERS",
     "ENV_ENCODERS",
+    "compose_arg",
+    "compose_env",
+    "compose_number",
+    "compose_text",
     "ini_value",
     "k8s_arg",
     "k8s_env",
@@ -38,6 +43,7 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.SUPERVISORD: (plain, supervisor_arg, ini_value),
     Format.SYSTEMD: (plain, systemd_arg, systemd_value),
     Format.KUBERNETES: (k8s_text, k8s_number, k8s_arg),
+    Format.COMPOSE: (compose_text, compose_number, compose_arg),
     Format.NGINX: (plain, nginx_string),
 }
 ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
@@ -45,5 +51,6 @@ ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.SUPERVISORD: (),
     Format.SYSTEMD: (systemd_env,),
     Format.KUBERNETES: (k8s_env,),
+    Format.COMPOSE: (compose_env,),
     Format.NGINX: (),
 }

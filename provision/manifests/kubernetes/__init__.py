@@ -1,5 +1,5 @@
-"""A project as what Kubernetes reads: `bundle` puts the files together, `workload` and `probes` gather the facts of a
-service, `faults` refuses what a strict schema would let through and a cluster would not."""
+"""A project as what Kubernetes reads: `bundle` puts the files together, `workload` gathers the facts of a service,
+`faults` refuses what a strict schema would let through and a cluster would not."""
 
 from pathlib import Path
 

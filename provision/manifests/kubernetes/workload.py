@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.documents import digest
-from provision.manifests.kubernetes.probes import Probe, probe
+from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
 from provision.project.schema import Lane, Scale, Service, Volume

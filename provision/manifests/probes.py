@@ -1,7 +1,8 @@
-"""A declared check as a probe.
+"""A declared check as a probe of a container.
 
-The cluster asks less than `deploy` does: an HTTP probe passes on 200 to 399 whatever the body says. A check that it
-cannot ask exactly is not made weaker in silence: the next one is taken, or the port alone, and the file says so.
+Who runs containers asks less than `deploy` does: an HTTP probe passes on 200 to 399 whatever the body says. A check
+that cannot be asked exactly is not made weaker in silence: the next one is taken, or the port alone, and the file says
+so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PASSES = range(200, 400)  # Kubernetes, "Configure Liveness, Readiness and Star
 
 @dataclass(frozen=True)
 class Probe:
-    """How the cluster asks a service."""
+    """How a service is asked."""
 
     kind: Literal["http", "tcp", "exec"]
     path: Value | None  # http

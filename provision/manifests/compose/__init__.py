@@ -1,0 +1,15 @@
+"""A project as a file for Docker Compose: `stack` gathers the facts, `health` knows how Docker asks a service."""
+
+from pathlib import Path
+
+from provision.manifests.compose.stack import stack
+from provision.manifests.templates import render
+from provision.project.schema import Project, Target
+
+__all__ = ["files"]
+
+
+def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
+    """What `deploy render compose` writes. See `provision.manifests.platforms.Render`."""
+    facts = stack(project, target)
+    return {"compose.yaml": render("compose/compose.yaml.j2", root / "templates", stack=facts)}

@@ -1,0 +1,54 @@
+"""How Docker asks a service whether it works: by a program inside its container.
+
+What programs an image has is not known here. A check that is a command is one; for the others a shell takes the first
+of curl, wget and python3 that is there. An image around one native binary may have no shell, so it brings a HEALTHCHECK
+of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from provision.manifests.containers import Containers
+from provision.manifests.probes import Probe, probe
+from provision.manifests.value import Value
+
+
+@dataclass(frozen=True)
+class Health:
+    """A health check."""
+
+    test: tuple[Value, ...]  # empty: the image's own
+    interval: int  # seconds between attempts
+    attempt_seconds: int
+    start_seconds: int  # how long failures do not count
+
+
+def health(places: Containers, name: str) -> Health | None:
+    """How Docker asks service `name`; None where there is nothing to ask."""
+    service = places.project.services[name]
+    asked, _ = (None, False) if service.batch else probe(places, name)
+    if asked is None:
+        return None
+    return Health(
+        test=() if service.binary and asked.kind != "exec" else _test(asked, service.port, f"services.{name}.check"),
+        interval=asked.period,
+        attempt_seconds=asked.attempt_seconds,
+        start_seconds=asked.period * asked.startup_failures,
+    )
+
+
+def _test(asked: Probe, port: int | None, subject: str) -> tuple[Value, ...]:
+    if asked.kind == "exec":
+        return (Value(subject, ("CMD",)), *asked.command)
+    if asked.path is not None:
+        url = f"http://127.0.0.1:{port}{asked.path.text}"
+        literal = json.dumps(url, ensure_ascii=False)
+        python = f"import urllib.request; urllib.request.urlopen({literal})"
+        ways = [["curl", "-fsSo", "/dev/null", url], ["wget", "-qO", "/dev/null", url], ["python3", "-c", python]]
+    else:
+        python = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
+        ways = [["nc", "-z", "127.0.0.1", str(port)], ["python3", "-c", python]]
+    return (Value(subject, ("CMD-SHELL",)), Value(subject, (" || ".join(map(shlex.join, ways)),)))

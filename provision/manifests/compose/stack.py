@@ -1,0 +1,136 @@
+"""A project on one machine that has Docker: facts for the templates of Compose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from provision.manifests import containers
+from provision.manifests.compose.health import Health, health
+from provision.manifests.containers import Containers
+from provision.manifests.value import Value, Variable
+from provision.project.order import start_order
+from provision.project.schema import Lane, Platform, Project, Target
+
+# Secrets are files, and programs read variables. The dot keeps a line's end at the end of a value, which `$(…)` drops.
+_WITH_SECRETS = """\
+for deploy_name in {names}; do \
+deploy_value=$(cat "/run/secrets/$deploy_name" && echo .) || exit; \
+export "$deploy_name=${{deploy_value%.}}"; \
+done; exec "$@\""""
+_FIRST_UNPRIVILEGED_PORT = 1024
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A service that has to be there before another one starts."""
+
+    service: str
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A named volume in a container."""
+
+    volume: str
+    path: Value
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a template may use of a service, as `container`."""
+
+    service: str
+    image: str
+    entrypoint: tuple[Value, ...]  # the program and its arguments; with secrets, what reads them first
+    env: tuple[Variable, ...]
+    secrets: tuple[str, ...]  # names alone
+    port: int | None
+    low_port: bool
+    exposed: bool  # reached from beyond this machine
+    health: Health | None
+    after: tuple[Dependency, ...]
+    on_demand: bool
+    batch: bool
+    stop_seconds: int  # from the polite signal to the hard one
+    memory: str | None
+    cpus: str | None
+    gpus: int
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the template of the whole file may use, as `stack`."""
+
+    project: str
+    user_id: int
+    containers: tuple[Container, ...]  # in the order in which they start
+    secrets: tuple[str, ...]  # of all services
+    volumes: tuple[str, ...]
+
+
+def stack(project: Project, target: Target | None) -> Stack:
+    """The facts of those services that `target` runs, or of all.
+
+    Raises:
+        UnencodableValue: a value means nothing in a container, or an image is missing.
+    """
+    places = containers.containers(project, Platform.DOCKER, Lane.STABLE, target)
+    found = tuple(_container(places, name) for name in start_order(project.services) if places.holds(name))
+    return Stack(
+        project=project.name,
+        user_id=containers.USER_ID,
+        containers=found,
+        secrets=tuple(sorted({secret for each in found for secret in each.secrets})),
+        volumes=tuple(sorted(mount.volume for each in found for mount in each.mounts)),
+    )
+
+
+def _container(places: Containers, name: str) -> Container:
+    service = places.project.services[name]
+    resources = service.resources
+    return Container(
+        service=name,
+        image=containers.image(places, name),
+        entrypoint=_entrypoint(places, name),
+        env=containers.env(places, name),
+        secrets=service.secrets,
+        port=service.port,
+        low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
+        exposed=bool(service.expose),
+        health=health(places, name),
+        after=tuple(_dependency(places, other) for other in service.after if places.holds(other)),
+        on_demand=service.on_demand,
+        batch=service.batch,
+        stop_seconds=math.ceil(service.drain + service.stop_timeout),
+        memory=_bytes(resources.memory) if resources.memory else None,
+        cpus=f"{resources.cpus:g}" if resources.cpus else None,
+        gpus=resources.gpus or (1 if resources.vram else 0),
+        mounts=tuple(
+            Mount(f"{name}-{key}", Value(f"services.{name}.volumes.{key}.path", (volume.path,)))
+            for key, volume in sorted(service.volumes.items())
+        ),
+    )
+
+
+def _entrypoint(places: Containers, name: str) -> tuple[Value, ...]:
+    command, secrets = containers.command(places, name), places.project.services[name].secrets
+    if not secrets:
+        return command
+    first = ("/bin/sh", "-c", _WITH_SECRETS.format(names=" ".join(secrets)), name)
+    return (*(Value(f"services.{name}.secrets", (word,)) for word in first), *command)
+
+
+def _dependency(places: Containers, name: str) -> Dependency:
+    if places.project.services[name].batch:
+        return Dependency(name, "service_completed_successfully")
+    return Dependency(name, "service_healthy" if health(places, name) else "service_started")
+
+
+def _bytes(size: int) -> str:
+    """Bytes as Compose writes them: its m and g are powers of 1024."""
+    units = (("g", 2**30), ("m", 2**20))
+    return next((f"{size // unit}{name}" for name, unit in units if size % unit == 0), f"{size}b")
