@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -251,3 +253,16 @@ def test_a_wrong_declaration_is_said_with_line_and_key(text, problems, project, 
     (project / "promotion.toml").write_text(text)
     assert main(["image", "promote", "app"]) == 2
     assert capsys.readouterr().err.splitlines() == problems
+
+
+def test_the_example_in_the_documentation_is_a_sound_declaration(tmp_path):
+    from provision.images.declared import find_image
+
+    text = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
+    (tmp_path / "promotion.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    image = find_image(tmp_path, "app")
+    assert image.repository.name == "ghcr.io/acme/app"
+    assert image.policy == find_image(tmp_path, "ghcr.io/acme/app").policy
+    assert image.policy.checks == ("health", "completion")
+    assert image.policy.who == ("ada", "release-bot")
+    assert (image.policy.min_age, image.policy.max_age) == (timedelta(hours=1), timedelta(days=7))
