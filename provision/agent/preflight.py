@@ -77,7 +77,7 @@ def _rename_and_lock_hold(layout: Layout) -> None:
     """Both are what a transaction stands on; some network file systems have neither."""
     import fcntl
 
-    probe = os.path.join(layout.private, ".probe")
+    probe, probed = (os.path.join(layout.private, name) for name in (".probe.new", ".probed.new"))
     with open(probe, "w", encoding="ascii") as first:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with open(probe, encoding="ascii") as second:
@@ -86,8 +86,8 @@ def _rename_and_lock_hold(layout: Layout) -> None:
                 raise AgentError(REFUSED, f"flock does not hold on the file system of {layout.root}.")
             except OSError:
                 pass
-    os.replace(probe, probe + "d")
-    os.unlink(probe + "d")
+    os.replace(probe, probed)
+    os.unlink(probed)
 
 
 def _name_is_ours(supervisor: Supervisor, service: Dict[str, Any]) -> None:
