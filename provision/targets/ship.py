@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from provision.targets.conversation import Interrupt
     from provision.targets.ssh import HostSession
 
+_TELL_SECONDS = 0.1  # rsync tells after each file, and nobody reads as fast
 # As a sealed release has them: files that differ in mode from those of the last release could not be linked to them.
 _CHMOD = "Du=rwx,Dgo=rx,Fugo=rX"
 
@@ -99,14 +101,20 @@ def ship_models(shipment: Shipment) -> None:
 def _progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:
     """Tell how far rsync is; Ctrl-C ends it here, where nothing was disturbed yet."""
     session = shipment.session
+    told_at, told = 0.0, -1
 
     def tell(progress: RsyncProgress) -> None:
+        nonlocal told_at, told
         if shipment.interrupt is not None and shipment.interrupt.abort:
             raise Interrupted(
                 "interrupted while shipping; nothing was disturbed.",
                 why="What has arrived is kept: the next deploy goes on from there.",
                 host=session.spec.name,
             )
+        now = time.monotonic()
+        if progress.bytes_done == told or (progress.percent < 100 and now - told_at < _TELL_SECONDS):
+            return
+        told_at, told = now, progress.bytes_done
         session.deployment.on_event(
             {
                 "event": "progress",
