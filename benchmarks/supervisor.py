@@ -1,12 +1,15 @@
 """What the supervisor costs: launches per second of `true`, and jobs that wait.
 
-    python benchmarks/supervisor.py            # a minute or two
-    python benchmarks/supervisor.py --quick
+    python -m benchmarks.supervisor            # a minute or two
+    python -m benchmarks.supervisor --quick
 
 Each row compares the supervisor (default policy, output captured, deadline armed) with the least that anybody could
 write: `asyncio.create_subprocess_exec` behind a semaphore of the same limit, without output and without deadline; and
 with the same loop when it also captures output. Rounds of the three alternate, so that a busy machine slows all of
 them; the best round counts. "by CPU" is the same ratio in CPU time a launch, which a busy machine leaves alone.
+
+Jobs that wait are compared with the same number of bare tasks that wait for a semaphore: Python's garbage collector
+walks whatever waits, whoever made it.
 """
 
 from __future__ import annotations
@@ -130,6 +133,32 @@ async def _waiting(count: int, policy: str, *, memory: bool) -> tuple[float, flo
     return 1e6 * seconds / count, bytes_a_job
 
 
+async def _waiting_bare(count: int) -> float:
+    """Microseconds to let one bare task wait for a semaphore, and cancel it."""
+    semaphore = asyncio.Semaphore(1)
+    await semaphore.acquire()
+
+    async def one() -> None:
+        async with semaphore:
+            await bare(1, 1)
+
+    gc.collect()
+    started = time.process_time()
+    jobs = [asyncio.ensure_future(one()) for _ in range(count)]
+    await asyncio.sleep(0)
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    return 1e6 * (time.process_time() - started) / count
+
+
+def queue_bare() -> list[dict[str, float | str]]:
+    return [
+        {"policy": "bare semaphore", "waiting": count, "us_a_job": min(asyncio.run(_waiting_bare(count)) for _ in "ab")}
+        for count in QUEUES
+    ]
+
+
 def queue(policy: str) -> list[dict[str, float | str]]:
     rows: list[dict[str, float | str]] = []
     for count in QUEUES:
@@ -152,7 +181,7 @@ def main() -> int:
     launches, rounds = (200, 4) if arguments.quick else (500, 12)
 
     rows = throughput(launches, rounds)
-    queues = [row for policy in ("weighted-fair", "priority", "resource-aware") for row in queue(policy)]
+    queues = queue_bare() + [row for policy in ("weighted-fair", "priority", "resource-aware") for row in queue(policy)]
     backlog = {count: drained(count) for count in ((500, 2_000) if arguments.quick else (1_000, 20_000))}
     where = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
     if arguments.json:
@@ -170,7 +199,8 @@ def main() -> int:
         print(f"{'policy':>16} {'waiting':>8} {'µs a job':>9} {'bytes a job':>12}")
         for entry in queues:
             print(
-                f"{entry['policy']:>16} {entry['waiting']:>8} {entry['us_a_job']:>9.1f} {entry['bytes_a_job']:>12.0f}"
+                f"{entry['policy']:>16} {entry['waiting']:>8} {entry['us_a_job']:>9.1f} "
+                f"{f'{bytes_a_job:.0f}' if (bytes_a_job := entry.get('bytes_a_job')) else '-':>12}"
             )
         print("\nlaunches per second with everything queued at the start, concurrency 8")
         for count, per_second in backlog.items():

@@ -28,7 +28,8 @@ OnOutput = Callable[[int, bytes], None]
 """Called with 1 or 2 (stdout, stderr) and each piece of output as it arrives."""
 
 _LAST_LINES = 5  # of stderr, in an error
-_SECRET_OPTIONS = frozenset({"--api-key", "--hf-token", "-hft"})
+# Keys, and what people ask a model: neither belongs into a log.
+_SECRET_OPTIONS = frozenset({"--api-key", "--hf-token", "-hft", "--prompt"})
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Launcher:
 
 
 def shown(command: Sequence[str]) -> list[str]:
-    """`command` as it may be logged: values of options that hold a secret are masked."""
+    """`command` as it may be logged: values of options that hold a secret or a prompt are masked."""
     return [
         "***" if before in _SECRET_OPTIONS else word for before, word in zip(["", *command[:-1]], command, strict=True)
     ]

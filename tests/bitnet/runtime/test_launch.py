@@ -302,8 +302,9 @@ def test_a_server_may_take_our_place(tmp_path: Path, model: Path, free_port: int
     assert "s3cret" not in log.read_text()
 
 
-def test_secrets_among_the_arguments_are_not_logged() -> None:
+def test_secrets_and_prompts_among_the_arguments_are_not_logged() -> None:
     assert shown(["x", "--api-key", "k", "--port", "1"]) == ["x", "--api-key", "***", "--port", "1"]
+    assert shown(["x", "--prompt", "my diagnosis"]) == ["x", "--prompt", "***"]
 
 
 def test_refusals_are_told_and_counted(tmp_path: Path, model: Path, told: Recorder) -> None:
