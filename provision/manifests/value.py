@@ -25,6 +25,7 @@ class Format(StrEnum):
     KUBERNETES = "kubernetes"
     COMPOSE = "compose"
     NGINX = "nginx"
+    UFW = "ufw"
 
 
 class AtStart(Enum):

@@ -238,9 +238,9 @@ class Service(Section):
     volumes: dict[Name, Volume] = Field(default_factory=dict)
     """Compose, Kubernetes: files that outlive the container."""
     expose: tuple[Network, ...] = ()
-    """Compose, Kubernetes: networks outside the project that may reach its port; "0.0.0.0/0" is everybody on IPv4."""
+    """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
     outbound: tuple[Outbound, ...] = ()
-    """Kubernetes: what it may reach outside the project, such as "10.0.0.0/8:5432"; services find each other anyway."""
+    """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
 
 
 class Prepare(Section):
@@ -265,6 +265,15 @@ class Rollout(Section):
     """How many of the others at a time: a number, or a share of all."""
     on_failure: Literal["stop", "revert"] = "stop"
     """When a host fails: leave the others as they are, or bring those done back too."""
+
+
+class Firewall(Section):
+    """The firewall of the hosts: what `deploy render ufw` writes, besides what services declare."""
+
+    ssh: tuple[Network, ...] = ()
+    """Networks from which one may log in (default: everywhere)."""
+    outgoing: Literal["allow", "deny"] = "allow"
+    """deny: nothing leaves but names, clocks, and what services declare as `outbound`."""
 
 
 class Target(Section):
@@ -297,6 +306,8 @@ class Target(Section):
     keep: Whole = Field(default=3, ge=2)
     """How many releases stay besides those in use."""
     rollout: Rollout = Field(default_factory=Rollout)
+    firewall: Firewall | None = None
+    """What its hosts let through."""
 
 
 class Project(Section):

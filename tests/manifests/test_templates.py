@@ -17,6 +17,7 @@ from provision.manifests.launcher import Launcher
 from provision.manifests.nginx import Site
 from provision.manifests.programs import Program
 from provision.manifests.templates import packaged, render
+from provision.manifests.ufw import Firewall
 from provision.manifests.value import AtStart, Format, Value, Variable
 
 VALUE = Value("services.web.env.A", ("it's $5",))
@@ -123,10 +124,8 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
 
 
-@pytest.mark.parametrize("context", [Launcher, Program, Site, Stack, Container, Workload, Bundle])
-def test_the_context_is_documented_field_by_field_with_its_types(
-    context: type[Any],
-) -> None:
+@pytest.mark.parametrize("context", [Launcher, Program, Site, Firewall, Stack, Container, Workload, Bundle])
+def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -> None:
     readme = (packaged() / "README.md").read_text()
     section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]
     rows = [line.split(" | ") for line in section.replace("\\|", "¦").splitlines() if line.startswith("| `")]

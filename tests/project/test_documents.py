@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
-from provision.project.schema import Check, Head, Metrics, Prepare, Proxy, Resources, Rollout, Service, Target
+from provision.project.schema import Check, Firewall, Head, Metrics, Prepare, Proxy, Resources, Rollout, Service, Target
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = "\n".join(re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL))
@@ -34,6 +34,7 @@ def test_the_documented_file_loads(tmp_path):
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
         (Prepare, lambda file: [file["prepare"]]),
         (Target, lambda file: file["targets"].values()),
+        (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
         (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
     ],
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from provision.manifests.encoders.compose import compose_arg, compose_env, compose_number, compose_text
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
 from provision.manifests.encoders.nginx import nginx_string
-from provision.manifests.encoders.plain import plain
+from provision.manifests.encoders.plain import line, plain
 from provision.manifests.encoders.shell import shell_arg, shell_env
 from provision.manifests.encoders.supervisord import ini_value, supervisor_arg
 from provision.manifests.encoders.systemd import systemd_arg, systemd_env, systemd_value
@@ -23,11 +23,14 @@ __all__ = [
     "compose_env",
     "compose_number",
     "compose_text",
+    "docker_arg",
+    "docker_string",
     "ini_value",
     "k8s_arg",
     "k8s_env",
     "k8s_number",
     "k8s_text",
+    "line",
     "nginx_string",
     "plain",
     "shell_arg",
@@ -45,6 +48,7 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.KUBERNETES: (k8s_text, k8s_number, k8s_arg),
     Format.COMPOSE: (compose_text, compose_number, compose_arg),
     Format.NGINX: (plain, nginx_string),
+    Format.UFW: (plain, shell_arg, line),
 }
 ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.LAUNCHER: (shell_env,),
@@ -53,4 +57,5 @@ ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.KUBERNETES: (k8s_env,),
     Format.COMPOSE: (compose_env,),
     Format.NGINX: (),
+    Format.UFW: (),
 }
