@@ -10,9 +10,9 @@ import fcntl
 import json
 import os
 import time
-from typing import IO, Any, Dict, Optional
+from typing import IO, Any, Dict, Optional, Set
 
-from . import protocol
+from . import processes, protocol
 
 
 class Lock:
@@ -65,6 +65,25 @@ class Lock:
         except FileNotFoundError:
             pass
         return None
+
+    def pids(self) -> Set[int]:
+        """The processes that hold it, as the kernel tells (proc(5), /proc/PID/fdinfo).
+
+        Its label names who took it. That process may have ended, while a child of it keeps the lock, and the number
+        may be somebody else's by now.
+        """
+        return {pid for pid in processes.pids() if self._is_held_by(pid)}
+
+    def _is_held_by(self, pid: int) -> bool:
+        try:
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == os.path.realpath(self.path):
+                    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as stream:
+                        if any(line.startswith("lock:") and " WRITE " in line for line in stream):
+                            return True
+        except OSError:
+            pass  # it ended meanwhile, or is another user's, who can't have our lock
+        return False
 
 
 def refuse(what: str, holder: Dict[str, Any]) -> protocol.AgentError:

@@ -186,9 +186,11 @@ class Session:
         if holder and not request.get("yes"):
             return {"event": RESULT, "holder": holder, "outcome": "held"}
         # A claim is held by a conversation, perhaps with a laptop that is long gone: sshd learns of that late.
-        for held in (claim, lock):
-            if held and int(held.get("pid") or 0) > 1:
-                os.kill(int(held["pid"]), signal.SIGKILL)
+        for pid in Lock(self.layout.claim).pids() | Lock(self.layout.lock).pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it ended by itself
         if not os.path.isdir(self.layout.private):
             return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
         answer = self._recover({})
