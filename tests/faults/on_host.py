@@ -18,20 +18,23 @@ import time
 import urllib.request
 
 
-def agent_folder(root):
+def agent_folder(request):
+    root = request["root"]
+    if "agent" in request:
+        return root + "/.deploy/agents/" + request["agent"]
     folders = [path for path in glob.glob(root + "/.deploy/agents/*") if not os.path.basename(path).startswith(".")]
     return max(folders, key=os.path.getmtime)
 
 
 def act(request):
     """What `worker.start` forks: `_live` is the worker from its first instruction on."""
-    folder = agent_folder(request["root"])
+    folder = agent_folder(request)
     sys.path.insert(0, folder)
     from deploy_agent import activate, worker
     from deploy_agent.layout import Layout
 
     layout, transaction = Layout(request["root"]), worker.new_transaction()
-    sink = os.open(request["root"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    sink = os.open(events_of(request), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     worker._live(
         layout,
         transaction,
@@ -42,14 +45,22 @@ def act(request):
     )
 
 
+def events_of(request):
+    return "/var/tmp/{name}.events".format(**request)
+
+
 def killed(argv, request, kill):
-    """Run `argv` and kill it as `kill` says; whether it was, and at which call."""
-    record = request["root"] + ".strace"
+    """Run `argv` and kill it as `kill` says; whether it was, and at which call.
+
+    With `then`, a shell command, it is not killed but stopped there; it goes on when the command has ended.
+    """
+    record = "/var/tmp/{name}.strace".format(**request)
     strace = []
     if "calls" in kill:
+        signal = "SIGSTOP" if "then" in kill else "SIGKILL"
         strace = ["strace", "-qqq", "--signal=none", "-o", record, "--trace=" + kill["calls"]]
         strace += ["--trace-path=" + path for path in kill["paths"]]
-        strace.append("--inject={calls}:signal=SIGKILL:when={when}".format(**kill))
+        strace.append("--inject={calls}:signal={signal}:when={when}".format(signal=signal, **kill))
     process = subprocess.Popen([*strace, *argv], stdin=subprocess.PIPE, start_new_session=True)
     process.stdin.write(json.dumps(request).encode())
     process.stdin.close()
@@ -58,6 +69,10 @@ def killed(argv, request, kill):
             process.wait(kill["after"])
         except subprocess.TimeoutExpired:
             process.kill()
+    if "then" in kill:
+        stopped = wait_until_stopped(process)
+        subprocess.run(["sh", "-c", kill["then"]], check=True)
+        os.kill(stopped, 18)
     process.wait()
     last = ""
     if strace:
@@ -66,21 +81,37 @@ def killed(argv, request, kill):
     return {"killed": process.returncode in (-9, 137), "call": "\n".join(last.splitlines()[-3:])}
 
 
+def wait_until_stopped(strace):
+    """The pid of what strace runs, once a signal has stopped it, and not just strace for a moment."""
+    seen = 0
+    while seen < 10:
+        assert strace.poll() is None, "it ended before the call"
+        time.sleep(0.01)
+        with open(f"/proc/{strace.pid}/task/{strace.pid}/children") as stream:
+            children = stream.read().split()
+        seen = seen + 1 if children and state_of(children[0]) in "tT" else 0
+    return int(children[0])
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat") as stream:
+        return stream.read().rpartition(")")[2].split()[0]
+
+
 def one_try(request):
     root, kill = request["root"], request["kill"]
-    began = time.monotonic()
     answer = killed([sys.executable, "-I", __file__, "act"], request, kill)
-    with open(root + ".events") as stream:
+    with open(events_of(request)) as stream:
         answer["events"] = [json.loads(line) for line in stream if line.endswith("\n")]
     answer["broken"] = look(request)
-    recover = [sys.executable, "-I", agent_folder(root) + "/deploy_agent/__main__.py", "recover", root]
-    if "recovery" in request:
-        answer["recovery"] = killed(recover, request, request["recovery"])
-        answer["broken again"] = look(request)
-    done = subprocess.run(recover, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    answer["said"] = done.stdout.decode(errors="replace")
-    answer["after"] = look(request)
-    answer["seconds"] = time.monotonic() - began
+    if request["recover"]:
+        recover = [sys.executable, "-I", agent_folder({"root": root}) + "/deploy_agent/__main__.py", "recover", root]
+        if "recovery" in request:
+            answer["recovery"] = killed(recover, request, request["recovery"])
+            answer["broken again"] = look(request)
+        done = subprocess.run(recover, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        answer["said"] = done.stdout.decode(errors="replace")
+        answer["after"] = look(request)
     return answer
 
 

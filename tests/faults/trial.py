@@ -82,12 +82,32 @@ class Trial:
         file = f"{self.world.path}/fail-{version}"
         self.world.host.exec(["touch", file] if really else ["rm", "-f", file])
 
-    def kill(self, to: str, kill: dict[str, Any], recovery: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go to a version, be killed, recover (killed once where asked for), recover again; all that was seen."""
-        request = {**self._request(), "transaction": self._transaction(to), "kill": kill}
+    def kill(
+        self,
+        to: str,
+        kill: dict[str, Any],
+        recovery: dict[str, Any] | None = None,
+        *,
+        recover: bool = True,
+        agent: str = "",
+    ) -> dict[str, Any]:
+        """Go to a version, be killed, recover (killed once where asked for), recover again; all that was seen.
+
+        Args:
+            recover: whether to; without, the host is left as the kill left it.
+            agent: the folder of the agent that is killed, where it is not the newest.
+        """
+        request = {**self._request(), "transaction": self._transaction(to), "kill": kill, "recover": recover}
         if recovery is not None:
             request["recovery"] = recovery
+        if agent:
+            request["agent"] = agent
         return self._run("try", request)
+
+    def go(self, to: str) -> None:
+        """Be at a version, whole."""
+        if self.version != to:
+            self.assert_whole(self.kill(to, {"after": 60.0})["after"], to)
 
     def look(self) -> dict[str, Any]:
         return self._run("look", self._request())
