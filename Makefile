@@ -38,6 +38,9 @@ test-slow: binaries
 binaries: venv
 	@scripts/install-packages build test
 	@.venv/bin/deploy native build --only llama-server --only llama-cli
+	@.venv/bin/deploy native build --profile min --only llama-server --out build/images/bitnet-cpu-min/native
+	@.venv/bin/deploy native build --profile dynamic --only llama-server --only llama-cli \
+		--out build/images/bitnet-cpu/native
 
 lint: venv
 	@scripts/install-packages lint

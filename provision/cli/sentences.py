@@ -24,6 +24,7 @@ _PHASES = {
     "configure": "configuring",
     "compile": "compiling",
     "install": "installing",
+    "build": "building",
 }
 _STEPS = {
     "preflight": "checking room, memory and ports",

@@ -63,6 +63,13 @@ rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname
 mkdir -p "$1"/workspace "$1"/var/log/journal
 """
 _FORMAT = 1
+# What the slim images of Docker Hub leave out too; licences stay.
+_SLIM = [
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+]
 
 
 def rootfs() -> Path:
@@ -72,7 +79,7 @@ def rootfs() -> Path:
         TestBedProblem: mmdebstrap is missing or failed.
     """
     recipe = "\0".join([str(_FORMAT), RELEASE, *PACKAGES, CUSTOMIZE])
-    home = _cache() / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    home = cache() / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     root = home / "rootfs"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
@@ -89,17 +96,17 @@ def _make(home: Path, root: Path) -> None:
     print(f"test bed: making a Debian root in {root} (once, about 30 s)", file=sys.__stderr__, flush=True)
     unfinished, log = home / "unfinished", home / "mmdebstrap.log"
     shutil.rmtree(unfinished, ignore_errors=True)
-    options = [f"--aptopt={line}" for line in _apt_settings()]
+    options = [f"--aptopt={line}" for line in apt_settings()]
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--customize-hook={CUSTOMIZE}"]
     with log.open("wb") as output:
-        made = subprocess.run([*command, *options, RELEASE, unfinished, *_mirrors()], stdout=output, stderr=output)
+        made = subprocess.run([*command, *options, RELEASE, unfinished, *mirrors()], stdout=output, stderr=output)
     if made.returncode:
         tail = log.read_text(errors="replace").splitlines()[-5:]
         raise TestBedProblem("mmdebstrap failed:\n" + "\n".join(tail), f"the whole log is {log}")
     unfinished.rename(root)
 
 
-def _mirrors() -> list[str]:
+def mirrors() -> list[str]:
     """This machine's own sources of the same Debian; none on another system, where mmdebstrap knows the default."""
     asked = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
@@ -110,13 +117,39 @@ def _mirrors() -> list[str]:
     return sorted({f"deb {' '.join(source)}" for source in sources if source[1].startswith(RELEASE)})
 
 
-def _apt_settings() -> list[str]:
+def apt_settings() -> list[str]:
     """How this machine's apt reaches its mirrors: proxies, certificates and the rules for old mirrors."""
     dumped = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout.splitlines()
     wanted = ("Acquire::http::", "Acquire::https::", "Acquire::Check-")
     return [line for line in dumped if line.startswith(wanted) and not line.endswith('"";')]
 
 
-def _cache() -> Path:
+def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "bitnet-provision" / "testbed"
+
+
+def debian(name: str, packages: list[str]) -> Path:
+    """A minimal Debian with `packages`, as a tar file; made once for a list of packages.
+
+    Raises:
+        TestBedProblem: mmdebstrap failed.
+    """
+    recipe = "\0".join([str(_FORMAT), RELEASE, *packages, *_SLIM])
+    home = cache() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    tar = home / "root.tar"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tar.is_file():
+            print(f"test bed: making {tar} (once, about 20 s)", file=sys.__stderr__, flush=True)
+            unfinished, log = home / "unfinished.tar", home / "mmdebstrap.log"
+            options = [*(f"--aptopt={line}" for line in apt_settings()), *_SLIM]
+            command = ["mmdebstrap", "--variant=essential", f"--include={','.join(packages)}", *options, RELEASE]
+            with log.open("wb") as output:
+                made = subprocess.run([*command, unfinished, *mirrors()], stdout=output, stderr=output)
+            if made.returncode:
+                tail = log.read_text(errors="replace").splitlines()[-5:]
+                raise TestBedProblem("mmdebstrap failed:\n" + "\n".join(tail), f"the whole log is {log}")
+            unfinished.rename(tar)
+    return tar

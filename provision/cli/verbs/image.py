@@ -7,6 +7,10 @@ from provision.cli.group import Group, Verb
 command = Group(
     "image",
     sections={
+        "Build": (
+            Verb("build", "Build images of images/ into build/images/NAME/oci.", module="image_build"),
+            Verb("lock", "Pin base images and sources at what they are today.", module="image_lock"),
+        ),
         "Prove": (
             Verb("keygen", "Make the key that signs evidence.", module="image_keygen"),
             Verb("attest", "Sign the results of checks, and store them beside the image.", module="image_attest"),

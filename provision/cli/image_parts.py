@@ -1,0 +1,43 @@
+"""What goes into an image: compiled here, downloaded here, all of it pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from provision import native
+from provision.images.bake import FOLDER, Recipe
+from provision.images.build_context import Parts
+from provision.images.build_licences import licences
+from provision.images.build_probe import probe
+from provision.images.build_python import packages
+from provision.native import sources
+
+
+def gather(recipe: Recipe, platform: str, root: Path, on_event: Callable[[dict[str, object]], None]) -> Parts:
+    """The parts of `recipe`; what was made before comes from the cache.
+
+    Raises:
+        UsageError: a program or a file is missing.
+        DeployError: something could not be had, or does not compile.
+    """
+    folder, cache = recipe.context.parent, image_cache()
+    binaries, found = None, []
+    if recipe.programs:
+        binaries = folder / "native"
+        native.build(recipe.profile, targets=recipe.programs, root=root, out=binaries, on_event=on_event)
+        kept = native.Cache.of_user()
+        with kept.lock(on_event):
+            source = sources.fetch(sources.find(None, kept, on_event), kept, on_event)
+        found = licences(source, root, folder / "licences")
+    return Parts(
+        binaries=binaries,
+        probe=probe(root / FOLDER / "probe.c", cache) if recipe.probe else None,
+        packages=packages(root / "requirements.lock", recipe.python, platform, cache) if recipe.python else None,
+        licences=found,
+    )
+
+
+def image_cache() -> Path:
+    """Where wheels, the probe and the compressed layers of bases are kept; it can be deleted at any time."""
+    return native.Cache.of_user().root / "images"

@@ -1,0 +1,111 @@
+"""`deploy image build`."""
+
+from __future__ import annotations
+
+import platform as machine
+from typing import TYPE_CHECKING
+
+import click
+
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.images.build import Built
+    from provision.images.build_buildah import BuildahBuilder
+    from provision.images.build_engine import DockerBuilder
+
+_PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
+
+
+@verb("build", example="deploy image build bitnet-cpu-min", hosts=False)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--platform", help="linux/amd64 or linux/arm64 (default: this machine's).")
+@click.option("--builder", default="docker", show_default=True, help="docker, buildah, or an engine: ssh://user@host.")
+@click.option("--base", "bases", metavar="NAME=IMAGE", multiple=True, help="Instead of the base in images/lock.json.")
+@click.option("--load/--no-load", default=True, help="Whether the engine has it afterwards, as NAME:built.")
+def command(
+    session: Session, names: tuple[str, ...], platform: str | None, builder: str, bases: tuple[str, ...], load: bool
+) -> None:
+    """Build images of images/ into build/images/NAME/oci, with bill of materials and build record.
+
+    The same commit gives the same digest, whichever builder made it. Programs are compiled once
+    (`deploy native build`), packages are those of requirements.lock; the builder itself needs no network.
+    """
+    from importlib.metadata import version
+
+    from provision.cli.image_parts import gather, image_cache
+    from provision.images import bake, lock
+    from provision.images.build import build, revision
+
+    root = session.directory.absolute()
+    recipes = [bake.find(root, name) for name in names]
+    locked, commit, with_builder = lock.read(root), revision(root), _builder(builder)
+    replaced = dict(item.partition("=")[::2] for item in bases)
+    with session.console.live():
+        for recipe in recipes:
+            wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
+            built = build(
+                recipe,
+                gather(recipe, wanted, root, session.console.event),
+                with_builder,
+                root=root,
+                base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),
+                revision=commit,
+                version=version("bitnet-provision"),
+                platform=wanted,
+                cache=image_cache() / "layers",
+                on_event=session.console.event,
+            )
+            loaded = _load(with_builder, built) if load else ""
+            _answer(session, built, loaded)
+
+
+def _builder(name: str) -> DockerBuilder | BuildahBuilder:
+    if name == "buildah":
+        from provision.images.build_buildah import BuildahBuilder
+
+        return BuildahBuilder()
+    from provision.images.build_engine import DockerBuilder, connect
+
+    if name != "docker" and "://" not in name:
+        raise UsageError(f"{name} is no builder.", next_step="--builder docker, buildah or ssh://user@host")
+    return DockerBuilder(connect("" if name == "docker" else name))
+
+
+def _load(builder: DockerBuilder | BuildahBuilder, built: Built) -> str:
+    """The engine's name of the image; buildah has no engine."""
+    from provision.images.build_engine import DockerBuilder
+
+    if not isinstance(builder, DockerBuilder):
+        return ""
+    name, archive = f"{built.recipe.name}:built", built.layout.folder.with_name("load.tar")
+    built.layout.save(archive, name)
+    try:
+        builder.load(archive)
+    finally:
+        archive.unlink()
+    return name
+
+
+def _answer(session: Session, built: Built, loaded: str) -> None:
+    from provision.cli.sentences import size
+
+    layout = built.layout
+    session.console.answer(
+        {
+            "event": "result",
+            "image": built.recipe.name,
+            "digest": layout.manifest.digest,
+            "layout": str(layout.folder),
+            "bytes": layout.bytes_,
+            "sbom": str(built.sbom),
+            "record": str(built.record),
+            "loaded": loaded,
+        },
+        [
+            f"{built.recipe.name}@{layout.manifest.digest}",
+            f"  {size(layout.bytes_)} compressed in {layout.folder}" + (f", loaded as {loaded}" if loaded else ""),
+        ],
+    )

@@ -1,0 +1,89 @@
+"""What images there are: images/docker-bake.json names them, images/NAME/ says what each is made of.
+
+The bake file has the form that `docker buildx bake -f` reads as well. What it has no place for (which programs, which
+packages) stands in images/NAME/image.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from provision.errors import UsageError
+
+FOLDER = "images"
+_FILE = "docker-bake.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One image.
+
+    Its layers are the folders that the Dockerfile copies: `native/` (programs, probe, licences), `python/` (packages),
+    `app/` (our own code, and the files of images/NAME/app).
+    """
+
+    name: str
+    folder: Path  # images/NAME: Dockerfile, image.toml and perhaps app/
+    context: Path  # what the builder is given
+    title: str
+    description: str
+    licenses: str  # an SPDX expression
+    platforms: tuple[str, ...]
+    base: str = ""  # a base of the lock file; empty: FROM scratch
+    profile: str = ""  # of native/CMakePresets.json
+    programs: tuple[str, ...] = ()
+    programs_in: str = "/"
+    python: str = ""  # the version that the base has, such as "3.11"; empty: no packages
+    python_in: str = ""
+    probe: str = ""  # where the probe is in the image
+    drains: bool = False  # requests in flight are finished after SIGTERM
+
+
+def read(root: Path) -> dict[str, Recipe]:
+    """The images of the project in `root`, by name, in the order of the bake file.
+
+    Raises:
+        UsageError: there are none, or a file does not say what it has to.
+    """
+    file = root / FOLDER / _FILE
+    try:
+        targets = json.loads(file.read_text(encoding="utf-8"))["target"]
+        return {name: _recipe(root, name, target) for name, target in targets.items()}
+    except FileNotFoundError as missing:
+        raise UsageError(
+            f"{missing.filename} is missing.", next_step="deploy image build -C DIR, where DIR has a folder images/"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file} cannot be read.", why=f"{type(error).__name__}: {error}") from None
+
+
+def find(root: Path, name: str) -> Recipe:
+    """One of them.
+
+    Raises:
+        UsageError: there is no such image.
+    """
+    recipes = read(root)
+    if name not in recipes:
+        raise UsageError(f"there is no image {name}.", why=f"{root / FOLDER / _FILE} has {', '.join(recipes)}.")
+    return recipes[name]
+
+
+def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:
+    folder = root / FOLDER / name
+    file = folder / "image.toml"
+    text = file.read_text(encoding="utf-8")
+    try:
+        said: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in tomllib.loads(text).items()
+        }
+        unknown = said.keys() - {field.name for field in fields(Recipe)}
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return Recipe(name=name, folder=folder, context=root / target["context"], **said)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file}: {error}") from None

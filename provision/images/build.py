@@ -1,0 +1,194 @@
+"""From a recipe to an image in a folder: staged, built, written anew, with its bill of materials and its record.
+
+build/images/NAME/context/          what the builder was given
+build/images/NAME/oci/              the image, an OCI layout: its digest is the one that will be published
+build/images/NAME/sbom.spdx.json    what it consists of
+build/images/NAME/record.json       how it was built
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from provision.errors import UsageError
+from provision.images import build_context, build_layout
+from provision.images.bake import Recipe
+from provision.images.build_context import Parts
+from provision.images.build_engine import OnEvent
+from provision.images.build_layout import Layout
+from provision.images.sbom import sbom
+
+_MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+
+class Builder(Protocol):
+    """What `DockerBuilder` and `BuildahBuilder` have in common."""
+
+    @property
+    def version(self) -> str: ...
+
+    def build(
+        self, context: Path, archive: Path, *, args: Mapping[str, str], platform: str, epoch: int, on_event: OnEvent
+    ) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The commit that an image is of."""
+
+    commit: str  # with `-dirty` behind it where files were changed since
+    epoch: int  # its time, seconds since 1970
+    source: str  # where the repository is
+
+    @property
+    def created(self) -> str:
+        return datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image that is ready to be pushed."""
+
+    recipe: Recipe
+    layout: Layout
+    sbom: Path
+    record: Path
+
+
+def revision(root: Path) -> Revision:
+    """Of the checkout in `root`; `$SOURCE_DATE_EPOCH` is used instead of the commit's time.
+
+    Raises:
+        UsageError: it is no checkout.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    if not commit:
+        raise UsageError(f"{root} is no git checkout, so an image of it would have no revision.", next_step="git init")
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct")
+    changed = _git(root, "status", "--porcelain", "--", "images", "bitnet", "native", "requirements.lock")
+    source = _git(root, "config", "--get", "remote.origin.url")
+    scheme, separator, rest = source.partition("://")
+    # A token may stand before the host.
+    source = f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else source
+    return Revision(commit + ("-dirty" if changed else ""), int(epoch), source)
+
+
+def build(
+    recipe: Recipe,
+    parts: Parts,
+    builder: Builder,
+    *,
+    root: Path,
+    base: str,
+    revision: Revision,
+    version: str,
+    platform: str,
+    cache: Path,
+    on_event: OnEvent,
+) -> Built:
+    """Build one image.
+
+    Args:
+        base: what `FROM` gets; empty where the recipe has no base.
+        version: this project's own.
+        cache: where compressed layers are kept.
+
+    Raises:
+        UsageError: the programs are for another platform, or the recipe is not for this one.
+        DeployError: the builder failed.
+    """
+    native = _native(parts, recipe, platform)
+    folder = recipe.context.parent
+    on_event({"event": "message", "phase": "stage", "text": f"{recipe.name}: gathering what it is made of"})
+    context = build_context.stage(recipe, parts, root)
+    archive = folder / "built.tar"
+    args = {"BASE": base} if base else {}
+    layers = builder.build(context, archive, args=args, platform=platform, epoch=revision.epoch, on_event=on_event)
+    on_event({"event": "message", "phase": "build", "text": f"{recipe.name}: writing its layers"})
+    layout = build_layout.write(
+        archive,
+        folder / "oci",
+        base=layers,
+        labels=_labels(recipe, base, revision, version),
+        epoch=revision.epoch,
+        cache=cache,
+    )
+    archive.unlink()
+    record = _record(recipe, layout, base, revision, builder.version, native, parts)
+    built = Built(recipe, layout, folder / "sbom.spdx.json", folder / "record.json")
+    built.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    built.sbom.write_bytes(sbom(recipe, layout, base, record))
+    return built
+
+
+def _native(parts: Parts, recipe: Recipe, platform: str) -> dict[str, Any]:
+    if platform not in recipe.platforms:
+        raise UsageError(f"{recipe.name} is not for {platform}.", why=f"It is for {', '.join(recipe.platforms)}.")
+    if parts.binaries is None:
+        return {}
+    native: dict[str, Any] = json.loads((parts.binaries / "build.json").read_text(encoding="utf-8"))
+    machine = native["cpu"]["architecture"]
+    if machine != _MACHINES[platform]:
+        raise UsageError(
+            f"the programs in {parts.binaries} are for {machine}, and {platform} was asked for.",
+            next_step=f"build on such a machine: deploy image build {recipe.name} there",
+        )
+    return native
+
+
+def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict[str, str]:
+    """OCI image specification, "Annotations": the predefined keys; and where the smoke test finds the probe."""
+    standard = {
+        "title": recipe.title,
+        "description": recipe.description,
+        "licenses": recipe.licenses,
+        "version": version,
+        "revision": revision.commit,
+        "source": revision.source,
+        "created": revision.created,
+        "base.name": base.partition("@")[0],
+        "base.digest": base.partition("@")[2],
+    }
+    own = {"probe": recipe.probe, "drains": "true" if recipe.drains else ""}
+    labels = {f"org.opencontainers.image.{key}": value for key, value in standard.items()}
+    labels |= {f"bitnet-provision.{key}": value for key, value in own.items()}
+    return {key: value for key, value in sorted(labels.items()) if value}
+
+
+def _record(
+    recipe: Recipe,
+    layout: Layout,
+    base: str,
+    revision: Revision,
+    builder: str,
+    native: Mapping[str, Any],
+    parts: Parts,
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "image": recipe.name,
+        "digest": layout.manifest.digest,
+        "base": base,
+        "revision": revision.commit,
+        "source": revision.source,
+        "created": revision.created,
+        "builder": builder,
+        "native": dict(native),
+        "probe": parts.probe.name if parts.probe else "",
+    }
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says; empty where it has nothing to say."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

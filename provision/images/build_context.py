@@ -1,0 +1,86 @@
+"""The folder that a builder is given: only files that were named, so nothing else can come into an image.
+
+`native/`, `python/` and `app/` are copied to `/` by the Dockerfile, one layer each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from provision.images.bake import Recipe
+
+_OWNER = "65532"  # "nonroot" as other minimal images number it
+_PASSWD = f"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:{_OWNER}:{_OWNER}:nonroot:/:/sbin/nologin\n"
+_GROUP = f"root:x:0:\nnonroot:x:{_OWNER}:\n"
+_NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "*.pyi")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What goes into an image besides its own folder; None where it has none."""
+
+    binaries: Path | None  # `bin` and `build.json` of a native build
+    probe: Path | None
+    packages: Path | None  # a folder of Python packages
+    licences: Sequence[tuple[str, Path]]  # name in the image, file
+
+
+def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
+    """Fill `recipe.context`; what was there goes."""
+    context = recipe.context
+    shutil.rmtree(context, ignore_errors=True)
+    for layer in ("native", "python", "app"):
+        (context / layer).mkdir(parents=True)
+    shutil.copy(recipe.folder / "Dockerfile", context)
+    native = context / "native"
+    if parts.binaries:
+        shutil.copytree(parts.binaries / "bin", _below(native, recipe.programs_in), dirs_exist_ok=True)
+        # Where `bitnet` looks for it: beside the folder of the programs.
+        shutil.copy(parts.binaries / "build.json", _below(native, str(PurePosixPath(recipe.programs_in).parent)))
+    if parts.probe:
+        _copy(parts.probe, _below(native, recipe.probe), 0o755)
+    for name, file in parts.licences:
+        _copy(file, native / "licenses" / name, 0o644)
+    (native / "models").mkdir()
+    if not recipe.base:
+        _empty_root(native)
+    if parts.packages:
+        shutil.copytree(parts.packages, _below(context / "python", recipe.python_in), dirs_exist_ok=True)
+        ours = _below(context / "app", recipe.python_in) / "bitnet"
+        shutil.copytree(root / "bitnet", ours, ignore=_NOT_SHIPPED)
+    if (recipe.folder / "app").is_dir():
+        shutil.copytree(recipe.folder / "app", context / "app", dirs_exist_ok=True)
+    _same_modes(context)
+    return context
+
+
+def _empty_root(root: Path) -> None:
+    """What programs expect of any root: who they are, and a place for temporary files."""
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc" / "passwd").write_text(_PASSWD, encoding="ascii")
+    (root / "etc" / "group").write_text(_GROUP, encoding="ascii")
+    (root / "tmp").mkdir()
+
+
+def _below(root: Path, place: str) -> Path:
+    return root / place.lstrip("/")
+
+
+def _copy(file: Path, to: Path, mode: int) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, to)
+    to.chmod(mode)
+
+
+def _same_modes(context: Path) -> None:
+    """A person's umask is no part of an image."""
+    for path in context.rglob("*"):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if runs else 0o644)
+    tmp = context / "native" / "tmp"
+    if tmp.is_dir():
+        tmp.chmod(0o1777)

@@ -1,0 +1,129 @@
+"""What an image consists of, as SPDX 2.3 in JSON.
+
+Its programs and their vendored sources come from the record of their build, Python packages from their own metadata
+in the staged folder, Debian packages from dpkg's status in the base's layers. The same image gives the same document:
+its namespace is named by the digest, its time is the image's.
+"""
+
+from __future__ import annotations
+
+import email
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+from provision.images.bake import Recipe
+from provision.images.build_layout import Layout
+
+_STATUS = "var/lib/dpkg/status"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One component."""
+
+    name: str
+    version: str
+    purl: str = ""  # https://github.com/package-url/purl-spec
+    licence: str = ""  # an SPDX expression, where it is declared as one
+    source: str = ""  # where it was downloaded from
+    sha256: str = ""
+
+
+def sbom(recipe: Recipe, layout: Layout, base: str, record: Mapping[str, Any]) -> bytes:
+    """The document for the image in `layout`."""
+    packages = [*_programs(record), *_python(recipe), *_debian(layout)]
+    if base:
+        packages.insert(0, Package(base.partition("@")[0], base.partition("@")[2], f"pkg:docker/{base}"))
+    image = Package(recipe.name, layout.manifest.digest, licence=recipe.licenses)
+    entries = [_entry("SPDXRef-image", image)]
+    entries += [_entry(f"SPDXRef-{number}", package) for number, package in enumerate(packages, start=1)]
+    contains = [
+        {"spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"]}
+        for entry in entries[1:]
+    ]
+    described = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
+    document = {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": recipe.name,
+        "documentNamespace": f"https://spdx.org/spdxdocs/{recipe.name}-{layout.manifest.digest.removeprefix('sha256:')}",
+        "creationInfo": {"created": layout.config["created"], "creators": ["Tool: bitnet-provision"]},
+        "packages": entries,
+        "relationships": [{**described, "relatedSpdxElement": "SPDXRef-image"}, *contains],
+    }
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _entry(identity: str, package: Package) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "SPDXID": identity,
+        "name": package.name,
+        "versionInfo": package.version,
+        "downloadLocation": package.source or "NOASSERTION",
+        "filesAnalyzed": False,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": package.licence or "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+    }
+    if package.sha256:
+        entry["checksums"] = [{"algorithm": "SHA256", "checksumValue": package.sha256}]
+    if package.purl:
+        reference = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl"}
+        entry["externalRefs"] = [{**reference, "referenceLocator": package.purl}]
+    return entry
+
+
+def _programs(record: Mapping[str, Any]) -> Iterator[Package]:
+    """The compiled source; the files themselves are in the build record, each with its digest."""
+    native = record.get("native") or {}
+    source = native.get("source") or {}
+    if source:
+        commit = str(source.get("commit", ""))
+        yield Package(
+            str(source.get("name", "llama.cpp")),
+            commit or str(source.get("version", "")),
+            f"pkg:github/ggml-org/llama.cpp@{commit}" if commit else "",
+            "MIT",
+            sha256=str(source.get("sha256", "")),
+        )
+    # What llama-server has of others in its own source tree, vendor/.
+    for name, licence in (("cpp-httplib", "MIT"), ("nlohmann-json", "MIT"), ("stb", "MIT"), ("miniaudio", "MIT-0")):
+        if source:
+            yield Package(name, f"as in {source.get('name', 'llama.cpp')}", licence=licence)
+
+
+def _python(recipe: Recipe) -> Iterator[Package]:
+    if not recipe.python:
+        return
+    folder = recipe.context / "python" / recipe.python_in.lstrip("/")
+    for file in sorted(folder.glob("*.dist-info/METADATA")):
+        said: Message = email.message_from_string(file.read_text(encoding="utf-8"))
+        name, version = str(said["Name"]), str(said["Version"])
+        yield Package(
+            name,
+            version,
+            f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{version}",
+            str(said["License-Expression"] or ""),
+        )
+
+
+def _debian(layout: Layout) -> Iterator[Package]:
+    """From the last layer that has the status file: a later one replaces an earlier one whole."""
+    for layer in reversed(layout.manifest.document["layers"]):
+        with tarfile.open(layout.blob(layer["digest"])) as files:
+            entry = next((item for item in files if item.name.removeprefix("./") == _STATUS), None)
+            content = files.extractfile(entry) if entry else None
+            if content is None:
+                continue
+            for paragraph in content.read().decode().split("\n\n"):
+                said = email.message_from_string(paragraph)
+                if str(said["Status"]).endswith(" installed"):
+                    name, version, kind = said["Package"], said["Version"], said["Architecture"]
+                    yield Package(name, version, f"pkg:deb/debian/{name}@{version}?arch={kind}")
+            return

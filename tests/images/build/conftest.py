@@ -1,0 +1,55 @@
+"""A Docker Engine, and the images built with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.images.build import Built
+from provision.images.build_buildah import BuildahBuilder
+from provision.images.build_engine import DockerBuilder
+from tests.images.build.make import BASE, build_image
+from tests.testbed.docker import Engine
+from tests.testbed.slots import Slot
+
+
+@pytest.fixture(scope="session")
+def engine(slot: Slot) -> Iterator[Engine]:
+    """Empty but for the base."""
+    engine = Engine(slot)
+    try:
+        engine.take_base(BASE)
+        yield engine
+    finally:
+        engine.destroy()
+
+
+@pytest.fixture(scope="session")
+def builder(engine: Engine) -> DockerBuilder:
+    return DockerBuilder(engine.client)
+
+
+@pytest.fixture(scope="session")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> BuildahBuilder:
+    """With storage of its own."""
+    folder = tmp_path_factory.mktemp("buildah")
+    return BuildahBuilder(("--storage-driver=vfs", f"--root={folder}/root", f"--runroot={folder}/run"))
+
+
+@pytest.fixture(scope="session")
+def smallest(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _loaded("bitnet-cpu-min", builder, tmp_path_factory.mktemp("min"))
+
+
+@pytest.fixture(scope="session")
+def runtime(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _loaded("bitnet-cpu", builder, tmp_path_factory.mktemp("cpu"))
+
+
+def _loaded(name: str, builder: DockerBuilder, folder: Path) -> Built:
+    built = build_image(name, builder, folder)
+    built.layout.save(folder / "load.tar", f"{name}:built")
+    builder.load(folder / "load.tar")
+    return built

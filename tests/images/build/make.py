@@ -1,0 +1,33 @@
+"""The images of this repository, built as `deploy image build` does, into a folder of the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from provision.cli.image_parts import gather, image_cache
+from provision.images import bake
+from provision.images.build import Builder, Built, Revision, build
+from tests.native.conftest import Told
+
+REPOSITORY = Path(__file__).parents[3]
+COMMIT = Revision("c" * 40, 1_700_000_000, "https://example.net/app.git")
+BASE = "bitnet-test-base:1"
+
+
+def build_image(name: str, builder: Builder, to: Path, *, root: Path = REPOSITORY, told: Told | None = None) -> Built:
+    recipe = bake.find(root, name)
+    recipe = replace(recipe, context=to / name / "context")
+    told = Told() if told is None else told
+    return build(
+        recipe,
+        gather(recipe, "linux/amd64", root, told),
+        builder,
+        root=root,
+        base=BASE if recipe.base else "",
+        revision=COMMIT,
+        version="1.2.3",
+        platform="linux/amd64",
+        cache=image_cache() / "layers",
+        on_event=told,
+    )
