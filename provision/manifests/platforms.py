@@ -56,5 +56,6 @@ PLATFORMS: Mapping[str, Rendered] = {
     "ufw": Rendered("the firewall of a host: a script, and its rules for people", "provision.manifests.ufw"),
     "nginx": Rendered("what stands in front of services: TLS, limits, canary", "provision.manifests.nginx"),
     "compose": Rendered("a compose.yaml for one machine", "provision.manifests.compose"),
+    "dockerfile": Rendered("the images of the project's own Python services", "provision.manifests.dockerfile"),
     "kubernetes": Rendered("a kustomize folder: channels, overlays", "provision.manifests.kubernetes"),
 }

@@ -7,6 +7,7 @@ so.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,18 @@ def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
     if service.port is None:
         return None, beyond
     return _probe("tcp", checks[0] if checks else Check()), beyond
+
+
+def asks_in_python(asked: Probe, port: int | None) -> str:
+    """A program that fails where the service does not answer; for http and tcp."""
+    if asked.path is None:
+        return f'import socket; socket.create_connection(("127.0.0.1", {port}))'
+    return f"import urllib.request; urllib.request.urlopen({json.dumps(url(asked, port), ensure_ascii=False)})"
+
+
+def url(asked: Probe, port: int | None) -> str:
+    """What an http probe asks for, from inside the container."""
+    return f"http://127.0.0.1:{port}{asked.path.text if asked.path else ''}"
 
 
 def _asks_more(check: Check) -> bool:

@@ -24,6 +24,7 @@ class Format(StrEnum):
     SYSTEMD = "systemd"
     KUBERNETES = "kubernetes"
     COMPOSE = "compose"
+    DOCKERFILE = "dockerfile"
     NGINX = "nginx"
     UFW = "ufw"
 

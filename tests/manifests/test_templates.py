@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from provision.errors import DeclarationError, UnencodableValue
 from provision.manifests.compose.stack import Container, Stack
+from provision.manifests.dockerfile.recipe import Recipe
 from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
-from provision.manifests.kubernetes.bundle import Bundle
+from provision.manifests.kubernetes.bundle import Bundle, render_kubernetes
 from provision.manifests.kubernetes.workload import Workload
 from provision.manifests.launcher import Launcher
 from provision.manifests.nginx import Site
@@ -19,6 +21,7 @@ from provision.manifests.programs import Program
 from provision.manifests.templates import packaged, render
 from provision.manifests.ufw import Firewall
 from provision.manifests.value import AtStart, Format, Value, Variable
+from tests.manifests.kubernetes.projects import CRES
 
 VALUE = Value("services.web.env.A", ("it's $5",))
 
@@ -124,7 +127,7 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
 
 
-@pytest.mark.parametrize("context", [Launcher, Program, Site, Firewall, Stack, Container, Workload, Bundle])
+@pytest.mark.parametrize("context", [Launcher, Program, Site, Firewall, Stack, Container, Recipe, Workload, Bundle])
 def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -> None:
     readme = (packaged() / "README.md").read_text()
     section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]
@@ -133,6 +136,25 @@ def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -
     documented = [(row[0].strip("| `"), row[1].strip("`").replace("¦", "|")) for row in rows]
 
     assert documented == [(field.name, field.type) for field in dataclasses.fields(context)]
+
+
+def test_the_documented_example_of_a_template_does_what_is_said_of_it(tmp_path: Path) -> None:
+    example = (packaged() / "README.md").read_text().split("### For example\n")[1].partition("\n## ")[0]
+    wrong = next(line for line in example.splitlines() if "priorityClassName" in line)
+    right = re.findall(r"`(\{\{.*?\}\})`", example)[0]
+    own = tmp_path / "kubernetes" / "pod.yaml.j2"
+    own.parent.mkdir()
+    ours = (packaged() / "kubernetes" / "pod.yaml.j2").read_text()
+
+    own.write_text(ours.replace("    spec:\n", f"    spec:\n{wrong}\n", 1))
+    with pytest.raises(DeclarationError) as refused:
+        render_kubernetes(CRES, overrides=tmp_path)
+    said = "kubernetes/pod.yaml.j2:8: this prints a value without an encoder"
+    assert said in str(refused.value)
+    assert f"`templates/{said}`" in example
+
+    own.write_text(ours.replace("    spec:\n", f"    spec:\n      priorityClassName: {right}\n", 1))
+    assert "priorityClassName: batch\n" in render_kubernetes(CRES, overrides=tmp_path)["stable/migrate.yaml"]
 
 
 def test_every_template_and_every_encoder_is_documented() -> None:

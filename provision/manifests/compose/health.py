@@ -7,12 +7,11 @@ of its own.
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 
 from provision.manifests.containers import Containers
-from provision.manifests.probes import Probe, probe
+from provision.manifests.probes import Probe, asks_in_python, probe, url
 from provision.manifests.value import Value
 
 
@@ -43,12 +42,11 @@ def health(places: Containers, name: str) -> Health | None:
 def _test(asked: Probe, port: int | None, subject: str) -> tuple[Value, ...]:
     if asked.kind == "exec":
         return (Value(subject, ("CMD",)), *asked.command)
-    if asked.path is not None:
-        url = f"http://127.0.0.1:{port}{asked.path.text}"
-        literal = json.dumps(url, ensure_ascii=False)
-        python = f"import urllib.request; urllib.request.urlopen({literal})"
-        ways = [["curl", "-fsSo", "/dev/null", url], ["wget", "-qO", "/dev/null", url], ["python3", "-c", python]]
-    else:
-        python = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
-        ways = [["nc", "-z", "127.0.0.1", str(port)], ["python3", "-c", python]]
+    where = url(asked, port)
+    ways = (
+        [["curl", "-fsSo", "/dev/null", where], ["wget", "-qO", "/dev/null", where]]
+        if asked.kind == "http"
+        else [["nc", "-z", "127.0.0.1", str(port)]]
+    )
+    ways.append(["python3", "-c", asks_in_python(asked, port)])
     return (Value(subject, ("CMD-SHELL",)), Value(subject, (" || ".join(map(shlex.join, ways)),)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from provision.manifests.encoders.compose import compose_arg, compose_env, compose_number, compose_text
+from provision.manifests.encoders.dockerfile import docker_arg, docker_string
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
 from provision.manifests.encoders.nginx import nginx_string
 from provision.manifests.encoders.plain import line, plain
@@ -47,6 +48,7 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.SYSTEMD: (plain, systemd_arg, systemd_value),
     Format.KUBERNETES: (k8s_text, k8s_number, k8s_arg),
     Format.COMPOSE: (compose_text, compose_number, compose_arg),
+    Format.DOCKERFILE: (plain, docker_arg, docker_string),
     Format.NGINX: (plain, nginx_string),
     Format.UFW: (plain, shell_arg, line),
 }
@@ -56,6 +58,7 @@ ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.SYSTEMD: (systemd_env,),
     Format.KUBERNETES: (k8s_env,),
     Format.COMPOSE: (compose_env,),
+    Format.DOCKERFILE: (),
     Format.NGINX: (),
     Format.UFW: (),
 }
