@@ -53,6 +53,7 @@ PLATFORMS: Mapping[str, Rendered] = {
         "a program and a launcher for each service", "provision.manifests.supervised", on_hosts=True
     ),
     "systemd": Rendered("a unit and a launcher for each service", "provision.manifests.supervised", on_hosts=True),
+    "monitoring": Rendered("Prometheus: scrapes and alerts; a Grafana dashboard", "provision.manifests.monitoring"),
     "ufw": Rendered("the firewall of a host: a script, and its rules for people", "provision.manifests.ufw"),
     "nginx": Rendered("what stands in front of services: TLS, limits, canary", "provision.manifests.nginx"),
     "compose": Rendered("a compose.yaml for one machine", "provision.manifests.compose"),

@@ -27,6 +27,7 @@ class Format(StrEnum):
     DOCKERFILE = "dockerfile"
     NGINX = "nginx"
     UFW = "ufw"
+    MONITORING = "monitoring"
 
 
 class AtStart(Enum):

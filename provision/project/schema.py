@@ -135,6 +135,19 @@ class Scale(Section):
     """The same for `resources.memory`."""
 
 
+class Alert(Section):
+    """Something in a service's metrics that people have to hear of."""
+
+    when: String
+    """PromQL that gives something while it is so; `$self` stands for the labels of this service's metrics."""
+    says: String
+    """What it means, in a sentence."""
+    lasting: Seconds = 300.0
+    """How long it has to be so."""
+    severity: Literal["page", "ticket"] = "ticket"
+    """page: somebody has to look now."""
+
+
 class Metrics(Section):
     """Where a service tells how it is, in Prometheus' text format, on its own port."""
 
@@ -144,6 +157,16 @@ class Metrics(Section):
     """Gauges that count requests in flight; systemd waits for them to be 0, at most for `drain`, before it stops it."""
     token: Variable | None = None
     """The secret that it asks for as a bearer token. A name that is not among `secrets` is passed over."""
+    requests: Metric | None = None
+    """The counter of its answers, with a label `status` such as "200" or "5xx"; gives an alert on errors."""
+    duration: Metric | None = None
+    """The histogram of how long answers take, in seconds; gives an alert on slowness."""
+    slow: Seconds = 5.0
+    """duration: one answer in twenty may take longer than this."""
+    alerts: dict[Name, Alert] = Field(default_factory=dict)
+    """More alerts."""
+    graphs: dict[Annotated[str, Field(min_length=1)], String] = Field(default_factory=dict)
+    """More graphs on its dashboard: a title, and PromQL in which `$self` stands for its labels."""
 
 
 class Proxy(Section):

@@ -16,6 +16,7 @@ from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
 from provision.manifests.kubernetes.bundle import Bundle, render_kubernetes
 from provision.manifests.kubernetes.workload import Workload
 from provision.manifests.launcher import Launcher
+from provision.manifests.monitoring import Monitoring
 from provision.manifests.nginx import Site
 from provision.manifests.programs import Program
 from provision.manifests.templates import packaged, render
@@ -127,7 +128,9 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
     assert "NoNewPrivileges=yes" in render("systemd/mine.j2", tmp_path)
 
 
-@pytest.mark.parametrize("context", [Launcher, Program, Site, Firewall, Stack, Container, Recipe, Workload, Bundle])
+@pytest.mark.parametrize(
+    "context", [Launcher, Program, Site, Firewall, Monitoring, Stack, Container, Recipe, Workload, Bundle]
+)
 def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -> None:
     readme = (packaged() / "README.md").read_text()
     section = readme.split(f"## `{context.__name__.lower()}`\n")[1].partition("\n## ")[0]

@@ -10,7 +10,19 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
-from provision.project.schema import Check, Firewall, Head, Metrics, Prepare, Proxy, Resources, Rollout, Service, Target
+from provision.project.schema import (
+    Alert,
+    Check,
+    Firewall,
+    Head,
+    Metrics,
+    Prepare,
+    Proxy,
+    Resources,
+    Rollout,
+    Service,
+    Target,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = "\n".join(re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL))
@@ -30,6 +42,7 @@ def test_the_documented_file_loads(tmp_path):
         (Service, lambda file: file["services"].values()),
         (Resources, lambda file: [file["services"]["llama"]["resources"]]),
         (Proxy, lambda file: [file["services"]["fastapi"]["proxy"]]),
+        (Alert, lambda file: [file["services"]["llama"]["metrics"]["alerts"]["crowded"]]),
         (Metrics, lambda file: [file["services"]["llama"]["metrics"]]),
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
         (Prepare, lambda file: [file["prepare"]]),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from provision.manifests.encoders.compose import compose_arg, compose_env, compose_number, compose_text
 from provision.manifests.encoders.dockerfile import docker_arg, docker_string
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
+from provision.manifests.encoders.monitoring import json_text, yaml_text
 from provision.manifests.encoders.nginx import nginx_string
 from provision.manifests.encoders.plain import line, plain
 from provision.manifests.encoders.shell import shell_arg, shell_env
@@ -31,6 +32,7 @@ __all__ = [
     "k8s_env",
     "k8s_number",
     "k8s_text",
+    "json_text",
     "line",
     "nginx_string",
     "plain",
@@ -40,6 +42,7 @@ __all__ = [
     "systemd_arg",
     "systemd_env",
     "systemd_value",
+    "yaml_text",
 ]
 
 ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
@@ -51,6 +54,7 @@ ENCODERS: Mapping[Format, tuple[Callable[[Value], str], ...]] = {
     Format.DOCKERFILE: (plain, docker_arg, docker_string),
     Format.NGINX: (plain, nginx_string),
     Format.UFW: (plain, shell_arg, line),
+    Format.MONITORING: (plain, json_text, yaml_text),
 }
 ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.LAUNCHER: (shell_env,),
@@ -61,4 +65,5 @@ ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.DOCKERFILE: (),
     Format.NGINX: (),
     Format.UFW: (),
+    Format.MONITORING: (),
 }

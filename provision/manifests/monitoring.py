@@ -1,0 +1,180 @@
+"""What watches a project: Prometheus' scrapes and alerts, and a Grafana dashboard.
+
+A service listens on 127.0.0.1 of its host unless a proxy says where its hosts are. So Prometheus runs beside it there,
+and sends on what it sees (`remote_write`), or it runs beside the proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.errors import UsageError
+from provision.manifests.templates import render
+from provision.manifests.value import Value
+from provision.project.schema import Metrics, Platform, Project, Service, Target
+
+_SELF = "$self"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alerting rule."""
+
+    name: str
+    when: Value
+    says: Value
+    seconds: int
+    severity: str
+    service: str  # empty for the machine's
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One panel of the dashboard; `x` and `y` are its place."""
+
+    number: int
+    title: Value
+    query: Value
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """One service that is asked for its metrics."""
+
+    service: str
+    path: str
+    addresses: tuple[str, ...]  # address:port
+    token_file: str  # on Prometheus' machine; empty for none
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """What a template may use, as `monitoring`."""
+
+    project: str
+    scrapes: tuple[Scrape, ...]
+    alarms: tuple[Alarm, ...]
+    graphs: tuple[Graph, ...]
+    gpu: bool  # whether the GPU's exporter is asked
+
+
+def monitoring(project: Project, target: Target | None) -> Monitoring:
+    """The facts of a project's monitoring.
+
+    Raises:
+        UsageError: no service tells how it is.
+    """
+    named = target.services if target else None
+    services = {name: service for name, service in project.services.items() if named is None or name in named}
+    told = {name: (service, service.metrics) for name, service in services.items() if service.metrics}
+    if not told:
+        raise UsageError(
+            "no service declares metrics.",
+            why="Monitoring asks those that do.",
+            next_step='add metrics = { path = "/metrics" } to a service: docs/deploy.toml.md',
+        )
+    gpu = any(service.resources.gpus or service.resources.vram for service in services.values())
+    alarms = [alarm for name, (_, metrics) in told.items() for alarm in _alarms(project.name, name, metrics)]
+    panels = [panel for name, (_, metrics) in told.items() for panel in _panels(project.name, name, metrics)]
+    return Monitoring(
+        project=project.name,
+        scrapes=tuple(_scrape(project.name, name, service, metrics) for name, (service, metrics) in told.items()),
+        alarms=(*alarms, *_machine(project.name, target, gpu=gpu)),
+        graphs=tuple(
+            Graph(at + 1, title, query, x=12 * (at % 2), y=8 * (at // 2)) for at, (title, query) in enumerate(panels)
+        ),
+        gpu=gpu,
+    )
+
+
+def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
+    """The files for Prometheus and Grafana. See `provision.manifests.platforms.Render`."""
+    facts, overrides = monitoring(project, target), root / "templates"
+    return {
+        f"dashboards/{project.name}.json": render("monitoring/dashboard.json.j2", overrides, monitoring=facts),
+        "prometheus.yml": render("monitoring/prometheus.yml.j2", overrides, monitoring=facts),
+        f"rules/{project.name}.yml": render("monitoring/rules.yml.j2", overrides, monitoring=facts),
+    }
+
+
+def _scrape(project: str, name: str, service: Service, metrics: Metrics) -> Scrape:
+    hosts = service.proxy.upstreams if service.proxy else ("127.0.0.1",)
+    addresses = tuple(f"[{host}]:{service.port}" if ":" in host else f"{host}:{service.port}" for host in hosts)
+    secret = metrics.token if metrics.token in service.secrets else None
+    return Scrape(name, metrics.path, addresses, f"/etc/prometheus/{project}/{secret}" if secret else "")
+
+
+def _labels(project: str, name: str) -> str:
+    return f'project="{project}",service="{name}"'
+
+
+def _alarms(project: str, name: str, metrics: Metrics) -> Iterator[Alarm]:
+    """A service's alerts: those that every service has, then its own."""
+    me = _labels(project, name)
+
+    def alarm(what: str, when: str, says: str, seconds: float, severity: str) -> Alarm:
+        title = "".join(word.capitalize() for word in f"{name}-{what}".split("-"))
+        subject = f"services.{name}.metrics.alerts.{what}"
+        query = when.replace(_SELF, me)
+        return Alarm(title, Value(subject, (query,)), Value(subject, (says,)), round(seconds), severity, name)
+
+    yield alarm("down", "up{$self} == 0", "It does not answer.", 120, "page")
+    restarted = "changes(process_start_time_seconds{$self}[15m]) > 3"
+    yield alarm("restarts", restarted, "It was started anew more than three times in a quarter of an hour.", 60, "page")
+    if metrics.requests:
+        share = f'sum(rate({metrics.requests}{{$self,status=~"5.."}}[5m])) / sum(rate({metrics.requests}{{$self}}[5m]))'
+        yield alarm("errors", f"{share} > 0.05", "More than one answer in twenty is an error of its own.", 600, "page")
+    if metrics.duration:
+        says = f"One answer in twenty takes longer than {metrics.slow:g} s."
+        yield alarm("slow", f"{_percentile(metrics.duration)} > {metrics.slow:g}", says, 600, "ticket")
+    for what, own in metrics.alerts.items():
+        yield alarm(what, own.when, own.says, own.lasting, own.severity)
+
+
+def _panels(project: str, name: str, metrics: Metrics) -> Iterator[tuple[Value, Value]]:
+    """The titles and queries of a service's graphs."""
+    queries = {"Up": "up{$self}"}
+    if metrics.busy:
+        queries["In flight"] = " + ".join(f"{gauge}{{$self}}" for gauge in metrics.busy)
+    if metrics.requests:
+        queries["Answers a second, by status"] = f"sum by (status) (rate({metrics.requests}{{$self}}[5m]))"
+    if metrics.duration:
+        queries["Seconds for 19 answers in 20"] = _percentile(metrics.duration)
+    for title, query in {**queries, **metrics.graphs}.items():
+        subject = f"services.{name}.metrics.graphs.{title}"
+        yield Value(subject, (f"{name}: {title}",)), Value(subject, (query.replace(_SELF, _labels(project, name)),))
+
+
+def _percentile(histogram: str) -> str:
+    return f"histogram_quantile(0.95, sum by (le) (rate({histogram}_bucket{{$self}}[10m])))"
+
+
+def _machine(project: str, target: Target | None, *, gpu: bool) -> Iterator[Alarm]:
+    """Alerts about the machines below; they come from node_exporter and, for GPUs, dcgm-exporter."""
+
+    def alarm(name: str, when: str, says: str, seconds: int) -> Alarm:
+        return Alarm(name, Value("monitoring", (when,)), Value("monitoring", (says,)), seconds, "ticket", "")
+
+    disk = f'{{job="{project}-machine",fstype!~"tmpfs|ramfs|overlay|squashfs"}}'
+    yield alarm(
+        "DiskFull",
+        f"node_filesystem_avail_bytes{disk} / node_filesystem_size_bytes{disk} < 0.1",
+        "Less than a tenth of a disk is free; a deploy needs room for one more release, and for going back.",
+        900,
+    )
+    if target is not None and target.platform is Platform.SYSTEMD:
+        units = f'{{name=~"{target.name_prefix}{project}-.+"}}'
+        restarts = f"increase(node_systemd_service_restart_total{units}[15m]) > 3"
+        yield alarm(
+            "UnitRestarts", restarts, "systemd started a unit more than three times in a quarter of an hour.", 60
+        )
+    if gpu:
+        memory = f'{{job="{project}-gpu"}}'
+        used, free = f"DCGM_FI_DEV_FB_USED{memory}", f"DCGM_FI_DEV_FB_FREE{memory}"
+        yield alarm(
+            "GpuMemoryFull", f"{used} / ({used} + {free}) > 0.95", "A GPU has less than 5 % of memory free.", 600
+        )
