@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -74,16 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def run() -> NoReturn:
-    """The program `deploy`."""
-    # Threads here compute little and wait for hosts; the one that computes lets them go on at once.
-    sys.setswitchinterval(0.0005)
-    code = main()
-    with contextlib.suppress(OSError):  # whoever read the output has gone
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)  # taking half a thousand modules apart would take as long as a round trip
-
-
 if __name__ == "__main__":
+    from provision.cli.program import run
+
     run()

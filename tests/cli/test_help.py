@@ -41,6 +41,16 @@ def test_help_imports_nothing_heavy():
     assert not imported & HEAVY
 
 
+def test_where_only_the_runtime_is_installed_it_says_what_is_missing():
+    program = "import sys; sys.modules['click'] = None; from provision.cli.program import run; run()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "deploy: click is not installed: this is the on-host runtime alone.\n"
+        'next: pip install "bitnet-provision[deploy]"\n'
+    )
+
+
 def test_help_costs_at_most_a_tenth_of_a_second_more_than_python_itself():
     """In processor time, which other work on the machine does not stretch."""
 
