@@ -1,0 +1,83 @@
+"""python -m provision.cli.github: run what DEPLOY_COMMAND says, and tell it the way GitHub shows it.
+
+The command comes in through the environment and is taken apart here, so no shell ever reads it. What hosts and
+registries say goes to the log while workflow commands are switched off, so none of it can give the runner orders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from provision.cli.github.summary import annotate, summary
+from provision.cli.sentences import sentence
+
+_COMMAND = "DEPLOY_COMMAND"
+_USAGE = 2
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run it; its exit code."""
+    try:
+        words = shlex.split(environ.get(_COMMAND, ""))
+    except ValueError as error:
+        words, reason = [], f"{error}"
+    else:
+        reason = "it is empty"
+    if not words:
+        sys.stdout.write(f"::error::the input `command` cannot be run: {reason}\n")
+        return _USAGE
+    stop = secrets.token_hex(16)
+    sys.stdout.write(f"::stop-commands::{stop}\n")
+    events: list[dict[str, Any]] = []
+    child = {name: value for name, value in environ.items() if name != _COMMAND}
+    with subprocess.Popen(
+        [sys.executable, "-m", "provision.cli.main", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
+    ) as running:
+        for event in _events(running.stdout or ()):
+            events.append(event)
+            if said := sentence(event):
+                sys.stdout.write(said + "\n")
+                sys.stdout.flush()
+    text = summary(words, events)
+    sys.stdout.write(f"{text}\n::{stop}::\n")
+    sys.stdout.writelines(f"{line}\n" for line in annotate(events))
+    _append(environ.get("GITHUB_STEP_SUMMARY"), text + "\n")
+    results = [event for event in events if event["event"] == "result"]
+    _append(environ.get("GITHUB_OUTPUT"), f"result={json.dumps(results[-1] if results else {})}\n")
+    return running.returncode
+
+
+def _as_json(words: Sequence[str]) -> list[str]:
+    """With `--json`, which stands before the words of somebody else's command."""
+    at = words.index("--") if "--" in words else len(words)
+    return [*words[:at], "--json", *words[at:]]
+
+
+def _events(lines: Any) -> Iterator[dict[str, Any]]:
+    """What was said as events; what was not (a help text) is passed on."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+            event["event"]
+        except (ValueError, KeyError, TypeError):
+            sys.stdout.write(line)
+            continue
+        yield event
+
+
+def _append(file: str | None, text: str) -> None:
+    if file:
+        with Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

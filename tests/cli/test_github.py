@@ -1,0 +1,143 @@
+"""What a workflow step shows: the log, the job summary, annotations; and what cannot give the runner orders."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision.cli.github.summary import annotate, summary
+
+ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "4f1c" * 16
+EVIDENCE = {
+    "artifact": DIGEST,
+    "problem": "",
+    "evidence": {
+        "at": "2026-11-21T12:00:00",
+        "who": "ada",
+        "where": "ci",
+        "checks": [{"name": "health", "passed": True}, {"name": "queue", "passed": False}],
+    },
+}
+PROMOTION = {
+    "event": "promotion",
+    "kind": "promote",
+    "image": "ghcr.io/acme/app",
+    "channel": "stable",
+    "from": "ghcr.io/acme/app:canary",
+    "old": "",
+    "new": DIGEST,
+    "evidence": [EVIDENCE, {"artifact": DIGEST, "evidence": None, "problem": "is forged"}],
+    "objections": ["queue failed (2026-11-21 | ci)"],
+}
+
+
+@pytest.fixture
+def step(tmp_path):
+    """Runs a command as the action does; exit code, log, summary, output."""
+
+    def run(command: str) -> tuple[int, str, str, dict]:
+        environ = {**os.environ, "DEPLOY_COMMAND": command}
+        environ |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+        done = subprocess.run(
+            [sys.executable, "-m", "provision.cli.github"], cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
+        output = (tmp_path / "output").read_text().removeprefix("result=") if (tmp_path / "output").exists() else "{}"
+        shown = (tmp_path / "summary").read_text() if (tmp_path / "summary").exists() else ""
+        return done.returncode, done.stdout, shown, json.loads(output)
+
+    return run
+
+
+def test_a_step_that_works_has_a_summary_and_a_result(step, tmp_path):
+    code, _, shown, result = step("image keygen --private k.key")
+    assert code == 0
+    assert shown.startswith("### `deploy image keygen --private k.key`")
+    assert result["private"] == "k.key"
+
+
+def test_a_wrong_declaration_is_annotated_at_its_line(step, tmp_path):
+    (tmp_path / "promotion.toml").write_text("[app]\nrepositry = 'ghcr.io/acme/app'\n")
+    code, log, _, result = step("image promote app")
+    assert (code, result) == (2, {})
+    assert '::error file=promotion.toml,line=2::app.repositry: unknown key. Did you mean "repository"?\n' in log
+
+
+@pytest.mark.parametrize(("command", "said"), [("", "it is empty"), ("image 'promote", "No closing quotation")])
+def test_a_command_that_cannot_be_read_is_said(command, said, step):
+    code, log, _, _ = step(command)
+    assert code == 2
+    assert said in log
+
+
+def test_no_shell_reads_the_command(step, tmp_path):
+    code, _, _, _ = step("image keygen --private 'k; touch owned' $(touch owned) `touch owned`")
+    assert code == 2
+    assert not (tmp_path / "owned").exists()
+
+
+def test_workflow_commands_are_off_while_others_speak(step, tmp_path):
+    """The name is quoted in an error, as what a registry says would be."""
+    _, log, _, _ = step("image inspect '\n::add-path::/evil\n'")
+    lines = log.splitlines()
+    begin = next(index for index, line in enumerate(lines) if line.startswith("::stop-commands::"))
+    token = lines[begin].rpartition("::")[2]
+    end = lines.index(f"::{token}::")
+    orders = [line for line in (*lines[:begin], *lines[end + 1 :]) if line.startswith("::")]
+    assert orders
+    assert all(line.startswith(("::error", "::warning")) for line in orders)
+
+
+def test_a_promotion_is_a_table_of_what_changes_and_what_proves_it():
+    shown = summary(
+        ["image", "promote", "app"], [PROMOTION, {"event": "result", "outcome": "committed", "new": DIGEST}]
+    )
+    assert f"| `stable` | `nothing` | `{DIGEST}` |" in shown
+    assert "| health | passed |" in shown
+    assert "| queue | **failed** |" in shown
+    assert "it is forged" in shown
+    assert r"- against it: queue failed (2026-11-21 \| ci)" in shown
+    assert shown.endswith(f"**committed** `{DIGEST}`")
+
+
+def test_a_plan_is_a_table_of_its_steps():
+    steps = [{"do": "restart", "program": "web", "how": "beside", "why": "files changed", "service": "web", "lane": ""}]
+    files = {"added": [f"f{number}" for number in range(30)], "changed": [], "removed": []}
+    plan = {"event": "plan", "host": "a", "unchanged": False, "channel": "stable", "current": "", "release": "4f1c"}
+    shown = summary(["plan"], [{**plan, "steps": steps, "files": files}])
+    assert "| restart | web | beside | files changed |" in shown
+    assert "and 10 more" in shown
+
+
+def test_an_error_says_why_and_what_next_and_the_last_lines():
+    error = {"event": "error", "what": "web died.", "why": "It exited.", "next": "deploy logs", "log": ["last line"]}
+    shown = summary(["up"], [{**error, "host": "a"}])
+    assert shown.endswith("**a: web died.**\n- It exited.\n- next: `deploy logs`\n\n    last line")
+    assert list(annotate([error])) == ["::error::web died.%0AIt exited.%0Adeploy logs"]
+
+
+@given(st.text())
+def test_no_text_breaks_out_of_its_cell_or_of_its_annotation(text):
+    shown = summary([], [{**PROMOTION, "objections": [], "evidence": [], "image": text, "channel": text}])
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len(table) == 3
+    bars = len(table[2].replace("\\|", "").split("|"))
+    assert bars == 5
+    (order,) = annotate([{"event": "warning", "text": text}])
+    assert "\n" not in order
+    assert "\r" not in order
+
+
+def test_the_action_gives_its_inputs_to_no_shell():
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    for step in action["runs"]["steps"]:
+        assert "${{" not in step.get("run", "")

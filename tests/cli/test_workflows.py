@@ -1,0 +1,51 @@
+"""The workflows call verbs and options that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from provision.cli.main import deploy
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps(file):
+    for job in yaml.safe_load(file.read_text())["jobs"].values():
+        yield from job.get("steps", [])
+
+
+def commands():
+    """Every command that a step gives to the action, with something in place of each expression."""
+    for file in WORKFLOWS:
+        for step in steps(file):
+            if step.get("uses") == "./":
+                text = step["with"]["command"]
+                for verb in re.findall(r"'(\w+)'", text) or [""]:
+                    yield file.name, re.sub(r"\$\{\{.*?\}\}", lambda found, verb=verb: verb or "x", text)
+
+
+def test_there_are_workflows_that_deploy():
+    assert {name for name, _ in commands()} >= {"deploy-to.yml", "promote.yml"}
+
+
+@pytest.mark.parametrize(("workflow", "text"), list(commands()))
+def test_a_step_s_command_is_one_that_can_be_typed(workflow, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke.json").touch()
+    words, group = shlex.split(text), deploy
+    while isinstance(group, click.Group):
+        _, group, words = group.resolve_command(click.Context(group), words)
+    group.make_context("deploy", words)
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_no_shell_is_given_an_expression(file):
+    for step in steps(file):
+        assert "${{" not in step.get("run", "")
