@@ -23,7 +23,8 @@ from tests.testbed.slots import Slot, configure, destroy, end
 
 _START_SECONDS = 60
 _CLONE_NEWNET = 0x40000000
-BASE_PACKAGES = ["python3"]
+# As the slim images have: a C++ program runs there.
+BASE_PACKAGES = ["libstdc++6", "python3"]
 
 
 class Engine:

@@ -12,6 +12,7 @@ command = Group(
             Verb("lock", "Pin base images and sources at what they are today.", module="image_lock"),
         ),
         "Prove": (
+            Verb("smoke", "Boot an image as in production, and ask it for a completion.", module="image_smoke"),
             Verb("keygen", "Make the key that signs evidence.", module="image_keygen"),
             Verb("attest", "Sign the results of checks, and store them beside the image.", module="image_attest"),
         ),

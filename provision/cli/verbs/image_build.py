@@ -77,16 +77,12 @@ def _builder(name: str) -> DockerBuilder | BuildahBuilder:
 def _load(builder: DockerBuilder | BuildahBuilder, built: Built) -> str:
     """The engine's name of the image; buildah has no engine."""
     from provision.images.build_engine import DockerBuilder
+    from provision.images.smoke_pull import load
 
     if not isinstance(builder, DockerBuilder):
         return ""
-    name, archive = f"{built.recipe.name}:built", built.layout.folder.with_name("load.tar")
-    built.layout.save(archive, name)
-    try:
-        builder.load(archive)
-    finally:
-        archive.unlink()
-    return name
+    load(builder.client, built.layout, built.recipe.name)
+    return f"{built.recipe.name}:built"
 
 
 def _answer(session: Session, built: Built, loaded: str) -> None:

@@ -1,0 +1,222 @@
+"""The smoke test: one image, booted as in production, asked, stopped; and what came of it, check by check.
+
+The results are those that evidence holds (`provision.images.evidence.CheckResult`). A check that fails ends the run,
+because what comes after it means nothing, and is part of the results all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provision.images.evidence import CheckResult
+from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+    from provision.images.build_engine import OnEvent
+
+_POLL = 0.05
+_STATUS_OF_SIGTERM = 143
+_LONG_ANSWER = 200  # tokens: still being written when SIGTERM comes
+_IN_FLIGHT = re.compile(r"^llamacpp:requests_processing ([1-9]\d*)", re.MULTILINE)
+_TOKENS = re.compile(r"^llamacpp:tokens_predicted_total ([1-9]\d*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is demanded of an image besides booting and answering."""
+
+    limits: Limits = field(default_factory=Limits)
+    boot_seconds: float = 120.0
+    drain_seconds: float = 30.0
+    prompt: str = "The capital of France is"
+    tokens: int = 16
+    paths: Sequence[str] = ()  # must answer 2xx
+    commands: Sequence[Sequence[str]] = ()  # must end with status 0 inside
+
+
+@dataclass(frozen=True)
+class Report:
+    """How it went; `log` is the container's, where something failed."""
+
+    image: str
+    digest: str
+    engine: str
+    checks: tuple[CheckResult, ...]
+    log: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> CheckResult | None:
+        return next((check for check in self.checks if not check.passed), None)
+
+    def write(self, file: Path) -> None:
+        """As `deploy image attest --report` reads it."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def smoke(
+    client: DockerClient, image: Image, name: str, digest: str, model: Path | None, wanted: Wanted, on_event: OnEvent
+) -> Report:
+    """Try `image`, which is `digest`.
+
+    Raises:
+        UsageError: it has no probe.
+        DeployError: the engine can't run it at all.
+    """
+    with booted(client, image, model, wanted.limits) as container:
+        checks: list[CheckResult] = []
+        log: list[str] = []
+        for check, attempt in _checks(container, image, wanted):
+            result = _try(check, attempt)
+            checks.append(result)
+            on_event(
+                {"event": "check", "check": check, "passed": result.passed, "seconds": result.seconds}
+                | {"attempts": [[result.facts.get("why", "passed"), 1]], "facts": dict(result.facts), "program": ""}
+            )
+            if not result.passed:
+                log = container.log()
+                break
+        engine = f"Docker Engine {client.version()['Version']}"
+    return Report(name, digest, engine, tuple(checks), tuple(log))
+
+
+_Attempt = Callable[[], Mapping[str, Any]]
+
+
+def _checks(container: Booted, image: Image, wanted: Wanted) -> list[tuple[str, _Attempt]]:
+    return [
+        ("boot", lambda: _boot(container, wanted.boot_seconds)),
+        ("not root", lambda: _not_root(image)),
+        ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
+        ("completion", lambda: _completion(container, wanted)),
+        ("metrics", lambda: _metrics(container)),
+        *((f"http {path}", lambda path=path: _http(container, path)) for path in wanted.paths),
+        *((f"command {' '.join(argv)}", lambda argv=argv: _command(container, argv)) for argv in wanted.commands),
+        ("drain", lambda: _drain(container, wanted)),
+    ]
+
+
+def _try(name: str, attempt: _Attempt) -> CheckResult:
+    began = time.monotonic()
+    try:
+        facts, passed = attempt(), True
+    except NoAnswer as failure:
+        facts, passed = {"why": str(failure)}, False
+    return CheckResult(name, passed, round(time.monotonic() - began, 3), facts)
+
+
+def _boot(container: Booted, limit: float) -> dict[str, Any]:
+    """Healthy for the first time; 503 while the model loads is no failure."""
+    return {"boot_seconds": _until(container, limit, lambda: container.ask("/health"))}
+
+
+def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
+    """What orchestrators go by: the image's own HEALTHCHECK."""
+
+    def healthy() -> None:
+        health = container.state().get("Health")
+        if health is None:
+            raise NoAnswer("the image has no HEALTHCHECK")
+        if health["Status"] != "healthy":
+            raise NoAnswer(f"its HEALTHCHECK says {health['Status']}")
+
+    return {"healthy_seconds": _until(container, limit, healthy)}
+
+
+def _until(container: Booted, limit: float, attempt: Callable[[], object]) -> float:
+    began = time.monotonic()
+    while True:
+        try:
+            attempt()
+            return round(time.monotonic() - began, 3)
+        except NoAnswer as failure:
+            state = container.state()
+            if not state["Running"]:
+                raise NoAnswer(f"it ended with status {state['ExitCode']} {state['Error']}".rstrip()) from None
+            if time.monotonic() - began > limit:
+                raise NoAnswer(f"not within {limit:.0f} s: {failure}") from None
+        time.sleep(_POLL)
+
+
+def _not_root(image: Image) -> dict[str, Any]:
+    user = str(image.attrs["Config"].get("User") or "")
+    if user.partition(":")[0] in ("", "0", "root"):
+        raise NoAnswer("the image runs as root")
+    return {"user": user}
+
+
+def _completion(container: Booted, wanted: Wanted) -> dict[str, Any]:
+    """A real answer: tokens, and how fast they came."""
+    said = container.ask("/completion", {"prompt": wanted.prompt, "n_predict": wanted.tokens}, seconds=60)
+    try:
+        answer = json.loads(said)
+        tokens, text = int(answer["tokens_predicted"]), str(answer["content"])
+        rate = float(answer["timings"]["predicted_per_second"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NoAnswer(f"its answer is no completion ({type(error).__name__}): {said[:200]}") from None
+    if tokens < 1 or not text:
+        raise NoAnswer("it answered without a token")
+    return {"tokens": tokens, "tokens_per_second": round(rate, 1)}
+
+
+def _metrics(container: Booted) -> dict[str, Any]:
+    found = _TOKENS.search(container.ask("/metrics"))
+    if found is None:
+        raise NoAnswer("llamacpp:tokens_predicted_total does not count the tokens of the completion")
+    return {"tokens_predicted_total": int(found[1])}
+
+
+def _http(container: Booted, path: str) -> dict[str, Any]:
+    return {"bytes": len(container.ask(path))}
+
+
+def _command(container: Booted, argv: Sequence[str]) -> dict[str, Any]:
+    return {"output": container.run(list(argv))[-300:]}
+
+
+def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
+    """SIGTERM: how long the end takes. An image that drains is at work meanwhile, and has to finish it.
+
+    One that does not is asked nothing: llama-server alone waits for a client whose answer it has given up.
+    """
+    answers: list[str] = []
+    request = threading.Thread(target=_ask_long, args=(container, wanted, answers), daemon=True)
+    if container.drains:
+        request.start()
+        _until(container, 30, lambda: _in_flight(container, request))
+    seconds, status = container.terminate(wanted.drain_seconds)
+    facts = {"drain_seconds": round(seconds, 3), "exit_status": status}
+    if status not in (0, _STATUS_OF_SIGTERM):
+        raise NoAnswer(f"after SIGTERM it ended with status {status}")
+    if container.drains:
+        request.join(timeout=5)
+        if not answers:
+            raise NoAnswer("the request in flight was cut off, and the image says that it drains")
+        facts["finished_in_flight"] = len(answers)
+    return facts
+
+
+def _ask_long(container: Booted, wanted: Wanted, answers: list[str]) -> None:
+    body = {"prompt": wanted.prompt, "n_predict": _LONG_ANSWER, "ignore_eos": True}
+    try:
+        said = container.ask("/completion", body, seconds=max(60, int(wanted.drain_seconds) + 5))
+        json.loads(said)
+    except (NoAnswer, ValueError):
+        return  # cut off
+    answers.append(said)
+
+
+def _in_flight(container: Booted, request: threading.Thread) -> None:
+    """Where the answer was quicker than the look, there is nothing to wait for."""
+    if request.is_alive() and not _IN_FLIGHT.search(container.ask("/metrics")):
+        raise NoAnswer("the request did not begin")

@@ -1,0 +1,180 @@
+"""A container of an image, as it would run in production: its own entrypoint, limits, nothing to write to, no network.
+
+Requests are made inside it by the image's own probe, so that it needs no network and the engine may be far away.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import Healthcheck
+
+from provision.errors import DeployError, UsageError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+    from docker.models.images import Image
+
+PROBE_LABEL = "bitnet-provision.probe"
+DRAINS_LABEL = "bitnet-provision.drains"
+_SECOND = 10**9  # durations of the API are nanoseconds
+_NAME = "deploy-smoke"
+_LOG_LINES = 20
+
+
+class NoAnswer(Exception):
+    """The container did not answer as it should; the message says how."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What it may use."""
+
+    memory: int = 1 << 30
+    cpus: float = 2.0
+    network: str = "none"
+
+
+@dataclass(frozen=True)
+class Booted:
+    """One that was started."""
+
+    container: Container
+    probe: str
+    drains: bool
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, *, seconds: int = 5) -> str:
+        """The body of a 2xx answer.
+
+        Raises:
+            NoAnswer: there was none.
+        """
+        argv = [self.probe, "-t", str(seconds), path, *([json.dumps(body)] if body is not None else [])]
+        return self.run(argv)
+
+    def run(self, argv: list[str]) -> str:
+        """What a command inside writes.
+
+        Raises:
+            NoAnswer: it failed, or the container does not run.
+        """
+        try:
+            done = self.container.exec_run(argv, demux=True)
+        except APIError as error:
+            raise NoAnswer(str(error.explanation or error)) from None
+        parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
+        out, err = ((part or b"").decode(errors="replace") for part in parts)
+        if done.exit_code:
+            raise NoAnswer((err or out).strip()[-300:] or f"exit status {done.exit_code}")
+        return out
+
+    def state(self) -> dict[str, Any]:
+        self.container.reload()
+        found: dict[str, Any] = self.container.attrs["State"]
+        return found
+
+    def log(self) -> list[str]:
+        with suppress(DockerException):
+            return bytes(self.container.logs(tail=_LOG_LINES)).decode(errors="replace").splitlines()
+        return []
+
+    def terminate(self, limit: float) -> tuple[float, int]:
+        """Send SIGTERM; how long it took to end, and its exit status.
+
+        Raises:
+            NoAnswer: it did not end in time.
+        """
+        began = time.monotonic()
+        self.container.kill("SIGTERM")
+        while (state := self.state())["Running"]:
+            if time.monotonic() - began > limit:
+                raise NoAnswer(f"it still runs {limit:.0f} s after SIGTERM")
+            time.sleep(0.05)
+        return time.monotonic() - began, int(state["ExitCode"])
+
+
+@contextmanager
+def booted(client: DockerClient, image: Image, model: Path | None, limits: Limits) -> Iterator[Booted]:
+    """Start a container of `image`; it and its model are gone afterwards.
+
+    Args:
+        model: a GGUF file for $LLAMA_ARG_MODEL; None where the image has its own.
+
+    Raises:
+        UsageError: the image has no probe.
+        DeployError: the engine does not start it.
+    """
+    labels = image.labels
+    if not labels.get(PROBE_LABEL):
+        raise UsageError(
+            "the image does not say how it is asked.",
+            why=f"It has no label {PROBE_LABEL}, which names a program that makes a request to the image itself.",
+            next_step="images/probe.c is one; images/bitnet-cpu-min/Dockerfile shows how it is used",
+        )
+    name = f"{_NAME}-{uuid.uuid4().hex[:12]}"
+    made: list[Any] = []
+    try:
+        place = _place_of_model(image)
+        volumes = {}
+        if model is not None:
+            volume = client.volumes.create(name)
+            made.append(volume)
+            _fill(client, image, volume.name, place, model)
+            volumes = {volume.name: {"bind": str(place.parent), "mode": "ro"}}
+        container = client.containers.create(
+            image,
+            name=name,
+            network_mode=limits.network,
+            read_only=True,
+            tmpfs={"/tmp": "rw,noexec,nosuid,size=64m"},  # noqa: S108  # the container's own
+            volumes=volumes,
+            mem_limit=limits.memory,
+            memswap_limit=limits.memory,
+            nano_cpus=int(limits.cpus * _SECOND),
+            pids_limit=512,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            # The image's own test, asked more often.
+            healthcheck=Healthcheck(interval=_SECOND, timeout=5 * _SECOND, retries=3, start_period=120 * _SECOND),
+        )
+        made.append(container)
+        container.start()
+        yield Booted(container, labels[PROBE_LABEL], labels.get(DRAINS_LABEL) == "true")
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else None
+        raise DeployError("the engine could not run the image.", why=str(said or error)) from None
+    finally:
+        for thing in reversed(made):
+            with suppress(NotFound):
+                thing.remove(force=True)
+
+
+def _place_of_model(image: Image) -> Path:
+    environment = dict(entry.partition("=")[::2] for entry in image.attrs["Config"].get("Env") or [])
+    return Path(environment.get("LLAMA_ARG_MODEL", "/models/model.gguf"))
+
+
+def _fill(client: DockerClient, image: Image, volume: str, place: Path, model: Path) -> None:
+    """Put the model into a volume, through a container that is never started: the engine may be on another machine."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        entry = archive.gettarinfo(model, arcname=place.name)
+        entry.mode, entry.uid, entry.gid = 0o444, 0, 0
+        with model.open("rb") as data:
+            archive.addfile(entry, data)
+    loader = client.containers.create(image, volumes={volume: {"bind": str(place.parent), "mode": "rw"}})
+    try:
+        loader.put_archive(str(place.parent), content.getvalue())
+    finally:
+        loader.remove(force=True)

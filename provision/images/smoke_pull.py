@@ -1,0 +1,53 @@
+"""Getting the very image that is to be tried into an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from provision.errors import DeployError
+from provision.images.build_engine import DockerBuilder
+from provision.images.build_layout import Layout
+from provision.images.credentials import find
+from provision.images.reference import parse
+from provision.images.repository import connect
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+
+def pull(client: DockerClient, text: str) -> tuple[Image, str, str]:
+    """The image, its repository and its digest. A tag is resolved once, and what it meant then is pulled.
+
+    Raises:
+        RegistryFailed: the registry has no such image.
+        DeployError: the engine can't pull it.
+    """
+    reference = parse(text)
+    digest = reference.digest or connect(reference, write=False).get(reference.tag or "canary").digest
+    who = find(reference.registry, own_token=True)
+    login = {"username": who.user, "password": who.secret} if who and who.user else None
+    login = {"identitytoken": who.secret} if who and not who.user else login
+    exact = f"{reference.name}@{digest}"
+    try:
+        client.api.pull(reference.name, tag=digest, auth_config=login)
+        return client.images.get(exact), reference.name, digest
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else None
+        raise DeployError(f"the engine could not pull {exact}.", why=str(said or error)) from None
+
+
+def load(client: DockerClient, layout: Layout, name: str) -> Image:
+    """The image in a folder; handed to the engine unless it has it."""
+    try:
+        return client.images.get(layout.config_digest)
+    except ImageNotFound:
+        archive = layout.folder.with_name("load.tar")
+        layout.save(archive, f"{name}:built")
+        try:
+            DockerBuilder(client).load(archive)
+        finally:
+            archive.unlink()
+        return client.images.get(layout.config_digest)

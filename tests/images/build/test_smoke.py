@@ -1,0 +1,164 @@
+"""Images are booted, asked and stopped by a real engine, before and after they went through a registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision.errors import UsageError
+from provision.images.build import Built
+from provision.images.evidence import read_check
+from provision.images.layout import ImageFolder
+from provision.images.reference import parse
+from provision.images.repository import connect
+from provision.images.smoke import Report, Wanted, smoke
+from provision.images.smoke_pull import load, pull
+from provision.native.model import write_demo_model
+from tests.images.build.make import REPOSITORY
+from tests.images.registry import Registry
+from tests.native.conftest import Told
+from tests.testbed.docker import Engine
+
+PATIENT = Wanted(drain_seconds=120)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "demo.gguf"
+    write_demo_model(file)
+    return file
+
+
+def tried(engine: Engine, built: Built, model: Path | None, wanted: Wanted = PATIENT) -> Report:
+    name, layout = built.recipe.name, built.layout
+    image = load(engine.client, layout, name)
+    return smoke(engine.client, image, name, layout.manifest.digest, model, wanted, Told())
+
+
+def facts(report: Report, check: str) -> dict[str, object]:
+    return dict(next(item for item in report.checks if item.name == check).facts)
+
+
+def test_the_smallest_image_passes_with_nothing_to_write_to_and_no_network(
+    engine: Engine, smallest: Built, model: Path, tmp_path: Path
+) -> None:
+    report = tried(engine, smallest, model)
+
+    assert report.failed is None, report
+    assert [check.name for check in report.checks] == [
+        "boot",
+        "not root",
+        "healthcheck",
+        "completion",
+        "metrics",
+        "drain",
+    ]
+    assert facts(report, "completion")["tokens"] == 16
+    assert report.digest == smallest.layout.manifest.digest
+    assert engine.client.containers.list(all=True) == []
+    assert engine.client.volumes.list() == []
+
+
+def test_the_runtime_finishes_what_it_is_asked_before_it_ends(engine: Engine, runtime: Built, model: Path) -> None:
+    wanted = Wanted(drain_seconds=120, paths=("/v1/models",), commands=(("bitnet", "diagnose"),))
+
+    report = tried(engine, runtime, model, wanted)
+
+    assert report.failed is None, report
+    assert facts(report, "drain")["finished_in_flight"] == 1
+    assert {"http /v1/models", "command bitnet diagnose"} <= {check.name for check in report.checks}
+
+
+def test_a_check_that_fails_ends_the_test_and_brings_the_last_lines_of_the_container(
+    engine: Engine, smallest: Built, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF, or not")
+
+    report = tried(engine, smallest, broken)
+
+    assert report.failed is not None
+    assert report.failed.name == "boot"
+    assert "it ended with status 1" in str(report.failed.facts["why"])
+    assert any("broken" in line or "model" in line for line in report.log)
+    assert len(report.checks) == 1
+
+
+def test_a_declared_check_that_fails_is_named(engine: Engine, smallest: Built, model: Path) -> None:
+    report = tried(engine, smallest, model, Wanted(paths=("/no-such-page",), drain_seconds=120))
+
+    assert report.failed is not None
+    assert report.failed.name == "http /no-such-page"
+
+
+def test_results_are_what_evidence_is_made_of(engine: Engine, smallest: Built, model: Path, tmp_path: Path) -> None:
+    report = tried(engine, smallest, model)
+    report.write(tmp_path / "smoke.json")
+
+    written = json.loads((tmp_path / "smoke.json").read_text())
+
+    assert tuple(map(read_check, written["checks"])) == report.checks
+    assert written["digest"] == smallest.layout.manifest.digest
+
+
+def test_an_image_without_a_probe_is_refused_with_what_to_do(engine: Engine) -> None:
+    image = engine.client.images.get("bitnet-test-base:1")
+
+    with pytest.raises(UsageError, match="does not say how it is asked"):
+        smoke(engine.client, image, "base", "sha256:0", None, PATIENT, Told())
+
+
+def test_what_was_pushed_is_pulled_by_digest_and_answers(
+    engine: Engine, smallest: Built, plain: Registry, name: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", plain.environ["DOCKER_CONFIG"])
+    engine.see(plain.authority)
+    text = f"{plain.authority}/{name}"
+    repository = connect(parse(text), write=True)
+    folder = ImageFolder(smallest.layout.folder)
+    manifest = folder.image()
+    for blob in manifest.blobs:
+        repository.put_blob(b"".join(folder.stream(blob)))
+    repository.put(manifest, "canary")
+
+    image, pulled, digest = pull(engine.client, f"{text}:canary")
+    report = smoke(engine.client, image, pulled, digest, model, PATIENT, Told())
+
+    assert digest == smallest.layout.manifest.digest
+    assert image.id == smallest.layout.config_digest
+    assert report.failed is None, report
+
+
+def test_the_verb_exits_1_and_names_the_check(engine: Engine, smallest: Built, tmp_path: Path) -> None:
+    folder = tmp_path / "build" / "images" / "bitnet-cpu-min"
+    folder.mkdir(parents=True)
+    (folder / "oci").symlink_to(smallest.layout.folder)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF, or not")
+
+    deploy = [sys.executable, "-m", "provision.cli.main", "image", "smoke", "bitnet-cpu-min", "-C", str(tmp_path)]
+    done = subprocess.run(
+        [*deploy, "--model", str(broken), "--report", str(tmp_path / "report.json")],
+        env=os.environ | {"DOCKER_HOST": engine.url},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "boot failed" in done.stderr
+    assert "  | " in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["checks"][0]["passed"] is False
+
+
+def test_the_script_for_inside_a_container_says_what_it_saw(engine: Engine, runtime: Built, model: Path) -> None:
+    script = (REPOSITORY / "scripts" / "container_smoke.sh").read_text()
+
+    report = tried(engine, runtime, model, Wanted(commands=(("sh", "-c", script),), drain_seconds=120))
+
+    said = next(check.facts["output"] for check in report.checks if check.name.startswith("command sh"))
+    assert said.split("\n")[:3] == ["passed: health", "passed: completion", "passed: metrics"]
