@@ -16,6 +16,7 @@ Message = Dict[str, Any]
 # Last events of a request.
 RESULT = "result"
 ERROR = "error"
+ALIVE = "alive"  # the request is being worked on; says nothing else, and comes as often as the header asks
 NEED_AGENT = "need-agent"  # the host lacks this agent: send `size` bytes of zip
 
 # Kinds of error: they decide the exit code (provision.errors.Exit).

@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional
 
 from . import facts
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
-from .protocol import DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
+from .protocol import ALIVE, DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
 from .supervisors import open_supervisor
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Session:
         self.layout = Layout(header["path"])
         self.agent = str(header["agent"])
         self.who = str(header.get("who", "somebody"))
+        self.heartbeat = float(header["heartbeat"])  # how often to say, in seconds, that a request is not forgotten
         self.input = _Lines(stdin)
         self._pending: List[Message] = header.get("pending", [])  # requests that came before this agent did
         self._output = stdout
@@ -38,17 +40,38 @@ class Session:
 
     def serve(self) -> None:
         for request in itertools.chain(self._pending, map(json.loads, self.input)):
-            try:
-                answer = self._answer(request)
-            except AgentError as error:
-                answer = error.message()
-            except (OSError, ValueError, KeyError) as error:
-                kind = type(error).__name__
-                answer = AgentError(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
+            with self._heart():
+                try:
+                    answer = self._answer(request)
+                except AgentError as error:
+                    answer = error.message()
+                except (OSError, ValueError, KeyError) as error:
+                    kind = type(error).__name__
+                    answer = AgentError(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
             if answer is not None:
                 self.emit(answer)
             if request.get("claim"):
                 from . import activate  # noqa: F401  read while files arrive, so that the transaction begins at once
+
+    @contextmanager
+    def _heart(self) -> Iterator[None]:
+        """Say now and then that a request is being worked on: one may wait for minutes, and has no other news."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self.heartbeat):
+                try:
+                    self.emit({"event": ALIVE})
+                except OSError:
+                    return  # nobody listens; the request itself decides what that means
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def emit(self, message: Message) -> None:
         with self._writing:

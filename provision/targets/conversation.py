@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from provision.hosts import Channel, HostConnection
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
+_HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
 
@@ -80,7 +82,7 @@ class Conversation:
         self._channel: Channel = connection.session(command)
         if sudo_password:
             self._channel.send_line(sudo_password.encode())
-        self._send({"path": path, "agent": digest, "who": who, "install": install})
+        self._send({"path": path, "agent": digest, "who": who, "install": install, "heartbeat": _HEARTBEAT_SECONDS})
 
     def ask(self, op: str, *, interrupt: Interrupt | None = None, **arguments: Any) -> Event:
         """Ask for `op`; pass its events on; the last one.
@@ -105,7 +107,7 @@ class Conversation:
                 return message
             elif message["event"] == protocol.ERROR:
                 raise failure(message, self.host)
-            else:
+            elif message["event"] != protocol.ALIVE:
                 self._on_event({**message, "host": self.host})
 
     def close(self) -> None:
@@ -122,6 +124,7 @@ class Conversation:
 
     def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> Event | None:
         """The next message; None where Ctrl-C came first."""
+        patience = time.monotonic() + _ANSWER_SECONDS
         while True:
             if interrupt is not None and interrupt.detach:
                 if not aborted:  # both came within one poll
@@ -135,7 +138,7 @@ class Conversation:
             try:
                 line = self._channel.read_line(_POLL_SECONDS if interrupt else _ANSWER_SECONDS)
             except TimeoutError:
-                if interrupt is None:
+                if time.monotonic() > patience:
                     raise errors.Unreachable(
                         f"no answer in {_ANSWER_SECONDS:.0f} s.", host=self.host, next_step="deploy status"
                     ) from None
