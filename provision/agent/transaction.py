@@ -17,7 +17,7 @@ from .documents import service_of
 from .ending import finish, sentence, undo
 from .layout import Layout
 from .programs import Programs, levels
-from .protocol import COMMITTED, DEGRADED, INTERRUPTED, PUT_BACK, AgentError, Message
+from .protocol import COMMITTED, DEGRADED, FAILED, INTERRUPTED, PUT_BACK, AgentError, Message
 from .prove import Emit, NotProven, prove
 from .state import State
 from .supervisors import Activity, Supervisor
@@ -74,10 +74,14 @@ class Transaction:
                 {},
                 view,
             )
-        self._stage(change, services, candidates)
-        if self.aborted():
-            raise AgentError(INTERRUPTED, "interrupted before anything was disturbed.")
-        self._begin(change, candidates)
+        try:
+            self._stage(change, services, candidates)
+            self._stop_if_aborted()
+            self._begin(change, candidates)
+        except Aborted:
+            raise AgentError(INTERRUPTED, "interrupted before anything was disturbed.") from None
+        except OSError as failure:
+            raise AgentError(FAILED, f"the host can't prepare it: {failure}.", why="Nothing was disturbed.") from None
         try:
             self._try_beside(change, candidates)
             self._switch(change, services)
@@ -87,15 +91,7 @@ class Transaction:
             self.journal.add(journal.COMMIT)
         except (NotProven, AgentError, OSError, Aborted) as failure:
             self._give_up(failure, began)
-        finish(
-            self.layout,
-            change.before,
-            change.after,
-            kind=change.kind,
-            who=change.who,
-            when=time.time(),
-            transaction=change.transaction,
-        )
+        self._commit(change)
         return {
             "event": "result",
             "outcome": COMMITTED,
@@ -230,6 +226,17 @@ class Transaction:
             self.emit(checks.event(outcome, ""))
             if not outcome.passed:
                 raise NotProven(outcome.sentence, "", [], attempts=outcome.attempts)
+
+    def _commit(self, change: Change) -> None:
+        facts = {"kind": change.kind, "who": change.who, "transaction": change.transaction}
+        try:
+            finish(self.layout, change.before, change.after, when=time.time(), **facts)
+        except OSError as failure:
+            raise AgentError(
+                DEGRADED,
+                f"the new release is proven and serves, but the host can't write that down: {failure}.",
+                next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
+            ) from None
 
     def _give_up(self, failure: BaseException, began: float) -> None:
         """Put back, and raise what is to be reported."""
