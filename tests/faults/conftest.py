@@ -25,3 +25,18 @@ def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made = Trial(World(folder / "project", shared, request.param, place.path, place.port(), place.name, target=target))
     made.prepare()
     return made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a `sampled` test the normal run has each case on one platform, in turn; the slow run has the others."""
+    cases: dict[tuple[object, ...], int] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and isinstance(item, pytest.Function):
+            values = {str(value) for value in item.callspec.params.values()}
+            platform = next(index for index, name in enumerate(("supervisord", "systemd")) if name in values)
+            case = cases.setdefault(
+                (item.path, item.originalname, *sorted(values - {"supervisord", "systemd"})), len(cases)
+            )
+            if (case + platform) % 2:
+                item.add_marker(pytest.mark.slow)

@@ -41,6 +41,7 @@ BACK = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("step", FORWARD)
 def test_killed_before_the_proof_is_complete_the_old_version_serves(trial: Trial, step: str) -> None:
     old, (kill, journal) = trial.version, FORWARD[step]
@@ -53,6 +54,7 @@ def test_killed_before_the_proof_is_complete_the_old_version_serves(trial: Trial
     trial.assert_whole(seen["after"], old)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("step", COMMITTING)
 def test_killed_after_the_proof_the_new_version_serves(trial: Trial, step: str) -> None:
     new = trial.other
@@ -65,6 +67,7 @@ def test_killed_after_the_proof_the_new_version_serves(trial: Trial, step: str) 
     trial.assert_whole(seen["after"], new)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("step", BACK)
 def test_killed_on_its_way_back_it_goes_on_from_there(trial: Trial, step: str) -> None:
     old, new = trial.version, trial.other
