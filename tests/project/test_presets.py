@@ -13,14 +13,19 @@ OWN_KEYS = {
     "worker": 'command = ["python3", "-m", "jobs"]',
     "rlm-runtime": 'command = ["python3", "-m", "jobs"]',
     "rollout-server": "",
+    "redis": "",
+    "rq-worker": '[services.redis]\npreset = "redis"',
+    "temporal": "",
+    "s3": "",
 }
+SECRETS = {"SNIPARA_API_KEY": "k", "AWS_ACCESS_KEY_ID": "i", "AWS_SECRET_ACCESS_KEY": "s"}
 
 
 @pytest.fixture
 def service(tmp_path):
     def load_service(text):
         (tmp_path / "deploy.toml").write_text(f'[project]\nname = "cres"\n[services.it]\n{text}\n')
-        return load(tmp_path, environ={"SNIPARA_API_KEY": "k"}).project.services["it"]
+        return load(tmp_path, environ=SECRETS).project.services["it"]
 
     return load_service
 
