@@ -43,13 +43,17 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
         UsageError: it means nothing.
     """
     from provision.images import parse
+    from provision.images.history import history_tag
 
     if "/" in text:
         found = parse(text)
         if not found.wanted:
             raise UsageError(f"{option} {text} names no tag.", next_step=f"{option} {text}:{STABLE}")
-        return found
-    return parse(f"{repository.name}@{text}") if ":" in text else repository.tagged(text)
+    else:
+        found = parse(f"{repository.name}@{text}") if ":" in text else repository.tagged(text)
+    if found.tag.endswith(history_tag("")):
+        raise UsageError(f"{option} {text} is where a history stands, and no channel.")
+    return found
 
 
 def open_both(origin: Reference, goal: Reference) -> tuple[Repository, Repository]:

@@ -47,19 +47,17 @@ def find_image(directory: Path, name: str) -> DeclaredImage:
         hint = nearest(name, declared, "images") or f"Declare it there: [{name}], or give REGISTRY/REPOSITORY."
         raise UsageError(f'{FILE} has no image "{name}". {hint}')
     reference = parse(name)
-    return DeclaredImage(reference, policy_of(directory, reference))
+    return DeclaredImage(reference, policy_of(directory, reference) or Policy())
 
 
-def policy_of(directory: Path, repository: Reference) -> Policy:
-    """What promotion.toml demands of images in `repository`; the least there is where it is not named.
+def policy_of(directory: Path, repository: Reference) -> Policy | None:
+    """What promotion.toml demands of images in `repository`; None where it does not name it.
 
     Raises:
         DeclarationError: as `find_image`.
     """
-    for image in _read(directory / FILE).values():
-        if image.repository.name == repository.name:
-            return image.policy
-    return Policy()
+    images = _read(directory / FILE).values()
+    return next((image.policy for image in images if image.repository.name == repository.name), None)
 
 
 def _read(file: Path) -> dict[str, DeclaredImage]:
@@ -78,7 +76,15 @@ def _read(file: Path) -> dict[str, DeclaredImage]:
     except (OSError, ValueError) as error:
         raise DeclarationError([Problem(Location(shown), "", f"cannot be read: {error}.")]) from None
     faults: list[Fault] = []
-    found = {name: _image(name, table, faults) for name, table in written.items()}
+    found: dict[str, DeclaredImage] = {}
+    for name, table in written.items():
+        image = _image(name, table, faults)
+        for other, known in found.items():
+            if image.repository.repository and image.repository.name == known.repository.name:
+                faults.append(
+                    Fault((name, "repository"), f'is that of "{other}" as well.', "Give it one set of rules.")
+                )
+        found[name] = image
     if faults:
         from provision.project.positions import Positions
 

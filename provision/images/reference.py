@@ -88,6 +88,7 @@ def parse(text: str) -> Reference:
         registry, repository = first, others
     else:
         registry, repository = HUB, rest
+    registry = registry.lower()  # a host's name; rules that are looked up by it must not miss a capital letter
     if registry in _HUB_NAMES:
         registry = HUB
         repository = repository if "/" in repository else f"library/{repository}"

@@ -180,6 +180,13 @@ def test_the_rules_of_where_it_goes_to_count(declared, project, proven, deploy, 
     assert (code, error["objections"]) == (4, ["queue was not tried"])
 
 
+def test_the_image_s_own_rules_count_where_it_goes_to_has_none(declared, proven, deploy, repository):
+    declared(checks=["queue"])
+    proven()
+    code, (_, error) = deploy("promote", "app", "--to", f"{repository}-elsewhere:stable")
+    assert (code, error["objections"]) == (4, ["queue was not tried"])
+
+
 def test_promote_to_another_repository_tells_how_its_parts_went(declared, proven, deploy, repository):
     made = proven()
     code, events = deploy("promote", "app", "--to", f"{repository}-production:stable")
@@ -215,6 +222,7 @@ def test_rollback_brings_the_earlier_image_back(declared, proven, deploy, reposi
         (["promote", "app", "--from", "sha256:00"], "64 lower-case hexadecimal digits"),
         (["promote", "app", "--key", "none.pub"], "none.pub is missing"),
         (["rollback", "app", "--to", "localhost/other:stable"], "is not a channel of"),
+        (["promote", "app", "--to", "stable.history"], "is where a history stands, and no channel"),
         (["rollback", "app", "--digest", "x"], "64 lower-case hexadecimal digits"),
         (["rollback", "app"], "no earlier image to go back to"),
         (["inspect", "nothing"], "Known images: app."),
@@ -244,6 +252,10 @@ def test_what_cannot_be_meant_is_refused_with_a_hint(words, said, declared, caps
         (
             '[app]\nrepository = "ghcr.io/o/app"\nchecks = []\n',
             ["promotion.toml:3:10: app.checks: is empty, which demands nothing. Leave the key out."],
+        ),
+        (
+            '[app]\nrepository = "ghcr.io/o/app"\n[b]\nrepository = "GHCR.io/o/app"\n',
+            ['promotion.toml:4:14: b.repository: is that of "app" as well. Give it one set of rules.'],
         ),
         ('app = "ghcr.io/o/app"\n', ["promotion.toml:1:1: app: expected a table. Write [app] above its keys."]),
         ("[app\n", ["promotion.toml:1:5: not TOML: expected ']' at the end of a table declaration."]),

@@ -34,8 +34,7 @@ def command(session: Session, name: str, origin: str, goal: str, dry_run: bool, 
     )
     if goal_.digest:
         raise UsageError(f"--to {goal} is a digest, which cannot be moved.", next_step=f"--to {STABLE}")
-    same = goal_.name == declared.repository.name
-    decides = judge(session.directory, declared.policy if same else policy_of(session.directory, goal_), key)
+    decides = judge(session.directory, policy_of(session.directory, goal_) or declared.policy, key)
     source, target = open_both(origin_, goal_)
     plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides)
     show_plan(session.console, plan)
