@@ -83,7 +83,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         assert "\nport = 9000\n" in declared
         declared = declared.replace("\nport = 9000\n", f"\nport = {port}\n")
         if not request.param:
-            declared = re.sub(r"\[prepare\]\n(.+\n)+", "", declared)
+            declared = re.sub(r"(?s)\[prepare\]\n.*?\n\n", "", declared)
         (made.root / "deploy.toml").write_text(declared)
         made.deploy("up")
         yield made
