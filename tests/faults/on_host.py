@@ -61,7 +61,9 @@ def killed(argv, request, kill):
         strace = ["strace", "-qqq", "--signal=none", "-o", record, "--trace=" + kill["calls"]]
         strace += ["--trace-path=" + path for path in kill["paths"]]
         strace.append("--inject={calls}:signal={signal}:when={when}".format(signal=signal, **kill))
-    process = subprocess.Popen([*strace, *argv], stdin=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [*strace, *argv], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     process.stdin.write(json.dumps(request).encode())
     process.stdin.close()
     if "after" in kill:
