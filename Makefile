@@ -11,7 +11,7 @@ PYTEST := .venv/bin/python -m pytest
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-BENCHMARKS := startup supervisor deploy promote
+BENCHMARKS := startup render supervisor deploy promote
 
 export PYTHON
 

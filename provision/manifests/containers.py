@@ -7,8 +7,9 @@ and finds the others by name; what says 127.0.0.1 instead is refused here, becau
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.places import Places
@@ -27,6 +28,25 @@ _LISTENS = re.compile(rf"(--?[\w-]+=)?{_LOOPBACK}(:[0-9]+)?")
 @dataclass(frozen=True)
 class Containers(Places):
     """One lane of a project as containers: names instead of ports tell copies apart."""
+
+    @cached_property
+    def called(self) -> Mapping[str, tuple[str, ...]]:
+        """By service, those of the lane that it talks to: the ones that it names, and the ones that it waits for."""
+        return {name: self._called(name) for name in self.project.services if self.holds(name)}
+
+    @cached_property
+    def callers(self) -> Mapping[str, tuple[str, ...]]:
+        """By service, those of the lane that talk to it."""
+        found: dict[str, list[str]] = {name: [] for name in self.called}
+        for name in sorted(self.called):
+            for other in self.called[name]:
+                found[other].append(name)
+        return {name: tuple(callers) for name, callers in found.items()}
+
+    def _called(self, name: str) -> tuple[str, ...]:
+        service = self.project.services[name]
+        named = {ref.name.split(".")[1] for ref in _refs(service) if ref.name.startswith("services.")}
+        return tuple(sorted(other for other in {*named, *service.after} - {name} if self.holds(other)))
 
     def name(self, service: str) -> str:
         """What others of the lane call a service, and what its objects are called."""
@@ -122,13 +142,6 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
         Variable(variable, places.value(declared[variable], f"services.{name}.env.{variable}", name))
         for variable in sorted(declared)
     )
-
-
-def called(places: Places, name: str) -> tuple[str, ...]:
-    """The services of the project that `name` talks to: those that it names and those that it waits for."""
-    service = places.project.services[name]
-    named = {ref.name.split(".")[1] for ref in _refs(service) if ref.name.startswith("services.")}
-    return tuple(sorted(other for other in {*named, *service.after} - {name} if places.holds(other)))
 
 
 def _refs(service: Service) -> Iterator[Ref]:

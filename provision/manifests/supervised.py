@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
-from provision.manifests.lanes import render
+from provision.manifests.launcher import launch
+from provision.manifests.places import Places
+from provision.manifests.programs import manifest
 from provision.project.schema import Lane, Project, Target
 from provision.release.models import place
 
@@ -21,7 +23,10 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     if target is None:
         raise UsageError("which target?", why="Names, paths and accounts are a target's.")
     models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
-    lane = render(project, target, Lane.STABLE, models=models, overrides=root / "templates")
-    manifests = {service["manifest"]["name"]: service["manifest"]["text"] for service in lane["services"]}
-    launchers = {f"launch/{service['program']}": service["launch"] for service in lane["services"]}
-    return dict(sorted({**manifests, **launchers}.items()))
+    places, overrides = Places(project, target, Lane.STABLE, models), root / "templates"
+    found: dict[str, str] = {}
+    for name in filter(places.holds, project.services):
+        declared = manifest(places, name, overrides)
+        found[declared["name"]] = declared["text"]
+        found[f"launch/{places.program(name)}"] = launch(places, name, overrides)
+    return dict(sorted(found.items()))

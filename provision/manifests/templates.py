@@ -94,7 +94,12 @@ def _find(name: str, overrides: Path | None) -> Path | None:
 def _filter(
     encode: Callable[[_T], str], accept: Callable[[object], _T], format_: Format
 ) -> Callable[[object], Encoded]:
-    return lambda value: Encoded(encode(accept(value)), format_)
+    def encoded(given: object) -> Encoded:
+        return Encoded(encode(accept(given)), format_)
+
+    # The same few names stand in a thousand places of a large project.
+    remembered = lru_cache(maxsize=4096)(encoded)
+    return lambda given: remembered(given) if type(given) is str else encoded(given)
 
 
 def _encoded(value: object, format_: Format) -> str:

@@ -9,12 +9,13 @@ overlays/staging/     base and stable in NAME-staging, with one copy of each ser
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.manifests.containers import containers
+from provision.manifests.containers import Containers, containers
 from provision.manifests.kubernetes.faults import check
+from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import Workload, workload
 from provision.manifests.templates import render
 from provision.project.order import start_order
@@ -47,16 +48,25 @@ def render_kubernetes(project: Project, target: Target | None = None, overrides:
         DeclarationError: a template is wrong; says where.
         UsageError: what was rendered is nothing that a cluster would take.
     """
-    files = dict(sorted(_files(project, target, overrides)))
-    check(files)
+    lanes = {lane: _workloads(containers(project, Platform.KUBERNETES, lane, target)) for lane in LANES}
+    files = dict(sorted(_files(project, lanes, overrides)))
+    are_ours = overrides is None or not (overrides / "kubernetes").is_dir()
+    everything = [facts for each in lanes.values() for facts in each]
+    if not (are_ours and are_sound(everything, (project.name, _staging(project)))):
+        check(files)
     return files
 
 
-def _files(project: Project, target: Target | None, overrides: Path | None) -> Iterator[tuple[str, str]]:
-    lanes: dict[Lane, list[Workload]] = {}
+def _workloads(places: Containers) -> list[Workload]:
+    return [workload(places, name) for name in start_order(places.project.services) if places.holds(name)]
+
+
+def _staging(project: Project) -> str:
+    return f"{project.name}-staging"
+
+
+def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Path | None) -> Iterator[tuple[str, str]]:
     for lane in LANES:
-        places = containers(project, Platform.KUBERNETES, lane, target)
-        lanes[lane] = [workload(places, name) for name in start_order(project.services) if places.holds(name)]
         for facts in lanes[lane]:
             yield f"{lane}/{facts.service}.yaml", render("kubernetes/workload.yaml.j2", overrides, workload=facts)
         files = tuple(sorted(f"{facts.service}.yaml" for facts in lanes[lane]))
@@ -75,8 +85,8 @@ def _files(project: Project, target: Target | None, overrides: Path | None) -> I
         ("overlays/canary/kustomization.yaml", "canary.kustomization", project.name),
         ("overlays/production/kustomization.yaml", "production.kustomization", project.name),
         ("overlays/production/namespace.yaml", "namespace", project.name),
-        ("overlays/staging/kustomization.yaml", "staging.kustomization", f"{project.name}-staging"),
-        ("overlays/staging/namespace.yaml", "namespace", f"{project.name}-staging"),
+        ("overlays/staging/kustomization.yaml", "staging.kustomization", _staging(project)),
+        ("overlays/staging/namespace.yaml", "namespace", _staging(project)),
     ):
         bundle = Bundle(project.name, namespace, "", (), several, scaled)
         yield path, render(f"kubernetes/{template}.yaml.j2", overrides, bundle=bundle)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from provision.errors import UsageError
-from provision.manifests.kubernetes.objects import Object, read
+from provision.manifests.kubernetes.objects import Object, Pods, read
 from provision.manifests.kubernetes.pods import pod_faults
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
@@ -63,8 +63,10 @@ def check(files: Mapping[str, str]) -> None:
 def faults(objects: list[Object]) -> list[str]:
     """Everything that is wrong, each with its file and object."""
     found = list(_twice(objects))
+    pods = Pods(objects)
+    known = {(each.kind, each.name) for each in objects}
     for each in objects:
-        messages = [*_named(each), *_limits(each), *_selects(each, objects), *_refers(each, objects)]
+        messages = [*_named(each), *_limits(each), *_selects(each, pods), *_refers(each, known, pods)]
         found += [f"{each}: {message}" for message in (*messages, *pod_faults(each))]
     return found
 
@@ -100,12 +102,11 @@ def _limits(each: Object) -> Iterator[str]:
         yield "minAvailable and maxUnavailable exclude each other"
 
 
-def _selects(each: Object, objects: list[Object]) -> Iterator[str]:
-    pods = [(other, other.pod["metadata"].get("labels", {})) for other in objects if other.pod]
+def _selects(each: Object, pods: Pods) -> Iterator[str]:
     selector = _selector(each)
     if selector is None:
         return
-    matched = [other for other, labels in pods if _matches(selector, labels)]
+    matched = pods.selected(selector)
     if not matched:
         yield "its selector matches no pod"
     if each.pod and each not in matched:
@@ -114,8 +115,7 @@ def _selects(each: Object, objects: list[Object]) -> Iterator[str]:
         yield f"its selector takes pods of {' and '.join(sorted(other.name for other in matched))}"
 
 
-def _refers(each: Object, objects: list[Object]) -> Iterator[str]:
-    known = {(other.kind, other.name) for other in objects}
+def _refers(each: Object, known: Set[tuple[str, str]], pods: Pods) -> Iterator[str]:
     if each.kind == "HorizontalPodAutoscaler":
         scaled = each.at("spec", "scaleTargetRef")
         if (scaled["kind"], scaled["name"]) not in known:
@@ -124,8 +124,8 @@ def _refers(each: Object, objects: list[Object]) -> Iterator[str]:
         selector = each.at("spec", "selector") or {}
         ports = {
             port.get("name"): port
-            for other in objects
-            if other.pod and _matches(selector, other.pod["metadata"].get("labels", {}))
+            for other in pods.selected(selector)
+            if other.pod
             for container in other.pod["spec"]["containers"]
             for port in container.get("ports", ())
         }
@@ -157,7 +157,3 @@ _SELECTORS = {
     "NetworkPolicy": ("podSelector", "matchLabels"),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "PodDisruptionBudget"), ("selector", "matchLabels")),
 }
-
-
-def _matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    return set(selector.items()) <= set(labels.items())

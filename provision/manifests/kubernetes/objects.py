@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,28 @@ class Object:
         return f"{self.file}: {self.kind} {self.name}"
 
 
-class _Strict(yaml.SafeLoader):
+class Pods:
+    """What makes pods, found by their labels without looking at all of them."""
+
+    def __init__(self, objects: Iterable[Object]) -> None:
+        self._all = [each for each in objects if each.pod]
+        self._labelled: dict[tuple[str, str], list[Object]] = {}
+        for each in self._all:
+            for label in self._labels(each):
+                self._labelled.setdefault(label, []).append(each)
+
+    def selected(self, selector: Mapping[str, str]) -> list[Object]:
+        """Those that have all the labels of `selector`."""
+        nearest = min((self._labelled.get(label, []) for label in selector.items()), key=len, default=self._all)
+        return [each for each in nearest if selector.items() <= self._labels(each)]
+
+    @staticmethod
+    def _labels(each: Object) -> Set[tuple[str, str]]:
+        labels: Mapping[str, str] = (each.pod or {})["metadata"].get("labels", {})
+        return labels.items()
+
+
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where PyYAML has it
     """Refuses a key that is given twice, of which YAML readers otherwise take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -55,7 +76,8 @@ class _Strict(yaml.SafeLoader):
         twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f'"{twice}" is given twice', node.start_mark)
-        return super().construct_mapping(node, deep)
+        made: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return made
 
 
 def _text(loader: _Strict, node: yaml.ScalarNode) -> str:

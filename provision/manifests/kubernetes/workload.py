@@ -117,11 +117,9 @@ def workload(places: Containers, name: str) -> Workload:
         cpus=_cores(service.resources.cpus) if service.resources.cpus else None,
         gpus=gpus,
         claims=tuple(_claim(places, name, key, volume) for key, volume in sorted(service.volumes.items())),
-        callers=tuple(_callers(places, name)) if service.port else (),
+        callers=places.callers[name] if service.port else (),
         peers=tuple(
-            Peer(other, port)
-            for other in containers.called(places, name)
-            if (port := places.project.services[other].port)
+            Peer(other, port) for other in places.called[name] if (port := places.project.services[other].port)
         ),
         expose=service.expose,
         outbound=service.outbound,
@@ -170,12 +168,4 @@ def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
         Value(subject, (volume.path,)),
         quantity(volume.size),
         volume.shared,
-    )
-
-
-def _callers(places: Containers, name: str) -> list[str]:
-    return sorted(
-        other
-        for other in places.project.services
-        if other != name and places.holds(other) and name in containers.called(places, other)
     )

@@ -39,8 +39,8 @@ def expanded(word: str, environment: dict[str, str]) -> str:
     return re.sub(r"\$\$|\$\(([^)]*)\)", replace, word, flags=re.DOTALL)
 
 
-@given(st.lists(held, min_size=1, max_size=8), st.dictionaries(names, held, max_size=8))
-@settings(max_examples=150, deadline=None)
+@given(st.lists(held, min_size=1, max_size=4), st.dictionaries(names, held, max_size=4))
+@settings(max_examples=500, deadline=None)
 @example(["a", "$(A)", "$$(A)", "$", "$$", "$($(A))"], {"A": "$(A)", "y": "yes", "B": "1e3", "C": "0o7"})
 def test_commands_and_variables_come_back_byte_for_byte(words: list[str], variables: dict[str, str]) -> None:
     declared = {
