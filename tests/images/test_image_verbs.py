@@ -82,6 +82,15 @@ def test_evidence_is_about_bytes_and_not_about_a_tag(project, deploy, repository
     assert (code, error["why"]) == (2, "A tag may have moved since the image was tried.")
 
 
+def test_a_report_about_another_image_is_not_signed_for_this_one(project, deploy, repository):
+    tried, made = image(repository), image(repository)
+    results = {"digest": tried.digest, "checks": [{"name": "health", "passed": True}]}
+    (project / "report.json").write_text(json.dumps(results))
+    code, (error,) = deploy("attest", f"{repository}@{made.digest}", "--report", "report.json")
+    assert (code, error["why"]) == (4, f"It tried {tried.digest}.")
+    assert deploy("attest", f"{repository}@{tried.digest}", "--report", "report.json")[0] == 0
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"checks": []}', '{"checks": [{"name": "a", "passed": "yes"}]}'])
 def test_a_report_that_says_nothing_is_refused(text, project, deploy, repository):
     made = image(repository)

@@ -11,7 +11,7 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.errors import UsageError
+from provision.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from provision.images.evidence import CheckResult
@@ -49,7 +49,7 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
             why="A tag may have moved since the image was tried.",
             next_step=f"deploy image inspect {image}, then name it @sha256:…",
         )
-    checks, key = _checks(report), _key(private)
+    checks, key = _checks(report, reference.digest), _key(private)
     repository = connect(reference, write=True)
     found = repository.get(reference.digest)
     at = datetime.now(UTC).replace(microsecond=0)
@@ -68,13 +68,20 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
     )
 
 
-def _checks(report: Path) -> tuple[CheckResult, ...]:
+def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
     from provision.images.evidence import read_check
 
     try:
-        checks = tuple(map(read_check, json.loads(report.read_text(encoding="utf-8"))["checks"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        document = json.loads(report.read_text(encoding="utf-8"))
+        checks = tuple(map(read_check, document["checks"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{report} is not a report of checks.", why=f"{type(error).__name__}: {error}") from None
+    if document.get("digest", digest) != digest:
+        raise Refused(
+            f"{report} is about another image.",
+            why=f"It tried {document['digest']}.",
+            next_step="attest that one, or try this one: deploy image smoke",
+        )
     if not checks:
         raise UsageError(f"{report} has no checks in it.", why="Nothing tried is nothing proven.")
     return checks
