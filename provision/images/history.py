@@ -68,6 +68,10 @@ class History:
         begins = [*(move.old for move in self.moves[1:]), now]
         return [move for move, following in zip(self.moves, begins, strict=False) if following != move.old]
 
+    def stood(self, now: str) -> set[str]:
+        """Every digest that the channel is known to have stood for."""
+        return {digest for move in self.made(now) for digest in (move.old, move.new) if digest}
+
     def since(self, now: str) -> datetime | None:
         """When the channel came to `now`; None if nobody wrote that down."""
         made = self.made(now)

@@ -85,9 +85,10 @@ def plan_promotion(source: Repository, origin: str, target: Repository, channel:
 def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> Plan:
     """To move `channel` back to `digest`, or to what it stood for before.
 
-    What was proven stays proven: ages do not matter here.
+    What was proven stays proven: ages do not matter here. So it has to be something that the channel stood for.
 
     Raises:
+        Refused: the channel never stood for `digest`.
         UsageError: nothing is known of an earlier one.
         RegistryFailed: the image is gone, or the registry does not answer.
     """
@@ -98,6 +99,11 @@ def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -
             f"{target}:{channel} has no earlier image to go back to.",
             why="Its history names none.",
             next_step=f"deploy image rollback {target} --to {channel} --digest sha256:…",
+        )
+    if wanted not in history.stood(old):
+        raise Refused(
+            f"{target}:{channel} never was {wanted}, so it cannot go back to that.",
+            next_step=f"deploy image promote {target} --from {wanted} --to {channel}",
         )
     image = target.get(wanted)
     lenient = replace(judge, policy=replace(judge.policy, min_age=timedelta(), max_age=None))

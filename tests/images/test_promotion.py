@@ -370,6 +370,14 @@ def test_a_rollback_to_what_nobody_proved_is_refused(repository):
     assert repository.get("stable") == now
 
 
+def test_a_rollback_is_no_way_around_the_age_that_a_promotion_demands(repository):
+    proven(repository)
+    promote(repository)
+    young = proven(repository)
+    with pytest.raises(Refused, match=f"never was {young.digest}"):
+        rollback(repository, young.digest)
+
+
 def test_a_forged_history_cannot_bring_back_what_was_never_proven(repository):
     """Whoever may push can write the history; what was proven is signed."""
     evil = image(repository)
