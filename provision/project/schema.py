@@ -16,6 +16,7 @@ from provision.project.values import (
     PREFIX,
     Address,
     Bytes,
+    Entry,
     Flag,
     HeaderName,
     HeaderValue,
@@ -196,6 +197,15 @@ class Proxy(Section):
     """Headers that are added to every answer."""
 
 
+class Serverless(Section):
+    """A function in the cloud: what `deploy render lambda` and `cloud-function` write."""
+
+    entry: Entry
+    """"package.module:function"; it is given what a request's JSON holds, and returns what the answer's does."""
+    timeout: Seconds = 30.0
+    """How long an answer may take."""
+
+
 class Service(Section):
     """A named long-running program."""
 
@@ -251,6 +261,8 @@ class Service(Section):
     """Where it tells how it is, for monitoring and for an orderly stop."""
     proxy: Proxy | None = None
     """nginx in front of it."""
+    serverless: Serverless | None = None
+    """Lambda, Cloud Functions: the function that answers in its place."""
     resources: Resources = Field(default_factory=Resources)
     image: Image | None = None
     """Compose, Kubernetes: what the container is made of (default: the project's), by digest."""

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from provision.project.fault import Fault, Path, did_you_mean, nearest
 from provision.project.schema import Declaration
 from provision.project.values import (
+    ENTRY,
     HEADER_NAME,
     HEADER_VALUE,
     IMAGE,
@@ -39,6 +40,7 @@ _PATTERNS = {
     HEADER_VALUE: "the text of a header, on one line and without blanks around it",
     URL_PATH: "a path of letters, digits and . _ ~ / -",
     METRIC: "the name of a metric",
+    ENTRY: 'a function, such as "package.module:function"',
 }
 _TYPES = {
     "int_type": "a whole number",

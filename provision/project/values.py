@@ -29,6 +29,8 @@ SERVER_NAME = r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
 URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
+# As in the metadata of packages: package.module:function.
+ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
 # [host/]path[:tag][@digest], as registries have it.
@@ -127,6 +129,7 @@ HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
 HeaderValue = Annotated[str, BeforeValidator(_settled), Field(pattern=HEADER_VALUE), _TEXT]
 UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TEXT]
 Metric = Annotated[str, Field(pattern=METRIC)]
+Entry = Annotated[str, Field(pattern=ENTRY)]
 Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]
 Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]

@@ -20,6 +20,7 @@ from provision.project.schema import (
     Proxy,
     Resources,
     Rollout,
+    Serverless,
     Service,
     Target,
 )
@@ -41,6 +42,7 @@ def test_the_documented_file_loads(tmp_path):
         (Head, lambda file: [file["project"]]),
         (Service, lambda file: file["services"].values()),
         (Resources, lambda file: [file["services"]["llama"]["resources"]]),
+        (Serverless, lambda file: [file["services"]["fastapi"]["serverless"]]),
         (Proxy, lambda file: [file["services"]["fastapi"]["proxy"]]),
         (Alert, lambda file: [file["services"]["llama"]["metrics"]["alerts"]["crowded"]]),
         (Metrics, lambda file: [file["services"]["llama"]["metrics"]]),
