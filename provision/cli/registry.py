@@ -51,7 +51,7 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
             raise UsageError(f"{option} {text} names no tag.", next_step=f"{option} {text}:{STABLE}")
     else:
         found = parse(f"{repository.name}@{text}") if ":" in text else repository.tagged(text)
-    if found.tag.endswith(history_tag("")):
+    if history_tag("") in found.tag:
         raise UsageError(f"{option} {text} is where a history stands, and no channel.")
     return found
 

@@ -20,6 +20,7 @@ from provision.images.repository import Repository
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
 _MOVES = "bitnet-provision.moves"
 _KEPT = 10  # images that the index holds on to
+_FULL, _CARRIED = 500, 50  # moves: so many are set aside under a tag of their own, and so many stay in both
 PUSH, PROMOTE, ROLLBACK = "push", "promote", "rollback"
 
 
@@ -136,6 +137,10 @@ def append(repository: Repository, history: History, move: Move, image: Manifest
     held = [Descriptor(image.media_type, image.digest, len(image.content))]
     held += [item for item in (history.index.children if history.index else []) if item.digest != image.digest]
     moves = [*history.moves, move]
+    if history.index and len(moves) > _FULL:
+        # Each promotion reads all of it, and a manifest ends at 4 MiB.
+        repository.put(history.index, f"{history.tag}.{move.at:%Y%m%d%H%M%S}")
+        moves = moves[-_CARRIED:]
     try:
         repository.put(_index(moves, held[:_KEPT]), history.tag)
     except RegistryFailed as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -97,6 +98,31 @@ def test_an_image_that_was_cleared_away_does_not_stop_the_next_move(proxy, behin
     kept = read_history(behind, "stable")
     assert [move.new for move in kept.moves] == [gone.digest, new.digest]
     assert [item.digest for item in kept.index.children] == [new.digest]
+
+
+def test_an_image_that_a_real_registry_deleted_does_not_stop_the_next_move(repository):
+    gone, new = image(repository), image(repository)
+    append(repository, read_history(repository, "stable"), Move("promote", "", gone.digest, AT, "ada", "ci"), gone)
+    path = f"/v2/{repository.reference.repository}/manifests/{gone.digest}"
+    repository.access.request("DELETE", path, doing="clear away", accept={202})
+    seen = read_history(repository, "stable")
+    append(repository, seen, Move("promote", gone.digest, new.digest, AT, "ada", "ci"), new)
+    assert [move.new for move in read_history(repository, "stable").moves] == [gone.digest, new.digest]
+
+
+def test_a_long_history_is_set_aside_and_goes_on(repository, monkeypatch):
+    monkeypatch.setattr("provision.images.history._FULL", 4)
+    monkeypatch.setattr("provision.images.history._CARRIED", 2)
+    made = [image(repository) for _ in range(5)]
+    for number, new in enumerate(made):
+        old = made[number - 1].digest if number else ""
+        move = Move("promote", old, new.digest, AT + timedelta(hours=number), "ada", "ci")
+        append(repository, read_history(repository, "stable"), move, new)
+    kept = read_history(repository, "stable")
+    assert [move.new for move in kept.moves] == [new.digest for new in made[3:]]
+    assert kept.previous(made[4].digest) == made[3].digest
+    aside = repository.get("stable.history.20261121160000").document["annotations"]["bitnet-provision.moves"]
+    assert [move["new"] for move in json.loads(aside)] == [new.digest for new in made[:4]]
 
 
 def test_nobody_writes_over_what_somebody_else_wrote(repository):
