@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import TypeVar
 
 import jinja2
+import jinja2.compiler
+import jinja2.nodes
 
 import provision
 from provision.errors import DeclarationError, Location, Problem
@@ -22,6 +24,17 @@ from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
 from provision.manifests.value import Encoded, Format, Value, Variable
 
 _T = TypeVar("_T")
+
+
+class _Writer(jinja2.compiler.CodeGenerator):
+    """Refuses the one construct whose output `finalize` does not see."""
+
+    def visit_FilterBlock(self, node: jinja2.nodes.FilterBlock, _frame: object) -> None:  # noqa: N802 (Jinja's name)
+        self.fail("a filter block would change encoded text: put the filter behind a value", node.lineno)
+
+
+class _Environment(jinja2.Environment):
+    code_generator_class = _Writer
 
 
 class UnencodedOutput(Exception):
@@ -58,7 +71,8 @@ def packaged() -> Path:
 
 @lru_cache(maxsize=16)
 def _environment(format_: Format, overrides: Path | None) -> jinja2.Environment:
-    environment = jinja2.Environment(  # noqa: S701 (its autoescape knows HTML alone; `finalize` guards these formats)
+    # Without autoescape, which knows HTML alone; `finalize` guards these formats.
+    environment = _Environment(
         loader=jinja2.FunctionLoader(lambda name: _load(name, overrides)),
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: _encoded(value, format_),
