@@ -47,6 +47,7 @@ class Program:
     low_port: bool  # one below 1024 in this lane
     in_home: bool  # the project lies in somebody's home
     user_unit: bool  # for the user's own systemd
+    group: str  # systemd's target that starts and stops the whole project; empty elsewhere, and for a candidate
 
 
 def program(places: Places, name: str) -> Program:
@@ -78,7 +79,13 @@ def program(places: Places, name: str) -> Program:
         low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
         in_home=f"{target.path}/".startswith(_HOMES),
         user_unit=target.user_units,
+        group="" if candidate or target.platform is not Platform.SYSTEMD else group(places),
     )
+
+
+def group(places: Places) -> str:
+    """The unit that the project's programs are parts of."""
+    return f"{places.target.name_prefix}{places.project.name}.target"
 
 
 def manifest(places: Places, name: str, overrides: Path | None) -> Manifest:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision.agent.grouping import target_unit
 from provision.errors import UsageError
 from provision.manifests.launcher import launch
 from provision.manifests.places import Places
-from provision.manifests.programs import manifest
-from provision.project.schema import Lane, Project, Target
+from provision.manifests.programs import group, manifest
+from provision.project.schema import Lane, Platform, Project, Target
 from provision.release.models import place
 
 
@@ -19,7 +20,10 @@ class _Model:
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """Each service's manifest, and its launcher in launch/. See `provision.manifests.platforms.Render`."""
+    """Each service's manifest, its launcher in launch/, and systemd's target of all.
+
+    See `provision.manifests.platforms.Render`.
+    """
     if target is None:
         raise UsageError("which target?", why="Names, paths and accounts are a target's.")
     models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
@@ -29,4 +33,6 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
         declared = manifest(places, name, overrides)
         found[declared["name"]] = declared["text"]
         found[f"launch/{places.program(name)}"] = launch(places, name, overrides)
+    if target.platform is Platform.SYSTEMD:
+        found[group(places)] = target_unit(group(places), target.user_units)
     return dict(sorted(found.items()))

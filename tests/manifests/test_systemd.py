@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from provision.agent.grouping import target_unit
 from provision.errors import UnencodableValue
 from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value
 from provision.manifests.value import Value, Variable
@@ -29,6 +30,8 @@ UNITS = {
 def unit(declared: dict[str, Any], folder: Path, **target: Any) -> Path:
     document = service(project({"web": declared}, platform="systemd", **target), "web")
     place = folder / document["manifest"]["name"]
+    if "PartOf=cres.target\n" in document["manifest"]["text"]:
+        (folder / "cres.target").write_text(target_unit("cres.target", bool(target.get("user_units"))))
     # verify wants a program that is there
     place.write_text(document["manifest"]["text"].replace("ExecStart=", "ExecStart=/bin/true "))
     return place

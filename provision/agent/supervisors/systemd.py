@@ -6,13 +6,16 @@ Stability Promise"); D-Bus would need a library.
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
+import re
 import subprocess
 import time
 from typing import Dict, List, Sequence, Set
 
-from .. import processes
+from .. import files, processes
+from ..grouping import target_unit
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
 from . import ABSENT, Activity, Observed, Supervisor
@@ -143,12 +146,38 @@ class Systemd(Supervisor):
             time.sleep(_POLL)
 
     def enable(self, programs: Sequence[str]) -> None:
-        if programs:
-            self._systemctl("enable", "--quiet", "--", *programs)
+        if not programs:
+            return
+        groups = self._groups(programs)
+        for group in groups:
+            if not os.path.exists(self.manifest_path(group)):
+                files.write(self.manifest_path(group), target_unit(group, self.user_units), 0o644)
+        self._systemctl("enable", "--quiet", "--", *groups, *programs)  # and read what is new
+        if groups:
+            # Only the group itself, so that stopping it stops its parts: those start in their own order.
+            self._systemctl("start", "--no-block", "--job-mode=ignore-dependencies", "--", *groups)
 
     def disable(self, programs: Sequence[str]) -> None:
-        if programs:
-            self._systemctl("disable", "--quiet", "--", *programs, check=False)
+        if not programs:
+            return
+        groups = self._groups(programs)
+        self._systemctl("disable", "--quiet", "--", *programs, check=False)
+        for group in groups:
+            if not glob.glob(self.manifest_path(group) + ".wants/*"):
+                self._systemctl("disable", "--quiet", "--", group, check=False)
+                self._systemctl("stop", "--no-block", "--job-mode=ignore-dependencies", "--", group, check=False)
+                files.remove(self.manifest_path(group))
+
+    def _groups(self, programs: Sequence[str]) -> List[str]:
+        """The targets that these programs are parts of, as their units say."""
+        groups = set()
+        for program in programs:
+            try:
+                with open(self.manifest_path(program), encoding="utf-8") as stream:
+                    groups |= set(re.findall(r"^PartOf=([\w.@-]+\.target)$", stream.read(), re.MULTILINE))
+            except FileNotFoundError:
+                pass
+        return sorted(groups)
 
     def members(self, program: str) -> Set[int]:
         values = self._show([program]).get(program, {})

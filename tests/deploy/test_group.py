@@ -1,0 +1,47 @@
+"""A project's systemd target: made by its first release, gone with its last program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.world import World, web
+from tests.testbed import TestHost
+from tests.testbed.fixtures import Place
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def world(systemd_host: TestHost, place: Place, tmp_path: Path) -> World:
+    return World(tmp_path / "project", systemd_host, "systemd", place.path, place.port(), place.name)
+
+
+def state(world: World, *units: str) -> list[str]:
+    return world.host.exec(["systemctl", "is-active", *units], check=False).stdout.split()
+
+
+def test_a_whole_project_is_stopped_and_started_by_its_target(world: World) -> None:
+    units = [world.program("web"), world.program("api")]
+    group = f"{world.name}.target"
+    both = {"web": web(world.port), "api": web(world.port + 1)}
+    world.declare(both)
+    world.up()
+    assert state(world, group, *units) == ["active"] * 3
+    assert world.host.exec(["systemctl", "is-enabled", group, *units]).stdout.split() == ["enabled"] * 3
+
+    world.host.exec(["systemctl", "stop", group])
+    assert state(world, *units) == ["inactive"] * 2
+
+    world.host.exec(["systemctl", "start", group])
+    assert state(world, *units) == ["active"] * 2
+
+    world.declare({"web": both["web"]})
+    world.up()
+    assert state(world, group) == ["active"]
+
+    world.down()
+    assert state(world, group) == ["inactive"]
+    assert world.host.exec(["systemctl", "cat", group], check=False).returncode != 0
+    assert world.host.exec(["sh", "-c", f"ls -d /etc/systemd/system/{group}* | cat"]).stdout == ""
