@@ -144,6 +144,18 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
     )
 
 
+def refuse_docker(variables: tuple[Variable, ...], place: str) -> None:
+    """Refuse what would start containers itself.
+
+    Raises:
+        UnencodableValue: rlm-runtime is told to, and `place` has no Docker daemon for it.
+    """
+    for each in variables:
+        if each.name == "RLM_ENVIRONMENT" and each.value.text == "docker":
+            reason = f'"docker" needs a Docker daemon, which {place} does not reach; write "wasm" or "local"'
+            raise UnencodableValue(each.value.subject, reason)
+
+
 def _refs(service: Service) -> Iterator[Ref]:
     for template in (*service.command, *service.env.values()):
         yield from template.refs

@@ -92,11 +92,13 @@ def stack(project: Project, target: Target | None) -> Stack:
 def _container(places: Containers, name: str) -> Container:
     service = places.project.services[name]
     resources = service.resources
+    env = containers.env(places, name)
+    containers.refuse_docker(env, "a confined container")
     return Container(
         service=name,
         image=containers.image(places, name),
         entrypoint=_entrypoint(places, name),
-        env=containers.env(places, name),
+        env=env,
         secrets=service.secrets,
         port=service.port,
         low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import example, given
+from yamllint import linter
+from yamllint.config import YamlLintConfig
 
 from provision.errors import DeclarationError, UnencodableValue
 from provision.manifests.compose import files
@@ -56,6 +58,12 @@ def test_the_file_reads_well() -> None:
     assert lines[-2] != ""
     assert [line for line in lines if line != line.rstrip()] == []
     assert "\n\n\n" not in TEXT
+
+
+def test_yamllint_finds_nothing() -> None:
+    rules = YamlLintConfig("{extends: default, rules: {document-start: disable, line-length: disable}}")
+
+    assert [str(found) for found in linter.run(TEXT, rules)] == []
 
 
 def test_every_service_is_confined(services: dict[str, Any]) -> None:

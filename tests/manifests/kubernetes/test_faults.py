@@ -139,6 +139,10 @@ def test_a_template_of_the_project_s_own_is_judged_too(tmp_path: Path) -> None:
         ({"command": ["a", "--bind=localhost:${port}"], "port": 80}, "write ${listen}"),
         ({"command": ["a"], "env": {"U": "http://127.0.0.1:${services.db.port}"}}, "services.web.env.U: 127.0.0.1 is"),
         ({"command": ["a", "http://localhost:${services.db.port}/"]}, "write ${services.db.host}"),
+        (
+            {"preset": "rlm-runtime", "command": ["a"], "env": {"RLM_ENVIRONMENT": "docker"}},
+            'services.web.env.RLM_ENVIRONMENT: "docker" needs a Docker daemon, which a restricted pod does not reach',
+        ),
         ({"command": ["a", "-t", "${cpus}"]}, "services.web.command: ${cpus} is counted on a host"),
     ],
 )

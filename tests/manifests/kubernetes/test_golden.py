@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from yamllint import linter
+from yamllint.config import YamlLintConfig
 
 from provision.manifests.kubernetes import render_kubernetes
 from tests.manifests.kubernetes.projects import CRES
@@ -40,3 +42,10 @@ def test_files_read_well(name: str) -> None:
     assert lines[-2] != ""
     assert "" not in lines[:-1]
     assert [line for line in lines if line != line.rstrip() or len(line) > 120] == []
+
+
+def test_yamllint_finds_nothing() -> None:
+    # A file that kustomize reads, or of one object, begins without ---; comments name files and commands, however long.
+    rules = YamlLintConfig("{extends: default, rules: {document-start: disable, line-length: disable}}")
+
+    assert [(name, str(found)) for name, text in FILES.items() for found in linter.run(text, rules)] == []
