@@ -57,6 +57,7 @@ def _batch(view: View) -> Iterator[Fault]:
             "check": service.check is not None,
             "checks": bool(service.checks),
             "warm": service.warm is not None,
+            "prove": service.prove,
             "replicas": service.replicas > 1,
             "scale": service.scale is not None,
         }
