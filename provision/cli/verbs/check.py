@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from provision.cli.session import Session, declared_targets
 from provision.cli.verb import verb
+from provision.errors import Exit, UsageError
+
+_EXAMPLE = """\
+deploy check
+deploy check --target vast
+deploy check --production --sarif deploy.sarif"""
 
 
-@verb("check", example="deploy check\ndeploy check --target vast", hosts=False)
+@verb("check", example=_EXAMPLE, hosts=False)
 @click.option("-t", "--target", "only", metavar="NAME", help="Only what this target needs (default: all of them).")
-def command(session: Session, only: str | None) -> None:
+@click.option("--production", is_flag=True, help="Judge it by the production checklist, too: docs/production.md.")
+@click.option(
+    "--sarif",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="--production: write what it found there, for code scanning.",
+)
+def command(session: Session, only: str | None, production: bool, sarif: Path | None) -> int:
     """Say whether deploy.toml and .env are sound.
 
     Every problem is named with its file, line and column. No host is contacted.
+
+    With --production, each rule of the checklist passes, warns or fails, with the line to change, why and how. The exit
+    status is 1 where one fails. Secrets need not be set for it, so that CI can ask.
     """
     from provision.project import load
 
-    project = load(session.directory, target=only).project
+    if sarif and not production:
+        raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
+    loaded = load(session.directory, target=only, demand_secrets=not production)
+    if production:
+        from provision.cli.production import report
+
+        return report(session.console, loaded, sarif)
+    project = loaded.project
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     session.console.answer(
         {"event": "result", "project": project.name, "services": [*project.services], "targets": [*project.targets]},
         f"{project.name} is sound. Services: {services}. Targets: {targets}.",
     )
+    return Exit.DONE

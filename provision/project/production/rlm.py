@@ -1,0 +1,76 @@
+"""Programs with the package rlm-runtime: they spend money, and run what a model wrote.
+
+The package reads its settings from `RLM_…`. Unless told otherwise it has a budget of its own, and lets its tools read
+the folder it runs in: the release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from provision.project.production.rule import Finding, Rule, Severity, Subject, literal
+from provision.project.schema import Service
+
+PRESET = "rlm-runtime"
+OLDEST_KEY_DAYS = 90
+
+
+def _each(subject: Subject, is_missing: Callable[[Service], bool], message: str) -> Iterator[Finding]:
+    for name, service in subject.project.services.items():
+        if service.preset == PRESET and is_missing(service):
+            yield Finding(("services", name), message)
+
+
+def _says(service: Service, variable: str) -> str:
+    text = service.env.get(variable)
+    return literal(text).strip() if text else ""
+
+
+def _budget(subject: Subject) -> Iterator[Finding]:
+    def is_missing(service: Service) -> bool:
+        said = _says(service, "RLM_TOKEN_BUDGET")
+        return not (said.isdecimal() and int(said) > 0)
+
+    yield from _each(subject, is_missing, "nothing of yours says how many tokens one completion may take.")
+
+
+def _paths(subject: Subject) -> Iterator[Finding]:
+    def is_missing(service: Service) -> bool:
+        return _says(service, "RLM_ALLOWED_PATHS") in ("", "[]", '["/"]')
+
+    yield from _each(subject, is_missing, "its tools may read the whole release.")
+
+
+def _rotation(subject: Subject) -> Iterator[Finding]:
+    keeps = any(service.preset == PRESET and service.secrets for service in subject.project.services.values())
+    if keeps and subject.env_file and subject.env_file.days_unchanged > OLDEST_KEY_DAYS:
+        days = int(subject.env_file.days_unchanged)
+        yield Finding((), f"unchanged for {days} days, and so are the keys in it.", subject.env_file.name)
+
+
+RULES = (
+    Rule(
+        "rlm-token-budget",
+        Severity.FAIL,
+        "rlm-runtime: a token budget is declared.",
+        "A completion calls models again and again; what it may cost is a decision, not a default.",
+        'env: `RLM_TOKEN_BUDGET = "8000"`',
+        _budget,
+    ),
+    Rule(
+        "rlm-allowed-paths",
+        Severity.WARN,
+        "rlm-runtime: what its tools may read is declared.",
+        "A prompt decides what they read; secrets and other projects are files as well.",
+        "env: `RLM_ALLOWED_PATHS = '[\"/srv/data\"]'`",
+        _paths,
+    ),
+    Rule(
+        "rlm-key-rotation",
+        Severity.WARN,
+        f"rlm-runtime: keys are replaced every {OLDEST_KEY_DAYS} days.",
+        "A key that leaked unnoticed is worth as long as it lives.",
+        "Make a new key at the provider, put it in .env, `deploy up`, and revoke the old one.",
+        _rotation,
+    ),
+)

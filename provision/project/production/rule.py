@@ -1,0 +1,104 @@
+"""What a rule is, what it looks at, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from provision.project.fault import Path
+from provision.project.schema import Project, Service, Target
+from provision.project.template import Template
+
+_TRIAL = "sandbox"  # a throwaway host of this machine: no production
+
+
+class Severity(StrEnum):
+    FAIL = "fail"
+    WARN = "warn"
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """What is known of `.env` without reading it."""
+
+    name: str
+    in_git: bool
+    read_by_others: bool
+    days_unchanged: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A project as production sees it.
+
+    Attributes:
+        rendered: for each target, the files that its supervisor would be given.
+        kubernetes: the files of `deploy render kubernetes`; empty where nothing runs there.
+        overrides: the project's own templates, as `templates/PLATFORM/NAME`.
+        env_file: None where there is none.
+    """
+
+    project: Project
+    rendered: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kubernetes: Mapping[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    env_file: EnvFile | None = None
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """Those that are no sandbox."""
+        return {
+            name: target
+            for name, target in self.project.targets.items()
+            if any(host.parts != (_TRIAL,) for host in target.hosts)
+        }
+
+    @property
+    def serving(self) -> dict[str, Service]:
+        """The services that are there all the time."""
+        return {
+            name: service
+            for name, service in self.project.services.items()
+            if not service.on_demand and not service.batch
+        }
+
+    def runs(self, target: Target) -> dict[str, Service]:
+        """The services that `target` runs."""
+        return {
+            name: service
+            for name, service in self.project.services.items()
+            if target.services is None or name in target.services
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the rule does not allow. `path` is in deploy.toml unless `file` names another."""
+
+    path: Path
+    message: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the checklist."""
+
+    id: str
+    severity: Severity
+    demands: str
+    why: str
+    fix: str
+    judge: Callable[[Subject], Iterator[Finding]]
+
+
+def written(name: str, service: Service) -> Iterator[tuple[Path, Template]]:
+    """Each word of the command (with `args` at its end), each variable, and where it stands."""
+    yield from ((("services", name, "command", index), word) for index, word in enumerate(service.command))
+    yield from ((("services", name, "env", variable), text) for variable, text in service.env.items())
+
+
+def literal(text: Template) -> str:
+    """What of `text` the file, or a variable, says itself; a place becomes a blank."""
+    return text.resolve(lambda _: " ")
