@@ -39,6 +39,7 @@ def perform(
     degraded = _end_open_transaction(layout, agent, emit)
     files.write_json(os.path.join(layout.private, "supervisor.json"), request.get("supervisor") or {})
     supervisor = open_supervisor(layout, request["platform"], request.get("supervisor"))
+    supervisor.logins = request.get("logins") or {}
     supervisor.ready()
     hook = boot.register(layout, agent, request["platform"])
     if not hook:
@@ -80,8 +81,17 @@ def perform(
             gone = prune.prune(layout, int(request.get("keep", 3)), agent)
             if gone:
                 emit({"event": "pruned", "releases": gone})
+            supervisor.tidy(_manifests(layout))
         for lock in locks:
             lock.release()
+
+
+def _manifests(layout: Layout) -> List[str]:
+    """Those of every release that is on this host, in all lanes."""
+    names = [name for name in os.listdir(layout.releases) if os.path.exists(layout.document(name))]
+    documents = read_documents(layout, names).values()
+    lanes = [lane for document in documents for lane in document["lanes"].values()]
+    return [service["manifest"]["text"] for lane in lanes for service in lane["services"]]
 
 
 def _take_locks(layout: Layout, transaction: str, request: Message, emit: Callable[[Message], None]) -> List[Lock]:

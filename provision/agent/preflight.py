@@ -50,6 +50,7 @@ def check(
         service = services[step.program]
         owner(service.get("user", ""))
         _name_is_ours(supervisor, service)
+        supervisor.fetch(service["manifest"]["text"])
         if step.do != INSTALL:
             _ports(supervisor, step, service, leaving)
             _gpu_memory(step, service, view)

@@ -50,12 +50,14 @@ class Places:
     def program(self, service: str) -> str:
         """What the supervisor calls a service of this lane.
 
-        On supervisord the plain name, as operators type it; systemd's units share one namespace with everything
-        else on the machine, so the project's name goes in front.
+        On supervisord the plain name, as operators type it; systemd's units and an engine's containers share one
+        namespace with everything else on the machine, so the project's name goes in front.
         """
         lane = "" if self.lane is Lane.STABLE else f".{self.lane}"
         if self.target.platform is Platform.SYSTEMD:
             return f"{self.target.name_prefix}{self.project.name}-{service}{lane}.service"
+        if self.target.platform is Platform.DOCKER:
+            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}"
         return f"{self.target.name_prefix}{service}{lane}"
 
     def run(self, service: str) -> str:

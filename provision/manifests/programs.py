@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.manifests import engine
 from provision.manifests.attendance import idle, ready
 from provision.manifests.documents import Manifest
 from provision.manifests.places import Places
@@ -95,8 +96,10 @@ def manifest(places: Places, name: str, overrides: Path | None) -> Manifest:
         UsageError: the platform has no supervisor on a host.
     """
     platform = places.target.platform
+    if platform is Platform.DOCKER:
+        return engine.manifest(places, name)
     if platform not in TEMPLATES:
-        raise UsageError(f"{platform} has no supervisor on a host", next_step="choose supervisord or systemd")
+        raise UsageError(f"{platform} has no supervisor on a host", next_step="choose supervisord, systemd or docker")
     facts = program(places, name)
     file = facts.name if platform is Platform.SYSTEMD else f"{facts.project}.{facts.name}.conf"
     return Manifest(name=file, text=render(TEMPLATES[platform], overrides, program=facts))

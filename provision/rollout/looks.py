@@ -127,6 +127,8 @@ def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
     if str(deployment.target.platform) == "systemd":
         scope = "--user-unit" if deployment.target.user_units else "--unit"
         return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
+    if str(deployment.target.platform) == "docker":
+        return [*sudo, "docker", "logs", "--follow", "--tail", str(lines), program]
     return [*sudo, "tail", "-n", str(lines), "-F", f"{deployment.target.path}/shared/logs/{program}.log"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib
+import json
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.release import Release
 
-_SSH_PLATFORMS = ("supervisord", "systemd")
+_SSH_PLATFORMS = ("supervisord", "systemd", "docker")
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,20 @@ class Deployment:
         for text in release.warnings:
             self.on_event({"event": "warning", "host": "", "text": text})
         return release
+
+    @cached_property
+    def logins(self) -> dict[str, str]:
+        """By registry, what lets a host's engine pull from it: for one transaction, and never kept there.
+
+        Raises:
+            UsageError: the credentials at hand are not usable.
+        """
+        if str(self.target.platform) != "docker":
+            return {}
+        from provision.images.logins import logins
+
+        services = self.release.document["lanes"]["stable"]["services"]
+        return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
 
     @cached_property
     def secrets(self) -> dict[str, str]:
@@ -331,6 +346,8 @@ class HostSession:
                 secrets=secrets,
                 platform=str(deployment.target.platform),
                 supervisor=deployment.supervisor,
+                # Whatever else may be done finds its images on the host.
+                logins=deployment.logins if plan_.kind == "up" else {},
                 gpus=deployment.wants_gpus,
                 keep=deployment.target.keep,
                 **({"seal": seal} if seal else {}),

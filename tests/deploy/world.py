@@ -95,6 +95,8 @@ class World:
         lane = f".{lane}" if lane else ""
         if self.platform == "systemd":
             return f"{self.name}-{service}{lane}.service"
+        if self.platform == "docker":
+            return f"{self.name}-{service}{lane}"
         return f"{self.target.get('name_prefix', '')}{service}{lane}"
 
     # --- acting ----------------------------------------------------------------------------------------------------

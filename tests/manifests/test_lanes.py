@@ -199,8 +199,8 @@ def test_a_reference_to_nothing_is_named(services: dict[str, Any], message: str)
 
 
 def test_a_platform_without_a_supervisor_is_refused() -> None:
-    with pytest.raises(UsageError, match="docker has no supervisor on a host"):
-        lane(project(BOTH, platform="docker"))
+    with pytest.raises(UsageError, match="kubernetes has no supervisor on a host"):
+        lane(project(BOTH, platform="kubernetes"))
 
 
 def test_what_preflight_needs_is_told() -> None:

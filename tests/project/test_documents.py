@@ -33,7 +33,7 @@ VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/
 def test_the_documented_file_loads(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
 
-    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "home"]
+    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "boxes", "home"]
 
 
 @pytest.mark.parametrize(

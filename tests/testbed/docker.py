@@ -8,6 +8,7 @@ killed test run.
 from __future__ import annotations
 
 import ctypes
+import shutil
 import socket
 import subprocess
 import threading
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import docker
 
+from tests.testbed.host import TestHost
 from tests.testbed.problems import TestBedProblem
 from tests.testbed.processes import start_time
 from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot, configure, destroy, end
 
 _START_SECONDS = 60
+_PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "docker-proxy")
 _CLONE_NEWNET = 0x40000000
 # As the slim images have: a C++ program runs there.
 BASE_PACKAGES = ["libstdc++6", "python3"]
@@ -37,7 +40,7 @@ class Engine:
         self.disk = slot.directory / self.name
         self.socket = self.disk / "docker.sock"
         self.url = f"unix://{self.socket}"
-        self._relays: dict[int, socket.socket] = {}
+        self._relays: dict[str, socket.socket] = {}
         self.disk.mkdir()
         try:
             configure([f"netns add {self.name}"])
@@ -88,16 +91,48 @@ class Engine:
 
     def see(self, authority: str) -> None:
         """Let `127.0.0.1:PORT` mean the same inside as it does out here: a registry of the tests."""
-        port = int(authority.rpartition(":")[2])
-        if port not in self._relays:
-            listener = _listen_in(f"/run/netns/{self.name}", port)
-            self._relays[port] = listener
-            threading.Thread(target=_relay, args=(listener, port), daemon=True).start()
+        if authority not in self._relays:
+            self._relays[authority] = see(self.name, authority)
 
 
 def base() -> Path:
     """Debian with Python as a tar file; made once for a list of packages (about 20 s)."""
     return debian("engine-base", BASE_PACKAGES)
+
+
+def install_engine(host: TestHost) -> docker.DockerClient:
+    """Start an engine on a host of the test bed: the outer machine's programs, the host's own namespaces and disk."""
+    root = Path(f"/proc/{host.init}/root")
+    programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name))]
+    for file in [*programs, *_libraries(programs)]:
+        inside = root / file.relative_to("/")
+        if not inside.exists():
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, inside)
+    start = "setsid dockerd --bridge none --iptables=false --ip-forward=false --data-root /workspace/.engine"
+    host.exec(["sh", "-c", f"{start} >/var/log/dockerd 2>&1 </dev/null &"])
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(f"{root}/run/docker.sock") == 0:
+                return docker.DockerClient(base_url=f"unix://{root}/run/docker.sock", timeout=120)
+        if time.monotonic() > deadline:
+            raise TestBedProblem("dockerd did not start:\n" + host.read("/var/log/dockerd").decode(), "see above")
+        time.sleep(0.05)
+
+
+def _libraries(programs: list[Path]) -> set[Path]:
+    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout.splitlines()
+    words = [line.split() for line in listed if "=> /" in line]
+    return {Path(line[2]) for line in words}
+
+
+def see(namespace: str, authority: str) -> socket.socket:
+    """Let `127.0.0.1:PORT` mean in a network namespace what it means out here, until the socket is closed."""
+    port = int(authority.rpartition(":")[2])
+    listener = _listen_in(f"/run/netns/{namespace}", port)
+    threading.Thread(target=_relay, args=(listener, port), daemon=True).start()
+    return listener
 
 
 def _listen_in(namespace: str, port: int) -> socket.socket:

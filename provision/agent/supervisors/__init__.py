@@ -44,6 +44,7 @@ class Supervisor:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.logins: Dict[str, str] = {}  # registry -> X-Registry-Auth, for `fetch`; never written down
         self._marks: Dict[str, float] = {}  # program -> where its log was when we started it
 
     def twin(self) -> Supervisor:
@@ -66,6 +67,12 @@ class Supervisor:
     def foreign(self, program: str, manifest: str) -> str:
         """Who else has this name: a sentence for the refusal, or empty."""
         raise NotImplementedError
+
+    def fetch(self, manifest: str) -> None:
+        """Get what a manifest needs from elsewhere, before anything is disturbed; AgentError where it can't be had."""
+
+    def tidy(self, manifests: Sequence[str]) -> None:
+        """Remove what `fetch` got and none of these manifests needs: those of the releases that stay."""
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         """Let the supervisor read the manifests of these programs, already written or removed.
@@ -115,4 +122,8 @@ def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, o
         from .systemd import Systemd
 
         return Systemd(layout, user_units=bool(options.get("user_units")))
+    if platform == "docker":
+        from .docker import Docker
+
+        return Docker(layout)
     raise AgentError(USAGE, f"platform {platform!r} can't be deployed to over SSH")

@@ -1,0 +1,81 @@
+"""A service as a container of a host's own Docker Engine: the body of its "create" request.
+
+Containers share the host's network. So ports and addresses mean what they mean under the other platforms, what
+listens can be traced to the container's own processes, and nothing is published around the host's firewall. The agent
+adds what only the host knows: secrets, and the folders of the release and of the models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from provision.errors import UnencodableValue
+from provision.manifests.containers import image
+from provision.manifests.documents import Manifest
+from provision.manifests.places import Places
+from provision.manifests.value import AtStart, Value, check_process_string
+from provision.project.schema import Lane
+
+PROJECT_LABEL = "bitnet-provision.path"
+_LOG_SIZE, _LOG_FILES = "10m", "3"
+_PIDS = 4096
+_NANO = 10**9
+
+
+def manifest(places: Places, name: str) -> Manifest:
+    """What the agent asks the engine for.
+
+    Raises:
+        UnencodableValue: no image is declared by digest, or a value is known only when the program starts.
+    """
+    service = places.project.services[name]
+    body: dict[str, Any] = {
+        "Image": image(places, name),
+        "Entrypoint": [_text(places.value(word, f"services.{name}.command", name)) for word in service.command],
+        "Env": [
+            f"{variable}={_text(places.value(template, f'services.{name}.env.{variable}', name))}"
+            for variable, template in sorted(service.env.items())
+        ],
+        "Labels": {PROJECT_LABEL: places.target.path},
+        "StopTimeout": math.ceil(service.drain + service.stop_timeout),
+        "HostConfig": _host(places, name),
+    }
+    if service.user:
+        body["User"] = service.user
+    text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return Manifest(name=f"{places.program(name)}.json", text=text)
+
+
+def _host(places: Places, name: str) -> dict[str, Any]:
+    service = places.project.services[name]
+    resources = service.resources
+    restarts = places.lane is not Lane.CANDIDATE and not service.on_demand
+    host: dict[str, Any] = {
+        "NetworkMode": "host",
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": "rw,nosuid,size=256m"},  # noqa: S108  # the container's own
+        "Binds": [f"{places.target.path}/shared/data:{places.target.path}/shared/data"],
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": _PIDS,
+        "Init": True,
+        "RestartPolicy": {"Name": "unless-stopped" if restarts else "no"},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}},
+    }
+    if resources.memory:
+        host |= {"Memory": resources.memory, "MemorySwap": resources.memory}
+    if resources.cpus:
+        host["NanoCpus"] = int(resources.cpus * _NANO)
+    if resources.gpus or resources.vram:
+        host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.gpus or 1, "Capabilities": [["gpu"]]}]
+    return host
+
+
+def _text(value: Value) -> str:
+    if AtStart.CPUS in value.parts:
+        reason = "${cpus} is counted by a launcher; for a container say it: threads = 4, or resources = { cpus = 4 }"
+        raise UnencodableValue(value.subject, reason)
+    check_process_string(value.subject, value.text)
+    return value.text

@@ -1,0 +1,235 @@
+"""`platform = "docker"`: the same transaction, on a host with a real engine and with images from a real registry."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import docker
+import pytest
+
+from provision.errors import DeployError, PutBack, Refused
+from tests.deploy.world import World, web
+from tests.images.registry import PASSWORD, USER, registry
+from tests.testbed import Kind, TestHost
+from tests.testbed.docker import base, install_engine, see
+from tests.testbed.fixtures import Place
+from tests.testbed.slots import Slot
+
+_numbers = itertools.count()
+
+
+@dataclass
+class DockerHost:
+    """A host with an engine, and a registry that it sees."""
+
+    host: TestHost
+    client: docker.DockerClient
+    authority: str
+
+    def publish(self, *, keep: bool = False) -> str:
+        """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
+        name = f"{self.authority}/app-{next(_numbers)}"
+        self.client.api.tag("python:base", name, "1")
+        labelled = self.client.containers.create(f"{name}:1", "true")
+        labelled.commit(name, "1", conf={"Labels": {"name": name}})
+        labelled.remove()
+        self.client.images.push(name, "1")
+        exact = next(item for item in self.client.images.get(f"{name}:1").attrs["RepoDigests"] if item.startswith(name))
+        if not keep:
+            self.client.images.remove(f"{name}:1")
+        return str(exact)
+
+
+@pytest.fixture(scope="module")
+def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
+    with registry(tmp_path_factory.mktemp("registry")) as images:
+        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30)
+        try:
+            client = install_engine(host)
+            client.api.import_image_from_file(str(base()), repository="python", tag="base")
+            relay = see(host.name, images.authority)
+            yield DockerHost(host, client, images.authority)
+            relay.close()
+        finally:
+            host.destroy()
+
+
+@pytest.fixture(scope="module")
+def image(docker_host: DockerHost) -> str:
+    return docker_host.publish()
+
+
+@pytest.fixture
+def world(docker_host: DockerHost, place: Place, tmp_path, image: str) -> Iterator[World]:
+    world = World(tmp_path / "project", docker_host.host, "docker", place.path, place.port(), place.name)
+    world.project = {"image": image}
+    yield world
+    for container in docker_host.client.containers.list(all=True):
+        container.remove(force=True)
+
+
+def container(docker_host: DockerHost, world: World, lane: str = "") -> dict:
+    return dict(docker_host.client.api.inspect_container(f"{world.name}-web{'.' + lane if lane else ''}"))
+
+
+def test_a_release_is_pulled_by_digest_proven_and_served_within_limits(docker_host, world, image) -> None:
+    world.web("1", resources={"memory": "256MiB", "cpus": 1.5})
+
+    world.up()
+
+    found = container(docker_host, world)
+    assert world.version == "1"
+    assert found["Config"]["Image"] == image
+    assert world.pid("web") > 1
+    limits = found["HostConfig"]
+    assert (limits["NanoCpus"], limits["ReadonlyRootfs"], limits["CapDrop"]) == (1_500_000_000, True, ["ALL"])
+    # An engine whose kernel has no such control group drops the limit, with a warning.
+    assert limits["Memory"] == (256 << 20 if docker_host.client.info()["MemoryLimit"] else 0)
+    assert limits["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert not docker_host.client.containers.list(all=True, filters={"name": "candidate"})
+
+
+def test_an_unchanged_project_keeps_its_container(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    before = container(docker_host, world)["Id"]
+
+    world.up()
+
+    assert container(docker_host, world)["Id"] == before
+
+
+def test_a_release_that_fails_its_checks_leaves_the_old_one_serving(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    before = container(docker_host, world)["Id"]
+    world.web("2", command=["python3", "-c", "import sys; print('no such luck'); sys.exit(3)"])
+
+    with pytest.raises(PutBack, match="exited with status 3") as failure:
+        world.up()
+
+    assert "no such luck" in str(failure.value)
+    assert world.version == "1"
+    assert container(docker_host, world)["Id"] == before, "it was proven beside the old one"
+
+
+def test_what_fails_in_the_place_of_the_old_one_is_put_back(docker_host, world) -> None:
+    world.web("1", switch="in-place")
+    world.up()
+    world.web("2", switch="in-place", command=["python3", "-c", "raise SystemExit(3)"])
+
+    with pytest.raises(PutBack):
+        world.up()
+
+    assert world.version == "1"
+
+
+def test_rollback_goes_back_to_the_image_and_the_release_before(docker_host, world, image) -> None:
+    world.web("1")
+    world.up()
+    other = docker_host.publish()
+    world.project = {"image": other}
+    world.web("2")
+    world.up()
+    assert container(docker_host, world)["Config"]["Image"] == other
+
+    world.rollback()
+
+    assert world.version == "1"
+    assert container(docker_host, world)["Config"]["Image"] == image
+
+
+def test_an_image_that_cannot_be_pulled_disturbs_nothing(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    world.project = {"image": f"{docker_host.authority}/nowhere@sha256:{'0' * 64}"}
+    world.web("2")
+
+    with pytest.raises(DeployError, match="could not pull"):
+        world.up()
+
+    assert world.version == "1"
+
+
+def test_secrets_reach_the_container_and_no_manifest(docker_host, world) -> None:
+    world.declare({"web": web(world.port, secrets=["TOKEN"])}, env="TOKEN='a b$c'\n")
+    world.up()
+
+    assert "TOKEN=a b$c" in container(docker_host, world)["Config"]["Env"]
+    grepped = docker_host.host.exec(["grep", "-rlF", "a b$c", world.path], check=False).stdout.split()
+    assert all("/.deploy/run/" in file and file.endswith("/secrets") for file in grepped), grepped
+
+
+def test_a_container_of_somebody_else_is_not_touched(docker_host, world) -> None:
+    name = f"{world.name}-web"
+    other = docker_host.client.containers.create("python:base", "true", name=name)
+    world.web("1")
+
+    with pytest.raises(Refused, match="is taken") as refusal:
+        world.up()
+
+    assert "name_prefix" in str(refusal.value)
+    assert container(docker_host, world)["Id"] == other.id
+
+
+def test_a_registry_that_wants_a_login_is_pulled_from_with_ours_and_the_host_keeps_none(
+    docker_host, world, tmp_path_factory, monkeypatch
+) -> None:
+    with registry(tmp_path_factory.mktemp("locked"), login=True) as locked:
+        relay = see(docker_host.host.name, locked.authority)
+        name = f"{locked.authority}/app"
+        docker_host.client.api.tag("python:base", name, "1")
+        login = {"username": USER, "password": PASSWORD}
+        docker_host.client.images.push(name, "1", auth_config=login)
+        exact = docker_host.client.images.get(f"{name}:1").attrs["RepoDigests"]
+        world.project = {"image": next(item for item in exact if item.startswith(name))}
+        docker_host.client.images.remove(f"{name}:1")
+        monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
+        world.web("1")
+
+        with pytest.raises(DeployError, match="could not pull"):
+            world.up()
+        monkeypatch.setenv("REGISTRY_USER", USER)
+        monkeypatch.setenv("REGISTRY_TOKEN", PASSWORD)
+        world.up()
+        relay.close()
+
+    assert world.version == "1"
+    found = docker_host.host.exec(["grep", "-rlF", PASSWORD, world.path, "/root"], check=False).stdout
+    assert found == ""
+
+
+def test_logs_are_the_containers_own(docker_host, world) -> None:
+    world.web("1", command=["sh", "-c", "echo ready to serve; exec python3 server.py ${port}"])
+    world.up()
+
+    with world.cli("logs", "web") as shown:
+        said, _ = shown.communicate(timeout=60)
+
+    assert "ready to serve" in said
+
+
+def test_images_that_no_release_needs_are_removed(docker_host, world) -> None:
+    world.target = {"keep": 2}
+    images = []
+    for version in ("1", "2", "3", "4"):
+        images.append(docker_host.publish())
+        world.project = {"image": images[-1]}
+        world.web(version)
+        world.up()
+
+    there = [digest for item in docker_host.client.images.list() for digest in item.attrs["RepoDigests"] or []]
+
+    assert [image in there for image in images] == [False, False, True, True]
+
+
+def test_down_leaves_no_container(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+
+    world.down()
+
+    assert docker_host.client.containers.list(all=True, filters={"name": world.name}) == []
