@@ -94,6 +94,13 @@ def test_the_minimal_example_loads_without_any_variable():
     assert load(ROOT / "examples/minimal", environ={}).project.name == "minimal"
 
 
+@pytest.mark.parametrize("name", ["rlm-runtime", "rollout-server"])
+def test_an_example_needs_its_secrets_and_nothing_else(name: str):
+    secrets = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "OPENAI_API_KEY": "c"}
+
+    assert {"fleet", "sandbox"} == set(load(ROOT / "examples" / name, environ=secrets).project.targets)
+
+
 def test_the_example_of_variables_can_be_read(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
     filled = re.sub(

@@ -1,5 +1,7 @@
 """Presets: what they bring, and what a service says itself."""
 
+import subprocess
+
 import pytest
 
 from provision.project import load
@@ -83,3 +85,29 @@ def test_what_stands_beside_a_size_wins(service):
     resources = service('command = ["a"]\nresources = { size = "large", memory = "6GB" }').resources
 
     assert (resources.memory, resources.cpus) == (6 * 10**9, 8.0)
+
+
+DOCKER = "│ Docker daemon             │ ✗      │ No module named 'docker' │\n"
+CONFIG = "│ Package: litellm          │ ✗      │ missing                  │\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "environment", "passes"),
+    [
+        ("All checks passed!\n", 0, "docker", True),
+        (DOCKER, 1, "local", True),
+        (DOCKER, 1, "docker", False),
+        (CONFIG, 1, "local", False),
+        (DOCKER + CONFIG, 1, "local", False),
+        ("rlm: not found\n", 127, "local", False),
+    ],
+)
+def test_the_doctor_of_rlm_may_miss_docker_where_none_is_needed(tmp_path, told, status, environment, passes):
+    doctor = tmp_path / "rlm"
+    doctor.write_text(f'#!/bin/sh\n[ "$1" = doctor ] || exit 3\ncat <<"END"\n{told}END\nexit {status}\n')
+    doctor.chmod(0o700)
+    command = presets()["rlm-runtime"]["check"]["command"]
+
+    asked = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin", "RLM_ENVIRONMENT": environment})
+
+    assert (asked.returncode == 0) is passes
