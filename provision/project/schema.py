@@ -334,6 +334,8 @@ class Target(Section):
     """systemd: use the user's own manager instead of the system's."""
     python: String = "python3"
     """The Python 3.8 or newer on the host that the agent runs on."""
+    gpus: Annotated[Whole, Field(ge=0)] | None = None
+    """How many GPUs each host has; 0 is a place for processors alone (default: the host is asked before a deploy)."""
     supervisor_config: Place | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
     prepare: Flag = True

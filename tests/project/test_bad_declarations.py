@@ -34,4 +34,4 @@ def problems_of(case, folder, monkeypatch):
 
 
 def test_there_are_enough_cases():
-    assert len(CASES) >= 45
+    assert len(CASES) >= 110

@@ -82,4 +82,21 @@ def _platform(view: View) -> Iterator[Fault]:
                 yield Fault(("services", service_name, "user"), message, "Remove user, or user_units.")
 
 
-RULES = (_services, _hosts, _platform)
+def _gpus(view: View) -> Iterator[Fault]:
+    for place, target in view.targets.items():
+        if target.gpus is None:
+            continue
+        for name, service in view.chosen(target).items():
+            key = "gpus" if service.resources.gpus else "vram"
+            asked = service.resources.gpus or (1 if service.resources.vram else 0)
+            if asked > target.gpus:
+                message = f"it takes {_counted(asked)}, and each host of targets.{place} has {_counted(target.gpus)}."
+                hint = f"Leave {name} out of targets.{place}.services, or correct targets.{place}.gpus."
+                yield Fault(("services", name, "resources", key), message, hint, at_key=True)
+
+
+def _counted(gpus: int) -> str:
+    return "no GPU" if gpus == 0 else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+RULES = (_services, _hosts, _platform, _gpus)
