@@ -60,7 +60,7 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
         names=proxy.names,
         port=listens_on(proxy),
         tls=tls,
-        redirects=tls and not any(_plain_at(other.proxy, proxy.names) for other in project.services.values()),
+        redirects=tls and not any(_takes_80(project, name, other) for other in project.services),
         certificate=proxy.certificate or "",
         certificate_key=proxy.certificate_key or "",
         stable=_addresses(service, proxy, Lane.STABLE),
@@ -117,6 +117,10 @@ def _health(service: Service) -> str:
     return "/health"
 
 
-def _plain_at(proxy: Proxy | None, names: tuple[str, ...]) -> bool:
-    """Whether it answers on port 80 to one of these names, which then cannot lead elsewhere."""
-    return proxy is not None and listens_on(proxy) == HTTP and bool(set(proxy.names or ("",)) & set(names or ("",)))
+def _takes_80(project: Project, name: str, other: str) -> bool:
+    """Whether port 80 is another service's for one of these names: served there, or leading to its own TLS."""
+    ours, theirs = project.services[name].proxy, project.services[other].proxy
+    if ours is None or theirs is None or other == name:
+        return False
+    shared = set(ours.names or ("",)) & set(theirs.names or ("",))
+    return bool(shared) and (listens_on(theirs) == HTTP or (theirs.certificate is not None and other < name))

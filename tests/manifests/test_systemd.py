@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ UNITS = {
     "one with a low port": ({**WEB, "port": 443, "user": "www-data"}, 2.0),
     "one on demand": ({**WEB, "on_demand": True}, 2.0),
     "one with limits": ({**WEB, "resources": {"memory": "1GB", "cpus": 1.5}}, 2.0),
+    "one that is asked whether it is ready and idle": (
+        {**WEB, "check": {"http": "/health"}, "metrics": {"busy": ["running"]}, "drain": "30s"},
+        2.0,
+    ),
     "one with a GPU": ({**WEB, "resources": {"gpus": 1}}, 3.0),
 }
 
@@ -33,7 +38,7 @@ def unit(declared: dict[str, Any], folder: Path, **target: Any) -> Path:
     if "PartOf=cres.target\n" in document["manifest"]["text"]:
         (folder / "cres.target").write_text(target_unit("cres.target", bool(target.get("user_units"))))
     # verify wants a program that is there
-    place.write_text(document["manifest"]["text"].replace("ExecStart=", "ExecStart=/bin/true "))
+    place.write_text(re.sub(r"(?m)^(Exec\w+=)", r"\1/bin/true ", document["manifest"]["text"]))
     return place
 
 

@@ -15,7 +15,7 @@ from provision.manifests.value import Value, check_process_string
 DOLLAR = "${deploy_dollar}"
 LONGEST = 4096 - 128  # NGX_CONF_BUFFER, less what else stands in the line
 
-_UNQUOTED = re.compile(r"[A-Za-z0-9*/\[][A-Za-z0-9._/:@*+\[\]-]*")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_*/\[][A-Za-z0-9._/:@*+\[\]-]*")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t", "$": DOLLAR})
 
 

@@ -88,6 +88,22 @@ def test_a_project_without_a_proxy_is_told_how_to_declare_one() -> None:
         files(project({"web": SERVICES["behind"]}), None, Path("/nowhere"))
 
 
+def test_port_80_leads_to_one_service_where_several_have_the_same_names() -> None:
+    tls = {"command": ["a"], "port": 8000, "proxy": CERTIFICATE}
+    plain = {"command": ["a"], "port": 8002, "proxy": {"names": ["www.example.net"]}}
+    named = {**CERTIFICATE, "names": ["www.example.net"]}
+    services = {
+        "a": tls,
+        "b": {**tls, "port": 8001, "proxy": {**CERTIFICATE, "port": 9443}},
+        "c": plain,
+        "d": {**tls, "port": 8003, "proxy": named},
+    }
+
+    rendered = files(project(services), None, Path("/nowhere"))
+
+    assert [name for name, text in rendered.items() if "return 308" in text] == ["conf.d/cres-a.conf"]
+
+
 def certificate(folder: Path) -> dict[str, str]:
     """A certificate for 127.0.0.1 and api.example.net."""
     place = {"certificate": str(folder / "chain.pem"), "certificate_key": str(folder / "key.pem")}
