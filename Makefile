@@ -3,6 +3,7 @@
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
+# make ci-image   the image workflow's steps on this machine: build, push, try, sign, promote
 # make clean   remove what was built here (the cache in ~/.cache/bitnet-provision stays)
 
 PYTHON ?=
@@ -16,7 +17,7 @@ BENCHMARKS := startup render supervisor deploy promote
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries demo test test-slow lint bench lock clean
+.PHONY: help venv binaries demo test test-slow lint bench lock ci-image clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
@@ -55,6 +56,10 @@ lock: venv
 		pyproject.toml
 	@# The project itself is no package to pin; pip-tools warns about that in the file.
 	@sed -i '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock
+
+ci-image: venv
+	@scripts/install-packages build test
+	@scripts/ci-image
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
