@@ -139,11 +139,7 @@ def test_a_health_check_passes_where_the_port_answers_with_what_the_image_has(pr
     assert passed == {"web": present in ("nc", "python3"), "api": present in ("curl", "wget", "python3")}
 
 
-@given(batches(texts()))
-@examples(20)
-@example(["=", "$", "$$", "${A}", "$A", "${A:-x}", "yes", "1e3", "\x85", "\ufffe", "\x7f", ""])
-def test_compose_s_own_reader_gives_every_value_back(values: list[str]) -> None:
-    """A thousand values, half of them as words: a process costs much, a value more in it nothing."""
+def compose_gives_back(values: list[str]) -> None:
     declared = {
         "command": ["run", *map(dollars_doubled, values)],
         "env": {f"V{at}": dollars_doubled(value) for at, value in enumerate(values)},
@@ -155,6 +151,21 @@ def test_compose_s_own_reader_gives_every_value_back(values: list[str]) -> None:
         f"V{at}": value for at, value in enumerate(values)
     }
     assert [meant(word) for word in web["entrypoint"]] == ["run", *values]
+
+
+@given(batches(texts()))
+@examples(20)
+@example(["=", "$", "$$", "${A}", "$A", "${A:-x}", "yes", "1e3", "\x85", "\ufffe", "\x7f", ""])
+def test_compose_s_own_reader_gives_every_value_back(values: list[str]) -> None:
+    """A thousand values, half of them as words: a process costs much, a value more in it nothing."""
+    compose_gives_back(values)
+
+
+@pytest.mark.slow
+@given(batches(texts()))
+@examples(400)
+def test_compose_s_own_reader_gives_twenty_thousand_values_back(values: list[str]) -> None:
+    compose_gives_back(values)
 
 
 @given(batches(texts()))

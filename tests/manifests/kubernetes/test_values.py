@@ -55,11 +55,7 @@ def test_commands_and_variables_come_back_byte_for_byte(words: list[str], variab
     assert [expanded(word, given_env) for word in container["command"]] == ["run", *words]
 
 
-@given(batches(held))
-@examples(20)
-@example(["="] * BATCH)
-def test_kubectl_s_own_reader_gives_every_value_back(values: list[str]) -> None:
-    """A thousand values, half of them as words: a process costs much, a value more in it nothing."""
+def kubectl_gives_back(values: list[str]) -> None:
     declared = {
         "command": ["run", *map(dollars_doubled, values)],
         "env": {f"V{at}": dollars_doubled(value) for at, value in enumerate(values)},
@@ -76,6 +72,21 @@ def test_kubectl_s_own_reader_gives_every_value_back(values: list[str]) -> None:
 
     assert variables == {f"V{at}": value for at, value in enumerate(values)}
     assert [expanded(word, variables) for word in container["command"]] == ["run", *values]
+
+
+@given(batches(held))
+@examples(20)
+@example(["="] * BATCH)
+def test_kubectl_s_own_reader_gives_every_value_back(values: list[str]) -> None:
+    """A thousand values, half of them as words: a process costs much, a value more in it nothing."""
+    kubectl_gives_back(values)
+
+
+@pytest.mark.slow
+@given(batches(held))
+@examples(400)
+def test_kubectl_s_own_reader_gives_twenty_thousand_values_back(values: list[str]) -> None:
+    kubectl_gives_back(values)
 
 
 @given(held)
