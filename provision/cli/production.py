@@ -72,7 +72,7 @@ def _kubernetes(loaded: LoadedProject) -> dict[str, str]:
     """What Kubernetes would get; nothing of a project that it cannot hold, which is then not meant for it."""
     try:
         return PLATFORMS["kubernetes"].files(loaded.project, None, loaded.root)
-    except (UnencodableValue, UsageError):
+    except UnencodableValue:
         return {}
 
 

@@ -83,6 +83,14 @@ def test_sarif_that_cannot_be_written_is_a_mistake_of_the_command_line(lay, chec
     assert check(*words) == (2, "")
 
 
+def test_a_template_that_gives_nothing_usable_is_said_and_not_passed_over(lay, check):
+    digest = f"sha256:{'0f' * 32}"
+    toml = f'image = "ghcr.io/a/b@{digest}"\n[services.web]\ncommand = ["serve"]\nport = 8000\nreplicas = 2\n'
+    changed = {"name": "kubernetes/disruption-budget.yaml.j2", "old": "spec:", "new": "spec: ["}
+    lay({"toml": toml, "template": changed})
+    assert check("--production") == (2, "")
+
+
 # --- SARIF: what code scanning asks of a file ------------------------------------------------------------------------
 
 

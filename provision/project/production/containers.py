@@ -30,16 +30,20 @@ def _single(subject: Subject) -> Iterator[Finding]:
 def _disruption(subject: Subject) -> Iterator[Finding]:
     """A budget that lets no copy go, compared with the fewest copies that its Deployment may have."""
     for file, objects in _by_file(subject):
-        fewest = {_labels(each): each["spec"].get("replicas", 1) for each in objects if each["kind"] == "Deployment"}
-        names = {each["metadata"]["name"]: _labels(each) for each in objects if each["kind"] == "Deployment"}
-        for each in (each for each in objects if each["kind"] == "HorizontalPodAutoscaler"):
-            fewest[names[each["spec"]["scaleTargetRef"]["name"]]] = each["spec"].get("minReplicas", 1)
-        for each in (each for each in objects if each["kind"] == "PodDisruptionBudget"):
-            copies = fewest.get(_labels(each), 0)
-            if copies and _left(each["spec"], copies) <= 0:
-                message = f"{file}: no copy of {each['metadata']['name']} may be moved while there are {copies}."
-                own = (name for name in subject.overrides if name.startswith("templates/kubernetes/"))
-                yield Finding(("services",), message, next(own, ""))
+        deployments = [each for each in objects if each["kind"] == "Deployment"]
+        least = {
+            each["spec"]["scaleTargetRef"]["name"]: each["spec"].get("minReplicas", 1)
+            for each in objects
+            if each["kind"] == "HorizontalPodAutoscaler"
+        }
+        for budget in (each for each in objects if each["kind"] == "PodDisruptionBudget"):
+            for each in (each for each in deployments if _selector(each) == _selector(budget)):
+                name = each["metadata"]["name"]
+                copies = least.get(name, each["spec"].get("replicas", 1))
+                if copies and _left(budget["spec"], copies) <= 0:
+                    message = f"{file}: no copy of {name} may be moved while there are {copies}."
+                    own = (template for template in subject.overrides if template.startswith("templates/kubernetes/"))
+                    yield Finding(("services", name), message, next(own, ""))
 
 
 def _by_file(subject: Subject) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -51,8 +55,9 @@ def _by_file(subject: Subject) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield file, [each for each in yaml.load_all(text, loader) if isinstance(each, dict) and "spec" in each]
 
 
-def _labels(each: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(each["spec"]["selector"]["matchLabels"].items()))
+def _selector(each: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = each["spec"].get("selector", {}).get("matchLabels", {})
+    return found
 
 
 def _left(budget: dict[str, Any], copies: int) -> int:
