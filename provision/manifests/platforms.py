@@ -58,5 +58,11 @@ PLATFORMS: Mapping[str, Rendered] = {
     "nginx": Rendered("what stands in front of services: TLS, limits, canary", "provision.manifests.nginx"),
     "compose": Rendered("a compose.yaml for one machine", "provision.manifests.compose"),
     "dockerfile": Rendered("the images of the project's own Python services", "provision.manifests.dockerfile"),
+    "lambda": Rendered(
+        "functions on AWS Lambda: handlers, their image, a SAM template", "provision.manifests.serverless.aws"
+    ),
+    "cloud-function": Rendered(
+        "functions on Google Cloud (2nd gen): sources, and how to deploy them", "provision.manifests.serverless.google"
+    ),
     "kubernetes": Rendered("a kustomize folder: channels, overlays", "provision.manifests.kubernetes"),
 }

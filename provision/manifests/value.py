@@ -28,6 +28,9 @@ class Format(StrEnum):
     NGINX = "nginx"
     UFW = "ufw"
     MONITORING = "monitoring"
+    PYTHON = "python"
+    SAM = "sam"
+    GCLOUD = "gcloud"
 
 
 class AtStart(Enum):

@@ -152,3 +152,16 @@ def test_a_value_that_no_file_can_hold_is_named_with_its_line(declared):
         "deploy.toml:7:13: services.web.env.A: kustomize cannot carry U+0085; encode it, say in base64.\n"
     )
     assert not (declared.root / "k8s").exists()
+
+
+@pytest.mark.parametrize("platform", ["lambda", "cloud-function"])
+def test_what_no_function_can_be_is_refused_with_its_line_and_nothing_is_written(declared, platform):
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text() + '\n[services.web.serverless]\nentry = "web:answer"\ntimeout = "2h"\n')
+    line = file.read_text().splitlines().index('timeout = "2h"') + 1
+
+    refused = declared.run("render", platform, "--out", "functions")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"deploy.toml:{line}:11: services.web.serverless.timeout: ")
+    assert not (declared.root / "functions").exists()

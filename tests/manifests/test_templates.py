@@ -19,6 +19,7 @@ from provision.manifests.launcher import Launcher
 from provision.manifests.monitoring import Monitoring
 from provision.manifests.nginx import Site
 from provision.manifests.programs import Program
+from provision.manifests.serverless.functions import Function, Functions
 from provision.manifests.templates import packaged, render
 from provision.manifests.ufw import Firewall
 from provision.manifests.value import AtStart, Format, Value, Variable
@@ -130,7 +131,8 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "context", [Launcher, Program, Site, Firewall, Monitoring, Stack, Container, Recipe, Workload, Bundle]
+    "context",
+    [Launcher, Program, Site, Firewall, Monitoring, Stack, Container, Recipe, Functions, Function, Workload, Bundle],
 )
 def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -> None:
     readme = (packaged() / "README.md").read_text()

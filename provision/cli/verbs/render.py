@@ -58,7 +58,7 @@ command.help = "\n".join(
     [
         inspect.cleandoc(command.help or ""),
         "\n\b\nPlatforms:",
-        *(f"  {name:<12} {each.gives}" for name, each in PLATFORMS.items()),
+        *(f"  {name:<14} {each.gives}" for name, each in PLATFORMS.items()),
     ]
 )
 

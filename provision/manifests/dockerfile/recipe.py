@@ -22,6 +22,11 @@ _SOURCES: tuple[tuple[Literal["uv", "requirements", "project"], str], ...] = (
 )
 
 
+def packages(root: Path) -> Literal["uv", "requirements", "project", "none"]:
+    """What names the packages of the project in `root`."""
+    return next((kind for kind, file in _SOURCES if (root / file).is_file()), "none")
+
+
 @dataclass(frozen=True)
 class Stage:
     """A service's own stage."""
@@ -72,7 +77,7 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
     return Recipe(
         project=project.name,
         path=places.target.path,
-        packages=next((kind for kind, file in _SOURCES if (root / file).is_file()), "none"),
+        packages=packages(root),
         folders=tuple(volumes[path] for path in sorted(volumes)),
         stages=tuple(_stage(places, name) for name in names),
         user_id=containers.USER_ID,
