@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from provision.project.production.rule import Finding, Rule, Severity, Subject
+from provision.project.production.rule import Finding, Rule, Severity, Subject, literal
 from provision.project.schema import Platform, Target
 
 _ON_HOSTS = (Platform.SUPERVISORD, Platform.SYSTEMD)
@@ -23,7 +23,7 @@ def _root(subject: Subject) -> Iterator[Finding]:
     for place, target in subject.targets.items():
         if target.platform not in _ON_HOSTS:
             continue
-        root = next((at for at, host in enumerate(target.hosts) if "".join(map(str, host.parts))[:5] == "root@"), None)
+        root = next((at for at, host in enumerate(target.hosts) if literal(host).startswith("root@")), None)
         unnamed = [name for name, service in subject.runs(target).items() if service.user is None]
         if root is not None and unnamed:
             message = f"root deploys here, and {', '.join(unnamed)} would run as who deploys."

@@ -12,14 +12,6 @@ from provision.project.schema import Platform, Service
 _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-Fa-f:])::(?![0-9A-Fa-f:/])")
 
 
-def _is_public(network: str) -> bool:
-    return not ipaddress.ip_network(network).is_private
-
-
-def _has_tls(service: Service) -> bool:
-    return service.proxy is not None and service.proxy.certificate is not None
-
-
 def _tls_public(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.project.services.items():
         if service.proxy and not service.proxy.certificate:
@@ -29,7 +21,7 @@ def _tls_public(subject: Subject) -> Iterator[Finding]:
 
 
 def _first_public(service: Service) -> int | None:
-    return next((at for at, network in enumerate(service.expose) if _is_public(network)), None)
+    return next((at for at, each in enumerate(service.expose) if not ipaddress.ip_network(each).is_private), None)
 
 
 def _tls_private(subject: Subject) -> Iterator[Finding]:
