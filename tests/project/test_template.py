@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from provision.project.template import Ref, Template, parse
 
 names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
-places = st.sampled_from(["port", "listen", "model", "binary", "cpus", "path", "project", "services.llama.port", "services.llama.host"])
+places = st.sampled_from(
+    ["port", "listen", "model", "binary", "cpus", "path", "project", "services.llama.port", "services.llama.host"]
+)
 
 
 @given(st.text())
