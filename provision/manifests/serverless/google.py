@@ -34,15 +34,18 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     """What `deploy render cloud-function` writes. See `provision.manifests.platforms.Render`."""
     overrides = root / "templates"
     facts = functions(project, target, _CLOUD)
+    named = packages(root)
+    # pip takes no package without a hash once one has it ("Hash-checking Mode"); uv writes them for all.
+    hashed = named == "uv" or (named == "requirements" and "--hash=" in (root / "requirements.txt").read_text())
     written: dict[str, str] = {}
     for each in facts.each:
         if each.module.partition(".")[0] == "main":
             reason = "main would be the file that Cloud Functions calls, not yours; give the module another name"
             raise UnencodableValue(f"services.{each.service}.serverless.entry", reason)
-        named = {"main.py": "python", "requirements.txt": "gcloud", "env.yaml": "gcloud", "deploy.sh": "gcloud"}
-        for file, folder in named.items():
+        folders = {"main.py": "python", "requirements.txt": "gcloud", "env.yaml": "gcloud", "deploy.sh": "gcloud"}
+        for file, folder in folders.items():
             if each.env or file != "env.yaml":
-                text = render(f"{folder}/{file}.j2", overrides, function=each, packages=packages(root))
+                text = render(f"{folder}/{file}.j2", overrides, function=each, packages=named, hashed=hashed)
                 written[f"{each.service}/{file}"] = text
     return written
 

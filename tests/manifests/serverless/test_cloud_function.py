@@ -152,3 +152,12 @@ def test_what_is_declared_no_more_goes(tmp_path: Path) -> None:
     arguments = deployed(tmp_path, "resize-image")
 
     assert {"--allow-unauthenticated", "--clear-max-instances", "--clear-secrets", "--clear-env-vars"} <= set(arguments)
+
+
+@pytest.mark.parametrize(("written", "given"), [("a==1\n", True), ("a==1 --hash=sha256:0\n", False)])
+def test_no_package_without_a_hash_stands_among_those_with_one(written: str, given: bool, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(written)
+    lines = files(CRES, None, tmp_path)["fastapi/requirements.txt"].splitlines()
+
+    assert lines[-1] == "-r app/requirements.txt"
+    assert ("functions-framework>=3.8,<4" in lines) is given

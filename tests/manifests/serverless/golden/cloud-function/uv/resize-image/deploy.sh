@@ -15,7 +15,7 @@ mkdir "$source/app"
 git -C "$project" archive HEAD >"$source/app.tar"
 tar -xf "$source/app.tar" -C "$source/app"
 rm "$source/app.tar"
-uv export --quiet --project "$source/app" --frozen --no-dev --no-emit-project --no-hashes \
+uv export --quiet --project "$source/app" --frozen --no-dev --no-emit-project \
     --output-file "$source/app/requirements.txt"
 cp "$here/main.py" "$here/requirements.txt" "$source"
 
