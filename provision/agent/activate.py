@@ -81,16 +81,17 @@ def perform(
             gone = prune.prune(layout, int(request.get("keep", 3)), agent)
             if gone:
                 emit({"event": "pruned", "releases": gone})
-            supervisor.tidy(_manifests(layout))
+            supervisor.tidy(_manifests(layout, supervisor.kind))
         for lock in locks:
             lock.release()
 
 
-def _manifests(layout: Layout) -> List[str]:
-    """Those of every release that is on this host, in all lanes."""
+def _manifests(layout: Layout, platform: str) -> List[str]:
+    """Those of every release for `platform` that is on this host, in all lanes."""
     names = [name for name in os.listdir(layout.releases) if os.path.exists(layout.document(name))]
     documents = read_documents(layout, names).values()
-    lanes = [lane for document in documents for lane in document["lanes"].values()]
+    ours = [document for document in documents if document["platform"] == platform]
+    lanes = [lane for document in ours for lane in document["lanes"].values()]
     return [service["manifest"]["text"] for lane in lanes for service in lane["services"]]
 
 

@@ -226,6 +226,44 @@ def test_images_that_no_release_needs_are_removed(docker_host, world) -> None:
     assert [image in there for image in images] == [False, False, True, True]
 
 
+def test_a_canary_runs_beside_the_stable_one_until_it_is_promoted(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    world.web("2")
+    world.up("canary")
+    assert (world.version, world.get("/", port=world.port + 10000)["version"]) == ("1", "2")
+
+    world.promote()
+
+    assert world.version == "2"
+    assert [item.name for item in docker_host.client.containers.list(all=True)] == [f"{world.name}-web"]
+
+
+def test_a_container_that_was_removed_by_hand_is_made_again(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    docker_host.client.containers.get(f"{world.name}-web").remove(force=True)
+
+    world.up()
+
+    assert world.version == "1"
+
+
+def test_a_project_that_moves_to_an_engine_leaves_its_old_releases_alone(docker_host, world) -> None:
+    world.platform = "supervisord"
+    world.target = {"name_prefix": f"{world.name}-"}
+    world.project = {}
+    world.web("1")
+    world.up()
+    world.down()
+    world.platform, world.target, world.project = "docker", {}, {"image": docker_host.publish()}
+    world.web("2")
+
+    world.up()
+
+    assert world.version == "2"
+
+
 def test_down_leaves_no_container(docker_host, world) -> None:
     world.web("1")
     world.up()
