@@ -6,9 +6,10 @@ import os
 import subprocess
 
 from tests.images.build.make import REPOSITORY
+from tests.testbed.slots import Slot
 
 
-def test_one_command_builds_pushes_tries_signs_promotes_and_pulls_what_was_promoted() -> None:
+def test_one_command_builds_pushes_tries_signs_promotes_and_pulls_what_was_promoted(slot: Slot) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "REGISTRY_"))}
 
     done = subprocess.run(["scripts/ci-image"], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
