@@ -1,6 +1,7 @@
 import os
 import signal
 import site
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,13 +41,19 @@ def test_stopping_ends_everything_that_was_started_on_the_host(tmp_path: Path, s
     assert alive(running) == []
 
 
-def test_everything_ends_though_the_keeper_was_killed(tmp_path: Path) -> None:
-    sandbox = Sandbox(tmp_path).start()
+@pytest.mark.parametrize("server", list(Server))
+def test_everything_ends_though_the_keeper_was_killed(tmp_path: Path, server: Server) -> None:
+    sandbox = Sandbox(tmp_path, server=server).start()
     with connect(sandbox.spec) as host:
         running = pids(host, DAEMON)
+    listener = ("127.0.0.1", sandbox.spec.port)
     os.kill(sandbox._running.keeper_pid, signal.SIGKILL)
     sandbox.stop()
     assert alive(running) == []
+    with pytest.raises(ConnectionRefusedError):
+        for _ in range(500):  # it was told to end, and may take its time
+            socket.create_connection(listener).close()
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("server", list(Server))

@@ -20,7 +20,8 @@ from pathlib import Path
 from provision.hosts.sandbox import processes
 from provision.hosts.sandbox.layout import Server, sshd_path
 
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans below this process become its children instead of init's
+# prctl(2): a signal for this process when its parent ends; orphans below it become its children instead of init's.
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _PORT_TRIES = 20
 _UP_SECONDS = 10.0
 
@@ -54,7 +55,8 @@ def _start(root: Path, kind: Server) -> subprocess.Popen[bytes] | None:
     for _ in range(_PORT_TRIES):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        server = subprocess.Popen(_command(root, kind, port), cwd=root)
+        # sshd writes its title over its environment, so that nobody finds it by the marker once the keeper was killed.
+        server = subprocess.Popen(_command(root, kind, port), cwd=root, preexec_fn=_end_with_parent)
         deadline = time.monotonic() + _UP_SECONDS
         while server.poll() is None and time.monotonic() < deadline:
             try:
@@ -80,6 +82,10 @@ def _command(root: Path, kind: Server, port: int) -> list[str]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd's unprivileged half is locked in
     where = ["-o", f"ListenAddress=127.0.0.1:{port}", "-f", str(root / "ssh" / "sshd_config")]
     return [str(sshd_path()), "-D", "-e", *where]
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _reap_orphans(server: int) -> None:
