@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/install-packages"
-NEEDED = ("sh", "dirname", "grep", "awk", "mktemp", "rm", "cat", "env")
+NEEDED = ("sh", "dirname", "grep", "awk", "mktemp", "rm", "cat", "env", "chmod")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Run:
         for name, text in scripts.items():
             (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
             (bin_ / name).chmod(0o755)
-        environment = {"PATH": str(bin_), "TMPDIR": str(tmp_path)}
+        environment = {"PATH": str(bin_), "TMPDIR": str(tmp_path), "POLICY_RC_D": str(tmp_path / "policy-rc.d")}
         return subprocess.run(
             [SCRIPT, *groups], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
@@ -77,6 +77,21 @@ def test_a_user_with_sudo_installs_through_it(run: Run, calls: Callable[[], list
         "apt-get install --yes --no-install-recommends ninja-build"
     ]
     assert any(call.startswith("sudo env DEBIAN_FRONTEND=noninteractive apt-get") for call in calls())
+
+
+def test_no_daemon_starts_because_its_package_is_installed(run: Run, tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    done = run("build", programs="cmake gcc g++ ccache", apt='"$POLICY_RC_D"; echo $? > "$TMPDIR/said"')
+    assert done.returncode == 0
+    assert (tmp_path / "said").read_text() == "101\n"
+    assert not policy.exists()
+
+
+def test_a_policy_of_the_machine_s_own_stays(run: Run, tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 7\n")
+    assert run("build", programs="cmake gcc g++ ccache").returncode == 0
+    assert policy.read_text() == "#!/bin/sh\nexit 7\n"
 
 
 def test_a_user_without_sudo_is_given_the_command(run: Run, calls: Callable[[], list[str]]) -> None:
