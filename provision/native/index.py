@@ -107,8 +107,21 @@ def _places(settings: Mapping[str, str]) -> list[tuple[str, bool]]:
     links = [(place, False) for place in settings.get("find-links", "").split()]
     if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         return links
-    first = settings.get("index-url", "https://pypi.org/simple")
+    first = settings.get("index-url") or _default_index()
     return [*links, *((url, True) for url in [first, *settings.get("extra-index-url", "").split()])]
+
+
+def _default_index() -> str:
+    """Where pip looks when nobody told it where; pip itself knows.
+
+    Raises:
+        UsageError: this Python has no pip.
+    """
+    program = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        raise UsageError(f"{sys.executable} has no pip.", next_step=f"{sys.executable} -m ensurepip")
+    return said.stdout.strip()
 
 
 def _client(settings: Mapping[str, str]) -> PyPIClient:
