@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from provision.errors import DeployError
+from provision.errors import DeployError, UsageError
 from provision.native.events import OnEvent, message, progress
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from provision.errors import DeployError
-from provision.native import Cache, build, data, index
+from provision.native import Cache, build, data
+from provision.native.index import _places
 from tests.native.conftest import Told, write_tiny_llama_cpp
 
 NAME = "llama_cpp_python-9.9.9"
@@ -194,6 +195,6 @@ def test_an_index_without_the_file_is_told_from_one_that_is_down(
 
 
 def test_without_settings_the_source_comes_from_where_pip_looks() -> None:
-    ((place, is_index),) = index._places({})
+    ((place, is_index),) = _places({})
     assert place.startswith("https://")
     assert is_index
