@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from provision.errors import DeployError
+from provision.errors import DeployError, Unreachable
 from provision.hosts.connecting import connect
 from provision.hosts.connection import HostConnection
 from provision.hosts.line import TryAgain
@@ -34,17 +34,21 @@ class Ahead:
         threading.Thread(target=self._make, args=(spec,), daemon=True, name=f"connect ahead to {spec.name}").start()
 
     def take(self, spec: HostSpec) -> HostConnection | None:
-        """The connection, once; None where another host is meant or connecting needs patience or a person's answer.
+        """The connection, once; None where another host is meant, or where connecting anew may go better.
 
         Raises:
-            DeployError: as `connect` does.
+            Unreachable: the host does not answer, and was waited for long enough.
         """
         if spec != self._spec:
             return None
         self._spec = None
         try:
             return self._made.result()
-        except (TryAgain, _Ask):
+        except TryAgain:
+            return None
+        except Unreachable:
+            raise
+        except (DeployError, _Ask):  # a key may have been pinned meanwhile; if not, the same is said again
             return None
 
     def _make(self, spec: HostSpec) -> None:

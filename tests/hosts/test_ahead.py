@@ -1,12 +1,14 @@
+import contextlib
 import dataclasses
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from provision.errors import HostKeyUnknown
-from provision.hosts import Ahead, HostSpec
+from provision.errors import HostKeyUnknown, Unreachable
+from provision.hosts import Ahead, HostSpec, connect
 from provision.hosts.sandbox import Sandbox
 from tests.hosts.lines import silent_port
 
@@ -51,11 +53,22 @@ def test_it_is_given_away_once(spec: HostSpec) -> None:
     assert ahead.take(spec) is None
 
 
-def test_what_is_wrong_is_said_when_it_is_asked_for(spec: HostSpec, tmp_path: Path) -> None:
-    stranger = dataclasses.replace(spec, known_hosts=(tmp_path / "nobody",))
+def test_a_key_that_is_pinned_meanwhile_is_believed(spec: HostSpec, tmp_path: Path) -> None:
+    stranger = dataclasses.replace(spec, known_hosts=(tmp_path / "pins",))
     ahead = Ahead(stranger)
-    with pytest.raises(HostKeyUnknown):
-        ahead.take(stranger)
+    with contextlib.suppress(HostKeyUnknown):
+        ahead._made.result(10)
+    shutil.copy(spec.known_hosts[0], tmp_path / "pins")
+    assert ahead.take(stranger) is None  # and not what was true before
+    with connect(stranger) as host:
+        assert host.run(["true"]).rc == 0
+
+
+def test_a_host_that_was_waited_for_is_not_waited_for_again(spec: HostSpec) -> None:
+    with silent_port() as port:
+        hanging = dataclasses.replace(spec, port=port, connect_timeout=0.3)
+        with pytest.raises(Unreachable, match="says nothing"):
+            Ahead(hanging).take(hanging)
 
 
 def test_what_needs_patience_is_left_to_whoever_shows_it(spec: HostSpec) -> None:
