@@ -1,6 +1,13 @@
 """Fixtures of every test, and their order."""
 
+import signal
+
 from tests.order import pytest_collection_modifyitems
 from tests.testbed.fixtures import make_host, place, slot, supervisord_host, systemd_host
 
 __all__ = ["make_host", "place", "pytest_collection_modifyitems", "slot", "supervisord_host", "systemd_host"]
+
+# A shell lets what it starts in the background ignore Ctrl-C, and what that starts inherits it: the programs that the
+# tests interrupt would not hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

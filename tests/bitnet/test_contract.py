@@ -9,10 +9,8 @@ from __future__ import annotations
 import ast
 import inspect
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,20 +70,10 @@ async def run(statement: str, names: dict[str, object]) -> object:
     return names.pop("_", None)
 
 
-def wait_for_port(port: int) -> None:
-    """The examples name their ports; another test may be using them just now."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_server(("0.0.0.0", port)).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"port {port} stays taken"
-            time.sleep(0.2)
-
-
 @pytest.fixture
-def model_path(tmp_path: Path, native_build: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def model_path(
+    tmp_path: Path, native_build: Path, demo_model: Path, example_ports: None, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A model where the examples look for one, in a folder with everything else that they name."""
     (tmp_path / "build").symlink_to(native_build)
     model = tmp_path / "models/BitNet-b1.58-2B-4T/ggml-model-i2_s.gguf"
@@ -96,8 +84,6 @@ def model_path(tmp_path: Path, native_build: Path, demo_model: Path, monkeypatch
     subprocess.run([*request, *names], cwd=tmp_path, check=True, capture_output=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    wait_for_port(8080)
-    wait_for_port(50051)
     return model
 
 

@@ -43,7 +43,7 @@ def in_place(tmp_path: Path, native_build: Path, demo_model: Path, monkeypatch: 
 
 @pytest.mark.native
 async def test_the_first_example_answers_and_ends_what_outlives_its_deadline(
-    in_place: Path, capsys: pytest.CaptureFixture[str]
+    in_place: Path, example_ports: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left = await run(BLOCKS[0])
 

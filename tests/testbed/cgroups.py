@@ -54,9 +54,9 @@ def make_cgroups(name: str) -> list[Path]:
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove what `make_cgroups` made and what a systemd inside has added below it."""
+    """Remove what `make_cgroups` made, and what a systemd inside or a Docker Engine has added, wherever that is."""
     deadline = time.monotonic() + _REMOVE_SECONDS
-    for hierarchy in hierarchies():
+    for hierarchy in _mounted():
         top = hierarchy.mount / name
         while top.is_dir():
             try:
