@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 
@@ -57,6 +58,7 @@ async def test_nothing_is_left_of_five_hundred_unruly_jobs_and_the_shares_were_k
     chance = random.Random(seed)
     await asyncio.create_subprocess_exec("true")  # what asyncio sets up once is not a leak
     await asyncio.sleep(0.1)
+    gc.collect()  # what earlier tests left is not closed meanwhile, and counted as if it were this one's
     files, threads = open_files(), threading.active_count()
     supervisor = RuntimeSupervisor(
         PrintingRuntime(),
@@ -91,8 +93,8 @@ async def test_nothing_is_left_of_five_hundred_unruly_jobs_and_the_shares_were_k
     assert any(isinstance(outcome, LaunchResult) and outcome.fallback_used for outcome in outcomes)
 
     assert children() == []
-    assert open_files() == files
-    assert threading.active_count() == threads
+    assert open_files() <= files
+    assert threading.active_count() <= threads
     assert asyncio.all_tasks() == {asyncio.current_task()}
     after = supervisor.snapshot()
     assert (after.running, after.waiting, dict(after.free)) == (0, 0, POOL)
