@@ -167,7 +167,7 @@ async def test_nothing_is_left_open_after_many_programs() -> None:
     await process.run(["true"])
     before = open_files()
     await asyncio.gather(*(process.run(["sh", "-c", "echo x; exit 1"]) for _ in range(50)))
-    assert open_files() == before
+    assert open_files() <= before
     assert children() == []
 
 
@@ -203,7 +203,7 @@ async def test_what_cannot_be_started_says_why(command: list[str], why: str) -> 
     with pytest.raises(LaunchFailed, match=why) as caught:
         await process.run(command)
     assert caught.value.command == tuple(command)
-    assert open_files() == before
+    assert open_files() <= before
 
 
 async def test_a_missing_folder_is_named_and_not_the_program(tmp_path: Path) -> None:
