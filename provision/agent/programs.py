@@ -50,15 +50,15 @@ class Programs:
             prove(self.supervisor, group, self.layout.release(release), self.emit, stop)
 
     def drop(self, manifests: Dict[str, str]) -> None:
-        """Remove manifests of stopped programs, then their launch folders."""
+        """Remove manifests of stopped programs. Their launch folders stay until the transaction has ended, either way:
+        putting back may need them, and `prune.leftovers` removes those that nothing starts.
+        """
         if not manifests:
             return
         self.supervisor.disable(list(manifests))
         for manifest in manifests.values():
             files.remove(self.supervisor.manifest_path(manifest))
         self.supervisor.load([], list(manifests))
-        for name in manifests:
-            files.remove_tree(self.layout.launchers(name))
 
 
 def levels(services: Sequence[Dict[str, Any]]) -> List[List[Dict[str, Any]]]:

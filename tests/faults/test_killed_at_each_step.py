@@ -80,3 +80,14 @@ def test_killed_on_its_way_back_it_goes_on_from_there(trial: Trial, step: str) -
     assert seen["killed"]
     trial.assert_safe(seen["broken"], proven={old})
     trial.assert_whole(seen["after"], old)
+
+
+def test_killed_after_a_service_went_it_is_back(trial: Trial) -> None:
+    trial.go("2")
+
+    seen = trial.kill("1", Kill("write", 4, _JOURNAL).request(trial.place()))  # the line that says it is proven
+
+    assert seen["killed"]
+    assert "commit" in seen["call"]
+    trial.assert_safe(seen["broken"], proven={"2"})
+    trial.assert_whole(seen["after"], "2")
