@@ -52,10 +52,10 @@ def test_a_host_that_restarts_at_any_step_of_the_journal_serves_again(own: Trial
     own.world.host.reboot()
 
     until(lambda: not own.world.exists(".deploy/journal") and own.world.answers(own.world.port + 1), "it is in order")
+    until(lambda: own.world.status().state == "serving", "the recovery has let go of its lock, after clearing up")
     seen = own.look()
     own.model_pid = seen["answers"][str(own.world.port + 1)][2]
     own.assert_whole(seen, versions[serves])
-    assert own.world.status().state == "serving"
 
 
 def test_a_supervisor_of_an_ordinary_user_comes_back_too(make_host: MakeHost, place: Place, tmp_path: Path) -> None:
