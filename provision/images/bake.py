@@ -16,6 +16,8 @@ from provision.errors import UsageError
 
 FOLDER = "images"
 _FILE = "docker-bake.json"
+# Completions; /health alone; nothing, as it talks on standard input: its HEALTHCHECK has to do.
+SERVES = ("llama", "http", "stdin")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Recipe:
     python: str = ""  # the version that the base has, such as "3.11"; empty: no packages
     python_in: str = ""
     probe: str = ""  # where the probe is in the image
+    serves: str = "llama"  # what the smoke test asks it for: one of SERVES
+    port: int = 0  # where it is asked over HTTP; 0: the probe knows
+    secrets: tuple[str, ...] = ()  # variables that it does not start without; the smoke test makes some up
     drains: bool = False  # requests in flight are finished after SIGTERM
 
 
@@ -84,6 +89,8 @@ def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:
         unknown = said.keys() - {field.name for field in fields(Recipe)}
         if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        if said.get("serves", "llama") not in SERVES:
+            raise ValueError(f"serves is one of {', '.join(SERVES)}, not {said['serves']!r}")
         return Recipe(name=name, folder=folder, context=root / target["context"], **said)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{file}: {error}") from None

@@ -144,7 +144,7 @@ def _native(parts: Parts, recipe: Recipe, platform: str) -> dict[str, Any]:
 
 
 def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict[str, str]:
-    """OCI image specification, "Annotations": the predefined keys; and where the smoke test finds the probe."""
+    """OCI image specification, "Annotations": the predefined keys; and what the smoke test goes by."""
     standard = {
         "title": recipe.title,
         "description": recipe.description,
@@ -156,7 +156,13 @@ def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict
         "base.name": base.partition("@")[0],
         "base.digest": base.partition("@")[2],
     }
-    own = {"probe": recipe.probe, "drains": "true" if recipe.drains else ""}
+    own = {
+        "probe": recipe.probe,
+        "port": str(recipe.port or ""),
+        "serves": recipe.serves,
+        "secrets": " ".join(recipe.secrets),
+        "drains": "true" if recipe.drains else "",
+    }
     labels = {f"org.opencontainers.image.{key}": value for key, value in standard.items()}
     labels |= {f"bitnet-provision.{key}": value for key, value in own.items()}
     return {key: value for key, value in sorted(labels.items()) if value}

@@ -94,12 +94,15 @@ _Attempt = Callable[[], Mapping[str, Any]]
 
 
 def _checks(container: Booted, image: Image, wanted: Wanted) -> list[tuple[str, _Attempt]]:
-    return [
-        ("boot", lambda: _boot(container, wanted.boot_seconds)),
-        ("not root", lambda: _not_root(image)),
-        ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
+    of_llama: list[tuple[str, _Attempt]] = [
         ("completion", lambda: _completion(container, wanted)),
         ("metrics", lambda: _metrics(container)),
+    ]
+    return [
+        *([] if container.serves == "stdin" else [("boot", lambda: _boot(container, wanted.boot_seconds))]),
+        ("not root", lambda: _not_root(image)),
+        ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
+        *(of_llama if container.serves == "llama" else []),
         *((f"http {path}", lambda path=path: _http(container, path)) for path in wanted.paths),
         *((f"command {' '.join(argv)}", lambda argv=argv: _command(container, argv)) for argv in wanted.commands),
         ("drain", lambda: _drain(container, wanted)),

@@ -10,10 +10,12 @@ import json
 import tarfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException, NotFound
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 PROBE_LABEL = "bitnet-provision.probe"
+PORT_LABEL = "bitnet-provision.port"
+SECRETS_LABEL = "bitnet-provision.secrets"
+SERVES_LABEL = "bitnet-provision.serves"
 DRAINS_LABEL = "bitnet-provision.drains"
 _SECOND = 10**9  # durations of the API are nanoseconds
 _NAME = "deploy-smoke"
@@ -51,7 +56,8 @@ class Booted:
     """One that was started."""
 
     container: Container
-    probe: str
+    probe: tuple[str, ...]
+    serves: str  # "llama", "http" or "stdin"
     drains: bool
 
     def ask(self, path: str, body: dict[str, Any] | None = None, *, seconds: int = 5) -> str:
@@ -60,7 +66,7 @@ class Booted:
         Raises:
             NoAnswer: there was none.
         """
-        argv = [self.probe, "-t", str(seconds), path, *([json.dumps(body)] if body is not None else [])]
+        argv = [*self.probe, "-t", str(seconds), path, *([json.dumps(body)] if body is not None else [])]
         return self.run(argv)
 
     def run(self, argv: list[str]) -> str:
@@ -109,27 +115,28 @@ def booted(client: DockerClient, image: Image, model: Path | None, limits: Limit
     """Start a container of `image`; it and its model are gone afterwards.
 
     Args:
-        model: a GGUF file for $LLAMA_ARG_MODEL; None where the image has its own.
+        model: a GGUF file for $LLAMA_ARG_MODEL, where that is what the image serves; None where it has its own.
 
     Raises:
         UsageError: the image has no probe.
         DeployError: the engine does not start it.
     """
     labels = image.labels
-    if not labels.get(PROBE_LABEL):
+    serves = labels.get(SERVES_LABEL, "llama")
+    if serves != "stdin" and not labels.get(PROBE_LABEL):
         raise UsageError(
             "the image does not say how it is asked.",
             why=f"It has no label {PROBE_LABEL}, which names a program that makes a request to the image itself.",
             next_step="images/probe.c is one; images/bitnet-cpu-min/Dockerfile shows how it is used",
         )
     name = f"{_NAME}-{uuid.uuid4().hex[:12]}"
-    made: list[Any] = []
+    undo: list[Callable[[], object]] = []
     try:
         place = _place_of_model(image)
         volumes = {}
-        if model is not None:
+        if model is not None and serves == "llama":
             volume = client.volumes.create(name)
-            made.append(volume)
+            undo.append(partial(volume.remove, force=True))
             _fill(client, image, volume.name, place, model)
             volumes = {volume.name: {"bind": str(place.parent), "mode": "ro"}}
         container = client.containers.create(
@@ -139,6 +146,8 @@ def booted(client: DockerClient, image: Image, model: Path | None, limits: Limit
             read_only=True,
             tmpfs={"/tmp": "rw,noexec,nosuid,size=64m"},  # noqa: S108  # the container's own
             volumes=volumes,
+            environment={name: token_hex(16) for name in labels.get(SECRETS_LABEL, "").split()},
+            stdin_open=serves == "stdin",
             mem_limit=limits.memory,
             memswap_limit=limits.memory,
             nano_cpus=int(limits.cpus * _SECOND),
@@ -146,18 +155,25 @@ def booted(client: DockerClient, image: Image, model: Path | None, limits: Limit
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             # The image's own test, asked more often.
-            healthcheck=Healthcheck(interval=_SECOND, timeout=5 * _SECOND, retries=3, start_period=120 * _SECOND),
+            healthcheck=Healthcheck(interval=_SECOND, timeout=_patience(image), retries=3, start_period=120 * _SECOND),
         )
-        made.append(container)
+        undo.append(partial(container.remove, v=True, force=True))  # with the volumes that its image declares
         container.start()
-        yield Booted(container, labels[PROBE_LABEL], labels.get(DRAINS_LABEL) == "true")
+        port = ("-p", labels[PORT_LABEL]) if labels.get(PORT_LABEL) else ()
+        yield Booted(container, (labels.get(PROBE_LABEL, ""), *port), serves, labels.get(DRAINS_LABEL) == "true")
     except DockerException as error:
         said = error.explanation if isinstance(error, APIError) else None
         raise DeployError("the engine could not run the image.", why=str(said or error)) from None
     finally:
-        for thing in reversed(made):
+        for remove in reversed(undo):
             with suppress(NotFound):
-                thing.remove(force=True)
+                remove()
+
+
+def _patience(image: Image) -> int:
+    """How long the image lets its own test take, in nanoseconds."""
+    declared = image.attrs["Config"].get("Healthcheck") or {}
+    return int(declared.get("Timeout") or 5 * _SECOND)
 
 
 def _place_of_model(image: Image) -> Path:
@@ -177,4 +193,4 @@ def _fill(client: DockerClient, image: Image, volume: str, place: Path, model: P
     try:
         loader.put_archive(str(place.parent), content.getvalue())
     finally:
-        loader.remove(force=True)
+        loader.remove(v=True, force=True)
