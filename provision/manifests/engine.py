@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from provision.errors import UnencodableValue
@@ -56,7 +57,7 @@ def _host(places: Places, name: str) -> dict[str, Any]:
         "NetworkMode": "host",
         "ReadonlyRootfs": True,
         "Tmpfs": {"/tmp": "rw,nosuid,size=256m"},  # noqa: S108  # the container's own
-        "Binds": [f"{places.target.path}/shared/data:{places.target.path}/shared/data"],
+        "Binds": list(_binds(places, name)),
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": _PIDS,
@@ -71,6 +72,17 @@ def _host(places: Places, name: str) -> dict[str, Any]:
     if resources.gpus or resources.vram:
         host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.gpus or 1, "Capabilities": [["gpu"]]}]
     return host
+
+
+def _binds(places: Places, name: str) -> Iterator[str]:
+    """What it may write to: `shared/data`, and its volumes; those of the project's folder are the host's own there."""
+    data = f"{places.target.path}/shared/data"
+    yield f"{data}:{data}"
+    for key, volume in sorted(places.project.services[name].volumes.items()):
+        path = places.text(volume.path, f"services.{name}.volumes.{key}.path", name)
+        if path != data and not path.startswith(f"{data}/"):
+            own = path.startswith(f"{places.target.path}/")
+            yield f"{path if own else f'{places.program(name)}.{key}'}:{path}"
 
 
 def _text(value: Value) -> str:

@@ -18,6 +18,7 @@ from provision.project.values import (
     Bytes,
     Entry,
     Flag,
+    Folder,
     HeaderName,
     HeaderValue,
     Image,
@@ -117,8 +118,8 @@ class Resources(Section):
 class Volume(Section):
     """Files that outlive the container that writes them."""
 
-    path: Place
-    """Where the program finds them."""
+    path: Folder
+    """Where the program finds them; `${path}` is `/srv/NAME` there."""
     size: Bytes
     """How much room is asked for, such as "10GiB"."""
     shared: Flag = False
@@ -271,7 +272,7 @@ class Service(Section):
     scale: Scale | None = None
     """Kubernetes: more copies under load."""
     volumes: dict[Name, Volume] = Field(default_factory=dict)
-    """Compose, Kubernetes: files that outlive the container."""
+    """In containers: files that outlive them; on hosts the program finds a folder of the host's there."""
     expose: tuple[Network, ...] = ()
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
     outbound: tuple[Outbound, ...] = ()

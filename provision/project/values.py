@@ -10,7 +10,15 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -68,6 +76,17 @@ def _settled(value: object, info: ValidationInfo[Any]) -> object:
     return _template(value, info).text if isinstance(value, str) else value
 
 
+def _below(template: Template) -> Template:
+    """A folder whose place is whole once `${path}` and `${project}` are known."""
+    stands_for = {"path": "/path", "project": "project"}
+    other = next((ref.name for ref in template.refs if ref.name not in stands_for), None)
+    if other:
+        raise ValueError(f"${{{other}}} can't stand here: a volume's path knows ${{path}} and ${{project}} alone.")
+    if not re.fullmatch(PLACE, template.resolve(lambda ref: stands_for[ref.name])):
+        raise ValueError('expected an absolute path of letters, digits and ._/@+-, such as "/data" or "${path}/data".')
+    return template
+
+
 def _parsed(parse_text: Callable[[str], object]) -> BeforeValidator:
     """Text that is known when the file is loaded, read by `parse_text`."""
 
@@ -121,6 +140,7 @@ Text = Annotated[Template, _TemplateType]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
+Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]
 Image = Annotated[str, BeforeValidator(_settled), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]
 Address = Annotated[str, _parsed(parse_address), _TEXT]

@@ -39,6 +39,21 @@ def test_resources_become_limits_and_gpus_are_asked_for() -> None:
     assert host["DeviceRequests"] == [{"Driver": "nvidia", "Count": 2, "Capabilities": [["gpu"]]}]
 
 
+def test_volumes_are_folders_of_the_project_or_volumes_of_the_engine() -> None:
+    volumes = {
+        "data": {"path": "${path}/shared/data", "size": "1GiB"},
+        "logs": {"path": "${path}/shared/logs/rlm", "size": "1GiB"},
+        "keys": {"path": "/keys", "size": "1GiB"},
+    }
+    bound = {lane: body(lane, volumes=volumes)["HostConfig"]["Binds"] for lane in (Lane.STABLE, Lane.CANARY)}
+
+    own = ["/srv/cres/shared/data:/srv/cres/shared/data"]
+    logs = ["/srv/cres/shared/logs/rlm:/srv/cres/shared/logs/rlm"]
+    assert bound[Lane.STABLE] == [*own, "cres-web.keys:/keys", *logs]
+    assert bound[Lane.CANARY] == [*own, "cres-web.canary.keys:/keys", *logs]
+    assert body()["HostConfig"]["Binds"] == own
+
+
 def test_only_what_is_to_stay_is_started_with_the_engine() -> None:
     policies = {lane: body(lane)["HostConfig"]["RestartPolicy"]["Name"] for lane in Lane}
 

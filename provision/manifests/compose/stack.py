@@ -112,7 +112,7 @@ def _container(places: Containers, name: str) -> Container:
         cpus=f"{resources.cpus:g}" if resources.cpus else None,
         gpus=resources.gpus or (1 if resources.vram else 0),
         mounts=tuple(
-            Mount(f"{name}-{key}", Value(f"services.{name}.volumes.{key}.path", (volume.path,)))
+            Mount(f"{name}-{key}", places.value(volume.path, f"services.{name}.volumes.{key}.path", name))
             for key, volume in sorted(service.volumes.items())
         ),
     )

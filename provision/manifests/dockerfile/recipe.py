@@ -69,16 +69,16 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
             why="Each has an image in deploy.toml already, or is a native program.",
             next_step="deploy render compose",
         )
-    volumes = {
-        volume.path: Value(f"services.{name}.volumes.{key}.path", (volume.path,))
+    volumes = [
+        places.value(volume.path, f"services.{name}.volumes.{key}.path", name)
         for name in names
         for key, volume in project.services[name].volumes.items()
-    }
+    ]
     return Recipe(
         project=project.name,
         path=places.target.path,
         packages=packages(root),
-        folders=tuple(volumes[path] for path in sorted(volumes)),
+        folders=tuple({value.text: value for value in sorted(volumes, key=lambda value: value.text)}.values()),
         stages=tuple(_stage(places, name) for name in names),
         user_id=containers.USER_ID,
     )

@@ -166,7 +166,7 @@ def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
     return Claim(
         f"{places.name(name)}-{key}",
         f"data-{key}",
-        Value(subject, (volume.path,)),
+        places.value(volume.path, subject, name),
         quantity(volume.size),
         volume.shared,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provision.project.fault import Fault
 from provision.project.rules.view import View
 from provision.project.schema import Platform
+from provision.project.template import Template
 
 
 def _scales(view: View) -> Iterator[Fault]:
@@ -37,7 +38,7 @@ def _exposed(view: View) -> Iterator[Fault]:
 def _volumes(view: View) -> Iterator[Fault]:
     for name, service in view.services.items():
         several = service.replicas > 1 or service.scale is not None
-        places: dict[str, str] = {}
+        places: dict[Template, str] = {}
         for key, volume in service.volumes.items():
             path = ("services", name, "volumes", key)
             other = places.setdefault(volume.path, key)
