@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--source", help="a checkout of microsoft/BitNet or llama.cpp, or bitnet[@REVISION] to clone it"
     )
     builds.add_argument("--define", action="append", default=[], metavar="NAME=VALUE", help="a CMake variable")
+    builds.add_argument("--toolkit", default="", help="CUDA: pinned, or a folder (default: nvcc's own)")
     builds.add_argument("--jobs", type=int, help="compilers at once (default: what cores and memory allow)")
     builds.add_argument("--out", type=Path, help="where bin/ and build.json go (default: build)")
     builds.add_argument("--json", action="store_true", help="events as JSON lines")
@@ -54,6 +55,7 @@ def _build(options: argparse.Namespace) -> int:
         source=options.source,
         out=options.out,
         define=dict(item.partition("=")[::2] for item in options.define),
+        toolkit=options.toolkit,
         jobs=options.jobs,
         on_event=tell,
     )

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import DeployError, Interrupted, UsageError
-from provision.native import machine, toolchain
+from provision.native import cuda, machine, toolchain
 from provision.native.cache import Cache
 from provision.native.compile import Workshop
+from provision.native.cuda import Toolkit
 from provision.native.data import Profile, check_targets
 from provision.native.data import profile as find_profile
 from provision.native.events import OnEvent, ignore, message
@@ -45,20 +46,22 @@ class _Recipe:
     profile: Profile
     source: Source
     tools: Toolchain
+    cuda: Toolkit | None
     variables: dict[str, str]
 
     def facts(self) -> dict[str, Any]:
         """The part of build.json that is known before anything is compiled."""
-        compilers = {"c": self.tools.c, "cxx": self.tools.cxx, "nvcc": self.tools.nvcc}
-        return {
+        compilers = {"c": self.tools.c.version, "cxx": self.tools.cxx.version}
+        facts: dict[str, Any] = {
             "format": _FORMAT,
             "profile": self.profile.name,
             "source": {**self.source.facts, "digest": self.source.digest},
             "ternary_types": [*self.source.ternary_types, *self._lookup_table_types()],
             "flags": self.variables,
             "environment": {name: os.environ[name] for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in os.environ},
-            "compiler": {language: compiler.version for language, compiler in compilers.items() if compiler},
+            "compiler": compilers | ({"nvcc": self.cuda.version} if self.cuda else {}),
         }
+        return facts | ({"cuda": dict(self.cuda.facts)} if self.cuda else {})
 
     def _lookup_table_types(self) -> list[str]:
         kernels = {"BITNET_X86_TL2": "TL2", "BITNET_ARM_TL1": "TL1"}
@@ -79,6 +82,7 @@ def build(
     root: Path | None = None,
     out: Path | None = None,
     define: Mapping[str, str] | None = None,
+    toolkit: str = "",
     on_event: OnEvent = ignore,
     jobs: int | None = None,
     cache: Cache | None = None,
@@ -94,6 +98,7 @@ def build(
         root: the project's folder; the current one by default.
         out: where `bin` and `build.json` go; `ROOT/build` by default.
         define: CMake variables on top of the profile's.
+        toolkit: of CUDA: `pinned`, or a folder; by default the one that nvcc on PATH belongs to.
         on_event: told what happens, see `provision.native.events`.
         jobs: compilers at once; by default what cores and memory allow.
         cache: `Cache.of_user()` by default.
@@ -109,7 +114,7 @@ def build(
     cache = cache or Cache.of_user()
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least one compiler has to run")
-    recipe = _recipe(find_profile(profile), find_source(source, cache, on_event), define or {})
+    recipe = _recipe(find_profile(profile), find_source(source, cache, on_event), define or {}, toolkit, cache)
     finished = Finished(cache.finished(recipe.key()))
 
     try:
@@ -125,15 +130,18 @@ def build(
     return BuildResult(profile, recipe.key(), binaries, out / "build.json", finished.facts(), compiled)
 
 
-def _recipe(profile: Profile, source: Source, define: Mapping[str, str]) -> _Recipe:
+def _recipe(profile: Profile, source: Source, define: Mapping[str, str], toolkit: str, cache: Cache) -> _Recipe:
     if source.profiles is not None and profile.name not in source.profiles:
         raise UsageError(
             f"{source.name} has no profile {profile.name}",
             why=f"Its own build supports: {', '.join(source.profiles)}.",
         )
     variables = {**profile.variables, **source.variables, **define}
-    tools = toolchain.find(source.compilers, cuda=variables.get("GGML_CUDA") == "ON")
-    return _Recipe(profile, source, tools, variables)
+    tools = toolchain.find(source.compilers)
+    if toolkit and variables.get("GGML_CUDA") != "ON":
+        raise UsageError(f"profile {profile.name} has no CUDA, so it needs no toolkit", next_step="--profile cuda")
+    with_cuda = cuda.find(toolkit, variables, cache) if variables.get("GGML_CUDA") == "ON" else None
+    return _Recipe(profile, source, tools, with_cuda, variables)
 
 
 def _make(recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache, jobs: int, on_event: OnEvent) -> bool:
@@ -142,7 +150,9 @@ def _make(recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache,
         if finished.intact(targets):
             return False
         tree = cache.tree(recipe.profile.name, recipe.key())
-        workshop = Workshop(fetch(recipe.source, cache, on_event), tree, recipe.tools, cache, lock)
+        if recipe.cuda:
+            recipe.cuda.fetch(on_event)
+        workshop = Workshop(fetch(recipe.source, cache, on_event), tree, recipe.tools, recipe.cuda, cache, lock)
         workshop.configure(recipe.variables, on_event)
         workshop.compile(targets, jobs, on_event)
         variants = recipe.variables.get("GGML_CPU_ALL_VARIANTS") == "ON"

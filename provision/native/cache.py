@@ -2,6 +2,7 @@
 
     sources/DIGEST/         an unpacked source, complete or absent
     trees/PROFILE-KEY/      a CMake build tree; ninja goes on where a killed build stopped
+    toolkits/NAME-DIGEST/   the pinned CUDA toolkit, complete or absent
     finished/KEY/           stripped binaries and facts.json
     ccache/                 compiled objects, shared by all profiles
     clones/                 git checkouts that were cloned by name
@@ -42,6 +43,9 @@ class Cache:
 
     def finished(self, key: str) -> Path:
         return self.root / "finished" / key
+
+    def toolkit(self, name: str) -> Path:
+        return self.root / "toolkits" / name
 
     def clone(self, name: str) -> Path:
         return self.root / "clones" / name

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from provision.errors import DeployError
 from provision.native.cache import Cache
+from provision.native.cuda import Toolkit
 from provision.native.events import OnEvent, message, progress
 from provision.native.toolchain import Toolchain
 
@@ -33,6 +34,7 @@ class Workshop:
     source: Path
     tree: Path
     tools: Toolchain
+    cuda: Toolkit | None
     cache: Cache
     lock: int  # file descriptor of the cache's lock, see Cache.lock
 
@@ -47,10 +49,14 @@ class Workshop:
             "CMAKE_C_COMPILER": self.tools.c.path,
             "CMAKE_CXX_COMPILER": self.tools.cxx.path,
         }
-        if self.tools.nvcc:
-            variables["CMAKE_CUDA_COMPILER"] = self.tools.nvcc.path
+        if self.cuda:
+            variables |= {
+                "CMAKE_CUDA_COMPILER": str(self.cuda.nvcc),
+                "CMAKE_CUDA_HOST_COMPILER": self.tools.cxx.path,
+                "CUDAToolkit_ROOT": str(self.cuda.root),
+            }
         if self.tools.ccache:
-            languages = ("C", "CXX", "CUDA") if self.tools.nvcc else ("C", "CXX")
+            languages = ("C", "CXX", "CUDA") if self.cuda else ("C", "CXX")
             variables |= {f"CMAKE_{language}_COMPILER_LAUNCHER": self.tools.ccache for language in languages}
         arguments = [self.tools.cmake, "-S", str(self.source), "-B", str(self.tree), "-G", "Ninja"]
         arguments += [f"-D{name}={value}" for name, value in sorted(variables.items())]

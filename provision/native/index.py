@@ -157,7 +157,7 @@ def _find(pin: PinnedFile, place: str, client: PyPIClient, *, is_index: bool) ->
         client,  # type: ignore[arg-type]  # unearth's client against unearth's own, slightly narrower, protocol
         index_urls=[place] if is_index else [],
         find_links=[] if is_index else [place],
-        no_binary=[pin.package],
+        no_binary=[] if pin.file.endswith(".whl") else [pin.package],
         ignore_compatibility=True,
     )
     # The matches are read from the network as they are looped over, so they are looped over inside the retry.

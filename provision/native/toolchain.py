@@ -29,31 +29,26 @@ class Toolchain:
     ninja: str
     c: Compiler
     cxx: Compiler
-    nvcc: Compiler | None
     ccache: str | None
     strip: str | None
 
 
-def find(compilers: tuple[str, str] | None, *, cuda: bool) -> Toolchain:
+def find(compilers: tuple[str, str] | None) -> Toolchain:
     """Look for every program at once, so that a person installs once.
 
     Args:
         compilers: C and C++ compiler that the source asks for; else `$CC` and `$CXX`, else the system's.
-        cuda: whether `nvcc` is needed.
 
     Raises:
         UsageError: names all that are missing and the command that installs them.
     """
     c, cxx = compilers or (os.environ.get("CC") or "cc", os.environ.get("CXX") or "c++")
     wanted = {"cmake": ("cmake",), "ninja": ("ninja", "ninja-build"), c: (c,), cxx: (cxx,)}
-    if cuda:
-        wanted["nvcc"] = ("nvcc",)
     found = {name: path for name, names in wanted.items() if (path := _which(*names))}
     missing = [name for name in wanted if name not in found]
     if missing:
         raise UsageError(
             f"a native build needs {' and '.join(missing)}, not found on PATH",
-            why="nvcc comes with the CUDA toolkit, 12.4 or later." if "nvcc" in missing else "",
             next_step=_install(missing),
         )
     return Toolchain(
@@ -61,15 +56,12 @@ def find(compilers: tuple[str, str] | None, *, cuda: bool) -> Toolchain:
         ninja=found["ninja"],
         c=_compiler(found[c]),
         cxx=_compiler(found[cxx]),
-        nvcc=_compiler(found["nvcc"], line=-1) if cuda else None,
         ccache=_which("ccache"),
         strip=_which("strip"),
     )
 
 
 def _install(missing: list[str]) -> str:
-    if missing == ["nvcc"]:
-        return "deploy native build --profile portable, or install the CUDA toolkit"
     groups = "build bitnet" if any(name.startswith("clang") for name in missing) else "build"
     return f"scripts/install-packages {groups}" + (", or: pip install cmake ninja" if "cmake" in missing else "")
 
@@ -80,11 +72,11 @@ def _which(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
-def _compiler(path: str, *, line: int = 0) -> Compiler:
+def _compiler(path: str) -> Compiler:
     shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     if shown.returncode != 0:
         raise UsageError(f"{path} does not run", why=(shown.stderr or shown.stdout).strip())
-    return Compiler(path, shown.stdout.strip().splitlines()[line])
+    return Compiler(path, shown.stdout.strip().splitlines()[0])
 
 
 def cpu_flags() -> str:

@@ -20,6 +20,9 @@ def command() -> None:
 @click.option("--only", "targets", metavar="PROGRAM", multiple=True, help="Only this program; repeatable.")
 @click.option("--source", metavar="DIR", help="A checkout of microsoft/BitNet or llama.cpp; bitnet[@REV] clones it.")
 @click.option("--define", metavar="NAME=VALUE", multiple=True, help="A CMake variable; repeatable.")
+@click.option(
+    "--toolkit", default="", metavar="DIR|pinned", help="CUDA's (default: nvcc's); pinned: from PyPI, by hash."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Compilers at once (default: what cores and memory allow).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where bin/ goes (default: build).")
 def build(
@@ -28,6 +31,7 @@ def build(
     targets: tuple[str, ...],
     source: str | None,
     define: tuple[str, ...],
+    toolkit: str,
     jobs: int | None,
     out: Path | None,
 ) -> None:
@@ -45,6 +49,7 @@ def build(
             root=session.directory.absolute(),
             out=out,
             define=dict(item.partition("=")[::2] for item in define),
+            toolkit=toolkit,
             jobs=jobs,
             on_event=session.console.event,
         )
