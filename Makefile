@@ -1,5 +1,6 @@
 # make demo    the whole path on a throwaway host of this machine
 # make test    every test but the slow ones; make test-slow: those
+# make golden  write the reviewed files of tests/manifests anew; then look at git diff
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
@@ -17,7 +18,7 @@ BENCHMARKS := startup render supervisor deploy promote
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries demo test test-slow lint bench lock ci-image clean
+.PHONY: help venv binaries demo test test-slow golden lint bench lock ci-image clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
@@ -34,6 +35,9 @@ test: binaries
 
 test-slow: binaries
 	@$(PYTEST) -m slow --timeout=3600
+
+golden: venv
+	@REWRITE_GOLDEN=1 $(PYTEST) $(PARALLEL) -q -k as_reviewed tests/manifests
 
 # Minutes the first time, with its progress shown; then under a second, from the cache.
 binaries: venv

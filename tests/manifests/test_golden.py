@@ -1,4 +1,4 @@
-"""The files that operators read. Written anew with: REWRITE_GOLDEN=1 pytest tests/manifests/test_golden.py"""
+"""The files that operators read. Written anew with: make golden"""
 
 from __future__ import annotations
 

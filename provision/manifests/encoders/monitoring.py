@@ -7,12 +7,9 @@ RFC 8259, 7 "Strings", and YAML 1.2.2, 7.3.1. Prometheus takes what stands in `{
 from __future__ import annotations
 
 import json
-import re
 
 from provision.manifests.encoders import yaml
 from provision.manifests.value import Value
-
-_QUERY = re.compile(r'(?=.*")[ -~]+')
 
 
 def yaml_text(value: Value) -> str:
@@ -21,9 +18,7 @@ def yaml_text(value: Value) -> str:
     Raises:
         UnencodableValue: it is no text, or holds NUL.
     """
-    text = yaml.checked(value)
-    # A query is full of double quotes; 7.3.2 "Single-Quoted Style" leaves them as they are.
-    return "'" + text.replace("'", "''") + "'" if _QUERY.fullmatch(text) else yaml.scalar(text)
+    return yaml.scalar(yaml.checked(value))
 
 
 def json_text(value: Value) -> str:

@@ -1,8 +1,9 @@
 """Values as a reader of YAML takes them, of 1.1 (Kubernetes, PyYAML) and 1.2 (Compose) alike.
 
 YAML 1.2.2, 7.3.1 "Double-Quoted Style": only there can every character be written; a backslash and a quote are
-escaped, and what is not printable (5.1 "Character Set") or would be taken for a line's end. Without quotes stands only
-what no version of the type rules (1.1 "Language-Independent Types", 1.2.2 10.3) reads as anything but text.
+escaped, and what is not printable (5.1 "Character Set") or would be taken for a line's end. 7.3.2 "Single-Quoted
+Style" doubles its own quote and leaves the rest as it is, so it reads better where that is less. Without quotes stands
+only what no version of the type rules (1.1 "Language-Independent Types", 1.2.2 10.3) reads as anything but text.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from provision.manifests.value import LONGEST_STRING, Value, Variable, check_pro
 
 _ESCAPED = re.compile('["\\\\\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]')
 _NAMED = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"}
+_PLAIN_ASCII = re.compile("[ -~]*")
 _UNQUOTED = re.compile(r"[A-Za-z/][A-Za-z0-9_./@-]*")
 _TYPED = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
 def quoted(text: str) -> str:
-    """`text` in double quotes."""
+    """`text` in quotes: in those that need fewer escapes, and in double ones if in doubt."""
+    escapes = text.count('"') + text.count("\\")
+    if escapes > text.count("'") and _PLAIN_ASCII.fullmatch(text):
+        return "'" + text.replace("'", "''") + "'"
     return '"' + _ESCAPED.sub(lambda found: _escape(found[0]), text) + '"'
 
 

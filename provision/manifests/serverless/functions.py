@@ -89,6 +89,7 @@ def functions(project: Project, target: Target | None, cloud: Cloud) -> Function
 
 
 def _function(places: Containers, name: str, service: Service, declared: Serverless, cloud: Cloud) -> Function:
+    env = _env(places, name, cloud)
     for key, reason in _refusals(service, declared, cloud):
         raise UnencodableValue(f"services.{name}.{key}", reason)
     module, _, function = declared.entry.partition(":")
@@ -102,7 +103,7 @@ def _function(places: Containers, name: str, service: Service, declared: Serverl
         file=file,
         module=module,
         function=function,
-        env=_env(places, name, cloud),
+        env=env,
         secrets=service.secrets,
         memory_mib=memory,
         cpus=cpus,
@@ -120,7 +121,11 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
         ("batch", service.batch, "a function answers requests; a batch runs to its end without one"),
         ("binary", service.binary, "a function is Python, not a native program"),
         ("model", service.model, "no caller waits until a model is loaded"),
-        ("volumes", service.volumes, "what a function writes is gone with its copy; keep it in a store"),
+        (
+            "volumes",
+            service.volumes,
+            "what a function writes is gone with its copy; keep it in a store (volumes = {} drops a preset's)",
+        ),
         ("resources.gpus", service.resources.gpus, "a function gets no GPU"),
         ("resources.vram", service.resources.vram, "a function gets no GPU"),
         (

@@ -1,4 +1,4 @@
-"""The files that operators review. Written anew with: REWRITE_GOLDEN=1 pytest …/kubernetes/test_golden.py"""
+"""The files that operators review. Written anew with: make golden"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is rendered for Prometheus and Grafana. Golden files: REWRITE_GOLDEN=1 pytest …/test_monitoring.py"""
+"""What is rendered for Prometheus and Grafana. Golden files: make golden"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is rendered for ufw, done by a real one. Golden files: REWRITE_GOLDEN=1 pytest …/test_ufw.py"""
+"""What is rendered for ufw, done by a real one. Golden files: make golden"""
 
 from __future__ import annotations
 

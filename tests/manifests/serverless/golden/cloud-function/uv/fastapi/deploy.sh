@@ -9,6 +9,7 @@
 #   printf %s "$MINIO_ACCESS_KEY" | gcloud secrets create cres-MINIO_ACCESS_KEY --data-file=-
 #   printf %s "$MINIO_SECRET_KEY" | gcloud secrets create cres-MINIO_SECRET_KEY --data-file=-
 set -eu
+[ $# -eq 2 ] || { echo "usage: $0 PROJECT_FOLDER REGION" >&2; exit 2; }
 project="$1"
 region="$2"
 here="$(cd "$(dirname "$0")" && pwd)"

@@ -6,6 +6,7 @@
 #
 # What the project has committed is what goes there, in app/, beside these files; so no .env does.
 set -eu
+[ $# -eq 2 ] || { echo "usage: $0 PROJECT_FOLDER REGION" >&2; exit 2; }
 project="$1"
 region="$2"
 here="$(cd "$(dirname "$0")" && pwd)"

@@ -1,0 +1,54 @@
+"""Every preset on every platform: what `deploy render` shows of a project around each, or why it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+from provision.cli.main import main
+from provision.manifests.platforms import PLATFORMS
+
+GOLDEN = Path(__file__).parent / "golden"
+PROJECTS = tuple(sorted(file.parent.name for file in GOLDEN.glob("*/deploy.toml")))
+PAIRS = tuple(f"{project}/{platform}" for project in PROJECTS for platform in PLATFORMS)
+REFUSED = "refused: "
+# What these give is a matter of hosts, too; without a target they show what every host has.
+_TARGET = dict.fromkeys(("ufw", "monitoring"), ("--target", "fleet"))
+
+
+def shown(pair: str) -> str:
+    """What `deploy render PLATFORM` shows in the project's folder; run in this process."""
+    project, _, platform = pair.partition("/")
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.chdir(GOLDEN / project), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main(["render", platform, *_TARGET.get(platform, ())])
+    said = (status, bool(output.getvalue()), bool(errors.getvalue()))
+    assert said in ((0, True, False), (2, False, True)), errors.getvalue()
+    return output.getvalue() or REFUSED + errors.getvalue()
+
+
+def place(pair: str) -> Path:
+    """Where that was reviewed."""
+    return GOLDEN / f"{pair}.txt"
+
+
+def reviewed(platform: str) -> dict[str, dict[str, str]]:
+    """By project, the reviewed files of a platform by their paths; those that it refuses left out.
+
+    A file that is the only one has no name there, as when it is shown.
+    """
+    texts = {project: place(f"{project}/{platform}").read_text() for project in PROJECTS}
+    return {project: _split(text) for project, text in texts.items() if not text.startswith(REFUSED)}
+
+
+def _split(text: str) -> dict[str, str]:
+    before, *parts = re.split(r"(?m)^==> (.+) <==\n", text)
+    return dict(zip(parts[::2], parts[1::2], strict=True)) or {"": before}
+
+
+if __name__ == "__main__":  # in another process, to be compared with this one
+    json.dump({pair: shown(pair) for pair in PAIRS}, sys.stdout)
