@@ -141,6 +141,7 @@ def _run_prepare(folder: str, prepare: Dict[str, Any], emit: Callable[[Message],
         process = subprocess.Popen(
             prepare["command"],
             cwd=folder,
+            env={**os.environ, **prepare.get("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -34,6 +34,7 @@ from provision.project.values import (
     SecondsOrNone,
     ServerName,
     String,
+    TargetText,
     Text,
     UrlPath,
     User,
@@ -288,6 +289,8 @@ class Prepare(Section):
     """Files whose digest decides whether the last result may be used again."""
     outputs: tuple[str, ...] = ()
     """What it makes, relative to the release; kept in the cache."""
+    env: dict[Variable, TargetText] = Field(default_factory=dict)
+    """Its environment variables, besides those of the login; `${path}` is the target's folder."""
     timeout: Seconds = 900.0
     """How long it may take."""
 

@@ -76,6 +76,16 @@ def _settled(value: object, info: ValidationInfo[Any]) -> object:
     return _template(value, info).text if isinstance(value, str) else value
 
 
+def _of_target(template: Template) -> Template:
+    """Text that is whole once a target is known."""
+    other = next((ref.name for ref in template.refs if ref.name not in ("path", "project")), None)
+    if other:
+        raise ValueError(
+            f"${{{other}}} can't stand here: ${{path}} and ${{project}} alone are known before a release runs."
+        )
+    return template
+
+
 def _below(template: Template) -> Template:
     """A folder whose place is whole once `${path}` and `${project}` are known."""
     stands_for = {"path": "/path", "project": "project"}
@@ -137,6 +147,7 @@ _PORT = WithJsonSchema(
 )
 
 Text = Annotated[Template, _TemplateType]
+TargetText = Annotated[Template, _TemplateType, AfterValidator(_of_target)]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]

@@ -91,7 +91,7 @@ def _document(
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> dict[str, Any]:
-    prepare = project.prepare.model_dump(mode="json") if project.prepare and target.prepare else None
+    prepare = _prepare(project, target)
     contents = {
         name: _content(service, files, models, prepare)
         for name, service in project.services.items()
@@ -123,6 +123,14 @@ def _document(
         "prepare": prepare,
         "lanes": {str(lane): document for lane, document in lanes.items()},
     }
+
+
+def _prepare(project: Project, target: Target) -> dict[str, Any] | None:
+    if project.prepare is None or not target.prepare:
+        return None
+    known = {"path": target.path, "project": project.name}
+    env = {name: value.fill(known).text for name, value in project.prepare.env.items()}
+    return {**project.prepare.model_dump(mode="json", exclude={"env"}), "env": env}
 
 
 def _content(

@@ -82,9 +82,10 @@ def test_a_model_is_shipped_once_by_content_and_linked(world: World) -> None:
 def test_a_prepare_step_runs_before_the_release_has_a_name_and_once_for_the_same_inputs(world: World) -> None:
     (world.folder / "lock.txt").write_text("1")
     prepare = {
-        "command": ["sh", "-c", "date +%N >made/when"],
+        "command": ["sh", "-c", "date +%N >made/when; printf %s \"$CACHE\" >made/cache"],
         "inputs": ["lock.txt"],
         "outputs": ["made"],
+        "env": {"CACHE": "${path}/shared/cache"},
     }
     world.declare({"web": web(world.port, "1")}, prepare=prepare)
     world.up()
@@ -98,6 +99,7 @@ def test_a_prepare_step_runs_before_the_release_has_a_name_and_once_for_the_same
 
     assert first == second
     assert world.host.read(f"{world.path}/stable/made/when") != first
+    assert world.host.read(f"{world.path}/stable/made/cache").decode() == f"{world.path}/shared/cache"
 
 
 def test_a_prepare_step_that_fails_changes_nothing(world: World) -> None:

@@ -139,7 +139,8 @@ def test_a_changed_prepare_step_restarts_what_may_use_its_result(root: Path) -> 
 
 
 def test_a_place_that_refuses_the_prepare_step_is_told_of_none(root: Path) -> None:
-    prepare = {"command": ["uv", "sync"], "outputs": ["venv"]}
+    env = {"CACHE": "${path}/shared/cache", "MODE": "for ${project}"}
+    prepare = {"command": ["uv", "sync"], "outputs": ["venv"], "env": env}
     write(root, {"venv/x": ""})
 
     wanted = released(root, SERVICES, prepare=prepare)
@@ -150,6 +151,7 @@ def test_a_place_that_refuses_the_prepare_step_is_told_of_none(root: Path) -> No
         "inputs": [],
         "outputs": ["venv"],
         "timeout": 900.0,
+        "env": {"CACHE": "/srv/cres/shared/cache", "MODE": "for cres"},
     }
     assert refused.document["prepare"] is None
     assert "venv/x" not in paths(wanted)
