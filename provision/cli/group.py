@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.verbs and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], self.verbs, n=1)
             hint = f'Did you mean "{near[0]}"?' if near else f"One of: {', '.join(self.verbs)}."
             ctx.fail(f'no command "{args[0]}". {hint}')

@@ -8,23 +8,25 @@ OAuth2's refresh grant instead.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import urllib3
-
 from provision.errors import Refused, RegistryFailed
-from provision.images.challenge import Challenge, challenges
+from provision.images.connections import Answer, Body
 from provision.images.credentials import Credentials
-from provision.images.wire import Body, Wire, read
+from provision.images.wire import Wire
+
+if TYPE_CHECKING:
+    from provision.images.challenge import Challenge
 
 _LONGEST_ANSWER = 1 << 20  # of a token service, or an error
 _CLIENT = "bitnet-provision"
 
 
 class Access:
-    """One registry, and who we are to it.
+    """One registry, and who we are to it; safe to use from several threads.
 
     Args:
         scopes: what the tokens are for, `repository:NAME:pull,push`.
@@ -35,6 +37,7 @@ class Access:
         self._credentials = credentials
         self._scopes = list(scopes)
         self._authorization = ""
+        self._lock = threading.Lock()  # who is the second to be asked who we are takes the first one's answer
 
     @property
     def authority(self) -> str:
@@ -55,7 +58,7 @@ class Access:
         accept: Collection[int],
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Answer:
         """One request; its answer if the status is one of `accept`.
 
         Args:
@@ -69,9 +72,12 @@ class Access:
         url = urljoin(self._wire.base, path)
         # An upload may be sent elsewhere; what opens the registry is not shown there.
         ours = urlsplit(url).netloc == urlsplit(self._wire.base).netloc
+        shown = self._authorization
         answer = self._wire.send(method, url, headers=self._headers(headers, ours=ours), body=body)
         if answer.status == 401 and ours:
-            self._authorize(answer, doing)
+            with self._lock:
+                if self._authorization == shown:
+                    self._authorize(answer, doing)
             if body is None or isinstance(body, bytes):
                 answer = self._wire.send(method, url, headers=self._headers(headers, ours=True), body=body)
         if answer.status in accept:
@@ -82,9 +88,12 @@ class Access:
         own = {"Authorization": self._authorization} if ours and self._authorization else {}
         return {"User-Agent": _CLIENT, **(headers or {}), **own}
 
-    def _authorize(self, answer: urllib3.BaseHTTPResponse, doing: str) -> None:
-        offered = {challenge.scheme: challenge for challenge in challenges(answer.headers.getlist("WWW-Authenticate"))}
-        read(answer, _LONGEST_ANSWER)
+    def _authorize(self, answer: Answer, doing: str) -> None:
+        from provision.images.challenge import challenges
+
+        asked = answer.headers.get_all("WWW-Authenticate", [])
+        offered = {challenge.scheme: challenge for challenge in challenges(asked)}
+        answer.read(_LONGEST_ANSWER)
         if "bearer" in offered:
             self._authorization = f"Bearer {self._token(offered['bearer'], doing)}"
         elif "basic" in offered and self._credentials and self._credentials.user:
@@ -110,7 +119,7 @@ class Access:
             headers = {"Authorization": who.basic} if who else {}
             joint = "&" if urlsplit(realm).query else "?"
             answer = self._wire.send("GET", f"{realm}{joint}{query}", headers={"User-Agent": _CLIENT, **headers})
-        content = read(answer, _LONGEST_ANSWER)
+        content = answer.read(_LONGEST_ANSWER)
         if answer.status != 200:
             raise self._login(f"could not {doing}: {urlsplit(realm).netloc} gave no token ({answer.status}).")
         try:
@@ -130,8 +139,8 @@ class Access:
             details={"status": 401},
         )
 
-    def _refusal(self, answer: urllib3.BaseHTTPResponse, doing: str) -> RegistryFailed | Refused:
-        said = _said(read(answer, _LONGEST_ANSWER))
+    def _refusal(self, answer: Answer, doing: str) -> RegistryFailed | Refused:
+        said = _said(answer.read(_LONGEST_ANSWER))
         details = {"status": answer.status}
         if answer.status == 401:
             return self._login(f"could not {doing}: {self.authority} refused the login.")

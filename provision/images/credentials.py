@@ -11,7 +11,6 @@ import base64
 import binascii
 import json
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +96,8 @@ def _entry(entry: Mapping[str, Any], file: Path, registry: str) -> Credentials |
 
 
 def _ask(helper: str, key: str, environ: Mapping[str, str]) -> Credentials | None:
+    import subprocess
+
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,12 +60,14 @@ def policy_of(directory: Path, repository: Reference) -> Policy | None:
 
 
 def _read(file: Path) -> dict[str, DeclaredImage]:
+    if not file.exists():
+        return {}
+    import tomllib
+
     shown = os.path.relpath(file)
     try:
         source = file.read_text(encoding="utf-8")
         written = tomllib.loads(source)
-    except FileNotFoundError:
-        return {}
     except tomllib.TOMLDecodeError as error:
         # tomllib says the place in words: "Expected ']' (at line 3, column 8)", "… (at end of document)".
         said, _, place = str(error).rpartition(" (at ")

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,23 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 class Malformed(RegistryFailed):
     """A manifest that is JSON, and no manifest."""
+
+
+def written_time(at: datetime) -> str:
+    """How all records here write a time: in UTC, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def read_time(text: str) -> datetime:
+    """A time that `written_time` wrote.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    at = datetime.fromisoformat(text)
+    if written_time(at) != text:
+        raise ValueError(f"{text!r} is not a time as records write it")
+    return at.astimezone(UTC)
 
 
 def digest_of(content: bytes) -> str:

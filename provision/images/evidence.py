@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provision.errors import RegistryFailed
-from provision.images.documents import Descriptor, Malformed, Manifest, artifact
+from provision.images.documents import Descriptor, Malformed, Manifest, artifact, read_time, written_time
 from provision.images.referrers import attach, put_empty, referrers
 from provision.images.repository import Repository
 from provision.images.signing import NotSigned, PublicKey, SigningKey, unseal
@@ -73,7 +73,7 @@ def store(repository: Repository, image: Manifest, evidence: Evidence, key: Sign
     put_empty(repository)
     repository.put_blob(envelope)
     layer = Descriptor.of(_ENVELOPE_TYPE, envelope, embedded=len(envelope) <= _EMBEDDED_AT_MOST)
-    created = {"org.opencontainers.image.created": _written(evidence.at)}
+    created = {"org.opencontainers.image.created": written_time(evidence.at)}
     made = artifact(ARTIFACT_TYPE, [layer], subject=image.descriptor, annotations=created)
     attach(repository, made)
     return made.digest
@@ -125,7 +125,7 @@ def _statement(evidence: Evidence) -> dict[str, Any]:
         "_type": _STATEMENT,
         "subject": [{"name": evidence.name, "digest": {algorithm: value}}],
         "predicateType": _PREDICATE,
-        "predicate": {"at": _written(evidence.at), "who": evidence.who, "where": evidence.where, "checks": checks},
+        "predicate": {"at": written_time(evidence.at), "who": evidence.who, "where": evidence.where, "checks": checks},
     }
 
 
@@ -138,7 +138,7 @@ def _read(statement: dict[str, Any]) -> Evidence:
         name=str(subject["name"]),
         digest=f"sha256:{subject['digest']['sha256']}",
         checks=tuple(map(read_check, predicate["checks"])),
-        at=datetime.strptime(predicate["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+        at=read_time(predicate["at"]),
         who=str(predicate["who"]),
         where=str(predicate["where"]),
     )
@@ -155,7 +155,3 @@ def read_check(value: Mapping[str, Any]) -> CheckResult:
     return CheckResult(
         str(value["name"]), value["passed"], float(value.get("seconds", 0)), dict(value.get("facts") or {})
     )
-
-
-def _written(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.documents import OCI_INDEX, Descriptor, Manifest
+from provision.images.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
 from provision.images.repository import Repository
 
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
@@ -37,7 +37,7 @@ class Move:
     evidence: tuple[str, ...] = ()  # digests of the artifacts that allowed it
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "at": f"{self.at:%Y-%m-%dT%H:%M:%SZ}"}
+        return {**asdict(self), "at": written_time(self.at)}
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Move:
@@ -46,7 +46,7 @@ class Move:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        at = datetime.strptime(value["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        at = read_time(value["at"])
         evidence = tuple(map(str, value.get("evidence", ())))
         kind, old, new, who, where = (str(value[name]) for name in ("kind", "old", "new", "who", "where"))
         return cls(kind, old, new, at, who, where, evidence)

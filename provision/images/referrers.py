@@ -15,7 +15,6 @@ from urllib.parse import quote
 from provision.errors import RegistryFailed
 from provision.images.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest
 from provision.images.repository import Repository
-from provision.images.wire import read
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100
@@ -62,7 +61,7 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
         answer = repository.access.request(
             "GET", path, doing=f"list what points at {digest}", accept=range(200, 600), headers={"Accept": OCI_INDEX}
         )
-        content = read(answer, _LONGEST_LIST)
+        content = answer.read(_LONGEST_LIST)
         if answer.status != 200:
             return []
         try:

@@ -10,14 +10,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode, urljoin
 
-import urllib3
-
 from provision.errors import RegistryFailed
 from provision.images.access import Access
+from provision.images.connections import Answer, Body
 from provision.images.credentials import find
 from provision.images.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
 from provision.images.reference import Reference
-from provision.images.wire import Body, Wire, chunks, finish, read
+from provision.images.wire import Wire
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound
 _LONGEST_DOCUMENT = 16 << 20  # a blob that is read whole: evidence, not a layer
@@ -48,7 +47,7 @@ class Repository:
             accept={200, 404},
             headers=_ACCEPT,
         )
-        content = read(answer, _LONGEST_MANIFEST)
+        content = answer.read(_LONGEST_MANIFEST)
         if answer.status == 404:
             return None
         digest = digest_of(content)
@@ -84,7 +83,7 @@ class Repository:
         answer = self.access.request(
             "HEAD", f"{self._path}/manifests/{tag}", doing=f"look at {self}:{tag}", accept={200, 404}, headers=_ACCEPT
         )
-        finish(answer)
+        answer.finish()
         if answer.status == 404:
             return ""
         # The specification allows a registry to leave the header out.
@@ -105,7 +104,7 @@ class Repository:
             headers={"Content-Type": manifest.media_type},
             body=manifest.content,
         )
-        finish(answer)
+        answer.finish()
         stored = answer.headers.get("Docker-Content-Digest")
         if stored and stored != manifest.digest:
             raise RegistryFailed(
@@ -117,7 +116,7 @@ class Repository:
         answer = self.access.request(
             "HEAD", f"{self._path}/blobs/{digest}", doing=f"look for a blob in {self}", accept={200, 404}
         )
-        finish(answer)
+        answer.finish()
         return answer.status == 200
 
     def blob(self, digest: str) -> bytes:
@@ -126,7 +125,7 @@ class Repository:
         Raises:
             RegistryFailed: it is not there, or not those bytes.
         """
-        content = read(self._open(digest), _LONGEST_DOCUMENT)
+        content = self._open(digest).read(_LONGEST_DOCUMENT)
         if digest_of(content) != digest:
             raise self._wrong(digest)
         return content
@@ -148,7 +147,7 @@ class Repository:
             RegistryFailed: it is not there, or not those bytes.
         """
         hashed, held = hashlib.sha256(), b""
-        for part in chunks(self._open(descriptor.digest)):
+        for part in self._open(descriptor.digest).chunks():
             hashed.update(part)
             if held:
                 yield held
@@ -182,7 +181,7 @@ class Repository:
         self._finish(location, descriptor, source.stream(descriptor))
         return "streamed"
 
-    def _open(self, digest: str) -> urllib3.BaseHTTPResponse:
+    def _open(self, digest: str) -> Answer:
         return self.access.request("GET", f"{self._path}/blobs/{digest}", doing=f"read a blob of {self}", accept={200})
 
     def _begin(self, mount: Mapping[str, str] | None = None) -> str:
@@ -195,12 +194,12 @@ class Repository:
             accept={201, 202} if mount else {202},
             headers={"Content-Length": "0"},
         )
-        finish(answer)
+        answer.finish()
         if answer.status == 201:
             return ""
         if "Location" not in answer.headers:
             raise RegistryFailed(f"could not write a blob to {self}: the registry did not say where to.")
-        return urljoin(path, answer.headers["Location"])
+        return urljoin(path, str(answer.headers["Location"]))
 
     def _finish(self, location: str, descriptor: Descriptor, body: Body) -> None:
         joint = "&" if "?" in location else "?"
@@ -212,7 +211,7 @@ class Repository:
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body=body,
         )
-        finish(answer)
+        answer.finish()
 
     def _wrong(self, digest: str) -> RegistryFailed:
         return RegistryFailed(f"a blob of {self} was changed in flight.", why=f"What arrived is not {digest}.")

@@ -11,31 +11,28 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError
-from urllib3.exceptions import SSLError as UrllibSSLError
 
 from provision.errors import RegistryFailed, UsageError
+from provision.images.connections import CONNECT, Answer, Body, Connections
 
-CHUNK = 1 << 20
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _RETRIES = 4
+_BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds; the first retry is at once, then each waits twice as long
 _LONGEST_WAIT = 60  # seconds; who asks for a longer wait gets a failure that says so
-_CONNECT, _READ = 10.0, 120.0
+_MOVED = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS = 5
 _CERTIFICATES = Path("/etc/docker/certs.d")
 
-Body = bytes | Iterator[bytes] | None
-
 
 class Wire:
-    """Requests to one registry and to where it sends us.
+    """Requests to one registry and to where it sends us; safe to use from several threads.
 
     Args:
         authority: `host[:port]` of the registry.
@@ -44,7 +41,7 @@ class Wire:
     def __init__(self, authority: str, environ: Mapping[str, str] | None = None) -> None:
         self.authority = authority
         self._environ = os.environ if environ is None else environ
-        self._managers: dict[tuple[str, str], urllib3.PoolManager] = {}
+        self._connections = Connections(lambda: self._tls, _proxy_of)
 
     @cached_property
     def base(self) -> str:
@@ -52,7 +49,7 @@ class Wire:
         plain = is_loopback(self.authority) and not self._own_authorities and not _speaks_tls(self.authority)
         return f"{'http' if plain else 'https'}://{self.authority}"
 
-    def send(self, method: str, url: str, *, headers: Mapping[str, str], body: Body = None) -> urllib3.BaseHTTPResponse:
+    def send(self, method: str, url: str, *, headers: Mapping[str, str], body: Body = None) -> Answer:
         """One request, retried where that helps; its answer, whatever the status, body unread.
 
         A body that is an iterator can be sent once, so it is not retried.
@@ -62,11 +59,11 @@ class Wire:
         """
         for _ in range(_REDIRECTS):
             self._demand_cover(url)
-            answer = self._once(method, url, headers, body)
-            location = answer.get_redirect_location()
+            answer = self._patiently(method, url, headers, body)
+            location = answer.headers.get("Location") if answer.status in _MOVED else None
             if not location or method not in {"GET", "HEAD"}:
                 return answer
-            finish(answer)
+            answer.finish()
             target = urljoin(url, location)
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 # What opens the registry does not open where it keeps its blobs, and must not be shown there.
@@ -74,39 +71,26 @@ class Wire:
             url = target
         raise RegistryFailed(f"{self.authority} redirected more than {_REDIRECTS} times.")
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> urllib3.BaseHTTPResponse:
-        fresh = body is None or isinstance(body, bytes)
-        retries = urllib3.Retry(
-            total=_RETRIES if fresh else 0,
-            other=0,
-            redirect=0,
-            status_forcelist=_AGAIN if fresh else (),
-            allowed_methods=None,  # PUT by digest and starting an upload can be repeated too
-            backoff_factor=0.25,
-            backoff_max=8,
-            backoff_jitter=0.1,
-            retry_after_max=_LONGEST_WAIT,
-            raise_on_status=False,
-        )
-        try:
-            return self._pools(url).request(
-                method, url, headers=headers, body=body, retries=retries, redirect=False, preload_content=False
-            )
-        except HTTPError as error:
-            raise self._silence(url, error) from None
-
-    def _silence(self, url: str, error: HTTPError) -> RegistryFailed:
-        reason = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
-        where = urlsplit(url).netloc
-        if isinstance(reason, UrllibSSLError):
-            return RegistryFailed(
-                f"{where} is not trusted: its TLS certificate was refused.",
-                why=str(reason),
-                next_step=f"if it has an authority of its own: REGISTRY_CA=FILE, or {_CERTIFICATES}/{where}/ca.crt",
-            )
-        # urllib3 begins its messages with the pool's or connection's representation.
-        why = str(reason).rpartition("): ")[2] or type(reason).__name__
-        return RegistryFailed(f"{where} does not answer.", why=why)
+    def _patiently(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Answer:
+        # PUT by digest and starting an upload can be repeated too.
+        left = _RETRIES if body is None or isinstance(body, bytes) else 0
+        backoff = 0.0
+        while True:
+            wait = backoff
+            try:
+                answer = self._connections.ask(method, url, headers, body)
+            except (OSError, HTTPException) as error:
+                if not left or isinstance(error, ssl.SSLError):
+                    raise _silence(url, error) from None
+            else:
+                if not left or answer.status not in _AGAIN:
+                    return answer
+                wait = _asked_wait(answer, backoff)
+                if wait > _LONGEST_WAIT:
+                    return answer
+                answer.drop()
+            time.sleep(max(wait, 0))
+            left, backoff = left - 1, min(max(2 * backoff, _BACKOFF), _LONGEST_BACKOFF)
 
     def _demand_cover(self, url: str) -> None:
         parts = urlsplit(url)
@@ -116,21 +100,7 @@ class Wire:
                 why="What is sent there could be read and changed on the way; plain HTTP is for loopback alone.",
             )
 
-    def _pools(self, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
-        direct = is_loopback(parts.netloc) or proxy_bypass(parts.hostname or "")
-        proxy = "" if direct else getproxies().get(parts.scheme, "")
-        if (parts.scheme, proxy) not in self._managers:
-            # Reading the system's authorities takes 20 ms, which plain HTTP on loopback need not wait for.
-            context = self._tls() if "https" in {parts.scheme, urlsplit(proxy).scheme} else None
-            timeout = urllib3.Timeout(connect=_CONNECT, read=_READ)
-            self._managers[parts.scheme, proxy] = (
-                urllib3.ProxyManager(proxy, ssl_context=context, timeout=timeout)
-                if proxy
-                else urllib3.PoolManager(ssl_context=context, timeout=timeout)
-            )
-        return self._managers[parts.scheme, proxy]
-
+    @cached_property
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         for file in self._own_authorities:
@@ -155,37 +125,30 @@ def is_loopback(authority: str) -> bool:
         return False
 
 
-def chunks(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """The body, as it is on the wire: digests are taken over that.
+def _proxy_of(host: str) -> str:
+    from urllib.request import getproxies, proxy_bypass
 
-    Raises:
-        RegistryFailed: the connection ended before the body did.
-    """
+    return "" if is_loopback(host) or proxy_bypass(host) else getproxies().get("https", "")
+
+
+def _asked_wait(answer: Answer, otherwise: float) -> float:
+    """Seconds that the answer asks us to wait; RFC 9110, section 10.2.3: a number or a date."""
+    written = answer.headers.get("Retry-After", "").strip()
     try:
-        yield from answer.stream(CHUNK, decode_content=False)
-    except HTTPError as error:
-        raise RegistryFailed("the registry stopped in the middle of its answer.", why=str(error)) from None
-    finally:
-        answer.release_conn()
+        return float(written) if written.isdigit() else parsedate_to_datetime(written).timestamp() - time.time()
+    except ValueError:
+        return otherwise
 
 
-def read(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
-    """The whole body, of at most `most` bytes.
-
-    Raises:
-        RegistryFailed: it is longer, or ended too early.
-    """
-    content = bytearray()
-    for part in chunks(answer):
-        content += part
-        if len(content) > most:
-            raise RegistryFailed(f"the registry answered with more than {most} bytes where that is not possible.")
-    return bytes(content)
-
-
-def finish(answer: urllib3.BaseHTTPResponse) -> None:
-    """Be done with an answer whose body says nothing; a connection takes the next request only when it was read."""
-    read(answer, CHUNK)
+def _silence(url: str, error: OSError | HTTPException) -> RegistryFailed:
+    where = urlsplit(url).netloc
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RegistryFailed(
+            f"{where} is not trusted: its TLS certificate was refused.",
+            why=error.verify_message,
+            next_step=f"if it has an authority of its own: REGISTRY_CA=FILE, or {_CERTIFICATES}/{where}/ca.crt",
+        )
+    return RegistryFailed(f"{where} does not answer.", why=str(error) or type(error).__name__)
 
 
 def _speaks_tls(authority: str) -> bool:
@@ -195,7 +158,7 @@ def _speaks_tls(authority: str) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the connection is closed again, and made anew with verification
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=_CONNECT) as plain:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=CONNECT) as plain:
             context.wrap_socket(plain, server_hostname=parts.hostname).close()
     except OSError:  # it answered in another language, hung up, or nobody is there: the request itself will tell
         return False

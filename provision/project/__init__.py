@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provision.project.loaded import LoadedProject
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
 
-__all__ = ["LoadedProject", "load"]
+__all__ = ["load"]
 
 
 def load(

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+NAME = "registry.test"  # what the certificate is for, besides its address; no resolver knows it
 USER, PASSWORD = "ada", "a:b c%ü"  # a colon and what URLs would escape
 
 
@@ -120,7 +121,10 @@ def _authority_and_server(folder: Path) -> tuple[Path, Path]:
     )
     server = (
         certificate("registry", key.public_key(), "our authority")
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(NAME)]),
+            critical=False,
+        )
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )

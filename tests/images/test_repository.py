@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 
@@ -163,6 +164,22 @@ def test_too_many_requests_waits_as_long_as_the_registry_asks(proxy, repository,
     assert behind.get("canary") == made
     assert time.monotonic() - began >= 2
     assert proxy.asked("GET", "/manifests/canary") == 3
+
+
+def test_a_registry_may_ask_to_wait_until_a_time(proxy, repository, behind):
+    made = image(repository, "canary")
+    until = formatdate(time.time() + 2, usegmt=True)
+    proxy.on("GET", "/manifests/canary", times=1, answer=(503, {"Retry-After": until}, b""))
+    assert behind.get("canary") == made
+    assert time.time() >= parsedate_to_datetime(until).timestamp()
+
+
+def test_a_registry_that_asks_for_a_long_wait_is_not_waited_for(proxy, behind):
+    proxy.on("GET", "/manifests/canary", answer=(429, {"Retry-After": "3600"}, b""))
+    with pytest.raises(RegistryFailed) as failure:
+        behind.find("canary")
+    assert failure.value.next_step == "try again after 3600 s"
+    assert proxy.asked("GET", "/manifests/canary") == 1
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
