@@ -23,7 +23,11 @@ def with_preset(service: Any) -> Any:
     """
     if not isinstance(service, dict) or not isinstance(service.get("preset"), str):
         return service
-    preset = presets().get(service["preset"], {})
+    preset = dict(presets().get(service["preset"], {}))
+    by_size = preset.pop("by_size", {})
+    resources = {**preset, **service}.get("resources")
+    size = resources.get("size") if isinstance(resources, dict) else None
     own_env = service.get("env", {})
-    env = {**preset.get("env", {}), **own_env} if isinstance(own_env, dict) else own_env
-    return {**preset, **service, "env": env}
+    if isinstance(own_env, dict):
+        own_env = {**preset.get("env", {}), **(by_size.get(size, {}) if isinstance(size, str) else {}), **own_env}
+    return {**preset, **service, "env": own_env}

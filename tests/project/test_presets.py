@@ -63,6 +63,19 @@ def test_threads_stay_open_where_nothing_is_declared(service):
     assert service('preset = "bitnet-server"\nmodel = "m"').command[-2].refs == (Ref("cpus"),)
 
 
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ("", "4"),
+        ('resources = { size = "small" }', "2"),
+        ('resources = { size = "large" }', "16"),
+        ('resources = { size = "large" }\nenv = { TOKENIZER_CACHE_SIZE = "9" }', "9"),
+    ],
+)
+def test_a_rollout_server_keeps_as_many_tokenizers_as_its_size_has_room_for(service, more, kept):
+    assert service(f'preset = "rollout-server"\n{more}').env["TOKENIZER_CACHE_SIZE"].text == kept
+
+
 def test_args_are_appended_to_the_command_of_a_preset(service):
     llama = service('preset = "bitnet-server"\nmodel = "m"\nargs = ["--ctx-size", "4096"]')
 
