@@ -41,7 +41,8 @@ def reviewed(platform: str) -> dict[str, dict[str, str]]:
 
     A file that is the only one has no name there, as when it is shown.
     """
-    texts = {project: place(f"{project}/{platform}").read_text() for project in PROJECTS}
+    places = {project: place(f"{project}/{platform}") for project in PROJECTS}
+    texts = {project: file.read_text() for project, file in places.items() if file.exists()}
     return {project: _split(text) for project, text in texts.items() if not text.startswith(REFUSED)}
 
 
