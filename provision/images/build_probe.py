@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from pathlib import Path
 
 from provision.errors import DeployError, UsageError
+from provision.native.place import Here, Place
 
 # Static, and without what the linker would add of this machine: its build id.
 _FLAGS = ("-std=gnu11", "-Os", "-static", "-s", "-ffunction-sections", "-fdata-sections")
 _LINK = ("-Wl,--gc-sections", "-Wl,--build-id=none")
 
 
-def probe(source: Path, cache: Path) -> Path:
+def probe(source: Path, cache: Path, place: Place | None = None) -> Path:
     """The program; compiled once for a source and a compiler.
+
+    Args:
+        place: where the compiler runs; on this machine by default.
 
     Raises:
         UsageError: there is no compiler, or no source.
         DeployError: it does not compile.
     """
-    compiler = os.environ.get("CC") or "cc"
-    try:
-        version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-        content = source.read_bytes()
-    except OSError as error:
+    place = place or Here()
+    compiler = place.environment.get("CC") or "cc"
+    missing = [
+        str(name) for name, there in ((compiler, place.which(compiler)), (source, source.is_file())) if not there
+    ]
+    if missing:
         raise UsageError(
-            f"the probe of the image cannot be compiled: {error.filename} is not there.",
+            f"the probe of the image cannot be compiled: {missing[0]} is not there.",
             next_step="scripts/install-packages build",
-        ) from None
-    key = hashlib.sha256(b"\0".join([content, version, *(flag.encode() for flag in (*_FLAGS, *_LINK))])).hexdigest()
-    program = cache / f"probe-{key[:24]}"
+        )
+    content, version = source.read_bytes(), place.ask(compiler, "--version").stdout.encode()
+    packages = repr(sorted(place.packages.items())).encode() if place.packages else b""
+    said = [content, version, *(flag.encode() for flag in (*_FLAGS, *_LINK)), *([packages] if packages else [])]
+    program = cache / f"probe-{hashlib.sha256(bytes(1).join(said)).hexdigest()[:24]}"
     if not program.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        part = program.with_name(f".{program.name}.{os.getpid()}")
-        done = subprocess.run(
-            [compiler, *_FLAGS, "-o", str(part), str(source), *_LINK], capture_output=True, text=True, check=False
-        )
+        # Both in the cache, which is all that another place sees of this machine.
+        part, copy = (program.with_name(f".{program.name}.{os.getpid()}{end}") for end in ("", ".c"))
+        copy.write_bytes(content)
+        done = place.ask(compiler, *_FLAGS, "-o", str(part), str(copy), *_LINK)
+        copy.unlink()
         if done.returncode:
             raise DeployError(f"{source} does not compile.", why=done.stderr.strip())
         part.replace(program)

@@ -19,12 +19,15 @@ from provision.native.data import Profile, check_targets
 from provision.native.data import profile as find_profile
 from provision.native.events import OnEvent, ignore, message
 from provision.native.finished import Finished, cpu_facts
+from provision.native.place import Here, Place
 from provision.native.sources import Source, fetch
 from provision.native.sources import find as find_source
 from provision.native.toolchain import Toolchain
 
 # Raised when the layout of a finished build changes, so that an older one is not taken for one of today's.
 _FORMAT = 1
+# Variables that CMake adds to what it is told.
+_DECISIVE = ("CFLAGS", "CXXFLAGS", "LDFLAGS")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class _Recipe:
 
     def facts(self) -> dict[str, Any]:
         """The part of build.json that is known before anything is compiled."""
+        place = self.tools.place
         compilers = {"c": self.tools.c.version, "cxx": self.tools.cxx.version}
         facts: dict[str, Any] = {
             "format": _FORMAT,
@@ -58,10 +62,11 @@ class _Recipe:
             "source": {**self.source.facts, "digest": self.source.digest},
             "ternary_types": [*self.source.ternary_types, *self._lookup_table_types()],
             "flags": self.variables,
-            "environment": {name: os.environ[name] for name in ("CFLAGS", "CXXFLAGS", "LDFLAGS") if name in os.environ},
+            "environment": {name: place.environment[name] for name in _DECISIVE if name in place.environment},
             "compiler": compilers | ({"nvcc": self.cuda.version} if self.cuda else {}),
         }
-        return facts | ({"cuda": dict(self.cuda.facts)} if self.cuda else {})
+        facts |= {"cuda": dict(self.cuda.facts)} if self.cuda else {}
+        return facts | ({"packages": dict(place.packages)} if place.packages else {})
 
     def _lookup_table_types(self) -> list[str]:
         kernels = {"BITNET_X86_TL2": "TL2", "BITNET_ARM_TL1": "TL1"}
@@ -83,6 +88,7 @@ def build(
     out: Path | None = None,
     define: Mapping[str, str] | None = None,
     toolkit: str = "",
+    place: Place | None = None,
     on_event: OnEvent = ignore,
     jobs: int | None = None,
     cache: Cache | None = None,
@@ -99,6 +105,7 @@ def build(
         out: where `bin` and `build.json` go; `ROOT/build` by default.
         define: CMake variables on top of the profile's.
         toolkit: of CUDA: `pinned`, or a folder; by default the one that nvcc on PATH belongs to.
+        place: where the compilers run; on this machine by default.
         on_event: told what happens, see `provision.native.events`.
         jobs: compilers at once; by default what cores and memory allow.
         cache: `Cache.of_user()` by default.
@@ -114,7 +121,8 @@ def build(
     cache = cache or Cache.of_user()
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least one compiler has to run")
-    recipe = _recipe(find_profile(profile), find_source(source, cache, on_event), define or {}, toolkit, cache)
+    declared, wanted = find_profile(profile), find_source(source, cache, on_event)
+    recipe = _recipe(declared, wanted, define or {}, place or Here(), toolkit, cache)
     finished = Finished(cache.finished(recipe.key()))
 
     try:
@@ -130,14 +138,16 @@ def build(
     return BuildResult(profile, recipe.key(), binaries, out / "build.json", finished.facts(), compiled)
 
 
-def _recipe(profile: Profile, source: Source, define: Mapping[str, str], toolkit: str, cache: Cache) -> _Recipe:
+def _recipe(
+    profile: Profile, source: Source, define: Mapping[str, str], place: Place, toolkit: str, cache: Cache
+) -> _Recipe:
     if source.profiles is not None and profile.name not in source.profiles:
         raise UsageError(
             f"{source.name} has no profile {profile.name}",
             why=f"Its own build supports: {', '.join(source.profiles)}.",
         )
     variables = {**profile.variables, **source.variables, **define}
-    tools = toolchain.find(source.compilers)
+    tools = toolchain.find(source.compilers, place)
     if toolkit and variables.get("GGML_CUDA") != "ON":
         raise UsageError(f"profile {profile.name} has no CUDA, so it needs no toolkit", next_step="--profile cuda")
     with_cuda = cuda.find(toolkit, variables, cache) if variables.get("GGML_CUDA") == "ON" else None
@@ -156,6 +166,6 @@ def _make(recipe: _Recipe, targets: list[str], finished: Finished, cache: Cache,
         workshop.configure(recipe.variables, on_event)
         workshop.compile(targets, jobs, on_event)
         variants = recipe.variables.get("GGML_CPU_ALL_VARIANTS") == "ON"
-        cpu = cpu_facts(tree, recipe.tools.c.path, variants=variants)
+        cpu = cpu_facts(tree, recipe.tools, variants=variants)
         finished.add(tree, targets, recipe.tools, {**recipe.facts(), "key": recipe.key(), "cpu": cpu})
         return True

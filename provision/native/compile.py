@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +95,8 @@ class Workshop:
             raise _failure("compiling failed", errors, log)
 
     def _run(self, arguments: list[str], log: Path, on_line: Callable[[str], None]) -> int:
-        """Run a program, its output into `log` and line by line to `on_line`; whatever ends us ends it first."""
-        environment = os.environ | {
+        """Run a program, its output into `log` and line by line to `on_line`."""
+        environment = {
             "NINJA_STATUS": "[%f/%t] ",
             "LC_ALL": "C.UTF-8",  # error lines are recognised by their English words
             "GIT_DIR": os.devnull,  # the source is no repository, and none above the cache is meant
@@ -106,28 +105,13 @@ class Workshop:
             "CCACHE_BASEDIR": str(self.cache.root),
             "CCACHE_NOHASHDIR": "1",
         }
-        with (
-            log.open("w") as copy,
-            subprocess.Popen(
-                arguments,
-                env=environment,
-                cwd=self.tree,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                pass_fds=[self.lock],
-            ) as process,
-        ):
-            try:
-                for line in process.stdout or ():
-                    copy.write(line)
-                    on_line(line.rstrip("\n"))
-            except BaseException:
-                process.terminate()
-                raise
-        return process.returncode
+        with log.open("w") as copy:
+
+            def keep(line: str) -> None:
+                copy.write(line)
+                on_line(line.rstrip("\n"))
+
+            return self.tools.place.run(arguments, environment, self.tree, keep, self.lock)
 
 
 def _failure(what: str, lines: list[str], log: Path, *, next_step: str = "") -> DeployError:

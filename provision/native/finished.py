@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ class Finished:
         part = kept.with_name(f".{built.name}.part")
         shutil.copy(built, part)
         if tools.strip:
-            subprocess.run([tools.strip, "--strip-unneeded", str(part)], check=True, capture_output=True)
+            tools.place.ask(tools.strip, "--strip-unneeded", str(part)).check_returncode()
         part.replace(kept)
         return {"sha256": sha256(kept), "bytes": kept.stat().st_size}
 
@@ -86,7 +85,7 @@ class Finished:
         return {name: folder / name for name in targets}
 
 
-def cpu_facts(tree: Path, compiler: str, *, variants: bool) -> dict[str, object]:
+def cpu_facts(tree: Path, tools: Toolchain, *, variants: bool) -> dict[str, object]:
     """What a CPU must have for these binaries to run, read from the options that the kernels were compiled with.
 
     Args:
@@ -96,11 +95,11 @@ def cpu_facts(tree: Path, compiler: str, *, variants: bool) -> dict[str, object]
     for entry in json.loads((tree / "compile_commands.json").read_text()):
         options |= {word for word in shlex.split(entry["command"]) if re.match(r"-m(?!tune)", word)}
     if not variants:
-        return {"architecture": os.uname().machine, "features": required_features(compiler, sorted(options))}
+        return {"architecture": os.uname().machine, "features": required_features(tools, sorted(options))}
     kinds = sorted(
         path.name.removeprefix("libggml-cpu-").removesuffix(".so") for path in tree.glob("bin/libggml-cpu-*.so")
     )
-    return {"architecture": os.uname().machine, "features": required_features(compiler, []), "variants": kinds}
+    return {"architecture": os.uname().machine, "features": required_features(tools, []), "variants": kinds}
 
 
 def sha256(file: Path) -> str:

@@ -1,16 +1,13 @@
-"""The programs a build needs, found on PATH, and what they say they are."""
+"""The programs a build needs, found where it takes place, and what they say they are."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.native.place import Place
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class Compiler:
 class Toolchain:
     """What configures, compiles and strips. `ccache` and `strip` may be missing: slower, larger, but the same."""
 
+    place: Place
     cmake: str
     ninja: str
     c: Compiler
@@ -33,7 +31,7 @@ class Toolchain:
     strip: str | None
 
 
-def find(compilers: tuple[str, str] | None) -> Toolchain:
+def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
     """Look for every program at once, so that a person installs once.
 
     Args:
@@ -42,9 +40,9 @@ def find(compilers: tuple[str, str] | None) -> Toolchain:
     Raises:
         UsageError: names all that are missing and the command that installs them.
     """
-    c, cxx = compilers or (os.environ.get("CC") or "cc", os.environ.get("CXX") or "c++")
+    c, cxx = compilers or (place.environment.get("CC") or "cc", place.environment.get("CXX") or "c++")
     wanted = {"cmake": ("cmake",), "ninja": ("ninja", "ninja-build"), c: (c,), cxx: (cxx,)}
-    found = {name: path for name, names in wanted.items() if (path := _which(*names))}
+    found = {name: path for name, names in wanted.items() if (path := place.which(*names))}
     missing = [name for name in wanted if name not in found]
     if missing:
         raise UsageError(
@@ -52,12 +50,13 @@ def find(compilers: tuple[str, str] | None) -> Toolchain:
             next_step=_install(missing),
         )
     return Toolchain(
+        place=place,
         cmake=found["cmake"],
         ninja=found["ninja"],
-        c=_compiler(found[c]),
-        cxx=_compiler(found[cxx]),
-        ccache=_which("ccache"),
-        strip=_which("strip"),
+        c=_compiler(found[c], place),
+        cxx=_compiler(found[cxx], place),
+        ccache=place.which("ccache"),
+        strip=place.which("strip"),
     )
 
 
@@ -66,14 +65,8 @@ def _install(missing: list[str]) -> str:
     return f"scripts/install-packages {groups}" + (", or: pip install cmake ninja" if "cmake" in missing else "")
 
 
-def _which(*names: str) -> str | None:
-    # cmake and ninja from PyPI lie beside the interpreter, and a virtual environment need not be activated.
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    return next((found for name in names if (found := shutil.which(name, path=path))), None)
-
-
-def _compiler(path: str) -> Compiler:
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+def _compiler(path: str, place: Place) -> Compiler:
+    shown = place.ask(path, "--version")
     if shown.returncode != 0:
         raise UsageError(f"{path} does not run", why=(shown.stderr or shown.stdout).strip())
     return Compiler(path, shown.stdout.strip().splitlines()[0])
@@ -129,10 +122,9 @@ _FEATURES: Mapping[str, str] = {
 }
 
 
-def required_features(compiler: str, options: list[str]) -> list[str]:
+def required_features(tools: Toolchain, options: list[str]) -> list[str]:
     """CPU features that code compiled with these `-m…` options may use, as /proc/cpuinfo names them."""
-    macros = subprocess.run(
-        [compiler, *options, "-dM", "-E", "-x", "c", "/dev/null"], capture_output=True, text=True, check=True
-    ).stdout
-    defined = {row.split()[1] for row in macros.splitlines()}
+    told = tools.place.ask(tools.c.path, *options, "-dM", "-E", "-x", "c", "/dev/null")
+    told.check_returncode()
+    defined = {row.split()[1] for row in told.stdout.splitlines()}
     return sorted(name for macro, name in _FEATURES.items() if macro in defined)
