@@ -128,21 +128,21 @@ def image(engine: Engine) -> str:
     return COMPILERS
 
 
-def _compile(engine: Engine, image: str, cache: Path, out: Path, told: Told) -> BuildResult:
+def _compile(engine: Engine, image: str, cache: Path, out: Path) -> BuildResult:
     with compilers(engine.client, image, REPOSITORY, cache) as place:
-        return build("min", targets=["llama-server"], cache=Cache(cache), out=out, place=place, on_event=told)
+        return build("min", targets=["llama-server"], cache=Cache(cache), out=out, place=place)
 
 
 @pytest.mark.slow
 def test_programs_and_probe_are_the_same_bytes_wherever_they_are_compiled(
-    engine: Engine, image: str, tmp_path: Path, told: Told, record_property: Callable[[str, object], None]
+    engine: Engine, image: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Two caches share nothing, in folders of different names: two machines with the same engine."""
     builds, probes, digests, seconds = [], [], [], []
     recipe = bake.find(REPOSITORY, "bitnet-cpu-min")
     for name in ("one", "a folder of another machine"):
         cache, began = tmp_path / name, time.monotonic()
-        builds.append(_compile(engine, image, cache, tmp_path / f"{name}.out", Told()))
+        builds.append(_compile(engine, image, cache, tmp_path / f"{name}.out"))
         with compilers(engine.client, image, REPOSITORY, cache) as place:
             probes.append(probe(REPOSITORY / "images/probe.c", cache / "images", place))
         seconds.append(time.monotonic() - began)
@@ -156,7 +156,7 @@ def test_programs_and_probe_are_the_same_bytes_wherever_they_are_compiled(
     shutil.rmtree(tmp_path / "one/trees")
     shutil.rmtree(tmp_path / "one/finished")
     began = time.monotonic()
-    again = _compile(engine, image, tmp_path / "one", tmp_path / "again", told)
+    again = _compile(engine, image, tmp_path / "one", tmp_path / "again")
     record_property("seconds cold, cold, with ccache", [*map(round, seconds), round(time.monotonic() - began)])
 
     first, second = (result.facts["binaries"]["llama-server"] for result in builds)
