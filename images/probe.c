@@ -1,10 +1,10 @@
 /* One HTTP request to this container itself: what HEALTHCHECK and the smoke test run where no shell and no curl is.
  *
- *   probe [-p PORT] [-t SECONDS] PATH [JSON]
+ *   probe [-p PORT] [-t SECONDS] [PATH [JSON]]
  *
- * GETs PATH from 127.0.0.1, or POSTs JSON to it. PORT is $LLAMA_ARG_PORT by default, then 8081. The body goes to
- * standard output as it arrives; the status is 0 for 2xx, 1 for any other answer, 2 if there was none. HTTP/1.0, so
- * that the body is sent as it is and ends with the connection.
+ * GETs PATH from 127.0.0.1, or POSTs JSON to it; without PATH it connects, and that is all. PORT is $LLAMA_ARG_PORT by
+ * default, then 8081. The body goes to standard output as it arrives; the status is 0 for 2xx, 1 for any other answer,
+ * 2 if there was none. HTTP/1.0, so that the body is sent as it is and ends with the connection.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static int usage(void) {
-    static const char text[] = "usage: probe [-p PORT] [-t SECONDS] PATH [JSON]\n";
+    static const char text[] = "usage: probe [-p PORT] [-t SECONDS] [PATH [JSON]]\n";
     return write(2, text, sizeof text - 1) < 0 ? 2 : 2;
 }
 
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
         else if (option == 't') seconds = atoi(optarg);
         else return usage();
     }
-    if (argc - optind < 1 || argc - optind > 2 || port < 1 || port > 65535 || seconds < 1) return usage();
+    if (argc - optind > 2 || port < 1 || port > 65535 || seconds < 1) return usage();
     const char *path = argv[optind], *body = argc - optind == 2 ? argv[optind + 1] : NULL;
 
     int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -53,6 +53,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in self = {.sin_family = AF_INET, .sin_port = htons((unsigned short) port)};
     self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(server, (struct sockaddr *) &self, sizeof self) != 0) return failed("connect");
+    if (argc == optind) return 0;
 
     char head[1024];
     int length = body

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from provision.errors import UsageError
+from provision.images import smoke_declared
 
 FOLDER = "images"
 _FILE = "docker-bake.json"
@@ -44,6 +46,7 @@ class Recipe:
     probe: str = ""  # where the probe is in the image
     serves: str = "llama"  # what the smoke test asks it for: one of SERVES
     port: int = 0  # where it is asked over HTTP; 0: the probe knows
+    checks: tuple[Mapping[str, Any], ...] = ()  # what the smoke test asks besides (smoke_declared.py)
     secrets: tuple[str, ...] = ()  # variables that it does not start without; the smoke test makes some up
     drains: bool = False  # requests in flight are finished after SIGTERM
 
@@ -91,6 +94,8 @@ def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         if said.get("serves", "llama") not in SERVES:
             raise ValueError(f"serves is one of {', '.join(SERVES)}, not {said['serves']!r}")
+        for check in said.get("checks", ()):
+            smoke_declared.read(check)
         return Recipe(name=name, folder=folder, context=root / target["context"], **said)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{file}: {error}") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from provision.errors import UsageError
-from provision.images import build_context, build_layout
+from provision.images import build_context, build_layout, smoke_declared
 from provision.images.bake import Recipe
 from provision.images.build_context import Parts
 from provision.images.build_engine import OnEvent
@@ -161,6 +161,7 @@ def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict
         "port": str(recipe.port or ""),
         "serves": recipe.serves,
         "secrets": " ".join(recipe.secrets),
+        "checks": smoke_declared.write(recipe.checks),
         "drains": "true" if recipe.drains else "",
     }
     labels = {f"org.opencontainers.image.{key}": value for key, value in standard.items()}

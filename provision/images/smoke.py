@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provision.errors import UsageError
 from provision.images.evidence import CheckResult
+from provision.images.smoke_attempt import attempt
 from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
+from provision.images.smoke_declared import LABEL, Declared, of_label
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
 
     from provision.images.build_engine import OnEvent
 
-_POLL = 0.05
 _STATUS_OF_SIGTERM = 143
 _LONG_ANSWER = 200  # tokens: still being written when SIGTERM comes
 _IN_FLIGHT = re.compile(r"^llamacpp:requests_processing ([1-9]\d*)", re.MULTILINE)
@@ -40,8 +43,7 @@ class Wanted:
     drain_seconds: float = 30.0
     prompt: str = "The capital of France is"
     tokens: int = 16
-    paths: Sequence[str] = ()  # must answer 2xx
-    commands: Sequence[Sequence[str]] = ()  # must end with status 0 inside
+    checks: Sequence[Declared] = ()  # besides those of its label
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,7 @@ def _checks(container: Booted, image: Image, wanted: Wanted) -> list[tuple[str, 
         ("not root", lambda: _not_root(image)),
         ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
         *(of_llama if container.serves == "llama" else []),
-        *((f"http {path}", lambda path=path: _http(container, path)) for path in wanted.paths),
-        *((f"command {' '.join(argv)}", lambda argv=argv: _command(container, argv)) for argv in wanted.commands),
+        *((check.name, partial(_declared, container, check)) for check in _all_declared(image, wanted)),
         ("drain", lambda: _drain(container, wanted)),
     ]
 
@@ -120,7 +121,8 @@ def _try(name: str, attempt: _Attempt) -> CheckResult:
 
 def _boot(container: Booted, limit: float) -> dict[str, Any]:
     """Healthy for the first time; 503 while the model loads is no failure."""
-    return {"boot_seconds": _until(container, limit, lambda: container.ask("/health"))}
+    seconds, _ = container.until(limit, lambda: container.ask("/health"))
+    return {"boot_seconds": seconds}
 
 
 def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
@@ -133,22 +135,8 @@ def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
         if health["Status"] != "healthy":
             raise NoAnswer(f"its HEALTHCHECK says {health['Status']}")
 
-    return {"healthy_seconds": _until(container, limit, healthy)}
-
-
-def _until(container: Booted, limit: float, attempt: Callable[[], object]) -> float:
-    began = time.monotonic()
-    while True:
-        try:
-            attempt()
-            return round(time.monotonic() - began, 3)
-        except NoAnswer as failure:
-            state = container.state()
-            if not state["Running"]:
-                raise NoAnswer(f"it ended with status {state['ExitCode']} {state['Error']}".rstrip()) from None
-            if time.monotonic() - began > limit:
-                raise NoAnswer(f"not within {limit:.0f} s: {failure}") from None
-        time.sleep(_POLL)
+    seconds, _ = container.until(limit, healthy)
+    return {"healthy_seconds": seconds}
 
 
 def _not_root(image: Image) -> dict[str, Any]:
@@ -179,12 +167,21 @@ def _metrics(container: Booted) -> dict[str, Any]:
     return {"tokens_predicted_total": int(found[1])}
 
 
-def _http(container: Booted, path: str) -> dict[str, Any]:
-    return {"bytes": len(container.ask(path))}
+def _all_declared(image: Image, wanted: Wanted) -> list[Declared]:
+    """What the image demands of itself and what else was asked for, each once."""
+    try:
+        labelled = of_label(image.labels.get(LABEL, ""))
+    except ValueError as error:
+        raise UsageError(f"the label {LABEL} of the image cannot be read.", why=str(error)) from None
+    return list({check.name: check for check in [*labelled, *wanted.checks]}.values())
 
 
-def _command(container: Booted, argv: Sequence[str]) -> dict[str, Any]:
-    return {"output": container.run(list(argv))[-300:]}
+def _declared(container: Booted, check: Declared) -> dict[str, Any]:
+    """A command may change something, so it is tried once; what else there is may take its time."""
+    if check.kind == "command":
+        return attempt(container, check)
+    _, found = container.until(check.seconds, lambda: attempt(container, check))
+    return found
 
 
 def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
@@ -196,7 +193,7 @@ def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
     request = threading.Thread(target=_ask_long, args=(container, wanted, answers), daemon=True)
     if container.drains:
         request.start()
-        _until(container, 30, lambda: _in_flight(container, request))
+        container.until(30, lambda: _in_flight(container, request))
     seconds, status = container.terminate(wanted.drain_seconds)
     facts = {"drain_seconds": round(seconds, 3), "exit_status": status}
     if status not in (0, _STATUS_OF_SIGTERM):

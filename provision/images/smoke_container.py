@@ -10,13 +10,13 @@ import json
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import Healthcheck
@@ -36,6 +36,8 @@ DRAINS_LABEL = "bitnet-provision.drains"
 _SECOND = 10**9  # durations of the API are nanoseconds
 _NAME = "deploy-smoke"
 _LOG_LINES = 20
+_POLL = 0.05
+_Found = TypeVar("_Found")
 
 
 class NoAnswer(Exception):
@@ -44,11 +46,12 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What it may use."""
+    """What it may use, and is told."""
 
     memory: int = 1 << 30
     cpus: float = 2.0
     network: str = "none"
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,20 @@ class Booted:
         Raises:
             NoAnswer: there was none.
         """
-        argv = [*self.probe, "-t", str(seconds), path, *([json.dumps(body)] if body is not None else [])]
-        return self.run(argv)
+        return self._probe("-t", str(seconds), path, *([json.dumps(body)] if body is not None else []))
+
+    def connect(self, port: int) -> None:
+        """Open a connection to `port`, from inside.
+
+        Raises:
+            NoAnswer: nothing listens there.
+        """
+        self._probe("-p", str(port))
+
+    def _probe(self, *argv: str) -> str:
+        if not self.probe[0]:
+            raise NoAnswer(f"the image has no probe to ask with (label {PROBE_LABEL})")
+        return self.run([*self.probe, *argv])
 
     def run(self, argv: list[str]) -> str:
         """What a command inside writes.
@@ -84,6 +99,28 @@ class Booted:
         if done.exit_code:
             raise NoAnswer((err or out).strip()[-300:] or f"exit status {done.exit_code}")
         return out
+
+    @property
+    def hostname(self) -> str:
+        return str(self.container.attrs["Config"]["Hostname"])
+
+    def until(self, limit: float, attempt: Callable[[], _Found]) -> tuple[float, _Found]:
+        """Repeat `attempt` until it passes: how long that took, and what it found.
+
+        Raises:
+            NoAnswer: it did not pass within `limit` seconds, or the container ended.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return round(time.monotonic() - began, 3), attempt()
+            except NoAnswer as failure:
+                state = self.state()
+                if not state["Running"]:
+                    raise NoAnswer(f"it ended with status {state['ExitCode']} {state['Error']}".rstrip()) from None
+                if time.monotonic() - began > limit:
+                    raise NoAnswer(f"not within {limit:.0f} s: {failure}") from None
+            time.sleep(_POLL)
 
     def state(self) -> dict[str, Any]:
         self.container.reload()
@@ -106,7 +143,7 @@ class Booted:
         while (state := self.state())["Running"]:
             if time.monotonic() - began > limit:
                 raise NoAnswer(f"it still runs {limit:.0f} s after SIGTERM")
-            time.sleep(0.05)
+            time.sleep(_POLL)
         return time.monotonic() - began, int(state["ExitCode"])
 
 
@@ -146,7 +183,10 @@ def booted(client: DockerClient, image: Image, model: Path | None, limits: Limit
             read_only=True,
             tmpfs={"/tmp": "rw,noexec,nosuid,size=64m"},  # noqa: S108  # the container's own
             volumes=volumes,
-            environment={name: token_hex(16) for name in labels.get(SECRETS_LABEL, "").split()},
+            environment={name: token_hex(16) for name in labels.get(SECRETS_LABEL, "").split()}
+            | dict(limits.environment),
+            # Its own on the host's network as well: workers name themselves after it.
+            hostname=None if limits.network.startswith("container:") else name,
             stdin_open=serves == "stdin",
             mem_limit=limits.memory,
             memswap_limit=limits.memory,
@@ -159,6 +199,7 @@ def booted(client: DockerClient, image: Image, model: Path | None, limits: Limit
         )
         undo.append(partial(container.remove, v=True, force=True))  # with the volumes that its image declares
         container.start()
+        container.reload()
         port = ("-p", labels[PORT_LABEL]) if labels.get(PORT_LABEL) else ()
         yield Booted(container, (labels.get(PROBE_LABEL, ""), *port), serves, labels.get(DRAINS_LABEL) == "true")
     except DockerException as error:

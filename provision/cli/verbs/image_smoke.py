@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.errors import DeployError
+from provision.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
 @click.option("--memory", default=1 << 30, show_default=True, help="Bytes that it may use.")
 @click.option("--cpus", default=2.0, show_default=True, help="Processor cores that it may use.")
 @click.option("--network", default="none", show_default=True, help="A network of the engine, where it needs one.")
+@click.option(
+    "--env", "variables", metavar="NAME[=VALUE]", multiple=True, help="NAME alone: as it is here; repeatable."
+)
 @click.option("--http", "paths", metavar="PATH", multiple=True, help="Must answer 2xx too; repeatable.")
+@click.option("--tcp", "ports", metavar="PORT", type=click.IntRange(1, 65535), multiple=True, help="Must listen too.")
 @click.option("--exec", "commands", metavar="COMMAND", multiple=True, help="Must succeed inside; repeatable.")
+@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Must have its worker in Temporal; repeatable.")
 @click.option("--drain", default=30.0, show_default=True, help="Seconds that it may take to end after SIGTERM.")
 def command(
     session: Session,
@@ -41,8 +47,11 @@ def command(
     memory: int,
     cpus: float,
     network: str,
+    variables: tuple[str, ...],
     paths: tuple[str, ...],
+    ports: tuple[int, ...],
     commands: tuple[str, ...],
+    queues: tuple[str, ...],
     drain: float,
 ) -> None:
     """Boot an image as in production, and ask it for a completion.
@@ -50,16 +59,25 @@ def command(
     IMAGE is one in a registry, or the name of one that `deploy image build` made here. Its own entrypoint runs, as its
     own user, with limits, a read-only root and no network; its HEALTHCHECK must pass, its metrics count, and SIGTERM
     end it. The results, with the digest that was tried, are what `deploy image attest` signs.
+
+    Checks that its image.toml declares run as well. --queue asks the Temporal server that the program `temporal` is set
+    up for (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …); give the container --network and --env to reach it.
     """
     from provision.images.build_engine import connect
     from provision.images.smoke import Wanted, smoke
     from provision.images.smoke_container import Limits
+    from provision.images.smoke_declared import Declared
     from provision.native.model import write_demo_model
 
     client = connect(engine)
-    wanted = Wanted(
-        Limits(memory, cpus, network), drain_seconds=drain, paths=paths, commands=[*map(shlex.split, commands)]
-    )
+    checks = [
+        *(Declared("http", path) for path in paths),
+        *(Declared("tcp", port) for port in ports),
+        *(Declared("command", tuple(shlex.split(line))) for line in commands),
+        *(Declared("queue", name) for name in queues),
+    ]
+    limits = Limits(memory, cpus, network, _environment(variables))
+    wanted = Wanted(limits, drain_seconds=drain, checks=checks)
     with ExitStack() as stack:
         stack.enter_context(session.console.live())
         found, name, digest = _image(session.directory, client, image)
@@ -83,6 +101,15 @@ def command(
             *([f"next: deploy image attest {name}@{digest} --report {report}"] if report else []),
         ],
     )
+
+
+def _environment(variables: tuple[str, ...]) -> dict[str, str]:
+    """As `docker run --env` has it, so that a secret need not stand in an argument."""
+    given = dict(item.split("=", 1) for item in variables if "=" in item)
+    names = [item for item in variables if "=" not in item]
+    if missing := [name for name in names if name not in os.environ]:
+        raise UsageError(f"--env {missing[0]}: there is no such variable here.", next_step=f"--env {missing[0]}=VALUE")
+    return {name: os.environ[name] for name in names} | given
 
 
 def _image(root: Path, client: DockerClient, wanted: str) -> tuple[Image, str, str]:

@@ -17,6 +17,7 @@ from provision.images.layout import ImageFolder
 from provision.images.reference import parse
 from provision.images.repository import connect
 from provision.images.smoke import Report, Wanted, smoke
+from provision.images.smoke_declared import LABEL, Declared, write
 from provision.images.smoke_pull import load, pull
 from provision.native.model import write_demo_model
 from tests.images.build.make import REPOSITORY
@@ -65,13 +66,14 @@ def test_the_smallest_image_passes_with_nothing_to_write_to_and_no_network(
 
 
 def test_the_runtime_finishes_what_it_is_asked_before_it_ends(engine: Engine, runtime: Built, model: Path) -> None:
-    wanted = Wanted(drain_seconds=120, paths=("/v1/models",), commands=(("bitnet", "diagnose"),))
+    declared = (Declared("http", "/v1/models"), Declared("tcp", 9481), Declared("command", ("bitnet", "diagnose")))
+    wanted = Wanted(drain_seconds=120, checks=declared)
 
     report = tried(engine, runtime, model, wanted)
 
     assert report.failed is None, report
     assert facts(report, "drain")["finished_in_flight"] == 1
-    assert {"http /v1/models", "command bitnet diagnose"} <= {check.name for check in report.checks}
+    assert {"http /v1/models", "tcp 9481", "command bitnet diagnose"} <= {check.name for check in report.checks}
 
 
 def test_a_check_that_fails_ends_the_test_and_brings_the_last_lines_of_the_container(
@@ -89,11 +91,38 @@ def test_a_check_that_fails_ends_the_test_and_brings_the_last_lines_of_the_conta
     assert len(report.checks) == 1
 
 
-def test_a_declared_check_that_fails_is_named(engine: Engine, smallest: Built, model: Path) -> None:
-    report = tried(engine, smallest, model, Wanted(paths=("/no-such-page",), drain_seconds=120))
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        (Declared("http", "/no-such-page", 0.1), "not within 0 s: "),
+        (Declared("tcp", 1, 0.1), "Connection refused"),
+        (Declared("command", ("/probe", "/no-such-page")), "File Not Found"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Declared) else "",
+)
+def test_a_declared_check_that_fails_is_named_with_the_reason(
+    check: Declared, why: str, engine: Engine, smallest: Built, model: Path
+) -> None:
+    report = tried(engine, smallest, model, Wanted(checks=(check,), drain_seconds=120))
 
     assert report.failed is not None
-    assert report.failed.name == "http /no-such-page"
+    assert report.failed.name == check.name
+    assert why in str(report.failed.facts["why"])
+
+
+def test_what_an_image_declares_itself_is_asked_before_what_a_person_adds(
+    engine: Engine, smallest: Built, model: Path
+) -> None:
+    image = load(engine.client, smallest.layout, "bitnet-cpu-min")
+    container = engine.client.containers.create(image)
+    declared = container.commit(conf={"Labels": {LABEL: write([{"tcp": 8081}, {"http": "/v1/models"}])}})
+    container.remove(v=True)
+    wanted = Wanted(drain_seconds=120, checks=(Declared("http", "/v1/models"), Declared("http", "/health")))
+
+    report = smoke(engine.client, declared, "declared", "sha256:0", model, wanted, Told())
+
+    assert report.failed is None, report
+    assert [check.name for check in report.checks][5:-1] == ["tcp 8081", "http /v1/models", "http /health"]
 
 
 def test_results_are_what_evidence_is_made_of(engine: Engine, smallest: Built, model: Path, tmp_path: Path) -> None:
@@ -158,7 +187,9 @@ def test_the_verb_exits_1_and_names_the_check(engine: Engine, smallest: Built, t
 def test_the_script_for_inside_a_container_says_what_it_saw(engine: Engine, runtime: Built, model: Path) -> None:
     script = (REPOSITORY / "scripts" / "container_smoke.sh").read_text()
 
-    report = tried(engine, runtime, model, Wanted(commands=(("sh", "-c", script),), drain_seconds=120))
+    report = tried(
+        engine, runtime, model, Wanted(checks=(Declared("command", ("sh", "-c", script)),), drain_seconds=120)
+    )
 
     said = next(check.facts["output"] for check in report.checks if check.name.startswith("command sh"))
     assert said.split("\n")[:3] == ["passed: health", "passed: completion", "passed: metrics"]

