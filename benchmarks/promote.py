@@ -4,7 +4,9 @@
 
 Every round moves `canary` to a new image (the large layer is the same, the configuration differs), signs evidence of
 it, and lets each contender bring it to a tag of its own. `bare` is the floor: a Python interpreter that sends one GET
-and one PUT. It and skopeo look at no evidence, no policy and no history. Rounds are interleaved; figures are medians.
+and one PUT. It and skopeo look at no evidence, no policy and no history. `python` is the interpreter alone; all three
+run the same one in the same environment, with bytecode in place as pip leaves it. Rounds are interleaved; figures are
+medians.
 
 The engine for `docker` is started here, with a socket and folders of its own, and stopped again; it needs root.
 """
@@ -12,6 +14,7 @@ The engine for `docker` is started here, with a socket and folders of its own, a
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import gzip
 import hashlib
@@ -29,6 +32,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import provision
 from provision.images import Repository, connect, parse
 from provision.images.documents import OCI_MANIFEST, Descriptor, Manifest
 from provision.images.evidence import CheckResult, Evidence, store
@@ -50,6 +54,7 @@ kind, manifest = found.headers["Content-Type"], found.read()
 registry.request("PUT", f"/v2/{name}/manifests/{tag}", body=manifest, headers={"Content-Type": kind})
 sys.exit(registry.getresponse().status != 201)
 """
+_RULES = 'checks = ["health", "completion"]\nmax_age = "168h"\n'
 Run = Callable[[], None]
 
 
@@ -99,6 +104,7 @@ class Canary:
 def contenders(canary: Canary, work: Path, docker: Path | None, peers: list[str]) -> dict[str, tuple[Run, Run]]:
     """Name -> what is done before, and what is timed."""
     name, authority = str(canary.repository), canary.repository.reference.registry
+    deploy = str(Path(sys.executable).with_name("deploy"))
     found: dict[str, tuple[Run, Run]] = {
         "python": (_nothing, _command([sys.executable, "-c", "pass"])),
         "bare": (
@@ -107,7 +113,7 @@ def contenders(canary: Canary, work: Path, docker: Path | None, peers: list[str]
         ),
         "deploy": (
             _nothing,
-            _command([sys.executable, "-m", "provision.cli.main", "image", "promote", name, "--dir", str(work)]),
+            _command([deploy, "image", "promote", f"size-{canary.megabytes}", "--dir", str(work)]),
         ),
     }
     if "skopeo" in peers:
@@ -188,11 +194,16 @@ def main() -> int:
     sizes = [int(size) for size in asked.megabytes.split(",")]
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Without it, each run would compile the project anew where the environment says to write no bytecode.
+        compileall.compile_dir(Path(provision.__file__).parent, quiet=1)
         os.environ["DOCKER_CONFIG"] = str(work / "no-docker")
         generate_key(work / "key", work / "evidence.pub")
         key = read_private((work / "key").read_text(), "key")
         local = stack.enter_context(registry(work / "registry"))
         docker = stack.enter_context(engine(work)) if "docker" in peers else None
+        (work / "promotion.toml").write_text(
+            "".join(f'[size-{size}]\nrepository = "{local.authority}/size-{size}"\n{_RULES}' for size in sizes)
+        )
         canaries = [Canary(connect(parse(f"{local.authority}/size-{size}"), write=True), size, key) for size in sizes]
         times: dict[tuple[str, int], list[float]] = defaultdict(list)
         for _ in range(asked.rounds):

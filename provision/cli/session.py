@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from provision.cli.console import Console
-from provision.cli.interrupts import putting_back
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ class Session:
     @contextmanager
     def interruptible(self) -> Iterator[Interrupt]:
         """Progress is shown, and Ctrl-C means: put everything back."""
+        from provision.cli.interrupts import putting_back
+
         with self.console.live(), putting_back(self.console) as interrupt:
             yield interrupt
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from provision.errors import RegistryFailed
@@ -17,6 +18,7 @@ from provision.images.documents import Descriptor, Malformed, Manifest, artifact
 from provision.images.referrers import attach, put_empty, referrers
 from provision.images.repository import Repository
 from provision.images.signing import NotSigned, PublicKey, SigningKey, unseal
+from provision.images.together import together
 
 ARTIFACT_TYPE = "application/vnd.bitnet-provision.evidence.v1+json"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -85,7 +87,8 @@ def findings(repository: Repository, digest: str, trusted: Sequence[PublicKey]) 
     Raises:
         RegistryFailed: the registry does not answer.
     """
-    found = [_finding(repository, item, digest, trusted) for item in referrers(repository, digest, ARTIFACT_TYPE)]
+    listed = referrers(repository, digest, ARTIFACT_TYPE)
+    found = together(*[partial(_finding, repository, item, digest, trusted) for item in listed])
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda item: item.evidence.at if item.evidence else oldest, reverse=True)
 

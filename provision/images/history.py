@@ -120,12 +120,11 @@ def read_history(repository: Repository, channel: str) -> History:
     return History(channel, moves, index)
 
 
-def append(repository: Repository, history: History, move: Move, image: Manifest) -> None:
-    """Write `move` down, behind all that `history` has.
+def demand_unwritten(repository: Repository, history: History) -> None:
+    """Go on only if nobody wrote since `history` was read.
 
     Raises:
         Refused: somebody else wrote meanwhile.
-        RegistryFailed: the registry did not take it.
     """
     known = history.index.digest if history.index else ""
     if repository.digest(history.tag) != known:
@@ -134,6 +133,14 @@ def append(repository: Repository, history: History, move: Move, image: Manifest
             why="Its history changed since it was read.",
             next_step="look at what they did, then try again",
         )
+
+
+def append(repository: Repository, history: History, move: Move, image: Manifest) -> None:
+    """Write `move` down, behind all that `history` has; `demand_unwritten` comes just before.
+
+    Raises:
+        RegistryFailed: the registry did not take it.
+    """
     held = [Descriptor(image.media_type, image.digest, len(image.content))]
     held += [item for item in (history.index.children if history.index else []) if item.digest != image.digest]
     moves = [*history.moves, move]

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed, UsageError
-from provision.images.copying import copy_image
 from provision.images.documents import Manifest
 from provision.images.evidence import Finding, findings
-from provision.images.history import PROMOTE, ROLLBACK, History, Move, append, read_history
+from provision.images.history import PROMOTE, ROLLBACK, History, Move, append, demand_unwritten, read_history
 from provision.images.policy import Policy, objections
 from provision.images.repository import Repository
 from provision.images.signing import PublicKey
+from provision.images.together import together
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,14 @@ def plan_promotion(source: Repository, origin: str, target: Repository, channel:
     Raises:
         RegistryFailed: there is no such image, or a registry does not answer.
     """
-    image = source.get(origin)
-    since = None
-    if judge.policy.min_age and ":" not in origin:
-        since = read_history(source, origin).since(image.digest)
-    old, history = target.digest(channel), read_history(target, channel)
-    found, against = _judged(source, image, judge, since)
+    ages = judge.policy.min_age and ":" not in origin
+    image, old, history, stayed = together(
+        lambda: source.get(origin),
+        lambda: target.digest(channel),
+        lambda: read_history(target, channel),
+        lambda: read_history(source, origin) if ages else History(origin),
+    )
+    found, against = _judged(source, image, judge, stayed.since(image.digest))
     return Plan(PROMOTE, source, origin, target, channel, image, old, history, found, against)
 
 
@@ -92,7 +94,7 @@ def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -
         UsageError: nothing is known of an earlier one.
         RegistryFailed: the image is gone, or the registry does not answer.
     """
-    old, history = target.digest(channel), read_history(target, channel)
+    old, history = together(lambda: target.digest(channel), lambda: read_history(target, channel))
     wanted = digest or history.previous(old)
     if not wanted:
         raise UsageError(
@@ -122,10 +124,14 @@ def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None
     if plan.is_needless:
         return
     if plan.source is not plan.target:
+        from provision.images.copying import copy_image
+
         copy_image(plan.source, plan.target, plan.image, on_event)
-    if ":" not in plan.origin:
-        _demand_still(plan.source, plan.origin, plan.image.digest)
-    _demand_still(plan.target, plan.channel, plan.old)
+    together(
+        lambda: None if ":" in plan.origin else _demand_still(plan.source, plan.origin, plan.image.digest),
+        lambda: _demand_still(plan.target, plan.channel, plan.old),
+        lambda: demand_unwritten(plan.target, plan.history),
+    )
     counted = tuple(item.artifact for item in plan.found if item.evidence)
     move = Move(plan.kind, plan.old, plan.image.digest, judge.now, judge.who, judge.where, counted)
     append(plan.target, plan.history, move, plan.image)

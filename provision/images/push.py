@@ -13,7 +13,7 @@ from typing import Any
 
 from provision.errors import Refused
 from provision.images.documents import Descriptor, Manifest, artifact
-from provision.images.history import PUSH, Move, append, read_history
+from provision.images.history import PUSH, Move, append, demand_unwritten, read_history
 from provision.images.layout import ImageFolder
 from provision.images.promotion import put_channel
 from provision.images.referrers import attach, put_empty
@@ -75,6 +75,7 @@ def push(
             on_event({"event": "warning", "text": text})
         target.put(image, tag)
     if old != image.digest:
+        demand_unwritten(target, history)
         append(target, history, Move(PUSH, old, image.digest, now, who, where), image)
         put_channel(target, channel, old, image)
     return image, old

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -34,6 +33,8 @@ def dotted(path: Path) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint that names the nearest of `known`, or empty."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f'Did you mean "{near[0]}"?' if near else ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +14,21 @@ from provision.cli.main import main
 from provision.images.reference import parse
 from provision.images.repository import connect
 from tests.images.make import image, index
+
+# What other verbs import, here or in libraries that were tried.
+LIBRARIES = {
+    "docker",
+    "fabric",
+    "httpx",
+    "jinja2",
+    "paramiko",
+    "pydantic",
+    "requests",
+    "rich",
+    "tree_sitter",
+    "urllib3",
+}
+NEEDLESS = {"asyncio", "cryptography.hazmat.primitives.serialization", "difflib", "logging", "subprocess", "yaml"}
 
 
 @pytest.fixture
@@ -159,6 +176,26 @@ def test_promote_shows_what_it_does_and_does_it(declared, proven, deploy, reposi
 
     assert main(["image", "inspect", f"{repository}:stable"]) == 0
     assert "moves of stable, newest first:\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["inspect", "app"], ["promote", "app"], ["rollback", "app", "--dry-run"]])
+def test_what_only_moves_names_imports_no_more_than_that_takes(words, declared, proven, deploy):
+    """Such a verb is a few requests, so imports are most of its time."""
+    for _ in range(2):
+        proven()
+        assert deploy("promote", "app")[0] == 0
+    proven()
+    program = (
+        "import sys\n"
+        "from provision.cli.main import main\n"
+        f"code = main({['image', *words]!r})\n"
+        "print('IMPORTED', *sys.modules)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.rpartition("IMPORTED")[2].split())
+    assert "cryptography.hazmat.primitives.asymmetric.ed25519" in imported
+    assert not imported & (LIBRARIES | NEEDLESS)
 
 
 def test_promote_says_in_sentences_what_speaks_against_it(declared, proven, repository, capsys):
