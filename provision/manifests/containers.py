@@ -144,16 +144,19 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
     )
 
 
-def refuse_docker(variables: tuple[Variable, ...], place: str) -> None:
+def refuse_docker(places: Places, name: str, place: str) -> None:
     """Refuse what would start containers itself.
 
     Raises:
-        UnencodableValue: rlm-runtime is told to, and `place` has no Docker daemon for it.
+        UnencodableValue: service `name` would, and `place` has no Docker daemon for it.
     """
-    for each in variables:
-        if each.name == "RLM_ENVIRONMENT" and each.value.text == "docker":
-            reason = f'"docker" needs a Docker daemon, which {place} does not reach; write "wasm" or "local"'
-            raise UnencodableValue(each.value.subject, reason)
+    service = places.project.services[name]
+    if not service.starts_containers:
+        return
+    if "RLM_ENVIRONMENT" in service.env:
+        reason = f'"docker" needs a Docker daemon, which {place} does not reach; write "wasm" or "local"'
+        raise UnencodableValue(f"services.{name}.env.RLM_ENVIRONMENT", reason)
+    raise UnencodableValue(f"services.{name}.docker", f"{place} reaches no Docker daemon")
 
 
 def _refs(service: Service) -> Iterator[Ref]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from provision.errors import UnencodableValue
-from provision.manifests.containers import image
+from provision.manifests.containers import image, refuse_docker
 from provision.manifests.documents import Manifest
 from provision.manifests.places import Places
 from provision.manifests.value import AtStart, Value, check_process_string
@@ -32,6 +32,7 @@ def manifest(places: Places, name: str) -> Manifest:
         UnencodableValue: no image is declared by digest, or a value is known only when the program starts.
     """
     service = places.project.services[name]
+    refuse_docker(places, name, "a confined container")
     body: dict[str, Any] = {
         "Image": image(places, name),
         "Entrypoint": [_text(places.value(word, f"services.{name}.command", name)) for word in service.command],

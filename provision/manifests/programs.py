@@ -45,6 +45,7 @@ class Program:
     memory_bytes: int | None
     cpu_percent: int | None  # 100 is one CPU
     gpu: bool
+    starts_containers: bool  # by the host's Docker Engine
     low_port: bool  # one below 1024 in this lane
     in_home: bool  # the project lies in somebody's home
     user_unit: bool  # for the user's own systemd
@@ -77,6 +78,7 @@ def program(places: Places, name: str) -> Program:
         memory_bytes=resources.memory,
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
         gpu=bool(resources.gpus or resources.vram),
+        starts_containers=service.starts_containers,
         low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
         in_home=f"{target.path}/".startswith(_HOMES),
         user_unit=target.user_units,

@@ -33,13 +33,20 @@ def _service(service: Service) -> Service:
         update={
             "command": tuple(text.fill(known) for text in (*service.command, *service.args)),
             "args": (),
-            "env": {variable: text.fill(known) for variable, text in service.env.items()},
+            "env": {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}},
             "check": _check(service.check, known) if service.check else None,
             "checks": tuple(_check(check, known) for check in service.checks),
             "warm": _check(service.warm, known) if service.warm else None,
             "resources": resources,
         }
     )
+
+
+def _docker(service: Service) -> dict[str, Template]:
+    """How clients of Docker find the engine (docker(1), "Environment variables"), where there is one to be found."""
+    if service.docker is None or not service.starts_containers:
+        return {}
+    return {"DOCKER_HOST": Template((f"unix://{service.docker}",))}
 
 
 def _check(check: Check, known: Mapping[str, str]) -> Check:

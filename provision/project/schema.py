@@ -245,6 +245,8 @@ class Service(Section):
     """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
     user: User | None = None
     """The account it runs as (default: the one that deploys)."""
+    docker: Place | None = None
+    """Hosts: the socket of a Docker Engine that it may use, such as "/run/docker.sock"; so it may do what root may."""
     on_demand: Flag = False
     """Started by hand or by another service, not by a release."""
     batch: Flag = False
@@ -278,6 +280,12 @@ class Service(Section):
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
     outbound: tuple[Outbound, ...] = ()
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
+
+    @property
+    def starts_containers(self) -> bool:
+        """Whether it uses a Docker Engine: as RLM_ENVIRONMENT says where it stands, else if it may."""
+        said = self.env.get("RLM_ENVIRONMENT")
+        return self.docker is not None if said is None else said.parts == ("docker",)
 
 
 class Prepare(Section):

@@ -82,7 +82,7 @@ def test_a_model_is_shipped_once_by_content_and_linked(world: World) -> None:
 def test_a_prepare_step_runs_before_the_release_has_a_name_and_once_for_the_same_inputs(world: World) -> None:
     (world.folder / "lock.txt").write_text("1")
     prepare = {
-        "command": ["sh", "-c", "date +%N >made/when; printf %s \"$CACHE\" >made/cache"],
+        "command": ["sh", "-c", 'date +%N >made/when; printf %s "$CACHE" >made/cache'],
         "inputs": ["lock.txt"],
         "outputs": ["made"],
         "env": {"CACHE": "${path}/shared/cache"},

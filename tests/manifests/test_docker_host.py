@@ -77,6 +77,7 @@ def test_words_and_values_arrive_as_they_were_declared(word: str, value: str) ->
     ("more", "says"),
     [
         ({"image": None}, "a container is made of an image"),
+        ({"docker": "/run/docker.sock"}, r"services\.web\.docker: a confined container reaches no Docker daemon"),
         ({"image": "ghcr.io/owner/app:1"}, "has no digest"),
         ({"command": ["serve", "--threads", "${cpus}"]}, "for a container say it"),
     ],

@@ -199,6 +199,31 @@ def test_what_services_do_works_in_the_sandbox(systemd_host: TestHost, place: Pl
     assert shown.stdout == "active\n"
 
 
+def test_only_a_service_that_starts_containers_reaches_the_docker_engine(systemd_host: TestHost, place: Place) -> None:
+    """What listens is no engine, but its socket is the group's alone, as Docker's is."""
+    systemd_host.exec(["groupadd", "--force", "--system", "docker"])
+    engine = f"/run/{place.name}.sock"
+    listen = "import os, shutil, socket, sys; listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1])"
+    listen += "; shutil.chown(sys.argv[1], 0, 'docker'); os.chmod(sys.argv[1], 0o660)"
+    systemd_host.exec(["python3", "-c", f"{listen}; listener.listen()", engine])
+    connect = (
+        "import os, socket\n"
+        "host = os.environ.get('DOCKER_HOST', '')\n"
+        f"try: socket.socket(socket.AF_UNIX).connect(host.removeprefix('unix://') or {engine!r})\n"
+        "except OSError as error: os.environ['SAID'] = type(error).__name__\n"
+    )
+    declared = {"command": [*ECHO_AND_STAY[:-1], connect + ECHO_AND_STAY[-1]], "user": "www-data"}
+
+    document, without = installed(systemd_host, place, declared)
+    systemd_host.exec(["systemctl", "stop", document["program"]])
+    systemd_host.exec(["rm", f"{place.path}/shared/logs/told"])
+    _, using = installed(systemd_host, place, {**declared, "docker": engine})
+
+    assert without.env["SAID"] == "PermissionError"
+    # Nobody accepts any more, which only who may connect is told.
+    assert using.env["SAID"] == "ConnectionRefusedError"
+
+
 def test_a_port_below_1024_needs_no_root(systemd_host: TestHost, place: Place) -> None:
     port = 200 + place.number
     listen = f"import socket\nserver = socket.create_server(('127.0.0.1', {port}))\n"

@@ -13,7 +13,7 @@ OWN_KEYS = {
     "bitnet-server": 'model = "m.gguf"',
     "fastapi": "",
     "worker": 'command = ["python3", "-m", "jobs"]',
-    "rlm-runtime": 'command = ["python3", "-m", "jobs"]',
+    "rlm-runtime": 'command = ["python3", "-m", "jobs"]\ndocker = "/run/docker.sock"',
     "rollout-server": "",
     "redis": "",
     "rq-worker": '[services.redis]\npreset = "redis"',
@@ -85,13 +85,26 @@ def test_args_are_appended_to_the_command_of_a_preset(service):
 
 def test_a_key_of_the_service_replaces_that_of_the_preset_and_env_is_merged(service):
     rlm = service(
-        'preset = "rlm-runtime"\ncommand = ["a"]\nsecrets = []\nenv = { RLM_MODEL = "local/bitnet", EXTRA = "1" }'
+        'preset = "rlm-runtime"\ncommand = ["a"]\nsecrets = []\ndocker = "/run/docker.sock"\n'
+        'env = { RLM_MODEL = "local/bitnet", EXTRA = "1" }'
     )
 
     assert rlm.secrets == ()
     assert rlm.env["RLM_MODEL"].text == "local/bitnet"
     assert rlm.env["EXTRA"].text == "1"
     assert rlm.env["RLM_DOCKER_MEMORY"].text == "512m"
+
+
+def test_the_engine_is_told_to_who_uses_it_alone(service):
+    rlm = 'preset = "rlm-runtime"\ncommand = ["a"]\ndocker = "/run/docker.sock"\n'
+
+    using, idle = service(rlm), service(f'{rlm}env = {{ RLM_ENVIRONMENT = "wasm" }}')
+    own = service(f'{rlm}env = {{ DOCKER_HOST = "unix:///run/other.sock" }}')
+
+    assert using.env["DOCKER_HOST"].text == "unix:///run/docker.sock"
+    assert "DOCKER_HOST" not in idle.env
+    assert own.env["DOCKER_HOST"].text == "unix:///run/other.sock"
+    assert (using.starts_containers, idle.starts_containers) == (True, False)
 
 
 def test_what_stands_beside_a_size_wins(service):

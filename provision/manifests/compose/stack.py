@@ -93,7 +93,7 @@ def _container(places: Containers, name: str) -> Container:
     service = places.project.services[name]
     resources = service.resources
     env = containers.env(places, name)
-    containers.refuse_docker(env, "a confined container")
+    containers.refuse_docker(places, name, "a confined container")
     return Container(
         service=name,
         image=containers.image(places, name),

@@ -85,7 +85,7 @@ def workload(places: Containers, name: str) -> Workload:
     service = places.project.services[name]
     stable = places.lane is Lane.STABLE
     env = containers.env(places, name)
-    containers.refuse_docker(env, "a restricted pod")
+    containers.refuse_docker(places, name, "a restricted pod")
     drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
     gpus = service.resources.gpus or (1 if service.resources.vram else 0)
     asked, beyond = (None, False) if service.batch else probe(places, name)

@@ -160,10 +160,7 @@ def _env(places: Containers, name: str, cloud: Cloud) -> tuple[Variable, ...]:
             key = f"env.{variable}" if variable in service.env else f"secrets[{service.secrets.index(variable)}]"
             raise UnencodableValue(f"services.{name}.{key}", reason)
     env = containers.env(places, name)
-    for each in env:
-        if each.name == "RLM_ENVIRONMENT" and each.value.text == "docker":
-            reason = f'"docker" needs a Docker daemon, and {cloud.name} has none; write "wasm" or "local"'
-            raise UnencodableValue(each.value.subject, reason)
+    containers.refuse_docker(places, name, cloud.name)
     size = sum(len(f"{each.name}{each.value.text}".encode(errors="surrogatepass")) for each in env)
     if size > cloud.most_env_bytes:
         reason = f"it has {size} bytes, and {cloud.name} holds {cloud.most_env_bytes}; put them into a file"

@@ -30,6 +30,12 @@ def _root(subject: Subject) -> Iterator[Finding]:
             yield Finding(("targets", place, "hosts", root), message)
 
 
+def _docker(subject: Subject) -> Iterator[Finding]:
+    for name, service in subject.project.services.items():
+        if service.starts_containers:
+            yield Finding(("services", name, "docker"), f"{name} may start containers, and so do what root may.")
+
+
 def _restarts(subject: Subject) -> Iterator[Finding]:
     def unlimited(file: str, text: str) -> bool:
         if file.endswith(".service"):
@@ -92,6 +98,14 @@ RULES = (
         "Whoever takes over one of its requests has the whole host, and the other services.",
         'Give the service an account: `user = "NAME"` (made with `useradd --system NAME`).',
         _root,
+    ),
+    Rule(
+        "docker-engine",
+        Severity.WARN,
+        "No service may use its host's Docker Engine.",
+        "A container can be given the whole host, so whoever takes the service over has that.",
+        'RLM_ENVIRONMENT = "wasm" or "local" without `docker`; or hosts that do nothing else.',
+        _docker,
     ),
     Rule(
         "restart-limit",

@@ -73,4 +73,19 @@ def _batch(view: View) -> Iterator[Fault]:
                 yield Fault(("services", name, "batch"), message, hint, at_key=True)
 
 
-RULES = (_scales, _exposed, _volumes, _batch)
+def _docker(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if not service.starts_containers:
+            continue
+        where = ("services", name, "docker") if service.docker else ("services", name, "env", "RLM_ENVIRONMENT")
+        if service.docker is None:
+            hint = 'Add docker = "/run/docker.sock", or env = { RLM_ENVIRONMENT = "wasm" }; or "local".'
+            yield Fault(where, '"docker" starts containers, and nothing says on which Docker Engine.', hint)
+        for place, target in view.targets.items():
+            if target.platform in (Platform.DOCKER, Platform.KUBERNETES) and name in view.chosen(target):
+                message = f"targets.{place} runs it in a confined container, which reaches no Docker daemon."
+                hint = "Leave it out of targets.{}.services, or do without: rlm-runtime has {} and {}."
+                yield Fault(where, message, hint.format(place, '"wasm"', '"local"'), at_key=True)
+
+
+RULES = (_scales, _exposed, _volumes, _batch, _docker)
