@@ -16,16 +16,39 @@ from tests.images.registry import Registry, registry
 _count = itertools.count()
 
 
+_ROUTES = {"fallback tag": False, "referrers route": True}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is about evidence is tried with both kinds of registry, but where a test says that it is about one."""
+    if "referrers_route" in metafunc.fixturenames and metafunc.definition.get_closest_marker("registry") is not None:
+        kinds = metafunc.definition.get_closest_marker("registry").args or tuple(_ROUTES)
+        metafunc.parametrize("referrers_route", [_ROUTES[kind] for kind in kinds], ids=kinds, indirect=True)
+
+
 @pytest.fixture(scope="session")
-def plain(tmp_path_factory) -> Iterator[Registry]:
-    with registry(tmp_path_factory.mktemp("plain")) as found:
+def referrers_route(request: pytest.FixtureRequest) -> bool:
+    """Whether registries list themselves what points at an image; Debian's does not."""
+    return getattr(request, "param", False)
+
+
+@pytest.fixture(scope="session")
+def plain(referrers_route, tmp_path_factory) -> Iterator[Registry]:
+    with registry(tmp_path_factory.mktemp("plain"), referrers=referrers_route) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def locked(tmp_path_factory) -> Iterator[Registry]:
+def locked(referrers_route, tmp_path_factory) -> Iterator[Registry]:
     """Wants a login, and has a certificate of an authority that only `REGISTRY_CA` knows."""
-    with registry(tmp_path_factory.mktemp("locked"), login=True, tls=True) as found:
+    with registry(tmp_path_factory.mktemp("locked"), login=True, tls=True, referrers=referrers_route) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def other(referrers_route, tmp_path_factory) -> Iterator[Registry]:
+    """Like `plain`, and of the other kind."""
+    with registry(tmp_path_factory.mktemp("other"), referrers=not referrers_route) as found:
         yield found
 
 

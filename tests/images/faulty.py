@@ -1,7 +1,6 @@
 """A server in front of a real registry that answers differently where a test says so.
 
-It also speaks what Debian's registry does not: a token service, and the referrers route of the specification's version
-1.1.
+It also speaks what Debian's registry does not: a token service.
 """
 
 from __future__ import annotations
@@ -41,11 +40,9 @@ class Faulty:
     authority: str
     seen: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Authorization
     faults: list[Fault] = field(default_factory=list)
-    referrers: bool = False  # whether the route is there
     login: tuple[str, str] | None = None  # whom the token service knows; None for no token flow
     refresh: str = ""  # the identity token it takes
     tokens: dict[str, str] = field(default_factory=dict)  # token -> scopes
-    subjects: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     def on(self, method: str, path: str, **what: object) -> None:
         self.faults.append(Fault(method, path, **what))  # type: ignore[arg-type]
@@ -112,24 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.faulty.login and self.faulty.tokens.get(authorization.removeprefix("Bearer ")) is None:
             challenge = f'Bearer realm="http://{self.faulty.authority}/token",service="faulty"'
             return 401, {"WWW-Authenticate": challenge}, b"{}"
-        if "/referrers/" in self.path and self.faulty.referrers:
-            listed = self.faulty.subjects.get(self.path.partition("?")[0].rpartition("/")[2], [])
-            index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": listed}
-            return 200, {"Content-Type": str(index["mediaType"])}, json.dumps(index).encode()
-        status, headers, content = self._forward(body)
-        if self.command == "PUT" and "/manifests/" in self.path and status == 201 and self.faulty.referrers:
-            document = json.loads(body)
-            if subject := document.get("subject"):
-                headers["OCI-Subject"] = subject["digest"]
-                self.faulty.subjects.setdefault(subject["digest"], []).append(
-                    {
-                        "mediaType": document["mediaType"],
-                        "digest": headers["Docker-Content-Digest"],
-                        "size": len(body),
-                        "artifactType": document["artifactType"],
-                    }
-                )
-        return status, headers, content
+        return self._forward(body)
 
     def _token(self, body: bytes, authorization: str) -> Answer:
         given = parse_qs(body.decode() if self.command == "POST" else urlsplit(self.path).query)

@@ -1,4 +1,7 @@
-"""A real registry (Debian's docker-registry): plain on loopback, behind htpasswd, or with TLS by its own authority."""
+"""A registry: plain on loopback, behind htpasswd, or with TLS by its own authority.
+
+Debian's docker-registry, which serves no referrers route; or, with `referrers`, one that has it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import ipaddress
 import json
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.images import distribution
 
 NAME = "registry.test"  # what the certificate is for, besides its address; no resolver knows it
 USER, PASSWORD = "ada", "a:b c%ü"  # a colon and what URLs would escape
@@ -31,6 +37,7 @@ class Registry:
     folder: Path
     process: subprocess.Popen[bytes]
     environ: dict[str, str] = field(default_factory=dict)  # what a client needs to be let in
+    referrers: bool = False  # whether it lists them itself
 
     def stop(self) -> None:
         self.process.terminate()
@@ -38,7 +45,7 @@ class Registry:
 
 
 @contextmanager
-def registry(folder: Path, *, login: bool = False, tls: bool = False) -> Iterator[Registry]:
+def registry(folder: Path, *, login: bool = False, tls: bool = False, referrers: bool = False) -> Iterator[Registry]:
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     config: dict[str, object] = {
@@ -57,9 +64,10 @@ def registry(folder: Path, *, login: bool = False, tls: bool = False) -> Iterato
         config["http"] = {"addr": f"127.0.0.1:{port}", "tls": {"certificate": str(certificate), "key": str(key)}}
         environ["REGISTRY_CA"] = str(folder / "ca.crt")
     (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
+    serve = [sys.executable, distribution.__file__] if referrers else ["docker-registry", "serve"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
-    found = Registry(f"127.0.0.1:{port}", folder, process, environ)
+        process = subprocess.Popen([*serve, folder / "config.yml"], stdout=log, stderr=log)
+    found = Registry(f"127.0.0.1:{port}", folder, process, environ, referrers)
     try:
         _wait(found)
         yield found
@@ -77,7 +85,7 @@ def _wait(found: Registry) -> None:
             if probe.connect_ex((host, int(port))) == 0:
                 return
         time.sleep(0.02)
-    raise AssertionError("docker-registry did not start:\n" + (found.folder / "log").read_text())
+    raise AssertionError("the registry did not start:\n" + (found.folder / "log").read_text())
 
 
 def _free_port() -> int:

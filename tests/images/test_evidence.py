@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ from provision.images.signing import SigningKey
 from tests.images.faulty import Fault
 from tests.images.make import image, index
 
+pytestmark = pytest.mark.registry
+
 KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (1, 2))
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CHECKS = (CheckResult("health", True, 0.2), CheckResult("completion", True, 1.5, {"tokens_per_second": 41.5}))
@@ -29,35 +30,29 @@ def evidence(made, **changes):
     return replace(Evidence("registry/app", made.digest, CHECKS, AT, "ada", "ci"), **changes)
 
 
-@pytest.fixture(params=["fallback tag", "referrers route"])
-def either(request, proxy, behind):
-    """A repository of a registry that has no referrers route, and of one that has it."""
-    proxy.referrers = request.param == "referrers route"
-    return behind
-
-
-def test_evidence_comes_back_as_it_was_signed_newest_first(either):
-    made = image(either, "canary")
+def test_evidence_comes_back_as_it_was_signed_newest_first(repository):
+    made = image(repository, "canary")
     later = evidence(made, at=AT + timedelta(hours=1), checks=(CheckResult("health", False),))
     for one in (evidence(made), later):
-        store(either, made, one, KEY)
-    found = findings(either, made.digest, [KEY.public])
+        store(repository, made, one, KEY)
+    found = findings(repository, made.digest, [KEY.public])
     assert [item.evidence for item in found] == [later, evidence(made)]
     assert [item.evidence.passed for item in found] == [False, True]
     assert {item.key for item in found} == {KEY.public.id}
 
 
-def test_an_image_without_evidence_has_none(either):
-    assert findings(either, image(either).digest, [KEY.public]) == []
+def test_an_image_without_evidence_has_none(repository):
+    assert findings(repository, image(repository).digest, [KEY.public]) == []
 
 
-def test_evidence_about_an_index_stands_beside_the_index(either):
-    made = index(either)
-    store(either, made, evidence(made), KEY)
-    assert [item.evidence for item in findings(either, made.digest, [KEY.public])] == [evidence(made)]
-    assert findings(either, made.children[0].digest, [KEY.public]) == []
+def test_evidence_about_an_index_stands_beside_the_index(repository):
+    made = index(repository)
+    store(repository, made, evidence(made), KEY)
+    assert [item.evidence for item in findings(repository, made.digest, [KEY.public])] == [evidence(made)]
+    assert findings(repository, made.children[0].digest, [KEY.public]) == []
 
 
+@pytest.mark.registry("fallback tag")
 def test_the_fallback_tag_is_the_one_that_other_clients_read(repository):
     made = image(repository)
     stored = store(repository, made, evidence(made), KEY)
@@ -74,18 +69,18 @@ def test_a_large_document_stands_in_a_blob_and_not_in_the_manifest(repository):
     assert [item.evidence for item in findings(repository, made.digest, [KEY.public])] == [large]
 
 
-def test_evidence_of_a_stranger_does_not_count(either):
-    made = image(either)
-    store(either, made, evidence(made), STRANGER)
-    (found,) = findings(either, made.digest, [KEY.public])
+def test_evidence_of_a_stranger_does_not_count(repository):
+    made = image(repository)
+    store(repository, made, evidence(made), STRANGER)
+    (found,) = findings(repository, made.digest, [KEY.public])
     assert (found.evidence, found.problem) == (None, "is not signed by a trusted key")
 
 
-def test_evidence_for_another_digest_does_not_count_wherever_it_was_put(either):
+def test_evidence_for_another_digest_does_not_count_wherever_it_was_put(repository):
     """Whoever may push can copy a signed document; it stays about what it names."""
-    made, proven = image(either), image(either)
-    store(either, made, evidence(proven), KEY)
-    (found,) = findings(either, made.digest, [KEY.public])
+    made, proven = image(repository), image(repository)
+    store(repository, made, evidence(proven), KEY)
+    (found,) = findings(repository, made.digest, [KEY.public])
     assert (found.evidence, found.problem) == (None, f"is for another digest, {proven.digest}")
 
 
@@ -145,6 +140,7 @@ def test_a_registry_that_fails_is_not_a_registry_without_evidence(proxy, behind)
         findings(behind, made.digest, [KEY.public])
 
 
+@pytest.mark.registry("fallback tag")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -164,24 +160,29 @@ def test_a_referrers_route_that_does_not_work_means_the_fallback_tag(answer, pro
     assert [item.digest for item in referrers(behind, made.digest)] == [stored]
 
 
-def test_a_referrers_route_is_read_page_by_page(proxy, behind):
-    proxy.referrers = True
+@pytest.mark.registry("referrers route")
+@pytest.mark.parametrize("wanted", [ARTIFACT_TYPE, ""])
+def test_a_referrers_route_is_read_page_by_page(wanted, proxy, behind):
+    """The registry gives two at a time, and filters where it is asked to."""
     made = image(behind)
-    stored = [store(behind, made, evidence(made, who=who), KEY) for who in ("ada", "bob")]
-    listed = proxy.subjects[made.digest]
-    pages = [json.dumps({"manifests": [item]}).encode() for item in listed]
-    proxy.on("GET", r"/referrers/.*page=2", answer=(200, {}, pages[1]))
-    link = {"Link": f'</v2/{behind.reference.repository}/referrers/{made.digest}?page=2>; rel="next"'}
-    proxy.on("GET", "/referrers/", answer=(200, link, pages[0]))
-    assert [item.digest for item in referrers(behind, made.digest, ARTIFACT_TYPE)] == stored
+    put_empty(behind)
+    behind.put_blob(b"notes")
+    notes = artifact("text/notes", [Descriptor.of("text/plain", b"notes")], subject=made.descriptor)
+    attach(behind, notes)
+    stored = [store(behind, made, evidence(made, who=who), KEY) for who in ("ada", "bob", "eve")]
+    expected = stored if wanted else [notes.digest, *stored]
+    assert [item.digest for item in referrers(behind, made.digest, wanted)] == expected
+    assert proxy.asked("GET", "/referrers/") == 2
+    assert proxy.asked("GET", "/manifests/sha256-") == 0
 
 
-def test_storing_the_same_evidence_again_lists_it_once(either):
-    made = image(either)
-    assert store(either, made, evidence(made), KEY) == store(either, made, evidence(made), KEY)
-    assert len({item.artifact for item in findings(either, made.digest, [KEY.public])}) == 1
+def test_storing_the_same_evidence_again_lists_it_once(repository):
+    made = image(repository)
+    assert store(repository, made, evidence(made), KEY) == store(repository, made, evidence(made), KEY)
+    assert len({item.artifact for item in findings(repository, made.digest, [KEY.public])}) == 1
 
 
+@pytest.mark.registry("fallback tag")
 def test_two_who_store_at_once_do_not_lose_one_another_s(proxy, plain, repository, behind):
     """The list under the fallback tag changes between the look and the write."""
     made = image(repository)
@@ -198,6 +199,7 @@ def test_two_who_store_at_once_do_not_lose_one_another_s(proxy, plain, repositor
     assert {item.evidence.who for item in found} == {"ada", "bob"}
 
 
+@pytest.mark.registry("fallback tag")
 def test_a_list_that_never_stops_changing_is_given_up_with_a_reason(proxy, behind):
     made = image(behind)
     proxy.on("HEAD", r"/manifests/sha256-", answer=(200, {"Docker-Content-Digest": digest_of(b"other")}, b""))

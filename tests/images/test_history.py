@@ -12,6 +12,8 @@ from provision.images.documents import OCI_INDEX, Manifest
 from provision.images.history import History, Move, append, demand_unwritten, read_history
 from tests.images.make import image
 
+pytestmark = pytest.mark.registry
+
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 

@@ -24,6 +24,8 @@ from provision.images.signing import SigningKey
 from tests.images.faulty import Fault
 from tests.images.make import image, index
 
+pytestmark = pytest.mark.registry
+
 KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (1, 2))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 JUDGE = Judge(Policy(), [KEY.public], "ada", "ci", NOW)
@@ -58,7 +60,7 @@ def impatient(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["plain", "locked"])
 @pytest.mark.parametrize("make", [image, index])
-def test_stable_becomes_the_very_bytes_that_were_proven(kind, make, name, request):
+def test_stable_becomes_the_very_bytes_that_were_proven(kind, make, name, request, referrers_route):
     found = request.getfixturevalue(kind)
     repository = connect(parse(f"{found.authority}/{name}"), write=True, environ=found.environ)
     made = proven(repository, make)
@@ -69,8 +71,8 @@ def test_stable_becomes_the_very_bytes_that_were_proven(kind, make, name, reques
     assert (move.old, move.new, move.who, move.evidence) == ("", made.digest, "ada", (evidence.artifact,))
 
 
-def test_a_registry_that_lists_referrers_itself_promotes_the_same(proxy, behind):
-    proxy.referrers = True
+@pytest.mark.registry("referrers route")
+def test_where_the_registry_lists_referrers_itself_no_fallback_tag_is_asked_for(proxy, behind):
     made = proven(behind)
     promote(behind)
     assert behind.get("stable") == made
@@ -327,6 +329,15 @@ def test_an_index_goes_to_another_registry_with_all_that_points_at_it(repository
         source=elsewhere,
         origin="stable",
     )
+
+
+def test_evidence_goes_along_between_registries_that_list_it_differently(repository, other, name):
+    made = proven(repository)
+    elsewhere = connect(parse(f"{other.authority}/{name}"), write=True, environ=other.environ)
+    promote(elsewhere, source=repository)
+    assert elsewhere.get("stable") == made
+    assert findings(elsewhere, made.digest, [KEY.public]) == findings(repository, made.digest, [KEY.public])
+    assert bool(elsewhere.digest(made.digest.replace(":", "-"))) != other.referrers
 
 
 def test_within_a_registry_blobs_are_mounted(plain, repository, name):

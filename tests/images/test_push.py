@@ -14,6 +14,8 @@ from provision.images.referrers import referrers
 from tests.images.make import CONFIG, LAYER
 from tests.images.make import image as make_image
 
+pytestmark = pytest.mark.registry
+
 COMMIT = "4f1c" * 10
 
 
