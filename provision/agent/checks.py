@@ -67,10 +67,12 @@ def prove(
     watch: Optional[Callable[[], None]] = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    token: str = "",
 ) -> Outcome:
     """Repeat `check` until it passed often enough in a row, or its time is up.
 
-    `watch` is called before each attempt and may raise to stop early (the process died, Ctrl-C).
+    `watch` is called before each attempt and may raise to stop early (the process died, Ctrl-C). `token` is sent as a
+    bearer token, and never told again: where an answer repeats it, that is taken out.
     """
     began = clock()
     deadline = began + check["timeout"]
@@ -85,7 +87,7 @@ def prove(
         if left <= 0:
             return Outcome(check["name"], False, clock() - began, tuple(attempts), facts)
         try:
-            facts = attempt(check, min(check["attempt_timeout"], max(left, 0.1)), working_directory)
+            facts = attempt(check, min(check["attempt_timeout"], max(left, 0.1)), working_directory, token)
             row += 1
             text = "passed"
         except Failed as failure:
@@ -101,18 +103,21 @@ def prove(
         pause *= 1.5
 
 
-def attempt(check: Check, timeout: float, working_directory: str = "/") -> Dict[str, Any]:
+def attempt(check: Check, timeout: float, working_directory: str = "/", token: str = "") -> Dict[str, Any]:
     """One attempt; facts worth keeping (status, tokens per second).
 
     Raises:
         Failed: it did not pass.
     """
-    probe = {"http": _http, "tcp": _tcp, "command": _command, "completion": _completion}[check["kind"]]
-    return probe(check, timeout, working_directory)
+    if check["kind"] == "http":
+        return _http(check, timeout, token)
+    if check["kind"] == "completion":
+        return _completion(check, timeout, token)
+    return {"tcp": _tcp, "command": _command}[check["kind"]](check, timeout, working_directory)
 
 
 def _request(
-    url: str, timeout: float, method: str = "GET", body: Optional[bytes] = None
+    url: str, timeout: float, token: str, method: str = "GET", body: Optional[bytes] = None
 ) -> Tuple[http.client.HTTPResponse, bytes]:
     parts = urllib.parse.urlsplit(url)
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -121,10 +126,15 @@ def _request(
     headers = {"User-Agent": "deploy-check", "Connection": "close"}
     if body is not None:
         headers["Content-Type"] = "application/json"
+    if token:
+        if not re.fullmatch(r"[\x20-\x7e]+", token):
+            raise Failed("its secret holds what no header can")
+        headers["Authorization"] = "Bearer " + token
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        return response, response.read(BODY_LIMIT)
+        content = response.read(BODY_LIMIT)
+        return response, content.replace(token.encode("ascii"), b"<its secret>") if token else content
     except ConnectionRefusedError:
         raise Failed("connection refused") from None
     except socket.timeout:
@@ -135,8 +145,8 @@ def _request(
         connection.close()
 
 
-def _http(check: Check, timeout: float, _: str) -> Dict[str, Any]:
-    response, body = _request(check["url"], timeout)
+def _http(check: Check, timeout: float, token: str) -> Dict[str, Any]:
+    response, body = _request(check["url"], timeout, token)
     text = body.decode("utf-8", "replace")
     if response.status not in check["status"]:
         raise Failed(f"HTTP {response.status} {_gist(text)}".rstrip())
@@ -197,16 +207,15 @@ def _command(check: Check, timeout: float, working_directory: str) -> Dict[str, 
     return {"output": output}
 
 
-def _completion(check: Check, timeout: float, _: str) -> Dict[str, Any]:
+def _completion(check: Check, timeout: float, token: str) -> Dict[str, Any]:
     """Ask llama-server (or anything with its `POST /completion`) for tokens and demand some.
 
     llama.cpp, tools/server/README.md: the answer holds `content`, `tokens_predicted` and `timings`.
     """
     prompt = {"prompt": check["prompt"], "n_predict": check["tokens"], "temperature": 0.0, "cache_prompt": False}
     began = time.monotonic()
-    response, body = _request(
-        check["url"].rstrip("/") + "/completion", timeout, "POST", json.dumps(prompt).encode("utf-8")
-    )
+    url = check["url"].rstrip("/") + "/completion"
+    response, body = _request(url, timeout, token, "POST", json.dumps(prompt).encode("utf-8"))
     latency = time.monotonic() - began
     text = body.decode("utf-8", "replace")
     if response.status != 200:

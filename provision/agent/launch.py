@@ -1,9 +1,9 @@
 """Launch folders: how one program is started, secrets included.
 
-`run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` and the link `release`;
-`run/PROGRAM/current` says which of them the supervisor starts. A folder is complete before it has its name and never
-changed after, so that switching, and switching back, is one link. It belongs to the service's own user, and nobody
-else may enter it.
+`run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` for the environment, `secret-files`
+with a file for each of the others, and the link `release`; `run/PROGRAM/current` says which of them the supervisor
+starts. A folder is complete before it has its name and never changed after, so that switching, and switching back, is
+one link. It belongs to the service's own user, and nobody else may enter it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from . import files
 from .layout import Layout
 from .protocol import REFUSED, AgentError
 from .state import State
+
+SECRET_FOLDER = "secret-files"  # noqa: S105  (the name of a folder)
 
 
 def quote(value: str) -> str:
@@ -62,9 +64,18 @@ def stage(layout: Layout, service: Dict[str, Any], release: str, launch: str, se
     files.remove_tree(temporary)
     os.mkdir(temporary, 0o700)
     _write(os.path.join(temporary, "launch"), service["launch"], 0o500, uid)
-    if service.get("secrets"):
-        lines = [f"export {name}={quote(secrets[name])}\n" for name in sorted(service["secrets"])]
+    as_files = set(service.get("secret_files", ()))
+    exported = sorted(set(service["secrets"]) - as_files)
+    if exported:
+        lines = [f"export {name}={quote(secrets[name])}\n" for name in exported]
         _write(os.path.join(temporary, "secrets"), "".join(lines), 0o400, uid)
+    if as_files:
+        apart = os.path.join(temporary, SECRET_FOLDER)
+        os.mkdir(apart, 0o700)
+        for name in as_files:
+            _write(os.path.join(apart, name), secrets[name], 0o400, uid)
+        if uid is not None:
+            os.chown(apart, uid, -1)
     os.symlink(os.path.relpath(layout.release(release), folder), os.path.join(temporary, "release"))
     if uid is not None:
         os.chown(temporary, uid, -1)
@@ -90,14 +101,30 @@ def select(layout: Layout, program: str, launch: str) -> None:
 
 
 def read_secrets(layout: Layout, program: str, launch: str) -> Dict[str, str]:
-    """The secrets in a launch folder; read back with the shell's own rules."""
-    path = os.path.join(layout.launchers(program), launch, "secrets")
+    """The secrets in a launch folder, however they reach the program."""
+    folder = os.path.join(layout.launchers(program), launch)
+    return {**exported_secrets(folder), **{name: _text(path) for name, path in secret_files(folder).items()}}
+
+
+def exported_secrets(folder: str) -> Dict[str, str]:
+    """Those for the environment; read back with the shell's own rules."""
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            words = shlex.split(stream.read())
+        words = shlex.split(_text(os.path.join(folder, "secrets")))
     except FileNotFoundError:
         return {}
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def secret_files(folder: str) -> Dict[str, str]:
+    """Name -> path of those that are files."""
+    apart = os.path.join(folder, SECRET_FOLDER)
+    names = os.listdir(apart) if os.path.isdir(apart) else []
+    return {name: os.path.join(apart, name) for name in sorted(names)}
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return stream.read()
 
 
 def current_secrets(layout: Layout, state: State) -> Dict[str, str]:

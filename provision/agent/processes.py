@@ -159,3 +159,16 @@ def working_in(folder: str) -> Set[str]:
             if target.startswith(prefix):
                 names.add(target[len(prefix) :].split("/", 1)[0])
     return names
+
+
+def is_told(path: str) -> bool:
+    """Whether the environment of some process has a path below the folder `path`."""
+    told = os.fsencode(f"={path}/")
+    for pid in pids():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as stream:
+                if told in stream.read():
+                    return True
+        except OSError:
+            continue
+    return False

@@ -6,7 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Sequence
 
-from . import checks, processes
+from . import checks, launch, processes
+from .layout import Layout
 from .protocol import Message
 from .supervisors import Activity, Observed, Supervisor
 
@@ -104,7 +105,7 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
-        outcome = checks.prove(check, folder, watch)
+        outcome = checks.prove(check, folder, watch, token=token(supervisor.layout, program, check))
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
@@ -116,6 +117,12 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, 1.0)
     watch()
+
+
+def token(layout: Layout, program: str, check: checks.Check) -> str:
+    """The value of the secret that a check sends: the one that the program was started with; empty for none."""
+    name = check.get("token")
+    return launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
 
 
 def _wait_for_process(watch: Watch, seconds: float) -> None:

@@ -110,6 +110,7 @@ def _launches(layout: Layout, state: states.State) -> None:
             files.remove_tree(base)
             continue
         used = {program.launch, launch.current(layout, name), "current"} | processes.working_in(base)
-        for folder in os.listdir(base):
-            if folder not in used and os.path.isdir(os.path.join(base, folder)):
-                files.remove_tree(os.path.join(base, folder))
+        for path in (os.path.join(base, folder) for folder in os.listdir(base) if folder not in used):
+            # One that finishes on its old code may read its secrets again.
+            if os.path.isdir(path) and not (launch.secret_files(path) and processes.is_told(os.path.realpath(path))):
+                files.remove_tree(path)

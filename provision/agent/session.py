@@ -220,9 +220,11 @@ class Session:
         return dict(answer, holder=holder)
 
     def _probe(self, request: Message) -> Message:
-        from . import checks
+        from . import checks, prove
 
-        outcome = checks.prove(request["check"], self.layout.channel(request["channel"]))
+        check = request["check"]
+        token = prove.token(self.layout, request["program"], check)
+        outcome = checks.prove(check, self.layout.channel(request["channel"]), token=token)
         return {"event": RESULT, "check": checks.event(outcome, "")}
 
     def _logs(self, request: Message) -> Message:

@@ -1,7 +1,7 @@
-"""What a launcher can be asked besides starting its program: to wait until it is ready, and until it is idle.
+"""What is waited for besides starting a program: until it is ready, and until it is idle.
 
-systemd has a place for both, `ExecStartPost=` and `ExecStop=`. They are asked of the launcher because it has what the
-question takes: the secrets, and the account.
+systemd has a place for both, `ExecStartPost=` and `ExecStop=`. There they are asked of the launcher, because it has
+what the question takes: the secrets, and the account. Elsewhere the agent asks the second, before it stops a program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Idle:
     port: int
     path: Value
     gauges: tuple[str, ...]
-    token: str  # the variable with the bearer token; empty for none
+    token: str  # the secret to send as a bearer token; empty for none
 
 
 def ready(places: Places, name: str) -> Ready | None:
@@ -56,10 +56,8 @@ def idle(places: Places, name: str) -> Idle | None:
     """How to see that no request to service `name` is in flight; None where nobody declared it."""
     service = places.project.services[name]
     port, metrics = port_of(service, places.lane), service.metrics
-    if port is None or places.target.platform is not Platform.SYSTEMD:
-        return None
-    if metrics is None or not metrics.busy or not service.drain:
+    if port is None or metrics is None or not metrics.busy or not service.drain:
         return None
     path = Value(f"services.{name}.metrics.path", (metrics.path,))
-    token = metrics.token if metrics.token and metrics.token in service.secrets else ""
+    token = metrics.token if metrics.token and metrics.token in service.every_secret else ""
     return Idle(math.ceil(service.drain), port, path, metrics.busy, token)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from provision.errors import UsageError
 from provision.manifests.documents import CheckCommon, CheckDocument, CommandCheck, CompletionCheck, HttpCheck, TcpCheck
 from provision.manifests.places import Places
-from provision.manifests.value import AtStart
 from provision.project.ports import port_of
 from provision.project.schema import Check, Service
 
@@ -41,6 +40,7 @@ def _check(places: Places, check: Check, subject: str, label: str, service: str)
         return CompletionCheck(
             kind="completion",
             url=_own_address(places, subject, service),
+            token=_token(places, check, service),
             prompt=places.text(check.completion, f"{subject}.completion", service),
             tokens=check.tokens,
             min_tokens_per_second=check.min_tokens_per_second,
@@ -55,6 +55,7 @@ def _http(places: Places, check: Check, subject: str, label: str, service: str) 
     return HttpCheck(
         kind="http",
         url=_own_address(places, subject, service) + asked if asked.startswith("/") else asked,
+        token=_token(places, check, service),
         status=list(check.status),
         body=check.body or "",
         headers=check.headers,
@@ -79,15 +80,20 @@ def _own_address(places: Places, subject: str, service: str) -> str:
     return f"http://{HOST}:{port}"
 
 
+def _token(places: Places, check: Check, service: str) -> str:
+    known = places.project.services[service].every_secret if service else ()
+    return check.token if check.token in known else ""
+
+
 def _known_env(places: Places, service: str) -> dict[str, str]:
-    """A check runs without the launcher, so it misses variables that hold `${cpus}`, and secrets."""
+    """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
     if not service:
         return {}
     values = {
         name: places.value(template, f"services.{service}.env.{name}", service)
         for name, template in places.project.services[service].env.items()
     }
-    return {name: value.text for name, value in values.items() if AtStart.CPUS not in value.parts}
+    return {name: value.text for name, value in values.items() if all(isinstance(part, str) for part in value.parts)}
 
 
 def _common(check: Check, name: str) -> CheckCommon:

@@ -130,7 +130,7 @@ def command(places: Places, name: str) -> tuple[Value, ...]:
 
 
 def env(places: Places, name: str) -> tuple[Variable, ...]:
-    """The environment without secrets, in the order of the names.
+    """The environment without secrets, but with the places of their files, in the order of the names.
 
     Raises:
         UnencodableValue: a value asks the wrong place for another service.
@@ -138,10 +138,11 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
     declared = places.project.services[name].env
     for variable, template in declared.items():
         _refuse_loopback(template, f"services.{name}.env.{variable}", name)
-    return tuple(
-        Variable(variable, places.value(declared[variable], f"services.{name}.env.{variable}", name))
-        for variable in sorted(declared)
-    )
+    variables = [
+        Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
+        for variable, template in declared.items()
+    ]
+    return tuple(sorted((*variables, *places.secret_files(name)), key=lambda variable: variable.name))
 
 
 def refuse_docker(places: Places, name: str, place: str) -> None:

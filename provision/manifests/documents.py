@@ -18,6 +18,7 @@ class CheckCommon(TypedDict):
 class HttpCheck(CheckCommon):
     kind: Literal["http"]
     url: str
+    token: str  # the secret to send as a bearer token, by its name; or empty
     status: list[int]
     body: str  # regular expression, or empty
     headers: dict[str, str]  # name -> regular expression
@@ -38,12 +39,23 @@ class CommandCheck(CheckCommon):
 class CompletionCheck(CheckCommon):
     kind: Literal["completion"]
     url: str
+    token: str  # as for http
     prompt: str
     tokens: int
     min_tokens_per_second: float
 
 
 CheckDocument = HttpCheck | TcpCheck | CommandCheck | CompletionCheck
+
+
+class Idle(TypedDict):
+    """How to see, before a program is stopped, that no request is in flight: all of these gauges are 0."""
+
+    seconds: float  # how long that may take
+    port: int
+    path: str
+    gauges: list[str]
+    token: str  # the secret to send as a bearer token, by its name; or empty
 
 
 class Needs(TypedDict):
@@ -72,9 +84,11 @@ class ServiceDocument(TypedDict):
     switch: str
     user: str
     ports: list[int]
-    secrets: list[str]
+    secrets: list[str]  # names alone
+    secret_files: list[str]  # those among them that it gets as files
     checks: list[CheckDocument]
     drain: float
+    idle: Idle | None  # None too where the supervisor itself waits, as systemd does
     stop_timeout: float  # from the polite signal to the hard one, `drain` included
     needs: Needs
     launch: str

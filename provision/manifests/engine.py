@@ -39,7 +39,8 @@ def manifest(places: Places, name: str) -> Manifest:
         "Env": [
             f"{variable}={_text(places.value(template, f'services.{name}.env.{variable}', name))}"
             for variable, template in sorted(service.env.items())
-        ],
+        ]
+        + [f"{each.name}={each.value.text}" for each in places.secret_files(name)],
         "Labels": {PROJECT_LABEL: places.target.path},
         "StopTimeout": math.ceil(service.drain + service.stop_timeout),
         "HostConfig": _host(places, name),

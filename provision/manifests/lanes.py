@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
-from provision.manifests.documents import LaneDocument, Needs, ServiceDocument, digest
+from provision.manifests.documents import Idle, LaneDocument, Needs, ServiceDocument, digest
 from provision.manifests.launcher import launch
 from provision.manifests.places import PlacedModel, Places
 from provision.manifests.programs import manifest
 from provision.project.order import start_order
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Project, Resources, Service, Target
+from provision.project.schema import Lane, Platform, Project, Resources, Service, Target
 
 
 def render(
@@ -79,13 +80,28 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         switch=service.switch,
         user=service.user or "",
         ports=[] if port is None else [port],
-        secrets=list(service.secrets),
+        secrets=list(service.every_secret),
+        secret_files=list(service.secret_files),
         checks=service_checks(places, name, service),
         drain=service.drain,
+        idle=_idle(places, name),
         stop_timeout=service.drain + service.stop_timeout,
         needs=_needs(service.resources),
         launch=launch(places, name, overrides),
         manifest=manifest(places, name, overrides),
+    )
+
+
+def _idle(places: Places, name: str) -> Idle | None:
+    asked = idle(places, name)
+    if asked is None or places.target.platform is Platform.SYSTEMD:
+        return None
+    return Idle(
+        seconds=asked.seconds,
+        port=asked.port,
+        path=asked.path.text,
+        gauges=list(asked.gauges),
+        token=asked.token,
     )
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from provision.agent import attend
+from provision.agent.launch import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
 from provision.manifests.places import Places
 from provision.manifests.templates import render
-from provision.manifests.value import AtStart, Value, Variable
+from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
+from provision.project.schema import Platform
 
 TEMPLATE = "launcher/launch.sh.j2"
 
@@ -36,11 +40,15 @@ class Launcher:
     through_env: tuple[Variable, ...]  # variables that a shell would refuse or change; env(1) sets them
     secrets: tuple[str, ...]  # names alone
     secrets_file: str  # absolute
+    secret_files: tuple[Variable, ...]  # each says where the file of a secret is, with `deploy_secret_files` in it
+    secret_folder: str  # absolute; has those files
+    has_credentials: bool  # systemd passes those files on to the program
     release: str  # absolute; the link to the release that the program runs in
     command: tuple[Value, ...]
     counts_cpus: bool  # `command` or a variable holds ${cpus}: `deploy_cpus` has to be set
     most_cpus: int | None  # resources.cpus, in whole ones
     python: Value  # the host's, to ask the two below
+    attend: Encoded  # the program that asks
     ready: Ready | None  # `launch ready`: wait until it serves
     idle: Idle | None  # `launch idle`: wait until no request is in flight
 
@@ -64,6 +72,7 @@ def launcher(places: Places, name: str) -> Launcher:
     _check_size(name, command, variables)
     values = (*command, *(variable.value for variable in variables))
     cpus = service.resources.cpus
+    under_systemd = places.target.platform is Platform.SYSTEMD
     return Launcher(
         project=places.project.name,
         service=name,
@@ -72,14 +81,25 @@ def launcher(places: Places, name: str) -> Launcher:
         through_env=through_env,
         secrets=service.secrets,
         secrets_file=f"{places.run(name)}/secrets",
+        secret_files=places.secret_files(name),
+        secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
+        has_credentials=under_systemd,
         release=f"{places.run(name)}/release",
         command=command,
         counts_cpus=any(AtStart.CPUS in value.parts for value in values),
         most_cpus=max(1, int(cpus)) if cpus else None,
         python=Value("the target's python", (places.target.python,)),
+        attend=_attend(),
         ready=ready(places, name),
-        idle=idle(places, name),
+        idle=idle(places, name) if under_systemd else None,
     )
+
+
+@cache
+def _attend() -> Encoded:
+    """What a shell gives to Python as it is, up to a line `END`."""
+    source = Path(attend.__file__).read_text(encoding="utf-8")
+    return Encoded(source.replace("\n\n\n", "\n\n").removesuffix("\n"), Format.LAUNCHER)
 
 
 def launch(places: Places, name: str, overrides: Path | None) -> str:

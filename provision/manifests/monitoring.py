@@ -104,7 +104,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
 def _scrape(project: str, name: str, service: Service, metrics: Metrics) -> Scrape:
     hosts = service.proxy.upstreams if service.proxy else ("127.0.0.1",)
     addresses = tuple(f"[{host}]:{service.port}" if ":" in host else f"{host}:{service.port}" for host in hosts)
-    secret = metrics.token if metrics.token in service.secrets else None
+    secret = metrics.token if metrics.token in service.every_secret else None
     return Scrape(name, metrics.path, addresses, f"/etc/prometheus/{project}/{secret}" if secret else "")
 
 

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Protocol
 
 from provision.errors import UsageError
-from provision.manifests.value import AtStart, Value
+from provision.manifests.value import AtStart, Value, Variable
 from provision.project.order import start_order
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Platform, Project, Service, Target
 from provision.project.template import Ref, Template
+
+CONTAINER_SECRETS = "/run/secrets"  # where a container has the files of its secrets
 
 
 class PlacedModel(Protocol):
@@ -72,16 +74,33 @@ class Places:
         """
         parts: list[str | AtStart] = []
         for part in template.parts:
-            known = part if isinstance(part, str) else self._reference(part, subject, service)
-            if isinstance(known, str) and parts and isinstance(parts[-1], str):
-                parts[-1] += known  # one literal reads better in a file than three
-            else:
-                parts.append(known)
+            for known in (part,) if isinstance(part, str) else self._resolved(part, subject, service):
+                if isinstance(known, str) and parts and isinstance(parts[-1], str):
+                    parts[-1] += known  # one literal reads better in a file than three
+                else:
+                    parts.append(known)
         return Value(subject, tuple(parts))
+
+    def secret_file(self, secret: str) -> tuple[str | AtStart, ...]:
+        """The path of a secret's file, as the program sees it."""
+        if self.target.platform in (Platform.SUPERVISORD, Platform.SYSTEMD):
+            return AtStart.FILES, f"/{secret}"
+        return (f"{CONTAINER_SECRETS}/{secret}",)
+
+    def secret_files(self, service: str) -> tuple[Variable, ...]:
+        """The variables that tell a service where the files of its secrets are."""
+        return tuple(
+            Variable(f"{secret}_FILE", Value(f"services.{service}.secret_files", self.secret_file(secret)))
+            for secret in self.project.services[service].secret_files
+        )
 
     def text(self, template: Template, subject: str, service: str = "") -> str:
         """Like `value`, for places where everything has to be known by now."""
         return self.value(template, subject, service).text
+
+    def _resolved(self, ref: Ref, subject: str, owner: str) -> tuple[str | AtStart, ...]:
+        secret = ref.name.removeprefix("secret_files.")
+        return (self._reference(ref, subject, owner),) if secret == ref.name else self.secret_file(secret)
 
     def _reference(self, ref: Ref, subject: str, owner: str) -> str | AtStart:
         service = self.project.services.get(owner)

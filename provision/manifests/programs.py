@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision.agent.launch import SECRET_FOLDER
 from provision.errors import UsageError
 from provision.manifests import engine
 from provision.manifests.attendance import idle, ready
@@ -42,6 +43,8 @@ class Program:
     stop_seconds: int  # from the polite signal to the hard one: drain and stop_timeout
     ready_seconds: int  # how long the launcher, asked "ready", may wait until it serves; 0 where it is not asked
     waits_until_idle: bool  # whether the launcher, asked "idle", waits until no request is in flight
+    secret_files: tuple[str, ...]  # names of the secrets that it has as files
+    secret_folder: str  # absolute; where the host has those
     memory_bytes: int | None
     cpu_percent: int | None  # 100 is one CPU
     gpu: bool
@@ -74,7 +77,9 @@ def program(places: Places, name: str) -> Program:
         restarts=not candidate,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
         ready_seconds=asked.seconds if asked else 0,
-        waits_until_idle=idle(places, name) is not None,
+        waits_until_idle=target.platform is Platform.SYSTEMD and idle(places, name) is not None,
+        secret_files=service.secret_files,
+        secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
         memory_bytes=resources.memory,
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
         gpu=bool(resources.gpus or resources.vram),

@@ -34,9 +34,13 @@ class Format(StrEnum):
 
 
 class AtStart(Enum):
-    """A part of a value that is known only when the program starts; a launcher works it out."""
+    """A part of a value that is known only when the program starts; a launcher works it out.
 
-    CPUS = "cpus"
+    The value of each says of what it is a part, for people.
+    """
+
+    CPUS = "${cpus} is counted on the host"
+    FILES = "${secret_files.…} has its place for each start on the host"
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,10 @@ class Value:
         Raises:
             UnencodableValue: a part of it is known only when the program starts.
         """
-        if any(isinstance(part, AtStart) for part in self.parts):
-            raise UnencodableValue(
-                self.subject, "${cpus} is counted on the host, so it can stand in a service's command and env alone"
-            )
+        for part in self.parts:
+            if isinstance(part, AtStart):
+                reason = f"{part.value}, so it can stand in a service's command and env alone"
+                raise UnencodableValue(self.subject, reason)
         return self.known
 
     @property

@@ -29,10 +29,12 @@ def _service(service: Service) -> Service:
         known["cpus"] = str(service.threads)
     elif resources.cpus is not None:
         known["cpus"] = str(max(1, int(resources.cpus)))  # a thread without a whole core slows the others down
+    secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))
     return service.model_copy(
         update={
-            "command": tuple(text.fill(known) for text in (*service.command, *service.args)),
+            "command": tuple(text.fill(known) for text in (*service.command, *secret_words, *service.args)),
             "args": (),
+            "secret_args": {},
             "env": {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}},
             "check": _check(service.check, known) if service.check else None,
             "checks": tuple(_check(check, known) for check in service.checks),

@@ -190,13 +190,14 @@ def _secrets(declared: Declaration | None, variables: Mapping[str, str], env_fil
     values: dict[str, str] = {}
     faults: list[Fault] = []
     for name, service in declared.services.items() if declared else ():
-        for index, variable in enumerate(service.secrets):
+        named = (("secrets", service.secrets), ("secret_files", service.secret_files))
+        for key, index, variable in ((key, *item) for key, names in named for item in enumerate(names)):
             if variables.get(variable):
                 values[variable] = variables[variable]
                 continue
             state = "is empty" if variable in variables else "is not set"
             hint = f"Add {variable}=… to {env_file}, or set it in the environment."
-            faults.append(Fault(("services", name, "secrets", index), f"{variable} {state}.", hint))
+            faults.append(Fault(("services", name, key, index), f"{variable} {state}.", hint))
     return Secrets(values), faults
 
 

@@ -99,6 +99,8 @@ class Check(Section):
     """The pause between attempts."""
     passes: Whole = Field(default=2, ge=1)
     """How many attempts in a row must pass."""
+    token: Variable | None = None
+    """http, completion: the secret to send as a bearer token; passed over where the service has none of that name."""
 
 
 class Resources(Section):
@@ -159,7 +161,7 @@ class Metrics(Section):
     busy: tuple[Metric, ...] = ()
     """Gauges that count requests in flight; systemd waits for them to be 0, at most for `drain`, before it stops it."""
     token: Variable | None = None
-    """The secret that it asks for as a bearer token. A name that is not among `secrets` is passed over."""
+    """The secret that it asks for as a bearer token. A name that the service has no secret of is passed over."""
     requests: Metric | None = None
     """The counter of its answers, with a label `status` such as "200" or "5xx"; gives an alert on errors."""
     duration: Metric | None = None
@@ -221,6 +223,10 @@ class Service(Section):
     """Environment variables of the program."""
     secrets: tuple[Variable, ...] = ()
     """Names of variables whose values come from .env or the environment, and never stand in a release."""
+    secret_files: tuple[Variable, ...] = ()
+    """The same, but as files: for NAME the program has NAME_FILE, the path of a file that it alone can read."""
+    secret_args: dict[Variable, tuple[Text, ...]] = Field(default_factory=dict)
+    """For each of `secret_files` that is named here, words for `command`; `${secret_files.NAME}` is the path."""
     port: Port | None = None
     """The port it listens on; `${port}` names it in command, env and checks."""
     canary_port: Port | None = None
@@ -280,6 +286,11 @@ class Service(Section):
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
     outbound: tuple[Outbound, ...] = ()
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
+
+    @property
+    def every_secret(self) -> tuple[str, ...]:
+        """The names of all its secrets, however they reach it."""
+        return (*self.secrets, *self.secret_files)
 
     @property
     def starts_containers(self) -> bool:

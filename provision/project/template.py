@@ -17,7 +17,9 @@ from provision.project.fault import did_you_mean
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^{}:]*)(?::-(?P<default>[^{}]*))?\})")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PLACES = ("port", "listen", "model", "binary", "cpus", "path", "project")
-_PLACE = re.compile("|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.(?:port|host)")
+_PLACE = re.compile(
+    "|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.(?:port|host)|secret_files\.[A-Za-z_][A-Za-z0-9_]*"
+)
 
 
 class BadReference(ValueError):
@@ -36,7 +38,9 @@ class MissingVariable(BadReference):
 
 @dataclass(frozen=True)
 class Ref:
-    """A place reference: `port`, `listen`, `model`, `binary`, `cpus`, `path`, `project`, `services.NAME.port|host`."""
+    """A place reference: `port`, `listen`, `model`, `binary`, `cpus`, `path`, `project`, `services.NAME.port|host`,
+    `secret_files.NAME`.
+    """
 
     name: str
 
@@ -122,7 +126,8 @@ def _variable(name: str, default: str | None, environment: Mapping[str, str]) ->
 def _place(name: str, default: str | None) -> Ref:
     if not _PLACE.fullmatch(name):
         expected = ", ".join(
-            f"${{{place}}}" for place in ("VARIABLE", *_PLACES, "services.NAME.port", "services.NAME.host")
+            f"${{{place}}}"
+            for place in ("VARIABLE", *_PLACES, "services.NAME.port", "services.NAME.host", "secret_files.NAME")
         )
         raise BadReference(
             f"${{{name}}} means nothing. {did_you_mean(name, _PLACES) or f'Expected one of {expected}.'} "

@@ -1,4 +1,7 @@
-"""Checks from outside: asked from here, through a tunnel, as a user's request would come."""
+"""Checks from outside: asked from here, through a tunnel, as a user's request would come.
+
+A check that sends a secret is asked on the host, which has it: nobody here need know it, and it stays there.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +30,35 @@ class CheckReport:
 
 
 def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
-    """Every check of `channel`, asked from here; commands run on the host, as ever."""
+    """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
     lane = deployment.release.document["lanes"][channel]
     started = [service for service in lane["services"] if not service["on_demand"]]
-    wanted = [*(check for service in started for check in service["checks"]), *lane["checks"]]
+    wanted = [(service["program"], check) for service in started for check in service["checks"]]
+    wanted += [("", check) for check in lane["checks"]]
 
     def look(spec: HostSpec) -> list[CheckReport]:
         with deployment.session(spec) as session, ExitStack() as open_tunnels:
             tunnels: dict[int, int] = {}
-            return [CheckReport(spec.name, _probe(session, open_tunnels, tunnels, channel, check)) for check in wanted]
+            return [
+                CheckReport(spec.name, _probe(session, open_tunnels, tunnels, channel, program, check))
+                for program, check in wanted
+            ]
 
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
 
 def _probe(
-    session: HostSession, open_tunnels: ExitStack, tunnels: dict[int, int], channel: str, check: checks.Check
+    session: HostSession,
+    open_tunnels: ExitStack,
+    tunnels: dict[int, int],
+    channel: str,
+    program: str,
+    check: checks.Check,
 ) -> checks.Outcome:
     from provision.agent import checks
 
-    if check["kind"] == "command":
-        answer = session.conversation.ask("probe", check=check, channel=channel)["check"]
+    if check["kind"] == "command" or check.get("token"):
+        answer = session.conversation.ask("probe", check=check, channel=channel, program=program)["check"]
         outcome = checks.Outcome(
             name=answer["check"],
             passed=answer["passed"],

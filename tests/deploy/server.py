@@ -26,6 +26,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer = {
             "version": os.environ.get("VERSION", ""),
             "env": dict(os.environ),
+            "files": {
+                name: pathlib.Path(path).read_bytes().decode()
+                for name, path in os.environ.items()
+                if name.endswith("_FILE")
+            },
             "argv": sys.argv,
             "pid": os.getpid(),
             "cwd": str(pathlib.Path.cwd()),

@@ -28,12 +28,12 @@ class DockerHost:
     client: docker.DockerClient
     authority: str
 
-    def publish(self, *, keep: bool = False) -> str:
+    def publish(self, *, keep: bool = False, user: str = "") -> str:
         """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
         name = f"{self.authority}/app-{next(_numbers)}"
         self.client.api.tag("python:base", name, "1")
         labelled = self.client.containers.create(f"{name}:1", "true")
-        labelled.commit(name, "1", conf={"Labels": {"name": name}})
+        labelled.commit(name, "1", conf={"Labels": {"name": name}, "User": user})
         labelled.remove()
         self.client.images.push(name, "1")
         exact = next(item for item in self.client.images.get(f"{name}:1").attrs["RepoDigests"] if item.startswith(name))
@@ -161,6 +161,24 @@ def test_secrets_reach_the_container_and_no_manifest(docker_host, world) -> None
     assert "TOKEN=a b$c" in container(docker_host, world)["Config"]["Env"]
     grepped = docker_host.host.exec(["grep", "-rlF", "a b$c", world.path], check=False).stdout.split()
     assert all("/.deploy/run/" in file and file.endswith("/secrets") for file in grepped), grepped
+
+
+@pytest.mark.parametrize(("user", "uid"), [("", 0), ("www-data", 33), ("4711:4711", 4711)])
+def test_a_secret_that_is_a_file_is_mounted_for_the_account_of_the_container_alone(
+    docker_host, world, user, uid
+) -> None:
+    world.project = {"image": docker_host.publish(user=user)}
+    world.declare({"web": web(world.port, secret_files=["KEY"])}, env="KEY='a b$c\n'\n")
+    world.up()
+
+    found = container(docker_host, world)
+    told = world.get()
+    assert (told["files"], told["uid"]) == ({"KEY_FILE": "a b$c\n"}, uid)
+    assert told["env"]["KEY_FILE"] == "/run/secrets/KEY"
+    assert "a b$c" not in str(found)
+    (mount,) = [mount for mount in found["Mounts"] if mount["Destination"] == "/run/secrets/KEY"]
+    assert mount["RW"] is False
+    assert docker_host.host.exec(["stat", "-c", "%a %u", mount["Source"]]).stdout.split() == ["400", str(uid)]
 
 
 def test_a_container_of_somebody_else_is_not_touched(docker_host, world) -> None:

@@ -11,8 +11,14 @@ from provision.project.schema import Lane
 from tests.manifests.projects import lane, project, service
 
 COMMON = {"timeout": 60.0, "interval": 0.2, "passes": 2, "attempt_timeout": 10.0}
-HTTP = {"kind": "http", "status": [200], "body": "", "headers": {}, **COMMON}
-WEB: dict[str, Any] = {"command": ["web"], "port": 8000, "env": {"MODE": "x", "N": "${cpus}"}}
+HTTP = {"kind": "http", "status": [200], "body": "", "headers": {}, "token": "", **COMMON}
+WEB: dict[str, Any] = {
+    "command": ["web"],
+    "port": 8000,
+    "env": {"MODE": "x", "N": "${cpus}", "KEY": "${secret_files.KEY}"},
+    "secrets": ["TOKEN"],
+    "secret_files": ["KEY"],
+}
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"http": "/docs"}, {**HTTP, "name": "web http /docs", "url": "http://127.0.0.1:28000/docs"}),
@@ -55,8 +61,16 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
             "prompt": "Two and two is",
             "tokens": 4,
             "min_tokens_per_second": 1.5,
+            "token": "",
             **COMMON,
         },
+    ),
+    *(
+        (
+            {"http": "/a", "token": name},
+            {**HTTP, "name": "web http /a", "url": "http://127.0.0.1:28000/a", "token": sent},
+        )
+        for name, sent in {"TOKEN": "TOKEN", "KEY": "KEY", "OTHER": ""}.items()
     ),
 ]
 

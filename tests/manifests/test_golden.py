@@ -17,11 +17,14 @@ REWRITE = "REWRITE_GOLDEN"
 
 SERVICES = {
     "llama": {
-        "command": ["${binary}", "--model", "${model}", "--port", "${port}", "--threads", "${cpus}", "--metrics"],
+        "command": [
+            *("${binary}", "--model", "${model}", "--port", "${port}", "--threads", "${cpus}", "--metrics"),
+            *("--api-key-file", "${secret_files.LLAMA_API_KEY}"),
+        ],
         "binary": "build/bin/llama-server",
         "model": "models/bitnet-2b4t.gguf",
         "port": 8081,
-        "secrets": ["LLAMA_API_KEY"],
+        "secret_files": ["LLAMA_API_KEY"],
         "drain": "30s",
         "check": {"http": "/health", "timeout": "5m"},
         "metrics": {

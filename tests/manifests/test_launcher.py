@@ -147,6 +147,32 @@ def test_a_launcher_whose_secrets_are_missing_starts_nothing(tmp_path: Path) -> 
     assert "secrets" in done.stderr
 
 
+def test_a_secret_that_is_a_file_is_found_by_its_path_in_the_very_launch_that_was_started(tmp_path: Path) -> None:
+    command = [*ECHO, "--key=${secret_files.KEY}"]
+    declared = project({"web": {"command": command, "secret_files": ["KEY"]}}, path=tmp_path)
+    launcher = install(service(declared, "web"), tmp_path)
+    key = launcher.parent.resolve() / "secret-files" / "KEY"
+    key.parent.mkdir()
+
+    told = Echo.of(subprocess.run([launcher], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+    assert told.env["KEY_FILE"] == str(key)
+    assert told.argv == [f"--key={key}"]
+    assert "KEY" not in told.env
+
+
+@pytest.mark.parametrize("platform", ["supervisord", "systemd"])
+def test_a_launcher_whose_secret_files_are_missing_starts_nothing(platform: str, tmp_path: Path) -> None:
+    declared = project({"web": {"command": ECHO, "secret_files": ["KEY"]}}, path=tmp_path, platform=platform)
+    launcher = install(service(declared, "web"), tmp_path)
+
+    done = subprocess.run([launcher], capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert ("systemd 247 or newer" if platform == "systemd" else "secret-files") in done.stderr
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     declared = project({"web": {"command": ["no-such-program"]}}, path=tmp_path)
 

@@ -23,6 +23,7 @@ UNITS = {
     "one with a user of its own": ({**WEB, "user": "www-data"}, 1.7),
     "one with a low port": ({**WEB, "port": 443, "user": "www-data"}, 2.0),
     "one on demand": ({**WEB, "on_demand": True}, 2.0),
+    "one with secrets as files": ({**WEB, "secret_files": ["KEY", "TOKEN"]}, 2.0),
     "one with limits": ({**WEB, "resources": {"memory": "1GB", "cpus": 1.5}}, 2.0),
     "one that is asked whether it is ready and idle": (
         {**WEB, "check": {"http": "/health"}, "metrics": {"busy": ["running"]}, "drain": "30s"},

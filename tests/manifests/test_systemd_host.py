@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 from typing import Any
 
@@ -157,6 +158,60 @@ def test_a_service_runs_as_its_own_user(systemd_host: TestHost, place: Place) ->
     assert echoed.env["USER"] == "www-data"
 
 
+_TELLS_FILES = """
+import json, os, pathlib, signal
+files = {name[:-5]: pathlib.Path(path) for name, path in os.environ.items() if name.endswith("_FILE")}
+told = {name: [file.read_bytes().hex(), oct(file.stat().st_mode & 0o777)] for name, file in files.items()}
+pathlib.Path(os.environ["ECHO_TO"]).write_text(json.dumps({"files": told, "env": dict(os.environ)}) + "\\n")
+signal.pause()
+"""
+
+
+_UNPACK = """
+import pathlib, sys
+for at, line in enumerate(pathlib.Path(sys.argv[1]).read_text().splitlines()):
+    pathlib.Path(sys.argv[2], f"S{at}").write_bytes(bytes.fromhex(line))
+"""
+
+
+@examples(3)
+@given(values=batches(texts()))
+@example(["", "\n", "a\n\n", "a\0b", "%h$HOME`id`", "'\"\\", "\ufffe", *("x" * 40 for _ in range(5))])
+@pytest.mark.parametrize("user", ["www-data", ""])
+def test_secrets_as_files_reach_the_program_byte_for_byte_and_only_it(
+    systemd_host: TestHost, user: str, values: list[str]
+) -> None:
+    path, prefix = f"/srv/files{next(_numbers)}", f"p{next(_numbers)}-"
+    names = [f"S{at}" for at in range(len(values))]
+    declared = {
+        "command": ["/usr/bin/python3", "-I", "-S", "-c", _TELLS_FILES],
+        "env": {"ECHO_TO": f"{path}/shared/logs/told"},
+        "secret_files": names,
+        **({"user": user} if user else {}),
+    }
+    document = service(project({"web": declared}, path=path, platform="systemd", name_prefix=prefix), "web")
+    # Owned by root alone: it is systemd that hands them to the unit.
+    run = f"{path}/.deploy/run/{document['program']}/one/secret-files"
+    packed = "\n".join(value.encode().hex() for value in values)
+    systemd_host.write(f"{path}/values", packed + "\n")
+    systemd_host.exec(["mkdir", "-p", "-m", "700", run])
+    systemd_host.exec(["python3", "-c", _UNPACK, f"{path}/values", run])
+
+    start(systemd_host, document, path=path)
+
+    wait = 'for _ in $(seq 400); do grep -q "}$" "$1" 2>/dev/null && exec cat "$1"; sleep 0.05; done; exit 1'
+    told = json.loads(systemd_host.exec(["sh", "-c", wait, "wait", f"{path}/shared/logs/told"]).stdout)
+    assert [bytes.fromhex(told["files"][name][0]).decode() for name in names] == values
+    assert {mode for _, mode in told["files"].values()} <= {"0o400", "0o440"}
+    assert not set(names) & set(told["env"])
+    seen = systemd_host.exec(["cat", f"/run/credentials/{document['program']}/S0"], user="ann", check=False)
+    assert seen.returncode != 0
+    systemd_host.exec(["systemctl", "kill", "--signal=KILL", document["program"]])
+    systemd_host.exec(["systemctl", "stop", document["program"]])
+    gone = systemd_host.exec(["test", "-e", f"/run/credentials/{document['program']}"], check=False)
+    assert gone.returncode != 0
+
+
 def test_a_service_writes_into_shared_and_nowhere_else(systemd_host: TestHost, place: Place) -> None:
     tries = f"{place.path}/shared/a {place.path}/b {place.path}/releases/id/c /srv/d /root/e /home/f /etc/g /usr/h"
     script = f"for file in {tries}; do touch $file 2>/dev/null && echo $file; done; ls /root /home/ann 2>/dev/null"
@@ -282,13 +337,14 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
+@pytest.mark.parametrize("kind", ["secrets", "secret_files"])
 def test_a_unit_is_started_once_it_serves_and_stopped_once_nothing_is_in_flight(
-    systemd_host: TestHost, place: Place
+    systemd_host: TestHost, place: Place, kind: str
 ) -> None:
     declared = {
         "command": ["/usr/bin/python3", "-I", "-S", "-c", _LOADS, "${port}"],
         "port": place.port(),
-        "secrets": ["KEY"],
+        kind: ["KEY"],
         "drain": "20s",
         "check": {"http": "/health"},
         "metrics": {"busy": ["busy"], "token": "KEY"},
@@ -297,7 +353,10 @@ def test_a_unit_is_started_once_it_serves_and_stopped_once_nothing_is_in_flight(
     described = project({"web": declared}, path=place.path, platform="systemd", name_prefix=f"{place.name}-")
     document = service(described, "web")
     run = f"{place.path}/.deploy/run/{document['program']}"
-    systemd_host.write(f"{run}/one/secrets", "export KEY='it'\\''s a $key'\n", mode=0o400, owner="www-data")
+    if kind == "secrets":
+        systemd_host.write(f"{run}/one/secrets", "export KEY='it'\\''s a $key'\n", mode=0o400, owner="www-data")
+    else:
+        systemd_host.write(f"{run}/one/secret-files/KEY", "it's a $key", mode=0o400, owner="www-data")
 
     start(systemd_host, document, path=place.path)
     ask = ["curl", "-sS", "-m", "30", f"http://127.0.0.1:{place.port()}/work"]

@@ -27,7 +27,13 @@ from provision.project.schema import (
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = "\n".join(re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL))
-VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/id", "MINIO_ACCESS_KEY": "x"}
+VARIABLES = {
+    "VAST_HOST": "1.2.3.4",
+    "VAST_PORT": "22",
+    "VAST_SSH_KEY": "~/.ssh/id",
+    "MINIO_ACCESS_KEY": "x",
+    "LLAMA_API_KEY": "y",
+}
 
 
 def test_the_documented_file_loads(tmp_path):

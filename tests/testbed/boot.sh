@@ -64,6 +64,8 @@ mkdir -p .outer
 pivot_root . .outer
 umount -l /.outer
 rmdir /.outer
+# As systemd makes it on a machine of its own, or no credential reaches a unit: those come by mounts. Nothing leaves here.
+mount --make-rshared /
 # Modules, clock and raw devices are the outer machine's, whatever root inside a host tries.
 exec setpriv --bounding-set -sys_module,-sys_time,-sys_rawio \
     env -i container=testbed PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"

@@ -7,9 +7,11 @@ host knows. A container is made anew whenever its program changes: it holds its 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import socket
+import tarfile
 import time
 from typing import Any, Dict, List, Optional, Sequence, Set
 from urllib.parse import quote
@@ -108,12 +110,14 @@ class Docker(Supervisor):
                 self._ask("DELETE", f"/containers/{quote(program)}?force=true&v=true")
         for program in changed:
             self._ask("POST", f"/containers/create?name={quote(program)}", self._body(program))
+            self._give_secret_files(program)
 
     def _body(self, program: str) -> Dict[str, Any]:
         with open(self.manifest_path(f"{program}.json"), encoding="utf-8") as stream:
             body: Dict[str, Any] = json.load(stream)
         current = launch.current(self.layout, program)
-        secrets = launch.read_secrets(self.layout, program, current)
+        folder = os.path.realpath(os.path.join(self.layout.launchers(program), current))
+        secrets = launch.exported_secrets(folder)
         release = os.path.realpath(os.path.join(self.layout.launchers(program), current, "release"))
         data = os.path.join(self.layout.shared, "data")
         if not os.path.isdir(data):
@@ -123,11 +127,39 @@ class Docker(Supervisor):
             *body["HostConfig"]["Binds"],
             f"{release}:{release}:ro",
             f"{self.layout.models}:{self.layout.models}:ro",
+            *(f"{path}:/run/secrets/{name}:ro" for name, path in launch.secret_files(folder).items()),
         ]
         body["Env"] = [*body["Env"], *(f"{name}={value}" for name, value in sorted(secrets.items()))]
         body["WorkingDir"] = release
         body["HostConfig"]["Binds"] = binds
         return body
+
+    def _give_secret_files(self, program: str) -> None:
+        """Let the account that the container runs as, and nobody else, read the files of its secrets."""
+        current = launch.current(self.layout, program)
+        paths = launch.secret_files(os.path.join(self.layout.launchers(program), current)).values()
+        if paths:
+            uid = self._uid(program)
+            for path in paths:
+                os.chown(path, uid, -1)
+
+    def _uid(self, program: str) -> int:
+        """The number of the account that a container runs as: of a name, its own /etc/passwd knows it."""
+        account = str((self._inspect(program) or {})["Config"]["User"]).partition(":")[0] or "0"
+        if account.isdigit():
+            return int(account)
+        packed = self._raw("GET", f"/containers/{quote(program)}/archive?path=/etc/passwd", accept=(200, 404))
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                stream = archive.extractfile(archive.getmembers()[0])
+                lines = stream.read().decode("utf-8", "replace").splitlines() if stream else []
+        except tarfile.TarError:
+            lines = []
+        for line in lines:
+            name, _, uid = line.split(":")[:3] if line.count(":") > 2 else ("", "", "")
+            if name == account and uid.isdigit():
+                return int(uid)
+        raise AgentError(FAILED, f"the image of {program} has no account {account!r} in its /etc/passwd.")
 
     def start(self, program: str) -> None:
         self._marks[program] = time.time()

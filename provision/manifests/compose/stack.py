@@ -47,6 +47,7 @@ class Container:
     entrypoint: tuple[Value, ...]  # the program and its arguments; with secrets, what reads them first
     env: tuple[Variable, ...]
     secrets: tuple[str, ...]  # names alone
+    secret_files: tuple[str, ...]  # likewise; of these no variable is made
     port: int | None
     low_port: bool
     exposed: bool  # reached from beyond this machine
@@ -84,7 +85,7 @@ def stack(project: Project, target: Target | None) -> Stack:
         project=project.name,
         user_id=containers.USER_ID,
         containers=found,
-        secrets=tuple(sorted({secret for each in found for secret in each.secrets})),
+        secrets=tuple(sorted({secret for each in found for secret in (*each.secrets, *each.secret_files)})),
         volumes=tuple(sorted(mount.volume for each in found for mount in each.mounts)),
     )
 
@@ -100,6 +101,7 @@ def _container(places: Containers, name: str) -> Container:
         entrypoint=_entrypoint(places, name),
         env=env,
         secrets=service.secrets,
+        secret_files=service.secret_files,
         port=service.port,
         low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
         exposed=bool(service.expose),

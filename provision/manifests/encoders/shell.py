@@ -10,8 +10,8 @@ from provision.errors import UnencodableValue
 from provision.manifests.value import LONGEST_STRING, AtStart, Value, Variable, check_process_string
 
 # What the launcher template sets before the first value is used. Double-quoted, so that it stays one word.
-_AT_START = {AtStart.CPUS: '"$deploy_cpus"'}
-_ROOM_AT_START = 16  # digits that a part known at start may grow to
+_AT_START = {AtStart.CPUS: '"$deploy_cpus"', AtStart.FILES: '"$deploy_secret_files"'}
+_ROOM_AT_START = {AtStart.CPUS: 16, AtStart.FILES: 4096}  # bytes that each may grow to: digits, PATH_MAX
 
 # Names that some /bin/sh (dash, busybox, bash) keeps for itself: read-only, overwritten, or checked when assigned.
 _SHELLS_OWN = frozenset(
@@ -66,7 +66,8 @@ def check_program(value: Value, *, behind_env: bool) -> None:
 
 
 def _quote(value: Value, longest: int) -> str:
-    check_process_string(value.subject, value.known, longest - _ROOM_AT_START * (len(value.parts) - 1))
+    room = sum(_ROOM_AT_START[part] for part in value.parts if isinstance(part, AtStart))
+    check_process_string(value.subject, value.known, longest - room)
     words = [_single(part) if isinstance(part, str) else _AT_START[part] for part in value.parts]
     return "".join(words) or "''"
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from provision.manifests.kubernetes.workload import Workload
+from provision.manifests.places import CONTAINER_SECRETS
 
 # The strictest rule that any of these names has to follow: a Service's (RFC 1035).
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -31,7 +32,8 @@ def are_sound(workloads: Sequence[Workload], namespaces: Iterable[str]) -> bool:
 
 
 def _is_sound(facts: Workload) -> bool:
-    mounted = ["/tmp", *(claim.path.text.rstrip("/") for claim in facts.claims)]  # noqa: S108 (in the pod)
+    # Both are folders of the pod's.
+    mounted = ["/tmp", CONTAINER_SECRETS, *(claim.path.text.rstrip("/") for claim in facts.claims)]  # noqa: S108
     most = facts.scale.max if facts.scale else facts.replicas
     return (
         len(set(mounted)) == len(mounted)

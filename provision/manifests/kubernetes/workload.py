@@ -52,6 +52,7 @@ class Workload:
     env: tuple[Variable, ...]
     config: str  # the ConfigMap of `env`; changes with its content
     secrets: tuple[str, ...]  # names alone
+    secret_files: tuple[str, ...]  # likewise; these are files
     secret: str  # the Secret that has them, by these names
     port: int | None
     low_port: bool
@@ -99,6 +100,7 @@ def workload(places: Containers, name: str) -> Workload:
         env=env,
         config=f"{places.name(name)}-{_mark(env)}",
         secrets=service.secrets,
+        secret_files=service.secret_files,
         secret=f"{name}-secrets",
         port=service.port,
         low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
@@ -152,7 +154,9 @@ def _run(facts: Workload) -> str:
     command = [word.text for word in facts.command]
     asked = [facts.memory, facts.cpus, facts.gpus, facts.stop_seconds]
     claims = [[claim.name, claim.path.text] for claim in facts.claims]
-    return digest([facts.image, command, facts.config, facts.secrets, asked, claims])[:8]
+    # What moves from one kind of secret to the other changes the environment, and so its ConfigMap.
+    secrets = [*facts.secrets, *facts.secret_files]
+    return digest([facts.image, command, facts.config, secrets, asked, claims])[:8]
 
 
 def _recreates(service: Service, gpus: int) -> bool:

@@ -42,7 +42,7 @@ def _paths(subject: Subject) -> Iterator[Finding]:
 
 
 def _rotation(subject: Subject) -> Iterator[Finding]:
-    keeps = any(service.preset == PRESET and service.secrets for service in subject.project.services.values())
+    keeps = any(service.preset == PRESET and service.every_secret for service in subject.project.services.values())
     if keeps and subject.env_file and subject.env_file.days_unchanged > OLDEST_KEY_DAYS:
         days = int(subject.env_file.days_unchanged)
         yield Finding((), f"unchanged for {days} days, and so are the keys in it.", subject.env_file.name)

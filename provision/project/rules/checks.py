@@ -66,6 +66,17 @@ def _patterns(view: View) -> Iterator[Fault]:
                 yield Fault(where, f"not a regular expression: {error.msg} at character {(error.pos or 0) + 1}.")
 
 
+def _tokens(view: View) -> Iterator[Fault]:
+    for path, check, has_port in _all(view):
+        if check.token is None:
+            continue
+        if has_port is None:
+            hint = "Move the check to that service."
+            yield Fault((*path, "token"), "a secret belongs to a service, and this check to the project.", hint)
+        elif check.http is None and check.completion is None:
+            yield Fault((*path, "token"), "only http and completion send one.", "Remove it.", at_key=True)
+
+
 def _all(view: View) -> Iterator[tuple[Path, Check, bool | None]]:
     for name, service in view.services.items():
         for path, check in service_checks(name, service):
@@ -74,4 +85,4 @@ def _all(view: View) -> Iterator[tuple[Path, Check, bool | None]]:
         yield ("checks", name), check, None
 
 
-RULES = (_probes, _patterns)
+RULES = (_probes, _patterns, _tokens)

@@ -15,6 +15,7 @@ def _of_services(view: View) -> Iterator[Fault]:
         for path, text in service_texts(name, service):
             for ref in text.refs:
                 yield from _own(path, ref, service)
+                yield from _secret_file(path, ref, service)
                 yield from _other(path, ref, view)
 
 
@@ -22,7 +23,7 @@ def _of_project_checks(view: View) -> Iterator[Fault]:
     for name, check in view.checks.items():
         for path, text in check_texts(("checks", name), check):
             for ref in text.refs:
-                if ref.name in ("port", "listen", "model", "binary", "cpus"):
+                if ref.name in ("port", "listen", "model", "binary", "cpus") or ref.name.startswith("secret_files."):
                     hint = "Name the service: ${services.NAME.port}." if ref.name == "port" else ""
                     yield Fault(path, f"${{{ref.name}}} belongs to a service, and this check to the project.", hint)
                 yield from _other(path, ref, view)
@@ -46,6 +47,17 @@ def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
     if ref.name in given and given[ref.name] is None:
         hint = f"Add {ref.name} = {example[ref.name]}."
         yield Fault(path, f"${{{ref.name}}} is used, and the service has no {ref.name}.", hint)
+
+
+def _secret_file(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
+    secret = ref.name.removeprefix("secret_files.")
+    if secret == ref.name:
+        return
+    if path[2] in ("check", "checks", "warm"):
+        yield Fault(path, f"${{{ref.name}}} is the service's own file, and a check runs beside it.")
+    elif secret not in service.secret_files and not (path[2] == "secret_args" and path[3] == secret):
+        hint = f'Add secret_files = ["{secret}"].'
+        yield Fault(path, f"${{{ref.name}}} is used, and {secret} is not among secret_files.", hint)
 
 
 def _other(path: Path, ref: Ref, view: View) -> Iterator[Fault]:

@@ -69,6 +69,17 @@ def _secrets(view: View) -> Iterator[Fault]:
                 yield Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
             elif variable in service.secrets[:index]:
                 yield Fault(path, f"{variable} is named twice.")
+        for index, variable in enumerate(service.secret_files):
+            path = ("services", name, "secret_files", index)
+            if variable in service.env:
+                yield Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
+            elif variable in service.secrets:
+                yield Fault(path, f"{variable} is among secrets too, which put it into the environment.", "Keep one.")
+            elif variable in service.secret_files[:index]:
+                yield Fault(path, f"{variable} is named twice.")
+            elif f"{variable}_FILE" in service.env or f"{variable}_FILE" in service.every_secret:
+                hint = f"Remove it; the program finds the path in {variable}_FILE anyway."
+                yield Fault(path, f"{variable}_FILE is declared too.", hint)
 
 
 def _stray_ports(view: View) -> Iterator[Fault]:

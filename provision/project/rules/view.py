@@ -64,5 +64,8 @@ def service_texts(name: str, service: Service) -> Iterator[tuple[Path, Template]
             yield (*base, key, index), text
     for variable, text in service.env.items():
         yield (*base, "env", variable), text
+    for secret, texts in service.secret_args.items():
+        for index, text in enumerate(texts):
+            yield (*base, "secret_args", secret, index), text
     for path, check in service_checks(name, service):
         yield from check_texts(path, check)

@@ -187,6 +187,18 @@ def test_a_program_gets_its_secrets_byte_for_byte(values: list[str]) -> None:
     assert {name for name in told.env if name.startswith("deploy")} == set()
 
 
+def test_a_program_that_reads_files_gets_their_paths_and_no_shell(tmp_path: Path) -> None:
+    text = rendered({"web": {"command": ["web", "--key", "${secret_files.KEY}"], "secret_files": ["KEY"]}})
+
+    declared = config(text, tmp_path)
+    web = declared["services"]["web"]
+
+    assert web["entrypoint"] == ["web", "--key", "/run/secrets/KEY"]
+    assert web["environment"] == {"KEY_FILE": "/run/secrets/KEY"}
+    assert [(secret["source"], secret.get("target")) for secret in web["secrets"]] == [("KEY", "/run/secrets/KEY")]
+    assert set(declared["secrets"]) == {"KEY"}
+
+
 def test_a_secret_that_is_not_there_stops_the_program(tmp_path: Path) -> None:
     service = yaml.safe_load(rendered({"web": {"command": ["echo", "ran"], "secrets": ["TOKEN"]}}))["services"]["web"]
     entrypoint = [meant(word).replace("/run/secrets", str(tmp_path)) for word in service["entrypoint"]]
