@@ -1,7 +1,8 @@
 """A rollout server: a trainer asks for a rollout, which talks to the trainer's model until it is done.
 
-    POST /rollout   {"rollout_id", "messages", "max_turns", "callback_url"} -> 202; who asks twice starts it once
+    POST /rollout   {"rollout_id", "messages", "callback_url", …} -> 202; who asks twice starts it once
     GET /health     {"status": "ok", "running": 3}
+    GET /warm       uses each tokenizer once
     GET /metrics
 
 Each turn asks CALLBACK/v1/chat/completions; the end is told to CALLBACK/v1/rollout/completed. Both ways carry a bearer
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_network
@@ -20,8 +22,11 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
+import tokens
+import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from jinja2 import TemplateError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
 from pydantic import BaseModel, Field
 
@@ -40,11 +45,18 @@ class Rollout(BaseModel):
     messages: list[dict[str, Any]]
     callback_url: str
     max_turns: Annotated[int, Field(ge=1, le=64)] = 1
+    completion_params: dict[str, Any] = {}  # sent along with each turn: temperature, max_tokens, …
+    tokenizer: str | None = None  # one of TOKENIZERS; with it, what was said is counted
+    max_tokens: Annotated[int, Field(ge=1)] | None = None  # no further turn once there are as many
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Rollouts in work are finished before the server ends; `drain` is how long that may take."""
+    """Nothing answers before all tokenizers are loaded. Rollouts in work are finished before the server ends; `drain`
+    is how long that may take.
+    """
+    commits = tokens.declared(os.environ.get("TOKENIZERS", ""))
+    app.state.tokenizers = tokens.Tokenizers(commits, int(os.environ["TOKENIZER_CACHE_SIZE"]))
     headers = {"Authorization": f"Bearer {CALLBACK_KEY}"}
     app.state.rollouts = {}
     async with httpx.AsyncClient(timeout=TIMEOUT, headers=headers) as client:
@@ -75,6 +87,14 @@ async def health() -> dict[str, Any]:
     return {"status": "ok", "running": len(app.state.rollouts)}
 
 
+@app.get("/warm")
+def warm() -> dict[str, Any]:
+    """The first use of a tokenizer takes longer than those after it: not a trainer's, then."""
+    known: tokens.Tokenizers = app.state.tokenizers
+    said = [{"role": "user", "content": "Hello"}]
+    return {"tokens": {name: known.count(name, said) for name in known.commits}, "in_memory": known.in_memory}
+
+
 @app.get("/metrics")
 async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -84,6 +104,8 @@ async def metrics() -> Response:
 async def start(rollout: Rollout) -> dict[str, str]:
     if not may_call(rollout.callback_url):
         raise HTTPException(422, "callback_url is no address in ROLLOUT_CALLBACKS")
+    if rollout.tokenizer is not None and rollout.tokenizer not in app.state.tokenizers.commits:
+        raise HTTPException(422, "tokenizer is none of TOKENIZERS")
     if rollout.rollout_id not in app.state.rollouts:
         task = asyncio.create_task(run(rollout, app.state.client))
         app.state.rollouts[rollout.rollout_id] = task
@@ -94,20 +116,31 @@ async def start(rollout: Rollout) -> dict[str, str]:
 async def run(rollout: Rollout, client: httpx.AsyncClient) -> None:
     """All turns of a rollout, and the word that it has ended."""
     base, messages, outcome = rollout.callback_url.rstrip("/"), list(rollout.messages), "completed"
+    spent: int | None = None
     with RUNNING.track_inprogress():
         try:
             for _ in range(rollout.max_turns):
-                request = {"messages": messages, "rollout_id": rollout.rollout_id}
+                request = {**rollout.completion_params, "messages": messages, "rollout_id": rollout.rollout_id}
                 answer = await client.post(f"{base}/v1/chat/completions", json=request)
                 choice = answer.raise_for_status().json()["choices"][0]
                 messages.append(choice["message"])
-                if choice.get("finish_reason") == "stop":
+                spent = await asyncio.to_thread(count, rollout.tokenizer, messages)
+                if choice.get("finish_reason") == "stop" or (spent or 0) >= (rollout.max_tokens or 1 << 62):
                     break
-        except (httpx.HTTPError, LookupError, TypeError, ValueError) as error:
+        except (httpx.HTTPError, LookupError, TypeError, ValueError, TemplateError) as error:
             outcome = f"failed: {type(error).__name__}"
-        told = {"rollout_id": rollout.rollout_id, "status": outcome, "final_messages": messages}
+        told = {"rollout_id": rollout.rollout_id, "status": outcome, "final_messages": messages, "tokens": spent}
         try:
             (await client.post(f"{base}/v1/rollout/completed", json=told)).raise_for_status()
         except httpx.HTTPError:
             outcome = "not told"
     ENDED.labels(outcome.partition(":")[0]).inc()
+
+
+def count(tokenizer: str | None, messages: list[dict[str, Any]]) -> int | None:
+    known: tokens.Tokenizers = app.state.tokenizers
+    return known.count(tokenizer, messages) if tokenizer is not None else None
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host=sys.argv[1], port=int(os.environ["ROLLOUT_SERVER_PORT"]))

@@ -1,4 +1,4 @@
-"""examples/rollout-server, deployed to a sandbox and asked by a trainer."""
+"""examples/rollout-server, deployed to a sandbox: asked by a trainer, for rollouts with a real model."""
 
 from __future__ import annotations
 
@@ -6,87 +6,112 @@ import getpass
 import json
 import re
 import shutil
+import subprocess
 import sys
-import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
+from provision import native
+from provision.native.model import write_demo_model
 from tests.cli.ports import free_ports
+from tests.examples.hub import Hub, hub, tokenizer
 from tests.examples.sandbox import Sandbox, sandbox
+from tests.examples.trainer import Trainer, trainer
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "rollout-server"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "rollout-server"
 KEYS = {"ROLLOUT_API_KEY": "what a trainer sends", "ROLLOUT_CALLBACK_KEY": "it's what a trainer gets"}
+CALLBACK = f"Bearer {KEYS['ROLLOUT_CALLBACK_KEY']}"
+TOKENIZER = "acme/tiny"
 
 
-@dataclass
-class Trainer:
-    """Answers each turn with its number, ends the third with "stop", and keeps what it is told."""
-
-    port: int = 0
-    bearers: set[str] = field(default_factory=set)
-    ends: Queue[dict[str, Any]] = field(default_factory=Queue)
-
-    def answer(self, path: str, asked: dict[str, Any], bearer: str) -> dict[str, Any]:
-        self.bearers.add(bearer)
-        if path == "/v1/rollout/completed":
-            self.ends.put(asked)
-            return {}
-        turn = len(asked["messages"])
-        message = {"role": "assistant", "content": f"turn {turn}"}
-        return {"choices": [{"message": message, "finish_reason": "stop" if turn == 3 else "length"}]}
+@pytest.fixture(scope="module", name="hub")
+def _hub() -> Iterator[Hub]:
+    with hub() as made:
+        made.publish(TOKENIZER, tokenizer("Hello, this is turn one, turn two, turn three"))
+        yield made
 
 
 @pytest.fixture(scope="module")
-def trainer() -> Iterator[Trainer]:
-    made = Trainer()
+def declared(hub: Hub) -> str:
+    return " ".join(f"{name}@{commit}" for name, commit in hub.repositories)
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
 
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body = json.dumps(made.answer(self.path, asked, self.headers["Authorization"])).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+@pytest.fixture(scope="module", name="trainer")
+def _trainer() -> Iterator[Trainer]:
+    with trainer() as made:
+        yield made
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield made
-    server.shutdown()
-    server.server_close()
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a llama-server that asks for the key which rollouts call back with."""
+    folder = tmp_path_factory.mktemp("model")
+    native.build("native", targets=["llama-server"], root=ROOT)
+    write_demo_model(folder / "demo.gguf")
+    (folder / "keys").write_text(KEYS["ROLLOUT_CALLBACK_KEY"])
+    (port,) = free_ports(1)
+    command = [ROOT / "build/bin/llama-server", "--model", folder / "demo.gguf", "--port", str(port), "--threads", "1"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([*command, "--api-key-file", folder / "keys"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while not _is_up(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(
     scope="module",
     params=[pytest.param(False, id="here"), pytest.param(True, id="prepared", marks=pytest.mark.slow)],
 )
-def server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """The example as it is but for its port; with packages of its own, which `prepare` fetches, or with ours."""
+def server(request: pytest.FixtureRequest, hub: Hub, declared: str) -> Iterator[Sandbox]:
+    """The example as it is but for its port; with packages of its own, which `uv` gets by uv.lock, or with ours."""
     (port,) = free_ports(1)
-    python = {} if request.param else {"ROLLOUT_PYTHON": sys.executable}
+    hub.asked.clear()
     environ = {"ROLLOUT_USER": getpass.getuser(), "ROLLOUT_LISTEN": "127.0.0.1", "ROLLOUT_CALLBACKS": "127.0.0.0/8"}
-    with sandbox({**environ, **KEYS, **python, "PORT": str(port)}) as made:
-        shutil.copytree(EXAMPLE, made.root, ignore=shutil.ignore_patterns(".deploy", "__pycache__"))
-        declared = (made.root / "deploy.toml").read_text()
-        assert "\nport = 9000\n" in declared
-        declared = declared.replace("\nport = 9000\n", f"\nport = {port}\n")
-        if not request.param:
-            declared = re.sub(r"(?s)\[prepare\]\n.*?\n\n", "", declared)
-        (made.root / "deploy.toml").write_text(declared)
+    environ |= {"TOKENIZERS": declared, "HF_ENDPOINT": hub.url, "PORT": str(port)}
+    environ |= {"UV": f"{sys.prefix}/bin/uv"} if request.param else {"ROLLOUT_PYTHON": sys.executable}
+    with sandbox({**environ, **KEYS}) as made:
+        shutil.copytree(EXAMPLE, made.root, ignore=shutil.ignore_patterns(".deploy", "__pycache__", "uv.lock"))
+        text = (made.root / "deploy.toml").read_text()
+        assert "\nport = 9000\n" in text
+        text = text.replace("\nport = 9000\n", f"\nport = {port}\n")
+        if request.param:
+            subprocess.run([environ["UV"], "lock", "--quiet", "--system-certs"], cwd=made.root, check=True)
+        else:
+            text = re.sub(
+                r'(?s)command = \[\n    "sh".*?\n\]\n', f'command = ["{sys.executable}", "-m", "fetch"]\n', text
+            )
+            text = text.replace('"uv.lock", ', "").replace('outputs = [".venv"]', 'outputs = ["unused"]')
+        (made.root / "deploy.toml").write_text(text)
         made.deploy("up")
         yield made
+
+
+def ask(server: Sandbox, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.environ['PORT']}{path}", timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
 def post(server: Sandbox, body: dict[str, Any], key: str = KEYS["ROLLOUT_API_KEY"]) -> int:
@@ -102,8 +127,7 @@ def post(server: Sandbox, body: dict[str, Any], key: str = KEYS["ROLLOUT_API_KEY
 
 def rollout(trainer: Trainer, name: str, **more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Hello"}]
-    callback = f"http://127.0.0.1:{trainer.port}"
-    return {"rollout_id": name, "messages": messages, "callback_url": callback, "max_turns": 9, **more}
+    return {"rollout_id": name, "messages": messages, "callback_url": trainer.url, "max_turns": 9, **more}
 
 
 def test_a_rollout_talks_to_the_trainer_until_it_is_done_and_says_so(server: Sandbox, trainer: Trainer) -> None:
@@ -113,7 +137,30 @@ def test_a_rollout_talks_to_the_trainer_until_it_is_done_and_says_so(server: San
 
     assert (end["rollout_id"], end["status"]) == ("one", "completed")
     assert [message["content"] for message in end["final_messages"]] == ["Hello", "turn 1", "turn 2", "turn 3"]
-    assert trainer.bearers == {f"Bearer {KEYS['ROLLOUT_CALLBACK_KEY']}"}
+    assert trainer.bearers == {CALLBACK}
+
+
+def test_a_rollout_with_a_real_model_is_counted_and_ends_at_its_budget(server: Sandbox, model: str) -> None:
+    with trainer(model) as own:
+        more = {"tokenizer": TOKENIZER, "max_tokens": 40, "max_turns": 20, "completion_params": {"max_tokens": 12}}
+        assert post(server, rollout(own, "real", **more)) == 202
+        end = own.ends.get(timeout=240)
+
+    assert end["status"] == "completed"
+    assert own.bearers == {CALLBACK}
+    said = [message["content"] for message in end["final_messages"] if message["role"] == "assistant"]
+    assert said and all(said)
+    assert end["tokens"] >= 40
+    assert len(said) < 20
+
+
+def test_a_model_that_takes_another_key_ends_the_rollout_as_failed(server: Sandbox, model: str) -> None:
+    with trainer(model) as own:
+        own._forward = lambda path, asked, bearer: Trainer._forward(own, path, asked, "Bearer another")
+        assert post(server, rollout(own, "refused")) == 202
+        end = own.ends.get(timeout=60)
+
+    assert end["status"] == "failed: HTTPStatusError"
 
 
 def test_who_has_another_key_starts_nothing(server: Sandbox, trainer: Trainer) -> None:
@@ -127,6 +174,38 @@ def test_the_key_is_sent_nowhere_but_to_the_networks_that_are_named(
     server: Sandbox, trainer: Trainer, url: str
 ) -> None:
     assert post(server, rollout(trainer, "three", callback_url=url)) == 422
+
+
+def test_a_tokenizer_that_was_not_declared_is_not_fetched_for_a_caller(server: Sandbox, trainer: Trainer) -> None:
+    assert post(server, rollout(trainer, "four", tokenizer="acme/other")) == 422
+
+
+def test_tokenizers_are_there_before_traffic_and_the_hub_was_asked_for_nothing_else(
+    server: Sandbox, hub: Hub, declared: str
+) -> None:
+    commit = declared.partition("@")[2]
+    same = Tokenizer.from_buffer(hub.repositories[TOKENIZER, commit]["tokenizer.json"])
+    told = len(same.encode("user: Hello\n").ids)
+    assert ask(server, "/warm") == {"tokens": {TOKENIZER: told}, "in_memory": 1}
+
+    assert (server.place / "shared/huggingface/hub/models--acme--tiny/snapshots" / commit).is_dir()
+    assert {request.partition("?")[0] for request in hub.asked} == {
+        f"GET /api/models/acme/tiny/tree/{commit}",
+        *(f"{verb} /acme/tiny/resolve/{commit}/tokenizer.json" for verb in ("HEAD", "GET")),
+        *(f"{verb} /acme/tiny/resolve/{commit}/tokenizer_config.json" for verb in ("HEAD", "GET")),
+    }
+
+
+def test_a_tokenizer_that_the_hub_does_not_have_fails_the_deploy_before_anything_is_disturbed(server: Sandbox) -> None:
+    before = server.programs()
+    environ = {**server.environ, "TOKENIZERS": f"acme/none@{'0' * 40}"}
+    command = [sys.executable, "-m", "provision.cli.main", "up", "--target", "sandbox"]
+
+    done = subprocess.run(command, cwd=server.root, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "acme/none@0000" in done.stderr and "Repository Not Found" in done.stderr
+    assert server.programs() == before
 
 
 def test_everything_around_it_can_be_rendered(server: Sandbox) -> None:
