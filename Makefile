@@ -60,6 +60,7 @@ lock: venv
 		pyproject.toml
 	@# The project itself is no package to pin; pip-tools warns about that in the file.
 	@sed -i '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock
+	@scripts/lock-images $(UPGRADE)
 
 ci-image: venv
 	@scripts/install-packages build test

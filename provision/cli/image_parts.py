@@ -10,7 +10,7 @@ from provision.images.bake import FOLDER, Recipe
 from provision.images.build_context import Parts
 from provision.images.build_licences import licences
 from provision.images.build_probe import probe
-from provision.images.build_python import packages
+from provision.images.build_python import of_file, of_runtime, packages
 from provision.native import sources
 
 
@@ -22,20 +22,26 @@ def gather(recipe: Recipe, platform: str, root: Path, on_event: Callable[[dict[s
         DeployError: something could not be had, or does not compile.
     """
     folder, cache = recipe.context.parent, image_cache()
-    binaries, found = None, []
+    binaries, found = None, [("bitnet-provision.txt", root / "LICENSE")]
     if recipe.programs:
         binaries = folder / "native"
         native.build(recipe.profile, targets=recipe.programs, root=root, out=binaries, on_event=on_event)
         kept = native.Cache.of_user()
         with kept.lock(on_event):
             source = sources.fetch(sources.find(None, kept, on_event), kept, on_event)
-        found = licences(source, root, folder / "licences")
+        found += licences(source, folder / "licences")
     return Parts(
         binaries=binaries,
         probe=probe(root / FOLDER / "probe.c", cache) if recipe.probe else None,
-        packages=packages(root / "requirements.lock", recipe.python, platform, cache) if recipe.python else None,
+        packages=packages(_pinned(recipe, root), recipe.python, platform, cache) if recipe.python else None,
         licences=found,
     )
+
+
+def _pinned(recipe: Recipe, root: Path) -> str:
+    if recipe.requirements:
+        return of_file(recipe.folder / recipe.requirements)
+    return of_runtime(root / "requirements.lock")
 
 
 def image_cache() -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Recipe:
     """One image.
 
     Its layers are the folders that the Dockerfile copies: `native/` (programs, probe, licences), `python/` (packages),
-    `app/` (our own code, and the files of images/NAME/app).
+    `app/` (our own code, and the files of images/NAME/app), and `state/` (an empty one, the user's own).
     """
 
     name: str
@@ -43,6 +43,9 @@ class Recipe:
     programs_in: str = "/"
     python: str = ""  # the version that the base has, such as "3.11"; empty: no packages
     python_in: str = ""
+    requirements: str = ""  # pinned packages, in `folder`; empty: `bitnet`, and what it needs of requirements.lock
+    files: Mapping[str, str] = field(default_factory=dict)  # more of `app/`: place in the image, file or folder here
+    state: bool = False  # it writes: to a folder that the Dockerfile names, and to /tmp
     probe: str = ""  # where the probe is in the image
     serves: str = "llama"  # what the smoke test asks it for: one of SERVES
     port: int = 0  # where it is asked over HTTP; 0: the probe knows

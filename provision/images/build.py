@@ -25,6 +25,7 @@ from provision.images.build_engine import OnEvent
 from provision.images.build_layout import Layout
 from provision.images.sbom import sbom
 
+_WATCHED = ("images", "bitnet", "native", "examples", "requirements.lock")  # what images are made of
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 
@@ -72,7 +73,7 @@ def revision(root: Path) -> Revision:
     if not commit:
         raise UsageError(f"{root} is no git checkout, so an image of it would have no revision.", next_step="git init")
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct")
-    changed = _git(root, "status", "--porcelain", "--", "images", "bitnet", "native", "requirements.lock")
+    changed = _git(root, "status", "--porcelain", "--", *_WATCHED)
     source = _git(root, "config", "--get", "remote.origin.url")
     scheme, separator, rest = source.partition("://")
     # A token may stand before the host.

@@ -26,7 +26,7 @@ class BuildahBuilder:
             raise UsageError(
                 "buildah is not on PATH.", next_step="scripts/install-packages images, or --builder docker"
             )
-        self._buildah = ["buildah", *storage]
+        self.command = ["buildah", *storage]
 
     @property
     def version(self) -> str:
@@ -55,7 +55,7 @@ class BuildahBuilder:
         return layers
 
     def _run(self, *arguments: str) -> str:
-        done = subprocess.run([*self._buildah, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             raise DeployError(f"buildah {arguments[0]} failed.", log=done.stderr.splitlines()[-12:])
         return done.stdout

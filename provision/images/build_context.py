@@ -1,6 +1,7 @@
 """The folder that a builder is given: only files that were named, so nothing else can come into an image.
 
-`native/`, `python/` and `app/` are copied to `/` by the Dockerfile, one layer each.
+`native/`, `python/` and `app/` are copied to `/` by the Dockerfile, one layer each; `state/` is for the user that the
+image runs as, which the Dockerfile says.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from provision.errors import UsageError
 from provision.images.bake import Recipe
 
 _OWNER = "65532"  # "nonroot" as other minimal images number it
@@ -29,7 +31,11 @@ class Parts:
 
 
 def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
-    """Fill `recipe.context`; what was there goes."""
+    """Fill `recipe.context`; what was there goes.
+
+    Raises:
+        UsageError: the recipe names a file that is not there.
+    """
     context = recipe.context
     shutil.rmtree(context, ignore_errors=True)
     for layer in ("native", "python", "app"):
@@ -44,17 +50,28 @@ def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
         _copy(parts.probe, _below(native, recipe.probe), 0o755)
     for name, file in parts.licences:
         _copy(file, native / "licenses" / name, 0o644)
-    (native / "models").mkdir()
+    if recipe.programs:
+        (native / "models").mkdir()
     if not recipe.base:
         _empty_root(native)
     if parts.packages:
         shutil.copytree(parts.packages, _below(context / "python", recipe.python_in), dirs_exist_ok=True)
-        ours = _below(context / "app", recipe.python_in) / "bitnet"
-        shutil.copytree(root / "bitnet", ours, ignore=_NOT_SHIPPED)
-    if (recipe.folder / "app").is_dir():
-        shutil.copytree(recipe.folder / "app", context / "app", dirs_exist_ok=True)
+    _stage_app(recipe, context / "app", root)
+    if recipe.state:
+        (context / "state").mkdir()
     _same_modes(context)
     return context
+
+
+def _stage_app(recipe: Recipe, app: Path, root: Path) -> None:
+    if recipe.python and not recipe.requirements:
+        _copy_all(root / "bitnet", _below(app, recipe.python_in) / "bitnet")
+    for place, name in recipe.files.items():
+        if not (root / name).exists():
+            raise UsageError(f"{recipe.folder / 'image.toml'}: files names {name}, which is not there.")
+        _copy_all(root / name, _below(app, place))
+    if (recipe.folder / "app").is_dir():
+        shutil.copytree(recipe.folder / "app", app, dirs_exist_ok=True)
 
 
 def _empty_root(root: Path) -> None:
@@ -67,6 +84,13 @@ def _empty_root(root: Path) -> None:
 
 def _below(root: Path, place: str) -> Path:
     return root / place.lstrip("/")
+
+
+def _copy_all(source: Path, to: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, to, ignore=_NOT_SHIPPED, dirs_exist_ok=True)
+    else:
+        _copy(source, to, source.stat().st_mode)
 
 
 def _copy(file: Path, to: Path, mode: int) -> None:

@@ -10,13 +10,13 @@ _HEADERS = {"stb": "vendor/stb/stb_image.h", "miniaudio": "vendor/miniaudio/mini
 _BEGINS = "This software is available"
 
 
-def licences(source: Path, root: Path, to: Path) -> list[tuple[str, Path]]:
-    """Names in the image, and files: of llama.cpp in `source`, of what it vendors, and our own.
+def licences(source: Path, to: Path) -> list[tuple[str, Path]]:
+    """Names in the image, and files: of llama.cpp in `source`, and of what it vendors.
 
     Args:
         to: where those are written that have no file of their own.
     """
-    found = [("bitnet-provision.txt", root / "LICENSE"), ("llama.cpp.txt", source / "LICENSE")]
+    found = [("llama.cpp.txt", source / "LICENSE")]
     found += [(f"{file.name.removeprefix('LICENSE-')}.txt", file) for file in sorted(source.glob("licenses/LICENSE-*"))]
     found += [(f"{file.parent.name}.txt", file) for file in sorted(source.glob("vendor/**/LICENSE*"))]
     found += _of_headers(source, to)

@@ -1,6 +1,6 @@
-"""The packages that an image's Python needs: exactly those of requirements.lock, unpacked on this side.
+"""The packages that an image's Python needs: exactly those that a file pins, unpacked on this side.
 
-pip checks each wheel against the lock's hashes, so the builder needs neither pip nor a network, nor this network's own
+pip checks each wheel against the file's hashes, so the builder needs neither pip nor a network, nor this network's own
 certificate authority, and none of them can be left behind in a layer.
 """
 
@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -30,19 +29,45 @@ _ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==[^\s\\]+(?: \\\n\s+--hash=\S+)+", re.M
 _OURS = "bitnet-provision"
 
 
-def packages(lock: Path, python: str, platform: str, cache: Path) -> Path:
-    """A folder with what `bitnet` imports, for `python` on `platform`; made once.
+def packages(pinned: str, python: str, platform: str, cache: Path) -> Path:
+    """A folder with packages for `python` on `platform`; made once.
+
+    Args:
+        pinned: lines as pip reads them from a file, each with a version and hashes.
 
     Raises:
-        UsageError: the lock file is missing, or lacks a package.
-        DeployError: pip could not get one.
+        DeployError: pip could not get one, or one has no hash.
     """
-    wanted = _locked(lock, runtime_packages())
-    key = hashlib.sha256("\0".join(["2", python, platform, *wanted]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join(["3", python, platform, pinned]).encode()).hexdigest()[:24]
     folder = cache / f"python-{key}"
     if not folder.is_dir():
-        _install(wanted, folder, python, platform)
+        _install(pinned, folder, python, platform)
     return folder
+
+
+def of_file(file: Path) -> str:
+    """What it pins.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read.", why=f"{error.strerror}.", next_step="make lock") from None
+
+
+def of_runtime(lock: Path) -> str:
+    """What `lock` pins of all that `bitnet` imports.
+
+    Raises:
+        UsageError: it is missing, or lacks a package.
+    """
+    entries = {canonicalize_name(entry[1]): entry[0] for entry in _ENTRY.finditer(of_file(lock))}
+    names = [canonicalize_name(name) for name in runtime_packages()]
+    if missing := [name for name in names if name not in entries]:
+        raise UsageError(f"{lock} does not pin {', '.join(missing)}.", next_step="make lock")
+    return "\n".join(entries[name] for name in names) + "\n"
 
 
 def runtime_packages() -> list[str]:
@@ -61,20 +86,12 @@ def runtime_packages() -> list[str]:
     return sorted(found)
 
 
-def _locked(lock: Path, names: Iterable[str]) -> list[str]:
-    try:
-        entries = {canonicalize_name(entry[1]): entry[0] for entry in _ENTRY.finditer(lock.read_text(encoding="utf-8"))}
-        return [entries[canonicalize_name(name)] for name in names]
-    except (OSError, KeyError) as error:
-        raise UsageError(f"{lock} does not pin {error}.", next_step="make lock") from None
-
-
-def _install(wanted: list[str], folder: Path, python: str, platform: str) -> None:
+def _install(pinned: str, folder: Path, python: str, platform: str) -> None:
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     requirements = unfinished / "requirements.txt"
-    requirements.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+    requirements.write_text(pinned, encoding="utf-8")
     # The names that pip leaves in the folder are the wheel's own; bytecode would hold times.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--implementation", "cp"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,23 @@ def builder(engine: Engine) -> DockerBuilder:
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> BuildahBuilder:
     """With storage of its own."""
     folder = tmp_path_factory.mktemp("buildah")
-    return BuildahBuilder(("--storage-driver=vfs", f"--root={folder}/root", f"--runroot={folder}/run"))
+    return BuildahBuilder(("--storage-driver=overlay", f"--root={folder}/root", f"--runroot={folder}/run"))
+
+
+@pytest.fixture(scope="session")
+def buildah_with_base(
+    engine: Engine, buildah: BuildahBuilder, tmp_path_factory: pytest.TempPathFactory
+) -> BuildahBuilder:
+    """It has the engine's base, layer by layer."""
+    saved = tmp_path_factory.mktemp("base") / "base.tar"
+    with saved.open("wb") as out:
+        for part in engine.client.images.get(BASE).save(named=BASE):
+            out.write(part)
+    subprocess.run(
+        [*buildah.command, "pull", "--quiet", f"docker-archive:{saved}"], check=True, stdout=subprocess.DEVNULL
+    )
+    saved.unlink()
+    return buildah
 
 
 @pytest.fixture(scope="session")
