@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -18,6 +18,7 @@ from provision.errors import DeployError, UsageError
 OnEvent = Callable[[dict[str, object]], None]
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+_BY_SSH = "ssh does not get there, or there is no `docker` (it is started there as `docker system dial-stdio`)."
 _SECONDS = 600  # of silence: loading and saving big images says nothing for a while
 
 
@@ -35,7 +36,7 @@ def connect(url: str = "") -> docker.DockerClient:
     except DockerException as error:
         raise UsageError(
             f"no Docker Engine answers at {where}.",
-            why=str(error).rpartition(": ")[2].strip(")'\""),
+            why=_BY_SSH if where.startswith("ssh://") else str(error).rpartition(": ")[2].strip(")'\""),
             next_step="start it, name another with --builder or DOCKER_HOST, or build with --builder buildah",
         ) from None
     return client
@@ -104,11 +105,17 @@ class DockerBuilder:
         return list(image.attrs["RootFS"]["Layers"])
 
     def _build(self, context: Path, args: Mapping[str, str], platform: str, on_event: OnEvent) -> str:
+        # Beside the context and not in /tmp, which may be memory: CUDA's libraries alone are 600 MB.
+        with tempfile.TemporaryFile(dir=context.parent) as sent:
+            _pack(context, sent)
+            return self._send(sent, args, platform, on_event)
+
+    def _send(self, context: IO[bytes], args: Mapping[str, str], platform: str, on_event: OnEvent) -> str:
         lines: list[str] = []
         image = ""
         try:
             for said in self.client.api.build(
-                fileobj=_tar(context),
+                fileobj=context,
                 custom_context=True,
                 buildargs=dict(args),
                 platform=platform,
@@ -140,13 +147,10 @@ def _said(error: DockerException) -> str:
     return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
 
 
-def _tar(context: Path) -> Any:
-    """The context, sent from memory: it is some 60 MB at most."""
-    out = io.BytesIO()
+def _pack(context: Path, out: IO[bytes]) -> None:
     with tarfile.open(fileobj=out, mode="w") as archive:
         archive.add(context, ".", filter=_root_owned)
     out.seek(0)
-    return out
 
 
 def _root_owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:

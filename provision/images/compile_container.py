@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import BuildError, DockerException, ImageNotFound
+from docker.types import Mount
 
 from provision.errors import DeployError, UsageError
 from provision.images.bake import FOLDER
@@ -78,7 +79,8 @@ def compilers(client: docker.DockerClient, image: str, root: Path, cache: Path) 
             network_disabled=True,
             host_config=api.create_host_config(
                 auto_remove=True,
-                binds={str(cache): {"bind": _CACHE, "mode": "rw"}},
+                # A mount, and not a bind, which would make the folder where an engine elsewhere does not have it.
+                mounts=[Mount(_CACHE, str(cache), type="bind")],
                 tmpfs={"/tmp": "exec"},  # noqa: S108
                 read_only=True,
                 network_mode="none",
@@ -89,6 +91,8 @@ def compilers(client: docker.DockerClient, image: str, root: Path, cache: Path) 
         held = api.attach_socket(made["Id"], params={"stdin": 1, "stream": 1})
         api.start(made["Id"])
     except DockerException as error:
+        if "bind source path does not exist" in str(error):
+            raise _elsewhere(cache) from None
         raise DeployError(f"no container of {image} could be started.", why=str(error)) from None
     try:
         yield _checked(Container(client, made["Id"], cache, _pinned(root)), image, root)
@@ -143,6 +147,14 @@ class Container:
         return text.replace(str(self.cache), _CACHE)
 
 
+def _elsewhere(cache: Path) -> UsageError:
+    return UsageError(
+        "the engine does not see the files of this machine, so its containers cannot compile them.",
+        why=f"{cache} has to be mounted into them.",
+        next_step="deploy image build on the engine's machine, or leave --compile container out",
+    )
+
+
 def _pinned(root: Path) -> dict[str, str]:
     lines = (root / FOLDER / _FOLDER / "packages.txt").read_text(encoding="ascii").split()
     return dict(line.partition("=")[::2] for line in lines)
@@ -154,11 +166,7 @@ def _checked(container: Container, image: str, root: Path) -> Container:
     seen.touch()
     try:
         if container.ask("test", "-e", str(seen)).returncode != 0:
-            raise UsageError(
-                "the engine does not see the files of this machine, so it cannot compile here.",
-                why=f"{container.cache} has to be mounted into its containers.",
-                next_step="deploy image build on the engine's machine, or leave --compile container out",
-            )
+            raise _elsewhere(container.cache)
     finally:
         seen.unlink()
     shown = container.ask("dpkg-query", "--show", "--showformat", "${Package}=${Version}\n", *container.packages).stdout

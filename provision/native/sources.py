@@ -47,16 +47,27 @@ class Source:
 
 
 def fetch(source: Source, cache: Cache, on_event: OnEvent) -> Path:
-    """The folder with the source's files; complete, because it gets its name only when it is."""
+    """The folder with the source's files; complete, because it gets its name only when it is.
+
+    The caller holds the cache's lock.
+    """
     folder = cache.source(source.digest)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.parent.glob(".part-*"):  # of a killed build; the caller holds the cache's lock
+        for leftover in folder.parent.glob(".part-*"):  # of a killed build
             shutil.rmtree(leftover)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
         source.write(part, on_event)
         part.rename(folder)
     return folder
+
+
+def provide(source: Source, cache: Cache, on_event: OnEvent) -> Path:
+    """As `fetch`, for who holds no lock; another build is waited for only where the source is missing."""
+    if (folder := cache.source(source.digest)).is_dir():
+        return folder
+    with cache.lock(on_event):
+        return fetch(source, cache, on_event)
 
 
 def find(wanted: str | Path | None, cache: Cache, on_event: OnEvent) -> Source:
