@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import tarfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from docker.models.containers import Container
 
 from provision.images.build import Built
 from provision.images.build_buildah import BuildahBuilder
 from provision.images.build_engine import DockerBuilder
 from provision.images.smoke import Wanted, smoke
+from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
 from provision.images.smoke_pull import load
 from provision.native.model import write_demo_model
 from tests.images.build.make import build_image
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
+
+PATIENT = Wanted(boot_seconds=900, drain_seconds=120)
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +28,83 @@ def rollout(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) ->
     return build_image("rollout-server", builder, tmp_path_factory.mktemp("rollout"))
 
 
-def tried(engine: Engine, built: Built, model: Path | None = None, wanted: Wanted | None = None) -> dict[str, object]:
+@pytest.fixture(scope="module")
+def stack(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build_image("vast-stack", builder, tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "demo.gguf"
+    write_demo_model(file)
+    return file
+
+
+@pytest.fixture
+def running(engine: Engine, stack: Built, model: Path) -> Iterator[Booted]:
+    """The stack as it runs in production: no network, a root that is read-only, no capabilities."""
+    image = load(engine.client, stack.layout, "vast-stack")
+    with booted(engine.client, image, model, Limits()) as container:
+        until(lambda: container.run(["probe", "-p", "8000", "/health"]), '"llama":"up"')
+        yield container
+
+
+def until(attempt: Callable[[], str], said: str) -> str:
+    """What `attempt` says once `said` is in it."""
+    deadline = time.monotonic() + 300
+    while True:
+        try:
+            found = attempt()
+        except NoAnswer as failure:
+            found = str(failure)
+        if said in found:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def tried(engine: Engine, built: Built, model: Path | None = None, wanted: Wanted = PATIENT) -> dict[str, object]:
     """The checks that the image passed, with what each found."""
     image = load(engine.client, built.layout, built.recipe.name)
     digest = built.layout.manifest.digest
-    report = smoke(engine.client, image, built.recipe.name, digest, model, wanted or Wanted(drain_seconds=120), Told())
+    report = smoke(engine.client, image, built.recipe.name, digest, model, wanted, Told())
     assert report.failed is None, report
     assert engine.client.containers.list(all=True) == []
     assert engine.client.volumes.list() == []
     return {check.name: check.facts for check in report.checks}
 
 
+def pinned(built: Built) -> set[str]:
+    lines = (built.recipe.folder / built.recipe.requirements).read_text().splitlines()
+    return {line.partition("==")[0] for line in lines if "==" in line and not line.startswith(" ")}
+
+
+def packages(built: Built) -> set[str]:
+    """The Python packages in the bill of materials."""
+    document = json.loads(built.sbom.read_text())
+    references = [reference for package in document["packages"] for reference in package.get("externalRefs", [])]
+    names = [reference["referenceLocator"].partition("@")[0] for reference in references]
+    return {name.removeprefix("pkg:pypi/") for name in names if name.startswith("pkg:pypi/")}
+
+
 def test_a_server_without_a_model_is_tried_without_a_completion(engine: Engine, rollout: Built) -> None:
     assert list(tried(engine, rollout)) == ["boot", "not root", "healthcheck", "drain"]
 
 
+def test_an_image_has_the_packages_that_are_pinned_for_it_and_no_others(rollout: Built) -> None:
+    assert packages(rollout) == pinned(rollout)
+
+
+def test_only_its_volume_belongs_to_the_user_that_it_runs_as(rollout: Built) -> None:
+    config = rollout.layout.config["config"]
+
+    assert config["User"] == "65532:65532"
+    assert config["Volumes"] == {"/data": {}}
+    assert config["Labels"]["bitnet-provision.secrets"] == "ROLLOUT_API_KEY ROLLOUT_CALLBACK_KEY"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_one_that_writes_to_a_volume_has_the_same_digest_from_both_builders(
     rollout: Built, buildah_with_base: BuildahBuilder, tmp_path: Path
 ) -> None:
@@ -49,15 +113,35 @@ def test_one_that_writes_to_a_volume_has_the_same_digest_from_both_builders(
     assert other.layout.manifest.digest == rollout.layout.manifest.digest
 
 
-def test_its_packages_are_those_that_are_pinned_and_each_is_in_the_bill_of_materials(rollout: Built) -> None:
-    pinned = (rollout.recipe.folder / rollout.recipe.requirements).read_text()
-    names = {line.partition("==")[0] for line in pinned.splitlines() if "==" in line and not line.startswith(" ")}
-    document = json.loads(rollout.sbom.read_text())
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_stack_passes_as_it_is_and_finishes_what_it_is_asked(engine: Engine, stack: Built, model: Path) -> None:
+    passed = tried(engine, stack, model)
 
-    found = {
-        reference["referenceLocator"].removeprefix("pkg:pypi/").partition("@")[0]
-        for package in document["packages"]
-        for reference in package.get("externalRefs", [])
-        if reference["referenceLocator"].startswith("pkg:pypi/")
+    assert list(passed) == ["boot", "not root", "healthcheck", "completion", "metrics", "drain"]
+    assert passed["drain"]["finished_in_flight"] == 1  # type: ignore[index]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_network(running: Booted) -> None:
+    programs = {line.split()[0]: line.split()[1] for line in _status(running)}
+    assert programs == {
+        "llama": "RUNNING",
+        "fastapi": "RUNNING",
+        "worker-cpu": "STOPPED",
+        "worker-gpu": "STOPPED",
+        "web": "STOPPED",
     }
-    assert found == names
+
+    assert "worker-cpu: started" in running.run(["supervisorctl", "start", "worker-cpu"])
+    job = json.loads(running.run(["probe", "-p", "8000", "/jobs/cpu", json.dumps({"prompts": ["Hello"]})]))["job"]
+    done = until(lambda: running.run(["probe", "-p", "8000", f"/jobs/cpu/{job}"]), '"state":"done"')
+
+    assert json.loads(done)["completions"][0]
+    assert running.container.diff() is None
+
+
+def _status(running: Booted) -> list[str]:
+    # Its exit status tells of programs that are stopped.
+    return running.run(["sh", "-c", "supervisorctl status || true"]).splitlines()
