@@ -121,7 +121,7 @@ keep = 5
 
     def commands(self, release: str) -> list[list[str]]:
         del release  # it is what the folder holds
-        return [[sys.executable, "-m", "provision.cli.main", "up", "--dir", str(self.source), "--json"]]
+        return [[str(Path(sys.executable).with_name("deploy")), "up", "--dir", str(self.source), "--json"]]
 
 
 class Pyinfra(Contender):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from provision.agent import attend
+from provision import agent
 from provision.agent.launch import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
@@ -98,7 +98,7 @@ def launcher(places: Places, name: str) -> Launcher:
 @cache
 def _attend() -> Encoded:
     """What a shell gives to Python as it is, up to a line `END`."""
-    source = Path(attend.__file__).read_text(encoding="utf-8")
+    source = Path(agent.__file__).with_name("attend.py").read_text(encoding="utf-8")
     return Encoded(source.replace("\n\n\n", "\n\n").removesuffix("\n"), Format.LAUNCHER)
 
 

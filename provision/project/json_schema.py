@@ -5,17 +5,21 @@ Write it anew after a change of `schema.py`: `python -m provision.project.json_s
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import sys
+from itertools import pairwise
 from typing import Any
 
+from provision.project import schema as models
 from provision.project.presets import presets
 from provision.project.schema import Declaration
 
 
 def text() -> str:
     """The schema file, byte for byte the same for the same models."""
-    schema = _plain(Declaration.model_json_schema())
+    schema = _plain(_explained(Declaration.model_json_schema()))
     schema["$defs"]["Service"]["properties"]["preset"]["enum"] = list(presets())
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -24,6 +28,23 @@ def text() -> str:
     }
     rest = {key: value for key, value in schema.items() if key not in head}
     return json.dumps({**head, **rest}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _explained(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with the docstrings under the fields.
+
+    pydantic can read them itself (`use_attribute_docstrings`), but then does so in each process that loads a project.
+    """
+    sections = {Declaration.__name__: schema, **schema["$defs"]}
+    for model in ast.parse(inspect.getsource(models)).body:
+        if not isinstance(model, ast.ClassDef) or model.name not in sections:
+            continue
+        properties = sections[model.name].get("properties", {})
+        for field, following in pairwise(model.body):
+            match field, following:
+                case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                    properties[key] = dict(sorted({**properties[key], "description": inspect.cleandoc(text)}.items()))
+    return schema
 
 
 def _plain(node: Any) -> Any:

@@ -63,9 +63,9 @@ class Lane(StrEnum):
 class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,  # only the whole is validated, and it builds its parts by itself
         extra="forbid",
         arbitrary_types_allowed=True,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
     )
 
