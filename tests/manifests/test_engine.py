@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import chain
@@ -14,11 +15,15 @@ import pytest
 from hypothesis import given
 
 from provision.manifests import compose, dockerfile
+from provision.manifests.serverless import aws
+from tests.manifests import images
 from tests.manifests.compose.composer import DOCKER_COMPOSE
 from tests.manifests.kubernetes.projects import IMAGE, project
 from tests.manifests.projects import dollars_doubled
+from tests.manifests.serverless.project import CRES, parsed, write_code
+from tests.manifests.serverless.runtime_api import RuntimeApi
 from tests.manifests.values import batches, examples, texts
-from tests.testbed.docker import Engine
+from tests.testbed.docker import Engine, libraries
 from tests.testbed.slots import Slot
 
 pytestmark = pytest.mark.root
@@ -32,6 +37,7 @@ BATCHES = 20
 IN_ONE = 5  # batches in one container, which costs as much as a hundred values more
 BASE = "base:1"
 NOWHERE = Path("/nonexistent")
+TEMPLATES = Path(__file__).parents[2] / "templates" / "dockerfile"
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +143,143 @@ def test_a_built_image_is_told_its_command_byte_for_byte(
         image, entrypoint=["stat", "-c", "%n %u"], command=["main.py", "data"], remove=True
     )
     assert owners == b"main.py 0\ndata 10001\n"
+
+
+@pytest.fixture(scope="module")
+def python_base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the two below are built from, with the packages that their Dockerfiles name."""
+    named = {"uv": ("uv.j2", "UV"), "awslambdaric": ("lambda.j2", "RUNTIME")}
+    versions = {
+        package: re.findall(rf"(?m)^ARG {argument}_VERSION=(.+)$", (TEMPLATES / file).read_text())[0]
+        for package, (file, argument) in named.items()
+    }
+    packages = [f"{package}=={version}" for package, version in versions.items()]
+    images.make_base(engine, BASE, packages, tmp_path_factory.mktemp("base"))
+    return images.PYTHON
+
+
+SERVER = """\
+import http.server, sys
+import greeting
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+        self.wfile.write(greeting.WORDS.encode())
+http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+def laid(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_an_image_of_a_locked_project_runs_its_app_and_is_healthy(
+    engine: Engine, python_base: str, tmp_path: Path
+) -> None:
+    folder = laid(tmp_path / "shop", {"main.py": SERVER, ".env": "TOKEN=hunter2", "deploy.key": "hunter2"})
+    images.lock_project(folder)
+    command = ["python3", "main.py", "${listen}", "${port}"]
+    declared = project({"api": {"command": command, "port": 8000, "check": {"http": "/health"}}})
+    laid(folder, dockerfile.files(declared, None, folder))
+
+    image = images.build(engine, folder, "shop:api", target="api")
+
+    container = images.run(engine, image)
+    ask = 'for _ in $(seq 300); do "$@" && exit; sleep 0.1; done; exit 1'
+    healthy = image.attrs["Config"]["Healthcheck"]["Test"][1:]
+    asked = container.exec_run(["sh", "-c", f"({ask}) 2>/dev/null", "ask", *healthy])
+    assert asked.exit_code == 0, container.logs()
+    get = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8000/health').read().decode())"
+    assert container.exec_run(["python3", "-c", get]).output == b"hello from a package\n"
+    # Neither secrets nor the tools of the build are there, and nothing can be written.
+    there = container.exec_run(["sh", "-c", "ls -A; id -u; command -v uv; touch main.py || echo no"]).output.decode()
+    assert {".venv", "main.py", "uv.lock", "10001", "no"} <= set(there.split())
+    assert {".env", "deploy.key", "/usr/local/bin/uv"}.isdisjoint(there.split())
+
+
+def test_the_image_for_lambda_answers_through_lambda_s_own_client(
+    engine: Engine, python_base: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cres"
+    write_code(folder)
+    images.lock_project(folder)
+    laid(folder, {f"lambda/{name}": text for name, text in aws.files(CRES, None, folder).items()})
+    properties = parsed((folder / "lambda" / "template.yaml").read_text())["Resources"]["FastapiFunction"]["Properties"]
+
+    image = images.build(engine, folder, "cres:lambda", file="lambda/Dockerfile")
+
+    with RuntimeApi() as api:
+        engine.see(api.address)
+        variables = {
+            **properties["Environment"]["Variables"],
+            "LOADS": "/tmp/loads",
+            "AWS_LAMBDA_RUNTIME_API": api.address,
+        }
+        # The network that the relay is in; on Lambda the API is beside the container as well.
+        container = images.run(
+            engine,
+            image,
+            properties["ImageConfig"]["Command"],
+            environment=variables,
+            network_mode="host",
+            tmpfs={"/tmp": ""},
+        )
+        body = json.dumps({"ask": "GREETING"})
+        event = {"version": "2.0", "requestContext": {"http": {"method": "POST"}}, "body": body}
+        said = api.invoke(event)
+        broken = api.invoke({**event, "body": '{"raise": "bug"}'})
+
+        assert (said.where, said.body["statusCode"]) == ("response", 200), container.logs()
+        assert json.loads(said.body["body"]) == {"is": "it's 5 $ ; # 100%"}
+        assert broken.body["statusCode"] == 500
+        assert "hunter2" not in broken.text
+        assert container.exec_run(["id", "-u"]).output == b"10001\n"
+        container.remove(force=True)
+
+
+REDIS = """\
+FROM {base}
+COPY . /
+"""
+
+
+def test_a_store_in_containers_keeps_what_it_has_when_they_are_made_anew(engine: Engine, tmp_path: Path) -> None:
+    """The image has no folder for its data, as those of others have none."""
+    programs = [Path(found) for name in ("redis-server", "redis-cli") if (found := shutil.which(name))]
+    context = tmp_path / "image"
+    for file in (*programs, *libraries(programs)):
+        place = context / file.parent.resolve().relative_to("/")  # /lib is a link in Debian, and has to stay one
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    (context / "Dockerfile").write_text(REDIS.format(base=BASE))
+    engine.client.images.build(path=str(context), tag="redis:1")
+    text = compose.files(project({"redis": {"preset": "redis", "image": IMAGE}}), None, NOWHERE)["compose.yaml"]
+    (tmp_path / "compose.yaml").write_text(text.replace(f'"{IMAGE}"', "redis:1"))
+
+    def composed(*words: str) -> None:
+        environment = {"DOCKER_HOST": engine.url, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [DOCKER_COMPOSE, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def redis(*words: str) -> str:
+        container = engine.client.containers.get("cres-redis-1")
+        assert container.status == "running", container.logs()
+        wait = 'for _ in $(seq 300); do redis-cli ping >/dev/null 2>&1 && exec redis-cli "$@"; sleep 0.1; done; exit 1'
+        status, said = container.exec_run(["sh", "-c", wait, "ask", *words])
+        assert status == 0, container.logs()
+        return str(said.decode().strip())
+
+    composed("up", "--detach")
+    assert redis("set", "visits", "7") == "OK"
+    composed("down")
+    assert engine.client.containers.list(all=True, filters={"name": "cres-redis"}) == []
+    composed("up", "--detach")
+
+    assert redis("get", "visits") == "7"
+    composed("down", "--volumes")

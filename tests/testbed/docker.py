@@ -104,7 +104,7 @@ def install_engine(host: TestHost) -> docker.DockerClient:
     """Start an engine on a host of the test bed: the outer machine's programs, the host's own namespaces and disk."""
     root = Path(f"/proc/{host.init}/root")
     programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name))]
-    for file in [*programs, *_libraries(programs)]:
+    for file in [*programs, *libraries(programs)]:
         inside = root / file.relative_to("/")
         if not inside.exists():
             inside.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,8 @@ def install_engine(host: TestHost) -> docker.DockerClient:
         time.sleep(0.05)
 
 
-def _libraries(programs: list[Path]) -> set[Path]:
+def libraries(programs: list[Path]) -> set[Path]:
+    """The shared libraries that these programs load, as this machine has them."""
     listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout.splitlines()
     words = [line.split() for line in listed if "=> /" in line]
     return {Path(line[2]) for line in words}

@@ -60,6 +60,9 @@ class Container:
     cpus: str | None
     gpus: int
     mounts: tuple[Mount, ...]
+    volumes_first: (
+        str  # the service that gives it its volumes before it starts; empty where its image has their folders
+    )
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def _container(places: Containers, name: str) -> Container:
     service = places.project.services[name]
     resources = service.resources
     env = containers.env(places, name)
+    # An image of somebody else's has no folder there; one of the project's own has (templates/dockerfile). No service of
+    # a project can have this name.
+    volumes_first = f"{name}_volumes" if service.volumes and service.image else ""
     containers.refuse_docker(places, name, "a confined container")
     return Container(
         service=name,
@@ -106,7 +112,10 @@ def _container(places: Containers, name: str) -> Container:
         low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
         exposed=bool(service.expose),
         health=health(places, name),
-        after=tuple(_dependency(places, other) for other in service.after if places.holds(other)),
+        after=(
+            *([Dependency(volumes_first, "service_completed_successfully")] if volumes_first else ()),
+            *(_dependency(places, other) for other in service.after if places.holds(other)),
+        ),
         on_demand=service.on_demand,
         batch=service.batch,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
@@ -117,6 +126,7 @@ def _container(places: Containers, name: str) -> Container:
             Mount(f"{name}-{key}", places.value(volume.path, f"services.{name}.volumes.{key}.path", name))
             for key, volume in sorted(service.volumes.items())
         ),
+        volumes_first=volumes_first,
     )
 
 
