@@ -28,6 +28,7 @@ class Answers:
         worker: a module that works on a queue, such as `src.worker`.
         prepare: the command that installs what the project needs, and the files that decide about it.
         host: where to deploy, as `hosts` in a target has it.
+        image: what containers are made of, by digest; for the platform docker.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Answers:
     identity: str = "${VAST_SSH_KEY}"
     platform: str = "supervisord"
     path: str | None = None
+    image: str | None = None
 
 
 def propose(directory: Path) -> Answers:
@@ -78,8 +80,13 @@ def write(directory: Path, answers: Answers) -> Path:
     """Write `deploy.toml` into `directory`.
 
     Raises:
-        UsageError: there is one already.
+        UsageError: there is one already, or containers are asked for without an image.
     """
+    if (answers.platform == "docker") != bool(answers.image):
+        raise UsageError(
+            "the platform docker goes with an image, and no other platform does.",
+            next_step="deploy init --platform docker --image ghcr.io/owner/app@sha256:…",
+        )
     file = directory / FILE
     try:
         with file.open("x", encoding="utf-8") as opened:
@@ -118,13 +125,15 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _head(answers: Answers) -> str:
+    comment = "# of every service that names no other; by digest, so that what was tried is what runs"
+    image = f"image = {_quoted(answers.image)}   {comment}\n" if answers.image else ""
     return f"""\
 # What this project runs, and where. Judge it: deploy check. See what would happen: deploy plan. Do it: deploy up.
 # Every key with an example: docs/deploy.toml.md
 
 [project]
 name = {_quoted(answers.name)}
-"""
+{image}"""
 
 
 def _llama(answers: Answers) -> str:
@@ -188,4 +197,4 @@ def _target(answers: Answers) -> str:
 platform = {_quoted(answers.platform)}
 hosts = [{host}]     # variables come from .env or the environment
 {key}path = {_quoted(answers.path or f"/workspace/{answers.name}")}
-{prepare if name == "vast" and answers.prepare else ""}"""
+{prepare if answers.prepare and (name == "vast" or answers.image) else ""}"""

@@ -275,7 +275,7 @@ class Service(Section):
     """Lambda, Cloud Functions: the function that answers in its place."""
     resources: Resources = Field(default_factory=Resources)
     image: Image | None = None
-    """Compose, Kubernetes: what the container is made of (default: the project's), by digest."""
+    """Docker, Compose, Kubernetes: what the container is made of (default: the project's), by digest."""
     replicas: Whole = Field(default=1, ge=1)
     """Kubernetes: how many copies run."""
     scale: Scale | None = None
@@ -338,7 +338,7 @@ class Target(Section):
     """A named place: hosts and a platform."""
 
     platform: Platform = Platform.SUPERVISORD
-    """What starts the services there."""
+    """What starts the services there; docker: as containers, each of its image."""
     hosts: tuple[Text, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
     path: Place
@@ -352,7 +352,7 @@ class Target(Section):
     name_prefix: str = Field(default="", pattern=PREFIX)
     """Put in front of program names, where another project on the same supervisor has the same ones."""
     sudo: Flag = False
-    """systemd, supervisord: commands that need root may ask sudo for it."""
+    """systemd, supervisord, docker: commands that need root may ask sudo for it."""
     user_units: Flag = False
     """systemd: use the user's own manager instead of the system's."""
     python: String = "python3"
@@ -388,7 +388,7 @@ class Head(Section):
     name: Name
     """Names folders, units and programs on the host."""
     image: Image | None = None
-    """Compose, Kubernetes: the image of every service that names no other, by digest."""
+    """Docker, Compose, Kubernetes: the image of every service that names no other, by digest."""
     include: tuple[str, ...] = ()
     """Patterns of files to ship although an ignore rule says otherwise."""
 

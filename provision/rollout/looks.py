@@ -132,20 +132,54 @@ def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
     return [*sudo, "tail", "-n", str(lines), "-F", f"{deployment.target.path}/shared/logs/{program}.log"]
 
 
-def execute(deployment: Deployment, argv: Sequence[str], host: str | None = None, *, output: int = 1) -> int:
-    """Run a command in the stable release's folder of one host. The exit status.
+def execute(
+    deployment: Deployment,
+    argv: Sequence[str],
+    host: str | None = None,
+    *,
+    service: str = "",
+    on_host: bool = False,
+    output: int = 1,
+) -> int:
+    """Run a command in the stable release of one host; on an engine, inside the container. The exit status.
 
     Args:
+        service: in whose container, where the project has several.
+        on_host: on the host itself, in the release's folder, on an engine as well.
         output: the file descriptor that its output goes to.
+
+    Raises:
+        UsageError: it is not clear in which container, or there is none.
     """
     spec = _one(deployment, host)
+    in_container = str(deployment.target.platform) == "docker" and not on_host
+    if service and not in_container:
+        raise errors.UsageError(
+            "a service is named where each has a container of its own.",
+            why="This command runs on the host, in the release's folder.",
+            next_step="leave --service out",
+        )
     folder = f"{deployment.target.path}/stable"
     # sh is told the folder and the command as arguments; it reads nothing of them.
-    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder, *argv]
+    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
+    command += [*_inside(deployment, service), *argv] if in_container else argv
     with deployment.connection(spec) as connection, connection.session(command) as channel:
         channel.end_input()
         channel.pour_into(output)
         return channel.exit_status()
+
+
+def _inside(deployment: Deployment, service: str) -> list[str]:
+    """The words that run others in the container of `service`, in the release, which is its working directory."""
+    services = deployment.release.document["lanes"]["stable"]["services"]
+    if not service and len(services) > 1:
+        raise errors.UsageError(
+            "a command runs in the container of one service.",
+            why=f"There are {', '.join(item['name'] for item in services)}.",
+            next_step=f"--service {services[0]['name']}, or --on-host",
+        )
+    sudo = ["sudo", "-n"] if deployment.target.sudo else []
+    return [*sudo, "docker", "exec", _service(deployment, service or services[0]["name"], "stable")["program"]]
 
 
 def _one(deployment: Deployment, host: str | None) -> HostSpec:

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import docker
 import pytest
 
 from provision.errors import DeployError, PutBack, Refused
+from tests.deploy import test_drain as drain
+from tests.deploy.docker_host import DockerHost, engine_on_a_host
 from tests.deploy.world import World, web
 from tests.images.registry import PASSWORD, USER, registry
-from tests.testbed import Kind, TestHost
-from tests.testbed.docker import base, install_engine, see
+from tests.testbed.docker import see
 from tests.testbed.fixtures import Place
 from tests.testbed.slots import Slot
-
-_numbers = itertools.count()
-
-
-@dataclass
-class DockerHost:
-    """A host with an engine, and a registry that it sees."""
-
-    host: TestHost
-    client: docker.DockerClient
-    authority: str
-
-    def publish(self, *, keep: bool = False, user: str = "") -> str:
-        """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
-        name = f"{self.authority}/app-{next(_numbers)}"
-        self.client.api.tag("python:base", name, "1")
-        labelled = self.client.containers.create(f"{name}:1", "true")
-        labelled.commit(name, "1", conf={"Labels": {"name": name}, "User": user})
-        labelled.remove()
-        self.client.images.push(name, "1")
-        exact = next(item for item in self.client.images.get(f"{name}:1").attrs["RepoDigests"] if item.startswith(name))
-        if not keep:
-            self.client.images.remove(f"{name}:1")
-        return str(exact)
 
 
 @pytest.fixture(scope="module")
 def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
-    with registry(tmp_path_factory.mktemp("registry")) as images:
-        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30)
-        try:
-            client = install_engine(host)
-            client.api.import_image_from_file(str(base()), repository="python", tag="base")
-            relay = see(host.name, images.authority)
-            yield DockerHost(host, client, images.authority)
-            relay.close()
-        finally:
-            host.destroy()
+    with engine_on_a_host(slot, tmp_path_factory.mktemp("registry")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +147,18 @@ def test_a_secret_that_is_a_file_is_mounted_for_the_account_of_the_container_alo
     assert docker_host.host.exec(["stat", "-c", "%a %u", mount["Source"]]).stdout.split() == ["400", str(uid)]
 
 
+def test_what_is_in_flight_ends_whole_before_its_container_is_replaced(docker_host, world) -> None:
+    drain.declare(world, "1")
+    world.up()
+    with drain.streaming(world) as in_flight:
+        drain.declare(world, "2")
+        world.up()
+        rest, _ = in_flight.communicate(timeout=60)
+
+    assert "0 " + rest == drain.WHOLE
+    assert drain.told(world)[-1].startswith("idle after")
+
+
 def test_a_container_of_somebody_else_is_not_touched(docker_host, world) -> None:
     name = f"{world.name}-web"
     other = docker_host.client.containers.create("python:base", "true", name=name)
@@ -228,6 +206,54 @@ def test_logs_are_the_containers_own(docker_host, world) -> None:
         said, _ = shown.communicate(timeout=60)
 
     assert "ready to serve" in said
+
+
+def test_logs_are_followed(docker_host, world) -> None:
+    world.web("1", command=["sh", "-c", "echo ready to serve; exec python3 server.py ${port}"])
+    world.up()
+
+    with world.cli("logs", "web", "--follow") as shown:
+        assert shown.stdout.readline() == "ready to serve\n"
+
+
+def ran(world: World, *words: str) -> tuple[int, str]:
+    with world.cli("exec", *words) as shown:
+        said, _ = shown.communicate(timeout=60)
+    return shown.returncode, said
+
+
+def test_a_command_runs_in_the_container_in_the_release_with_what_the_service_has(docker_host, world) -> None:
+    world.web("1", secrets=["TOKEN"])
+    (world.folder / ".env").write_text("TOKEN='a b'\n")
+    world.up()
+
+    look = ["sh", "-c", 'echo "$VERSION $TOKEN"; pwd; ls server.py; test -e /.dockerenv && exit 7']
+
+    assert ran(world, "--", *look) == (7, f"1 a b\n{world.path}/releases/{world.stable}\nserver.py\n")
+    assert ran(world, "--service", "web", "--", *look)[0] == 7
+    assert ran(world, "--on-host", "--", "sh", "-c", "pwd; test -e /.dockerenv")[0] == 1
+
+
+def test_where_there_are_several_containers_a_command_needs_the_name_of_one(docker_host, world) -> None:
+    world.declare({"web": web(world.port), "other": web(world.port + 1, "2")})
+    world.up()
+
+    status, said = ran(world, "--", "true")
+
+    assert status == 2
+    assert "--service" in said
+    assert "web" in said
+    assert ran(world, "--service", "other", "--", "sh", "-c", "echo $VERSION") == (0, "2\n")
+
+
+def test_the_status_says_that_a_container_has_ended(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    assert world.status().state == "serving"
+
+    docker_host.client.containers.get(f"{world.name}-web").stop(timeout=1)
+
+    assert world.status().state == "failing"
 
 
 def test_images_that_no_release_needs_are_removed(docker_host, world) -> None:

@@ -130,13 +130,14 @@ def look(request):
         for path in glob.glob("/etc/supervisor/conf.d/*.conf") + glob.glob("/etc/systemd/system/*.service")
         if root + "/" in text_of(path)
     ]
+    manifests += glob.glob(root + "/.deploy/containers/*.json")
     return {
         "state": state,
         "stable": os.path.basename(os.path.realpath(root + "/stable")),
         "history": read(history[-1]),
         "journal": None if journal is None else [step.decode() for step in journal],
-        "answers": {port: ask(port) for port in request["ports"]},
-        "running": sorted(running(name)),
+        "answers": {port: ask(port, name) for port in request["ports"]},
+        "running": sorted(service + " " + version for service, version, _ in running(name)),
         "known": sorted(known(request["platform"], request["prefix"])),
         "manifests": sorted(os.path.basename(path) for path in manifests),
         "launches": {
@@ -156,26 +157,41 @@ def read(path):
         return json.load(stream)
 
 
-def ask(port):
+def ask(port, name):
     """[version, token, pid] of what answers on a port; empty where nothing does."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
             told = json.load(answer)
-            return [told["version"], told["env"].get("TOKEN", ""), told["pid"]]
     except OSError:
         return []
+    version, service = told["env"]["VERSION"], told["env"]["SERVICE"]
+    # What a container calls 1 has another number out here.
+    pids = [pid for one, other, pid in running(name) if (one, other) == (service, version) and named(pid, told["pid"])]
+    return [told["version"], told["env"].get("TOKEN", ""), *pids[:1]]
+
+
+def named(pid, inside):
+    """Whether a process is `inside` to itself."""
+    try:
+        with open(f"/proc/{pid}/status") as stream:
+            return re.search(r"^NSpid:.*\t(\d+)$", stream.read(), re.MULTILINE).group(1) == str(inside)
+    except OSError:
+        return False
 
 
 def running(name):
-    """SERVICE VERSION of each process that belongs to this project, found by its environment."""
+    """Service, version and pid of each process that belongs to this project, found by its environment."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
+            with open(f"/proc/{pid}/comm") as stream:
+                if stream.read() == "docker-init\n":  # of the engine; it has the environment of what it starts
+                    continue
             with open(f"/proc/{pid}/environ", "rb") as stream:
                 environ = dict(item.split(b"=", 1) for item in stream.read().split(b"\0") if b"=" in item)
         except OSError:
             continue
         if environ.get(b"PLACE") == name.encode():
-            yield "{} {}".format(environ[b"SERVICE"].decode(), environ[b"VERSION"].decode())
+            yield environ[b"SERVICE"].decode(), environ[b"VERSION"].decode(), int(pid)
 
 
 def known(platform, prefix):
@@ -184,6 +200,9 @@ def known(platform, prefix):
         command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", prefix + "*"]
         listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
         return [line.split()[0] for line in listed.splitlines()]
+    if platform == "docker":
+        command = ["docker", "ps", "--all", "--filter", "name=^" + prefix, "--format", "{{.Names}}"]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().split()
     import http.client
     import socket
     import xmlrpc.client
@@ -203,7 +222,12 @@ def litter(root):
     """Half-made files and links of ours, wherever we write."""
     folders = [root, root + "/.deploy", root + "/.deploy/history", root + "/releases", "/var/lib/deploy"]
     folders += glob.glob(root + "/.deploy/run") + glob.glob(root + "/.deploy/run/*")
-    folders += ["/etc/supervisor/conf.d", "/etc/systemd/system", "/var/lib/deploy/projects"]
+    folders += [
+        root + "/.deploy/containers",
+        "/etc/supervisor/conf.d",
+        "/etc/systemd/system",
+        "/var/lib/deploy/projects",
+    ]
     for folder in folders:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if name.startswith((".trash-", ".probe")) or name.endswith(".new") or name == "reserve":

@@ -55,7 +55,7 @@ class Trial:
             return {"VERSION": version, "SERVICE": service, "PLACE": place}
 
         fast = {"http": "/health", "timeout": "20s", "interval": "20ms", "passes": 1}
-        serve = ["sh", "-c", f'test -e {self.world.path}/fail-{version} && exit 7; exec python3 server.py "$1"', "sh"]
+        serve = ["sh", "-c", f'test -e {self._failing(version)} && exit 7; exec python3 server.py "$1"', "sh"]
         port = self.world.port
         services: dict[str, dict[str, Any]] = {
             "model": web(port + 1, env=env("model", "0"), paths=[], check=fast),
@@ -79,8 +79,13 @@ class Trial:
 
     def fail(self, version: str, *, really: bool = True) -> None:
         """Let that version fail at its last service, from now on or no more."""
-        file = f"{self.world.path}/fail-{version}"
+        file = self._failing(version)
         self.world.host.exec(["touch", file] if really else ["rm", "-f", file])
+
+    def _failing(self, version: str) -> str:
+        """The file that lets a version fail, where a container sees it as well."""
+        shared = "/shared/data" if self.world.platform == "docker" else ""
+        return f"{self.world.path}{shared}/fail-{version}"
 
     def kill(
         self,
@@ -124,10 +129,10 @@ class Trial:
     def place(self) -> dict[str, str]:
         """Names for the paths of a `Kill`."""
         state = self.world.state()
-        folder = "/etc/systemd/system" if self.world.platform == "systemd" else "/etc/supervisor/conf.d"
+        folders = {"systemd": "/etc/systemd/system", "supervisord": "/etc/supervisor/conf.d"}
         return {
             "root": self.world.path,
-            "folder": folder,
+            "folder": folders.get(self.world.platform, f"{self.world.path}/.deploy/containers"),
             "private": f"{self.world.path}/.deploy",
             "web": f"{self.world.path}/.deploy/run/{self.world.program('web')}",
             "candidate": f"{self.world.path}/.deploy/run/{self.world.program('web', 'candidate')}",
@@ -138,6 +143,8 @@ class Trial:
 
     def manifest(self, service: str, lane: str = "") -> str:
         program = self.world.program(service, lane)
+        if self.world.platform == "docker":
+            return f"{program}.json"
         return program if self.world.platform == "systemd" else f"{self.world.name}.{program}.conf"
 
     def _request(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`deploy init` proposes what it finds, and what it writes loads."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,27 @@ def test_a_host_of_ones_own_needs_no_variables(tmp_path):
 
     target = load(tmp_path, environ={}).project.targets["host"]
     assert (target.hosts[0].text, target.platform, target.path) == ("me@gpu.example.net", "systemd", "/srv/shop")
+
+
+def test_containers_are_of_the_image_that_was_named(tmp_path):
+    (tmp_path / "app.py").write_text("app = FastAPI()\n")
+    (tmp_path / "tiny.gguf").touch()
+    (tmp_path / "uv.lock").touch()
+    image = "ghcr.io/me/shop@sha256:" + "4f1c" * 16
+    write(tmp_path, replace(propose(tmp_path), host="me@gpu.example.net", platform="docker", image=image))
+
+    project = load(tmp_path, environ={}).project
+    assert (project.image, project.targets["host"].platform) == (image, "docker")
+    assert project.targets["host"].prepare is False, "the image brings what the project needs"
+
+
+@pytest.mark.parametrize("answers", [{"platform": "docker"}, {"image": "ghcr.io/me/shop@sha256:" + "0" * 64}])
+def test_containers_without_an_image_are_refused_and_so_is_an_image_without_containers(answers, tmp_path):
+    with pytest.raises(UsageError, match="docker goes with an image") as refusal:
+        write(tmp_path, Answers(name="shop", **answers))
+
+    assert "--image" in refusal.value.next_step
+    assert not (tmp_path / "deploy.toml").exists()
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path):

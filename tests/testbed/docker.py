@@ -24,7 +24,7 @@ from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot, configure, destroy, end
 
 _START_SECONDS = 60
-_PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "docker-proxy")
+_PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "docker-proxy", "docker")
 _CLONE_NEWNET = 0x40000000
 # As the slim images have: a C++ program runs there.
 BASE_PACKAGES = ["libstdc++6", "python3"]
@@ -109,7 +109,9 @@ def install_engine(host: TestHost) -> docker.DockerClient:
         if not inside.exists():
             inside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, inside)
-    start = "setsid dockerd --bridge none --iptables=false --ip-forward=false --data-root /workspace/.engine"
+    # runc would look for the folder of whoever runs the tests.
+    start = "env -u XDG_RUNTIME_DIR setsid dockerd --data-root /workspace/.engine"
+    start += " --bridge none --iptables=false --ip-forward=false"
     host.exec(["sh", "-c", f"{start} >/var/log/dockerd 2>&1 </dev/null &"])
     deadline = time.monotonic() + _START_SECONDS
     while True:

@@ -13,11 +13,13 @@ from provision.errors import UsageError
 
 
 @verb("exec", example="deploy exec -- ls -la\ndeploy exec --host gpu-03 -- nvidia-smi")
+@click.option("--service", default="", help="On a Docker Engine: in whose container; the only one by default.")
+@click.option("--on-host", is_flag=True, help="On the host itself, on a Docker Engine as well.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(session: Session, words: tuple[str, ...]) -> int:
+def command(session: Session, service: str, words: tuple[str, ...], *, on_host: bool) -> int:
     """Run a command in the release that serves.
 
-    Its output comes back as it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
+    In its folder on the host; where services are containers, inside one, in the same folder. Its output comes back as it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
     """
     from provision import rollout
 
@@ -25,12 +27,12 @@ def command(session: Session, words: tuple[str, ...]) -> int:
         raise UsageError("a command runs on one host at a time.", next_step=f"--host {session.hosts[0]}")
     host = session.hosts[0] if session.hosts else None
     if not session.console.as_json:
-        return rollout.execute(session.deployment, words, host)
+        return rollout.execute(session.deployment, words, host, service=service, on_host=on_host)
     reading, writing = os.pipe()
     teller = threading.Thread(target=_tell, args=(session, reading))
     teller.start()
     try:
-        status = rollout.execute(session.deployment, words, host, output=writing)
+        status = rollout.execute(session.deployment, words, host, service=service, on_host=on_host, output=writing)
     finally:
         os.close(writing)
         teller.join()

@@ -13,9 +13,12 @@ from provision.cli.verb import verb
 @verb("init", example="deploy init\ndeploy init --name cres --on ann@gpu.example.net --platform systemd", hosts=False)
 @click.option("--name", help="The project's name (default: the folder's).")
 @click.option("--on", metavar="[USER@]HOST[:PORT]", help='Where it runs; "sandbox" is a throwaway host here.')
-@click.option("--platform", type=click.Choice(["supervisord", "systemd"]), help="What starts programs there.")
+@click.option("--platform", type=click.Choice(["supervisord", "systemd", "docker"]), help="What starts programs there.")
+@click.option("--image", metavar="NAME@sha256:…", help="docker: what the containers are made of.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the folder suggests.")
-def command(session: Session, name: str | None, on: str | None, platform: str | None, yes: bool) -> None:
+def command(
+    session: Session, name: str | None, on: str | None, platform: str | None, image: str | None, yes: bool
+) -> None:
     """Write a commented deploy.toml for the project in this folder.
 
     It looks for a FastAPI app, a model and a worker, and asks for what it can't see. An existing file is never changed.
@@ -30,7 +33,8 @@ def command(session: Session, name: str | None, on: str | None, platform: str | 
         answers,
         name=init.slug(name or answers.name),
         host=on or answers.host,
-        platform=platform or answers.platform,
+        platform=platform or ("docker" if image else answers.platform),
+        image=image,
     )
     file = init.write(session.directory, answers)
     found = {"app": answers.app, "model": answers.model, "worker": answers.worker}

@@ -1,0 +1,55 @@
+"""A host with a Docker Engine of its own, and a registry that it sees."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from tests.images.registry import registry
+from tests.testbed import Kind, TestHost
+from tests.testbed.docker import base, install_engine, see
+from tests.testbed.slots import Slot
+
+_numbers = itertools.count()
+
+
+@dataclass
+class DockerHost:
+    """One that runs."""
+
+    host: TestHost
+    client: docker.DockerClient
+    authority: str
+
+    def publish(self, *, keep: bool = False, user: str = "") -> str:
+        """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
+        name = f"{self.authority}/app-{next(_numbers)}"
+        self.client.api.tag("python:base", name, "1")
+        labelled = self.client.containers.create(f"{name}:1", "true")
+        labelled.commit(name, "1", conf={"Labels": {"name": name}, "User": user})
+        labelled.remove()
+        self.client.images.push(name, "1")
+        exact = next(item for item in self.client.images.get(f"{name}:1").attrs["RepoDigests"] if item.startswith(name))
+        if not keep:
+            self.client.images.remove(f"{name}:1")
+        return str(exact)
+
+
+@contextmanager
+def engine_on_a_host(slot: Slot, folder: Path) -> Iterator[DockerHost]:
+    """Fresh, with the image `python:base`; the registry keeps what it has in `folder`."""
+    with registry(folder) as images:
+        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30)
+        try:
+            client = install_engine(host)
+            client.api.import_image_from_file(str(base()), repository="python", tag="base")
+            relay = see(host.name, images.authority)
+            yield DockerHost(host, client, images.authority)
+            relay.close()
+        finally:
+            host.destroy()
