@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,12 @@ class Supervisord:
         raise TimeoutError(f"nothing in {log}: {self.rpc.getAllProcessInfo()}")
 
 
+def _answers(address: Path) -> bool:
+    """The file alone is no sign: it is there before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(address)) == 0
+
+
 @contextlib.contextmanager
 def supervisord(folder: Path) -> Iterator[Supervisord]:
     """Start a supervisord of our own in `folder`, and end it with all that it started."""
@@ -77,7 +84,7 @@ def supervisord(folder: Path) -> Iterator[Supervisord]:
     )
     try:
         until = time.monotonic() + _PATIENCE
-        while not (folder / "supervisor.sock").exists():
+        while not _answers(folder / "supervisor.sock"):
             assert process.poll() is None, (folder / "supervisord.log").read_text()
             assert time.monotonic() < until, "supervisord does not listen"
             time.sleep(0.02)

@@ -97,8 +97,8 @@ def _container(places: Containers, name: str) -> Container:
     service = places.project.services[name]
     resources = service.resources
     env = containers.env(places, name)
-    # An image of somebody else's has no folder there; one of the project's own has (templates/dockerfile). No service of
-    # a project can have this name.
+    # An image of somebody else's has no folder there; the project's own has (templates/dockerfile). No service of a
+    # project can have this name.
     volumes_first = f"{name}_volumes" if service.volumes and service.image else ""
     containers.refuse_docker(places, name, "a confined container")
     return Container(
