@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from provision import native
@@ -11,37 +11,63 @@ from provision.images.build_context import Parts
 from provision.images.build_licences import licences
 from provision.images.build_probe import probe
 from provision.images.build_python import of_file, of_runtime, packages
-from provision.native import sources
+from provision.native import cuda, sources
+from provision.place import Place
 
 
-def gather(recipe: Recipe, platform: str, root: Path, on_event: Callable[[dict[str, object]], None]) -> Parts:
+def gather(
+    recipe: Recipe,
+    platform: str,
+    root: Path,
+    on_event: Callable[[dict[str, object]], None],
+    *,
+    place: Place | None = None,
+    define: Mapping[str, str] | None = None,
+) -> Parts:
     """The parts of `recipe`; what was made before comes from the cache.
+
+    Args:
+        place: where compilers run; on this machine by default.
+        define: CMake variables on top of the profile's.
 
     Raises:
         UsageError: a program or a file is missing.
         DeployError: something could not be had, or does not compile.
     """
     folder, cache = recipe.context.parent, image_cache()
-    binaries, found = None, [("bitnet-provision.txt", root / "LICENSE")]
+    binaries, loaded, found = None, None, [("bitnet-provision.txt", root / "LICENSE")]
     if recipe.programs:
         binaries = folder / "native"
-        native.build(recipe.profile, targets=recipe.programs, root=root, out=binaries, on_event=on_event)
+        native.build(
+            recipe.profile,
+            targets=recipe.programs,
+            root=root,
+            out=binaries,
+            define=define,
+            toolkit=recipe.toolkit,
+            place=place,
+            on_event=on_event,
+        )
         kept = native.Cache.of_user()
-        with kept.lock(on_event):
-            source = sources.fetch(sources.find(None, kept, on_event), kept, on_event)
+        source = sources.provide(sources.find(None, kept, on_event), kept, on_event)
         found += licences(source, folder / "licences")
+        if recipe.toolkit:
+            loaded = cuda.runtime(kept, on_event)
+            found += loaded.licences
     return Parts(
         binaries=binaries,
-        probe=probe(root / FOLDER / "probe.c", cache) if recipe.probe else None,
+        probe=probe(root / FOLDER / "probe.c", cache, place) if recipe.probe else None,
         packages=packages(_pinned(recipe, root), recipe.python, platform, cache) if recipe.python else None,
         licences=found,
+        libraries=loaded.libraries if loaded else (),
+        libraries_of=loaded.packages if loaded else {},
     )
 
 
 def _pinned(recipe: Recipe, root: Path) -> str:
     if recipe.requirements:
         return of_file(recipe.folder / recipe.requirements)
-    return of_runtime(root / "requirements.lock")
+    return of_runtime(root / "requirements.lock", recipe.extras)
 
 
 def image_cache() -> Path:

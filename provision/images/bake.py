@@ -26,8 +26,9 @@ SERVES = ("llama", "http", "stdin")
 class Recipe:
     """One image.
 
-    Its layers are the folders that the Dockerfile copies: `native/` (programs, probe, licences), `python/` (packages),
-    `app/` (our own code, and the files of images/NAME/app), and `state/` (an empty one, the user's own).
+    Its layers are the folders that the Dockerfile copies: `cuda/` (its libraries), `native/` (programs, probe,
+    licences), `python/` (packages), `app/` (our own code, and the files of images/NAME/app), and `state/` (an empty
+    one, the user's own).
     """
 
     name: str
@@ -41,8 +42,10 @@ class Recipe:
     profile: str = ""  # of native/CMakePresets.json
     programs: tuple[str, ...] = ()
     programs_in: str = "/"
+    toolkit: str = ""  # of CUDA, for the profile `cuda`: "pinned"; its libraries lie beside the programs
     python: str = ""  # the version that the base has, such as "3.11"; empty: no packages
     python_in: str = ""
+    extras: tuple[str, ...] = ()  # of `bitnet`, such as "gpu"
     requirements: str = ""  # pinned packages, in `folder`; empty: `bitnet`, and what it needs of requirements.lock
     files: Mapping[str, str] = field(default_factory=dict)  # more of `app/`: place in the image, file or folder here
     state: bool = False  # it writes: to a folder that the Dockerfile names, and to /tmp

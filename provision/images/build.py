@@ -105,7 +105,8 @@ def build(
         UsageError: the programs are for another platform, or the recipe is not for this one.
         DeployError: the builder failed.
     """
-    native = _native(parts, recipe, platform)
+    check_platform(recipe, platform)
+    native = _native(parts)
     folder = recipe.context.parent
     on_event({"event": "message", "phase": "stage", "text": f"{recipe.name}: gathering what it is made of"})
     context = build_context.stage(recipe, parts, root)
@@ -129,19 +130,27 @@ def build(
     return built
 
 
-def _native(parts: Parts, recipe: Recipe, platform: str) -> dict[str, Any]:
+def check_platform(recipe: Recipe, platform: str) -> None:
+    """Refuse what cannot be, before anything is compiled for it.
+
+    Raises:
+        UsageError: the image is not for `platform`, or this machine compiles for another one.
+    """
     if platform not in recipe.platforms:
         raise UsageError(f"{recipe.name} is not for {platform}.", why=f"It is for {', '.join(recipe.platforms)}.")
+    if recipe.programs and _MACHINES.get(platform) != os.uname().machine:
+        raise UsageError(
+            f"this machine compiles for {os.uname().machine}, and {platform} was asked for.",
+            why="Programs are compiled here, also where the engine is elsewhere.",
+            next_step=f"on a machine of that platform: deploy image build {recipe.name}",
+        )
+
+
+def _native(parts: Parts) -> dict[str, Any]:
     if parts.binaries is None:
         return {}
-    native: dict[str, Any] = json.loads((parts.binaries / "build.json").read_text(encoding="utf-8"))
-    machine = native["cpu"]["architecture"]
-    if machine != _MACHINES[platform]:
-        raise UsageError(
-            f"the programs in {parts.binaries} are for {machine}, and {platform} was asked for.",
-            next_step=f"build on such a machine: deploy image build {recipe.name} there",
-        )
-    return native
+    found: dict[str, Any] = json.loads((parts.binaries / "build.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict[str, str]:
@@ -190,6 +199,7 @@ def _record(
         "builder": builder,
         "native": dict(native),
         "probe": parts.probe.name if parts.probe else "",
+        "libraries_of": dict(parts.libraries_of),
     }
 
 

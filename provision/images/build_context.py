@@ -1,14 +1,14 @@
 """The folder that a builder is given: only files that were named, so nothing else can come into an image.
 
-`native/`, `python/` and `app/` are copied to `/` by the Dockerfile, one layer each; `state/` is for the user that the
-image runs as, which the Dockerfile says.
+`cuda/`, `native/`, `python/` and `app/` are copied to `/` by the Dockerfile, one layer each; `state/` is for the user
+that the image runs as, which the Dockerfile says.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from provision.errors import UsageError
@@ -28,6 +28,8 @@ class Parts:
     probe: Path | None
     packages: Path | None  # a folder of Python packages
     licences: Sequence[tuple[str, Path]]  # name in the image, file
+    libraries: Sequence[Path] = ()  # of CUDA, which the programs load from their own folder
+    libraries_of: Mapping[str, str] = field(default_factory=dict)  # the packages that those are of, with versions
 
 
 def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
@@ -46,6 +48,8 @@ def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
         shutil.copytree(parts.binaries / "bin", _below(native, recipe.programs_in), dirs_exist_ok=True)
         # Where `bitnet` looks for it: beside the folder of the programs.
         shutil.copy(parts.binaries / "build.json", _below(native, str(PurePosixPath(recipe.programs_in).parent)))
+    for library in parts.libraries:
+        _copy(library, _below(context / "cuda", recipe.programs_in) / library.name, 0o644)
     if parts.probe:
         _copy(parts.probe, _below(native, recipe.probe), 0o755)
     for name, file in parts.licences:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from provision.errors import DeployError, UsageError
-from provision.native.place import Here, Place
+from provision.place import Here, Place
 
 # Static, and without what the linker would add of this machine: its build id.
 _FLAGS = ("-std=gnu11", "-Os", "-static", "-s", "-ffunction-sections", "-fdata-sections")

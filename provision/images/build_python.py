@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -57,28 +58,28 @@ def of_file(file: Path) -> str:
         raise UsageError(f"{file} cannot be read.", why=f"{error.strerror}.", next_step="make lock") from None
 
 
-def of_runtime(lock: Path) -> str:
-    """What `lock` pins of all that `bitnet` imports.
+def of_runtime(lock: Path, extras: Iterable[str] = ()) -> str:
+    """What `lock` pins of all that `bitnet` imports, with what its `extras` add.
 
     Raises:
         UsageError: it is missing, or lacks a package.
     """
     entries = {canonicalize_name(entry[1]): entry[0] for entry in _ENTRY.finditer(of_file(lock))}
-    names = [canonicalize_name(name) for name in runtime_packages()]
+    names = [canonicalize_name(name) for name in runtime_packages(extras)]
     if missing := [name for name in names if name not in entries]:
         raise UsageError(f"{lock} does not pin {', '.join(missing)}.", next_step="make lock")
     return "\n".join(entries[name] for name in names) + "\n"
 
 
-def runtime_packages() -> list[str]:
+def runtime_packages(extras: Iterable[str] = ()) -> list[str]:
     """The names of all that `bitnet` alone needs, from what is installed beside us; sorted."""
-    found: set[str] = set()
+    wanted, found = ("", *extras), set[str]()
     pending = [_OURS]
     while pending:
         name = pending.pop()
         for line in importlib.metadata.requires(name) or []:
             requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in wanted):
                 other = canonicalize_name(requirement.name)
                 if other not in found:
                     found.add(other)

@@ -22,7 +22,7 @@ from docker.types import Mount
 from provision.errors import DeployError, UsageError
 from provision.images.bake import FOLDER
 from provision.images.build_engine import OnEvent
-from provision.native.place import OnLine
+from provision.place import OnLine
 
 _FOLDER = "builder"
 _NAME = "bitnet-provision-builder"
@@ -103,7 +103,7 @@ def compilers(client: docker.DockerClient, image: str, root: Path, cache: Path) 
 
 
 class Container:
-    """A place (`provision.native.place`) in which the cache lies at `/cache`."""
+    """A place (`provision.place`) in which the cache lies at `/cache`."""
 
     environment: Mapping[str, str] = _ENVIRONMENT
 

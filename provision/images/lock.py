@@ -100,8 +100,6 @@ def write(lock: Lock, root: Path) -> None:
 def _sources(root: Path) -> dict[str, dict[str, str]]:
     """The files that a native build downloads; checkouts that a person names are not pinned here."""
     declared: dict[str, dict[str, Any]] = json.loads((root / _SOURCES).read_text(encoding="utf-8"))
-    return {
-        name: {"file": source["file"], "sha256": source["sha256"]}
-        for name, source in sorted(declared.items())
-        if "sha256" in source
-    }
+    files = [(name, source) for name, source in declared.items() if "sha256" in source]
+    files += [(wheel["package"], wheel) for source in declared.values() for wheel in source.get("wheels", ())]
+    return {name: {"file": file["file"], "sha256": file["sha256"]} for name, file in sorted(files)}

@@ -96,6 +96,8 @@ def _programs(record: Mapping[str, Any]) -> Iterator[Package]:
     for name, licence in (("cpp-httplib", "MIT"), ("nlohmann-json", "MIT"), ("stb", "MIT"), ("miniaudio", "MIT-0")):
         if source:
             yield Package(name, f"as in {source.get('name', 'llama.cpp')}", licence=licence)
+    for name, version in (record.get("libraries_of") or {}).items():
+        yield Package(name, version, f"pkg:pypi/{name}@{version}")
 
 
 def _python(recipe: Recipe) -> Iterator[Package]:

@@ -19,10 +19,10 @@ from provision.native.data import Profile, check_targets
 from provision.native.data import profile as find_profile
 from provision.native.events import OnEvent, ignore, message
 from provision.native.finished import Finished, cpu_facts
-from provision.native.place import Here, Place
 from provision.native.sources import Source, fetch
 from provision.native.sources import find as find_source
 from provision.native.toolchain import Toolchain
+from provision.place import Here, Place
 
 # Raised when the layout of a finished build changes, so that an older one is not taken for one of today's.
 _FORMAT = 1

@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,15 @@ class Toolkit:
     @property
     def nvcc(self) -> Path:
         return self.root / "bin" / "nvcc"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Libraries of a toolkit, the packages that they are of, and names and files of their licences."""
+
+    packages: Mapping[str, str]
+    libraries: Sequence[Path]
+    licences: Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,26 @@ def find(wanted: str, variables: Mapping[str, str], cache: Cache) -> Toolkit:
         raise UsageError(f"{root}/bin/nvcc does not run", why=(shown.stderr or shown.stdout).strip())
     version = shown.stdout.strip().splitlines()[-1]
     return Toolkit(root, version, {"toolkit": "at hand"}, lambda _on_event: None)
+
+
+def runtime(cache: Cache, on_event: OnEvent) -> Runtime:
+    """What the programs of the pinned toolkit load where they run.
+
+    Raises:
+        UsageError: none is pinned for this machine.
+        DeployError: a wheel could not be had.
+    """
+    toolkit = _pinned(cache)
+    if not toolkit.root.is_dir():
+        with cache.lock(on_event):
+            toolkit.fetch(on_event)
+    shipped: dict[str, list[str]] = pinned("cuda")["runtime"]
+    versions = {wheel["package"]: wheel["version"] for wheel in pinned("cuda")["wheels"]}
+    return Runtime(
+        packages={package: versions[package] for package in shipped},
+        libraries=[toolkit.root / "lib" / name for names in shipped.values() for name in names],
+        licences=[(f"{package}.txt", toolkit.root / cuda_wheels.LICENCES / f"{package}.txt") for package in shipped],
+    )
 
 
 def missing(root: Path, *, driver: bool, system: Path = Path("/")) -> list[str]:

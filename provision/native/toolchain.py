@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
-from provision.native.place import Place
+from provision.place import Place
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,14 @@ from provision.cli.verb import verb
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from provision.images.build import Built
     from provision.images.build_buildah import BuildahBuilder
-    from provision.images.build_engine import DockerBuilder
+    from provision.images.build_engine import DockerBuilder, OnEvent
+    from provision.images.lock import Lock
+    from provision.place import Place
 
 _PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
@@ -24,31 +29,56 @@ _PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 @click.option("--platform", help="linux/amd64 or linux/arm64 (default: this machine's).")
 @click.option("--builder", default="docker", show_default=True, help="docker, buildah, or an engine: ssh://user@host.")
 @click.option("--base", "bases", metavar="NAME=IMAGE", multiple=True, help="Instead of the base in images/lock.json.")
+@click.option(
+    "--compile",
+    "compile_in",
+    type=click.Choice(["host", "container"]),
+    default="host",
+    show_default=True,
+    help="With this machine's compilers, or with those of images/builder in a container.",
+)
+@click.option("--define", metavar="NAME=VALUE", multiple=True, help="A CMake variable for the programs; repeatable.")
 @click.option("--load/--no-load", default=True, help="Whether the engine has it afterwards, as NAME:built.")
 def command(
-    session: Session, names: tuple[str, ...], platform: str | None, builder: str, bases: tuple[str, ...], load: bool
+    session: Session,
+    names: tuple[str, ...],
+    platform: str | None,
+    builder: str,
+    bases: tuple[str, ...],
+    compile_in: str,
+    define: tuple[str, ...],
+    load: bool,
 ) -> None:
     """Build images of images/ into build/images/NAME/oci, with bill of materials and build record.
 
     The same commit gives the same digest, whichever builder made it. Programs are compiled once
-    (`deploy native build`), packages are those of requirements.lock; the builder itself needs no network.
+    (`deploy native build`), packages are those of requirements.lock; the builder itself needs no network. With
+    --compile container the digest does not depend on this machine's compilers either.
     """
+    from contextlib import ExitStack
     from importlib.metadata import version
 
     from provision.cli.image_parts import gather, image_cache
     from provision.images import bake, lock
-    from provision.images.build import build, revision
+    from provision.images.build import build, check_platform, revision
 
     root = session.directory.absolute()
     recipes = [bake.find(root, name) for name in names]
+    wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
+    for recipe in recipes:
+        check_platform(recipe, wanted)
     locked, commit, with_builder = lock.read(root), revision(root), _builder(builder)
     replaced = dict(item.partition("=")[::2] for item in bases)
-    with session.console.live():
+    variables = dict(item.partition("=")[::2] for item in define)
+    with session.console.live(), ExitStack() as stack:
+        place = None
+        if compile_in == "container" and any(recipe.programs for recipe in recipes):
+            box = _compilers(with_builder, replaced.get("builder", ""), root, locked, session.console.event)
+            place = stack.enter_context(box)
         for recipe in recipes:
-            wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
             built = build(
                 recipe,
-                gather(recipe, wanted, root, session.console.event),
+                gather(recipe, wanted, root, session.console.event, place=place, define=variables),
                 with_builder,
                 root=root,
                 base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),
@@ -72,6 +102,21 @@ def _builder(name: str) -> DockerBuilder | BuildahBuilder:
     if name != "docker" and "://" not in name:
         raise UsageError(f"{name} is no builder.", next_step="--builder docker, buildah or ssh://user@host")
     return DockerBuilder(connect("" if name == "docker" else name))
+
+
+def _compilers(
+    builder: DockerBuilder | BuildahBuilder, image: str, root: Path, locked: Lock, on_event: OnEvent
+) -> AbstractContextManager[Place]:
+    """The container of `image`, else of the one that images/builder describes."""
+    from provision.cli.image_parts import image_cache
+    from provision.images.build_engine import DockerBuilder
+    from provision.images.compile_container import builder_image, compilers
+
+    if not isinstance(builder, DockerBuilder):
+        raise UsageError("compiling in a container needs a Docker Engine.", next_step="--builder docker")
+    if not image:
+        image = builder_image(builder.client, root, locked.base("python"), on_event)
+    return compilers(builder.client, image, root, image_cache().parent)
 
 
 def _load(builder: DockerBuilder | BuildahBuilder, built: Built) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from provision.cli.main import main
 from provision.errors import DeployError, UsageError
 from provision.images import bake
 from provision.images.build import Built, build, revision
@@ -173,6 +174,29 @@ def test_programs_of_another_platform_are_refused(builder: DockerBuilder, tmp_pa
             cache=tmp_path,
             on_event=Told(),
         )
+
+
+def test_a_platform_that_this_machine_cannot_compile_for_is_refused_before_anything_is_compiled(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for part in ("images", "native"):
+        shutil.copytree(REPOSITORY / part, tmp_path / part)
+    recipe = tmp_path / "images/bitnet-cpu-min/image.toml"
+    recipe.write_text(recipe.read_text().replace('["linux/amd64"]', '["linux/amd64", "linux/arm64", "linux/riscv64"]'))
+    commit(tmp_path)
+    other = {"x86_64": "linux/arm64"}.get(os.uname().machine, "linux/amd64")
+
+    codes = [
+        main(["image", "build", "bitnet-cpu-min", "-C", str(tmp_path), "--platform", name])
+        for name in (other, "linux/riscv64", "linux/s390x")
+    ]
+
+    said = capsys.readouterr().err
+    assert codes == [2, 2, 2]
+    assert f"this machine compiles for {os.uname().machine}, and {other} was asked for" in said
+    assert "and linux/riscv64 was asked for" in said
+    assert "bitnet-cpu-min is not for linux/s390x" in said
+    assert not (tmp_path / "build").exists()
 
 
 def test_where_no_engine_is_the_sentence_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker.transport.sshconn import SSHSocket
 
 from provision.errors import UsageError
 from provision.images.build import Built
@@ -20,6 +22,17 @@ from tests.testbed.docker import base, install_engine
 from tests.testbed.host import TestHost
 from tests.testbed.kinds import Kind
 from tests.testbed.slots import Slot
+
+_close = SSHSocket.close
+
+
+def _close_as_often_as_you_like(self: SSHSocket) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        _close(self)
+
+
+# docker-py closes a connection again when Python ends, and says goodbye to an ssh that it has ended itself.
+SSHSocket.close = _close_as_often_as_you_like  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")

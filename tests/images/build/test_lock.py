@@ -58,6 +58,8 @@ def test_the_sources_here_are_those_that_native_builds_pin() -> None:
     pinned = json.loads((REPOSITORY / "native" / "sources.json").read_text())
 
     assert found.sources["llama.cpp"]["sha256"] == pinned["llama.cpp"]["sha256"]
+    wheels = {wheel["package"]: wheel["sha256"] for wheel in pinned["cuda"]["wheels"]}
+    assert {name: found.sources[name]["sha256"] for name in wheels} == wheels
 
 
 def test_a_base_that_is_not_locked_is_refused(root: Path) -> None:
