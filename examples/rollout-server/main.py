@@ -35,6 +35,13 @@ CALLBACK_KEY = os.environ["ROLLOUT_CALLBACK_KEY"]
 # Networks that rollouts may call back to, so that nobody has the key sent elsewhere. Addresses alone: a name may move.
 CALLBACKS = tuple(ip_network(network) for network in os.environ["ROLLOUT_CALLBACKS"].split())
 TIMEOUT = float(os.environ["HTTP_CLIENT_TIMEOUT"])
+# All of them are loaded before anything is served.
+try:
+    TOKENIZERS = tokens.Tokenizers(
+        tokens.declared(os.environ.get("TOKENIZERS", "")), int(os.environ["TOKENIZER_CACHE_SIZE"])
+    )
+except tokens.Unavailable as error:
+    sys.exit(f"rollout-server: {error}")
 
 RUNNING = Gauge("rollouts_running", "Rollouts in work.")
 ENDED = Counter("rollouts_ended", "Rollouts by how they ended.", ["outcome"])
@@ -52,11 +59,7 @@ class Rollout(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Nothing answers before all tokenizers are loaded. Rollouts in work are finished before the server ends; `drain`
-    is how long that may take.
-    """
-    commits = tokens.declared(os.environ.get("TOKENIZERS", ""))
-    app.state.tokenizers = tokens.Tokenizers(commits, int(os.environ["TOKENIZER_CACHE_SIZE"]))
+    """Rollouts in work are finished before the server ends; `drain` is how long that may take."""
     headers = {"Authorization": f"Bearer {CALLBACK_KEY}"}
     app.state.rollouts = {}
     async with httpx.AsyncClient(timeout=TIMEOUT, headers=headers) as client:
@@ -90,9 +93,9 @@ async def health() -> dict[str, Any]:
 @app.get("/warm")
 def warm() -> dict[str, Any]:
     """The first use of a tokenizer takes longer than those after it: not a trainer's, then."""
-    known: tokens.Tokenizers = app.state.tokenizers
     said = [{"role": "user", "content": "Hello"}]
-    return {"tokens": {name: known.count(name, said) for name in known.commits}, "in_memory": known.in_memory}
+    counts = {name: TOKENIZERS.count(name, said) for name in TOKENIZERS.commits}
+    return {"tokens": counts, "in_memory": TOKENIZERS.in_memory}
 
 
 @app.get("/metrics")
@@ -104,7 +107,7 @@ async def metrics() -> Response:
 async def start(rollout: Rollout) -> dict[str, str]:
     if not may_call(rollout.callback_url):
         raise HTTPException(422, "callback_url is no address in ROLLOUT_CALLBACKS")
-    if rollout.tokenizer is not None and rollout.tokenizer not in app.state.tokenizers.commits:
+    if rollout.tokenizer is not None and rollout.tokenizer not in TOKENIZERS.commits:
         raise HTTPException(422, "tokenizer is none of TOKENIZERS")
     if rollout.rollout_id not in app.state.rollouts:
         task = asyncio.create_task(run(rollout, app.state.client))
@@ -124,7 +127,8 @@ async def run(rollout: Rollout, client: httpx.AsyncClient) -> None:
                 answer = await client.post(f"{base}/v1/chat/completions", json=request)
                 choice = answer.raise_for_status().json()["choices"][0]
                 messages.append(choice["message"])
-                spent = await asyncio.to_thread(count, rollout.tokenizer, messages)
+                if rollout.tokenizer is not None:
+                    spent = await asyncio.to_thread(TOKENIZERS.count, rollout.tokenizer, messages)
                 if choice.get("finish_reason") == "stop" or (spent or 0) >= (rollout.max_tokens or 1 << 62):
                     break
         except (httpx.HTTPError, LookupError, TypeError, ValueError, TemplateError) as error:
@@ -135,11 +139,6 @@ async def run(rollout: Rollout, client: httpx.AsyncClient) -> None:
         except httpx.HTTPError:
             outcome = "not told"
     ENDED.labels(outcome.partition(":")[0]).inc()
-
-
-def count(tokenizer: str | None, messages: list[dict[str, Any]]) -> int | None:
-    known: tokens.Tokenizers = app.state.tokenizers
-    return known.count(tokenizer, messages) if tokenizer is not None else None
 
 
 if __name__ == "__main__":
