@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def until(attempt: Callable[[], str], said: str) -> str:
         time.sleep(0.2)
 
 
-def tried(engine: Engine, built: Built, model: Path | None = None, wanted: Wanted = PATIENT) -> dict[str, object]:
+def tried(engine: Engine, built: Built, model: Path | None = None, wanted: Wanted = PATIENT) -> dict[str, Any]:
     """The checks that the image passed, with what each found."""
     image = load(engine.client, built.layout, built.recipe.name)
     digest = built.layout.manifest.digest
@@ -88,7 +89,14 @@ def packages(built: Built) -> set[str]:
 
 
 def test_a_server_without_a_model_is_tried_without_a_completion(engine: Engine, rollout: Built) -> None:
-    assert list(tried(engine, rollout)) == ["boot", "not root", "healthcheck", "drain"]
+    assert list(tried(engine, rollout)) == [
+        "boot",
+        "not root",
+        "healthcheck",
+        "http /warm",
+        "http /metrics",
+        "drain",
+    ]
 
 
 def test_an_image_has_the_packages_that_are_pinned_for_it_and_no_others(rollout: Built) -> None:
@@ -118,8 +126,11 @@ def test_one_that_writes_to_a_volume_has_the_same_digest_from_both_builders(
 def test_the_stack_passes_as_it_is_and_finishes_what_it_is_asked(engine: Engine, stack: Built, model: Path) -> None:
     passed = tried(engine, stack, model)
 
-    assert list(passed) == ["boot", "not root", "healthcheck", "completion", "metrics", "drain"]
-    assert passed["drain"]["finished_in_flight"] == 1  # type: ignore[index]
+    assert list(passed) == [
+        *("boot", "not root", "healthcheck", "completion", "metrics"),
+        *("command probe -p 8000 /docs", "command supervisorctl start worker-cpu", "drain"),
+    ]
+    assert passed["drain"]["finished_in_flight"] == 1
 
 
 @pytest.mark.slow
@@ -140,6 +151,20 @@ def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_net
 
     assert json.loads(done)["completions"][0]
     assert running.container.diff() is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_recursive_runtime_is_healthy_without_a_docker_daemon_and_answers_a_client(
+    engine: Engine, builder: DockerBuilder, tmp_path: Path
+) -> None:
+    built = build_image("rlm-runtime", builder, tmp_path)
+
+    passed = tried(engine, built)
+
+    assert list(passed)[:2] == ["not root", "healthcheck"]
+    assert passed["command /opt/rlm-runtime/greet"]["output"].startswith('"serverInfo":{"name":"rlm-runtime"')
+    assert packages(built) == pinned(built)
 
 
 def _status(running: Booted) -> list[str]:
