@@ -86,7 +86,7 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
     new.update(begin["candidates"])
     with _collected(failures):
         for name in new:
-            programs.stop(name, 10.0)
+            programs.end(name, 10.0)
         programs.drop(new)
     start, load = [], []
     for name, record in before.programs.items():
@@ -96,7 +96,8 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
                 start.append(service)
             if name in touched:
                 if not _still_runs(programs, name, begin):
-                    programs.stop(name, service["stop_timeout"])
+                    # Nobody waits for requests here: the old one is down until this is over.
+                    programs.end(name, service["stop_timeout"])
                 programs.describe(service, record.launch)
                 load.append(name)
     with _collected(failures):

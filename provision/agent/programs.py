@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Sequence, Set
 
-from . import files, launch
+from . import drain, files, launch
 from .documents import digest_of, manifest_digest
 from .layout import Layout
 from .prove import Emit, prove
@@ -31,7 +31,21 @@ class Programs:
         self.step("start", name, detail)
         self.supervisor.start(name)
 
-    def stop(self, name: str, timeout: float) -> None:
+    def stop(self, service: Dict[str, Any], interrupt: Callable[[], None] = lambda: None) -> None:
+        """Stop a program as its release describes it: once no request is in flight, or its drain is over.
+
+        Args:
+            interrupt: called while requests are waited for; may raise, and then nothing was stopped.
+        """
+        name, idle = service["program"], service.get("idle")
+        if idle and self.runs(name):
+            self.step("drain", name, f"for at most {idle['seconds']:.0f} s")
+            token = launch.read_secrets(self.layout, name, launch.current(self.layout, name)).get(idle["token"], "")
+            self.step("drain", name, drain.wait_until_idle(idle, token, interrupt))
+        self.end(name, service["stop_timeout"])
+
+    def end(self, name: str, timeout: float) -> None:
+        """Stop a program at once."""
         seen = self.supervisor.observe([name])[name]
         if seen.activity is not Activity.ABSENT:
             self.supervisor.stop(name, timeout)

@@ -180,7 +180,7 @@ class Transaction:
                 name = service["program"]
                 finishing = do[name] == decide.INSTALL and service["on_switch"] == "finish" and self.programs.runs(name)
                 if not finishing:
-                    self.programs.stop(name, service["stop_timeout"])
+                    self.programs.stop(_as_it_runs(change, service), self._stop_if_aborted)
                 self.programs.describe(service, change.after.programs[name].launch)
                 # While an on-demand program finishes on its old code, its supervisor keeps the old description.
                 if not finishing:
@@ -193,7 +193,7 @@ class Transaction:
             self.programs.prove(start, change.after, self._stop_if_aborted)
             for service in start:
                 if do[service["program"]] == decide.INSTALL:
-                    self.programs.stop(service["program"], service["stop_timeout"])
+                    self.programs.stop(service, self._stop_if_aborted)
             self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
 
     def _vacate(self, change: Change, ports: Set[int]) -> None:
@@ -204,7 +204,7 @@ class Transaction:
                 if ports & set(service["ports"]):
                     self.journal.add(journal.TOUCH, programs=[step.program])
                     self.programs.step("stop", step.program, "its port goes to another service")
-                    self.programs.stop(step.program, service["stop_timeout"])
+                    self.programs.stop(service, self._stop_if_aborted)
 
     def _remove(self, change: Change) -> None:
         gone = [step.program for step in change.steps if step.do == decide.REMOVE]
@@ -214,7 +214,7 @@ class Transaction:
         for name in gone:
             record = change.before.programs[name]
             self.programs.step("stop", name, "no longer declared")
-            self.programs.stop(name, service_of(change.documents, name, record)["stop_timeout"])
+            self.programs.stop(service_of(change.documents, name, record), self._stop_if_aborted)
         self.programs.drop({name: change.before.programs[name].manifest for name in gone})
 
     def _project_checks(self, change: Change) -> None:
@@ -273,3 +273,11 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
+
+
+def _as_it_runs(change: Change, service: Dict[str, Any]) -> Dict[str, Any]:
+    """How the release that a program was started from describes it; the new one's word where that is gone."""
+    record = change.before.programs.get(service["program"])
+    if record is None or record.release not in change.documents:
+        return service
+    return service_of(change.documents, service["program"], record)

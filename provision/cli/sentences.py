@@ -30,6 +30,7 @@ _STEPS = {
     "preflight": "checking room, memory and ports",
     "start": "starting",
     "stop": "stopping",
+    "drain": "draining",
     "prove": "proving",
     "undo": "putting back:",
     "recover": "recovering",

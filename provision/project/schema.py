@@ -159,7 +159,7 @@ class Metrics(Section):
     path: UrlPath = "/metrics"
     """The path to ask."""
     busy: tuple[Metric, ...] = ()
-    """Gauges that count requests in flight; systemd waits for them to be 0, at most for `drain`, before it stops it."""
+    """Gauges that count requests in flight; they are waited for to be 0, at most for `drain`, before it is stopped."""
     token: Variable | None = None
     """The secret that it asks for as a bearer token. A name that the service has no secret of is passed over."""
     requests: Metric | None = None
