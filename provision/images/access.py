@@ -73,20 +73,17 @@ class Access:
         # An upload may be sent elsewhere; what opens the registry is not shown there.
         ours = urlsplit(url).netloc == urlsplit(self._wire.base).netloc
         shown = self._authorization
-        answer = self._wire.send(method, url, headers=self._headers(headers, ours=ours), body=body)
+        answer = self._wire.send(method, url, headers=_headers(headers, shown if ours else ""), body=body)
         if answer.status == 401 and ours:
             with self._lock:
                 if self._authorization == shown:
                     self._authorize(answer, doing)
             if body is None or isinstance(body, bytes):
-                answer = self._wire.send(method, url, headers=self._headers(headers, ours=True), body=body)
+                answer.drop()
+                answer = self._wire.send(method, url, headers=_headers(headers, self._authorization), body=body)
         if answer.status in accept:
             return answer
         raise self._refusal(answer, doing)
-
-    def _headers(self, headers: Mapping[str, str] | None, *, ours: bool) -> dict[str, str]:
-        own = {"Authorization": self._authorization} if ours and self._authorization else {}
-        return {"User-Agent": _CLIENT, **(headers or {}), **own}
 
     def _authorize(self, answer: Answer, doing: str) -> None:
         from provision.images.challenge import challenges
@@ -163,6 +160,11 @@ class Access:
         return RegistryFailed(
             f"could not {doing}: {self.authority} answered {answer.status}.", why=said, details=details
         )
+
+
+def _headers(headers: Mapping[str, str] | None, authorization: str) -> dict[str, str]:
+    own = {"Authorization": authorization} if authorization else {}
+    return {"User-Agent": _CLIENT, **(headers or {}), **own}
 
 
 def _when(retry_after: str) -> str:

@@ -33,7 +33,7 @@ class Answer:
         self.status = response.status
         self.headers = response.headers
         self._response = response
-        self._connection = connection
+        self._connection: HTTPConnection | None = connection  # until it was given back, or closed
         self._idle = idle
 
     def chunks(self) -> Iterator[bytes]:
@@ -51,10 +51,7 @@ class Answer:
         except (OSError, HTTPException) as error:
             raise RegistryFailed("the registry stopped in the middle of its answer.", why=str(error)) from None
         finally:
-            if response.isclosed() and not response.will_close and not response.length:
-                self._idle.append(self._connection)
-            else:
-                self._connection.close()
+            self._release(is_free=response.isclosed() and not response.will_close and not response.length)
 
     def read(self, most: int) -> bytes:
         """The whole body, of at most `most` bytes.
@@ -75,7 +72,14 @@ class Answer:
 
     def drop(self) -> None:
         """Be done with it unread."""
-        self._connection.close()
+        self._release(is_free=False)
+
+    def _release(self, *, is_free: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection and is_free:
+            self._idle.append(connection)
+        elif connection:
+            connection.close()
 
 
 class Connections:
@@ -99,25 +103,24 @@ class Connections:
         """
         parts = urlsplit(url)
         idle = self._idle[f"{parts.scheme}://{parts.netloc}"]
-        connection = _alive(idle) or self._open(parts.scheme, parts.hostname or "", parts.port)
+        connection = _alive(idle) or self._new(parts.scheme, parts.hostname or "", parts.port)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(_READ)
             connection.request(method, quote(target, safe=_LEGAL), body=body, headers=dict(headers))
             return Answer(connection.getresponse(), connection, idle)
         except BaseException:
             connection.close()
             raise
 
-    def _open(self, scheme: str, host: str, port: int | None) -> HTTPConnection:
+    def _new(self, scheme: str, host: str, port: int | None) -> HTTPConnection:
         if scheme == "http":
-            connection = HTTPConnection(host, port, timeout=CONNECT)
-        elif proxy := self._proxy_of(host):
-            connection = self._through(proxy, host, port)
-        else:
-            connection = HTTPSConnection(host, port, timeout=CONNECT, context=self._tls())
-        connection.connect()
-        connection.sock.settimeout(_READ)
-        return connection
+            return HTTPConnection(host, port, timeout=CONNECT)
+        if proxy := self._proxy_of(host):
+            return self._through(proxy, host, port)
+        return HTTPSConnection(host, port, timeout=CONNECT, context=self._tls())
 
     def _through(self, proxy: str, host: str, port: int | None) -> HTTPConnection:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

@@ -80,7 +80,8 @@ class Wire:
             try:
                 answer = self._connections.ask(method, url, headers, body)
             except (OSError, HTTPException) as error:
-                if not left or isinstance(error, ssl.SSLError):
+                # What TLS finds wrong stays wrong; a connection that ends within it just ends.
+                if not left or (isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)):
                     raise _silence(url, error) from None
             else:
                 if not left or answer.status not in _AGAIN:

@@ -40,6 +40,15 @@ def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again(as
         assert ask(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") == b"ok"
 
 
+def test_an_answer_that_is_read_twice_lends_its_connection_once(plain):
+    connections = Connections(pytest.fail, pytest.fail)
+    url = f"http://{plain.authority}/v2/"
+    first = connections.ask("GET", url, {}, None)
+    assert (first.read(100), first.read(100)) == (b"{}", b"")
+    both = [connections.ask("GET", url, {}, None) for _ in range(2)]
+    assert [answer.read(100) for answer in both] == [b"{}", b"{}"]
+
+
 def test_a_body_without_a_length_ends_with_its_connection(ask):
     for _ in range(2):
         assert ask(b"HTTP/1.1 200 OK\r\n\r\nok") == b"ok"
