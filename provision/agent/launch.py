@@ -15,10 +15,8 @@ from typing import Any, Dict, Optional
 
 from . import files
 from .layout import Layout
-from .protocol import REFUSED, AgentError
+from .protocol import REFUSED, SECRET_FOLDER, AgentError
 from .state import State
-
-SECRET_FOLDER = "secret-files"  # noqa: S105  (the name of a folder)
 
 
 def quote(value: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 FORMAT = 1  # of release.json, state.json and the journal
+SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 
 Message = Dict[str, Any]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.agent.launch import SECRET_FOLDER
+from provision.agent.protocol import SECRET_FOLDER
 from provision.errors import UsageError
 from provision.manifests import engine
 from provision.manifests.attendance import idle, ready
