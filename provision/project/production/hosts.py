@@ -104,7 +104,7 @@ RULES = (
         Severity.WARN,
         "No service may use its host's Docker Engine.",
         "A container can be given the whole host, so whoever takes the service over has that.",
-        'RLM_ENVIRONMENT = "wasm" or "local" without `docker`; or hosts that do nothing else.',
+        'rlm-runtime: `RLM_ENVIRONMENT = "wasm"`. Else give it hosts that do nothing else, and have no secrets.',
         _docker,
     ),
     Rule(

@@ -26,6 +26,16 @@ def _says(service: Service, variable: str) -> str:
     return literal(text).strip() if text else ""
 
 
+def _unconfined(subject: Subject) -> Iterator[Finding]:
+    message = "code that a model wrote may do all that the service's account may: files, commands, network."
+    yield from _each(subject, lambda service: _says(service, "RLM_TRUST_LEVEL") == "local", message)
+
+
+def _within(subject: Subject) -> Iterator[Finding]:
+    message = "code that a model wrote runs in the service's own process, with its keys, behind RestrictedPython alone."
+    yield from _each(subject, lambda service: _says(service, "RLM_ENVIRONMENT") == "local", message)
+
+
 def _budget(subject: Subject) -> Iterator[Finding]:
     def is_missing(service: Service) -> bool:
         said = _says(service, "RLM_TOKEN_BUDGET")
@@ -49,6 +59,22 @@ def _rotation(subject: Subject) -> Iterator[Finding]:
 
 
 RULES = (
+    Rule(
+        "rlm-trust-level",
+        Severity.FAIL,
+        "rlm-runtime: code that a model wrote is confined.",
+        "A prompt decides what is run, and who writes prompts is not who deploys.",
+        "Remove RLM_TRUST_LEVEL from env.",
+        _unconfined,
+    ),
+    Rule(
+        "rlm-isolation",
+        Severity.WARN,
+        "rlm-runtime: code that a model wrote runs in a place of its own.",
+        "Its authors call the local environment no complete sandbox: for trusted prompts, in development.",
+        'env: `RLM_ENVIRONMENT = "docker"`, on hosts that do nothing else; or "wasm", with the extra of that name.',
+        _within,
+    ),
     Rule(
         "rlm-token-budget",
         Severity.FAIL,

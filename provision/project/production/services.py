@@ -74,7 +74,7 @@ RULES = (
         Severity.WARN,
         "Each service with a port tells how it is.",
         "Alerts know only of services that are asked.",
-        'Add `metrics = { path = "/metrics" }`.',
+        'Add `metrics = { path = "/metrics" }`. What has none, such as redis, has an exporter as a service beside it.',
         _metrics,
     ),
 )
