@@ -124,6 +124,22 @@ def test_a_folder_for_hosts_takes_the_one_target_of_that_platform(declared):
     assert f"command = {declared.place}/.deploy/run/web/current/launch" in declared.ok("render", "supervisord")
 
 
+def test_a_firewall_that_a_target_declares_is_not_lost_because_nobody_named_the_target(declared):
+    declared.environ["FAR"] = "far.example.net"
+    file = declared.root / "deploy.toml"
+    everybody = declared.ok("render", "ufw")
+    file.write_text(file.read_text() + 'firewall = { ssh = ["10.0.0.0/8"], outgoing = "deny" }\n')
+
+    ours = declared.ok("render", "ufw")
+    file.write_text(file.read_text() + '\n[targets.too]\nhosts = ["b"]\npath = "/srv/small"\nfirewall = {}\n')
+    refused = declared.run("render", "ufw")
+
+    assert "allow to any port 22 proto tcp" in everybody
+    assert "allow from 10.0.0.0/8 to any port 22 proto tcp" in ours
+    assert "going out: refused" in ours
+    assert (refused.returncode, "far, too have a firewall." in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -15,6 +15,7 @@ from provision.cli.verb import verb
 from provision.errors import UsageError
 from provision.manifests.platforms import PLATFORMS
 
+_FIREWALL = "ufw"
 _EXAMPLE = """\
 deploy render kubernetes
 deploy render kubernetes --out k8s && kubectl apply -k k8s/overlays/staging
@@ -39,7 +40,7 @@ def command(session: Session, platform: str, only: str | None, out: Path | None,
     from provision.project.located import located
 
     chosen = PLATFORMS[platform]
-    name = only or (_only_target(session.directory, platform) if chosen.on_hosts else None)
+    name = only or _only_target(session.directory, platform)
     loaded = load(session.directory, target=name, without_targets=name is None, demand_secrets=False)
     place = loaded.project.targets[name] if name else None
     if chosen.on_hosts and place and place.platform != platform:
@@ -63,24 +64,35 @@ command.help = "\n".join(
 )
 
 
-def _only_target(directory: Path, platform: str) -> str:
-    """The one target of that platform.
+def _only_target(directory: Path, platform: str) -> str | None:
+    """The one target that what is written depends on; None where it depends on none.
+
+    A supervisor's files are a matter of the targets that have it. A firewall is one of those that declare it: what they
+    say must not be lost because nobody named them.
 
     Raises:
         UsageError: there is none, or there are several.
     """
+    on_hosts = PLATFORMS[platform].on_hosts
+    if not on_hosts and platform != _FIREWALL:
+        return None
     names = declared_targets(directory)
-    written = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig"))
-    fitting = [name for name in names if written["targets"][name].get("platform", "supervisord") == platform]
+    written = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig")).get("targets", {})
+    if on_hosts:
+        fitting, have = [name for name in names if written[name].get("platform", "supervisord") == platform], platform
+    else:
+        fitting, have = [name for name in names if "firewall" in written[name]], "a firewall"
     if len(fitting) == 1:
         return fitting[0]
-    if not fitting:
-        raise UsageError(
-            f"deploy.toml declares no target with {platform}.",
-            why="Where things are on a host, and whose they are, is the target's matter.",
-            next_step="add [targets.NAME]: docs/deploy.toml.md",
-        )
-    raise UsageError("which target?", why=f"{', '.join(fitting)} have {platform}.", next_step=f"--target {fitting[0]}")
+    if fitting:
+        raise UsageError("which target?", why=f"{', '.join(fitting)} have {have}.", next_step=f"--target {fitting[0]}")
+    if not on_hosts:
+        return None
+    raise UsageError(
+        f"deploy.toml declares no target with {platform}.",
+        why="Where things are on a host, and whose they are, is the target's matter.",
+        next_step="add [targets.NAME]: docs/deploy.toml.md",
+    )
 
 
 def _show(session: Session, platform: str, files: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 PROJECTS = tuple(sorted(file.parent.name for file in GOLDEN.glob("*/deploy.toml")))
 PAIRS = tuple(f"{project}/{platform}" for project in PROJECTS for platform in PLATFORMS)
 REFUSED = "refused: "
-# What these give is a matter of hosts, too; without a target they show what every host has.
+# What these give is a matter of hosts, too, and both have several.
 _TARGET = dict.fromkeys(("ufw", "monitoring"), ("--target", "fleet"))
 
 
