@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from provision.errors import DeclarationError, Location, Problem, UnencodableValue
+from provision.project.fault import Path as KeyPath
 
 
 @contextmanager
@@ -19,8 +21,23 @@ def located(file: Path, shown: str) -> Iterator[None]:
     try:
         yield
     except UnencodableValue as error:
-        from provision.project.positions import Positions
+        raise declaration_error([error], file, shown) from None
 
-        # A value that a preset brings stands nowhere: then it is the service's place.
-        place = Positions(file.read_text(encoding="utf-8-sig")).value(tuple(error.subject.split(".")))
-        raise DeclarationError([Problem(Location(shown, *place), error.subject, f"{error.reason}.")]) from None
+
+def declaration_error(refusals: Iterable[UnencodableValue], file: Path, shown: str) -> DeclarationError:
+    """The refusals with their places, in the order of the file."""
+    from provision.project.positions import Positions
+
+    positions = Positions(file.read_text(encoding="utf-8-sig"))
+    # A value that a preset brings stands nowhere: then it is the service's place.
+    placed = [(positions.value(_path(refusal.subject)), refusal) for refusal in refusals]
+    placed.sort(key=lambda entry: entry[0])
+    return DeclarationError(
+        [Problem(Location(shown, *place), refusal.subject, f"{refusal.reason}.") for place, refusal in placed]
+    )
+
+
+def _path(subject: str) -> KeyPath:
+    """`services.web.secrets[0]` in steps."""
+    steps = re.findall(r"\[(\d+)\]|([^.\[]+)", subject)
+    return tuple(int(index) if index else key for index, key in steps)

@@ -100,8 +100,8 @@ def values(results: Sequence[HostResult[Any]]) -> list[Any]:
     """
     failed = [result for result in results if result.error is not None]
     for result in failed:
-        if not isinstance(result.error, errors.DeployError):
-            raise result.error  # type: ignore[misc]  # a fault of ours, not of a host
+        if not isinstance(result.error, errors.DeployError) or isinstance(result.error, errors.DeclarationError):
+            raise result.error  # type: ignore[misc]  # a fault of ours or of the project, not of a host
     if failed and len(results) == 1:
         raise failed[0].error  # type: ignore[misc]
     if failed:
@@ -127,7 +127,8 @@ def _on_all(
         done += run_on_hosts(group, act, on_interrupt=lambda: _ask(interrupt))
         if any(result.error is not None for result in done):
             break
-    if len(specs) == 1 or all(result.error is None for result in done):
+    declared_wrong = any(isinstance(result.error, errors.DeclarationError) for result in done)
+    if len(specs) == 1 or declared_wrong or all(result.error is None for result in done):
         return values(done)
     reverted = _revert(deployment, done) if rollout.on_failure == "revert" else []
     raise _some_failed(specs, done, reverted)

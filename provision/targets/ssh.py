@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import importlib
 import json
+import os
 import socket
 import threading
 import time
@@ -123,10 +124,22 @@ class Deployment:
                 }
             )
 
-        release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
+        try:
+            release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
+        except errors.UnencodableValue as refusal:
+            raise self._refused(refusal) from None
         for text in release.warnings:
             self.on_event({"event": "warning", "host": "", "text": text})
         return release
+
+    def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:
+        """Every value that the target's files cannot hold, with its place."""
+        from provision.manifests.refusals import refusals
+        from provision.project.located import declaration_error
+
+        loaded = self.loaded
+        found = refusals(loaded.project, [self.target], loaded.root, loaded.secrets)
+        return declaration_error(found or [refusal], loaded.file, os.path.relpath(loaded.file))
 
     @cached_property
     def logins(self) -> dict[str, str]:

@@ -46,6 +46,27 @@ def test_check_names_what_is_wrong_with_its_place(project):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [("check",), ("plan",), ("up",)])
+def test_a_value_that_a_target_cannot_hold_is_named_with_its_place_and_nothing_is_sent(project, words):
+    file = project.root / "deploy.toml"
+    text = file.read_text()
+    long, minus = "x" * 131072, 'command = ["-f"]'
+    file.write_text(
+        text.replace("port =", f'env = {{ A = "1", B = "{long}" }}\nport =', 1) + f"[services.two]\n{minus}\n"
+    )
+    line = file.read_text().splitlines().index(minus) + 1
+
+    done = project.run(*words)
+
+    assert done.returncode == 2
+    said = "it has 131072 bytes, and the kernel gives a process at most 131069 in one piece."
+    assert done.stderr.splitlines()[-2:] == [
+        f"deploy.toml:6:22: services.web.env.B: {said}",
+        f'deploy.toml:{line}:11: services.two.command: a program\'s name cannot begin with "-"; write "./-f".',
+    ]
+    assert not project.place.exists()
+
+
 def test_init_writes_a_file_that_check_accepts_and_never_overwrites_one(project):
     (project.root / "deploy.toml").unlink()
     assert "wrote deploy.toml" in project.ok("init", "--yes", "--name", "mine", "--on", "sandbox")

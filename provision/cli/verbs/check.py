@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -28,12 +29,15 @@ deploy check --production --sarif deploy.sarif"""
 def command(session: Session, only: str | None, production: bool, sarif: Path | None) -> int:
     """Say whether deploy.toml and .env are sound.
 
-    Every problem is named with its file, line and column. No host is contacted.
+    Every problem is named with its file, line and column, values too that a target's files cannot hold. No host is
+    contacted.
 
     With --production, each rule of the checklist passes, warns or fails, with the line to change, why and how. The exit
     status is 1 where one fails. Secrets need not be set for it, so that CI can ask.
     """
+    from provision.manifests.refusals import refusals
     from provision.project import load
+    from provision.project.located import declaration_error
 
     if sarif and not production:
         raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
@@ -43,6 +47,9 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
 
         return report(session.console, loaded, sarif)
     project = loaded.project
+    refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
+    if refused:
+        raise declaration_error(refused, loaded.file, os.path.relpath(loaded.file))
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     session.console.answer(

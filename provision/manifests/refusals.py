@@ -1,0 +1,71 @@
+"""Every value of a project that the files of its targets cannot hold, all at once, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from provision.errors import UnencodableValue
+from provision.manifests.checks import service_checks
+from provision.manifests.launcher import launch
+from provision.manifests.places import Places
+from provision.manifests.platforms import PLATFORMS
+from provision.manifests.programs import manifest
+from provision.manifests.value import LONGEST_STRING, check_process_string
+from provision.project.schema import Lane, Platform, Project, Target
+from provision.release.models import place
+
+
+@dataclass(frozen=True)
+class _Model:
+    relative: str
+
+
+def refusals(
+    project: Project, targets: Iterable[Target], root: Path, secrets: Mapping[str, str]
+) -> list[UnencodableValue]:
+    """What is refused, each value once: the first of each part of a service.
+
+    Args:
+        root: the project's folder; its `templates/` replace ours.
+        secrets: the values that are known here.
+
+    Raises:
+        DeclarationError: a template is wrong; says where.
+    """
+    found: dict[tuple[str, str], UnencodableValue] = {}
+    for target in targets:
+        for attempt in _attempts(project, target, root):
+            try:
+                attempt()
+            except UnencodableValue as refusal:
+                found.setdefault((refusal.subject, refusal.reason), refusal)
+    return [*found.values(), *_secrets(project, secrets)]
+
+
+def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable[[], object]]:
+    """What is written for `target`, part by part, so that one refusal hides no other."""
+    if target.platform is Platform.KUBERNETES:
+        yield partial(PLATFORMS["kubernetes"].files, project, target, root)
+        return
+    models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+    for lane in Lane:
+        places = Places(project, target, lane, models)
+        for name in filter(places.holds, project.services):
+            yield partial(launch, places, name, root / "templates")
+            yield partial(manifest, places, name, root / "templates")
+            yield partial(service_checks, places, name, project.services[name])
+
+
+def _secrets(project: Project, values: Mapping[str, str]) -> Iterator[UnencodableValue]:
+    for name, service in project.services.items():
+        for key, secrets in (("secrets", service.secrets), ("secret_files", service.secret_files)):
+            for at, secret in enumerate(secrets):
+                longest = LONGEST_STRING - len(secret) - 1 if key == "secrets" else sys.maxsize
+                try:
+                    check_process_string(f"services.{name}.{key}[{at}]", values.get(secret, ""), longest)
+                except UnencodableValue as refusal:
+                    yield UnencodableValue(refusal.subject, f"the value of {secret}: {refusal.reason}")
