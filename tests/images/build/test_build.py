@@ -103,6 +103,44 @@ def test_an_image_says_what_it_is_and_who_may_run_it(smallest: Built, runtime: B
     assert runtime.layout.config["config"]["Labels"]["org.opencontainers.image.base.name"] == BASE
 
 
+def test_the_image_for_gpus_has_cuda_beside_its_programs_and_no_driver(builder: DockerBuilder, tmp_path: Path) -> None:
+    """Of stand-ins for what is compiled and downloaded; test_cuda.py builds the real one."""
+    native = tmp_path / "native"
+    (native / "bin").mkdir(parents=True)
+    for name in ("llama-server", "libggml-cuda.so"):
+        (native / "bin" / name).write_text(name)
+    (native / "build.json").write_text("{}")
+    library, licence = tmp_path / "libcublas.so.13", tmp_path / "licence"
+    library.write_text("cuBLAS")
+    licence.write_text("NVIDIA's")
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "psutil.py").touch()
+    parts = Parts(native, None, packages, [("nvidia-cublas.txt", licence)], [library], {"nvidia-cublas": "13.0.2.14"})
+    recipe = replace(bake.find(REPOSITORY, "bitnet-cuda"), context=tmp_path / "image/context")
+
+    built = build(
+        recipe,
+        parts,
+        builder,
+        root=REPOSITORY,
+        base=BASE,
+        revision=COMMIT,
+        version="1",
+        platform="linux/amd64",
+        cache=tmp_path / "layers",
+        on_event=Told(),
+    )
+
+    libraries, programs, *_ = own_layers(built)
+    assert {name for name, entry in libraries.items() if entry.isreg()} == {"opt/bitnet/bin/libcublas.so.13"}
+    assert {"opt/bitnet/bin/libggml-cuda.so", "licenses/nvidia-cublas.txt"} <= programs.keys()
+    assert not [name for layer in own_layers(built) for name in layer if "libcuda.so" in name]
+    config = built.layout.config["config"]
+    assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])
+    assert "pkg:pypi/nvidia-cublas@13.0.2.14" in built.sbom.read_text()
+
+
 def test_the_record_names_the_very_programs_that_are_inside(smallest: Built) -> None:
     record = json.loads(smallest.record.read_text())
     digest = smallest.layout.manifest.document["layers"][0]["digest"]

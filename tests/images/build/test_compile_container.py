@@ -26,7 +26,7 @@ from provision.images.build_probe import probe
 from provision.images.compile_container import compilers
 from provision.native import BuildResult, Cache, build
 from tests.images.build.make import BASE, COMMIT, REPOSITORY
-from tests.native.conftest import Told
+from tests.native.conftest import Told, commit, write_tiny_llama_cpp
 from tests.testbed.docker import Engine
 from tests.testbed.rootfs import debian
 
@@ -131,6 +131,39 @@ def image(engine: Engine) -> str:
 def _compile(engine: Engine, image: str, cache: Path, out: Path) -> BuildResult:
     with compilers(engine.client, image, REPOSITORY, cache) as place:
         return build("min", targets=["llama-server"], cache=Cache(cache), out=out, place=place)
+
+
+@pytest.mark.slow
+def test_a_small_source_is_compiled_once_and_the_next_container_goes_on_with_its_objects(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    source = write_tiny_llama_cpp(tmp_path / "llama.cpp")
+    commit(source)
+    told = [Told(), Told(), Told()]
+    results = []
+    for number, name in enumerate(("one", "a folder of another machine", "one")):
+        cache = tmp_path / name
+        if number == 2:
+            shutil.rmtree(cache / "trees")
+            shutil.rmtree(cache / "finished")
+        with compilers(engine.client, image, REPOSITORY, cache) as place:
+            result = build(
+                "min",
+                targets=["llama-cli"],
+                source=source,
+                cache=Cache(cache),
+                out=tmp_path / str(number),
+                place=place,
+                on_event=told[number],
+            )
+            results.append(result)
+            hits = place.ask("env", f"CCACHE_DIR={cache}/ccache", "ccache", "--print-stats").stdout
+
+    assert len({result.facts["binaries"]["llama-cli"]["sha256"] for result in results}) == 1
+    assert len({result.key for result in results}) == 1
+    assert all("compile" in events.phases() for events in told)
+    assert "direct_cache_hit\t4" in hits
+    assert subprocess.run([results[0].binaries["llama-cli"]], capture_output=True, text=True).stdout == "6\n"
 
 
 @pytest.mark.slow
