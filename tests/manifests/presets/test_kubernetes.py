@@ -260,9 +260,8 @@ def test_a_volume_of_several_copies_can_be_written_by_several(namespaces: dict[s
         scaled = {each["metadata"]["name"] for each in namespace.of("HorizontalPodAutoscaler")}
         for each in namespace.of("Deployment"):
             spec = each["spec"]
-            claims = [
-                volume["persistentVolumeClaim"]["claimName"] for volume in spec["template"]["spec"]["volumes"][1:]
-            ]
+            volumes = spec["template"]["spec"]["volumes"]
+            claims = [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]
             several = spec.get("replicas", 0) > 1 or each["metadata"]["name"] in scaled
             for claim in claims:
                 expected = "ReadWriteMany" if several or spec["strategy"]["type"] != "Recreate" else "ReadWriteOnce"
