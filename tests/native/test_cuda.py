@@ -210,8 +210,7 @@ def test_the_toolkit_from_pypi_is_whole_and_compiles_a_kernel_of_ggml(cache: Cac
     assert cuda.missing(toolkit.root, driver=True, system=tmp_path / "nothing") == []
 
     kept = Cache.of_user()
-    with kept.lock(Told()):
-        ggml = sources.fetch(sources.find(None, kept, Told()), kept, Told()) / "ggml"
+    ggml = sources.provide(sources.find(None, kept, Told()), kept, Told()) / "ggml"
     compiled = tmp_path / "scale.o"
     subprocess.run(
         [
