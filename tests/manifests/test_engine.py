@@ -19,7 +19,8 @@ from provision.manifests.serverless import aws
 from tests.manifests import images
 from tests.manifests.compose.composer import DOCKER_COMPOSE
 from tests.manifests.kubernetes.projects import IMAGE, project
-from tests.manifests.projects import dollars_doubled
+from tests.manifests.projects import dollars_doubled, service
+from tests.manifests.projects import project as placed
 from tests.manifests.serverless.project import CRES, parsed, write_code
 from tests.manifests.serverless.runtime_api import RuntimeApi
 from tests.manifests.values import batches, examples, texts
@@ -283,3 +284,24 @@ def test_a_store_in_containers_keeps_what_it_has_when_they_are_made_anew(engine:
 
     assert redis("get", "visits") == "7"
     composed("down", "--volumes")
+
+
+def test_a_container_of_a_host_that_is_made_anew_finds_its_volumes(engine: Engine, tmp_path: Path) -> None:
+    """One in the project's folder, one of the engine; what the agent adds to the request is not needed here."""
+    volumes = {"logs": {"path": "${path}/shared/logs/a", "size": "1GiB"}, "keys": {"path": "/keys", "size": "1GiB"}}
+    write = 'for place in "$@"; do cat "$place/seen" || echo 1 >"$place/seen"; done; touch /etc/a || echo read-only'
+    web = {"command": ["sh", "-c", write, "write", f"{tmp_path}/shared/logs/a", "/keys"], "volumes": volumes}
+    declared = placed({"web": {**web, "image": IMAGE}}, path=tmp_path, platform="docker", name_prefix="anew-")
+    body = {**json.loads(service(declared, "web")["manifest"]["text"]), "Image": BASE}
+    said = []
+    for _ in range(2):
+        made = engine.client.api.post(engine.client.api._url("/containers/create"), json=body).json()
+        container = engine.client.containers.get(made["Id"])
+        container.start()
+        container.wait()
+        said.append(container.logs(stderr=False).decode().split())
+        container.remove(v=True, force=True)
+
+    assert said == [["read-only"], ["1", "1", "read-only"]]
+    assert (tmp_path / "shared" / "logs" / "a" / "seen").read_text() == "1\n"
+    engine.client.volumes.get("anew-cres-web.keys").remove()
