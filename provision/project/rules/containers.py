@@ -84,8 +84,8 @@ def _docker(view: View) -> Iterator[Fault]:
         for place, target in view.targets.items():
             if target.platform in (Platform.DOCKER, Platform.KUBERNETES) and name in view.chosen(target):
                 message = f"targets.{place} runs it in a confined container, which reaches no Docker daemon."
-                hint = "Leave it out of targets.{}.services, or do without: rlm-runtime has {} and {}."
-                yield Fault(where, message, hint.format(place, '"wasm"', '"local"'), at_key=True)
+                hint = f'Leave it out of targets.{place}.services; or for rlm-runtime write "wasm" or "local".'
+                yield Fault(where, message, hint, at_key=True)
 
 
 RULES = (_scales, _exposed, _volumes, _batch, _docker)
