@@ -5,9 +5,11 @@
 # make bench   measurements against the tools that people use instead
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
 # make ci-image   the image workflow's steps on this machine: build, push, try, sign, promote
+# make ci-minimal-image   an application's image, booted with a real Temporal server and S3 store; BASE=ROOT.tar
 # make clean   remove what was built here (the cache in ~/.cache/bitnet-provision stays)
 
 PYTHON ?=
+BASE ?=
 UPGRADE ?=
 PYTEST := .venv/bin/python -m pytest
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
@@ -18,7 +20,7 @@ BENCHMARKS := startup render supervisor deploy promote
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries demo test test-slow golden lint bench lock ci-image clean
+.PHONY: help venv binaries demo test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
@@ -65,6 +67,10 @@ lock: venv
 ci-image: venv
 	@scripts/install-packages build test
 	@scripts/ci-image
+
+ci-minimal-image: venv
+	@scripts/install-packages build test
+	@scripts/ci-minimal-image $(BASE)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

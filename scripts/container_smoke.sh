@@ -1,8 +1,9 @@
 #!/bin/sh
 # The smoke test from inside a container: is it healthy, does it answer, does it count?
 #
-#   scripts/container_smoke.sh [PORT]      default: $LLAMA_ARG_PORT, then 8081
+#   scripts/container_smoke.sh [PORT [PATH...]]      default: $LLAMA_ARG_PORT, then 8081
 #
+# With paths, those are asked for, as of a service that is no model server; else a completion and metrics.
 # Needs the image's probe, or curl. Exit status: 0 all passed, 1 a check failed. `deploy image smoke` does this from
 # outside, boots and stops the container too, and writes what evidence is made of.
 set -u
@@ -36,6 +37,15 @@ until ask /health >/dev/null 2>&1; do
     sleep 1
 done
 echo "passed: health"
+
+if [ $# -gt 1 ]; then
+    shift
+    for path; do
+        ask "$path" >/dev/null || fail "$path: no answer of success"
+        echo "passed: $path"
+    done
+    exit
+fi
 
 answer=$(ask /completion '{"prompt": "The capital of France is", "n_predict": 8}') || fail "completion: no answer"
 case $answer in
