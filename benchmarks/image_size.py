@@ -1,6 +1,6 @@
 """How big the images are that were built here, layer by layer, against their goals.
 
-    deploy image build bitnet-cpu-min bitnet-cpu && python -m benchmarks.image_size
+    deploy image build bitnet-cpu-min bitnet-cpu … && python -m benchmarks.image_size
 
 What counts is what has to be downloaded: the compressed layers. Exit status 1 if a goal is missed.
 """
