@@ -48,8 +48,9 @@ def builder_image(client: docker.DockerClient, root: Path, base: str, on_event: 
         on_event({"event": "message", "phase": "build", "text": f"making {name} from {folder}"})
         try:
             client.images.build(path=str(folder), tag=name, buildargs={"BASE": base}, rm=True, forcerm=True)
-        except BuildError as error:
-            said_last = [str(entry.get("stream", "")).strip() for entry in error.build_log]
+        except DockerException as error:
+            build_log = error.build_log if isinstance(error, BuildError) else ()
+            said_last = [str(entry.get("stream", "")).strip() for entry in build_log]
             raise DeployError(
                 "the image with the compilers could not be made.",
                 why=str(error),

@@ -17,13 +17,14 @@ from typing import Any
 import docker
 import pytest
 
-from provision.errors import UsageError
+from provision.cli.main import main
+from provision.errors import DeployError, UsageError
 from provision.images import bake
 from provision.images.build import build as build_image
 from provision.images.build_context import Parts
 from provision.images.build_engine import DockerBuilder
 from provision.images.build_probe import probe
-from provision.images.compile_container import compilers
+from provision.images.compile_container import builder_image, compilers
 from provision.native import BuildResult, Cache, build
 from tests.images.build.make import BASE, COMMIT, REPOSITORY
 from tests.native.conftest import Told, commit, write_tiny_llama_cpp
@@ -118,6 +119,48 @@ def test_an_image_without_the_pinned_compilers_is_refused_by_package(engine: Eng
         raise AssertionError("it was taken")
 
     assert "gcc-12 is missing, pinned is 12.2.0" in failure.value.why
+
+
+def test_the_image_of_the_compilers_is_made_once_for_what_describes_it(engine: Engine, project: Path) -> None:
+    dockerfile = project / "images/builder/Dockerfile"
+    dockerfile.write_text("ARG BASE\nFROM ${BASE}\nCOPY packages.txt /\n")
+    first, second, other = Told(), Told(), Told()
+
+    made = builder_image(engine.client, project, BASE, first)
+    again = builder_image(engine.client, project, BASE, second)
+    dockerfile.write_text("ARG BASE\nFROM ${BASE}\nCOPY packages.txt /root/\n")
+    changed = builder_image(engine.client, project, BASE, other)
+
+    assert (made == again, made == changed) == (True, False)
+    assert [len(told) for told in (first, second, other)] == [1, 0, 1]
+
+
+def test_an_image_of_compilers_that_cannot_be_made_says_why_and_where_versions_stand(
+    engine: Engine, project: Path
+) -> None:
+    (project / "images/builder/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY no-such-file /\n")
+
+    with pytest.raises(DeployError, match="the image with the compilers could not be made") as failure:
+        builder_image(engine.client, project, BASE, Told())
+
+    assert "no-such-file" in failure.value.why
+    assert "images/builder/packages.txt" in failure.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("builder", "said"),
+    [("docker", f"{BASE} is not the builder"), ("buildah", "compiling in a container needs a Docker Engine")],
+)
+def test_the_verb_says_what_compiling_in_a_container_needs(
+    builder: str, said: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    words = ["--compile", "container", "--builder", builder, "--base", f"builder={BASE}"]
+
+    code = main(["image", "build", "bitnet-cpu-min", "-C", str(REPOSITORY), *words])
+
+    assert code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")
