@@ -17,6 +17,7 @@ from provision.images.smoke import Wanted, smoke
 from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
 from provision.images.smoke_pull import load
 from provision.native.model import write_demo_model
+from tests.examples.hub import hub, tokenizer
 from tests.images.build.make import build_image
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
@@ -119,6 +120,35 @@ def test_one_that_writes_to_a_volume_has_the_same_digest_from_both_builders(
     other = build_image("rollout-server", buildah_with_base, tmp_path)
 
     assert other.layout.manifest.digest == rollout.layout.manifest.digest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_volume_with_tokenizers_is_all_that_a_rollout_server_needs(engine: Engine, rollout: Built) -> None:
+    image = load(engine.client, rollout.layout, "rollout-server")
+    volume = engine.client.volumes.create("tokenizers")
+    kept = {"read_only": True, "tmpfs": {"/tmp": ""}, "volumes": {volume.name: {"bind": "/data"}}}
+    keys = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "HF_HUB_OFFLINE": "1"}
+    try:
+        with hub() as made:
+            name = made.publish("acme/tiny", tokenizer("Hello"))
+            engine.see(f"127.0.0.1:{made.port}")
+            environ = {"TOKENIZERS": name, "HF_ENDPOINT": made.url}
+            said = engine.client.containers.run(
+                image, ["python3", "-m", "fetch"], network_mode="host", environment=environ, remove=True, **kept
+            )
+        assert said == f"acme/tiny is at {name[10:22]}\n".encode()
+
+        server = engine.client.containers.run(
+            image, network_mode="none", environment={"TOKENIZERS": name, **keys}, detach=True, **kept
+        )
+        try:
+            booted = Booted(server, ("probe", "-p", "9000"), "http", drains=False)
+            assert '"in_memory":1' in until(lambda: booted.ask("/warm"), "acme/tiny")
+        finally:
+            server.remove(force=True)
+    finally:
+        volume.remove(force=True)
 
 
 @pytest.mark.slow
