@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import transformers
 from huggingface_hub import snapshot_download
 
 # Off unless told otherwise: with it, a tokenizer may bring Python code of its own, which then runs here.
@@ -45,6 +44,8 @@ def load(name: str, commit: str) -> Any:
     Raises:
         Unavailable: it is not there, or not whole, or wants to bring code.
     """
+    import transformers  # takes a second, which a server without tokenizers need not wait
+
     try:
         folder = snapshot_download(name, revision=commit, allow_patterns=FILES, local_files_only=True)
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=TRUST, local_files_only=True)
