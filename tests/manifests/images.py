@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from tests.testbed.docker import Engine
+from tests.testbed.rootfs import cache
 
 PYTHON = "python-base:1"
 # Debian's, which has the engine's own BuildKit frontend.
@@ -62,14 +64,25 @@ requires-dist = [{{ name = "greeting" }}]
 
 def make_base(engine: Engine, base: str, packages: list[str], folder: Path) -> None:
     """The base of the two, out of `base`; `packages` as pip takes them."""
-    wheels = folder / "wheels"
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*download, "--only-binary=:all:", "--dest", wheels, *packages], check=True)
-    greeting(wheels)
+    shutil.copytree(_fetched(packages), folder / "wheels")
+    greeting(folder / "wheels")
     shutil.copytree(Path(pip.__file__).parent, folder / "pip", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "run-pip").write_text('#!/bin/sh\nexec python3 -m pip "$@"\n')
     (folder / "Dockerfile").write_text(_BASE.format(base=base))
     build(engine, folder, PYTHON)
+
+
+def _fetched(packages: list[str]) -> Path:
+    """Their wheels, and those of what they need; from PyPI once, then from the test bed's cache."""
+    recipe = "\0".join([sys.version, *packages])
+    place = cache() / f"wheels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent) as unfinished:
+            download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
+            subprocess.run([*download, "--dest", f"{unfinished}/wheels", *packages], check=True)
+            Path(unfinished, "wheels").rename(place)
+    return place
 
 
 def greeting(folder: Path) -> Path:
