@@ -20,6 +20,7 @@ from provision.images.bake import Recipe
 from provision.images.build_layout import Layout
 
 _STATUS = "var/lib/dpkg/status"
+_OWN = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ def sbom(recipe: Recipe, layout: Layout, base: str, record: Mapping[str, Any]) -
         {"spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"]}
         for entry in entries[1:]
     ]
+    # SPDX 2.3, clause 10: a licence that is not on its list has to be there as text. Ours lie in the image.
+    own = [
+        {"licenseId": name, "extractedText": "See /licenses in the image."} for name in _OWN.findall(recipe.licenses)
+    ]
     described = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
     document = {
         "spdxVersion": "SPDX-2.3",
@@ -55,6 +60,7 @@ def sbom(recipe: Recipe, layout: Layout, base: str, record: Mapping[str, Any]) -
         "documentNamespace": f"https://spdx.org/spdxdocs/{recipe.name}-{layout.manifest.digest.removeprefix('sha256:')}",
         "creationInfo": {"created": layout.config["created"], "creators": ["Tool: bitnet-provision"]},
         "packages": entries,
+        **({"hasExtractedLicensingInfos": own} if own else {}),
         "relationships": [{**described, "relatedSpdxElement": "SPDXRef-image"}, *contains],
     }
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

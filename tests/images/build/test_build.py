@@ -138,7 +138,9 @@ def test_the_image_for_gpus_has_cuda_beside_its_programs_and_no_driver(builder: 
     assert not [name for layer in own_layers(built) for name in layer if "libcuda.so" in name]
     config = built.layout.config["config"]
     assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])
-    assert "pkg:pypi/nvidia-cublas@13.0.2.14" in built.sbom.read_text()
+    bill = json.loads(built.sbom.read_text())
+    assert "pkg:pypi/nvidia-cublas@13.0.2.14" in str(bill["packages"])
+    assert [entry["licenseId"] for entry in bill["hasExtractedLicensingInfos"]] == ["LicenseRef-NVIDIA-CUDA-Toolkit"]
 
 
 def test_the_record_names_the_very_programs_that_are_inside(smallest: Built) -> None:
