@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from provision.images.build_engine import OnEvent
 
 _STATUS_OF_SIGTERM = 143
-_LONG_ANSWER = 200  # tokens: still being written when SIGTERM comes
+_LONG_ANSWER = 200  # tokens, at most: still being written when SIGTERM comes
+_SHARE_OF_DRAIN = 6  # one part in so many of the time to drain is what that answer may take
 _IN_FLIGHT = re.compile(r"^llamacpp:requests_processing ([1-9]\d*)", re.MULTILINE)
 _TOKENS = re.compile(r"^llamacpp:tokens_predicted_total ([1-9]\d*)", re.MULTILINE)
 
@@ -105,7 +106,7 @@ def _checks(container: Booted, image: Image, wanted: Wanted) -> list[tuple[str, 
         ("not root", lambda: _not_root(image)),
         ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
         *(of_llama if container.serves == "llama" else []),
-        *((check.name, partial(_declared, container, check)) for check in _all_declared(image, wanted)),
+        *((check.name, partial(_declared, container, check)) for check in all_declared(image, wanted)),
         ("drain", lambda: _drain(container, wanted)),
     ]
 
@@ -167,13 +168,16 @@ def _metrics(container: Booted) -> dict[str, Any]:
     return {"tokens_predicted_total": int(found[1])}
 
 
-def _all_declared(image: Image, wanted: Wanted) -> list[Declared]:
-    """What the image demands of itself and what else was asked for, each once."""
+def all_declared(image: Image, wanted: Wanted) -> list[Declared]:
+    """What the image demands of itself and what else was asked for; the same twice is tried as the image has it."""
     try:
         labelled = of_label(image.labels.get(LABEL, ""))
     except ValueError as error:
         raise UsageError(f"the label {LABEL} of the image cannot be read.", why=str(error)) from None
-    return list({check.name: check for check in [*labelled, *wanted.checks]}.values())
+    found: dict[str, Declared] = {}
+    for check in [*labelled, *wanted.checks]:
+        found.setdefault(check.name, check)
+    return list(found.values())
 
 
 def _declared(container: Booted, check: Declared) -> dict[str, Any]:
@@ -190,8 +194,11 @@ def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
     One that does not is asked nothing: llama-server alone waits for a client whose answer it has given up.
     """
     answers: list[str] = []
-    request = threading.Thread(target=_ask_long, args=(container, wanted, answers), daemon=True)
     if container.drains:
+        rate = float(_completion(container, wanted)["tokens_per_second"])
+        tokens = max(wanted.tokens, round(rate * wanted.drain_seconds / _SHARE_OF_DRAIN))
+        body = {"prompt": wanted.prompt, "n_predict": min(tokens, _LONG_ANSWER), "ignore_eos": True}
+        request = threading.Thread(target=_ask_long, args=(container, body, answers), daemon=True)
         request.start()
         container.until(30, lambda: _in_flight(container, request))
     seconds, status = container.terminate(wanted.drain_seconds)
@@ -206,10 +213,9 @@ def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
     return facts
 
 
-def _ask_long(container: Booted, wanted: Wanted, answers: list[str]) -> None:
-    body = {"prompt": wanted.prompt, "n_predict": _LONG_ANSWER, "ignore_eos": True}
+def _ask_long(container: Booted, body: dict[str, Any], answers: list[str]) -> None:
     try:
-        said = container.ask("/completion", body, seconds=max(60, int(wanted.drain_seconds) + 5))
+        said = container.ask("/completion", body, seconds=300)
         json.loads(said)
     except (NoAnswer, ValueError):
         return  # cut off

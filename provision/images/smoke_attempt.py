@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 from provision.images import temporal
@@ -16,13 +18,30 @@ def attempt(container: Booted, check: Declared) -> dict[str, Any]:
         NoAnswer: it did not pass.
     """
     if check.kind == "http":
-        return {"bytes": len(container.ask(check.value))}
+        return {"bytes": len(container.ask(check.value, seconds=max(1, round(check.seconds))))}
     if check.kind == "tcp":
         container.connect(check.value)
         return {}
     if check.kind == "command":
-        return {"output": container.run(list(check.value))[-300:]}
+        return _ended(container, check)
     return _registered(container, check.value)
+
+
+def _ended(container: Booted, check: Declared) -> dict[str, Any]:
+    """The last that the command said. One that is too slow goes with the container."""
+    outcome: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(container.run(list(check.value)))
+        except Exception as error:  # of that thread, for this one
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return {"output": outcome.result(check.seconds)[-300:]}
+    except TimeoutError:
+        raise NoAnswer(f"it did not end within {check.seconds:.0f} s") from None
 
 
 def _registered(container: Booted, queue: str) -> dict[str, Any]:

@@ -113,7 +113,8 @@ class Booted:
         began = time.monotonic()
         while True:
             try:
-                return round(time.monotonic() - began, 3), attempt()
+                found = attempt()
+                return round(time.monotonic() - began, 3), found
             except NoAnswer as failure:
                 state = self.state()
                 if not state["Running"]:

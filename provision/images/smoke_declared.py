@@ -31,7 +31,7 @@ class Declared:
 
     kind: str
     value: Any  # str, int or a tuple of str, as _KINDS says
-    seconds: float = _SECONDS  # how long it may take to pass; a command is tried once
+    seconds: float = _SECONDS  # how long it may take to pass; a command, to end
 
     @property
     def name(self) -> str:

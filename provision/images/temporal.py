@@ -24,7 +24,7 @@ def pollers(queue: str) -> dict[str, list[str]]:
     Raises:
         NotAsked: no server answers, it has no such namespace, or the program is not here.
     """
-    command = ["temporal", "task-queue", "describe", "--task-queue", queue, "--disable-stats", "--output", "json"]
+    command = ["temporal", "task-queue", "describe", f"--task-queue={queue}", "--disable-stats", "--output=json"]
     command += [f"--client-connect-timeout={_CONNECT_SECONDS}s", f"--command-timeout={_SECONDS}s"]
     late = f"the Temporal server did not answer in {_SECONDS:.0f} s"
     try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.images.smoke_declared import Declared, of_label, read, write
+from provision.images.smoke import Wanted, all_declared
+from provision.images.smoke_declared import LABEL, Declared, of_label, read, write
 
 WRITTEN = [
     ('{ http = "/v1/models" }', Declared("http", "/v1/models"), "http /v1/models"),
@@ -69,3 +71,10 @@ def test_the_label_keeps_checks_as_they_were_declared(checks: list[dict[str, Any
 def test_a_label_of_somebody_else_is_refused(label: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         of_label(label)
+
+
+def test_what_is_asked_for_twice_is_tried_once_with_the_limit_that_the_image_gives_it() -> None:
+    image = SimpleNamespace(labels={LABEL: write([{"queue": "rollouts", "timeout": "2m"}])})
+    wanted = Wanted(checks=[Declared("tcp", 80), Declared("queue", "rollouts")])
+
+    assert all_declared(cast(Any, image), wanted) == [Declared("queue", "rollouts", 120.0), Declared("tcp", 80)]

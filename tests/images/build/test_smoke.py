@@ -25,6 +25,7 @@ from tests.images.registry import Registry
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
 
+LONG = json.dumps({"prompt": "and so", "n_predict": 2000, "ignore_eos": True})
 PATIENT = Wanted(drain_seconds=120)
 
 
@@ -97,6 +98,7 @@ def test_a_check_that_fails_ends_the_test_and_brings_the_last_lines_of_the_conta
         (Declared("http", "/no-such-page", 0.1), "not within 0 s: "),
         (Declared("tcp", 1, 0.1), "Connection refused"),
         (Declared("command", ("/probe", "/no-such-page")), "File Not Found"),
+        (Declared("command", ("/probe", "-t", "60", "/completion", LONG), 0.1), "it did not end within 0 s"),
     ],
     ids=lambda value: value.kind if isinstance(value, Declared) else "",
 )
@@ -188,7 +190,7 @@ def test_the_script_for_inside_a_container_says_what_it_saw(engine: Engine, runt
     script = (REPOSITORY / "scripts" / "container_smoke.sh").read_text()
 
     report = tried(
-        engine, runtime, model, Wanted(checks=(Declared("command", ("sh", "-c", script)),), drain_seconds=120)
+        engine, runtime, model, Wanted(checks=(Declared("command", ("sh", "-c", script), 120),), drain_seconds=120)
     )
 
     said = next(check.facts["output"] for check in report.checks if check.name.startswith("command sh"))
