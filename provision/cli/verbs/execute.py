@@ -19,7 +19,8 @@ from provision.errors import UsageError
 def command(session: Session, service: str, words: tuple[str, ...], *, on_host: bool) -> int:
     """Run a command in the release that serves.
 
-    In its folder on the host; where services are containers, inside one, in the same folder. Its output comes back as it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
+    In its folder on the host; where services are containers, inside one, in the same folder. Its output comes back as
+    it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
     """
     from provision import rollout
 
