@@ -81,6 +81,7 @@ def test_a_toolkit_behind_a_wrapper_is_found_and_the_pinned_one_offered_for_what
     wrapper.write_text(f"#!/bin/sh\necho '#$ TOP={root}/bin/..' >&2\n")
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", str(wrapper.parent), prepend=":")
+    monkeypatch.setattr(cuda, "_OF_SYSTEM", ())  # whatever this machine has among its own libraries
 
     with pytest.raises(UsageError) as failure:
         build("cuda", targets=["llama-cli"], source=checkout, root=tmp_path, cache=cache)
