@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +88,57 @@ def test_a_store_keeps_what_it_has_when_it_is_declared_anew(shop: Sandbox) -> No
 
     assert shop.programs()["redis"]["pid"] != before["redis"]["pid"]
     assert visit(shop) > first
+
+
+# The programs come from PyPI, into the environment of the tests.
+_STORES = """\
+[project]
+name = "stores"
+
+[services.temporal]
+preset = "temporal"
+port = TEMPORAL
+env = { PATH = "${BIN}:/usr/bin:/bin" }
+
+[services.temporal.check]
+command = ["${BIN}/temporal", "operator", "cluster", "health", "--address", "127.0.0.1:${port}"]
+timeout = "2m"
+
+[services.s3]
+preset = "s3"
+port = S3
+env = { PATH = "${BIN}:/usr/bin:/bin" }
+
+[targets.sandbox]
+hosts = ["sandbox"]
+path = "${PLACE}"
+"""
+
+
+@pytest.mark.slow
+def test_temporal_keeps_its_namespaces_and_the_s3_store_lets_nobody_in_without_a_key() -> None:
+    """Both as their presets say it. Slow, for the store's other ports are the same everywhere."""
+    temporal, s3 = free_ports(2)
+    programs = Path(sys.executable).parent
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+    def namespace(verb: str) -> None:
+        command = [programs / "temporal", "operator", "namespace", verb, "--namespace", "orders"]
+        subprocess.run([*command, "--address", f"127.0.0.1:{temporal}"], check=True, capture_output=True)
+
+    with sandbox({"BIN": str(programs), **keys}) as stores:
+        stores.root.mkdir()
+        declared = _STORES.replace("TEMPORAL", str(temporal)).replace("S3", str(s3))
+        (stores.root / "deploy.toml").write_text(declared)
+        stores.deploy("up")
+        before = stores.programs()
+        namespace("create")
+        (stores.root / "deploy.toml").write_text(declared.replace("env = {", 'env = { TZ = "UTC",'))
+
+        stores.deploy("up")
+
+        namespace("describe")
+        after = stores.programs()
+        assert all(after[name]["pid"] != before[name]["pid"] for name in ("temporal", "s3"))
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{s3}/pictures", timeout=60)
