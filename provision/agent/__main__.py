@@ -2,6 +2,7 @@
 
     python3 -I …/deploy_agent/__main__.py recover PATH         at boot: take the locks, end what is open
     python3 -I …/deploy_agent/__main__.py recover-locked PATH  for a newer agent that holds the locks already
+    python3 -I …/deploy_agent/__main__.py control PATH WORDS…  for deploy-ctl
 
 A conversation starts through `loader`, which imports `serve`.
 """
@@ -28,8 +29,12 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
     from deploy_agent.protocol import AgentError  # type: ignore[import-not-found]
     from deploy_agent.prove import NotProven  # type: ignore[import-not-found]
 
-    command, root = arguments
+    command, root, *words = arguments
     layout = Layout(root)
+    if command == "control":
+        from deploy_agent import control
+
+        return int(control.main(layout, tuple(words)))
     agent = os.path.basename(os.path.dirname(here))
     try:
         if command == "recover-locked":

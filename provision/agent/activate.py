@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict
 from typing import Any, Callable, Dict, List, Set
 
-from . import boot, decide, facts, files, launch, prune, recover
+from . import boot, control, decide, facts, files, launch, prune, recover
 from . import state as states
 from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
@@ -82,6 +82,7 @@ def perform(
             if gone:
                 emit({"event": "pruned", "releases": gone})
             supervisor.tidy(_manifests(layout, supervisor.kind))
+            control.refresh(layout, agent)
         for lock in locks:
             lock.release()
 

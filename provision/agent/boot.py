@@ -13,10 +13,10 @@ import subprocess
 import sys
 from typing import List
 
-from . import files, recover
+from . import files
 from . import state as states
 from .layout import Layout, host_folder
-from .supervisors import open_supervisor
+from .supervisors import open_supervisor, options
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"
@@ -137,4 +137,4 @@ def start_own(layout: Layout) -> None:
     """Start the supervisord that we had started; others start theirs themselves."""
     state = states.read(layout)
     if state.platform == "supervisord" and state.programs:
-        open_supervisor(layout, state.platform, recover.options(layout)).ready()
+        open_supervisor(layout, state.platform, options(layout)).ready()

@@ -3,7 +3,7 @@
 `run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` for the environment, `secret-files`
 with a file for each of the others, and the link `release`; `run/PROGRAM/current` says which of them the supervisor
 starts. A folder is complete before it has its name and never changed after, so that switching, and switching back, is
-one link. It belongs to the service's own user, and nobody else may enter it.
+one link. Each belongs to the service's own user, and nobody else may enter it.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def stage(layout: Layout, service: Dict[str, Any], release: str, launch: str, se
     """Make the folder `launch` for a program; not yet the one that is started."""
     base = layout.launchers(service["program"])
     uid = owner(service.get("user", ""))
-    if not os.path.isdir(base):
-        os.makedirs(base, mode=0o700)
-    if uid is not None:
-        os.chown(base, uid, -1)
+    os.makedirs(base, exist_ok=True)
+    # May be passed through, but not listed: launches of one program may belong to different users.
+    os.chown(base, os.geteuid(), -1)
+    os.chmod(base, 0o711)
     folder = os.path.join(base, launch)
     temporary = folder + ".new"
     files.remove_tree(temporary)

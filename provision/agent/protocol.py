@@ -12,6 +12,8 @@ from typing import Any, Dict
 FORMAT = 1  # of release.json, state.json and the journal
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 
+CONTROL = "deploy-ctl"  # in the project's folder
+
 Message = Dict[str, Any]
 
 # Last events of a request.
@@ -31,6 +33,11 @@ USAGE = "usage"
 # Outcomes of a transaction, in results and history.
 COMMITTED = "committed"
 UNCHANGED = "unchanged"
+
+
+def control_socket(root: str) -> str:
+    """Where systemd listens for accounts that may start services of the project at `root`."""
+    return f"/run/{CONTROL}{root.replace('/', '-')}.sock"
 
 
 class AgentError(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, List, Optional
 
-from . import files, journal, prune
+from . import control, files, journal, prune
 from . import state as states
 from .ending import finish, undo
 from .layout import Layout, host_folder
@@ -15,7 +15,7 @@ from .locks import Lock, refuse
 from .programs import Programs
 from .protocol import DEGRADED, RESULT, AgentError, Message
 from .prove import Emit, NotProven
-from .supervisors import open_supervisor
+from .supervisors import open_supervisor, options
 
 FINISHED = "finished"
 PUT_BACK = "put back"
@@ -67,11 +67,6 @@ def _by_another(layout: Layout, agent: str) -> Optional[str]:
     return done.stdout.decode("utf-8").strip() or None
 
 
-def options(layout: Layout) -> Dict[str, Any]:
-    """How this project reaches its supervisor, as the last deploy wrote it down (targets' own settings)."""
-    return dict(files.read_json(os.path.join(layout.private, "supervisor.json")) or {})
-
-
 def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
     """End an open transaction under the locks.
 
@@ -90,4 +85,6 @@ def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Messag
     except (NotProven, OSError) as failure:
         raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
     prune.leftovers(layout)
+    if done is not None:
+        control.refresh(layout, agent)
     return {"event": RESULT, "outcome": done or "nothing to recover"}

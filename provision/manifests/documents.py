@@ -83,6 +83,7 @@ class ServiceDocument(TypedDict):
     on_switch: str
     switch: str
     user: str
+    starts: list[str]  # services on demand that its account may start through deploy-ctl
     ports: list[int]
     secrets: list[str]  # names alone
     secret_files: list[str]  # those among them that it gets as files

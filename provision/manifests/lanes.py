@@ -79,6 +79,7 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         on_switch=service.on_switch,
         switch=service.switch,
         user=service.user or "",
+        starts=list(service.starts),
         ports=[] if port is None else [port],
         secrets=list(service.every_secret),
         secret_files=list(service.secret_files),

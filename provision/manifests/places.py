@@ -14,6 +14,7 @@ from provision.project.ports import port_of
 from provision.project.schema import Lane, Platform, Project, Service, Target
 from provision.project.template import Ref, Template
 
+_HOMES = ("/home/", "/root/", "/run/user/")
 CONTAINER_SECRETS = "/run/secrets"  # where a container has the files of its secrets
 
 
@@ -136,3 +137,8 @@ class Places:
         if port is None:
             raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
         return str(port)
+
+
+def in_home(path: str) -> bool:
+    """Whether a folder lies in somebody's home, which systemd's sandbox may hide."""
+    return f"{path}/".startswith(_HOMES)

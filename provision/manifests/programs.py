@@ -11,7 +11,7 @@ from provision.errors import UsageError
 from provision.manifests import engine
 from provision.manifests.attendance import idle, ready
 from provision.manifests.documents import Manifest
-from provision.manifests.places import Places
+from provision.manifests.places import Places, in_home
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.project.ports import port_of
@@ -19,7 +19,6 @@ from provision.project.schema import Lane, Platform
 
 TEMPLATES = {Platform.SUPERVISORD: "supervisord/program.conf.j2", Platform.SYSTEMD: "systemd/program.service.j2"}
 
-_HOMES = ("/home/", "/root/", "/run/user/")
 _FIRST_UNPRIVILEGED_PORT = 1024
 
 
@@ -85,7 +84,7 @@ def program(places: Places, name: str) -> Program:
         gpu=bool(resources.gpus or resources.vram),
         starts_containers=service.starts_containers,
         low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
-        in_home=f"{target.path}/".startswith(_HOMES),
+        in_home=in_home(target.path),
         user_unit=target.user_units,
         group="" if candidate or target.platform is not Platform.SYSTEMD else group(places),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from provision.agent.grouping import target_unit
 from provision.errors import UsageError
+from provision.manifests import control
 from provision.manifests.launcher import launch
 from provision.manifests.places import Places
 from provision.manifests.programs import group, manifest
@@ -20,7 +21,7 @@ class _Model:
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """Each service's manifest, its launcher in launch/, and systemd's target of all.
+    """Each service's manifest, its launcher in launch/, systemd's target of all, and what lets services start others.
 
     See `provision.manifests.platforms.Render`.
     """
@@ -33,6 +34,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
         declared = manifest(places, name, overrides)
         found[declared["name"]] = declared["text"]
         found[f"launch/{places.program(name)}"] = launch(places, name, overrides)
+    found |= control.files(places, overrides)
     if target.platform is Platform.SYSTEMD:
         found[group(places)] = target_unit(group(places), target.user_units)
     return dict(sorted(found.items()))

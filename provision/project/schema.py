@@ -259,6 +259,8 @@ class Service(Section):
     """It runs to its end: a Job on Kubernetes, awaited by `after` in Compose. On a host it is on_demand."""
     on_switch: Literal["finish", "restart"] = "finish"
     """on_demand: one that runs during a deploy finishes on its old code, or is restarted."""
+    starts: tuple[Name, ...] = ()
+    """Hosts: services on demand that it may start, stop and look at, with the program deploy-ctl."""
     prove: Flag = False
     """on_demand: start, check and stop it once as part of each deploy that changes it."""
     switch: Literal["auto", "beside", "in-place"] = "auto"

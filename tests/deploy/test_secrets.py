@@ -58,9 +58,8 @@ def test_the_launcher_may_be_entered_by_its_own_user_alone(world: World) -> None
     declare(world)
     world.up()
 
-    mode = world.host.exec(["stat", "-c", "%a %U", f"{world.path}/.deploy/run/{world.program('web')}"]).stdout.split()
-
-    assert mode == ["700", "root"]
+    folder = f"{world.path}/.deploy/run/{world.program('web')}/current/"
+    assert world.host.exec(["stat", "-c", "%a %U", folder]).stdout.split() == ["700", "root"]
     seen = world.host.exec(
         ["cat", f"{world.path}/.deploy/run/{world.program('web')}/current/secrets"], user="ann", check=False
     )

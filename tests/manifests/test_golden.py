@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from provision.manifests import control
+from provision.manifests.places import Places
 from provision.project.schema import Lane, Project
 from tests.manifests.projects import lane
 
@@ -38,6 +40,7 @@ SERVICES = {
         "port": 8000,
         "after": ["llama"],
         "user": "www-data",
+        "starts": ["worker-gpu"],
         "env": {
             "GREETING": "it's 5 $$ ; # 100%",
             "LLAMA_HEALTH_URL": "http://127.0.0.1:${services.llama.port}/health",
@@ -70,6 +73,8 @@ def rendered() -> dict[str, str]:
                 "targets": {"there": {"platform": name.partition("-")[0], "hosts": ["a"], **target}},
             }
         )
+        stable = Places(declared, declared.targets["there"], Lane.STABLE, {})
+        files |= {f"{name}/{path}": text for path, text in control.files(stable, None).items()}
         for which in LANES.values():
             for document in lane(declared, which)["services"]:
                 if which is Lane.STABLE or document["name"] == "fastapi":

@@ -13,8 +13,11 @@ import pytest
 
 from provision.agent.grouping import target_unit
 from provision.errors import UnencodableValue
+from provision.manifests import control
 from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value
+from provision.manifests.places import Places
 from provision.manifests.value import Value, Variable
+from provision.project.schema import Lane
 from tests.manifests.projects import project, service
 
 WEB: dict[str, Any] = {"command": ["web"], "port": 8000}
@@ -45,8 +48,20 @@ def unit(declared: dict[str, Any], folder: Path, **target: Any) -> Path:
 
 @pytest.mark.parametrize(("declared", "exposure"), UNITS.values(), ids=UNITS)
 def test_a_unit_leaves_little_exposed(declared: dict[str, Any], exposure: float, tmp_path: Path) -> None:
-    place = unit(declared, tmp_path)
+    leaves_little_exposed(unit(declared, tmp_path), exposure)
 
+
+def test_what_starts_services_on_demand_leaves_little_exposed(tmp_path: Path) -> None:
+    services = {"web": {**WEB, "user": "www-data", "starts": ["worker"]}, "worker": {**WEB, "on_demand": True}}
+    declared = project(services, platform="systemd")
+    files = control.files(Places(declared, declared.targets["there"], Lane.STABLE, {}), None)
+    place = tmp_path / "cres-ctl@.service"
+    place.write_text(files[place.name].replace("ExecStart=", "ExecStart=/bin/true "))
+
+    leaves_little_exposed(place, 2.0)
+
+
+def leaves_little_exposed(place: Path, exposure: float) -> None:
     judged = subprocess.run(
         [
             "systemd-analyze",

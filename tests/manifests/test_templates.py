@@ -11,6 +11,7 @@ import pytest
 
 from provision.errors import DeclarationError, UnencodableValue
 from provision.manifests.compose.stack import Container, Stack
+from provision.manifests.control import Control
 from provision.manifests.dockerfile.recipe import Recipe
 from provision.manifests.encoders import ENCODERS, ENV_ENCODERS
 from provision.manifests.kubernetes.bundle import Bundle, render_kubernetes
@@ -132,7 +133,21 @@ def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "context",
-    [Launcher, Program, Site, Firewall, Monitoring, Stack, Container, Recipe, Functions, Function, Workload, Bundle],
+    [
+        Launcher,
+        Program,
+        Control,
+        Site,
+        Firewall,
+        Monitoring,
+        Stack,
+        Container,
+        Recipe,
+        Functions,
+        Function,
+        Workload,
+        Bundle,
+    ],
 )
 def test_the_context_is_documented_field_by_field_with_its_types(context: Any) -> None:
     readme = (packaged() / "README.md").read_text()

@@ -6,10 +6,12 @@ touches a file or a program that is not ours.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, List, Optional, Sequence, Set
 
+from .. import files
 from ..layout import Layout
 from ..protocol import USAGE, AgentError
 
@@ -109,6 +111,11 @@ class Supervisor:
     def facts(self) -> Dict[str, object]:
         """For `deploy host facts` and the plan."""
         raise NotImplementedError
+
+
+def options(layout: Layout) -> Dict[str, object]:
+    """How this project reaches its supervisor, as the last deploy wrote it down (targets' own settings)."""
+    return dict(files.read_json(os.path.join(layout.private, "supervisor.json")) or {})
 
 
 def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, object]] = None) -> Supervisor:

@@ -49,6 +49,17 @@ def _after(view: View) -> Iterator[Fault]:
                 )
 
 
+def _starts(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        for index, other in enumerate(service.starts):
+            path = ("services", name, "starts", index)
+            if other not in view.declared:
+                yield Fault(path, f'no service is called "{other}".', nearest(other, sorted(view.declared), "services"))
+            elif other in view.services and not view.services[other].on_demand:
+                hint = f"Remove it here, or add on_demand = true to services.{other}."
+                yield Fault(path, f'"{other}" is started by a deploy, not on demand.', hint)
+
+
 def _cycle(view: View) -> Iterator[Fault]:
     others = {
         name: service.model_copy(update={"after": tuple(other for other in service.after if other != name)})
@@ -95,4 +106,4 @@ def _metrics(view: View) -> Iterator[Fault]:
             yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)
 
 
-RULES = (_commands, _programs, _after, _cycle, _secrets, _stray_ports, _metrics)
+RULES = (_commands, _programs, _after, _starts, _cycle, _secrets, _stray_ports, _metrics)

@@ -1,15 +1,10 @@
 """Starting workers, with no more rights than that.
 
-The API may start two programs by name, and nothing else: not stop, not restart, no name of a caller's choosing. Run by
-supervisord as its own user, it reaches supervisord's socket, whose address supervisord hands to each program. Where the
-API runs as a user of its own (`user = "www-data"`), give that user exactly these two commands in sudoers, and set
-SUPERVISORCTL="sudo -n supervisorctl" in its env:
-
-    www-data ALL=(root) NOPASSWD: /usr/bin/supervisorctl start worker-cpu, /usr/bin/supervisorctl start worker-gpu
+deploy-ctl starts what deploy.toml declares on demand, by its exact name, and nothing else. Where the API runs as an
+account of its own, `starts` in deploy.toml says which of them it may start.
 """
 
 import os
-import shlex
 import subprocess
 from enum import StrEnum
 
@@ -22,20 +17,19 @@ class Mode(StrEnum):
 
 
 class NotStarted(Exception):
-    """supervisorctl refused; the message is its own."""
+    """The worker did not start; the message says why."""
 
 
 def start(mode: Mode) -> str:
     """Start the worker of `mode`, or find it running.
 
     Raises:
-        NotStarted: the supervisor refused.
+        NotStarted: it did not start, or may not be started.
     """
-    command = shlex.split(os.environ.get("SUPERVISORCTL", "supervisorctl"))
-    # With sudo the command line has to be the one in sudoers, and root's supervisorctl knows where its server is.
-    server = os.environ.get("SUPERVISOR_SERVER_URL", "") if command[0] != "sudo" else ""
+    # In the image of this stack, which nobody deploys to, supervisorctl takes the same words.
+    command = os.environ.get("DEPLOY_CTL", "supervisorctl")
     done = subprocess.run(
-        [*command, *(["-s", server] if server else []), "start", f"worker-{mode}"],
+        [command, "start", f"worker-{mode}"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -44,5 +38,5 @@ def start(mode: Mode) -> str:
     )
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0 and "already started" not in said:
-        raise NotStarted(said or f"supervisorctl exited with {done.returncode}")
+        raise NotStarted(said or f"{command} exited with {done.returncode}")
     return said

@@ -1,0 +1,199 @@
+"""`deploy-ctl`: starts, stops and shows a project's services on demand, and nothing else.
+
+The project's folder has it as a program. Who owns the project acts at once; everybody else asks the owner, through a
+socket of systemd's or through sudo, and both are opened by files that people review and put there (`deploy render`).
+No shell reads a word, and a service is named exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import struct
+import sys
+import time
+from typing import Optional, Set, Tuple
+
+from . import files
+from . import state as states
+from .documents import read_documents, service_of
+from .layout import STATE_DIR_VARIABLE, Layout
+from .programs import Programs
+from .protocol import CONTROL, AgentError, control_socket
+from .state import Program
+from .supervisors import Activity, Supervisor, open_supervisor, options
+
+DONE, FAILED, REFUSED, NOT_RUNNING = 0, 1, 2, 3  # the last as in the LSB, "status"
+
+_ACTIONS = ("start", "stop", "status")
+_USAGE = "deploy-ctl start|stop|status SERVICE"
+_START_SECONDS = 10.0
+_LIVES_SECONDS = 0.3  # what ends sooner did not start
+_POLL = 0.03
+_LOG_LINES = 5
+_REQUEST_SECONDS, _REQUEST_BYTES = 5.0, 256
+_PEER = struct.Struct("3i")  # socket(7), SO_PEERCRED: pid, uid, gid
+
+Answer = Tuple[int, str]
+
+# Stands alone on purpose: who may not read the agent runs it.
+_SCRIPT = '''\
+#!{python} -I
+"""Written by deploy: starts, stops and shows what this project declares on demand, and nothing else.
+
+    deploy-ctl start|stop|status SERVICE
+"""
+import os, socket, sys
+
+SELF, OWNER, SOCKET = {self!r}, {owner!r}, {socket!r}
+AGENT = {agent!r}
+
+def ask(words):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(SOCKET)
+        connection.sendall(" ".join(words).encode() + b"\\n")
+        status, _, said = connection.makefile(encoding="utf-8").read().partition(" ")
+    print(said, end="")
+    return int(status or 1)
+
+words = sys.argv[1:]
+if words != ["serve"] and (len(words) != 2 or any(set(word) & set(" \\n\\0") for word in words)):
+    sys.exit(__doc__)
+if os.geteuid() == {uid}:
+    os.environ.update({environment!r})
+    os.execv(AGENT[0], AGENT + words)
+try:
+    if os.path.exists(SOCKET):
+        sys.exit(ask(words))
+    os.execvp("sudo", ["sudo", "-n", "-u", OWNER, "--", SELF, *words])
+except OSError as error:
+    sys.exit("deploy-ctl: this account can't ask %s to do it: %s" % (OWNER, error))
+'''
+
+
+def refresh(layout: Layout, agent: str) -> None:
+    """Have the program there where something is on demand, and only there."""
+    path = os.path.join(layout.root, CONTROL)
+    if not any(program.on_demand for program in states.read(layout).programs.values()):
+        files.remove(path)
+        return
+    entry = os.path.join(layout.agents, agent, "deploy_agent", "__main__.py")
+    sandbox = STATE_DIR_VARIABLE in os.environ
+    kept = {key: os.environ[key] for key in (STATE_DIR_VARIABLE, "HOME", "PATH") if sandbox and key in os.environ}
+    text = _SCRIPT.format(
+        python=sys.executable,
+        self=path,
+        uid=os.geteuid(),
+        owner=pwd.getpwuid(os.geteuid()).pw_name,
+        socket=control_socket(layout.root),
+        agent=[sys.executable, "-I", entry, "control", layout.root],
+        environment=kept,
+    )
+    if _read(path) != text:
+        files.write(path, text, 0o755)
+
+
+def main(layout: Layout, words: Tuple[str, ...]) -> int:
+    """What the owner is asked for; the exit status."""
+    if words == ("serve",):
+        _serve(layout)
+        return DONE
+    status, said = act(layout, words[0], words[1])
+    print(said, file=sys.stdout if status in (DONE, NOT_RUNNING) else sys.stderr)
+    return status
+
+
+def act(layout: Layout, action: str, service: str, asker: Optional[str] = None) -> Answer:
+    """Do it; an exit status and a sentence.
+
+    Args:
+        asker: the account that asks, where it is not the owner: it may what its services declare as `starts`.
+    """
+    if action not in _ACTIONS:
+        return REFUSED, f'deploy-ctl knows {", ".join(_ACTIONS)}, and no "{action}".'
+    try:
+        return _act(layout, states.read(layout), action, service, asker)
+    except (AgentError, OSError) as failure:
+        return FAILED, str(failure)
+
+
+def _act(layout: Layout, state: states.State, action: str, service: str, asker: Optional[str]) -> Answer:
+    named = {
+        record.service: (name, record)
+        for name, record in state.programs.items()
+        if record.on_demand and record.lane == "stable"
+    }
+    if asker is not None:
+        named = {name: named[name] for name in _startable(layout, state, asker) & set(named)}
+    if service not in named:
+        who = f" that {asker} may start" if asker is not None else ""
+        known = f"It has: {', '.join(sorted(named))}." if named else "It has none."
+        return REFUSED, f'this project has no service on demand{who} called "{service}". {known}'
+    name, record = named[service]
+    supervisor = open_supervisor(layout, state.platform, options(layout))
+    return {"start": _start, "stop": _stop, "status": _status}[action](layout, supervisor, name, record)
+
+
+def _startable(layout: Layout, state: states.State, asker: str) -> Set[str]:
+    """The services that those of `asker` declare as `starts`, as they run now."""
+    documents = read_documents(layout, {record.release for record in state.programs.values()})
+    described = (service_of(documents, name, record) for name, record in state.programs.items())
+    return {other for service in described if service["user"] == asker for other in service.get("starts", ())}
+
+
+def _start(_: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:
+    seen = supervisor.observe([name])[name]
+    if seen.activity is Activity.RUNNING:
+        return DONE, f"{record.service} runs already (pid {seen.pid})."
+    supervisor.start(name)
+    until, since = time.monotonic() + _START_SECONDS, 0.0
+    while time.monotonic() < until:
+        seen = supervisor.observe([name])[name]
+        if seen.activity is Activity.RUNNING and seen.pid:
+            since = since or time.monotonic()
+            if time.monotonic() - since > _LIVES_SECONDS:
+                return DONE, f"{record.service} is started (pid {seen.pid})."
+        elif seen.activity is Activity.EXITED:
+            break
+        time.sleep(_POLL)
+    lines = supervisor.log_tail(name, _LOG_LINES)
+    return FAILED, "\n  | ".join([f"{record.service} {supervisor.how_it_ended(name, seen)}.", *lines])
+
+
+def _stop(layout: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:
+    if supervisor.observe([name])[name].activity not in (Activity.RUNNING, Activity.STOPPING):
+        return DONE, f"{record.service} does not run."
+    service = service_of(read_documents(layout, [record.release]), name, record)
+    Programs(layout, supervisor, lambda _: None).stop(service)
+    return DONE, f"{record.service} is stopped."
+
+
+def _status(_: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:
+    seen = supervisor.observe([name])[name]
+    if seen.activity is Activity.RUNNING:
+        return DONE, f"{record.service} runs (pid {seen.pid})."
+    return NOT_RUNNING, f"{record.service} does not run: {seen.detail or seen.activity.value}."
+
+
+def _serve(layout: Layout) -> None:
+    """Answer one request on the socket that is our standard input; the kernel says who asks."""
+    with socket.socket(fileno=os.dup(0)) as connection:
+        uid = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+        connection.settimeout(_REQUEST_SECONDS)
+        try:
+            words = connection.makefile(encoding="ascii").readline(_REQUEST_BYTES).split()
+            asker = pwd.getpwuid(uid).pw_name
+        except (OSError, ValueError, KeyError):
+            return
+        connection.settimeout(None)
+        status, said = act(layout, words[0], words[1], asker) if len(words) == 2 else (REFUSED, _USAGE)
+        connection.sendall(f"{status} {said}\n".encode())
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""

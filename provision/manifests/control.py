@@ -1,0 +1,72 @@
+"""Who may start services on demand with `deploy-ctl`, as files that people review before they put them there.
+
+A deploy never grants this by itself. Nothing is needed where those who ask are the account that deploys, as on a rented
+machine. Under systemd a socket takes requests, because a unit that may gain no privileges cannot use sudo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.agent.protocol import CONTROL, control_socket
+from provision.manifests.places import Places, in_home
+from provision.manifests.templates import render
+from provision.manifests.value import Value
+from provision.project.schema import Platform
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one account may start."""
+
+    user: Value
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a template may use, as `control`."""
+
+    project: str
+    name: str  # of what is put there: systemd's units, the file for sudo
+    program: str  # absolute path of deploy-ctl
+    socket: str  # absolute path
+    in_home: bool  # the project lies in somebody's home
+    grants: tuple[Grant, ...]
+
+
+def files(places: Places, overrides: Path | None) -> dict[str, str]:
+    """The files by their names; none where nobody needs them."""
+    control = _control(places)
+    if not control.grants or places.target.user_units:
+        return {}
+    if places.target.platform is Platform.SYSTEMD:
+        return {
+            f"{control.name}.socket": render("systemd/control.socket.j2", overrides, control=control),
+            f"{control.name}@.service": render("systemd/control.service.j2", overrides, control=control),
+        }
+    if places.target.platform is Platform.SUPERVISORD:
+        return {f"sudoers.d/{control.name}": render("supervisord/sudoers.j2", overrides, control=control)}
+    return {}
+
+
+def _control(places: Places) -> Control:
+    path, prefix = places.target.path, places.target.name_prefix
+    started: dict[str, list[str]] = {}
+    for name in filter(places.holds, places.project.services):
+        service = places.project.services[name]
+        if service.user:
+            started.setdefault(service.user, []).extend(filter(places.holds, service.starts))
+    return Control(
+        project=places.project.name,
+        name=f"{prefix}{places.project.name}-ctl",
+        program=f"{path}/{CONTROL}",
+        socket=control_socket(path),
+        in_home=in_home(path),
+        grants=tuple(
+            Grant(Value("services.user", (user,)), tuple(sorted(set(services))))
+            for user, services in sorted(started.items())
+            if services
+        ),
+    )
