@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,3 +32,14 @@ def build_image(name: str, builder: Builder, to: Path, *, root: Path = REPOSITOR
         cache=image_cache() / "layers",
         on_event=told,
     )
+
+
+def files(built: Built, layer: int) -> dict[str, tarfile.TarInfo]:
+    digest = built.layout.manifest.document["layers"][layer]["digest"]
+    with tarfile.open(built.layout.blob(digest)) as content:
+        return {entry.name.removeprefix("./"): entry for entry in content}
+
+
+def own_layers(built: Built) -> list[dict[str, tarfile.TarInfo]]:
+    first = 1 if built.recipe.base else 0
+    return [files(built, layer) for layer in range(first, len(built.layout.manifest.document["layers"]))]

@@ -19,19 +19,8 @@ from provision.images.build import Built, build, revision
 from provision.images.build_buildah import BuildahBuilder
 from provision.images.build_context import Parts
 from provision.images.build_engine import DockerBuilder, connect
-from tests.images.build.make import BASE, COMMIT, REPOSITORY, build_image
+from tests.images.build.make import BASE, COMMIT, REPOSITORY, build_image, own_layers
 from tests.native.conftest import Told, commit, git
-
-
-def files(built: Built, layer: int) -> dict[str, tarfile.TarInfo]:
-    digest = built.layout.manifest.document["layers"][layer]["digest"]
-    with tarfile.open(built.layout.blob(digest)) as content:
-        return {entry.name.removeprefix("./"): entry for entry in content}
-
-
-def own_layers(built: Built) -> list[dict[str, tarfile.TarInfo]]:
-    first = 1 if built.recipe.base else 0
-    return [files(built, layer) for layer in range(first, len(built.layout.manifest.document["layers"]))]
 
 
 def test_the_same_commit_gives_the_same_digest_whichever_builder_made_it(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
 from provision.images.smoke_pull import load
 from provision.native.model import write_demo_model
 from tests.examples.hub import hub, tokenizer
-from tests.images.build.make import build_image
+from tests.images.build.make import build_image, own_layers
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
 
@@ -106,6 +107,14 @@ def test_an_image_has_the_packages_that_are_pinned_for_it_and_no_others(rollout:
 
 def test_only_its_volume_belongs_to_the_user_that_it_runs_as(rollout: Built) -> None:
     config = rollout.layout.config["config"]
+    entries = {name: entry for layer in own_layers(rollout) for name, entry in layer.items()}
+
+    assert {name: (entry.uid, entry.gid) for name, entry in entries.items() if entry.uid or entry.gid} == {
+        "data": (65532, 65532)
+    }
+    assert "licenses/bitnet-provision.txt" in entries
+    assert [name for name in entries if Path(name).parent.name in ("bin", "sbin")] == ["usr/local/bin/probe"]
+    assert not [name for name in entries if "__pycache__" in name or Path(name).name in (".env", ".git")]
 
     assert config["User"] == "65532:65532"
     assert config["Volumes"] == {"/data": {}}
@@ -175,11 +184,15 @@ def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_net
         "web": "STOPPED",
     }
 
+    # One is started by hand, the other by the API.
     assert "worker-cpu: started" in running.run(["supervisorctl", "start", "worker-cpu"])
-    job = json.loads(running.run(["probe", "-p", "8000", "/jobs/cpu", json.dumps({"prompts": ["Hello"]})]))["job"]
-    done = until(lambda: running.run(["probe", "-p", "8000", f"/jobs/cpu/{job}"]), '"state":"done"')
+    for mode in ("cpu", "gpu"):
+        batch = json.dumps({"prompts": ["Hello"]})
+        job = json.loads(running.run(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
+        look = partial(running.run, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
+        done = until(look, '"state":"done"')
+        assert json.loads(done)["completions"][0]
 
-    assert json.loads(done)["completions"][0]
     assert running.container.diff() is None
 
 
