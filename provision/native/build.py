@@ -151,6 +151,11 @@ def _recipe(
     if toolkit and variables.get("GGML_CUDA") != "ON":
         raise UsageError(f"profile {profile.name} has no CUDA, so it needs no toolkit", next_step="--profile cuda")
     with_cuda = cuda.find(toolkit, variables, cache) if variables.get("GGML_CUDA") == "ON" else None
+    if with_cuda and place.packages and toolkit != cuda.PINNED:
+        raise UsageError(
+            "a container compiles for CUDA with the pinned toolkit alone, which lies in the cache that it sees",
+            next_step=f'toolkit = "{cuda.PINNED}" in image.toml',
+        )
     return _Recipe(profile, source, tools, with_cuda, variables)
 
 

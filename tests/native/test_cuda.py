@@ -9,13 +9,14 @@ import platform
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from provision.errors import DeployError, UsageError
 from provision.native import Cache, build, cuda, cuda_wheels, data, sources
+from provision.place import Here
 from tests.native.conftest import Told
 
 WHOLE = (
@@ -111,6 +112,22 @@ def test_where_no_wheels_are_pinned_for_a_machine_that_is_said(cache: Cache, mon
 def test_a_toolkit_for_a_profile_without_cuda_is_a_slip(checkout: Path, cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="profile portable has no CUDA"):
         build("portable", targets=["llama-cli"], source=checkout, root=tmp_path, cache=cache, toolkit="pinned")
+
+
+class Pinned(Here):
+    """A place like a container's: its packages are pinned, and it sees the cache alone."""
+
+    packages: Mapping[str, str] = {"gcc-12": "12.2.0"}
+
+
+def test_a_container_takes_no_toolkit_that_lies_elsewhere(checkout: Path, cache: Cache, tmp_path: Path) -> None:
+    root = write(tmp_path / "cuda", *WHOLE)
+    (root / "bin/nvcc").write_text("#!/bin/sh\necho release 13.0\n")
+    (root / "bin/nvcc").chmod(0o755)
+    arguments = {"targets": ["llama-cli"], "source": checkout, "root": tmp_path, "cache": cache, "place": Pinned()}
+
+    with pytest.raises(UsageError, match="with the pinned toolkit alone"):
+        build("cuda", toolkit=str(root), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture
