@@ -321,6 +321,6 @@ def test_the_example_in_the_documentation_is_a_sound_declaration(tmp_path):
     image = find_image(tmp_path, "app")
     assert image.repository.name == "ghcr.io/acme/app"
     assert image.policy == find_image(tmp_path, "ghcr.io/acme/app").policy
-    assert image.policy.checks == ("health", "completion")
+    assert image.policy.checks == ("healthcheck", "completion", "queue rollouts")
     assert image.policy.who == ("ada", "release-bot")
     assert (image.policy.min_age, image.policy.max_age) == (timedelta(hours=1), timedelta(days=7))
