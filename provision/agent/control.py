@@ -54,12 +54,13 @@ def ask(words):
         connection.connect(SOCKET)
         connection.sendall(" ".join(words).encode() + b"\\n")
         status, _, said = connection.makefile(encoding="utf-8").read().partition(" ")
-    print(said, end="")
+    (sys.stdout if status in ("0", "3") else sys.stderr).write(said)
     return int(status or 1)
 
 words = sys.argv[1:]
 if words != ["serve"] and (len(words) != 2 or any(set(word) & set(" \\n\\0") for word in words)):
-    sys.exit(__doc__)
+    sys.stderr.write(__doc__)
+    sys.exit(2)
 if os.geteuid() == {uid}:
     os.environ.update({environment!r})
     os.execv(AGENT[0], AGENT + words)

@@ -129,7 +129,10 @@ def test_secrets_reach_the_container_and_no_manifest(docker_host, world) -> None
     assert all("/.deploy/run/" in file and file.endswith("/secrets") for file in grepped), grepped
 
 
-@pytest.mark.parametrize(("user", "uid"), [("", 0), ("www-data", 33), ("4711:4711", 4711)])
+@pytest.mark.parametrize(
+    ("user", "uid"),
+    [("www-data", 33), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("", 0), ("4711:4711", 4711)))],
+)
 def test_a_secret_that_is_a_file_is_mounted_for_the_account_of_the_container_alone(
     docker_host, world, user, uid
 ) -> None:

@@ -49,7 +49,10 @@ def told(world: World) -> list[str]:
     return [event["detail"] for event in world.events if event.get("step") == "drain"]
 
 
-@pytest.mark.parametrize("then", ["it is replaced", "it is removed", "all goes down"])
+@pytest.mark.parametrize(
+    "then",
+    ["it is replaced", *(pytest.param(way, marks=pytest.mark.slow) for way in ("it is removed", "all goes down"))],
+)
 def test_what_is_in_flight_ends_whole_before_its_server_is_stopped(world: World, then: str) -> None:
     declare(world, "1")
     world.up()
@@ -72,7 +75,10 @@ def test_what_is_in_flight_ends_whole_before_its_server_is_stopped(world: World,
 
 @pytest.mark.parametrize(
     ("gauge", "said"),
-    [("stuck", r"not idle after [0-9.]+ s: 1 requests in flight"), ("silent", "not idle after 1 s: no answer")],
+    [
+        ("silent", "not idle after 1 s: no answer"),
+        pytest.param("stuck", r"not idle after [0-9.]+ s: 1 requests in flight", marks=pytest.mark.slow),
+    ],
 )
 def test_a_server_that_is_never_idle_holds_up_nobody_for_longer_than_its_drain(
     world: World, gauge: str, said: str
@@ -120,6 +126,7 @@ def test_a_worker_that_is_killed_while_it_waits_leaves_the_old_server_alone(worl
     assert world.status().state == "serving"
 
 
+@pytest.mark.slow
 def test_what_failed_its_checks_is_put_back_without_waiting_for_it(world: World) -> None:
     declare(world, "1")
     world.up()
