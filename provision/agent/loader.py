@@ -16,9 +16,11 @@ from typing import List, Tuple
 # Reads byte by byte up to the newline: what follows is the agent's to read. Requests may come before the agent that
 # answers them, because the toolkit does not wait to hear whether the host has it. While the header is on its way, what
 # the agent will import of the standard library is imported.
+# Services may run under accounts of their own: whatever umask the login has, they can read what is not kept private.
 SOURCE = """\
 import sys,os,json
 import configparser,dataclasses,hashlib,hmac,platform,secrets,shutil,subprocess,typing,xmlrpc.client
+os.umask(0o22)
 def line():
     b=b""
     while not b.endswith(b"\\n"):

@@ -102,6 +102,20 @@ def test_a_prepare_step_runs_before_the_release_has_a_name_and_once_for_the_same
     assert world.host.read(f"{world.path}/stable/made/cache").decode() == f"{world.path}/shared/cache"
 
 
+def test_what_a_prepare_step_makes_can_be_read_by_other_accounts_whatever_the_login_says(world: World) -> None:
+    prepare = {"command": ["sh", "-c", "mkdir made/in; echo it >made/in/it"], "outputs": ["made"]}
+    world.declare({"web": web(world.port, "1")}, prepare=prepare)
+    world.host.exec(["sh", "-c", "echo umask 077 >/root/.bashrc"])
+
+    try:
+        world.up()
+    finally:
+        world.host.exec(["rm", "/root/.bashrc"])
+
+    read = ["setpriv", "--reuid=65534", "--clear-groups", "cat", f"{world.path}/stable/made/in/it"]
+    assert world.host.exec(read).stdout == "it\n"
+
+
 def test_a_prepare_step_that_fails_changes_nothing(world: World) -> None:
     world.web("1")
     release = world.up().plan.release
