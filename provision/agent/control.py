@@ -52,7 +52,7 @@ AGENT = {agent!r}
 def ask(words):
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(SOCKET)
-        connection.sendall(" ".join(words).encode() + b"\\n")
+        connection.sendall(" ".join(words).encode("utf-8", "replace") + b"\\n")
         status, _, said = connection.makefile(encoding="utf-8").read().partition(" ")
     (sys.stdout if status in ("0", "3") else sys.stderr).write(said)
     return int(status or 1)
@@ -98,8 +98,7 @@ def refresh(layout: Layout, agent: str) -> None:
 def main(layout: Layout, words: Tuple[str, ...]) -> int:
     """What the owner is asked for; the exit status."""
     if words == ("serve",):
-        _serve(layout)
-        return DONE
+        return _serve(layout)
     status, said = act(layout, words[0], words[1])
     print(said, file=sys.stdout if status in (DONE, NOT_RUNNING) else sys.stderr)
     return status
@@ -177,19 +176,25 @@ def _status(_: Layout, supervisor: Supervisor, name: str, record: Program) -> An
     return NOT_RUNNING, f"{record.service} does not run: {seen.detail or seen.activity.value}."
 
 
-def _serve(layout: Layout) -> None:
+def _serve(layout: Layout) -> int:
     """Answer one request on the socket that is our standard input; the kernel says who asks."""
-    with socket.socket(fileno=os.dup(0)) as connection:
+    try:
+        connection = socket.socket(fileno=os.dup(0))
+    except OSError:
+        sys.stderr.write("systemd starts this for each request on its socket, and nobody else.\n")
+        return REFUSED
+    with connection:
         uid = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
         connection.settimeout(_REQUEST_SECONDS)
         try:
-            words = connection.makefile(encoding="ascii").readline(_REQUEST_BYTES).split()
+            words = connection.makefile(encoding="utf-8", errors="replace").readline(_REQUEST_BYTES).split()
             asker = pwd.getpwuid(uid).pw_name
-        except (OSError, ValueError, KeyError):
-            return
+        except (OSError, KeyError):
+            return REFUSED
         connection.settimeout(None)
         status, said = act(layout, words[0], words[1], asker) if len(words) == 2 else (REFUSED, _USAGE)
         connection.sendall(f"{status} {said}\n".encode())
+        return DONE
 
 
 def _read(path: str) -> str:

@@ -26,6 +26,7 @@ REFUSED = [
     (("start", "$(touch /tmp/pwned)"), "deploy-ctl start|stop|status SERVICE"),
     (("start", "--help"), 'no service on demand called "--help"'),
     (("start",), "deploy-ctl start|stop|status SERVICE"),
+    (("serve",), "systemd starts this"),
 ]
 
 
