@@ -91,7 +91,7 @@ def _document(
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> dict[str, Any]:
-    prepare = _prepare(project, target)
+    prepare = _prepare(project, target, files)
     contents = {
         name: _content(service, files, models, prepare)
         for name, service in project.services.items()
@@ -125,9 +125,15 @@ def _document(
     }
 
 
-def _prepare(project: Project, target: Target) -> dict[str, Any] | None:
+def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) -> dict[str, Any] | None:
     if project.prepare is None or not target.prepare:
         return None
+    if missing := [name for name in project.prepare.inputs if name not in files]:
+        raise UsageError(
+            f"the prepare step goes by {missing[0]}, which is not among the files that are shipped.",
+            why="prepare.inputs in deploy.toml names it.",
+            next_step="make it, or add it to project.include where it is ignored",
+        )
     known = {"path": target.path, "project": project.name}
     env = {name: value.fill(known).text for name, value in project.prepare.env.items()}
     return {**project.prepare.model_dump(mode="json", exclude={"env"}), "env": env}

@@ -138,6 +138,16 @@ def test_a_changed_prepare_step_restarts_what_may_use_its_result(root: Path) -> 
     assert restarted(root, lambda root: write(root, {"venv/x": "made here"}), prepare=prepare) == []
 
 
+def test_a_file_that_the_prepare_step_goes_by_has_to_be_shipped(root: Path) -> None:
+    write(root, {".gitignore": "*.lock\n", "uv.lock": "1"})
+    prepare = {"command": ["uv", "sync"], "inputs": ["uv.lock"]}
+
+    with pytest.raises(UsageError, match=r"goes by uv\.lock, which is not among the files that are shipped"):
+        released(root, SERVICES, prepare=prepare)
+
+    assert "uv.lock" in paths(released(root, SERVICES, prepare=prepare, include=["uv.lock"]))
+
+
 def test_a_place_that_refuses_the_prepare_step_is_told_of_none(root: Path) -> None:
     env = {"CACHE": "${path}/shared/cache", "MODE": "for ${project}"}
     prepare = {"command": ["uv", "sync"], "outputs": ["venv"], "env": env}
