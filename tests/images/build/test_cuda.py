@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ QUICK = {"CMAKE_CUDA_ARCHITECTURES": "86", "GGML_CUDA_FA": "OFF"}
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_the_image_for_gpus_answers_on_the_cpu_where_no_driver_is(
-    engine: Engine, builder: DockerBuilder, tmp_path: Path, record_property: Callable[[str, object], None]
+    engine: Engine, builder: DockerBuilder, tmp_path: Path
 ) -> None:
     recipe = replace(bake.find(REPOSITORY, "bitnet-cuda"), context=tmp_path / "image/context")
     built = build(
@@ -42,7 +41,6 @@ def test_the_image_for_gpus_answers_on_the_cpu_where_no_driver_is(
         cache=image_cache() / "layers",
         on_event=Told(),
     )
-    record_property("compressed bytes", built.layout.bytes_)
     write_demo_model(tmp_path / "demo.gguf")
     image = load(engine.client, built.layout, recipe.name)
 
