@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from provision.manifests.launcher import launch
 from provision.manifests.places import Places
 from provision.manifests.platforms import PLATFORMS
 from provision.manifests.programs import manifest
-from provision.manifests.value import LONGEST_STRING, check_process_string
+from provision.manifests.secret_values import secret_refusals
 from provision.project.schema import Lane, Platform, Project, Target
 from provision.release.models import place
 
@@ -43,7 +42,7 @@ def refusals(
                 attempt()
             except UnencodableValue as refusal:
                 found.setdefault((refusal.subject, refusal.reason), refusal)
-    return [*found.values(), *_secrets(project, secrets)]
+    return [*found.values(), *secret_refusals(project, secrets)]
 
 
 def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable[[], object]]:
@@ -58,14 +57,3 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
             yield partial(launch, places, name, root / "templates")
             yield partial(manifest, places, name, root / "templates")
             yield partial(service_checks, places, name, project.services[name])
-
-
-def _secrets(project: Project, values: Mapping[str, str]) -> Iterator[UnencodableValue]:
-    for name, service in project.services.items():
-        for key, secrets in (("secrets", service.secrets), ("secret_files", service.secret_files)):
-            for at, secret in enumerate(secrets):
-                longest = LONGEST_STRING - len(secret) - 1 if key == "secrets" else sys.maxsize
-                try:
-                    check_process_string(f"services.{name}.{key}[{at}]", values.get(secret, ""), longest)
-                except UnencodableValue as refusal:
-                    yield UnencodableValue(refusal.subject, f"the value of {secret}: {refusal.reason}")

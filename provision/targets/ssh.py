@@ -157,9 +157,20 @@ class Deployment:
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that this target's services name."""
+        """Today's values of the secrets that this target's services name.
+
+        Raises:
+            DeclarationError: one is nothing that its service can be given.
+        """
+        from provision.manifests.secret_values import secret_refusals
+
         services = self.release.document["lanes"]["stable"]["services"]
         names = {name for service in services for name in service["secrets"]}
+        found = [*secret_refusals(self.loaded.project, self.loaded.secrets)]
+        if found:
+            from provision.project.located import declaration_error
+
+            raise declaration_error(found, self.loaded.file, os.path.relpath(self.loaded.file))
         return {name: str(self.loaded.secrets[name]) for name in names}
 
     @property

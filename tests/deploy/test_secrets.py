@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from provision.errors import Refused
+from provision.errors import DeclarationError, Refused
 from tests.deploy.world import World, web
 
 pytestmark = pytest.mark.root
@@ -31,6 +31,19 @@ def test_secrets_reach_their_service_byte_for_byte_in_its_environment_or_as_file
     other = world.get(port=world.port + 1)
     assert "TOKEN" not in other["env"]
     assert other["files"] == {}
+
+
+def test_a_key_that_would_let_everybody_in_is_refused_before_anything_is_sent(world: World) -> None:
+    guarded = web(world.port, secret_files=["KEY"], metrics={"token": "KEY"})
+    world.declare({"web": guarded}, env="KEY='#hunter2'\n")
+
+    with pytest.raises(
+        DeclarationError, match=r"services\.web\.secret_files\[0\]: the value of KEY: .*bearer"
+    ) as refusal:
+        world.up()
+
+    assert "hunter2" not in str(refusal.value)
+    assert world.status().state == "nothing"
 
 
 def test_a_secret_stands_in_no_file_but_the_launcher_s_and_in_no_output(world: World) -> None:

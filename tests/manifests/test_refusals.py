@@ -64,3 +64,21 @@ def test_a_secret_is_named_and_its_value_is_not_told(kind: str, value: str, subj
 
 def test_a_file_may_be_longer_than_any_variable() -> None:
     assert refused({"web": {"command": ["web"], "secret_files": ["KEY"]}}, {"KEY": "x" * 200_000}) == {}
+
+
+@pytest.mark.parametrize("value", ["", "#secret", "one\ntwo", "ten ants", "clé"])
+@pytest.mark.parametrize("kind", ["secrets", "secret_files"])
+def test_what_is_no_token_is_never_sent_as_one(kind: str, value: str) -> None:
+    """To llama-server a key file with such a line may hold no key at all, and then it answers everybody."""
+    check = {"http": "/", "token": "KEY"}
+
+    told = refused({"web": {"command": ["web"], "port": 8000, kind: ["KEY"], "check": check}}, {"KEY": value})
+
+    assert list(told) == [f"services.web.{kind}[0]"]
+    assert "bearer token" in told[f"services.web.{kind}[0]"]
+
+
+def test_a_token_may_be_whatever_a_header_can_say() -> None:
+    web = {"command": ["web"], "port": 8000, "secret_files": ["KEY"], "metrics": {"token": "KEY"}}
+
+    assert refused({"web": web}, {"KEY": "sk-A.z_0~9+/=="}) == {}

@@ -1,0 +1,43 @@
+"""What the value of a secret may not be. It is known when it is deployed, so neither schema nor template can tell."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+
+from provision.errors import UnencodableValue
+from provision.manifests.value import LONGEST_STRING, check_process_string
+from provision.project.schema import Project, Service
+
+# RFC 6750, section 2.1. It also keeps a key file true to its key: llama-server takes each line of one for a key, and a
+# line that begins with "#" for none, and without a key it answers everybody.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_NOT_SENDABLE = "it is sent as a bearer token, which has letters, digits and -._~+/ alone, and = at its end"
+
+
+def secret_refusals(project: Project, values: Mapping[str, str]) -> Iterator[UnencodableValue]:
+    """Each secret whose value its service cannot be given, by the place that names it; its value is not told.
+
+    Args:
+        values: those that are known here; the others are passed over.
+    """
+    for name, service in project.services.items():
+        for key, secrets in (("secrets", service.secrets), ("secret_files", service.secret_files)):
+            for at, secret in enumerate(secrets):
+                if secret not in values:
+                    continue
+                longest = LONGEST_STRING - len(secret) - 1 if key == "secrets" else sys.maxsize
+                subject = f"services.{name}.{key}[{at}]"
+                try:
+                    check_process_string(subject, values[secret], longest)
+                    if secret in _sent(service) and not _TOKEN.fullmatch(values[secret]):
+                        raise UnencodableValue(subject, _NOT_SENDABLE)
+                except UnencodableValue as refusal:
+                    yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
+
+
+def _sent(service: Service) -> set[str | None]:
+    """The secrets that a check or the monitoring sends."""
+    asked = (service.check, *service.checks, service.warm, service.metrics)
+    return {each.token for each in asked if each}
