@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from provision.errors import DeployError
-from provision.images import bake
-from provision.images.build_layout import Layout
+from provision.images.build import bake
+from provision.images.build.layout import Layout
 
 _GOALS = {"bitnet-cpu-min": 8_000_000, "bitnet-cpu": 90_000_000}
 

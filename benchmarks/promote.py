@@ -34,10 +34,10 @@ from pathlib import Path
 
 import provision
 from provision.images import Repository, connect, parse
-from provision.images.documents import OCI_MANIFEST, Descriptor, Manifest
-from provision.images.evidence import CheckResult, Evidence, store
-from provision.images.signing import SigningKey, read_private
-from provision.images.signing import generate as generate_key
+from provision.images.promotion.evidence import CheckResult, Evidence, store
+from provision.images.promotion.signing import SigningKey, read_private
+from provision.images.promotion.signing import generate as generate_key
+from provision.images.registry.documents import OCI_MANIFEST, Descriptor, Manifest
 from tests.images.registry import registry
 
 GOAL = 1.5  # times `bare`

@@ -1,4 +1,4 @@
-"""Where compilers run: on this machine, or in a container of pinned ones (`provision.images.compile_container`)."""
+"""Where compilers run: on this machine, or in a container of pinned ones (`provision.images.build.compilers`)."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from provision import native
-from provision.images.bake import FOLDER, Recipe
-from provision.images.build_context import Parts
-from provision.images.build_licences import licences
-from provision.images.build_probe import probe
-from provision.images.build_python import of_file, of_runtime, packages
+from provision.images.build.bake import FOLDER, Recipe
+from provision.images.build.context import Parts
+from provision.images.build.licences import licences
+from provision.images.build.packages import of_file, of_runtime, packages
+from provision.images.build.probe import probe
 from provision.native import cuda, sources
 from provision.place import Place
 

@@ -12,8 +12,8 @@ from provision.errors import UsageError
 
 if TYPE_CHECKING:
     from provision.images import Reference, Repository
-    from provision.images.policy import Policy
-    from provision.images.promotion import Judge
+    from provision.images.promotion.move import Judge
+    from provision.images.promotion.policy import Policy
 
 STABLE, CANARY = "stable", "canary"
 key_option = click.option(
@@ -28,9 +28,9 @@ def judge(directory: Path, policy: Policy, key: Path | None) -> Judge:
     Raises:
         UsageError: there are no public keys.
     """
-    from provision.images.here import actor, place
-    from provision.images.promotion import Judge
-    from provision.images.signing import read_public
+    from provision.images.promotion.here import actor, place
+    from provision.images.promotion.move import Judge
+    from provision.images.promotion.signing import read_public
 
     trusted = read_public(key or directory / "evidence.pub")
     return Judge(policy, trusted, actor(), place(), datetime.now(UTC).replace(microsecond=0))
@@ -43,7 +43,7 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
         UsageError: it means nothing.
     """
     from provision.images import parse
-    from provision.images.history import history_tag
+    from provision.images.promotion.history import history_tag
 
     if "/" in text:
         found = parse(text)

@@ -150,7 +150,7 @@ class Deployment:
         """
         if str(self.target.platform) != "docker":
             return {}
-        from provision.images.logins import logins
+        from provision.images.registry.logins import logins
 
         services = self.release.document["lanes"]["stable"]["services"]
         return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.images.reference import parse
-from provision.images.repository import Repository, connect
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import Repository, connect
 from tests.images.faulty import Faulty, faulty
 from tests.images.registry import Registry, registry
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 
-from provision.images.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
-from provision.images.repository import Repository
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
+from provision.images.registry.repository import Repository
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

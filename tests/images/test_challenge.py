@@ -2,7 +2,7 @@
 
 import pytest
 
-from provision.images.challenge import Challenge, challenges
+from provision.images.registry.challenge import Challenge, challenges
 
 HEADERS = [
     (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from provision.errors import RegistryFailed
-from provision.images.connections import Connections
+from provision.images.registry.connections import Connections
 
 
 @pytest.fixture

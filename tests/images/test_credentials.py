@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from provision.errors import UsageError
-from provision.images.credentials import Credentials, find
+from provision.images.registry.credentials import Credentials, find
 
 
 def encoded(pair: str) -> str:

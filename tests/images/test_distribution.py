@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from provision.images.documents import EMPTY_BYTES, OCI_MANIFEST, Descriptor, Manifest, artifact, digest_of
-from provision.images.repository import Repository
+from provision.images.registry.documents import EMPTY_BYTES, OCI_MANIFEST, Descriptor, Manifest, artifact, digest_of
+from provision.images.registry.repository import Repository
 from tests.images.make import image
 from tests.images.registry import Registry
 

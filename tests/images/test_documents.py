@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from provision.images.documents import Descriptor, Malformed, Manifest, digest_of
+from provision.images.registry.documents import Descriptor, Malformed, Manifest, digest_of
 
 GOOD = {"mediaType": "text/plain", "digest": digest_of(b"x"), "size": 1}
 

@@ -10,12 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provision.errors import RegistryFailed
-from provision.images.documents import OCI_INDEX, Descriptor, artifact, digest_of
-from provision.images.evidence import ARTIFACT_TYPE, CheckResult, Evidence, findings, store
-from provision.images.reference import parse
-from provision.images.referrers import attach, put_empty, referrers
-from provision.images.repository import connect
-from provision.images.signing import SigningKey
+from provision.images.promotion.evidence import ARTIFACT_TYPE, CheckResult, Evidence, findings, store
+from provision.images.promotion.signing import SigningKey
+from provision.images.registry.documents import OCI_INDEX, Descriptor, artifact, digest_of
+from provision.images.registry.reference import parse
+from provision.images.registry.referrers import attach, put_empty, referrers
+from provision.images.registry.repository import connect
 from tests.images.faulty import Fault
 from tests.images.make import image, index
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.documents import OCI_INDEX, Manifest
-from provision.images.history import History, Move, append, demand_unwritten, read_history
+from provision.images.promotion.history import History, Move, append, demand_unwritten, read_history
+from provision.images.registry.documents import OCI_INDEX, Manifest
 from tests.images.make import image
 
 pytestmark = pytest.mark.registry
@@ -113,8 +113,8 @@ def test_an_image_that_a_real_registry_deleted_does_not_stop_the_next_move(repos
 
 
 def test_a_long_history_is_set_aside_and_goes_on(repository, monkeypatch):
-    monkeypatch.setattr("provision.images.history._FULL", 4)
-    monkeypatch.setattr("provision.images.history._CARRIED", 2)
+    monkeypatch.setattr("provision.images.promotion.history._FULL", 4)
+    monkeypatch.setattr("provision.images.promotion.history._CARRIED", 2)
     made = [image(repository) for _ in range(5)]
     for number, new in enumerate(made):
         old = made[number - 1].digest if number else ""

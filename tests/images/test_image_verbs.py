@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from provision.cli.main import main
-from provision.images.reference import parse
-from provision.images.repository import connect
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import connect
 from tests.images.make import image, index
 
 # What other verbs import, here or in libraries that were tried.
@@ -314,7 +314,7 @@ def test_a_wrong_declaration_is_said_with_line_and_key(text, problems, project, 
 
 
 def test_the_example_in_the_documentation_is_a_sound_declaration(tmp_path):
-    from provision.images.declared import find_image
+    from provision.images.promotion.declared import find_image
 
     text = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
     (tmp_path / "promotion.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])

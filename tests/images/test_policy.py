@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provision.images.evidence import CheckResult, Evidence, Finding
-from provision.images.policy import Policy, objections
+from provision.images.promotion.evidence import CheckResult, Evidence, Finding
+from provision.images.promotion.policy import Policy, objections
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -11,16 +11,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provision.errors import Refused, RegistryFailed, UsageError
-from provision.images import wire
-from provision.images.documents import Descriptor, artifact
-from provision.images.evidence import CheckResult, Evidence, findings, store
-from provision.images.history import read_history
-from provision.images.policy import Policy
-from provision.images.promotion import Judge, apply, plan_promotion, plan_rollback
-from provision.images.reference import parse
-from provision.images.referrers import attach, put_empty, referrers
-from provision.images.repository import connect
-from provision.images.signing import SigningKey
+from provision.images.promotion.evidence import CheckResult, Evidence, findings, store
+from provision.images.promotion.history import read_history
+from provision.images.promotion.move import Judge, apply, plan_promotion, plan_rollback
+from provision.images.promotion.policy import Policy
+from provision.images.promotion.signing import SigningKey
+from provision.images.registry import wire
+from provision.images.registry.documents import Descriptor, artifact
+from provision.images.registry.reference import parse
+from provision.images.registry.referrers import attach, put_empty, referrers
+from provision.images.registry.repository import connect
 from tests.images.faulty import Fault
 from tests.images.make import image, index
 

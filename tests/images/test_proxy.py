@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from provision.errors import RegistryFailed, UsageError
-from provision.images.reference import parse
-from provision.images.repository import connect
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import connect
 from tests.images.make import image
 from tests.images.registry import NAME
 
@@ -84,7 +84,7 @@ def test_the_proxy_passes_tls_on_and_one_tunnel_serves_many_requests(tunnel, far
 
 
 def test_a_proxy_that_refuses_is_said(tunnel, far, monkeypatch):
-    monkeypatch.setattr("provision.images.wire._RETRIES", 0)
+    monkeypatch.setattr("provision.images.registry.wire._RETRIES", 0)
     monkeypatch.setenv("HTTPS_PROXY", tunnel.authority)
     tunnel.refuses = True
     with pytest.raises(RegistryFailed) as failure:

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from provision.cli.main import main
-from provision.images.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
-from provision.images.history import read_history
-from provision.images.referrers import referrers
+from provision.images.promotion.history import read_history
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.registry.referrers import referrers
 from tests.images.make import CONFIG, LAYER
 from tests.images.make import image as make_image
 
@@ -124,7 +124,7 @@ def test_stable_is_not_pushed_to(app, deploy, repository):
 
 
 def test_no_channel_that_was_ever_promoted_to_is_pushed_to(app, deploy, repository, tmp_path):
-    from provision.images.signing import generate, read_private
+    from provision.images.promotion.signing import generate, read_private
     from tests.images.test_promotion import prove
 
     generate(tmp_path / "k", tmp_path / "evidence.pub")
@@ -149,7 +149,7 @@ def test_the_same_commit_with_other_bytes_is_told(app, deploy, repository):
 
 
 def test_a_minimum_age_counts_from_the_push(app, deploy, repository, tmp_path):
-    from provision.images.signing import generate, read_private
+    from provision.images.promotion.signing import generate, read_private
     from tests.images.test_promotion import prove
 
     generate(tmp_path / "k", tmp_path / "evidence.pub")
@@ -162,7 +162,7 @@ def test_a_minimum_age_counts_from_the_push(app, deploy, repository, tmp_path):
 
 
 def test_a_push_that_breaks_off_moves_nothing(app, deploy, repository, proxy, tmp_path, monkeypatch):
-    from provision.images import wire
+    from provision.images.registry import wire
 
     monkeypatch.setattr(wire, "_RETRIES", 0)
     old = make_image(repository, "canary")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.errors import UsageError
-from provision.images.reference import Reference, parse
+from provision.images.registry.reference import Reference, parse
 
 HEX = "0123456789abcdef" * 4
 

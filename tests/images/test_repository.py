@@ -9,10 +9,10 @@ from email.utils import formatdate, parsedate_to_datetime
 import pytest
 
 from provision.errors import Refused, RegistryFailed
-from provision.images import wire
-from provision.images.documents import Descriptor, digest_of
-from provision.images.reference import parse
-from provision.images.repository import connect
+from provision.images.registry import wire
+from provision.images.registry.documents import Descriptor, digest_of
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import connect
 from tests.images.make import image, index
 from tests.images.registry import PASSWORD, USER, registry
 

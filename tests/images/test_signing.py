@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.errors import UsageError
-from provision.images.signing import NotSigned, generate, read_private, read_public, unseal
+from provision.images.promotion.signing import NotSigned, generate, read_private, read_public, unseal
 
 TYPE = "application/example"
 
@@ -36,7 +36,7 @@ def test_what_was_sealed_comes_back_as_the_same_bytes(payload, kind):
 def _signing_key():
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from provision.images.signing import SigningKey
+    from provision.images.promotion.signing import SigningKey
 
     return SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 

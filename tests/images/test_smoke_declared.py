@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.images.smoke import Wanted, all_declared
-from provision.images.smoke_declared import LABEL, Declared, of_label, read, write
+from provision.images.build.checks import LABEL, Declared, of_label, read, write
+from provision.images.smoke.run import Wanted, all_declared
 
 WRITTEN = [
     ('{ http = "/v1/models" }', Declared("http", "/v1/models"), "http /v1/models"),

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from provision.images import temporal
-from provision.images.smoke_attempt import attempt
-from provision.images.smoke_container import Booted, NoAnswer
-from provision.images.smoke_declared import Declared
+from provision.images.build.checks import Declared
+from provision.images.smoke import temporal
+from provision.images.smoke.attempt import attempt
+from provision.images.smoke.container import Booted, NoAnswer
 from tests.images.temporal import PROGRAMS, temporal_server, worker
 
 

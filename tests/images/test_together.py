@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.images.together import together
+from provision.images.registry.together import together
 
 
 def test_no_question_has_no_answer():

@@ -8,9 +8,9 @@ from typing import Any
 
 from provision.cli.sentences import size
 from provision.images import Reference
-from provision.images.documents import Manifest
-from provision.images.evidence import Finding
-from provision.images.history import History, Move
+from provision.images.promotion.evidence import Finding
+from provision.images.promotion.history import History, Move
+from provision.images.registry.documents import Manifest
 
 _SHOWN = 10  # moves; --json has all
 

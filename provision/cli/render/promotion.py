@@ -8,7 +8,7 @@ from typing import Any
 from provision.agent.protocol import COMMITTED, UNCHANGED
 from provision.cli.console import Console
 from provision.cli.render.image import finding_event, finding_line
-from provision.images.promotion import Plan
+from provision.images.promotion.move import Plan
 
 _PLANNED = "planned"
 

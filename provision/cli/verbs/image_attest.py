@@ -14,8 +14,8 @@ from provision.cli.verb import verb
 from provision.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from provision.images.evidence import CheckResult
-    from provision.images.signing import SigningKey
+    from provision.images.promotion.evidence import CheckResult
+    from provision.images.promotion.signing import SigningKey
 
 _VARIABLE = "DEPLOY_EVIDENCE_KEY"
 
@@ -39,8 +39,8 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
     from datetime import UTC, datetime
 
     from provision.images import connect, parse
-    from provision.images.evidence import Evidence, store
-    from provision.images.here import actor, place
+    from provision.images.promotion.evidence import Evidence, store
+    from provision.images.promotion.here import actor, place
 
     reference = parse(image)
     if not reference.digest:
@@ -69,7 +69,7 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
 
 
 def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
-    from provision.images.evidence import read_check
+    from provision.images.promotion.evidence import read_check
 
     try:
         document = json.loads(report.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
 
 def _key(private: Path | None) -> SigningKey:
     from provision.cli.verbs.image_keygen import default_private
-    from provision.images.signing import read_private
+    from provision.images.promotion.signing import read_private
 
     if private is None and os.environ.get(_VARIABLE):
         return read_private(os.environ[_VARIABLE], _VARIABLE)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from provision.images.build import Built
-    from provision.images.build_buildah import BuildahBuilder
-    from provision.images.build_engine import DockerBuilder, OnEvent
-    from provision.images.lock import Lock
+    from provision.images.build.buildah import BuildahBuilder
+    from provision.images.build.engine import DockerBuilder, OnEvent
+    from provision.images.build.image import Built
+    from provision.images.build.lock import Lock
     from provision.place import Place
 
 _PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
@@ -59,8 +59,8 @@ def command(
     from importlib.metadata import version
 
     from provision.cli.image_parts import gather, image_cache
-    from provision.images import bake, lock
-    from provision.images.build import build, check_platform, revision
+    from provision.images.build import bake, lock
+    from provision.images.build.image import build, check_platform, revision
 
     root = session.directory.absolute()
     recipes = [bake.find(root, name) for name in names]
@@ -94,10 +94,10 @@ def command(
 
 def _builder(name: str) -> DockerBuilder | BuildahBuilder:
     if name == "buildah":
-        from provision.images.build_buildah import BuildahBuilder
+        from provision.images.build.buildah import BuildahBuilder
 
         return BuildahBuilder()
-    from provision.images.build_engine import DockerBuilder, connect
+    from provision.images.build.engine import DockerBuilder, connect
 
     if name != "docker" and "://" not in name:
         raise UsageError(f"{name} is no builder.", next_step="--builder docker, buildah or ssh://user@host")
@@ -109,8 +109,8 @@ def _compilers(
 ) -> AbstractContextManager[Place]:
     """The container of `image`, else of the one that images/builder describes."""
     from provision.cli.image_parts import image_cache
-    from provision.images.build_engine import DockerBuilder
-    from provision.images.compile_container import builder_image, compilers
+    from provision.images.build.compilers import builder_image, compilers
+    from provision.images.build.engine import DockerBuilder
 
     if not isinstance(builder, DockerBuilder):
         raise UsageError("compiling in a container needs a Docker Engine.", next_step="--builder docker")
@@ -121,8 +121,8 @@ def _compilers(
 
 def _load(builder: DockerBuilder | BuildahBuilder, built: Built) -> str:
     """The engine's name of the image; buildah has no engine."""
-    from provision.images.build_engine import DockerBuilder
-    from provision.images.smoke_pull import load
+    from provision.images.build.engine import DockerBuilder
+    from provision.images.smoke.pull import load
 
     if not isinstance(builder, DockerBuilder):
         return ""

@@ -22,10 +22,10 @@ def command(session: Session, image: str, key: Path | None) -> None:
     """
     from provision.cli.render.image import inspect_event, inspect_lines
     from provision.images import connect, parse
-    from provision.images.declared import find_image
-    from provision.images.evidence import findings
-    from provision.images.history import History, read_history
-    from provision.images.signing import read_public
+    from provision.images.promotion.declared import find_image
+    from provision.images.promotion.evidence import findings
+    from provision.images.promotion.history import History, read_history
+    from provision.images.promotion.signing import read_public
 
     reference = parse(image) if "/" in image else find_image(session.directory, image).repository
     reference = reference if reference.wanted else reference.tagged(CANARY)

@@ -15,7 +15,7 @@ def command(session: Session, check: bool) -> int:
 
     Images are built FROM digests, so a base changes when a person says so, and the change is seen in a commit.
     """
-    from provision.images import lock
+    from provision.images.build import lock
 
     root = session.directory.absolute()
     fresh, moved = lock.refresh(lock.read(root), root)

@@ -25,8 +25,8 @@ def command(session: Session, name: str, origin: str, goal: str, dry_run: bool, 
     gets a second name, if signed evidence about that very digest passes and the rules of promotion.toml are met.
     """
     from provision.cli.render.promotion import show_done, show_plan
-    from provision.images.declared import find_image, policy_of
-    from provision.images.promotion import apply, plan_promotion
+    from provision.images.promotion.declared import find_image, policy_of
+    from provision.images.promotion.move import apply, plan_promotion
 
     declared = find_image(session.directory, name)
     origin_, goal_ = (

@@ -14,7 +14,7 @@ from provision.cli.verb import verb
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
-    from provision.images.push import Attachment
+    from provision.images.promotion.push import Attachment
 
 # What `deploy image build` leaves beside the image.
 _BESIDE = {
@@ -45,10 +45,10 @@ def command(
     from datetime import UTC, datetime
 
     from provision.images import connect
-    from provision.images.declared import find_image
-    from provision.images.here import actor, place
-    from provision.images.layout import ImageFolder
-    from provision.images.push import push
+    from provision.images.promotion.declared import find_image
+    from provision.images.promotion.here import actor, place
+    from provision.images.promotion.push import push
+    from provision.images.registry.layout import ImageFolder
 
     repository = find_image(session.directory, name).repository
     channel = channel_of(goal, repository, "--to")
@@ -76,14 +76,14 @@ def command(
 
 
 def _beside(built: Path) -> list[Attachment]:
-    from provision.images.push import Attachment
+    from provision.images.promotion.push import Attachment
 
     files = {built.parent / name: media_type for name, media_type in _BESIDE.items()}
     return [Attachment(media_type, file.read_bytes()) for file, media_type in files.items() if file.is_file()]
 
 
 def _attachment(text: str) -> Attachment:
-    from provision.images.push import Attachment
+    from provision.images.promotion.push import Attachment
 
     media_type, equals, file = text.partition("=")
     if not equals or "/" not in media_type:

@@ -25,8 +25,8 @@ def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, 
     """
     from provision.cli.render.promotion import show_done, show_plan
     from provision.images import connect, parse
-    from provision.images.declared import find_image
-    from provision.images.promotion import apply, plan_rollback
+    from provision.images.promotion.declared import find_image
+    from provision.images.promotion.move import apply, plan_rollback
 
     declared = find_image(session.directory, name)
     channel = channel_of(goal, declared.repository, "--to")

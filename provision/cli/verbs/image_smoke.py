@@ -63,10 +63,10 @@ def command(
     Checks that its image.toml declares run as well. --queue asks the Temporal server that the program `temporal` is set
     up for (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …); give the container --network and --env to reach it.
     """
-    from provision.images.build_engine import connect
-    from provision.images.smoke import Wanted, smoke
-    from provision.images.smoke_container import Limits
-    from provision.images.smoke_declared import Declared
+    from provision.images.build.checks import Declared
+    from provision.images.build.engine import connect
+    from provision.images.smoke.container import Limits
+    from provision.images.smoke.run import Wanted, smoke
     from provision.native.model import write_demo_model
 
     client = connect(engine)
@@ -114,8 +114,8 @@ def _environment(variables: tuple[str, ...]) -> dict[str, str]:
 
 def _image(root: Path, client: DockerClient, wanted: str) -> tuple[Image, str, str]:
     """The image as the engine has it, its name and its digest: pulled by digest, or loaded as it was built."""
-    from provision.images.build_layout import Layout
-    from provision.images.smoke_pull import load, pull
+    from provision.images.build.layout import Layout
+    from provision.images.smoke.pull import load, pull
 
     built = root / "build" / "images" / wanted / "oci"
     if "/" not in wanted and (built / "index.json").is_file():

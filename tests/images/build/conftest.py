@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.images.build import Built
-from provision.images.build_buildah import BuildahBuilder
-from provision.images.build_engine import DockerBuilder
+from provision.images.build.buildah import BuildahBuilder
+from provision.images.build.engine import DockerBuilder
+from provision.images.build.image import Built
 from tests.images.build.make import BASE, build_image
 from tests.testbed.docker import Engine
 from tests.testbed.slots import Slot

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from provision.cli.image_parts import gather, image_cache
-from provision.images import bake
-from provision.images.build import Builder, Built, Revision, build
+from provision.images.build import bake
+from provision.images.build.image import Builder, Built, Revision, build
 from tests.native.conftest import Told
 
 REPOSITORY = Path(__file__).parents[3]

@@ -14,11 +14,11 @@ import pytest
 
 from provision.cli.main import main
 from provision.errors import DeployError, UsageError
-from provision.images import bake
-from provision.images.build import Built, build, revision
-from provision.images.build_buildah import BuildahBuilder
-from provision.images.build_context import Parts
-from provision.images.build_engine import DockerBuilder, connect
+from provision.images.build import bake
+from provision.images.build.buildah import BuildahBuilder
+from provision.images.build.context import Parts
+from provision.images.build.engine import DockerBuilder, connect
+from provision.images.build.image import Built, build, revision
 from tests.images.build.make import BASE, COMMIT, REPOSITORY, build_image, own_layers
 from tests.native.conftest import Told, commit, git
 

@@ -13,10 +13,10 @@ import pytest
 from docker.transport.sshconn import SSHSocket
 
 from provision.errors import UsageError
-from provision.images.build import Built
-from provision.images.build_engine import DockerBuilder, connect
-from provision.images.compile_container import compilers
-from provision.images.smoke_pull import load
+from provision.images.build.compilers import compilers
+from provision.images.build.engine import DockerBuilder, connect
+from provision.images.build.image import Built
+from provision.images.smoke.pull import load
 from tests.images.build.make import BASE, REPOSITORY, build_image
 from tests.testbed.docker import base, install_engine
 from tests.testbed.host import TestHost

@@ -18,12 +18,12 @@ import pytest
 
 from provision.cli.main import main
 from provision.errors import DeployError, UsageError
-from provision.images import bake
-from provision.images.build import build as build_image
-from provision.images.build_context import Parts
-from provision.images.build_engine import DockerBuilder
-from provision.images.build_probe import probe
-from provision.images.compile_container import builder_image, compilers
+from provision.images.build import bake
+from provision.images.build.compilers import builder_image, compilers
+from provision.images.build.context import Parts
+from provision.images.build.engine import DockerBuilder
+from provision.images.build.image import build as build_image
+from provision.images.build.probe import probe
 from provision.native import BuildResult, Cache, build
 from tests.images.build.make import BASE, COMMIT, REPOSITORY
 from tests.native.conftest import Told, commit, write_tiny_llama_cpp
@@ -83,7 +83,7 @@ def test_the_container_has_no_network_and_ends_with_the_block(engine: Engine, pr
 def test_the_container_ends_when_whoever_compiles_is_killed(engine: Engine, project: Path, tmp_path: Path) -> None:
     program = f"""
 import docker, pathlib
-from provision.images.compile_container import compilers
+from provision.images.build.compilers import compilers
 client = docker.DockerClient(base_url={engine.url!r})
 with compilers(client, {BASE!r}, pathlib.Path({str(project)!r}), pathlib.Path({str(tmp_path / "cache")!r})) as place:
     place.run(["sh", "-c", "echo ready; sleep 600"], {{}}, place.cache, lambda line: print(line, flush=True), 0)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from provision.cli.image_parts import gather, image_cache
-from provision.images import bake
-from provision.images.build import build
-from provision.images.build_engine import DockerBuilder
-from provision.images.smoke import Wanted, smoke
-from provision.images.smoke_pull import load
+from provision.images.build import bake
+from provision.images.build.engine import DockerBuilder
+from provision.images.build.image import build
+from provision.images.smoke.pull import load
+from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
 from tests.images.build.make import BASE, COMMIT, REPOSITORY
 from tests.native.conftest import Told

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from provision.errors import RegistryFailed, UsageError
-from provision.images import lock
-from provision.images.repository import Repository
+from provision.images.build import lock
+from provision.images.registry.repository import Repository
 from tests.images.build.make import REPOSITORY
 from tests.images.make import image
 

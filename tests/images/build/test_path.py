@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from provision.cli.main import main
-from provision.images.build import Built
-from provision.images.reference import parse
-from provision.images.referrers import referrers
-from provision.images.repository import connect
+from provision.images.build.image import Built
+from provision.images.registry.reference import parse
+from provision.images.registry.referrers import referrers
+from provision.images.registry.repository import connect
 from tests.images.registry import Registry
 from tests.testbed.docker import Engine
 

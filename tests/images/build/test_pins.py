@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
-from provision.images import bake
-from provision.images.build_python import runtime_packages
+from provision.images.build import bake
+from provision.images.build.packages import runtime_packages
 from tests.images.build.make import REPOSITORY
 
 STACK = REPOSITORY / "images" / "vast-stack"

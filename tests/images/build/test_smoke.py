@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from provision.errors import UsageError
-from provision.images.build import Built
-from provision.images.evidence import read_check
-from provision.images.layout import ImageFolder
-from provision.images.reference import parse
-from provision.images.repository import connect
-from provision.images.smoke import Report, Wanted, smoke
-from provision.images.smoke_declared import LABEL, Declared, write
-from provision.images.smoke_pull import load, pull
+from provision.images.build.checks import LABEL, Declared, write
+from provision.images.build.image import Built
+from provision.images.promotion.evidence import read_check
+from provision.images.registry.layout import ImageFolder
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import connect
+from provision.images.smoke.pull import load, pull
+from provision.images.smoke.run import Report, Wanted, smoke
 from provision.native.model import write_demo_model
 from tests.images.build.make import REPOSITORY
 from tests.images.registry import Registry

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from provision.images.build import Built
-from provision.images.build_buildah import BuildahBuilder
-from provision.images.build_engine import DockerBuilder
-from provision.images.smoke import Wanted, smoke
-from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
-from provision.images.smoke_pull import load
+from provision.images.build.buildah import BuildahBuilder
+from provision.images.build.engine import DockerBuilder
+from provision.images.build.image import Built
+from provision.images.smoke.container import Booted, Limits, NoAnswer, booted
+from provision.images.smoke.pull import load
+from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
 from tests.examples.hub import hub, tokenizer
 from tests.images.build.make import build_image, own_layers

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from provision.errors import RegistryFailed
-from provision.images.documents import Descriptor, Malformed, Manifest, artifact, read_time, written_time
-from provision.images.referrers import attach, put_empty, referrers
-from provision.images.repository import Repository
-from provision.images.signing import NotSigned, PublicKey, SigningKey, unseal
-from provision.images.together import together
+from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
+from provision.images.registry.documents import Descriptor, Malformed, Manifest, artifact, read_time, written_time
+from provision.images.registry.referrers import attach, put_empty, referrers
+from provision.images.registry.repository import Repository
+from provision.images.registry.together import together
 
 ARTIFACT_TYPE = "application/vnd.bitnet-provision.evidence.v1+json"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"

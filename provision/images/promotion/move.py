@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed, UsageError
-from provision.images.documents import Manifest
-from provision.images.evidence import Finding, findings
-from provision.images.history import PROMOTE, ROLLBACK, History, Move, append, demand_unwritten, read_history
-from provision.images.policy import Policy, objections
-from provision.images.repository import Repository
-from provision.images.signing import PublicKey
-from provision.images.together import together
+from provision.images.promotion.evidence import Finding, findings
+from provision.images.promotion.history import PROMOTE, ROLLBACK, History, Move, append, demand_unwritten, read_history
+from provision.images.promotion.policy import Policy, objections
+from provision.images.promotion.signing import PublicKey
+from provision.images.registry.documents import Manifest
+from provision.images.registry.repository import Repository
+from provision.images.registry.together import together
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None
     if plan.is_needless:
         return
     if plan.source is not plan.target:
-        from provision.images.copying import copy_image
+        from provision.images.registry.copying import copy_image
 
         copy_image(plan.source, plan.target, plan.image, on_event)
     together(

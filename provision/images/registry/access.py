@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.connections import Answer, Body
-from provision.images.credentials import Credentials
-from provision.images.wire import Wire
+from provision.images.registry.connections import Answer, Body
+from provision.images.registry.credentials import Credentials
+from provision.images.registry.wire import Wire
 
 if TYPE_CHECKING:
-    from provision.images.challenge import Challenge
+    from provision.images.registry.challenge import Challenge
 
 _LONGEST_ANSWER = 1 << 20  # of a token service, or an error
 _CLIENT = "bitnet-provision"
@@ -86,7 +86,7 @@ class Access:
         raise self._refusal(answer, doing)
 
     def _authorize(self, answer: Answer, doing: str) -> None:
-        from provision.images.challenge import challenges
+        from provision.images.registry.challenge import challenges
 
         asked = answer.headers.get_all("WWW-Authenticate", [])
         offered = {challenge.scheme: challenge for challenge in challenges(asked)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from provision.errors import UsageError
-from provision.images.bake import Recipe
+from provision.images.build.bake import Recipe
 
 _OWNER = "65532"  # "nonroot" as other minimal images number it
 _PASSWD = f"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:{_OWNER}:{_OWNER}:nonroot:/:/sbin/nologin\n"

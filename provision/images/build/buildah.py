@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from provision.errors import DeployError, UsageError
-from provision.images.build_engine import OnEvent
+from provision.images.build.engine import OnEvent
 
 _NAME = "localhost/bitnet-provision-build"
 

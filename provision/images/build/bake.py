@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import UsageError
-from provision.images import smoke_declared
+from provision.images.build import checks as declared_checks
 
 FOLDER = "images"
 _FILE = "docker-bake.json"
@@ -52,7 +52,7 @@ class Recipe:
     probe: str = ""  # where the probe is in the image
     serves: str = "llama"  # what the smoke test asks it for: one of SERVES
     port: int = 0  # where it is asked over HTTP; 0: the probe knows
-    checks: tuple[Mapping[str, Any], ...] = ()  # what the smoke test asks besides (smoke_declared.py)
+    checks: tuple[Mapping[str, Any], ...] = ()  # what the smoke test asks besides (see `checks`)
     secrets: tuple[str, ...] = ()  # variables that it does not start without; the smoke test makes some up
     drains: bool = False  # requests in flight are finished after SIGTERM
 
@@ -101,7 +101,7 @@ def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:
         if said.get("serves", "llama") not in SERVES:
             raise ValueError(f"serves is one of {', '.join(SERVES)}, not {said['serves']!r}")
         for check in said.get("checks", ()):
-            smoke_declared.read(check)
+            declared_checks.read(check)
         return Recipe(name=name, folder=folder, context=root / target["context"], **said)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{file}: {error}") from None

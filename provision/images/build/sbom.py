@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from provision.images.bake import Recipe
-from provision.images.build_layout import Layout
+from provision.images.build.bake import Recipe
+from provision.images.build.layout import Layout
 
 _STATUS = "var/lib/dpkg/status"
 _OWN = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")

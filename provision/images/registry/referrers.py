@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from provision.errors import RegistryFailed
-from provision.images.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest
-from provision.images.repository import Repository
+from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest
+from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100

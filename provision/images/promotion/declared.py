@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import DeclarationError, Location, Problem, UsageError
-from provision.images.policy import Policy
-from provision.images.reference import Reference, parse
+from provision.images.promotion.policy import Policy
+from provision.images.registry.reference import Reference, parse
 from provision.project.fault import Fault, did_you_mean, dotted, nearest
 from provision.project.units import parse_seconds
 

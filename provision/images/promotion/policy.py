@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from provision.images.evidence import CheckResult, Evidence, Finding
+from provision.images.promotion.evidence import CheckResult, Evidence, Finding
 
 _SKEW = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import RegistryFailed, UsageError
-from provision.images.bake import FOLDER
-from provision.images.reference import Reference, parse
-from provision.images.repository import Repository, connect
+from provision.images.build.bake import FOLDER
+from provision.images.registry.reference import Reference, parse
+from provision.images.registry.repository import Repository, connect
 
 _FILE = "lock.json"
 _SOURCES = "native/sources.json"

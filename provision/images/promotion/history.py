@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
-from provision.images.repository import Repository
+from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
+from provision.images.registry.repository import Repository
 
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
 _MOVES = "bitnet-provision.moves"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import UsageError
-from provision.images.reference import HUB
+from provision.images.registry.reference import HUB
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _HELPER_SECONDS = 30  # one that asks a person may take a while

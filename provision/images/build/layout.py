@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import DeployError
-from provision.images.build_layers import Layer, keep, rewrite
-from provision.images.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.build.layers import Layer, keep, rewrite
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
 
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"

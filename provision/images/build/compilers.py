@@ -20,8 +20,8 @@ from docker.errors import BuildError, DockerException, ImageNotFound
 from docker.types import Mount
 
 from provision.errors import DeployError, UsageError
-from provision.images.bake import FOLDER
-from provision.images.build_engine import OnEvent
+from provision.images.build.bake import FOLDER
+from provision.images.build.engine import OnEvent
 from provision.place import OnLine
 
 _FOLDER = "builder"

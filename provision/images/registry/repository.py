@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode, urljoin
 
 from provision.errors import RegistryFailed
-from provision.images.access import Access
-from provision.images.connections import Answer, Body
-from provision.images.credentials import find
-from provision.images.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
-from provision.images.reference import Reference
-from provision.images.wire import Wire
+from provision.images.registry.access import Access
+from provision.images.registry.connections import Answer, Body
+from provision.images.registry.credentials import find
+from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
+from provision.images.registry.reference import Reference
+from provision.images.registry.wire import Wire
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound
 _LONGEST_DOCUMENT = 16 << 20  # a blob that is read whole: evidence, not a layer

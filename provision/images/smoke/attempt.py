@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from provision.images import temporal
-from provision.images.smoke_container import Booted, NoAnswer
-from provision.images.smoke_declared import Declared
+from provision.images.build.checks import Declared
+from provision.images.smoke import temporal
+from provision.images.smoke.container import Booted, NoAnswer
 
 
 def attempt(container: Booted, check: Declared) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from provision.errors import RegistryFailed, UsageError
-from provision.images.connections import CONNECT, Answer, Body, Connections
+from provision.images.registry.connections import CONNECT, Answer, Body, Connections
 
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _RETRIES = 4

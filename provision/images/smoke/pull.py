@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from provision.errors import DeployError
-from provision.images.build_engine import DockerBuilder
-from provision.images.build_layout import Layout
-from provision.images.credentials import find
-from provision.images.reference import parse
-from provision.images.repository import connect
+from provision.images.build.engine import DockerBuilder
+from provision.images.build.layout import Layout
+from provision.images.registry.credentials import find
+from provision.images.registry.reference import parse
+from provision.images.registry.repository import connect
 
 if TYPE_CHECKING:
     from docker import DockerClient

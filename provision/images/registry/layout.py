@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
-from provision.images.connections import CHUNK
-from provision.images.documents import Descriptor, Malformed, Manifest
+from provision.images.registry.connections import CHUNK
+from provision.images.registry.documents import Descriptor, Malformed, Manifest
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from provision.errors import UsageError
-from provision.images import build_context, build_layout, smoke_declared
-from provision.images.bake import Recipe
-from provision.images.build_context import Parts
-from provision.images.build_engine import OnEvent
-from provision.images.build_layout import Layout
-from provision.images.sbom import sbom
+from provision.images.build import checks
+from provision.images.build.bake import Recipe
+from provision.images.build.context import Parts, stage
+from provision.images.build.engine import OnEvent
+from provision.images.build.layout import Layout
+from provision.images.build.layout import write as write_layout
+from provision.images.build.sbom import sbom
 
 _WATCHED = ("images", "bitnet", "native", "examples", "requirements.lock")  # what images are made of
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
@@ -109,12 +110,12 @@ def build(
     native = _native(parts)
     folder = recipe.context.parent
     on_event({"event": "message", "phase": "stage", "text": f"{recipe.name}: gathering what it is made of"})
-    context = build_context.stage(recipe, parts, root)
+    context = stage(recipe, parts, root)
     archive = folder / "built.tar"
     args = {"BASE": base} if base else {}
     layers = builder.build(context, archive, args=args, platform=platform, epoch=revision.epoch, on_event=on_event)
     on_event({"event": "message", "phase": "build", "text": f"{recipe.name}: writing its layers"})
-    layout = build_layout.write(
+    layout = write_layout(
         archive,
         folder / "oci",
         base=layers,
@@ -171,7 +172,7 @@ def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict
         "port": str(recipe.port or ""),
         "serves": recipe.serves,
         "secrets": " ".join(recipe.secrets),
-        "checks": smoke_declared.write(recipe.checks),
+        "checks": checks.write(recipe.checks),
         "drains": "true" if recipe.drains else "",
     }
     labels = {f"org.opencontainers.image.{key}": value for key, value in standard.items()}

@@ -9,8 +9,8 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 
-from provision.images.credentials import find
-from provision.images.reference import parse
+from provision.images.registry.credentials import find
+from provision.images.registry.reference import parse
 
 
 def logins(images: Iterable[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The smoke test: one image, booted as in production, asked, stopped; and what came of it, check by check.
 
-The results are those that evidence holds (`provision.images.evidence.CheckResult`). A check that fails ends the run,
-because what comes after it means nothing, and is part of the results all the same.
+The results are those that evidence holds (`provision.images.promotion.evidence.CheckResult`). A check that fails ends
+the run, because what comes after it means nothing, and is part of the results all the same.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import UsageError
-from provision.images.evidence import CheckResult
-from provision.images.smoke_attempt import attempt
-from provision.images.smoke_container import Booted, Limits, NoAnswer, booted
-from provision.images.smoke_declared import LABEL, Declared, of_label
+from provision.images.build.checks import LABEL, Declared, of_label
+from provision.images.promotion.evidence import CheckResult
+from provision.images.smoke.attempt import attempt
+from provision.images.smoke.container import Booted, Limits, NoAnswer, booted
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.images import Image
 
-    from provision.images.build_engine import OnEvent
+    from provision.images.build.engine import OnEvent
 
 _STATUS_OF_SIGTERM = 143
 _LONG_ANSWER = 200  # tokens, at most: still being written when SIGTERM comes

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from provision.images.documents import Manifest
-from provision.images.referrers import attach, referrers
-from provision.images.repository import Repository
+from provision.images.registry.documents import Manifest
+from provision.images.registry.referrers import attach, referrers
+from provision.images.registry.repository import Repository
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 

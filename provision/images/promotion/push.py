@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from provision.errors import Refused
-from provision.images.documents import Descriptor, Manifest, artifact
-from provision.images.history import PUSH, Move, append, demand_unwritten, read_history
-from provision.images.layout import ImageFolder
-from provision.images.promotion import put_channel
-from provision.images.referrers import attach, put_empty
-from provision.images.repository import Repository
+from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history
+from provision.images.promotion.move import put_channel
+from provision.images.registry.documents import Descriptor, Manifest, artifact
+from provision.images.registry.layout import ImageFolder
+from provision.images.registry.referrers import attach, put_empty
+from provision.images.registry.repository import Repository
 
 _PROMOTED = "stable"
 _REVISION = "org.opencontainers.image.revision"

@@ -1,0 +1,1 @@
+"""What a registry is asked, and how: names, logins, requests, documents, byte for byte."""

@@ -1,0 +1,1 @@
+"""An image booted as in production, and asked for what it serves."""
