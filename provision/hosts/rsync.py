@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from provision.errors import DeployError, Unreachable, UsageError
+from provision.errors import DeployError, Interrupted, Unreachable, UsageError
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def send(
         UsageError: rsync is not installed here.
         DeployError: rsync is not installed on the host, or failed there; its words are in `why`.
         Unreachable: the connection broke.
+        Interrupted: Ctrl-C ended rsync.
     """
     program = shutil.which("rsync")
     if program is None:
@@ -170,6 +172,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: OutputReader) -> DeployError:
+    if status == -signal.SIGINT:  # Ctrl-C in the moment before it had a group of its own
+        return Interrupted(
+            "interrupted before files were sent; nothing was disturbed.",
+            next_step="run the same command again",
+            host=connection.name,
+        )
     if not connection.is_open:
         return Unreachable(
             "the connection broke while files were sent",

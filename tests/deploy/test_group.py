@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.world import World, web
+from tests.faults.hooks import until
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
 
@@ -32,7 +33,7 @@ def test_a_whole_project_is_stopped_and_started_by_its_target(world: World) -> N
     assert world.host.exec(["systemctl", "is-enabled", group, *units]).stdout.split() == ["enabled"] * 3
 
     world.host.exec(["systemctl", "stop", group])
-    assert state(world, *units) == ["inactive"] * 2
+    until(lambda: state(world, *units) == ["inactive"] * 2, "its services have ended, after it")
 
     world.host.exec(["systemctl", "start", group])
     assert state(world, *units) == ["active"] * 2

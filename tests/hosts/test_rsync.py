@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.errors import DeployError, Unreachable, UsageError
+from provision.errors import DeployError, Interrupted, Unreachable, UsageError
 from provision.hosts import HostConnection, RsyncProgress, connect
 from provision.hosts.rsync_output import OutputReader
 from provision.hosts.sandbox import Sandbox, processes
@@ -194,6 +194,20 @@ def test_an_error_while_showing_progress_ends_rsync(host: HostConnection, files:
     else:
         pytest.fail("rsync still runs")
     assert host.run(["echo", "usable"]).stdout == b"usable\n"
+
+
+def test_an_rsync_that_ctrl_c_ended_is_an_interruption_and_no_failure(
+    host: HostConnection, files: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal goes to the whole group of a terminal, and may come before rsync has a group of its own."""
+    program = tmp_path / "programs" / "rsync"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nkill -INT $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+    with pytest.raises(Interrupted, match="nothing was disturbed"):
+        host.rsync(files, [], str(place))
 
 
 @pytest.mark.parametrize("server", list(Server))
