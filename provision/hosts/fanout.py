@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from provision.hosts.spec import HostSpec
 Value = TypeVar("Value")
 
 AT_ONCE = 16
+_AWAKE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,4 +88,6 @@ def _result(spec: HostSpec, function: Callable[[HostSpec], Value]) -> HostResult
 def _wait(finished: queue.SimpleQueue[None], results: Mapping[int, object], number: int) -> None:
     """Until there are `number` results. Not by joining threads: an interrupted join takes them for ended."""
     while len(results) < number:
-        finished.get()
+        # The kernel may hand Ctrl-C to another thread, which wakes nobody; Python acts on it here, and only if awake.
+        with contextlib.suppress(queue.Empty):
+            finished.get(timeout=_AWAKE_SECONDS)

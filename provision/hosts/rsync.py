@@ -174,7 +174,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: OutputReader) -> DeployError:
     if status == -signal.SIGINT:  # Ctrl-C in the moment before it had a group of its own
         return Interrupted(
-            "interrupted before files were sent; nothing was disturbed.",
+            "interrupted while shipping; nothing was disturbed.",
             next_step="run the same command again",
             host=connection.name,
         )

@@ -78,3 +78,14 @@ def test_a_second_ctrl_c_waits_for_nobody() -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
     assert "KeyboardInterrupt" in said
+
+
+def test_ctrl_c_is_seen_though_another_thread_was_given_it() -> None:
+    asked = threading.Event()
+
+    def work(spec: HostSpec) -> bool:
+        time.sleep(0.3)  # by then the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        return asked.wait(10)
+
+    assert [result.value for result in run_on_hosts(HOSTS[:1], work, on_interrupt=asked.set)] == [True]
