@@ -15,7 +15,7 @@ from typing import List
 
 from . import files
 from . import state as states
-from .layout import Layout, host_folder
+from .layout import Layout, host_folder, sandbox_environment
 from .supervisors import open_supervisor, options
 
 _MARK = "# deploy: recover projects after a restart"
@@ -60,12 +60,11 @@ def register(layout: Layout, agent: str, platform: str) -> str:
         layout.root,
     ]
     entry = {"root": layout.root, "platform": platform, "recover": recover}
-    _write_if_other(os.path.join(projects, layout.root.strip("/").replace("/", "-") + ".json"), json.dumps(entry))
-    given = os.environ.get("DEPLOY_STATE_DIR")
-    kept = {key: os.environ[key] for key in ("DEPLOY_STATE_DIR", "HOME", "PATH") if given and key in os.environ}
+    files.write_if_other(os.path.join(projects, layout.root.strip("/").replace("/", "-") + ".json"), json.dumps(entry))
+    kept = sandbox_environment()
     script = os.path.join(base, "boot.py")
-    _write_if_other(script, _SCRIPT.format(environment=f", **{kept!r}" if kept else ""))
-    if given:
+    files.write_if_other(script, _SCRIPT.format(environment=f", **{kept!r}" if kept else ""))
+    if kept:
         return "sandbox"
     return _hook(script)
 
@@ -90,7 +89,7 @@ def _systemd(script: str, root: bool) -> str:
     unit = os.path.join(folder, "deploy-recover.service")
     wanted_by = "multi-user.target" if root else "default.target"
     text = _UNIT.format(python=sys.executable, script=script, wanted_by=wanted_by)
-    if _write_if_other(unit, text):
+    if files.write_if_other(unit, text):
         if not root:
             os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
         _quietly(["systemctl", *([] if root else ["--user"]), "enable", "deploy-recover.service"])
@@ -111,17 +110,6 @@ def _cron(command: str) -> str:
         if done.returncode != 0:
             return ""
     return "cron @reboot"
-
-
-def _write_if_other(path: str, text: str) -> bool:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            if stream.read() == text:
-                return False
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    files.write(path, text, 0o644)
-    return True
 
 
 def _quietly(command: List[str]) -> None:

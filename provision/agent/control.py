@@ -18,7 +18,7 @@ from typing import Optional, Set, Tuple
 from . import files
 from . import state as states
 from .documents import read_documents, service_of
-from .layout import STATE_DIR_VARIABLE, Layout
+from .layout import Layout, sandbox_environment
 from .programs import Programs
 from .protocol import CONTROL, AgentError, control_socket
 from .state import Program
@@ -80,8 +80,6 @@ def refresh(layout: Layout, agent: str) -> None:
         files.remove(path)
         return
     entry = os.path.join(layout.agents, agent, "deploy_agent", "__main__.py")
-    sandbox = STATE_DIR_VARIABLE in os.environ
-    kept = {key: os.environ[key] for key in (STATE_DIR_VARIABLE, "HOME", "PATH") if sandbox and key in os.environ}
     text = _SCRIPT.format(
         python=sys.executable,
         self=path,
@@ -89,10 +87,9 @@ def refresh(layout: Layout, agent: str) -> None:
         owner=pwd.getpwuid(os.geteuid()).pw_name,
         socket=control_socket(layout.root),
         agent=[sys.executable, "-I", entry, "control", layout.root],
-        environment=kept,
+        environment=sandbox_environment(),
     )
-    if _read(path) != text:
-        files.write(path, text, 0o755)
+    files.write_if_other(path, text, 0o755)
 
 
 def main(layout: Layout, words: Tuple[str, ...]) -> int:
@@ -195,11 +192,3 @@ def _serve(layout: Layout) -> int:
         status, said = act(layout, words[0], words[1], asker) if len(words) == 2 else (REFUSED, _USAGE)
         connection.sendall(f"{status} {said}\n".encode())
         return DONE
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return ""

@@ -44,6 +44,18 @@ def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) 
     sync_directory(folder)
 
 
+def write_if_other(path: str, text: str, mode: int = 0o644) -> bool:
+    """As `write`, in a folder that need not be there; whether the file said something else before."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            if stream.read() == text:
+                return False
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    write(path, text, mode)
+    return True
+
+
 def temporary_of(path: str) -> str:
     """Where `path` is written before it has its name: one place a file, so that a killed writer leaves one at most."""
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")

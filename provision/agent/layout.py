@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Dict
 
 from . import files
 
@@ -18,6 +19,12 @@ def host_folder() -> str:
     if os.geteuid() == 0:
         return "/var/lib/deploy"
     return os.path.join(os.path.expanduser("~"), ".local", "state", "deploy")
+
+
+def sandbox_environment() -> Dict[str, str]:
+    """What a program that is run later needs to find the sandbox that we are in; empty outside of one."""
+    names = (STATE_DIR_VARIABLE, "HOME", "PATH") if os.environ.get(STATE_DIR_VARIABLE) else ()
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,9 @@ def _prove_one(
     watch()
 
 
-def token(layout: Layout, program: str, check: checks.Check) -> str:
-    """The value of the secret that a check sends: the one that the program was started with; empty for none."""
-    name = check.get("token")
+def token(layout: Layout, program: str, asked: Dict[str, Any]) -> str:
+    """The value of the secret that a check or a drain sends: what the program was started with; empty for none."""
+    name = asked.get("token")
     return launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
 
 

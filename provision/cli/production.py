@@ -52,7 +52,7 @@ def subject(loaded: LoadedProject) -> Subject:
         DeclarationError: what a target needs cannot be rendered; says where.
     """
     project, root = loaded.project, loaded.root
-    with located(loaded.file, os.path.relpath(loaded.file)):
+    with located(loaded.file):
         rendered = {
             name: PLATFORMS[target.platform].files(project, target, root)
             for name, target in project.targets.items()

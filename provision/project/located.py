@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from provision.project.fault import Path as KeyPath
 
 
 @contextmanager
-def located(file: Path, shown: str) -> Iterator[None]:
-    """Say of a value that no file can hold where `file`, which people call `shown`, declares it.
+def located(file: Path) -> Iterator[None]:
+    """Say of a value that no file can hold where `file` declares it.
 
     Raises:
         DeclarationError: an `UnencodableValue` was raised inside.
@@ -21,13 +22,14 @@ def located(file: Path, shown: str) -> Iterator[None]:
     try:
         yield
     except UnencodableValue as error:
-        raise declaration_error([error], file, shown) from None
+        raise declaration_error([error], file) from None
 
 
-def declaration_error(refusals: Iterable[UnencodableValue], file: Path, shown: str) -> DeclarationError:
+def declaration_error(refusals: Iterable[UnencodableValue], file: Path) -> DeclarationError:
     """The refusals with their places, in the order of the file."""
     from provision.project.positions import Positions
 
+    shown = os.path.relpath(file)
     positions = Positions(file.read_text(encoding="utf-8-sig"))
     # A value that a preset brings stands nowhere: then it is the service's place.
     placed = [(positions.value(_path(refusal.subject)), refusal) for refusal in refusals]

@@ -6,7 +6,6 @@ import contextlib
 import getpass
 import importlib
 import json
-import os
 import socket
 import threading
 import time
@@ -139,7 +138,7 @@ class Deployment:
 
         loaded = self.loaded
         found = refusals(loaded.project, [self.target], loaded.root, loaded.secrets)
-        return declaration_error(found or [refusal], loaded.file, os.path.relpath(loaded.file))
+        return declaration_error(found or [refusal], loaded.file)
 
     @cached_property
     def logins(self) -> dict[str, str]:
@@ -170,7 +169,7 @@ class Deployment:
         if found:
             from provision.project.located import declaration_error
 
-            raise declaration_error(found, self.loaded.file, os.path.relpath(self.loaded.file))
+            raise declaration_error(found, self.loaded.file)
         return {name: str(self.loaded.secrets[name]) for name in names}
 
     @property

@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from tests.examples.serving import served
 
 _ASKED = re.compile(r"/(?:api/models/)?([\w.-]+/[\w.-]+)/(tree|resolve)/([^/?]+)/?([^?]*)")
 CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -104,14 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
 def hub() -> Iterator[Hub]:
     """One that runs, and holds nothing yet."""
     made = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": made}))
-    made.port = server.server_port
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
+    with served(type("Handler", (_Handler,), {"hub": made})) as made.port:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def tokenizer(text: str) -> dict[str, bytes]:

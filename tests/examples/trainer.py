@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from queue import Queue
 from typing import Any
+
+from tests.examples.serving import served
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -70,11 +71,5 @@ def trainer(model: str = "") -> Iterator[Trainer]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
+    with served(Handler) as made.port:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()

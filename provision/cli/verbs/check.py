@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -49,7 +48,7 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
     project = loaded.project
     refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
     if refused:
-        raise declaration_error(refused, loaded.file, os.path.relpath(loaded.file))
+        raise declaration_error(refused, loaded.file)
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     session.console.answer(

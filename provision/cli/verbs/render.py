@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ def command(session: Session, platform: str, only: str | None, out: Path | None,
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
-    with located(loaded.file, os.path.relpath(loaded.file)):
+    with located(loaded.file):
         files = chosen.files(loaded.project, place, loaded.root)
     if out is None:
         _show(session, platform, files)
