@@ -7,8 +7,8 @@ the class, so that a library user and the command line agree on what an outcome 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Exit(IntEnum):
@@ -69,8 +69,7 @@ class UsageError(DeployError):
     exit = Exit.USAGE
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A place in a file; `line` and `column` count from 1, 0 means unknown."""
 
     file: str
@@ -81,8 +80,7 @@ class Location:
         return ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in a declaration: where, which key, what was expected, and how to fix it."""
 
     location: Location

@@ -86,7 +86,7 @@ def test_the_index_points_at_the_latest_images_so_that_none_is_cleared_away(repo
     made = [image(repository) for _ in range(12)]
     for new in made:
         append(repository, read_history(repository, "stable"), Move("promote", "", new.digest, AT, "ada", "ci"), new)
-    held = read_history(repository, "stable").index.children
+    held = read_history(repository, "stable").written.children
     assert [item.digest for item in held] == [new.digest for new in reversed(made)][:10]
 
 
@@ -99,7 +99,7 @@ def test_an_image_that_was_cleared_away_does_not_stop_the_next_move(proxy, behin
     append(behind, read_history(behind, "stable"), Move("promote", gone.digest, new.digest, AT, "ada", "ci"), new)
     kept = read_history(behind, "stable")
     assert [move.new for move in kept.moves] == [gone.digest, new.digest]
-    assert [item.digest for item in kept.index.children] == [new.digest]
+    assert [item.digest for item in kept.written.children] == [new.digest]
 
 
 def test_an_image_that_a_real_registry_deleted_does_not_stop_the_next_move(repository):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -139,7 +138,7 @@ def test_what_is_not_proven_as_demanded_is_refused(evidence, policy, why, reposi
     if evidence is not None:
         prove(repository, made, **evidence)
     with pytest.raises(Refused) as refusal:
-        promote(repository, replace(JUDGE, policy=Policy(**policy)))
+        promote(repository, JUDGE._replace(policy=Policy(**policy)))
     assert why in refusal.value.why
     assert refusal.value.exit == 4
     assert repository.digest("stable") == ""
@@ -382,7 +381,7 @@ def test_a_rollback_is_to_what_was_proven_and_its_age_does_not_matter(repository
     promote(repository)
     proven(repository)
     promote(repository)
-    years_later = replace(JUDGE, policy=Policy(max_age=timedelta(days=1)), now=NOW + timedelta(days=800))
+    years_later = JUDGE._replace(policy=Policy(max_age=timedelta(days=1)), now=NOW + timedelta(days=800))
     rollback(repository, judge=years_later)
     assert repository.get("stable") == old
 
@@ -411,10 +410,10 @@ def test_a_forged_history_cannot_bring_back_what_was_never_proven(repository):
     proven(repository)
     promote(repository)
     forged = read_history(repository, "stable")
-    document = forged.index.document
+    document = forged.written.document
     moves = json.loads(document["annotations"]["bitnet-provision.moves"])
     moves[0]["old"] = evil.digest
     document["annotations"]["bitnet-provision.moves"] = json.dumps(moves)
-    repository.put(type(forged.index).write(document), "stable.history")
+    repository.put(type(forged.written).write(document), "stable.history")
     with pytest.raises(Refused):
         rollback(repository)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import DeclarationError, Location, Problem, UsageError
 from provision.images.promotion.policy import Policy
@@ -24,8 +23,7 @@ FILE = "promotion.toml"
 _KEYS = ("repository", "checks", "min_age", "max_age", "who")
 
 
-@dataclass(frozen=True)
-class DeclaredImage:
+class DeclaredImage(NamedTuple):
     """An image that is promoted, and the rules for it."""
 
     repository: Reference

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import RegistryFailed
 from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
@@ -28,18 +27,19 @@ _PREDICATE = "urn:bitnet-provision:evidence:1"
 _EMBEDDED_AT_MOST = 64 << 10  # a manifest may have 4 MiB in all
 
 
-@dataclass(frozen=True)
-class CheckResult:
+class CheckResult(NamedTuple):
     """One check that ran."""
 
     name: str
     passed: bool
     seconds: float = 0.0
-    facts: Mapping[str, Any] = field(default_factory=dict)  # tokens per second, boot time, what it said
+    facts: Mapping[str, Any] = {}  # tokens per second, boot time, what it said
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "facts": dict(self.facts)}
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What was tried with an image, when, where and by whom."""
 
     name: str  # the repository
@@ -55,8 +55,7 @@ class Evidence:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A piece of evidence that was found beside an image: it counts, or `problem` says why not."""
 
     artifact: str  # the digest of the artifact
@@ -120,15 +119,16 @@ def _finding(repository: Repository, item: Descriptor, digest: str, trusted: Seq
 
 def _statement(evidence: Evidence) -> dict[str, Any]:
     algorithm, _, value = evidence.digest.partition(":")
-    checks = [
-        {"name": check.name, "passed": check.passed, "seconds": check.seconds, "facts": dict(check.facts)}
-        for check in evidence.checks
-    ]
     return {
         "_type": _STATEMENT,
         "subject": [{"name": evidence.name, "digest": {algorithm: value}}],
         "predicateType": _PREDICATE,
-        "predicate": {"at": written_time(evidence.at), "who": evidence.who, "where": evidence.where, "checks": checks},
+        "predicate": {
+            "at": written_time(evidence.at),
+            "who": evidence.who,
+            "where": evidence.where,
+            "checks": [check.as_json() for check in evidence.checks],
+        },
     }
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import Refused, RegistryFailed
 from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
@@ -24,8 +23,7 @@ _FULL, _CARRIED = 500, 50  # moves: so many are set aside under a tag of their o
 PUSH, PROMOTE, ROLLBACK = "push", "promote", "rollback"
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """One change of a channel."""
 
     kind: str  # PUSH, PROMOTE or ROLLBACK
@@ -37,7 +35,7 @@ class Move:
     evidence: tuple[str, ...] = ()  # digests of the artifacts that allowed it
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "at": written_time(self.at)}
+        return {**self._asdict(), "at": written_time(self.at)}
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Move:
@@ -52,13 +50,12 @@ class Move:
         return cls(kind, old, new, at, who, where, evidence)
 
 
-@dataclass(frozen=True)
-class History:
-    """All moves of a channel, oldest first, and the index that they were read from."""
+class History(NamedTuple):
+    """All moves of a channel, oldest first, and the index that they were read from, if there is one."""
 
     channel: str
     moves: tuple[Move, ...] = ()
-    index: Manifest | None = None
+    written: Manifest | None = None
 
     @property
     def tag(self) -> str:
@@ -126,7 +123,7 @@ def demand_unwritten(repository: Repository, history: History) -> None:
     Raises:
         Refused: somebody else wrote meanwhile.
     """
-    known = history.index.digest if history.index else ""
+    known = history.written.digest if history.written else ""
     if repository.digest(history.tag) != known:
         raise Refused(
             f"somebody else is moving {repository}:{history.channel}.",
@@ -142,11 +139,11 @@ def append(repository: Repository, history: History, move: Move, image: Manifest
         RegistryFailed: the registry did not take it.
     """
     held = [Descriptor(image.media_type, image.digest, len(image.content))]
-    held += [item for item in (history.index.children if history.index else []) if item.digest != image.digest]
+    held += [item for item in (history.written.children if history.written else []) if item.digest != image.digest]
     moves = [*history.moves, move]
-    if history.index and len(moves) > _FULL:
+    if history.written and len(moves) > _FULL:
         # Each promotion reads all of it, and a manifest ends at 4 MiB.
-        repository.put(history.index, f"{history.tag}.{move.at:%Y%m%d%H%M%S}")
+        repository.put(history.written, f"{history.tag}.{move.at:%Y%m%d%H%M%S}")
         moves = moves[-_CARRIED:]
     try:
         repository.put(_index(moves, held[:_KEPT]), history.tag)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import Refused
 from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history
@@ -23,8 +22,7 @@ _PROMOTED = "stable"
 _REVISION = "org.opencontainers.image.revision"
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(NamedTuple):
     """A document about the image that goes with it: a bill of materials, a build record."""
 
     media_type: str

@@ -13,8 +13,8 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,8 +31,7 @@ class NotSigned(Exception):
     """An envelope that no trusted key signed. Its message ends the sentence "it …"."""
 
 
-@dataclass(frozen=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """Whose signature counts."""
 
     key: Ed25519PublicKey
@@ -43,8 +42,7 @@ class PublicKey:
         return hashlib.sha256(self.key.public_bytes_raw()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class SigningKey:
+class SigningKey(NamedTuple):
     """Who signs."""
 
     key: Ed25519PrivateKey

@@ -12,9 +12,8 @@ import binascii
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import UsageError
 from provision.images.registry.reference import HUB
@@ -24,13 +23,15 @@ _HELPER_SECONDS = 30  # one that asks a person may take a while
 _NOT_FOUND = "credentials not found"  # what every helper says for a registry it does not know
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(NamedTuple):
     """A user with a password, or an identity token (then `user` is empty)."""
 
     user: str
-    secret: str = field(repr=False)
+    secret: str
     source: str  # where it was found, for sentences
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r}, source={self.source!r})"
 
     @property
     def basic(self) -> str:

@@ -11,10 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import RegistryFailed
 
@@ -55,15 +54,14 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """A pointer to content: what it is, which bytes, how many."""
 
     media_type: str
     digest: str
     size: int
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = {}
     data: bytes = b""  # the content itself, where it is small: it saves a request
 
     @classmethod
@@ -100,12 +98,18 @@ class Descriptor:
         return value
 
 
-@dataclass(frozen=True)
 class Manifest:
     """The bytes of a manifest or an index, and the type it was served as."""
 
-    content: bytes
-    media_type: str
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self.content = content
+        self.media_type = media_type
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Manifest) and (self.content, self.media_type) == (other.content, other.media_type)
+
+    def __hash__(self) -> int:
+        return hash((self.content, self.media_type))
 
     @cached_property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ holds `.` or `:` or is `localhost`; without one it is Docker Hub, whose official
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from provision.errors import UsageError
 
@@ -23,8 +23,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST_NAME = 255  # registry and repository together, as the distribution project counts
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """A repository of a registry, and perhaps which image of it."""
 
     registry: str
@@ -58,11 +57,11 @@ class Reference:
                 f"{tag!r} cannot be a tag.",
                 why="A tag is at most 128 letters, digits, `_`, `.` and `-`.",
             )
-        return replace(self, tag=tag, digest="")
+        return self._replace(tag=tag, digest="")
 
     def at(self, digest: str) -> Reference:
         """The same repository at `digest`."""
-        return replace(self, tag="", digest=digest)
+        return self._replace(tag="", digest=digest)
 
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")

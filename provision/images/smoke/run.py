@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,10 @@ class Report:
     def write(self, file: Path) -> None:
         """As `deploy image attest --report` reads it."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        file.write_text(
+            json.dumps({**vars(self), "checks": [check.as_json() for check in self.checks]}, indent=1) + "\n",
+            encoding="utf-8",
+        )
 
 
 def smoke(
