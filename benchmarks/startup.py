@@ -15,8 +15,8 @@ GOAL_SECONDS = 0.1  # over `python -c pass`
 CASES = {
     "python -c pass": ["-c", "pass"],
     "import click": ["-c", "import click"],
-    "deploy --help": ["-m", "provision.cli.main", "--help"],
-    "deploy up --help": ["-m", "provision.cli.main", "up", "--help"],
+    "deploy --help": ["-m", "provision.cli", "--help"],
+    "deploy up --help": ["-m", "provision.cli", "up", "--help"],
 }
 
 

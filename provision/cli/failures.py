@@ -7,16 +7,17 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from provision.errors import DeclarationError, DeployError, Exit
+
+if TYPE_CHECKING:
+    from click import ClickException
 
 _SHOW = "DEPLOY_TRACEBACK"
 
 
-def tell(error: Exception, *, as_json: bool) -> int:
+def tell(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong, on stderr or as the last event on stdout; the exit code."""
     code, event, text = _facts(error)
     if as_json:
@@ -26,10 +27,12 @@ def tell(error: Exception, *, as_json: bool) -> int:
     return code
 
 
-def _facts(error: Exception) -> tuple[int, dict[str, Any], str]:
+def _facts(error: BaseException) -> tuple[int, dict[str, Any], str]:
     if isinstance(error, DeployError):
         return int(error.exit), as_event(error), str(error)
-    if isinstance(error, click.Abort):
+    import click
+
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return Exit.INTERRUPTED, {"kind": "interrupted", "what": "interrupted"}, "interrupted"
     if isinstance(error, click.ClickException):
         return Exit.USAGE, {"kind": "usage", "what": error.format_message()}, _usage(error)
@@ -66,13 +69,15 @@ def as_event(error: DeployError) -> dict[str, Any]:
     return event
 
 
-def _usage(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
+def _usage(error: ClickException) -> str:
+    from click import UsageError
+
+    context = error.ctx if isinstance(error, UsageError) else None
     command = context.command_path if context else "deploy"
     return f"{command}: {error.format_message()}\nnext: {command} --help"
 
 
-def _log(error: Exception) -> Path:
+def _log(error: BaseException) -> Path:
     """Where the traceback was written; it goes to the terminal, too, where it was asked for."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get(_SHOW):

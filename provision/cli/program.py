@@ -13,14 +13,8 @@ def run() -> NoReturn:
     """Run the command line of this process, and end the process with its exit code."""
     # What a run makes it mostly keeps, so looking for garbage after each 700 objects finds none and slows each import.
     gc.set_threshold(50_000)
-    try:
-        from provision.cli.main import main
-    except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"deploy: {error.name} is not installed: this is the on-host runtime alone.\n"
-            'next: pip install "bitnet-provision[deploy]"\n'
-        )
-        sys.exit(2)
+    from provision.cli.main import main
+
     # Threads here compute little and wait for hosts; the one that computes lets them go on at once.
     sys.setswitchinterval(0.0005)
     code = main()

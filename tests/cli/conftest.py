@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.ports import free_ports
 
-DEPLOY = [sys.executable, "-m", "provision.cli.main"]
+DEPLOY = [sys.executable, "-m", "provision.cli"]
 
 WEB = """\
 import sys

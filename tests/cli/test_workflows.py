@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from provision.cli.main import deploy
+from provision.cli.commands import deploy
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -166,7 +166,7 @@ class World:
         import sys
 
         process = subprocess.Popen(
-            [sys.executable, "-m", "provision.cli.main", *arguments],
+            [sys.executable, "-m", "provision.cli", *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

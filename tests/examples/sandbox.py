@@ -25,7 +25,7 @@ class Sandbox:
 
     def deploy(self, *words: str, target: str = "sandbox") -> str:
         """What `deploy WORDS` says; it has to succeed."""
-        command = [sys.executable, "-m", "provision.cli.main", *words, *(["--target", target] if target else [])]
+        command = [sys.executable, "-m", "provision.cli", *words, *(["--target", target] if target else [])]
         done = subprocess.run(command, cwd=self.root, env=self.environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

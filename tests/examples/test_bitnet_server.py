@@ -119,7 +119,7 @@ def test_streams_in_flight_end_whole_while_the_server_is_replaced(server):
 
     before = server.host.programs()["llama"]["pid"]
     server.declare(context=1024)
-    command = [sys.executable, "-m", "provision.cli.main", "up", "--json", "--target", "sandbox"]
+    command = [sys.executable, "-m", "provision.cli", "up", "--json", "--target", "sandbox"]
     with ThreadPoolExecutor() as pool:
         clients = [pool.submit(keep_busy) for _ in range(2)]
         deploy = subprocess.Popen(

@@ -199,7 +199,7 @@ def test_tokenizers_are_there_before_traffic_and_the_hub_was_asked_for_nothing_e
 def test_a_tokenizer_that_the_hub_does_not_have_fails_the_deploy_before_anything_is_disturbed(server: Sandbox) -> None:
     before = server.programs()
     environ = {**server.environ, "TOKENIZERS": f"acme/none@{'0' * 40}"}
-    command = [sys.executable, "-m", "provision.cli.main", "up", "--target", "sandbox"]
+    command = [sys.executable, "-m", "provision.cli", "up", "--target", "sandbox"]
 
     done = subprocess.run(command, cwd=server.root, env=environ, capture_output=True, text=True, check=False)
 

@@ -36,7 +36,7 @@ class Stack:
         )
 
     def deploy(self, *words: str) -> str:
-        done = self.run("-m", "provision.cli.main", *words, "--target", "sandbox")
+        done = self.run("-m", "provision.cli", *words, "--target", "sandbox")
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

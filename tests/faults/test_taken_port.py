@@ -15,7 +15,7 @@ from tests.faults.hooks import at, until
 pytestmark = pytest.mark.root
 
 _WAITS = ["sh", "-c", 'until python3 server.py "$1"; do sleep 0.05; done', "sh"]
-_KNOCK = 'python3 -c "import socket; socket.create_connection((\'127.0.0.1\', $1))" 2>/dev/null'
+_KNOCK = "python3 -c \"import socket; socket.create_connection(('127.0.0.1', $1))\" 2>/dev/null"
 _LATE = ["sh", "-c", f'until {_KNOCK}; do sleep 0.05; done; exec python3 server.py "$1"', "sh"]
 
 

@@ -39,7 +39,7 @@ def main(environ: Mapping[str, str]) -> int:
     events: list[dict[str, Any]] = []
     child = {name: value for name, value in environ.items() if name != _COMMAND}
     with subprocess.Popen(
-        [sys.executable, "-m", "provision.cli.main", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
+        [sys.executable, "-m", "provision.cli", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
     ) as running:
         for event in _events(running.stdout or ()):
             events.append(event)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
+
 from provision.cli.group import Group, Verb
+
+key_option = click.option(
+    "--key", type=click.Path(dir_okay=False, path_type=Path), help="Public keys that count (default: evidence.pub)."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show all of it; change nothing.")
 
 command = Group(
     "image",

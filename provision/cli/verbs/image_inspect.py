@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from provision.cli.registry import CANARY, key_option
+from provision.cli.channels import CANARY
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.cli.verbs.image import key_option
 
 
 @verb("inspect", example="deploy image inspect ghcr.io/owner/app:canary", hosts=False)

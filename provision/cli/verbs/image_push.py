@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provision.agent.protocol import COMMITTED, UNCHANGED
-from provision.cli.registry import CANARY, channel_of
+from provision.cli.channels import CANARY, channel_of
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError

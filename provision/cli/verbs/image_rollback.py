@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from provision.cli.registry import STABLE, channel_of, dry_run_option, judge, key_option
+from provision.cli.channels import STABLE, channel_of, judge
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.cli.verbs.image import dry_run_option, key_option
 from provision.errors import UsageError
 
 

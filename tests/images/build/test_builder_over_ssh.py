@@ -96,7 +96,7 @@ def test_an_engine_elsewhere_cannot_compile_what_lies_here(
 def test_a_machine_that_refuses_ssh_is_named() -> None:
     words = ["image", "build", "bitnet-cpu-min", "-C", str(REPOSITORY), "--builder", "ssh://nobody@127.0.0.1:1"]
 
-    done = subprocess.run([sys.executable, "-m", "provision.cli.main", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "provision.cli", *words], capture_output=True, text=True)
 
     assert done.returncode == 2
     assert "no Docker Engine answers at ssh://nobody@127.0.0.1:1" in done.stderr

@@ -172,7 +172,7 @@ def test_the_verb_exits_1_and_names_the_check(engine: Engine, smallest: Built, t
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, or not")
 
-    deploy = [sys.executable, "-m", "provision.cli.main", "image", "smoke", "bitnet-cpu-min", "-C", str(tmp_path)]
+    deploy = [sys.executable, "-m", "provision.cli", "image", "smoke", "bitnet-cpu-min", "-C", str(tmp_path)]
     done = subprocess.run(
         [*deploy, "--model", str(broken), "--report", str(tmp_path / "report.json")],
         env=os.environ | {"DOCKER_HOST": engine.url},

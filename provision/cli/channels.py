@@ -1,4 +1,4 @@
-"""What the verbs of `deploy image` have in common: which repositories are meant, and who decides."""
+"""Moving channels: which repositories are meant, who decides, and `deploy image promote` itself."""
 
 from __future__ import annotations
 
@@ -6,20 +6,58 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
+    from provision.cli.session import Session
     from provision.images import Reference, Repository
     from provision.images.promotion.move import Judge
     from provision.images.promotion.policy import Policy
 
 STABLE, CANARY = "stable", "canary"
-key_option = click.option(
-    "--key", type=click.Path(dir_okay=False, path_type=Path), help="Public keys that count (default: evidence.pub)."
-)
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show all of it; change nothing.")
+
+
+def promote(
+    session: Session,
+    name: str,
+    origin: str = CANARY,
+    goal: str = STABLE,
+    *,
+    dry_run: bool = False,
+    key: Path | None = None,
+) -> None:
+    """Move `goal` to what `origin` stands for, if its evidence allows it.
+
+    Args:
+        name: an image of promotion.toml, or `REGISTRY/REPOSITORY`.
+        origin, goal: as `channel_of` reads them.
+        key: a file of public keys; evidence.pub by default.
+
+    Raises:
+        UsageError: something given means nothing.
+        Refused: something speaks against it.
+        RegistryFailed: a registry did not take part.
+    """
+    from provision.cli.render.promotion import show_done, show_plan
+    from provision.images.promotion.declared import find_image, policy_of
+    from provision.images.promotion.move import apply, plan_promotion
+
+    declared = find_image(session.directory, name)
+    origin_, goal_ = (
+        channel_of(text, declared.repository, option) for text, option in ((origin, "--from"), (goal, "--to"))
+    )
+    if goal_.digest:
+        raise UsageError(f"--to {goal} is a digest, which cannot be moved.", next_step=f"--to {STABLE}")
+    decides = judge(session.directory, policy_of(session.directory, goal_) or declared.policy, key)
+    source, target = _open_both(origin_, goal_)
+    plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides)
+    show_plan(session.console, plan)
+    if dry_run:
+        plan.demand()
+    else:
+        with session.console.live():
+            apply(plan, decides, session.console.event)
+    show_done(session.console, plan, dry_run=dry_run)
 
 
 def judge(directory: Path, policy: Policy, key: Path | None) -> Judge:
@@ -56,7 +94,7 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
     return found
 
 
-def open_both(origin: Reference, goal: Reference) -> tuple[Repository, Repository]:
+def _open_both(origin: Reference, goal: Reference) -> tuple[Repository, Repository]:
     """The two repositories; one and the same object where they are the same."""
     from provision.images import connect
 

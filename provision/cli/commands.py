@@ -1,0 +1,56 @@
+"""Every verb of `deploy`, as click knows them."""
+
+from __future__ import annotations
+
+import click
+
+from provision.cli.group import Group, Verb
+
+# In the order in which people meet them. The summary is the first sentence of the verb's own help.
+_VERBS = {
+    "Begin": (
+        Verb("demo", "Show the whole path on a throwaway host of this machine."),
+        Verb("init", "Write a commented deploy.toml for the project in this folder."),
+        Verb("check", "Say whether deploy.toml and .env are sound."),
+        Verb("render", "Show or write the files that a platform reads, for people to review."),
+    ),
+    "Deploy": (
+        Verb("plan", "Show what `deploy up` would do; change nothing."),
+        Verb("up", "Ship the project, prove it, and let users reach it; or put everything back."),
+        Verb("promote", "Bring the canary's release to stable, proven again."),
+        Verb("rollback", "Go back to the release before this one, or to a named one."),
+        Verb("down", "Stop the project's services and remove them from the supervisor."),
+    ),
+    "Look": (
+        Verb("status", "Show what runs, since which release, and whether it is healthy."),
+        Verb("smoke", "Run the checks from here, through a tunnel."),
+        Verb("history", "Show what was deployed, by whom, and how it ended."),
+        Verb("logs", "Show the last lines of a service's log."),
+        Verb("exec", "Run a command in the release that serves.", module="execute"),
+        Verb("tunnel", "Make services of a host reachable on this machine."),
+    ),
+    "Hosts and parts": (
+        Verb("host", "Pin host keys, see what a host has, install what it lacks."),
+        Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
+        Verb("image", "Prove images in a registry, and promote them by digest."),
+        Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),
+        Verb("schema", "Print the JSON Schema of deploy.toml."),
+    ),
+}
+
+_HELP = """\
+One declaration, every place it runs, and proof before anyone depends on it.
+
+`deploy` reads deploy.toml in this folder, ships the project to its hosts over SSH, starts it, proves that it works, and
+only then lets users reach it. A release that fails its checks never stays.
+"""
+
+deploy = Group(
+    "deploy",
+    sections=_VERBS,
+    package="provision.cli.verbs",
+    help=_HELP,
+    epilog="Each verb has an example: deploy up --help. Exit codes: docs/reference.md.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+deploy = click.version_option(package_name="bitnet-provision", prog_name="deploy")(deploy)
