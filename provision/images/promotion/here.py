@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ def actor(environ: Mapping[str, str] | None = None) -> str:
     if environ.get("GITHUB_ACTIONS") == "true" and environ.get("GITHUB_ACTOR"):
         return environ["GITHUB_ACTOR"]
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have a number alone
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have a number alone
         return str(os.getuid())
 
 

@@ -1,8 +1,7 @@
 """How bytes reach a registry: TLS, the loopback exception, retries.
 
 HTTPS everywhere, with the system's authorities and one's own. A registry on a loopback address may speak plain HTTP,
-which is found out by a TLS greeting before anything else is sent; one whose own authority is configured has to speak
-TLS.
+which is found out before anything else is sent; one whose own authority is configured has to speak TLS.
 """
 
 from __future__ import annotations
@@ -46,8 +45,21 @@ class Wire:
     @cached_property
     def base(self) -> str:
         """The registry's address."""
-        plain = is_loopback(self.authority) and not self._own_authorities and not _speaks_tls(self.authority)
+        may_be_plain = is_loopback(self.authority) and not self._own_authorities
+        plain = may_be_plain and (self._answers_in_plain() or not _speaks_tls(self.authority))
         return f"{'http' if plain else 'https'}://{self.authority}"
+
+    def _answers_in_plain(self) -> bool:
+        """Whether it is sure that plain HTTP is understood; it is asked what everybody may ask.
+
+        Some servers of TLS answer in plain HTTP, too: that they don't understand (400).
+        """
+        try:
+            answer = self._connections.ask("GET", f"http://{self.authority}/v2/", {}, None)
+            answer.finish()
+        except (OSError, HTTPException, RegistryFailed):
+            return False
+        return answer.status != 400
 
     def send(self, method: str, url: str, *, headers: Mapping[str, str], body: Body = None) -> Answer:
         """One request, retried where that helps; its answer, whatever the status, body unread.
