@@ -51,7 +51,11 @@ def registry(folder: Path, *, login: bool = False, tls: bool = False, referrers:
     config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "storage": {
+            "cache": {"blobdescriptor": "inmemory"},  # as in the configuration that it comes with
+            "filesystem": {"rootdirectory": str(folder / "data")},
+            "delete": {"enabled": True},
+        },
         "http": {"addr": f"127.0.0.1:{port}"},
     }
     environ = {"DOCKER_CONFIG": str(folder / "docker")}
