@@ -48,7 +48,10 @@ def promote(
     )
     if goal_.digest:
         raise UsageError(f"--to {goal} is a digest, which cannot be moved.", next_step=f"--to {STABLE}")
-    decides = judge(session.directory, policy_of(session.directory, goal_) or declared.policy, key)
+    policy = declared.policy
+    if goal_.name != declared.repository.name:
+        policy = policy_of(session.directory, goal_) or policy
+    decides = judge(session.directory, policy, key)
     source, target = _open_both(origin_, goal_)
     plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides)
     show_plan(session.console, plan)

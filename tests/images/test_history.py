@@ -87,7 +87,7 @@ def test_the_index_points_at_the_latest_images_so_that_none_is_cleared_away(repo
     for new in made:
         append(repository, read_history(repository, "stable"), Move("promote", "", new.digest, AT, "ada", "ci"), new)
     held = read_history(repository, "stable").written.children
-    assert [item.digest for item in held] == [new.digest for new in reversed(made)][:10]
+    assert [item.digest for item in held] == [new.digest for new in reversed(made)][:5]
 
 
 def test_an_image_that_was_cleared_away_does_not_stop_the_next_move(proxy, behind):

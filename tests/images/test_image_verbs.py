@@ -28,7 +28,20 @@ LIBRARIES = {
     "tree_sitter",
     "urllib3",
 }
-NEEDLESS = {"asyncio", "cryptography.hazmat.primitives.serialization", "difflib", "logging", "subprocess", "yaml"}
+NEEDLESS = {
+    "asyncio",
+    "cryptography.hazmat.primitives.serialization",
+    "difflib",
+    "email",
+    "encodings.idna",
+    "http.client",
+    "logging",
+    "ssl",
+    "subprocess",
+    "yaml",
+}
+# What reads any command line, and what that imports.
+COMMAND_LINE = {"click", "dataclasses", "inspect"}
 
 
 @pytest.fixture
@@ -195,7 +208,7 @@ def test_what_only_moves_names_imports_no_more_than_that_takes(words, declared, 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
     assert "cryptography.hazmat.primitives.asymmetric.ed25519" in imported
-    assert not imported & (LIBRARIES | NEEDLESS)
+    assert not imported & (LIBRARIES | NEEDLESS | (COMMAND_LINE if words[0] == "promote" else set()))
 
 
 def test_promote_says_in_sentences_what_speaks_against_it(declared, proven, repository, capsys):

@@ -18,7 +18,7 @@ from provision.images.registry.repository import Repository
 
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
 _MOVES = "bitnet-provision.moves"
-_KEPT = 10  # images that the index holds on to
+_KEPT = 5  # images that the index holds on to; registries look each one up
 _FULL, _CARRIED = 500, 50  # moves: so many are set aside under a tag of their own, and so many stay in both
 PUSH, PROMOTE, ROLLBACK = "push", "promote", "rollback"
 

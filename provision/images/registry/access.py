@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.registry.connections import Answer, Body
+from provision.images.registry.connection import Body
+from provision.images.registry.connections import Answer
 from provision.images.registry.credentials import Credentials
 from provision.images.registry.wire import Wire
 
@@ -69,18 +70,17 @@ class Access:
             RegistryFailed: any other status, or no answer.
             Refused: the registry does not let us.
         """
-        url = urljoin(self._wire.base, path)
         # An upload may be sent elsewhere; what opens the registry is not shown there.
-        ours = urlsplit(url).netloc == urlsplit(self._wire.base).netloc
+        ours = urlsplit(path).netloc in {"", self.authority}
         shown = self._authorization
-        answer = self._wire.send(method, url, headers=_headers(headers, shown if ours else ""), body=body)
+        answer = self._wire.send(method, path, headers=_headers(headers, shown if ours else ""), body=body)
         if answer.status == 401 and ours:
             with self._lock:
                 if self._authorization == shown:
                     self._authorize(answer, doing)
             if body is None or isinstance(body, bytes):
                 answer.drop()
-                answer = self._wire.send(method, url, headers=_headers(headers, self._authorization), body=body)
+                answer = self._wire.send(method, path, headers=_headers(headers, self._authorization), body=body)
         if answer.status in accept:
             return answer
         raise self._refusal(answer, doing)
@@ -88,7 +88,7 @@ class Access:
     def _authorize(self, answer: Answer, doing: str) -> None:
         from provision.images.registry.challenge import challenges
 
-        asked = answer.headers.get_all("WWW-Authenticate", [])
+        asked = answer.headers.get("www-authenticate", "")
         offered = {challenge.scheme: challenge for challenge in challenges(asked)}
         answer.read(_LONGEST_ANSWER)
         if "bearer" in offered:
@@ -150,7 +150,7 @@ class Access:
                 details=details,
             )
         if answer.status == 429:
-            wait = answer.headers.get("Retry-After")
+            wait = answer.headers.get("retry-after")
             return RegistryFailed(
                 f"could not {doing}: {self.authority} has too many requests, again and again.",
                 why=said,

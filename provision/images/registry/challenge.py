@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # "token" is the RFC's word for a word
 _PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
-_SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|$|,)")
+_CREDENTIAL = r"[A-Za-z0-9._~+/-]+=*"  # the RFC's token68
+_SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|$|,)(?:\s+{_CREDENTIAL}(?=\s*(?:,|$)))?")
 
 
 class Challenge(NamedTuple):
@@ -22,16 +23,15 @@ class Challenge(NamedTuple):
     parameters: Mapping[str, str] = {}
 
 
-def challenges(headers: list[str]) -> list[Challenge]:
-    """All that are offered; what is no challenge ends the reading of that header."""
+def challenges(header: str) -> list[Challenge]:
+    """All that are offered; what is no challenge ends the reading."""
     found = []
-    for header in headers:
-        at = 0
-        while match := _SCHEME.match(header, at):
-            at, parameters = match.end(), {}
-            while parameter := _PARAMETER.match(header, at):
-                name, quoted, bare = parameter.groups()
-                parameters[name.lower()] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-                at = parameter.end()
-            found.append(Challenge(match[1].lower(), parameters))
+    at = 0
+    while match := _SCHEME.match(header, at):
+        at, parameters = match.end(), {}
+        while parameter := _PARAMETER.match(header, at):
+            name, quoted, bare = parameter.groups()
+            parameters[name.lower()] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            at = parameter.end()
+        found.append(Challenge(match[1].lower(), parameters))
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from provision.errors import UsageError
-from provision.images.registry.connections import CHUNK
+from provision.images.registry.connection import CHUNK
 from provision.images.registry.documents import Descriptor, Malformed, Manifest
 
 

@@ -68,7 +68,7 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
             found += [Descriptor.read(item) for item in json.loads(content)["manifests"]]
         except (ValueError, KeyError, TypeError):
             return []
-        following = _NEXT.search(answer.headers.get("Link", ""))
+        following = _NEXT.search(answer.headers.get("link", ""))
         if not following:
             break
         path = following[1]

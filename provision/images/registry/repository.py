@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urljoin
 
 from provision.errors import RegistryFailed
 from provision.images.registry.access import Access
-from provision.images.registry.connections import Answer, Body
+from provision.images.registry.connection import Body
+from provision.images.registry.connections import Answer
 from provision.images.registry.credentials import find
 from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
 from provision.images.registry.reference import Reference
@@ -51,14 +52,14 @@ class Repository:
         if answer.status == 404:
             return None
         digest = digest_of(content)
-        for promised in (answer.headers.get("Docker-Content-Digest"), wanted if ":" in wanted else None):
+        for promised in (answer.headers.get("docker-content-digest"), wanted if ":" in wanted else None):
             if promised and promised != digest:
                 raise RegistryFailed(
                     f"{self}{_mark(wanted)} was changed in flight.",
                     why=f"It is {promised}, and what arrived is {digest}.",
                     next_step="look at what stands between here and the registry: a proxy, a mirror, a cache",
                 )
-        found = Manifest(content, (answer.headers.get("Content-Type") or "").partition(";")[0].strip())
+        found = Manifest(content, (answer.headers.get("content-type") or "").partition(";")[0].strip())
         if not found.is_object:
             raise RegistryFailed(f"{self}{_mark(wanted)} is not a manifest.")
         return found
@@ -87,7 +88,7 @@ class Repository:
         if answer.status == 404:
             return ""
         # The specification allows a registry to leave the header out.
-        return answer.headers.get("Docker-Content-Digest") or self.get(tag).digest
+        return answer.headers.get("docker-content-digest") or self.get(tag).digest
 
     def put(self, manifest: Manifest, tag: str = "") -> bool:
         """Store `manifest` under its digest, or under `tag`; whether the registry lists it with its subject itself.
@@ -105,12 +106,12 @@ class Repository:
             body=manifest.content,
         )
         answer.finish()
-        stored = answer.headers.get("Docker-Content-Digest")
+        stored = answer.headers.get("docker-content-digest")
         if stored and stored != manifest.digest:
             raise RegistryFailed(
                 f"{self}{_mark(where)} was changed in flight.", why=f"{manifest.digest} was sent, {stored} was stored."
             )
-        return bool(answer.headers.get("OCI-Subject"))
+        return bool(answer.headers.get("oci-subject"))
 
     def has_blob(self, digest: str) -> bool:
         answer = self.access.request(
@@ -197,9 +198,9 @@ class Repository:
         answer.finish()
         if answer.status == 201:
             return ""
-        if "Location" not in answer.headers:
+        if "location" not in answer.headers:
             raise RegistryFailed(f"could not write a blob to {self}: the registry did not say where to.")
-        return urljoin(path, str(answer.headers["Location"]))
+        return urljoin(path, answer.headers["location"])
 
     def _finish(self, location: str, descriptor: Descriptor, body: Body) -> None:
         joint = "&" if "?" in location else "?"
