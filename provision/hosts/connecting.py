@@ -19,7 +19,7 @@ from provision.hosts.route import Hop, resolve
 from provision.hosts.spec import HostSpec
 
 if TYPE_CHECKING:
-    from provision.hosts.handshake import Login
+    from provision.hosts.login import Login
 
 # OpenSSH drops unauthenticated connections beyond MaxStartups (10 by default); many hosts can share one jump host.
 _MOST_UNAUTHENTICATED = 8

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import fabric
     import paramiko
 
-    from provision.hosts.handshake import Login
+    from provision.hosts.login import Login
     from provision.hosts.rsync import RsyncProgress, RsyncStats
     from provision.hosts.tunnel import Tunnel
 

@@ -5,76 +5,25 @@ Heavy: imported when a connection is made, never before.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from provision.errors import Unreachable
 from provision.hosts.authentication import HopKeys
 from provision.hosts.known_hosts import HostKey
 from provision.hosts.line import dropped
+from provision.hosts.login import Login
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.route import Hop
 from provision.hosts.ssh_library import paramiko
 from provision.hosts.transport import KEEPALIVE_SECONDS, PinnedKeys, transport_factory
 
-if TYPE_CHECKING:
-    import fabric
-
 _AUTHENTICATION_SECONDS = 30.0  # the server may have to ask a directory service first
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Login:
-    """An SSH connection to `hop`, authenticated; `gateway` is the one that it runs through."""
-
-    hop: Hop
-    client: paramiko.SSHClient
-    gateway: Login | None = None
-
-    @property
-    def transport(self) -> paramiko.Transport:
-        """What carries its channels."""
-        transport = self.client.get_transport()
-        assert transport is not None  # noqa: S101  # for the type checker: the client is connected
-        return transport
-
-    @cached_property
-    def fabric(self) -> fabric.Connection:
-        """The same as a Fabric connection that takes nothing from Fabric's own files.
-
-        Made when it is first asked for: a deploy needs none of what Fabric adds, and importing it takes as long as a
-        round trip to another continent.
-        """
-        import fabric
-
-        config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
-        connection = fabric.Connection("host", user=self.hop.user, port=self.hop.port, gateway=False, config=config)
-        connection.host = self.hop.address
-        connection.original_host = self.hop.name
-        connection.gateway = self.gateway.fabric if self.gateway else None
-        connection.client = self.client
-        connection.transport = self.transport
-        return connection
-
-    def close(self) -> None:
-        """End the connection, and those that it runs through."""
-        # The library's reading thread looks ten times a second whether it should end; the end of its stream wakes it.
-        transport = self.client.get_transport()  # None where it was closed already
-        if transport is not None and isinstance(transport.sock, socket.socket):
-            with contextlib.suppress(OSError):
-                transport.sock.shutdown(socket.SHUT_RDWR)
-        self.client.close()
-        if self.gateway is not None:
-            self.gateway.close()
 
 
 def log_in(

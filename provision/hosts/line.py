@@ -13,7 +13,7 @@ from provision.errors import Unreachable
 from provision.hosts.route import Hop
 
 if TYPE_CHECKING:
-    from provision.hosts.handshake import Login
+    from provision.hosts.login import Login
 
 
 DEAD_PEER_MILLISECONDS = 60_000  # as long without an answer to a keep-alive, and the line is given up

@@ -10,7 +10,7 @@ from provision import errors
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
-from provision.targets import Deployment
+from provision.targets import Deployment, open_session, plan_up
 
 _FOLLOW_SECONDS = 24 * 3600.0
 
@@ -55,8 +55,8 @@ def plan(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] |
     deployment.build_ahead()
 
     def look(spec: HostSpec) -> HostPlan:
-        with deployment.session(spec) as session:
-            return HostPlan(spec.name, session.plan_up(channel, show_files=True))
+        with open_session(deployment, spec) as session:
+            return HostPlan(spec.name, plan_up(session, channel, show_files=True))
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 
@@ -65,7 +65,7 @@ def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[H
     """How each host stands."""
 
     def look(spec: HostSpec) -> HostStatus:
-        with deployment.session(spec) as session:
+        with open_session(deployment, spec) as session:
             return HostStatus(spec.name, session.facts()["project"])
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
@@ -81,7 +81,7 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
     """What each host is and has, GPUs included."""
 
     def look(spec: HostSpec) -> dict[str, Any]:
-        with deployment.session(spec) as session:
+        with open_session(deployment, spec) as session:
             answer = session.facts(host=True, gpus=True)
         return {
             "host": spec.name,
@@ -107,7 +107,7 @@ def logs(
     spec = _one(deployment, host)
     program = _service(deployment, service, channel)["program"]
     if not follow:
-        with deployment.session(spec) as session:
+        with open_session(deployment, spec) as session:
             answer = session.conversation.ask(
                 "logs",
                 program=program,
@@ -117,7 +117,7 @@ def logs(
             )
         yield from answer["lines"]
         return
-    with deployment.connection(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
+    with deployment.connect(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
         while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
             yield line.decode(errors="replace")
 
@@ -163,7 +163,7 @@ def execute(
     # sh is told the folder and the command as arguments; it reads nothing of them.
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
     command += [*_inside(deployment, service), *argv] if in_container else argv
-    with deployment.connection(spec) as connection, connection.session(command) as channel:
+    with deployment.connect(spec) as connection, connection.session(command) as channel:
         channel.end_input()
         channel.pour_into(output)
         return channel.exit_status()

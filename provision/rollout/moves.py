@@ -9,7 +9,7 @@ from provision import errors
 from provision.hosts import HostResult, HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.batches import batches
-from provision.targets import Deployment, HostOutcome, HostSession, Interrupt
+from provision.targets import Deployment, HostOutcome, HostSession, Interrupt, apply, open_session, plan_move, plan_up
 
 MakePlan = Callable[[HostSession], Plan]
 
@@ -30,14 +30,14 @@ def up(
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
     deployment.build_ahead()
-    return _on_all(deployment, lambda session: session.plan_up(channel, claim=True), interrupt, hosts)
+    return _on_all(deployment, lambda session: plan_up(session, channel, claim=True), interrupt, hosts)
 
 
 def promote(
     deployment: Deployment, interrupt: Interrupt | None = None, hosts: Sequence[str] | None = None
 ) -> list[HostOutcome]:
     """Bring exactly the canary's release to stable; raises as `up` does."""
-    return _on_all(deployment, lambda session: session.plan_move("promote", claim=True), interrupt, hosts)
+    return _on_all(deployment, lambda session: plan_move(session, "promote", claim=True), interrupt, hosts)
 
 
 def rollback(
@@ -47,7 +47,7 @@ def rollback(
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
     """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
-    make = lambda session: session.plan_move("rollback", release=to, claim=True)  # noqa: E731
+    make = lambda session: plan_move(session, "rollback", release=to, claim=True)  # noqa: E731
     return _on_all(deployment, make, interrupt, hosts)
 
 
@@ -58,7 +58,7 @@ def down(
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
     """Stop and remove every service of `channel`, or of both; files and history stay. Raises as `up` does."""
-    make = lambda session: session.plan_move("down", channel=channel, claim=True)  # noqa: E731
+    make = lambda session: plan_move(session, "down", channel=channel, claim=True)  # noqa: E731
     return _on_all(deployment, make, interrupt, hosts)
 
 
@@ -66,7 +66,7 @@ def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | 
     """Show who holds each host's lock; with `yes`, end a worker that hangs, and recover."""
 
     def act(spec: HostSpec) -> dict[str, Any]:
-        with deployment.session(spec) as session:
+        with open_session(deployment, spec) as session:
             answer = session.conversation.ask("unlock", yes=yes)
         return {"host": spec.name, "holder": answer.get("holder"), "outcome": answer["outcome"]}
 
@@ -117,8 +117,8 @@ def _on_all(
     deployment: Deployment, make_plan: MakePlan, interrupt: Interrupt | None, names: Sequence[str] | None
 ) -> list[HostOutcome]:
     def act(spec: HostSpec) -> HostOutcome:
-        with deployment.session(spec, install=True) as session:
-            return session.apply(make_plan(session), interrupt)
+        with open_session(deployment, spec, install=True) as session:
+            return apply(session, make_plan(session), interrupt)
 
     specs = chosen(deployment, names)
     rollout = deployment.target.rollout
@@ -144,9 +144,9 @@ def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> 
         before = committed[spec.name]
         assert before is not None  # noqa: S101  (they committed)
         old = before.plan.current
-        with deployment.session(spec, install=True) as session:
+        with open_session(deployment, spec, install=True) as session:
             kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
-            return session.apply(session.plan_move(kind, release=old, channel=channel, claim=True))
+            return apply(session, plan_move(session, kind, release=old, channel=channel, claim=True))
 
     return run_on_hosts([result.spec for result in done if result.spec.name in committed], act)
 

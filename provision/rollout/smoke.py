@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.moves import chosen, values
-from provision.targets import Deployment, HostSession
+from provision.targets import Deployment, HostSession, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
@@ -37,7 +37,7 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
     wanted += [("", check) for check in lane["checks"]]
 
     def look(spec: HostSpec) -> list[CheckReport]:
-        with deployment.session(spec) as session, ExitStack() as open_tunnels:
+        with open_session(deployment, spec) as session, ExitStack() as open_tunnels:
             tunnels: dict[int, int] = {}
             return [
                 CheckReport(spec.name, _probe(session, open_tunnels, tunnels, channel, program, check))

@@ -1,6 +1,19 @@
 """The places that a project is deployed to."""
 
 from provision.targets.conversation import Event, Interrupt, OnEvent
-from provision.targets.ssh import Deployment, HostOutcome, HostSession
+from provision.targets.deployment import Deployment
+from provision.targets.host import HostSession, open_session
+from provision.targets.transact import HostOutcome, apply, plan_move, plan_up
 
-__all__ = ["Deployment", "Event", "HostOutcome", "HostSession", "Interrupt", "OnEvent"]
+__all__ = [
+    "Deployment",
+    "Event",
+    "HostOutcome",
+    "HostSession",
+    "Interrupt",
+    "OnEvent",
+    "apply",
+    "open_session",
+    "plan_move",
+    "plan_up",
+]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provision.plan import Plan
     from provision.release import Release
     from provision.targets.conversation import Interrupt
-    from provision.targets.ssh import HostSession
+    from provision.targets.host import HostSession
 
 _TELL_SECONDS = 0.1  # rsync tells after each file, and nobody reads as fast
 # As a sealed release has them: files that differ in mode from those of the last release could not be linked to them.

@@ -9,6 +9,7 @@ import pytest
 
 from provision import rollout
 from provision.errors import DeployError, Exit, Refused
+from provision.targets import apply, open_session, plan_up
 from tests.deploy.world import World
 from tests.faults.hooks import at
 
@@ -50,13 +51,13 @@ def test_a_plan_made_before_somebody_else_committed_is_refused(world: World) -> 
     world.up()
     world.web("2")
     mine = world.deployment()
-    with mine.session(mine.hosts[0]) as session:
-        plan = session.plan_up("stable")
+    with open_session(mine, mine.hosts[0]) as session:
+        plan = plan_up(session, "stable")
 
     world.web("3")
     world.up()
-    with mine.session(mine.hosts[0], install=True) as session, pytest.raises(Refused) as refused:
-        session.apply(plan)
+    with open_session(mine, mine.hosts[0], install=True) as session, pytest.raises(Refused) as refused:
+        apply(session, plan)
 
     assert "somebody deployed since" in refused.value.what
     assert world.version == "3"

@@ -106,7 +106,7 @@ class Story:
         deployment = self._deployment()
         question = urllib.parse.urlencode({"prompt": _PROMPT})
         with (
-            deployment.connection(deployment.hosts[0]) as connection,
+            deployment.connect(deployment.hosts[0]) as connection,
             connection.forward(self.shop.web_port) as tunnel,
         ):
             words = fetch(f"http://127.0.0.1:{tunnel.local_port}/ask?{question}")

@@ -82,7 +82,7 @@ def bootstrap(session: Session, names: tuple[str, ...], yes: bool) -> None:
 
     wanted = [tool for tool in hosts.TOOLS if tool != "supervisord" or session.deployment.target.platform == tool]
     for spec in session.specs:
-        with session.deployment.connection(spec) as connection:
+        with session.deployment.connect(spec) as connection:
             done = hosts.bootstrap(connection, agreed, wanted)
         console.answer(
             {"event": "result", "host": spec.name, "installed": list(done.missing)},

@@ -32,7 +32,7 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
         raise UsageError("--local is for one service on one host.", next_step="name the service and --host")
     with ExitStack() as stack:
         for spec in hosts:
-            connection = stack.enter_context(deployment.connection(spec))
+            connection = stack.enter_context(deployment.connect(spec))
             for name, port in ports.items():
                 tunnel = _open(connection, port, local if local is not None else port, strict=local is not None)
                 stack.enter_context(tunnel)

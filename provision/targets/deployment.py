@@ -1,0 +1,199 @@
+"""One project on one target: what is deployed, and how its hosts are reached."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from provision import errors
+from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.targets import sandbox
+from provision.targets.conversation import Conversation, OnEvent
+from provision.targets.questions import Questions
+
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
+    from provision.release import Release
+
+_SSH_PLATFORMS = ("supervisord", "systemd", "docker")
+
+
+class Deployment:
+    """One loaded project on one target.
+
+    Args:
+        on_event: called with each event, from any thread.
+        who: who is named as the holder of locks and in the history; `user@machine` by default.
+        ask: asks a person for a secret (a passphrase, sudo's password); None where nobody is there.
+        ahead: a connection that was begun already; used if the target means its host.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        target: str,
+        *,
+        on_event: OnEvent = lambda _: None,
+        who: str | None = None,
+        ask: Callable[[str], str] | None = None,
+        ahead: Ahead | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.target_name = target
+        self.target = loaded.project.targets[target]
+        self.on_event = on_event
+        self.who = who or f"{getpass.getuser()}@{socket.gethostname()}"
+        self._questions = Questions(ask)
+        self._ahead = ahead
+        self._building = threading.Lock()
+        if self.target.platform not in _SSH_PLATFORMS:
+            raise errors.UsageError(
+                f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
+                next_step=f"use one of: {', '.join(_SSH_PLATFORMS)}",
+            )
+
+    @cached_property
+    def hosts(self) -> list[HostSpec]:
+        """The target's machines, in the order in which they are declared."""
+        target = self.target
+        if [entry.text for entry in target.hosts] == [SANDBOX]:
+            return [sandbox.spec(self.loaded.root)]
+        return declared_hosts(
+            [entry.text for entry in target.hosts],
+            self.loaded.root,
+            identity=target.identity.text if target.identity else None,
+            known_hosts=target.known_hosts,
+            sudo=target.sudo,
+        )
+
+    @property
+    def release(self) -> Release:
+        """What is deployed, built once, whichever thread asks first."""
+        with self._building:
+            return self._release
+
+    def build_ahead(self) -> None:
+        """Build the release while hosts are being connected to: those mostly wait for the network."""
+
+        def build() -> None:
+            importlib.import_module("provision.hosts.handshake")  # first what makes the network work meanwhile
+            # Whoever needs the release asks again, and gets the error.
+            with contextlib.suppress(errors.DeployError):
+                self.release  # noqa: B018
+
+        threading.Thread(target=build, daemon=True, name="build the release").start()
+
+    @cached_property
+    def _release(self) -> Release:
+        from provision.release import Hashing, build
+
+        def hashing(event: Hashing) -> None:
+            self.on_event(
+                {
+                    "event": "progress",
+                    "host": "",
+                    "phase": "hash",
+                    "file": event.path.name,
+                    "done": event.done,
+                    "total": event.total,
+                    "unit": "bytes",
+                }
+            )
+
+        try:
+            release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
+        except errors.UnencodableValue as refusal:
+            raise self._refused(refusal) from None
+        for text in release.warnings:
+            self.on_event({"event": "warning", "host": "", "text": text})
+        return release
+
+    def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:
+        """Every value that the target's files cannot hold, with its place."""
+        from provision.manifests.refusals import refusals
+        from provision.project.located import declaration_error
+
+        loaded = self.loaded
+        found = refusals(loaded.project, [self.target], loaded.root, loaded.secrets)
+        return declaration_error(found or [refusal], loaded.file)
+
+    @cached_property
+    def logins(self) -> dict[str, str]:
+        """By registry, what lets a host's engine pull from it: for one transaction, and never kept there.
+
+        Raises:
+            UsageError: the credentials at hand are not usable.
+        """
+        if str(self.target.platform) != "docker":
+            return {}
+        from provision.images.registry.logins import logins
+
+        services = self.release.document["lanes"]["stable"]["services"]
+        return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
+
+    @cached_property
+    def secrets(self) -> dict[str, str]:
+        """Today's values of the secrets that this target's services name.
+
+        Raises:
+            DeclarationError: one is nothing that its service can be given.
+        """
+        from provision.manifests.secret_values import secret_refusals
+
+        services = self.release.document["lanes"]["stable"]["services"]
+        names = {name for service in services for name in service["secrets"]}
+        found = [*secret_refusals(self.loaded.project, self.loaded.secrets)]
+        if found:
+            from provision.project.located import declaration_error
+
+            raise declaration_error(found, self.loaded.file)
+        return {name: str(self.loaded.secrets[name]) for name in names}
+
+    @property
+    def supervisor(self) -> dict[str, Any]:
+        """How the agent finds the supervisor."""
+        return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether GPU memory decides anything."""
+        services = self.loaded.project.services.values()
+        return any(service.resources.vram or service.resources.gpus for service in services)
+
+    @contextlib.contextmanager
+    def phase(self, host: str, name: str) -> Iterator[None]:
+        """Tell that a phase begins and, if it comes to its end, that it ended."""
+        began = time.monotonic()
+        self.on_event({"event": "phase", "host": host, "phase": name, "state": "begin"})
+        yield
+        seconds = round(time.monotonic() - began, 3)
+        self.on_event({"event": "phase", "host": host, "phase": name, "state": "end", "seconds": seconds})
+
+    def connect(self, spec: HostSpec) -> HostConnection:
+        """A host, connected, without an agent."""
+        ahead = self._ahead.take(spec) if self._ahead else None
+        return ahead or connect(spec, on_event=self._connecting, ask_passphrase=self._questions.passphrase)
+
+    def converse(self, connection: HostConnection, spec: HostSpec, *, install: bool) -> Conversation:
+        """The agent, running on a connected host; `install` keeps it there."""
+        return Conversation(
+            connection,
+            self.target.path,
+            who=self.who,
+            python=self.target.python,
+            install=install,
+            sudo_password=self._questions.sudo_password(connection, spec.name) if spec.sudo else None,
+            on_event=self.on_event,
+        )
+
+    def _connecting(self, event: ConnectEvent) -> None:
+        if event.what == "retrying":
+            self.on_event({"event": "warning", "host": event.host, "text": f"trying again: {event.detail}"})

@@ -1,0 +1,73 @@
+"""One host of a deployment, connected, with the agent running on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from provision.targets.conversation import Conversation, Event
+
+if TYPE_CHECKING:
+    from provision.hosts import HostConnection, HostSpec
+    from provision.targets.deployment import Deployment
+
+
+class HostSession:
+    """What is asked on one connected host.
+
+    Attributes:
+        began: when connecting to it began, by `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        spec: HostSpec,
+        connection: HostConnection,
+        conversation: Conversation,
+        began: float,
+    ) -> None:
+        self.deployment = deployment
+        self.spec = spec
+        self.connection = connection
+        self.conversation = conversation
+        self.began = began
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A phase on this host; its round trips are counted under its name."""
+        with self.deployment.phase(self.spec.name, name), self.connection.round_trips.phase(name):
+            yield
+
+    def facts(self, *, claim: bool = False, **more: Any) -> Event:
+        """What the host is and has, in one call.
+
+        Args:
+            claim: keep others from deploying this project while this session lives.
+            more: what is wanted besides the project (`host`, `gpus`), and of which channels the documents.
+        """
+        deployment = self.deployment
+        with self.phase("facts"):
+            return self.conversation.ask(
+                "facts",
+                claim=claim,
+                platform=str(deployment.target.platform),
+                supervisor=deployment.supervisor,
+                **{"gpus": deployment.wants_gpus, **more},
+            )
+
+
+@contextlib.contextmanager
+def open_session(deployment: Deployment, spec: HostSpec, *, install: bool = False) -> Iterator[HostSession]:
+    """A host, connected, with the agent running on it.
+
+    Args:
+        install: keep the agent there; for what changes the host.
+    """
+    began = time.monotonic()
+    with deployment.phase(spec.name, "connect"):
+        connection = deployment.connect(spec)
+    with connection, deployment.converse(connection, spec, install=install) as conversation:
+        yield HostSession(deployment, spec, connection, conversation, began)

@@ -1,0 +1,150 @@
+"""Plan what is to be done on one host, ship what that needs, and have it carried out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from provision import errors, plan
+from provision.targets.ship import Shipment, ship_files, ship_models
+
+if TYPE_CHECKING:
+    from provision.release import Release
+    from provision.targets.conversation import Event, Interrupt
+    from provision.targets.host import HostSession
+
+
+@dataclass(frozen=True)
+class HostOutcome:
+    """What became of one host."""
+
+    host: str
+    outcome: str  # committed, unchanged, planned
+    plan: plan.Plan
+    seconds: float = 0.0
+    round_trips: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
+    """Plan to bring the deployment's release to `channel`."""
+    release = session.deployment.release
+    other = "canary" if channel == "stable" else "stable"
+    facts = session.facts(
+        claim=claim,
+        nonce=_nonce(release),
+        documents=[other],
+        have=[release.id],
+        files_of=channel if show_files else None,
+    )["project"]
+    paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
+    return plan.plan(
+        "up",
+        channel,
+        facts,
+        document=release.document,
+        release=release.id,
+        secrets=session.deployment.secrets,
+        paths=paths if show_files else None,
+    )
+
+
+def plan_move(
+    session: HostSession, kind: str, *, release: str = "", channel: str = "stable", claim: bool = False
+) -> plan.Plan:
+    """Plan a promotion, a rollback or a removal: releases that are on the host already."""
+    wanted = {"promote": ["canary"], "rollback": [release or "previous", "canary"]}.get(kind, ["stable", "canary"])
+    facts = session.facts(claim=claim, documents=wanted)["project"]
+    if release:
+        release = _full(release, facts["releases"], session.spec.name)
+    return plan.plan(kind, channel, facts, release=release)
+
+
+def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = None) -> HostOutcome:
+    """Ship what the plan needs, and carry it out.
+
+    Raises:
+        PutBack, Degraded, Refused, Interrupted: how it ended, if not well.
+    """
+    if plan_.unchanged:
+        return _outcome(session, "unchanged", plan_)
+    release = session.deployment.release if plan_.kind == "up" else None
+    seal: dict[str, Any] | None = None
+    if release is not None:
+        shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
+        ship_models(shipment)
+        if plan_.ship:
+            ship_files(shipment)
+            seal = shipment.seal_request()
+    answer = _transact(session, plan_, seal, interrupt)
+    if not answer.get("sealed", True) and release is not None:
+        shipment.send_again(answer["entries"])
+        answer = _transact(session, plan_, shipment.seal_request(), interrupt)
+        if not answer.get("sealed", True):
+            raise errors.DeployError(
+                "what arrives on the host differs from what was sent, twice.",
+                host=session.spec.name,
+                why="Files change here while they are shipped, or the host's disk is damaged.",
+                next_step="deploy up again when nothing writes into the project",
+            )
+    return _outcome(session, str(answer["outcome"]), replace(plan_, generation=int(answer["generation"])))
+
+
+def _transact(
+    session: HostSession, plan_: plan.Plan, seal: dict[str, Any] | None, interrupt: Interrupt | None
+) -> Event:
+    deployment = session.deployment
+    secrets = {name: {"value": deployment.secrets[name]} for name in plan_.secrets}
+    with session.phase("transaction"):
+        return session.conversation.ask(
+            "transaction",
+            interrupt=interrupt,
+            kind=plan_.kind,
+            channel=plan_.channel,
+            release=plan_.release,
+            generation=plan_.generation,
+            # An interrupted transaction is ended first, which may change what has to be done.
+            steps=None if plan_.interrupted else [step.as_dict() for step in plan_.steps],
+            secrets=secrets,
+            platform=str(deployment.target.platform),
+            supervisor=deployment.supervisor,
+            # Whatever else may be done finds its images on the host.
+            logins=deployment.logins if plan_.kind == "up" else {},
+            gpus=deployment.wants_gpus,
+            keep=deployment.target.keep,
+            **({"seal": seal} if seal else {}),
+        )
+
+
+def _outcome(session: HostSession, outcome: str, plan_: plan.Plan) -> HostOutcome:
+    seconds = round(time.monotonic() - session.began, 3)
+    trips = session.connection.round_trips.by_phase()
+    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips)
+    session.deployment.on_event(
+        {
+            "event": "result",
+            "host": session.spec.name,
+            "outcome": outcome,
+            "kind": plan_.kind,
+            "channel": plan_.channel,
+            "release": plan_.release,
+            "generation": plan_.generation,
+            "seconds": seconds,
+            "round_trips": trips,
+        }
+    )
+    return result
+
+
+def _nonce(release: Release) -> str:
+    """Named by content: an upload that was cut is resumed by whoever ships the same release next."""
+    return release.id[:16]
+
+
+def _full(release: str, known: list[str], host: str) -> str:
+    """The one release whose id begins with `release`."""
+    matches = [name for name in known if name.startswith(release)]
+    if len(matches) != 1:
+        what = "is on no release" if not matches else "means more than one release"
+        raise errors.UsageError(f"{release!r} {what} of this host.", host=host, next_step="deploy history")
+    return matches[0]
