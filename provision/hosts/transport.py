@@ -5,10 +5,11 @@ Heavy: imported when a connection is made, never before.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from provision.errors import HostKeyChanged, HostKeyUnknown, Unreachable
@@ -61,6 +62,55 @@ class PinnedTransport(ServiceRequestingTransport):
             message.add_string("ssh-userauth")
             self._send_message(message)  # type: ignore[attr-defined]
             self.auth_handler = _Authentication(self)
+
+    def open_channel(self, *args: Any, **options: Any) -> paramiko.Channel:
+        """As inherited, but a channel that keeps the order of what is sent."""
+        channel = super().open_channel(*args, **options)
+        channel.__class__ = _OrderedChannel  # nothing was sent over it yet
+        return channel
+
+
+class _OrderedChannel(paramiko.Channel):
+    """Says nothing after its CLOSE.
+
+    The library writes a message while it holds the channel's lock, and sends it when it does not: exchanging keys needs
+    that. So a CLOSE, be it the answer to the server's, can overtake what another thread is about to send. sshd ends the
+    whole connection when it hears of a channel that it has forgotten. Here the last thread that speaks sends the CLOSE.
+    """
+
+    _speakers = 0
+    _close: Message | None = None  # waits for them
+
+    def shutdown(self, how: int) -> None:
+        with self._speaking():
+            super().shutdown(how)
+
+    def _send(self, data: bytes, message: Message) -> int:
+        with self._speaking():
+            return int(super()._send(data, message))  # type: ignore[misc]
+
+    def _close_internal(self) -> tuple[Message | None, Message | None]:
+        """What is to be sent now; the caller holds the lock."""
+        end, close = super()._close_internal()  # type: ignore[misc]
+        if close is None or not self._speakers:
+            return end, close
+        self._close = close
+        return None, None
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        with self.lock:
+            self._speakers += 1
+        try:
+            yield
+        finally:
+            close = None
+            with self.lock:
+                self._speakers -= 1
+                if not self._speakers:
+                    close, self._close = self._close, None
+            if close is not None:
+                self.get_transport()._send_user_message(close)  # type: ignore[attr-defined]
 
 
 def transport_factory(pins: PinnedKeys) -> Callable[..., PinnedTransport]:

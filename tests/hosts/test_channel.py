@@ -3,9 +3,12 @@ import threading
 import time
 
 import pytest
+from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_EOF
+from paramiko.message import Message
 
 from provision.errors import Unreachable
 from provision.hosts import HostConnection, run_on_hosts
+from provision.hosts.transport import PinnedTransport
 
 ECHO = ["sh", "-c", 'while read -r line; do echo "got $line"; done']
 
@@ -76,12 +79,39 @@ def test_the_last_words_of_a_session_are_kept(host: HostConnection) -> None:
         assert channel.exit_status() == 3
 
 
+@pytest.mark.parametrize("kind", [cMSG_CHANNEL_DATA, cMSG_CHANNEL_EOF], ids=["data", "the end of the input"])
+def test_what_is_sent_late_does_not_end_the_connection(
+    kind: bytes, host: HostConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sshd hangs up on whoever speaks of a channel that it has forgotten."""
+    ended = threading.Event()
+    send = PinnedTransport._send_user_message
+
+    def late(transport: PinnedTransport, message: Message) -> None:
+        if message.asbytes().startswith(kind):
+            ended.wait(10)
+            time.sleep(0.2)  # for the server to hear of the end and forget
+        send(transport, message)
+
+    monkeypatch.setattr(PinnedTransport, "_send_user_message", late)
+    channel = host.session(["true"])
+    sender = threading.Thread(target=lambda: channel.send(b"x") if kind == cMSG_CHANNEL_DATA else channel.end_input())
+    sender.start()
+    with channel:
+        assert channel.read_all(10) == b""
+        assert channel.exit_status() == 0
+    ended.set()
+    sender.join()
+    monkeypatch.undo()
+    assert host.run(["echo", "next"]).stdout == b"next\n"
+
+
 def test_many_commands_share_a_connection(host: HostConnection) -> None:
     def count(spec: object) -> int:
         return len(host.run(["head", "-c", "300000", "/dev/zero"]).stdout)
 
     results = run_on_hosts([host.spec] * 20, count, limit=20)
-    assert [result.value for result in results] == [300000] * 20
+    assert [result.error or result.value for result in results] == [300000] * 20
 
 
 def test_a_closed_connection_is_said_to_be_gone(host: HostConnection) -> None:
