@@ -286,6 +286,8 @@ class Service(Section):
     """In containers: files that outlive them; on hosts the program finds a folder of the host's there."""
     expose: tuple[Network, ...] = ()
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
+    scraped_by: tuple[Name, ...] = ()
+    """Kubernetes: namespaces whose pods may ask for its metrics, such as "monitoring", where Prometheus is."""
     outbound: tuple[Outbound, ...] = ()
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
 

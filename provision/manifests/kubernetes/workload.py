@@ -73,6 +73,7 @@ class Workload:
     callers: tuple[str, ...]  # services of the lane that talk to it
     peers: tuple[Peer, ...]  # those that it talks to
     expose: tuple[str, ...]  # networks
+    scraped_by: tuple[str, ...]  # namespaces
     outbound: tuple[Endpoint, ...]
     user_id: int
 
@@ -125,6 +126,7 @@ def workload(places: Containers, name: str) -> Workload:
             Peer(other, port) for other in places.called[name] if (port := places.project.services[other].port)
         ),
         expose=service.expose,
+        scraped_by=service.scraped_by,
         outbound=service.outbound,
         user_id=containers.USER_ID,
     )

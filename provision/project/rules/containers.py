@@ -88,4 +88,11 @@ def _docker(view: View) -> Iterator[Fault]:
                 yield Fault(where, message, hint, at_key=True)
 
 
-RULES = (_scales, _exposed, _volumes, _batch, _docker)
+def _scraped(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.scraped_by and not service.metrics:
+            hint = 'Say where it tells them: metrics = { path = "/metrics" }.'
+            yield Fault(("services", name, "scraped_by"), "there are no metrics to ask for.", hint, at_key=True)
+
+
+RULES = (_scales, _exposed, _scraped, _volumes, _batch, _docker)

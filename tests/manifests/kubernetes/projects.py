@@ -45,6 +45,8 @@ CRES = project(
             "scale": {"max": 20, "cpu": 70, "memory": 80},
             "resources": {"size": "small"},
             "expose": ["10.20.0.0/16", "2001:db8::/32"],
+            "metrics": {"requests": "http_requests_total"},
+            "scraped_by": ["monitoring"],
             "outbound": ["10.20.0.0/16:8080-8130", "0.0.0.0/0:443"],
         },
         "worker-gpu": {

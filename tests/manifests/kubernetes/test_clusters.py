@@ -85,6 +85,18 @@ def test_a_canary_talks_to_canaries() -> None:
     assert "channel: stable" not in canary
 
 
+def test_prometheus_in_its_namespace_reaches_what_names_it_and_nothing_else(tmp_path: Path) -> None:
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    policies = [each for each in built("production", tmp_path) if each["kind"] == "NetworkPolicy"]
+    open_to_it = [
+        (each["metadata"]["name"], rule["ports"])
+        for each in policies
+        for rule in each["spec"].get("ingress") or ()
+        if monitoring in rule["from"]
+    ]
+    assert open_to_it == [("fastapi", [{"port": "main", "protocol": "TCP"}])]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"command": ["migrate", "down"]}, {"env": {"TO": "1"}}, {"resources": {"memory": "2GB"}}, {"secrets": ["URL"]}],
