@@ -34,12 +34,14 @@ def seal(
     release: str,
     document: Dict[str, Any],
     remove: List[str],
+    secrets: Dict[str, str],
     emit: Callable[[Message], None],
 ) -> None:
     """Turn `.incoming-NONCE` into `releases/RELEASE`.
 
     Args:
         remove: paths left over from an earlier upload that was resumed.
+        secrets: what the prepare step is given besides; kept nowhere.
 
     Raises:
         Mismatch: the tree's digest is another one.
@@ -66,7 +68,7 @@ def seal(
     if tree.release_id(canonical(document), digest) != release:
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
     if document.get("prepare"):
-        document = dict(document, prepared=_prepare(layout, folder, document["prepare"], emit))
+        document = dict(document, prepared=_prepare(layout, folder, document["prepare"], secrets, emit))
     files.write_json(os.path.join(folder, "release.json"), document)
     _make_ours_and_read_only(folder)
     files.sync_filesystem(folder)
@@ -108,7 +110,9 @@ def _make_ours_and_read_only(folder: str) -> None:
     os.chmod(folder, 0o755)
 
 
-def _prepare(layout: Layout, folder: str, prepare: Dict[str, Any], emit: Callable[[Message], None]) -> str:
+def _prepare(
+    layout: Layout, folder: str, prepare: Dict[str, Any], secrets: Dict[str, str], emit: Callable[[Message], None]
+) -> str:
     """Run the prepare step, or take what it made for the same inputs; the name of its result.
 
     What it makes lies in `shared/prepared/DIGEST` and is linked from the release, so that equal inputs share it.
@@ -130,18 +134,20 @@ def _prepare(layout: Layout, folder: str, prepare: Dict[str, Any], emit: Callabl
     if ready and prepare["outputs"]:
         emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
         return key.hexdigest()
-    _run_prepare(folder, prepare, emit)
+    _run_prepare(folder, prepare, secrets, emit)
     files.write(os.path.join(result, _COMPLETE), "")
     return key.hexdigest()
 
 
-def _run_prepare(folder: str, prepare: Dict[str, Any], emit: Callable[[Message], None]) -> None:
+def _run_prepare(
+    folder: str, prepare: Dict[str, Any], secrets: Dict[str, str], emit: Callable[[Message], None]
+) -> None:
     emit({"event": "step", "step": "prepare", "program": "", "detail": " ".join(prepare["command"])})
     try:
         process = subprocess.Popen(
             prepare["command"],
             cwd=folder,
-            env={**os.environ, **prepare.get("env", {})},
+            env={**os.environ, **prepare.get("env", {}), **secrets},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -155,6 +161,8 @@ def _run_prepare(folder: str, prepare: Dict[str, Any], emit: Callable[[Message],
     output: Optional[Any] = process.stdout
     for line in output or ():
         text = line.decode("utf-8", "replace").rstrip()
+        for name, value in secrets.items():  # a program that shows its environment when it fails
+            text = text.replace(value, "<" + name + ">")
         last = [*last, text][-12:]
         emit({"event": "output", "source": "prepare", "text": text})
     status = process.wait()

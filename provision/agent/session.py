@@ -132,6 +132,7 @@ class Session:
                 request["release"],
                 request["document"],
                 request.get("remove", []),
+                request.get("secrets", {}),
                 self.emit,
             )
         except seal.Mismatch as mismatch:

@@ -35,6 +35,12 @@ def secret_refusals(project: Project, values: Mapping[str, str]) -> Iterator[Une
                         raise UnencodableValue(subject, _NOT_SENDABLE)
                 except UnencodableValue as refusal:
                     yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
+    for at, secret in enumerate(project.prepare.secrets if project.prepare else ()):
+        subject = f"prepare.secrets[{at}]"
+        try:
+            check_process_string(subject, values.get(secret, ""), LONGEST_STRING - len(secret) - 1)
+        except UnencodableValue as refusal:
+            yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
 
 
 def _sent(service: Service) -> set[str | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def _validated(
         sound = Declaration.model_validate(_without(merged, wrong | unasked), context=variables)
     except ValidationError:
         return None, faults
-    view = View(sound.services, _names(merged, "services"), sound.targets, sound.checks)
+    view = View(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare)
     return sound, [*faults, *judge(view)]
 
 
@@ -189,16 +189,25 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
 def _secrets(declared: Declaration | None, variables: Mapping[str, str], env_file: str) -> tuple[Secrets, list[Fault]]:
     values: dict[str, str] = {}
     faults: list[Fault] = []
-    for name, service in declared.services.items() if declared else ():
-        named = (("secrets", service.secrets), ("secret_files", service.secret_files))
-        for key, index, variable in ((key, *item) for key, names in named for item in enumerate(names)):
-            if variables.get(variable):
-                values[variable] = variables[variable]
-                continue
-            state = "is empty" if variable in variables else "is not set"
-            hint = f"Add {variable}=… to {env_file}, or set it in the environment."
-            faults.append(Fault(("services", name, key, index), f"{variable} {state}.", hint))
+    for path, variable in _named_secrets(declared) if declared else ():
+        if variables.get(variable):
+            values[variable] = variables[variable]
+            continue
+        state = "is empty" if variable in variables else "is not set"
+        hint = f"Add {variable}=… to {env_file}, or set it in the environment."
+        faults.append(Fault(path, f"{variable} {state}.", hint))
     return Secrets(values), faults
+
+
+def _named_secrets(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
+    lists: list[tuple[KeyPath, tuple[str, ...]]] = []
+    for name, service in declared.services.items():
+        lists += [(("services", name, key), getattr(service, key)) for key in ("secrets", "secret_files")]
+    targets = declared.targets.values()
+    if declared.prepare and (not targets or any(target.prepare for target in targets)):
+        lists.append((("prepare", "secrets"), declared.prepare.secrets))
+    for path, names in lists:
+        yield from (((*path, index), variable) for index, variable in enumerate(names))
 
 
 def _located(faults: list[Fault], source: str, shown: str) -> list[Problem]:

@@ -314,6 +314,8 @@ class Prepare(Section):
     """What it makes, relative to the release; kept in the cache."""
     env: dict[Variable, TargetText] = Field(default_factory=dict)
     """Its environment variables, besides those of the login; `${path}` is the target's folder."""
+    secrets: tuple[Variable, ...] = ()
+    """Names of variables whose values come from .env or the environment; it is given them, and the host keeps none."""
     timeout: Seconds = 900.0
     """How long it may take."""
 

@@ -158,6 +158,12 @@ class Deployment:
         return {name: str(self.loaded.secrets[name]) for name in names}
 
     @property
+    def prepare_secrets(self) -> dict[str, str]:
+        """Today's values of the secrets that the prepare step is given."""
+        step = self.release.document["prepare"]
+        return {name: str(self.loaded.secrets[name]) for name in (step["secrets"] if step else ())}
+
+    @property
     def supervisor(self) -> dict[str, Any]:
         """How the agent finds the supervisor."""
         return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}

@@ -42,6 +42,7 @@ class Shipment:
             "release": self.release.id,
             "document": self.release.document,
             "remove": self.left_over,
+            "secrets": self.session.deployment.prepare_secrets,
         }
 
     def send_again(self, entries: Mapping[str, str]) -> None:

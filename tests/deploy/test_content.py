@@ -116,6 +116,23 @@ def test_what_a_prepare_step_makes_can_be_read_by_other_accounts_whatever_the_lo
     assert world.host.exec(read).stdout == "it\n"
 
 
+def test_a_prepare_step_is_given_secrets_that_the_host_does_not_keep(world: World) -> None:
+    prepare = {
+        "command": ["sh", "-c", 'echo "asking with $HF_TOKEN"; printf %s "$HF_TOKEN" | wc -c >made/length'],
+        "outputs": ["made"],
+        "secrets": ["HF_TOKEN"],
+    }
+    world.declare({"web": web(world.port, "1")}, prepare=prepare, env="HF_TOKEN=hf-not-for-the-log\n")
+
+    world.up()
+
+    assert world.host.read(f"{world.path}/stable/made/length").strip() == b"18"
+    assert [event["text"] for event in world.events if event["event"] == "output"] == ["asking with <HF_TOKEN>"]
+    assert "hf-not-for-the-log" not in str(world.events)
+    kept = ["grep", "-rlF", "hf-not-for-the-log", world.path, "/var/lib/deploy", "/var/log", "/tmp"]
+    assert world.host.exec(kept, check=False).stdout == ""
+
+
 def test_a_prepare_step_that_fails_changes_nothing(world: World) -> None:
     world.web("1")
     release = world.up().plan.release

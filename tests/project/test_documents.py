@@ -33,6 +33,7 @@ VARIABLES = {
     "VAST_SSH_KEY": "~/.ssh/id",
     "MINIO_ACCESS_KEY": "x",
     "LLAMA_API_KEY": "y",
+    "HF_TOKEN": "z",
 }
 
 

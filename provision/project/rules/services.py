@@ -1,4 +1,4 @@
-"""Rules about services: what they run, whom they wait for, what they keep secret."""
+"""Rules about services: what they run, whom they wait for, what they and the step before them keep secret."""
 
 from __future__ import annotations
 
@@ -93,6 +93,13 @@ def _secrets(view: View) -> Iterator[Fault]:
                 yield Fault(path, f"{variable}_FILE is declared too.", hint)
 
 
+def _prepare_secrets(view: View) -> Iterator[Fault]:
+    for index, variable in enumerate(view.prepare.secrets if view.prepare else ()):
+        if view.prepare and variable in view.prepare.env:
+            hint = "Keep it here alone: env is part of the release."
+            yield Fault(("prepare", "secrets", index), f"{variable} is in env too.", hint)
+
+
 def _stray_ports(view: View) -> Iterator[Fault]:
     for name, service in view.services.items():
         for key in ("canary_port", "candidate_port"):
@@ -106,4 +113,4 @@ def _metrics(view: View) -> Iterator[Fault]:
             yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)
 
 
-RULES = (_commands, _programs, _after, _starts, _cycle, _secrets, _stray_ports, _metrics)
+RULES = (_commands, _programs, _after, _starts, _cycle, _secrets, _prepare_secrets, _stray_ports, _metrics)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from provision.project.fault import Path
-from provision.project.schema import Check, Service, Target
+from provision.project.schema import Check, Prepare, Service, Target
 from provision.project.template import Template
 
 
@@ -25,6 +25,7 @@ class View:
     declared: frozenset[str]
     targets: Mapping[str, Target]
     checks: Mapping[str, Check]
+    prepare: Prepare | None
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""
