@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from provision.cli import plain
 from provision.cli.channels import promote
-from provision.cli.verbs.image_promote import command
+from provision.cli.verbs.image.promote import command
 
 _OPTIONS = ["--from", "--to", "--key", "--dir", "-C", "--dry-run", "--json", "--help", "--from=canary", "-C.", "--odd"]
 _VALUES = ["app", "ghcr.io/owner/app", "canary", "sha256:12", "keys", "no-such", "folder", ".", "", "-", "--"]

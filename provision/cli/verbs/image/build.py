@@ -58,7 +58,7 @@ def command(
     from contextlib import ExitStack
     from importlib.metadata import version
 
-    from provision.cli.image_parts import gather, image_cache
+    from provision.cli.verbs.image.parts import gather, image_cache
     from provision.images.build import bake, lock
     from provision.images.build.image import build, check_platform, revision
 
@@ -108,7 +108,7 @@ def _compilers(
     builder: DockerBuilder | BuildahBuilder, image: str, root: Path, locked: Lock, on_event: OnEvent
 ) -> AbstractContextManager[Place]:
     """The container of `image`, else of the one that images/builder describes."""
-    from provision.cli.image_parts import image_cache
+    from provision.cli.verbs.image.parts import image_cache
     from provision.images.build.compilers import builder_image, compilers
     from provision.images.build.engine import DockerBuilder
 

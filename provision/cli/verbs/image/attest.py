@@ -88,7 +88,7 @@ def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
 
 
 def _key(private: Path | None) -> SigningKey:
-    from provision.cli.verbs.image_keygen import default_private
+    from provision.cli.verbs.image.keygen import default_private
     from provision.images.promotion.signing import read_private
 
     if private is None and os.environ.get(_VARIABLE):
