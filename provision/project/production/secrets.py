@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from provision.project.fault import Path
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal, written
 from provision.project.template import Template
 
@@ -20,12 +21,15 @@ _SHAPE = re.compile(
 
 
 def _in_the_release(subject: Subject) -> Iterator[Finding]:
-    for name, service in subject.project.services.items():
+    for texts in (
+        *(written(name, service) for name, service in subject.project.services.items()),
+        _written_in_prepare(subject),
+    ):
         before = ""
-        for path, text in written(name, service):
+        for path, text in texts:
             said = literal(text)
-            if path[2] == "env":
-                called, value = str(path[3]), text
+            if path[-2] == "env":
+                called, value = str(path[-1]), text
             else:
                 option, equals, given = said.partition("=")
                 called, value = (option, Template((given,))) if equals else (before, text)
@@ -33,6 +37,13 @@ def _in_the_release(subject: Subject) -> Iterator[Finding]:
             if _SHAPE.search(said) or (_NAME.search(called) and _is_secret(value)):
                 what = called.lstrip("-") or "this"
                 yield Finding(path, f"{what} looks like a secret, and what stands here is part of every release.")
+
+
+def _written_in_prepare(subject: Subject) -> Iterator[tuple[Path, Template]]:
+    prepare = subject.project.prepare
+    if prepare:
+        yield from ((("prepare", "command", index), Template((word,))) for index, word in enumerate(prepare.command))
+        yield from ((("prepare", "env", variable), text) for variable, text in prepare.env.items())
 
 
 def _is_secret(value: Template) -> bool:
