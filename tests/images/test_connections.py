@@ -127,7 +127,7 @@ _ANSWERS = {
 
 
 @pytest.mark.parametrize(("method", "sent", "read"), _ANSWERS.values(), ids=_ANSWERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(places=st.lists(st.integers(0, 200), max_size=6))
 def test_an_answer_is_the_same_however_it_is_cut(method, sent, read, places, heard):
     status, headers, body, is_last = heard(_cut(sent, places), method)

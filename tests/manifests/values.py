@@ -99,7 +99,6 @@ def examples(processes: int) -> settings:
     """Settings for tests in which an example starts real processes: BATCH values in each."""
     return settings(
         max_examples=processes,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
     )
 

@@ -67,7 +67,7 @@ def repository() -> Iterator[Path]:
         yield Path(folder)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     files=st.lists(_PATHS, max_size=12), rules=st.dictionaries(st.sampled_from(["", "a/", "a/b/", "build/"]), _RULES)
 )

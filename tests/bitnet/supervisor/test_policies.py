@@ -31,7 +31,7 @@ def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
 # Shares
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 8), st.floats(0.2, 20)), min_size=2, max_size=4),
     st.integers(1, 9),
@@ -177,7 +177,7 @@ def test_a_large_job_behind_its_backends_limit_is_not_starved_through_both() -> 
     assert next(at for at, work in simulation.order if work.name == "large") < 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["weighted-fair", "priority", "resource-aware"]),
     st.lists(

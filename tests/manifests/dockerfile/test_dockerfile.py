@@ -76,7 +76,7 @@ def test_secrets_of_the_folder_reach_no_image(tmp_path: Path) -> None:
 
 
 @given(st.lists(texts(), min_size=1, max_size=8))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_word_in_exec_form_is_one_json_string_on_one_line(words: list[str]) -> None:
     line = f"[{', '.join(docker_arg(Value('x', (word,))) for word in words)}]"
 

@@ -48,7 +48,7 @@ services = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(names, services, min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example({"a": {"command": ["run"], "batch": True, "scale": {"max": 1}}})
 def test_whatever_is_taken_for_sound_has_no_fault_when_it_is_read(declared: dict[str, Any]) -> None:
     whole = project(declared)

@@ -40,7 +40,7 @@ def expanded(word: str, environment: dict[str, str]) -> str:
 
 
 @given(st.lists(held, min_size=1, max_size=4), st.dictionaries(names, held, max_size=4))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example(["a", "$(A)", "$$(A)", "$", "$$", "$($(A))"], {"A": "$(A)", "y": "yes", "B": "1e3", "C": "0o7"})
 def test_commands_and_variables_come_back_byte_for_byte(words: list[str], variables: dict[str, str]) -> None:
     declared = {
@@ -90,7 +90,7 @@ def test_kubectl_s_own_reader_gives_twenty_thousand_values_back(values: list[str
 
 
 @given(held)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example("1_000")
 @example("12:30:45")
 @example("2026-11-21")

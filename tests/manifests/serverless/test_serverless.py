@@ -133,7 +133,7 @@ def test_a_project_without_a_function_is_told_so(cloud: str, tmp_path: Path) -> 
 
 
 @given(texts())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_variable_arrives_byte_for_byte(text: str) -> None:
     variable = Variable("ON", Value("x", (text,)))
 
