@@ -156,8 +156,8 @@ def _command(words: list[str]) -> Run:
 def engine(work: Path) -> Iterator[Path | None]:
     """A Docker Engine, or None where none starts."""
     socket = work / "docker.sock"
-    words = ["dockerd", "--host", f"unix://{socket}", "--data-root", work / "data", "--exec-root", work / "exec"]
-    words += ["--pidfile", work / "pid", "--bridge=none", "--iptables=false"]
+    words = ["dockerd", "--host", f"unix://{socket}", "--data-root", f"{work}/data", "--exec-root", f"{work}/exec"]
+    words += ["--pidfile", f"{work}/pid", "--bridge=none", "--iptables=false"]
     with (work / "dockerd.log").open("wb") as log:
         try:
             process = subprocess.Popen(words, stdout=log, stderr=log)
