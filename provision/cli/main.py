@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from provision.cli import plain
-from provision.errors import UsageError
+from provision.errors import Exit, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         promotion = plain.read(words)
         return _by_click(words) if promotion is None else plain.run(promotion)
+    except BrokenPipeError:  # whoever read the output has gone, and wants to hear nothing
+        return Exit.FAILED
     except (Exception, KeyboardInterrupt) as error:
         from provision.cli.failures import tell
 

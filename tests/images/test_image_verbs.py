@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -209,6 +210,17 @@ def test_what_only_moves_names_imports_no_more_than_that_takes(words, declared, 
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
     assert "cryptography.hazmat.primitives.asymmetric.ed25519" in imported
     assert not imported & (LIBRARIES | NEEDLESS | (COMMAND_LINE if words[0] == "promote" else set()))
+
+
+@pytest.mark.parametrize("words", [["inspect", "app"], ["promote", "app"]])
+def test_who_stops_reading_is_told_nothing(words, declared, proven):
+    proven()
+    read, write = os.pipe()
+    os.close(read)
+    deploy = [sys.executable, "-m", "provision.cli", "image", *words]
+    done = subprocess.run(deploy, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_promote_says_in_sentences_what_speaks_against_it(declared, proven, repository, capsys):
