@@ -160,6 +160,7 @@ def test_a_place_that_refuses_the_prepare_step_is_told_of_none(root: Path) -> No
         "command": ["uv", "sync"],
         "inputs": [],
         "outputs": ["venv"],
+        "secrets": [],
         "timeout": 900.0,
         "env": {"CACHE": "/srv/cres/shared/cache", "MODE": "for cres"},
     }
