@@ -11,7 +11,7 @@ from provision.errors import UsageError
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.images import Reference, Repository
-    from provision.images.promotion.move import Judge
+    from provision.images.promotion.move import Judge, Plan
     from provision.images.promotion.policy import Policy
 
 STABLE, CANARY = "stable", "canary"
@@ -38,9 +38,8 @@ def promote(
         Refused: something speaks against it.
         RegistryFailed: a registry did not take part.
     """
-    from provision.cli.render.promotion import show_done, show_plan
     from provision.images.promotion.declared import find_image, policy_of
-    from provision.images.promotion.move import apply, plan_promotion
+    from provision.images.promotion.move import plan_promotion
 
     declared = find_image(session.directory, name)
     origin_, goal_ = (
@@ -54,6 +53,19 @@ def promote(
     decides = judge(session.directory, policy, key)
     source, target = _open_both(origin_, goal_)
     plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides)
+    carry_out(session, plan, decides, dry_run=dry_run)
+
+
+def carry_out(session: Session, plan: Plan, decides: Judge, *, dry_run: bool) -> None:
+    """Show `plan`, do it, and say how it ended.
+
+    Raises:
+        Refused: something speaks against it.
+        RegistryFailed: a registry did not take part.
+    """
+    from provision.cli.render.promotion import show_done, show_plan
+    from provision.images.promotion.move import apply
+
     show_plan(session.console, plan)
     if dry_run:
         plan.demand()

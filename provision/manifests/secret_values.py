@@ -22,25 +22,31 @@ def secret_refusals(project: Project, values: Mapping[str, str]) -> Iterator[Une
     Args:
         values: those that are known here; the others are passed over.
     """
-    for name, service in project.services.items():
-        for key, secrets in (("secrets", service.secrets), ("secret_files", service.secret_files)):
-            for at, secret in enumerate(secrets):
-                if secret not in values:
-                    continue
-                longest = LONGEST_STRING - len(secret) - 1 if key == "secrets" else sys.maxsize
-                subject = f"services.{name}.{key}[{at}]"
-                try:
-                    check_process_string(subject, values[secret], longest)
-                    if secret in _sent(service) and not _TOKEN.fullmatch(values[secret]):
-                        raise UnencodableValue(subject, _NOT_SENDABLE)
-                except UnencodableValue as refusal:
-                    yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
-    for at, secret in enumerate(project.prepare.secrets if project.prepare else ()):
-        subject = f"prepare.secrets[{at}]"
+    for subject, secret, longest, is_sent in _given(project):
+        if secret not in values:
+            continue
         try:
-            check_process_string(subject, values.get(secret, ""), LONGEST_STRING - len(secret) - 1)
+            check_process_string(subject, values[secret], longest)
+            if is_sent and not _TOKEN.fullmatch(values[secret]):
+                raise UnencodableValue(subject, _NOT_SENDABLE)
         except UnencodableValue as refusal:
             yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
+
+
+def _given(project: Project) -> Iterator[tuple[str, str, int, bool]]:
+    """Each place that names a secret: where, which, how long it may be, and whether it is sent."""
+    for name, service in project.services.items():
+        sent = _sent(service)
+        for at, secret in enumerate(service.secrets):
+            yield f"services.{name}.secrets[{at}]", secret, _longest_variable(secret), secret in sent
+        for at, secret in enumerate(service.secret_files):
+            yield f"services.{name}.secret_files[{at}]", secret, sys.maxsize, secret in sent
+    for at, secret in enumerate(project.prepare.secrets if project.prepare else ()):
+        yield f"prepare.secrets[{at}]", secret, _longest_variable(secret), False
+
+
+def _longest_variable(name: str) -> int:
+    return LONGEST_STRING - len(name) - 1  # NAME=value is one string
 
 
 def _sent(service: Service) -> set[str | None]:

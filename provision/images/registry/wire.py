@@ -81,8 +81,11 @@ class Wire:
 
         What opens the registry is shown to nobody before that is known.
         """
+        if not self._may_be_plain:
+            self._scheme = "https"
+            return None
         is_open = method in {"GET", "HEAD"} and "Authorization" not in headers and not urlsplit(where).netloc
-        if self._may_be_plain and is_open:
+        if is_open:
             try:
                 answer = self._connections.ask(method, urljoin(self.base, where), headers, None)
             except OSError:
@@ -93,12 +96,9 @@ class Wire:
                     self._scheme = "http"
                     return answer
                 answer.drop()
-        is_plain = self._may_be_plain
-        if is_plain:
-            from provision.images.registry import tls
+        from provision.images.registry import tls
 
-            is_plain = not tls.is_spoken_at(self.authority)
-        self._scheme = "http" if is_plain else "https"
+        self._scheme = "https" if tls.is_spoken_at(self.authority) else "http"
         return None
 
     def _patiently(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from provision.project.fault import Fault, nearest
+from provision.project.fault import Fault, Path, nearest
 from provision.project.order import CyclicOrder, start_order
 from provision.project.rules.view import View
 
@@ -77,13 +77,13 @@ def _secrets(view: View) -> Iterator[Fault]:
         for index, variable in enumerate(service.secrets):
             path = ("services", name, "secrets", index)
             if variable in service.env:
-                yield Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
+                yield _in_env_too(path, variable)
             elif variable in service.secrets[:index]:
                 yield Fault(path, f"{variable} is named twice.")
         for index, variable in enumerate(service.secret_files):
             path = ("services", name, "secret_files", index)
             if variable in service.env:
-                yield Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
+                yield _in_env_too(path, variable)
             elif variable in service.secrets:
                 yield Fault(path, f"{variable} is among secrets too, which put it into the environment.", "Keep one.")
             elif variable in service.secret_files[:index]:
@@ -96,8 +96,11 @@ def _secrets(view: View) -> Iterator[Fault]:
 def _prepare_secrets(view: View) -> Iterator[Fault]:
     for index, variable in enumerate(view.prepare.secrets if view.prepare else ()):
         if view.prepare and variable in view.prepare.env:
-            hint = "Keep it here alone: env is part of the release."
-            yield Fault(("prepare", "secrets", index), f"{variable} is in env too.", hint)
+            yield _in_env_too(("prepare", "secrets", index), variable)
+
+
+def _in_env_too(path: Path, variable: str) -> Fault:
+    return Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
 
 
 def _stray_ports(view: View) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from provision.cli.channels import STABLE, channel_of, judge
+from provision.cli.channels import STABLE, carry_out, channel_of, judge
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import dry_run_option, key_option
@@ -24,10 +24,9 @@ def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, 
 
     The earlier image still needs evidence that passes; its age does not matter. A second rollback goes further back.
     """
-    from provision.cli.render.promotion import show_done, show_plan
     from provision.images import connect, parse
     from provision.images.promotion.declared import find_image
-    from provision.images.promotion.move import apply, plan_rollback
+    from provision.images.promotion.move import plan_rollback
 
     declared = find_image(session.directory, name)
     channel = channel_of(goal, declared.repository, "--to")
@@ -37,9 +36,4 @@ def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, 
         parse(f"{channel.name}@{digest}")
     decides = judge(session.directory, declared.policy, key)
     plan = plan_rollback(connect(channel, write=True), channel.tag, digest, decides)
-    show_plan(session.console, plan)
-    if dry_run:
-        plan.demand()
-    else:
-        apply(plan, decides, session.console.event)
-    show_done(session.console, plan, dry_run=dry_run)
+    carry_out(session, plan, decides, dry_run=dry_run)
