@@ -40,6 +40,7 @@ class Plan:
         generation: the host's generation that this plan is for.
         ship: whether the release has to be brought to the host.
         models: sha256 of the models that have to be brought there.
+        engines: ids of the prebuilt engines that have to be brought there.
         secrets: names of secrets whose value is new.
         files: what changes file by file; empty unless it was asked for.
     """
@@ -52,6 +53,7 @@ class Plan:
     steps: tuple[Step, ...] = ()
     ship: bool = False
     models: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: FileChanges = field(default_factory=FileChanges)
     warnings: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ def plan(
         models=tuple(
             sorted({model["sha256"] for model in (document or {}).get("models", {}).values()} - set(facts["models"]))
         ),
+        engines=tuple(sorted((document or {}).get("engines", {}).keys() - set(facts.get("engines", ())))),
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
         interrupted=bool(facts["recovery_needed"]),

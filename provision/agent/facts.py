@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import launch, models, processes
+from . import engines, launch, models, processes
 from . import state as states
 from .decide import View
 from .documents import manifest_digest, read_documents
@@ -209,6 +209,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
         "files": _files(layout, named.get(str(request.get("files_of")), "")),
         "models": models.present(layout),
+        "engines": engines.present(layout),
         # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
         "secrets": {
             name: hmac.new(salt, value.encode("utf-8"), hashlib.sha256).hexdigest() for name, value in held.items()

@@ -46,6 +46,10 @@ class Layout:
         return os.path.join(self.shared, "models")
 
     @property
+    def engines(self) -> str:
+        return os.path.join(self.shared, "engines")
+
+    @property
     def logs(self) -> str:
         return os.path.join(self.shared, "logs")
 

@@ -38,7 +38,22 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
         return {"event": "result", "present": True}
     folder = incoming(layout, sha256)
     path = os.path.join(folder, name)
-    digest = hashlib.sha256()
+    verify(path, sha256, "model", emit)
+    os.chown(folder, os.geteuid(), os.getegid())
+    os.chown(path, os.geteuid(), os.getegid())
+    os.chmod(path, 0o444)
+    os.rename(folder, final)
+    files.sync_directory(layout.models)
+    return {"event": "result", "present": False}
+
+
+def verify(path: str, sha256: str, kind: str, emit: Callable[[Message], None]) -> None:
+    """Hash what arrived and bring it to the disk; a folder with a wrong one is removed, so that the next try is new.
+
+    Raises:
+        AgentError: it is not what it should be.
+    """
+    name, digest = os.path.basename(path), hashlib.sha256()
     done, total = 0, os.path.getsize(path)
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(_BLOCK), b""):
@@ -47,15 +62,9 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
             emit({"event": "progress", "phase": "verify", "file": name, "done": done, "total": total})
         os.fsync(stream.fileno())
     if digest.hexdigest() != sha256:
-        files.remove_tree(folder)
+        files.remove_tree(os.path.dirname(path))
         raise AgentError(
             FAILED,
-            f"model {name} arrived damaged: sha256 {digest.hexdigest()[:16]}…, expected {sha256[:16]}….",
+            f"{kind} {name} arrived damaged: sha256 {digest.hexdigest()[:16]}…, expected {sha256[:16]}….",
             next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
         )
-    os.chown(folder, os.geteuid(), os.getegid())
-    os.chown(path, os.geteuid(), os.getegid())
-    os.chmod(path, 0o444)
-    os.rename(folder, final)
-    files.sync_directory(layout.models)
-    return {"event": "result", "present": False}

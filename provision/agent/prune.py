@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any, Dict, List, Set
 
-from . import files, launch, processes
+from . import engines, files, launch, processes
 from . import state as states
 from .documents import read_documents
 from .layout import Layout
@@ -75,6 +75,10 @@ def _content(layout: Layout, documents: Dict[str, Dict[str, Any]]) -> None:
     for name in os.listdir(layout.models):
         if name.startswith("sha256-") and name[len("sha256-") :] not in wanted:
             files.remove_tree(os.path.join(layout.models, name))
+    served = {engine for document in documents.values() for engine in document.get("engines", {})}
+    for name in engines.present(layout):
+        if name not in served:
+            files.remove_tree(os.path.join(layout.engines, name))
     prepared = {document["prepared"] for document in documents.values() if document.get("prepared")}
     if os.path.isdir(layout.prepared):
         for name in os.listdir(layout.prepared):

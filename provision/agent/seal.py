@@ -63,6 +63,13 @@ def seal(
             raise AgentError(
                 FAILED, f"model {path} is not on this host.", next_step="deploy up again: it is shipped once"
             )
+    for engine, facts in document.get("engines", {}).items():
+        if not os.path.isdir(os.path.join(layout.engines, engine)):
+            raise AgentError(
+                FAILED,
+                f"the engine {facts['package']} {facts['version']} is not on this host.",
+                next_step="deploy up again: it is shipped once",
+            )
     shutil.rmtree(os.path.join(folder, ".rsync-partial"), ignore_errors=True)
     digest, entries = tree.digest(folder)
     if tree.release_id(canonical(document), digest) != release:

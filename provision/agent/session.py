@@ -84,6 +84,8 @@ class Session:
             "seal": self._seal,
             "incoming": self._incoming,
             "adopt-model": self._adopt_model,
+            "incoming-engine": self._incoming_engine,
+            "adopt-engine": self._adopt_engine,
             "transaction": self._transaction,
             "recover": self._recover,
             "unlock": self._unlock,
@@ -146,15 +148,25 @@ class Session:
         sha256 = request.get("sha256")
         folder = models.incoming(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        login = int(os.environ.get("SUDO_UID", "-1"))
-        if login > 0:
-            os.chown(folder, login, -1)
+        _give_to_login(folder)
         return {"event": RESULT, "folder": folder}
 
     def _adopt_model(self, request: Message) -> Message:
         from . import models
 
         return models.adopt(self.layout, request["sha256"], request["name"], self.emit)
+
+    def _incoming_engine(self, request: Message) -> Message:
+        from . import engines
+
+        found = engines.incoming(self.layout, request["engine"], request["wheels"])
+        _give_to_login(found["folder"])
+        return {"event": RESULT, **found}
+
+    def _adopt_engine(self, request: Message) -> Message:
+        from . import engines
+
+        return engines.adopt(self.layout, request, self.emit)
 
     def _transaction(self, request: Message) -> Message:
         from . import activate, worker
@@ -238,6 +250,13 @@ def _recover_here(layout: Layout, agent: str, who: str, emit: Callable[[Message]
     from . import recover
 
     return recover.recover_project(layout, agent, who, emit)
+
+
+def _give_to_login(folder: str) -> None:
+    """rsync writes as the login user, also where the agent runs under sudo."""
+    login = int(os.environ.get("SUDO_UID", "-1"))
+    if login > 0:
+        os.chown(folder, login, -1)
 
 
 class _Lines:

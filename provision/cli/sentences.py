@@ -13,6 +13,7 @@ _PHASES = {
     "plan": "planning",
     "hash": "reading files",
     "ship": "shipping",
+    "engine": "shipping the engine",
     "model": "shipping the model",
     "verify": "verifying the model",
     "seal": "checking what arrived",

@@ -71,7 +71,7 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         name=name,
         program=places.program(name),
         after=[other for other in service.after if places.holds(other)],
-        binary=service.binary or "",
+        binary=places.binary(service, f"services.{name}.engine"),
         model=places.models[service.model].relative if service.model else "",
         fingerprint="",  # of all lanes together, so it comes when they are there
         on_demand=service.on_demand,

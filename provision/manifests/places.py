@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from provision.errors import UsageError
+from provision.engines import wheel
+from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, Value, Variable
 from provision.project.order import start_order
 from provision.project.ports import port_of
@@ -67,6 +68,19 @@ class Places:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
         return f"{self.target.path}/.deploy/run/{self.program(service)}/current"
 
+    def binary(self, service: Service, subject: str) -> str:
+        """The program that `${binary}` names: relative to the release, or absolute; empty where there is none.
+
+        Raises:
+            UnencodableValue: the wheel engine in a container, which has what its image has.
+        """
+        if service.engine != "wheel":
+            return service.binary or ""
+        if self.target.platform not in (Platform.SUPERVISORD, Platform.SYSTEMD):
+            reason = 'the wheel engine is for hosts; an image brings a compiled one: engine = "build", or binary = "…"'
+            raise UnencodableValue(subject, reason)
+        return wheel().place(self.target.path)
+
     def value(self, template: Template, subject: str, service: str = "") -> Value:
         """What `template` is in this lane; `service` is the one it belongs to, if any.
 
@@ -117,9 +131,10 @@ class Places:
                 return self.project.name
             case "model" if service and service.model:
                 return self.models[service.model].relative
-            case "binary" if service and service.binary:
+            case "binary" if service and service.is_native:
+                binary = self.binary(service, subject)
                 # A bare name would be looked up on PATH instead of in the release.
-                return service.binary if "/" in service.binary else f"./{service.binary}"
+                return binary if "/" in binary else f"./{binary}"
             case "port" if service:
                 return self._port(service, self.lane, ref, subject)
             case name if name.startswith("services."):

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from provision.errors import DeployError
+from provision.events import Event
 from provision.native import TARGETS, build, profiles
-from provision.native.events import Event
 
 # A build in CI writes a line this often, so that its log shows that it lives and stays short.
 _SECONDS_BETWEEN_LINES = 5.0

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import DeployError, Interrupted, UsageError
+from provision.events import OnEvent, ignore, message
 from provision.native import cuda, machine, toolchain
 from provision.native.cache import Cache
 from provision.native.compile import Workshop
 from provision.native.cuda import Toolkit
 from provision.native.data import Profile, check_targets
 from provision.native.data import profile as find_profile
-from provision.native.events import OnEvent, ignore, message
 from provision.native.finished import Finished, cpu_facts
 from provision.native.sources import Source, fetch
 from provision.native.sources import find as find_source
@@ -106,7 +106,7 @@ def build(
         define: CMake variables on top of the profile's.
         toolkit: of CUDA: `pinned`, or a folder; by default the one that nvcc on PATH belongs to.
         place: where the compilers run; on this machine by default.
-        on_event: told what happens, see `provision.native.events`.
+        on_event: told what happens, see `provision.events`.
         jobs: compilers at once; by default what cores and memory allow.
         cache: `Cache.of_user()` by default.
 

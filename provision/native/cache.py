@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.native.events import OnEvent, message
+from provision.events import OnEvent, message
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import DeployError
+from provision.events import OnEvent, message, progress
 from provision.native.cache import Cache
 from provision.native.cuda import Toolkit
-from provision.native.events import OnEvent, message, progress
 from provision.native.toolchain import Toolchain
 
 _STEP = re.compile(r"\[(\d+)/(\d+)\] ")

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.events import OnEvent
 from provision.native import cuda_wheels
 from provision.native.cache import Cache
 from provision.native.data import pinned
-from provision.native.events import OnEvent
 
 PINNED = "pinned"
 # The driver's functions that manage virtual memory; without them ggml copies more when a buffer grows.

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from provision.errors import DeployError, UsageError
-from provision.native.events import OnEvent, message
-from provision.native.index import PinnedFile, download
+from provision.events import OnEvent, message
+from provision.index import PinnedFile, download
 
 # cuda.h, CUDA_ERROR_STUB_LIBRARY: "the library that was linked against is a stub".
 _STUB_ERROR = 34

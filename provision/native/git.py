@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from provision.errors import DeployError, UsageError
-from provision.native.events import OnEvent, message
+from provision.events import OnEvent, message
 
 # Never ask for a password: a build may run where nobody types.
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}

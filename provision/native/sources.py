@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from provision.errors import DeployError, UsageError
+from provision.events import OnEvent, message
+from provision.index import PinnedFile, download
 from provision.native import git
 from provision.native.cache import Cache
 from provision.native.data import pinned
-from provision.native.events import OnEvent, message
-from provision.native.index import PinnedFile, download
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from provision.engines import BUILT
 from provision.project.schema import Check, Declaration, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
@@ -29,11 +30,13 @@ def _service(service: Service) -> Service:
         known["cpus"] = str(service.threads)
     elif resources.cpus is not None:
         known["cpus"] = str(max(1, int(resources.cpus)))  # a thread without a whole core slows the others down
+    binary = BUILT if service.engine == "build" else service.binary
     secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))
     return service.model_copy(
         update={
             "command": tuple(text.fill(known) for text in (*service.command, *secret_words, *service.args)),
             "args": (),
+            "binary": binary,
             "secret_args": {},
             "env": {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}},
             "check": _check(service.check, known) if service.check else None,

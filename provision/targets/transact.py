@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors, plan
-from provision.targets.ship import Shipment, ship_files, ship_models
+from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
 
 if TYPE_CHECKING:
     from provision.release import Release
@@ -72,6 +72,7 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
     seal: dict[str, Any] | None = None
     if release is not None:
         shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
+        ship_engines(shipment)
         ship_models(shipment)
         if plan_.ship:
             ship_files(shipment)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provision.native import Cache
-from provision.native.events import Event
+from provision.events import Event
 
 CMAKE_LISTS = """\
 cmake_minimum_required(VERSION 3.14)

@@ -17,7 +17,7 @@ import pytest
 
 from provision.errors import DeployError
 from provision.native import Cache, build, data
-from provision.native.index import _places
+from provision.index import _places
 from tests.native.conftest import Told, write_tiny_llama_cpp
 
 NAME = "llama_cpp_python-9.9.9"

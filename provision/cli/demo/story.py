@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from provision import native, rollout
+from provision import rollout
 from provision.cli.console import Console
 from provision.cli.demo.watcher import Watcher, fetch
 from provision.cli.demo.workshop import Workshop
 from provision.cli.sentences import seconds, size
-from provision.errors import DeployError, HostKeyUnknown, PutBack
+from provision.engines import wheel
+from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
 from provision.hosts import HostSpec, connect, fetch_key, trust
 from provision.project import load
 from provision.targets import Deployment, Interrupt
@@ -27,22 +29,13 @@ class Story:
     """What happens in a demo, in order; `tell` runs it all."""
 
     shop: Workshop
+    engine: str
     console: Console
     interrupt: Interrupt
     facts: dict[str, object] = field(default_factory=dict)
     _number: int = 0
 
     def tell(self) -> None:
-        with self._chapter("Compile llama-server and llama-cli from pinned, hash-checked sources"):
-            built = native.build(
-                "native",
-                targets=("llama-server", "llama-cli"),
-                root=self.shop.root,
-                on_event=self.console.event,
-            )
-            self._say(
-                "compiled" if built.compiled else "compiled before; taken from the cache", compiled=built.compiled
-            )
         with self._chapter("Make a small ternary model"):
             from provision.native.model import write_demo_model
 
@@ -50,6 +43,12 @@ class Story:
             self._say(f"{size(model.bytes)} of random weights: they prove the path, not the prose", model=model.sha256)
         with self._chapter("Start a throwaway SSH host, and trust its key"):
             self._trust(self._deployment().hosts[0])
+        if self.engine == "build":
+            with self._chapter("Compile llama-server from pinned, hash-checked sources"):
+                self._compile()
+        else:
+            with self._chapter("Fetch llama-server, prebuilt, by its hash"):
+                self._fetch()
         with self._chapter("Deploy: ship, start, prove, and only then serve"):
             self._up("stable")
         with self._chapter("Ask the deployed model, through a tunnel"):
@@ -98,6 +97,25 @@ class Story:
         key = fetch_key(stranger)
         trust(stranger, stranger.known_hosts[0], key=key)
         self._say(f"pinned {key.fingerprint}, as `deploy host trust` does", fingerprint=key.fingerprint)
+
+    def _compile(self) -> None:
+        from provision import native
+
+        with self.console.live():
+            built = native.build("native", targets=("llama-server",), root=self.shop.root, on_event=self.console.event)
+        self._say("compiled" if built.compiled else "compiled before; taken from the cache", compiled=built.compiled)
+
+    def _fetch(self) -> None:
+        engine, machine = wheel(), os.uname().machine
+        if machine not in engine.wheels:
+            raise Refused(
+                f"there is no prebuilt llama-server for {machine}.",
+                why=f"There is one for {', '.join(engine.wheels)}.",
+                next_step="deploy demo --engine build",
+            )
+        with self.console.live():
+            file = engine.fetch(machine, self.console.event)
+        self._say(f"{engine.name}, {size(file.stat().st_size)}, as pinned; nothing is compiled", engine=engine.version)
 
     def _up(self, channel: str) -> None:
         rollout.up(self._deployment(), channel, interrupt=self.interrupt)

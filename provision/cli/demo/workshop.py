@@ -47,9 +47,11 @@ class Workshop:
         source.write_text(text.replace(before, after))
 
 
-def make(root: Path) -> Workshop:
-    """A fresh demo project in `root`."""
+def make(root: Path, engine: str) -> Workshop:
+    """A fresh demo project in `root`, whose model `engine` serves."""
     shutil.copytree(_TEMPLATE, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    declaration = root / "deploy.toml"
+    declaration.write_text(declaration.read_text().replace('engine = "wheel"', f'engine = "{engine}"'))
     llama_port, web_port = _free_ports(2)
     variables = {"LLAMA_PORT": llama_port, "WEB_PORT": web_port, "DEMO_PATH": root / ".deploy" / "place"}
     (root / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
+from provision.engines import wheel
 
 if TYPE_CHECKING:
     from provision.plan import Plan
@@ -27,6 +28,8 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     yield from _files("change", plan.files.changed)
     yield from _files("remove", plan.files.removed)
     yield from (f"  ship model sha256 {digest[:12]}…" for digest in plan.models)
+    if plan.engines:
+        yield f"  ship engine {wheel().name}"
     if plan.secrets:
         yield f"  new values of secrets: {', '.join(plan.secrets)}"
     yield from (f"  warning: {text}" for text in plan.warnings)

@@ -37,6 +37,7 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
     from provision.manifests.refusals import refusals
     from provision.project import load
     from provision.project.located import declaration_error
+    from provision.release.engines import engines, unreadable
 
     if sarif and not production:
         raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
@@ -47,12 +48,23 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
         return report(session.console, loaded, sarif)
     project = loaded.project
     refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
+    refused += unreadable(project, loaded.root)
     if refused:
         raise declaration_error(refused, loaded.file)
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
+    served = engines(project, loaded.root)
     session.console.answer(
-        {"event": "result", "project": project.name, "services": [*project.services], "targets": [*project.targets]},
-        f"{project.name} is sound. Services: {services}. Targets: {targets}.",
+        {
+            "event": "result",
+            "project": project.name,
+            "services": [*project.services],
+            "targets": [*project.targets],
+            "engines": served,
+        },
+        [
+            f"{project.name} is sound. Services: {services}. Targets: {targets}.",
+            *(f"  {name}: {sentence}" for name, sentence in served.items()),
+        ],
     )
     return Exit.DONE

@@ -11,14 +11,21 @@ from provision.cli.verb import verb
 
 
 @verb("demo", example="deploy demo\ndeploy demo --keep\ndeploy demo --stop", project=False, hosts=False)
+@click.option(
+    "--engine",
+    type=click.Choice(["wheel", "build"]),
+    default="wheel",
+    show_default=True,
+    help="llama-server: prebuilt, or compiled here (minutes the first time).",
+)
 @click.option("--keep", is_flag=True, help="Leave it up, and print where it is.")
 @click.option("--stop", is_flag=True, help="End a demo that was left up, and remove its files.")
-def command(session: Session, keep: bool, stop: bool) -> None:
+def command(session: Session, engine: str, keep: bool, stop: bool) -> None:
     """Show the whole path on a throwaway host of this machine.
 
-    Compiles llama-server, deploys it with a small web service over SSH, asks it for a completion, tries and promotes a
-    new release, and lets a broken one be put back. Needs no root and no network but for the sources of the first time;
-    nothing of ~/.ssh is read or changed.
+    Deploys llama-server with a small web service over SSH, asks it for a completion, tries and promotes a new release,
+    and lets a broken one be put back. Needs no root, and a network only for what it fetches the first time; nothing of
+    ~/.ssh is read or changed.
     """
     from provision.cli.demo import workshop
 
@@ -35,7 +42,7 @@ def command(session: Session, keep: bool, stop: bool) -> None:
         workshop.clear(root)
         try:
             with session.interruptible() as interrupt:
-                story = Story(workshop.make(root), console, interrupt)
+                story = Story(workshop.make(root, engine), engine, console, interrupt)
                 story.tell()
         except BaseException:
             workshop.clear(root)

@@ -32,7 +32,7 @@ def health(places: Containers, name: str) -> Health | None:
     if asked is None:
         return None
     return Health(
-        test=() if service.binary and asked.kind != "exec" else _test(asked, service.port, f"services.{name}.check"),
+        test=() if service.is_native and asked.kind != "exec" else _test(asked, service.port, f"services.{name}.check"),
         interval=asked.period,
         attempt_seconds=asked.attempt_seconds,
         start_seconds=asked.period * asked.startup_failures,

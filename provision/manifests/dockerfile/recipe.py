@@ -61,7 +61,7 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
     names = [
         name
         for name in start_order(project.services)
-        if places.holds(name) and not project.services[name].binary and not project.services[name].image
+        if places.holds(name) and not project.services[name].is_native and not project.services[name].image
     ]
     if not names:
         raise UsageError(

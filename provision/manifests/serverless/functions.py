@@ -120,7 +120,7 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
         ("on_demand", service.on_demand, "a function runs while it answers; a worker waits for work of its own"),
         ("batch", service.batch, "a function answers requests; a batch runs to its end without one"),
         ("secret_files", service.secret_files, "a function's secrets are variables; name them in secrets"),
-        ("binary", service.binary, "a function is Python, not a native program"),
+        ("binary", service.is_native, "a function is Python, not a native program"),
         ("model", service.model, "no caller waits until a model is loaded"),
         (
             "volumes",

@@ -36,6 +36,12 @@ def _metrics(subject: Subject) -> Iterator[Finding]:
             yield Finding(("services", name), "nobody is told when it is down.")
 
 
+def _engines(subject: Subject) -> Iterator[Finding]:
+    for name, service in subject.project.services.items():
+        if service.engine == "wheel":
+            yield Finding(("services", name, "engine"), "a prebuilt engine serves it.")
+
+
 RULES = (
     Rule(
         "memory-limit",
@@ -76,5 +82,14 @@ RULES = (
         "Alerts know only of services that are asked.",
         'Add `metrics = { path = "/metrics" }`. What has none, such as redis, has an exporter as a service beside it.',
         _metrics,
+    ),
+    Rule(
+        "compiled-engine",
+        Severity.WARN,
+        "What serves a model is compiled from pinned sources.",
+        "A prebuilt engine is somebody else's build: for one baseline of processors, with OpenMP, which is slow where "
+        "cores are shared.",
+        'engine = "build", and `deploy native build --profile portable`.',
+        _engines,
     ),
 )

@@ -42,7 +42,7 @@ def _of_targets(view: View) -> Iterator[Fault]:
 
 
 def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
-    given = {"port": service.port, "model": service.model, "binary": service.binary}
+    given = {"port": service.port, "model": service.model, "binary": service.binary or service.engine}
     example = {"port": "8000", "model": '"models/NAME.gguf"', "binary": '"build/bin/llama-server"'}
     if ref.name in given and given[ref.name] is None:
         hint = f"Add {ref.name} = {example[ref.name]}."

@@ -33,6 +33,15 @@ def _programs(view: View) -> Iterator[Fault]:
                 yield Fault(("services", name, key), 'expected a path inside the project, without "..".')
 
 
+def _engines(view: View) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.engine and service.binary is not None:
+            yield Fault(("services", name, "engine"), "binary says which program runs.", "Remove one of them.")
+        if service.engine and not any(ref.name == "binary" for text in service.command for ref in text.refs):
+            hint = 'Let the command begin with "${binary}", or remove engine.'
+            yield Fault(("services", name, "engine"), "the command does not use it.", hint)
+
+
 def _after(view: View) -> Iterator[Fault]:
     for name, service in view.services.items():
         for index, other in enumerate(service.after):
@@ -116,4 +125,4 @@ def _metrics(view: View) -> Iterator[Fault]:
             yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)
 
 
-RULES = (_commands, _programs, _after, _starts, _cycle, _secrets, _prepare_secrets, _stray_ports, _metrics)
+RULES = (_commands, _programs, _engines, _after, _starts, _cycle, _secrets, _prepare_secrets, _stray_ports, _metrics)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 import tenacity
 
 from provision.errors import DeployError, UsageError
-from provision.native.events import OnEvent, message, progress
+from provision.events import OnEvent, message, progress
 
 if TYPE_CHECKING:
     from unearth import Link

@@ -1,0 +1,105 @@
+"""What runs a model: a wheel that holds llama.cpp's server, a build of ours, or the user's own program.
+
+`engine = "wheel"` needs no compiler: the wheel `xllamacpp` is pinned in wheel.json for each kind of machine, and is
+shipped to a host by content, as models are. Beside it lies the program that gives it llama-server's face,
+`bitnet/llama_server.py`. `engine = "build"` is what `deploy native build` compiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from provision.events import OnEvent
+
+BUILT = "build/bin/llama-server"
+FORK_TYPES = ("I2_S", "TL1", "TL2")  # of ternary models; read by builds of microsoft/BitNet alone
+
+_DATA = Path(__file__).with_name("wheel.json")
+# Sent to hosts as text; what runs there knows nothing of this package.
+_PROGRAM = Path(__file__).parents[2] / "bitnet" / "llama_server.py"
+_fetching = threading.Lock()
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """The wheel for one kind of machine (`uname -m`)."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """The prebuilt engine: one version, for every kind of machine that it is made for."""
+
+    package: str
+    version: str
+    ternary_types: tuple[str, ...]
+    wheels: Mapping[str, WheelFile]
+    program: str
+
+    @cached_property
+    def id(self) -> str:
+        """Names its folder on a host: a digest of the program and all wheels, so that one name fits every machine."""
+        parts = {
+            "program": hashlib.sha256(self.program.encode()).hexdigest(),
+            "wheels": {machine: wheel.sha256 for machine, wheel in self.wheels.items()},
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.package} {self.version}"
+
+    def document(self) -> dict[str, Any]:
+        """What a release says of it."""
+        wheels = {machine: asdict(wheel) for machine, wheel in self.wheels.items()}
+        return {"package": self.package, "version": self.version, "wheels": wheels}
+
+    def place(self, path: str) -> str:
+        """The program on a host, in a target's folder."""
+        return f"{path}/shared/engines/{self.id}/llama-server"
+
+    def fetch(self, machine: str, on_event: OnEvent) -> Path:
+        """The wheel for `machine` on this one: from the cache, else from the index that pip is configured for.
+
+        Raises:
+            DeployError: it could not be had.
+        """
+        from provision.index import PinnedFile, download  # an HTTP client, for who has to fetch something
+
+        wanted = self.wheels[machine]
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitnet-provision" / "wheels"
+        with _fetching:  # many hosts ask at once
+            kept = caches / wanted.file
+            if not (kept.is_file() and _sha256(kept) == wanted.sha256):
+                download(PinnedFile(self.package, self.version, wanted.file, wanted.sha256), caches, on_event)
+            return kept
+
+
+@cache
+def wheel() -> Wheel:
+    """The one that this version of the toolkit ships."""
+    pinned = json.loads(_DATA.read_text(encoding="utf-8"))
+    return Wheel(
+        package=pinned["package"],
+        version=pinned["version"],
+        ternary_types=tuple(pinned["ternary_types"]),
+        wheels={machine: WheelFile(**wheel) for machine, wheel in pinned["wheels"].items()},
+        program=_PROGRAM.read_text(encoding="utf-8"),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""Which engine serves each model, and whether it reads that model's tensors, as far as this machine can tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from provision.engines import FORK_TYPES, wheel
+from provision.errors import UnencodableValue
+from provision.project.schema import Project, Service
+from provision.release.gguf_header import NotGguf, read_header
+
+_RECORD = "build/build.json"  # of `deploy native build`
+
+
+def engines(project: Project, root: Path) -> dict[str, str]:
+    """By service, a sentence about the engine that it declares."""
+    return {name: _sentence(service, root) for name, service in project.services.items() if service.is_native}
+
+
+def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
+    """Models that are here and that the declared engine cannot read; what a host's own program reads, it is asked."""
+    for name, service in project.services.items():
+        reads = _ternary_types(service, root)
+        if service.model is None or reads is None:
+            continue
+        try:
+            types = read_header(root / Path(service.model).expanduser()).tensor_types
+        except (OSError, NotGguf):
+            continue  # not here yet, or no model: `plan` and `up` say so
+        if wrong := [kind for kind in types if kind in FORK_TYPES and kind not in reads]:
+            reason = (
+                f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
+                "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
+            )
+            yield UnencodableValue(f"services.{name}.model", reason)
+
+
+def _sentence(service: Service, root: Path) -> str:
+    if service.engine == "wheel":
+        return f"engine wheel, {wheel().name}, prebuilt; reads {_listed(wheel().ternary_types)}"
+    if service.engine is None:
+        return f"binary {service.binary}, your own; the host is asked what it reads"
+    if (record := _record(root)) is None:
+        return f"engine build, and {service.binary} is not there yet: deploy native build --only llama-server"
+    source = record["source"]
+    made = f"{source['name']} {source.get('version', '')}".strip()
+    return f"engine build, {made}, profile {record['profile']}; reads {_listed(record['ternary_types'])}"
+
+
+def _ternary_types(service: Service, root: Path) -> tuple[str, ...] | None:
+    """The types of ternary models that the engine reads; None where that cannot be told here."""
+    if service.engine == "wheel":
+        return wheel().ternary_types
+    record = _record(root) if service.engine == "build" else None
+    return tuple(record["ternary_types"]) if record else None
+
+
+def _record(root: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads((root / _RECORD).read_text(encoding="utf-8"))
+        return record if {"source", "profile", "ternary_types"} <= record.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _listed(types: Iterable[str]) -> str:
+    return f"{', '.join(types)} of the ternary types"
