@@ -71,7 +71,7 @@ def server_command(
     binary: Binary, common: Common, *, host: str, port: int, n_predict: int | None, parallel: int | None, metrics: bool
 ) -> list[str]:
     """A listening llama-server."""
-    words = [str(binary.path), *common.words(), "--host", host, "--port", str(port)]
+    words = [*binary.words, *common.words(), "--host", host, "--port", str(port)]
     if n_predict is not None:
         words += ["--n-predict", str(n_predict)]
     if parallel is not None:

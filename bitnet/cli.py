@@ -101,7 +101,7 @@ def _run(call: _Call) -> int:
 
 
 def _serve(call: _Call) -> int:
-    asked = call.asked("host", "port", "n_predict", "parallel")
+    asked = call.asked("host", "port", "n_predict", "parallel", "engine")
     if call.options.dry_run:
         return _print_command(call, call.runtime.run_server(call.options.model, dry_run=True, **asked))
     call.runtime.run_server(call.options.model, replace=True, **asked)
@@ -110,7 +110,7 @@ def _serve(call: _Call) -> int:
 
 def _watch(call: _Call) -> int:
     options = call.options
-    asked = call.asked("host", "port", "n_predict", "parallel")
+    asked = call.asked("host", "port", "n_predict", "parallel", "engine")
     command = call.runtime.run_server(options.model, dry_run=True, **asked)
     if options.dry_run:
         return _print_command(call, command)

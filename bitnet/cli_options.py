@@ -91,6 +91,12 @@ def _add_server(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--host", default="127.0.0.1", help="where it listens (default 127.0.0.1: this machine alone)")
     verb.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}")
     verb.add_argument("-n", "--n-predict", type=int, help="tokens of an answer at most (default: as requests say)")
+    verb.add_argument(
+        "--engine",
+        choices=("build", "wheel"),
+        default="build",
+        help="build: compiled, of --build-dir; wheel: prebuilt, the package xllamacpp (default build)",
+    )
     verb.add_argument("--parallel", type=int, help="requests answered at once (default: llama-server decides)")
 
 

@@ -21,8 +21,7 @@ EXTENSION = "libxllamacpp.so"
 OLDEST_PYTHON = (3, 10)  # the wheel is built for CPython's stable ABI of that version
 # What its kernels were compiled with (get_system_info), as /proc/cpuinfo names it. Elsewhere no more than the
 # architecture itself asks for.
-FEATURES = {"x86_64": ("avx", "avx2", "bmi2", "f16c", "fma", "sse3")}
-_KERNEL_NAMES = {"pni": "sse3"}
+FEATURES = {"x86_64": ("avx", "avx2", "bmi2", "f16c", "fma")}
 _SLOTS = 4  # llama-server's own number where `--parallel` does not say, with one cache for all of them
 _LARGEST_KEYS = 1 << 20
 
@@ -208,7 +207,8 @@ def lacking() -> str:
         return "it needs Python {}.{} or newer, and {} is {}".format(
             *OLDEST_PYTHON, sys.executable, platform.python_version()
         )
-    missing = sorted(set(FEATURES.get(os.uname().machine, ())) - _cpu_features()) if _cpu_features() else []
+    has = _cpu_features()
+    missing = sorted(set(FEATURES.get(os.uname().machine, ())) - has) if has else []
     return "it needs {}, which this processor lacks".format(", ".join(missing)) if missing else ""
 
 
@@ -218,7 +218,7 @@ def _cpu_features() -> Set[str]:
             flags = next((line for line in file if line.startswith("flags")), "")
     except OSError:
         return set()
-    return {_KERNEL_NAMES.get(word, word) for word in flags.partition(":")[2].split()}
+    return set(flags.partition(":")[2].split())
 
 
 def _beside(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from bitnet.launch import OnOutput
-from bitnet.plan import Auto
+from bitnet.plan import Auto, Engine
 
 
 class CommonOptions(TypedDict, total=False):
@@ -38,3 +38,4 @@ class ServerOptions(CommonOptions, total=False):
     parallel: int | None
     metrics: bool
     replace: bool
+    engine: Engine

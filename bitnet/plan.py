@@ -20,12 +20,14 @@ from bitnet.arguments import (
     server_command,
     whole_number,
 )
+from bitnet.binaries import Binary
 from bitnet.choice import Choice, choose
 from bitnet.errors import InvalidInput, NotEnoughMemory, PortTaken
 from bitnet.machine import Gpus, Machine
 from bitnet.model import GpuPlan, ModelFacts, memory_needed, plan_gpu_layers, read_model
 
 Auto = int | Literal["auto"]
+Engine = Literal["build", "wheel"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def plan_inference(
     prompt = checked_prompt(prompt, ask.extra_args, conversation=conversation)
     n_predict = whole_number("n_predict", n_predict, 1, also=(-1,))
     temperature = checked_temperature(temperature)
-    draft = _draft(build_dir, binaries.CLI, ask, machine)
+    draft = _draft(binaries.find(build_dir, binaries.CLI), ask, machine)
     command = inference_command(
         draft.choice.binary,
         draft.common,
@@ -86,8 +88,9 @@ def plan_server(
     n_predict: int | None,
     parallel: int | None,
     metrics: bool,
+    engine: Engine = "build",
 ) -> LaunchPlan:
-    """The launch of llama-server.
+    """The launch of llama-server: of a build in `build_dir`, or the one of the wheel.
 
     Raises:
         RuntimeFailure: one of its kinds, for whatever cannot work.
@@ -103,7 +106,8 @@ def plan_server(
         whole_number("n_predict", n_predict, 1, also=(-1,))
     if parallel is not None:
         whole_number("parallel", parallel, 1, 4096)
-    draft = _draft(build_dir, binaries.SERVER, ask, machine)
+    found = [binaries.wheel()] if engine == "wheel" else binaries.find(build_dir, binaries.SERVER)
+    draft = _draft(found, ask, machine)
     command = server_command(
         draft.choice.binary, draft.common, host=host, port=port, n_predict=n_predict, parallel=parallel, metrics=metrics
     )
@@ -169,13 +173,12 @@ class _Draft:
         return LaunchPlan(program, tuple(command), self.choice, self.facts, self.gpu, needed, self.warnings)
 
 
-def _draft(build_dir: Path, program: str, ask: Ask, machine: Machine) -> _Draft:
+def _draft(found: Sequence[Binary], ask: Ask, machine: Machine) -> _Draft:
     context = whole_number("ctx_size", ask.ctx_size, 8, also=(0,))
     if ask.batch_size is not None:
         whole_number("batch_size", ask.batch_size, 1)
     extra = checked_extra(ask.extra_args)
     threads, thread_warning = resolve_threads(ask.threads, machine.cpu.threads, machine.cpu.usable)
-    found = binaries.find(build_dir, program)
     facts = read_model(Path(ask.model).absolute())
     choice = choose(found, machine.cpu, machine.gpus, facts)
     gpu, gpu_warning = _gpu_layers(ask.gpu_layers, choice, facts, context, machine.gpus)

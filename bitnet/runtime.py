@@ -19,7 +19,7 @@ from bitnet.logs import json_log_sink
 from bitnet.machine import read_cpu, read_machine, read_memory
 from bitnet.metrics import Metrics
 from bitnet.options import InferenceOptions, ServerOptions
-from bitnet.plan import Ask, Auto, LaunchPlan, check_memory, check_port, plan_inference, plan_server
+from bitnet.plan import Ask, Auto, Engine, LaunchPlan, check_memory, check_port, plan_inference, plan_server
 from bitnet.process import Finished
 from bitnet.telemetry import Sink, Telemetry
 
@@ -165,6 +165,7 @@ class BitNetRuntime:
         extra_args: Sequence[str] = (),
         dry_run: bool = False,
         replace: bool = False,
+        engine: Engine = "build",
         timeout: float | None = None,
         on_output: OnOutput | None = None,
     ) -> list[str] | Finished:
@@ -178,6 +179,7 @@ class BitNetRuntime:
             threads, batch_size, gpu_layers, extra_args, dry_run, timeout, on_output: as in `run_inference`.
             parallel: requests answered at once; None leaves that to llama-server.
             metrics: serve `/metrics` too; `bitnet watch` needs it.
+            engine: "build" is one of `build_dir`; "wheel" is the package xllamacpp, for which nothing is compiled.
             replace: become the server instead of starting it: same process id, so that a supervisor's signals and
                 exit status are the server's own. Never returns.
 
@@ -195,6 +197,7 @@ class BitNetRuntime:
                 n_predict=n_predict,
                 parallel=parallel,
                 metrics=metrics,
+                engine=engine,
             ),
         )
         if dry_run:

@@ -18,7 +18,19 @@ def test_every_import_follows_the_rules_of_the_house():
 def test_an_arrow_upward_is_noticed(tmp_path):
     """The rules are only worth something if breaking one is seen."""
     house = tmp_path / "provision"
-    for package in ("", "project", "engines", "cli", "rollout", "targets", "hosts", "images", "manifests", "release", "agent"):
+    for package in (
+        "",
+        "project",
+        "engines",
+        "cli",
+        "rollout",
+        "targets",
+        "hosts",
+        "images",
+        "manifests",
+        "release",
+        "agent",
+    ):
         (house / package).mkdir(parents=True, exist_ok=True)
         (house / package / "__init__.py").touch()
     (house / "plan.py").touch()

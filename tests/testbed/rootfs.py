@@ -23,6 +23,7 @@ PACKAGES = [
     "dbus-user-session",
     "e2fsprogs",
     "iproute2",
+    "libgomp1",
     "libnss-systemd",
     "libpam-systemd",
     "openssh-server",
