@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.native import Cache
 from provision.events import Event
+from provision.native import Cache
 
 CMAKE_LISTS = """\
 cmake_minimum_required(VERSION 3.14)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from provision.errors import DeployError
-from provision.native import Cache, build, data
 from provision.index import _places
+from provision.native import Cache, build, data
 from tests.native.conftest import Told, write_tiny_llama_cpp
 
 NAME = "llama_cpp_python-9.9.9"
