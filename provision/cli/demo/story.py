@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from provision import rollout
+from provision.caches import caches
 from provision.cli.console import Console
 from provision.cli.demo.watcher import Watcher, fetch
 from provision.cli.demo.workshop import Workshop
@@ -81,7 +82,9 @@ class Story:
             yield f"The project is in {self.shop.root}: try deploy status -C {self.shop.root}"
             yield "End it with: deploy demo --stop"
         else:
-            yield "Everything was cleaned up. Look around in it: deploy demo --keep. Your own project: deploy init"
+            kept = sum(path.stat().st_size for path in caches().rglob("*") if path.is_file())
+            yield f"For the next time {caches()} is kept, {size(kept)}; remove it whenever you like: rm -r {caches()}"
+            yield "Everything else was cleaned up. Look around in it: deploy demo --keep. Your own project: deploy init"
 
     def _deployment(self) -> Deployment:
         """The project as it is on disk now."""
