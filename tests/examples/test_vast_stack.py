@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from provision import native
 from provision.native.model import write_demo_model
 from tests.cli.ports import free_ports
 
-pytestmark = [pytest.mark.native, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 _ROOT = Path(__file__).parents[2]
 _PORTS = {"llama": "8081", "fastapi": "8000", "web": "8080"}
 
@@ -70,7 +69,6 @@ def stack():
         declared = declared.replace(f"port = {port}\n", f"port = {ports[service]}\n")
     (root / "deploy.toml").write_text(declared)
     write_demo_model(root / "models" / "model.gguf")
-    native.build("native", targets=["llama-server"], root=root)
     environ = {
         **os.environ,
         "STACK_PYTHON": sys.executable,

@@ -17,7 +17,7 @@ OWED = {
     "minimal": {"memory-limit", "cpu-limit", "alerts", "metrics"},
     "rlm-runtime": {"metrics", "rlm-isolation"},
     "rollout-server": set(),
-    "vast-stack": {"not-root", "firewall", "memory-limit", "cpu-limit", "metrics"},
+    "vast-stack": {"compiled-engine", "not-root", "firewall", "memory-limit", "cpu-limit", "metrics"},
 }
 
 
