@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bitnet.telemetry import Event as Event
     from bitnet.telemetry import JsonLinesSink as JsonLinesSink
 
+__version__ = "0.1.0"  # the one place: the wheel, `deploy` and `bitnet` tell this one
+
 _HOMES = {
     "BitNetRuntime": "bitnet.runtime",
     "BreakerPolicy": "bitnet.breaker",

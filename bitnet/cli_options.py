@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from bitnet import __version__
 from bitnet.report import local_url
 from bitnet.runtime import DEFAULT_CONTEXT, DEFAULT_PORT
 from bitnet.watchdog import Patience, RestartPolicy, WatchOptions
@@ -22,6 +23,7 @@ _EXAMPLES = {
 def parser() -> argparse.ArgumentParser:
     """The command line of all verbs."""
     top = argparse.ArgumentParser(prog="bitnet", description="Run, serve, diagnose and watch compiled models.")
+    top.add_argument("--version", action="version", version=f"bitnet, version {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = _verb(verbs, "run", "answer one prompt, or chat", needs_model=True)
     run.add_argument("-p", "--prompt", default="", help="what to answer")

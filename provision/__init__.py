@@ -1,3 +1,3 @@
 """Deployment and provisioning toolkit: one declaration, every place it runs, and proof before anyone depends on it."""
 
-__version__ = "0.1.0"
+from bitnet import __version__ as __version__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision import __version__
 from provision.cli.group import Group, Verb
 
 # In the order in which people meet them. The summary is the first sentence of the verb's own help.
@@ -53,4 +54,4 @@ deploy = Group(
     epilog="Each verb has an example: deploy up --help. Exit codes: docs/reference.md.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-deploy = click.version_option(package_name="bitnet-provision", prog_name="deploy")(deploy)
+deploy = click.version_option(__version__, prog_name="deploy")(deploy)

@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from provision import __version__
 from provision.errors import Problem
 from provision.project.production.rule import Rule, Severity
 
@@ -32,7 +32,7 @@ class Result:
 def text(rules: Sequence[Rule], results: Iterable[Result]) -> str:
     """The file: a run with all `rules` and its `results`. Paths are relative to the current folder."""
     numbers = {rule.id: number for number, rule in enumerate(rules)}
-    driver = {"name": "deploy check --production", "semanticVersion": version("bitnet-provision")}
+    driver = {"name": "deploy check --production", "semanticVersion": __version__}
     run = {
         "tool": {"driver": {**driver, "rules": [_descriptor(rule) for rule in rules]}},
         "invocations": [{"executionSuccessful": True}],

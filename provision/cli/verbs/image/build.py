@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provision import __version__
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
@@ -56,7 +57,6 @@ def command(
     --compile container the digest does not depend on this machine's compilers either.
     """
     from contextlib import ExitStack
-    from importlib.metadata import version
 
     from provision.cli.verbs.image.parts import gather, image_cache
     from provision.images.build import bake, lock
@@ -83,7 +83,7 @@ def command(
                 root=root,
                 base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),
                 revision=commit,
-                version=version("bitnet-provision"),
+                version=__version__,
                 platform=wanted,
                 cache=image_cache() / "layers",
                 on_event=session.console.event,
