@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, List, Set
 
 from . import boot, control, decide, facts, files, launch, prune, recover
@@ -12,7 +12,7 @@ from . import state as states
 from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
-from .protocol import REFUSED, UNCHANGED, AgentError, Message
+from .protocol import REFUSED, UNCHANGED, AgentError, Message, NewerHost
 from .prove import NotProven
 from .state import Program, State
 from .supervisors import open_supervisor
@@ -70,6 +70,7 @@ def perform(
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
     after = _after(before, request["platform"], channels, documents, steps, versions, transaction)
+    after = replace(after, version=str(request.get("version", "")))
     _secrets_are_there(after, values)
     if channels == before.channels and all(step.do == decide.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
@@ -125,6 +126,8 @@ def _end_open_transaction(layout: Layout, agent: str, emit: Callable[[Message], 
     emit({"event": "step", "step": "recover", "program": "", "detail": "an interrupted transaction"})
     try:
         done = recover.recover(layout, agent, emit)
+    except NewerHost:
+        raise
     except (NotProven, AgentError, OSError) as failure:
         emit(
             {"event": "warning", "text": f"the interrupted transaction can't be undone: {failure}; going on from here"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Dict, Iterable
 
-from . import files
+from . import files, protocol
 from .layout import Layout
 from .protocol import FAILED, AgentError
 from .state import Program
@@ -39,10 +39,15 @@ def manifest_digest(supervisor: Supervisor, manifest: str) -> str:
 
 
 def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, Dict[str, Any]]:
-    """release.json of each release that is on the host."""
+    """release.json of each release that is on the host.
+
+    Raises:
+        AgentError: one has a format that this version does not read.
+    """
     found = {}
     for release in releases:
         document = files.read_json(layout.document(release))
         if document is not None:
+            protocol.check_format(document, layout.document(release))
             found[release] = document
     return found

@@ -50,7 +50,7 @@ def undo(programs: Programs) -> str:
     kept = journal.Journal(programs.layout.journal)
     records = kept.read() or []
     begin = records[0]
-    before = states.from_dict(begin["before"])
+    before = states.from_dict(begin["before"], programs.layout.journal)
     files.remove(programs.layout.reserve)
     _note(kept, journal.UNDO)
     try:
@@ -81,7 +81,7 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
     """Every part that can be put back is, whichever other can't; then the first failure is raised."""
     failures: List[Exception] = []
     documents = read_documents(programs.layout, {record.release for record in before.programs.values()})
-    after = states.from_dict(begin["after"])
+    after = states.from_dict(begin["after"], programs.layout.journal)
     new = {name: after.programs[name].manifest for name in sorted(touched) if name not in before.programs}
     new.update(begin["candidates"])
     with _collected(failures):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-FORMAT = 1  # of release.json, state.json and the journal
+# Of release.json, of state.json, and so of the two states in a journal. Whatever a later version writes, these two keys
+# stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
+FORMAT = 1
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 
 CONTROL = "deploy-ctl"  # in the project's folder
@@ -66,3 +68,32 @@ class AgentError(Exception):
             "next": self.next_step,
             **self.details,
         }
+
+
+class NewerHost(AgentError):
+    """What is on the host was written by a later version, and may mean other things than we would read in it."""
+
+    def __init__(self, where: str, format_: int, version: str) -> None:
+        super().__init__(
+            REFUSED,
+            f"{where} has format {format_}, written by {version or 'a later version'}; this version reads {FORMAT}.",
+            newer={"where": where, "format": format_, "reads": FORMAT, "version": version},
+        )
+
+
+def check_format(value: Dict[str, Any], where: str) -> None:
+    """Refuse what this version cannot read.
+
+    Raises:
+        NewerHost: a later version wrote it.
+        AgentError: it has another format, or none.
+    """
+    found = value.get("format")
+    if isinstance(found, int) and found > FORMAT:
+        raise NewerHost(where, found, str(value.get("version", "")))
+    if found != FORMAT:
+        raise AgentError(
+            REFUSED,
+            f"{where} has format {found}, this version reads {FORMAT}.",
+            next_step="deploy with the version that wrote it",
+        )

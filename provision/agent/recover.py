@@ -36,7 +36,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     writer = os.path.join(layout.agents, str(begin.get("agent")))
     if begin.get("agent") != agent and os.path.isdir(writer):
         return _by_another(layout, writer)
-    before, after = states.from_dict(begin["before"]), states.from_dict(begin["after"])
+    before, after = (states.from_dict(begin[key], layout.journal) for key in ("before", "after"))
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
     supervisor.ready()
     for manifest in _manifests(begin, before, after):

@@ -31,6 +31,7 @@ class Session:
         self.layout = Layout(header["path"])
         self.agent = str(header["agent"])
         self.who = str(header.get("who", "somebody"))
+        self.version = str(header["version"])  # of the toolkit
         self.heartbeat = float(header["heartbeat"])  # how often to say, in seconds, that a request is not forgotten
         self.input = _Lines(stdin)
         self._pending: List[Message] = header.get("pending", [])  # requests that came before this agent did
@@ -102,7 +103,9 @@ class Session:
         if request.get("claim"):
             self._take_claim(request)
             if os.path.exists(self.layout.journal):
-                self._recover(request)
+                ended = self._recover(request)
+                if "newer" in ended:
+                    return ended
         answer: Message = {"event": RESULT}
         if request.get("host"):
             answer["host"] = facts.host()
@@ -177,7 +180,7 @@ class Session:
                 return sealed
         transaction = worker.new_transaction()
         self.emit({"event": "transaction", "transaction": transaction})
-        request = dict(request, who=self.who)
+        request = dict(request, who=self.who, version=self.version)
         request.pop("seal", None)
         return self._in_worker(
             transaction,
@@ -211,7 +214,7 @@ class Session:
 
         transaction = "recover-" + worker.new_transaction()
         answer = self._in_worker(transaction, lambda emit, _: _recover_here(self.layout, self.agent, self.who, emit))
-        if answer["event"] != RESULT and not request.get("claim"):
+        if answer["event"] != RESULT and ("newer" in answer or not request.get("claim")):
             return answer
         return {"event": RESULT, "outcome": answer.get("outcome")}
 

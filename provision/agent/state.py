@@ -35,13 +35,21 @@ class State:
     channels: Dict[str, str] = field(default_factory=dict)  # name -> release
     programs: Dict[str, Program] = field(default_factory=dict)
     secrets: Dict[str, str] = field(default_factory=dict)  # name -> current version
+    version: str = ""  # of the toolkit that wrote it
 
     def as_dict(self) -> Dict[str, Any]:
         return dict(asdict(self), format=protocol.FORMAT)
 
 
-def from_dict(value: Dict[str, Any]) -> State:
-    known = {key: value[key] for key in ("generation", "sequence", "platform", "channels", "secrets") if key in value}
+def from_dict(value: Dict[str, Any], where: str = "the state") -> State:
+    """The state that `where` holds.
+
+    Raises:
+        AgentError: it has a format that this version does not read.
+    """
+    protocol.check_format(value, where)
+    keys = ("generation", "sequence", "platform", "channels", "secrets", "version")
+    known = {key: value[key] for key in keys if key in value}
     programs = {name: Program(**program) for name, program in value.get("programs", {}).items()}
     return State(programs=programs, **known)
 
@@ -49,15 +57,7 @@ def from_dict(value: Dict[str, Any]) -> State:
 def read(layout: Layout) -> State:
     """The committed state; an empty one where nothing was ever deployed."""
     value = files.read_json(layout.state)
-    if value is None:
-        return State()
-    if value.get("format") != protocol.FORMAT:
-        raise protocol.AgentError(
-            protocol.REFUSED,
-            f"{layout.state} has format {value.get('format')}, this version reads {protocol.FORMAT}.",
-            next_step="deploy with the version that wrote it, or a newer one",
-        )
-    return from_dict(value)
+    return State() if value is None else from_dict(value, layout.state)
 
 
 def write(layout: Layout, state: State) -> None:

@@ -27,9 +27,11 @@ def _by_click(words: list[str]) -> int:
     try:
         from provision.cli.commands import deploy
     except ModuleNotFoundError as error:
+        from provision.installed import installed
+
         raise UsageError(
             f"{error.name} is not installed: this is the on-host runtime alone.",
-            next_step='pip install "bitnet-provision[deploy]"',
+            next_step=installed().add_toolkit(),
         ) from None
     code = deploy.main(words, prog_name="deploy", standalone_mode=False)
     return code if isinstance(code, int) else 0

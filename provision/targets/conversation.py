@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from provision import errors
+from provision import __version__, errors
 from provision.agent import loader, protocol
 from provision.hosts import Channel, HostConnection
 
@@ -82,7 +82,8 @@ class Conversation:
         self._channel: Channel = connection.session(command)
         if sudo_password:
             self._channel.send_line(sudo_password.encode())
-        self._send({"path": path, "agent": digest, "who": who, "install": install, "heartbeat": _HEARTBEAT_SECONDS})
+        header = {"path": path, "agent": digest, "who": who, "version": __version__, "install": install}
+        self._send({**header, "heartbeat": _HEARTBEAT_SECONDS})
 
     def ask(self, op: str, *, interrupt: Interrupt | None = None, **arguments: Any) -> Event:
         """Ask for `op`; pass its events on; the last one.
@@ -165,6 +166,8 @@ class Conversation:
 
 def failure(message: Event, host: str) -> errors.DeployError:
     """The exception that an agent's `error` message stands for."""
+    if newer := message.get("newer"):
+        return _newer(newer, host)
     known = {"event", "kind", "what", "why", "next", "log"}
     return _ERRORS.get(message["kind"], errors.DeployError)(
         message["what"],
@@ -173,4 +176,17 @@ def failure(message: Event, host: str) -> errors.DeployError:
         host=host,
         log=message.get("log") or (),
         details={key: value for key, value in message.items() if key not in known},
+    )
+
+
+def _newer(found: Mapping[str, Any], host: str) -> errors.Refused:
+    from provision.installed import installed
+
+    by = f"deploy {found['version']}" if found["version"] else "a later version of deploy"
+    return errors.Refused(
+        f"{by} was here, and this is deploy {__version__}.",
+        why=f"{found['where']} has format {found['format']}; this version reads {found['reads']}. Nothing was changed.",
+        next_step=installed().update(),
+        host=host,
+        details={"newer": dict(found)},
     )

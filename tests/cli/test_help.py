@@ -8,6 +8,7 @@ import click
 import pytest
 
 from provision.cli.commands import _VERBS, deploy
+from provision.installed import installed
 
 HEAVY = {"fabric", "paramiko", "docker", "cryptography", "pydantic", "rich", "jinja2", "invoke", "tenacity", "dotenv"}
 
@@ -46,7 +47,7 @@ def test_where_only_the_runtime_is_installed_it_says_what_is_missing():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        'click is not installed: this is the on-host runtime alone.\nnext: pip install "bitnet-provision[deploy]"\n'
+        f"click is not installed: this is the on-host runtime alone.\nnext: {installed().add_toolkit()}\n"
     )
 
 
