@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.errors import DeployError, UsageError
+from provision.packages import package
 
 if TYPE_CHECKING:
     from provision.hosts.connection import HostConnection
@@ -27,23 +28,19 @@ class PackageManager:
 
     refresh: tuple[str, ...]
     install: tuple[str, ...]
-    packages: dict[str, tuple[str, ...]]
 
-
-_PACKAGES: dict[str, tuple[str, ...]] = {"rsync": ("rsync",), "python3": ("python3",), "supervisord": ("supervisor",)}
 
 MANAGERS = {
     "apt-get": PackageManager(
         ("apt-get", "update", "-q"),
         ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", "--no-install-recommends"),
-        _PACKAGES,
     ),
-    "dnf": PackageManager((), ("dnf", "install", "-y"), _PACKAGES),
-    "microdnf": PackageManager((), ("microdnf", "install", "-y"), _PACKAGES),
-    "yum": PackageManager((), ("yum", "install", "-y"), _PACKAGES),
-    "zypper": PackageManager((), ("zypper", "--non-interactive", "install"), _PACKAGES),
-    "apk": PackageManager((), ("apk", "add", "--no-cache"), _PACKAGES),
-    "pacman": PackageManager((), ("pacman", "-Sy", "--noconfirm", "--needed"), {**_PACKAGES, "python3": ("python",)}),
+    "dnf": PackageManager((), ("dnf", "install", "-y")),
+    "microdnf": PackageManager((), ("microdnf", "install", "-y")),
+    "yum": PackageManager((), ("yum", "install", "-y")),
+    "zypper": PackageManager((), ("zypper", "--non-interactive", "install")),
+    "apk": PackageManager((), ("apk", "add", "--no-cache")),
+    "pacman": PackageManager((), ("pacman", "-Sy", "--noconfirm", "--needed")),
 }
 
 _PROBE = f"""
@@ -116,18 +113,16 @@ def plan(tools: Tools, wanted: Sequence[str] = TOOLS, *, host: str = "") -> Boot
             next_step="install them in the host's image",
             host=host,
         )
+    manager = MANAGERS[tools.manager]
+    install = (*manager.install, *(package(tools.manager, tool) for tool in missing))
     if not tools.root and not tools.sudo_works:
-        manager = MANAGERS[tools.manager]
-        command = shlex.join([*manager.install, *(name for tool in missing for name in manager.packages[tool])])
         raise UsageError(
             f"{', '.join(missing)} missing, and this user may not install packages",
             why="It is not root, and sudo wants a password.",
-            next_step=f"on the host, as root: {command}",
+            next_step=f"on the host, as root: {shlex.join(install)}",
             host=host,
         )
-    manager = MANAGERS[tools.manager]
     sudo = () if tools.root else ("sudo", "-n")
-    install = (*manager.install, *(name for tool in missing for name in manager.packages[tool]))
     return Bootstrap(missing, tuple((*sudo, *command) for command in (manager.refresh, install) if command))
 
 

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 
 from provision.errors import DeployError, Interrupted, Unreachable, UsageError
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
+from provision.packages import install
 
 if TYPE_CHECKING:
     from provision.hosts.channel import Channel
@@ -33,6 +34,7 @@ _CHUNK = 1 << 18
 _STALLED_SECONDS = 120  # rsync's own time-out for silence on the line
 _LAST_WORDS_SECONDS = 10
 _COMMAND_NOT_FOUND = 127
+_SYNTAX = 1  # rsync(1), "Exit values": syntax or usage error
 _LONGEST_COMMAND = 65536
 
 
@@ -70,7 +72,7 @@ def send(
         raise UsageError(
             "rsync is not installed on this machine",
             why="It is what brings files to hosts.",
-            next_step="apt-get install rsync (Debian, Ubuntu), dnf install rsync (Fedora), brew install rsync (macOS)",
+            next_step=install("rsync"),
         )
     ours, theirs = socket.socketpair()
     with ours:
@@ -94,7 +96,7 @@ def send(
             bridge.close()
             _end(process)
     if status != 0:
-        raise _failure(connection, status, bridge, reader)
+        raise _failure(connection, program, status, bridge, reader)
     return reader.stats
 
 
@@ -171,13 +173,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 continue
 
 
-def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: OutputReader) -> DeployError:
+def _failure(
+    connection: HostConnection, program: str, status: int, bridge: _Bridge, reader: OutputReader
+) -> DeployError:
     if status == -signal.SIGINT:  # Ctrl-C in the moment before it had a group of its own
         return Interrupted(
             "interrupted while shipping; nothing was disturbed.",
             next_step="run the same command again",
             host=connection.name,
         )
+    if status == _SYNTAX:
+        return _too_old(program, reader.errors())
     if not connection.is_open:
         return Unreachable(
             "the connection broke while files were sent",
@@ -196,6 +202,17 @@ def _failure(connection: HostConnection, status: int, bridge: _Bridge, reader: O
         )
     why = " ".join((*bridge.said.decode(errors="replace").split("\n"), reader.errors())).strip()
     return DeployError(f"rsync failed (exit {status})", why=why, host=connection.name)
+
+
+def _too_old(program: str, said: str) -> UsageError:
+    """macOS has an rsync of 2006, or one that is none: openrsync."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", check=False)
+    version = (told.stdout or told.stderr).strip().partition("\n")[0]
+    return UsageError(
+        f"{program} is not the rsync that is needed: version 3.1 or newer",
+        why=f"It is {version or 'one that tells no version'}, and says: {said}",
+        next_step=install("rsync"),
+    )
 
 
 class _Bridge:

@@ -22,6 +22,7 @@ from typing import Any
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent, message
 from provision.index import PinnedFile, download
+from provision.packages import install
 
 # cuda.h, CUDA_ERROR_STUB_LIBRARY: "the library that was linked against is a stub".
 _STUB_ERROR = 34
@@ -113,9 +114,7 @@ def _compiler(*arguments: str) -> str:
     try:
         done = subprocess.run([compiler, *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UsageError(
-            f"a native build needs {compiler}, not found on PATH", next_step="scripts/install-packages build"
-        ) from None
+        raise UsageError(f"a native build needs {compiler}, not found on PATH", next_step=install(compiler)) from None
     if done.returncode != 0:
         raise DeployError("the stub of the CUDA driver could not be made", log=done.stderr.splitlines()[-6:])
     return done.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent, message
+from provision.packages import install
 
 # Never ask for a password: a build may run where nobody types.
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
@@ -69,7 +70,7 @@ def _ask(folder: Path, *arguments: str) -> str:
 
 def _git(*arguments: str) -> str:
     if not shutil.which("git"):
-        raise UsageError("git is missing", next_step="scripts/install-packages bitnet")
+        raise UsageError("git is missing", next_step=install("git"))
     done = subprocess.run(
         ["git", *arguments],
         env=os.environ | _ENVIRONMENT,

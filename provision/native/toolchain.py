@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.packages import install
 from provision.place import Place
 
 
@@ -47,7 +48,7 @@ def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
     if missing:
         raise UsageError(
             f"a native build needs {' and '.join(missing)}, not found on PATH",
-            next_step=_install(missing),
+            next_step=install(*missing),
         )
     return Toolchain(
         place=place,
@@ -58,11 +59,6 @@ def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
         ccache=place.which("ccache"),
         strip=place.which("strip"),
     )
-
-
-def _install(missing: list[str]) -> str:
-    groups = "build bitnet" if any(name.startswith("clang") for name in missing) else "build"
-    return f"scripts/install-packages {groups}" + (", or: pip install cmake ninja" if "cmake" in missing else "")
 
 
 def _compiler(path: str, place: Place) -> Compiler:

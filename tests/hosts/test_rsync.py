@@ -154,13 +154,39 @@ def test_a_host_without_rsync_offers_bootstrap(tmp_path: Path, files: Path, plac
         assert caught.value.next_step == "deploy host bootstrap sandbox"
 
 
+def programs(folder: Path, **scripts: str) -> Path:
+    """A folder with these programs alone; they need nothing but the shell itself."""
+    folder = folder / "programs"
+    folder.mkdir()
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}")
+        (folder / name).chmod(0o755)
+    return folder
+
+
 def test_a_laptop_without_rsync_is_told_the_package(
-    host: HostConnection, files: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    host: HostConnection, files: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(programs(tmp_path, dnf="")))
     with pytest.raises(UsageError, match="rsync is not installed on this machine") as caught:
         host.rsync(files, [], str(place))
-    assert "apt-get install rsync" in caught.value.next_step
+    assert caught.value.next_step == "dnf install --assumeyes rsync"
+
+
+def test_a_laptop_with_the_rsync_of_macos_is_told_which_it_has_and_how_to_get_one(
+    host: HostConnection, files: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openrsync = """if [ "$1" = --version ]; then echo "openrsync: protocol version 29"; exit; fi
+echo "openrsync: unrecognized option --info=progress2,stats2" >&2
+exit 1
+"""
+    monkeypatch.setenv("PATH", str(programs(tmp_path, rsync=openrsync, brew="")))
+    make(files, ["file"])
+    with pytest.raises(UsageError, match=r"is not the rsync that is needed: version 3\.1 or newer") as caught:
+        host.rsync(files, ["file"], str(place))
+    assert "It is openrsync: protocol version 29, and says:" in caught.value.why
+    assert "unrecognized option --info" in caught.value.why
+    assert caught.value.next_step == "brew install rsync"
 
 
 def test_a_place_that_cannot_be_written_is_said_in_rsyncs_words(host: HostConnection, files: Path, place: Path) -> None:

@@ -136,13 +136,13 @@ def test_a_profile_that_it_cannot_have_is_refused(profile: str, bitnet: Path, ca
 def test_without_clang_the_command_that_installs_it_is_named(
     bitnet: Path, cache: Cache, tmp_path: Path, tools: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(tools(git="git", cmake="cmake", ninja="ninja")))
+    monkeypatch.setenv("PATH", str(tools(git="git", cmake="cmake", ninja="ninja", pacman="true")))
 
     with pytest.raises(UsageError) as failure:
         build("native", targets=["llama-server"], source=bitnet, root=tmp_path, cache=cache)
 
     assert failure.value.what == "a native build needs clang and clang++, not found on PATH"
-    assert failure.value.next_step == "scripts/install-packages build bitnet"
+    assert failure.value.next_step == "pacman -S --needed clang"
 
 
 def test_an_empty_submodule_is_refused_with_the_command_that_fills_it(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from provision.errors import DeployError, UsageError
 from provision.images.build.engine import OnEvent
+from provision.packages import install
 
 _NAME = "localhost/bitnet-provision-build"
 
@@ -23,9 +24,7 @@ class BuildahBuilder:
 
     def __init__(self, storage: tuple[str, ...] = ()) -> None:
         if shutil.which("buildah") is None:
-            raise UsageError(
-                "buildah is not on PATH.", next_step="scripts/install-packages images, or --builder docker"
-            )
+            raise UsageError("buildah is not on PATH.", next_step=f"{install('buildah')}; or --builder docker")
         self.command = ["buildah", *storage]
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from provision.errors import DeployError, UsageError
+from provision.packages import install
 
 OnEvent = Callable[[dict[str, object]], None]
 
@@ -37,9 +39,15 @@ def connect(url: str = "") -> docker.DockerClient:
         raise UsageError(
             f"no Docker Engine answers at {where}.",
             why=_BY_SSH if where.startswith("ssh://") else str(error).rpartition(": ")[2].strip(")'\""),
-            next_step="start it, name another with --builder or DOCKER_HOST, or build with --builder buildah",
+            next_step=f"{_first(where)}, name another with --builder or DOCKER_HOST, or build with --builder buildah",
         ) from None
     return client
+
+
+def _first(where: str) -> str:
+    """What is to be done where an engine was expected."""
+    here = where.startswith("unix://") and not any(map(shutil.which, ("docker", "dockerd")))
+    return f"{install('dockerd')} and start it" if here else "start it"
 
 
 class DockerBuilder:

@@ -55,7 +55,9 @@ def of_file(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{file} cannot be read.", why=f"{error.strerror}.", next_step="make lock") from None
+        raise UsageError(
+            f"{file} cannot be read.", why=f"{error.strerror}.", next_step=_lock(file, file.with_suffix(".in"))
+        ) from None
 
 
 def of_runtime(lock: Path, extras: Iterable[str] = ()) -> str:
@@ -67,8 +69,12 @@ def of_runtime(lock: Path, extras: Iterable[str] = ()) -> str:
     entries = {canonicalize_name(entry[1]): entry[0] for entry in _ENTRY.finditer(of_file(lock))}
     names = [canonicalize_name(name) for name in runtime_packages(extras)]
     if missing := [name for name in names if name not in entries]:
-        raise UsageError(f"{lock} does not pin {', '.join(missing)}.", next_step="make lock")
+        raise UsageError(f"{lock} does not pin {', '.join(missing)}.", next_step=_lock(lock, Path("pyproject.toml")))
     return "\n".join(entries[name] for name in names) + "\n"
+
+
+def _lock(file: Path, source: Path) -> str:
+    return f"uv pip compile --generate-hashes --output-file {file} {source}"
 
 
 def runtime_packages(extras: Iterable[str] = ()) -> list[str]:

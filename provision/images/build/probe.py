@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from provision.errors import DeployError, UsageError
+from provision.packages import install
 from provision.place import Here, Place
 
 # Static, and without what the linker would add of this machine: its build id.
@@ -26,13 +27,11 @@ def probe(source: Path, cache: Path, place: Place | None = None) -> Path:
     """
     place = place or Here()
     compiler = place.environment.get("CC") or "cc"
-    missing = [
-        str(name) for name, there in ((compiler, place.which(compiler)), (source, source.is_file())) if not there
-    ]
-    if missing:
+    if not source.is_file():
+        raise UsageError(f"the probe of the image cannot be compiled: {source} is not there.")
+    if not place.which(compiler):
         raise UsageError(
-            f"the probe of the image cannot be compiled: {missing[0]} is not there.",
-            next_step="scripts/install-packages build",
+            f"the probe of the image cannot be compiled: {compiler} is not there.", next_step=install(compiler)
         )
     content, version = source.read_bytes(), place.ask(compiler, "--version").stdout.encode()
     packages = repr(sorted(place.packages.items())).encode() if place.packages else b""
