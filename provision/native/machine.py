@@ -26,7 +26,7 @@ def jobs() -> int:
 
 def usable_cores(cgroups: Path = _CGROUPS, membership: str | None = None) -> int:
     """Whole cores that this process may use."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _own_cgroups("cpu", cgroups, membership):
         quota = _cpu_quota(folder)
         if quota is not None:
@@ -51,7 +51,8 @@ def available_memory(cgroups: Path = _CGROUPS, membership: str | None = None) ->
 
 def _own_cgroups(controller: str, cgroups: Path, membership: str | None) -> Iterator[Path]:
     """This process's cgroup and its ancestors: a limit on any of them binds. cgroups(7), /proc/[pid]/cgroup."""
-    text = Path("/proc/self/cgroup").read_text() if membership is None else membership
+    own = Path("/proc/self/cgroup")
+    text = membership if membership is not None else own.read_text() if own.exists() else ""
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision import linux
 from provision.errors import UsageError
 from provision.packages import install
-from provision.place import Place
+from provision.place import Here, Place
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
         compilers: C and C++ compiler that the source asks for; else `$CC` and `$CXX`, else the system's.
 
     Raises:
-        UsageError: names all that are missing and the command that installs them.
+        UsageError: names all that are missing and the command that installs them; or this is no Linux machine.
     """
+    if isinstance(place, Here):
+        linux.demand(
+            "a native build",
+            instead='build on a Linux machine, and name what it made: binary = "…" of the service, in deploy.toml',
+        )
     c, cxx = compilers or (place.environment.get("CC") or "cc", place.environment.get("CXX") or "c++")
     wanted = {"cmake": ("cmake",), "ninja": ("ninja", "ninja-build"), c: (c,), cxx: (cxx,)}
     found = {name: path for name, names in wanted.items() if (path := place.which(*names))}

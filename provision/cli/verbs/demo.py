@@ -27,8 +27,10 @@ def command(session: Session, engine: str, keep: bool, stop: bool) -> None:
     and lets a broken one be put back. Needs no root, and a network only for what it fetches the first time; nothing of
     ~/.ssh is read or changed.
     """
+    from provision import linux
     from provision.cli.demo import workshop
 
+    linux.demand("the demo", instead="run it on a Linux machine; to deploy from here: deploy init")
     root = workshop.folder()
     console = session.console
     with workshop.alone(root):

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from provision import linux
 from provision.errors import DeployError, UsageError
 from provision.hosts.known_hosts import lookup_name
 from provision.hosts.sandbox import layout, processes
@@ -109,8 +110,12 @@ class Sandbox:
         """Start the host; one that runs already in the same folder is stopped first.
 
         Raises:
+            UsageError: this is no Linux machine.
             DeployError: the SSH server does not start; its words are in `why`.
         """
+        linux.demand(
+            "a sandbox", instead='name a machine with SSH: hosts = ["user@host"] of the target, in deploy.toml'
+        )
         with contextlib.suppress(UsageError):  # none runs
             Sandbox.attach(self.root).stop()
         marker = secrets.token_hex(8)

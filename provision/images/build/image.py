@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from provision import linux
 from provision.errors import UsageError
 from provision.images.build import checks
 from provision.images.build.bake import Recipe
@@ -135,10 +136,12 @@ def check_platform(recipe: Recipe, platform: str) -> None:
     """Refuse what cannot be, before anything is compiled for it.
 
     Raises:
-        UsageError: the image is not for `platform`, or this machine compiles for another one.
+        UsageError: the image is not for `platform`, or this machine compiles for another one, or for none.
     """
     if platform not in recipe.platforms:
         raise UsageError(f"{recipe.name} is not for {platform}.", why=f"It is for {', '.join(recipe.platforms)}.")
+    if recipe.programs:
+        linux.demand("building an image with compiled programs", instead="build it on a Linux machine, or in CI")
     if recipe.programs and _MACHINES.get(platform) != os.uname().machine:
         raise UsageError(
             f"this machine compiles for {os.uname().machine}, and {platform} was asked for.",
