@@ -72,7 +72,8 @@ def installed() -> Installed:
     origin = _origin()
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
-        url = f"{origin['vcs_info']['vcs']}+{url}"
+        wanted = origin["vcs_info"].get("requested_revision")
+        url = f"{origin['vcs_info']['vcs']}+{url}" + (f"@{wanted}" if wanted else "")
     return Installed(by, url, "archive_info" in origin, top if (top / ".git").exists() else None)
 
 

@@ -57,7 +57,10 @@ class Session:
         if len(names) == 1:
             return names[0]
         if not names:
-            raise UsageError("deploy.toml declares no target.", next_step="add [targets.NAME]: docs/deploy.toml.md")
+            raise UsageError(
+                "deploy.toml declares no target.",
+                next_step='add [targets.NAME] with hosts = ["user@host"] and path = "/srv/NAME"',
+            )
         declared = f"deploy.toml declares {', '.join(names)}."
         raise UsageError("which target?", why=declared, next_step=f"--target {names[0]}")
 

@@ -75,7 +75,7 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
         raise UsageError(
             "no service declares metrics.",
             why="Monitoring asks those that do.",
-            next_step='add metrics = { path = "/metrics" } to a service: docs/deploy.toml.md',
+            next_step='add metrics = { path = "/metrics" } to a service',
         )
     gpu = any(service.resources.gpus or service.resources.vram for service in services.values())
     alarms = [alarm for name, (_, metrics) in told.items() for alarm in _alarms(project.name, name, metrics)]

@@ -93,7 +93,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
         raise UsageError(
             "no service declares a proxy.",
             why="nginx stands in front of those that do.",
-            next_step='add [services.NAME.proxy] with names = ["www.example.net"]: docs/deploy.toml.md',
+            next_step='add [services.NAME.proxy] with names = ["www.example.net"]',
         )
     overrides = root / "templates"
     rendered = {

@@ -14,7 +14,10 @@ from provision.installed import Installed
 
 ROOT = Path(__file__).parents[2]
 WHEEL = {"url": "file:///tmp/bitnet_provision-1-py3-none-any.whl", "archive_info": {}}
-GIT = {"url": "https://git.example.net/tools.git", "vcs_info": {"vcs": "git", "commit_id": "1"}}
+GIT = {
+    "url": "https://git.example.net/tools.git",
+    "vcs_info": {"vcs": "git", "commit_id": "1", "requested_revision": "v2"},
+}
 
 # note of the tool, where from, the command that updates, the one that adds the toolkit
 CASES = [
@@ -30,7 +33,7 @@ CASES = [
         "uv-receipt.toml",
         GIT,
         "uv tool upgrade bitnet-provision",
-        "uv tool install --force 'bitnet-provision[deploy] @ git+https://git.example.net/tools.git'",
+        "uv tool install --force 'bitnet-provision[deploy] @ git+https://git.example.net/tools.git@v2'",
     ),
     (
         "uv-receipt.toml",

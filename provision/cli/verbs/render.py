@@ -90,7 +90,7 @@ def _only_target(directory: Path, platform: str) -> str | None:
     raise UsageError(
         f"deploy.toml declares no target with {platform}.",
         why="Where things are on a host, and whose they are, is the target's matter.",
-        next_step="add [targets.NAME]: docs/deploy.toml.md",
+        next_step=f'add [targets.NAME] with platform = "{platform}", hosts = ["user@host"] and path = "/srv/NAME"',
     )
 
 

@@ -76,7 +76,7 @@ def functions(project: Project, target: Target | None, cloud: Cloud) -> Function
         raise UsageError(
             "no service declares a function.",
             why="A function platform calls one in Python; a command means nothing to it.",
-            next_step='add serverless = { entry = "package.module:function" } to a service: docs/deploy.toml.md',
+            next_step='add serverless = { entry = "package.module:function" } to a service',
         )
     each = tuple(_function(places, name, *found, cloud) for name, found in declared.items())
     taken: dict[str, str] = {}
