@@ -117,9 +117,10 @@ path = "{self.place}"
         return {**inherited, "XDG_STATE_HOME": str(self.root.parent / "state"), **self.environ}
 
 
-def make_project() -> Iterator[Project]:
-    # Not pytest's own folder: the path of a unix socket may not be longer than 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="cli-"))
+def make_project(below: str = "") -> Iterator[Project]:
+    top = Path(tempfile.mkdtemp(prefix="cli-"))
+    folder = top / below
+    folder.mkdir(parents=True, exist_ok=True)
     root = folder / "project"
     root.mkdir()
     (port,) = free_ports(1)
@@ -129,10 +130,10 @@ def make_project() -> Iterator[Project]:
     from provision.targets import sandbox
 
     sandbox.stop(root)
-    for path in folder.rglob("*"):
+    for path in top.rglob("*"):
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)  # releases are read-only
-    shutil.rmtree(folder)
+    shutil.rmtree(top)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """The verbs, through the real command line, on the sandbox host."""
 
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import of
+from provision.targets import sandbox
+from tests.cli.conftest import make_project, of
 
 
 def answer(port: int) -> str:
@@ -256,3 +258,19 @@ def test_a_secret_is_demanded_only_where_its_value_is_needed(project):
     told = project.run("up", "--json")
     assert told.returncode == 0
     assert "s3cret-value" not in told.stdout + told.stderr
+
+
+# --- deep in somebody's home -----------------------------------------------------------------------------------------
+
+
+def test_a_project_deep_in_a_home_has_a_sandbox_too_and_leaves_no_socket():
+    """The path of a unix socket may have 107 bytes, and supervisord's would have more."""
+    for project in make_project("alexander-von-humboldt/projects/of-the-company/customers/services"):
+        before = set(Path("/tmp").glob("deploy-supervisord-*"))
+        assert len(str(project.root)) > 80
+        project.ok("up")
+        assert answer(project.port) == "one"
+        (socket,) = set(Path("/tmp").glob("deploy-supervisord-*")) - before
+        assert socket.stat().st_mode & 0o777 == 0o700
+        sandbox.stop(project.root)
+        assert not socket.exists()

@@ -46,7 +46,6 @@ def project(home: Home) -> Path:
 
 
 def new_home() -> Iterator[Home]:
-    # Not pytest's own folder: the path of a unix socket may not be longer than 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="home-"))
     yield Home(folder)
     for path in folder.rglob("*"):
@@ -117,7 +116,7 @@ def test_what_is_missing_is_named_with_this_machine_s_own_command(home: Home, tm
 def test_pinned_sources_can_be_had_though_the_tools_put_no_pip_beside_us(home: Home) -> None:
     """`deploy native build` asks pip which index this machine uses."""
     python = home.program("deploy").resolve().with_name("python")
-    program = "from provision.native.index import pip_settings, _default_index; pip_settings(); print(_default_index())"
+    program = "from provision.index import pip_settings, _default_index; pip_settings(); print(_default_index())"
     assert home.ok(python, "-c", program).startswith("https://")
 
 

@@ -41,30 +41,33 @@ _LOG_BYTES = 8192
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, own: bool) -> None:
         super().__init__("localhost", timeout=30)
         self._path = path
+        self._own = own
 
     def connect(self) -> None:
+        if self._own and os.stat(self._path).st_uid != os.geteuid():
+            raise AgentError(REFUSED, f"{self._path} is another user's socket; nothing is asked there.")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: str, username: str, password: str) -> None:
+    def __init__(self, instance: Instance) -> None:
         super().__init__()
-        self._path = path
-        if username:
+        self._instance = instance
+        if instance.username:
             import base64
 
-            token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+            token = base64.b64encode(f"{instance.username}:{instance.password}".encode()).decode("ascii")
             self._headers = [("Authorization", "Basic " + token)]
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         if self._connection and self._connection[1]:
             return self._connection[1]
-        self._connection = host, _UnixConnection(self._path)
+        self._connection = host, _UnixConnection(self._instance.socket, self._instance.own)
         return self._connection[1]
 
 
@@ -81,8 +84,7 @@ class Supervisord(Supervisor):
     @property
     def _rpc(self) -> Any:
         if self._proxy is None:
-            transport = _UnixTransport(self.instance.socket, self.instance.username, self.instance.password)
-            self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+            self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.instance))
         return self._proxy.supervisor
 
     def answers(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import glob
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ from typing import List, Optional, Tuple
 
 from .. import files
 from ..layout import STATE_DIR_VARIABLE, host_folder
-from ..protocol import FAILED, USAGE, AgentError
+from ..protocol import USAGE, AgentError
 
 _SYSTEM_FILES = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 # An SSH command gets a short PATH on many hosts; images put the program here.
 _MORE_PATH = ("/usr/local/bin", "/usr/bin", "/opt/venv/bin", "/venv/main/bin", "~/.local/bin")
 
+_SOCKET_BYTES = 108
+_LONGEST_PID = ".4194304"
+
 _OWN = """\
 ; Written by deploy: the supervisord of this user's projects. Each project puts its programs into conf.d.
 [unix_http_server]
-file={folder}/supervisor.sock
+file={socket}
 chmod=0700
 
 [supervisord]
@@ -38,7 +42,7 @@ childlogdir={folder}
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 [supervisorctl]
-serverurl=unix://{folder}/supervisor.sock
+serverurl=unix://{socket}
 
 [include]
 files = conf.d/*.conf
@@ -79,7 +83,7 @@ def find(config: str = "") -> Instance:
     folder = os.path.join(host_folder(), "supervisord")
     return Instance(
         config=os.path.join(folder, "supervisord.conf"),
-        socket=os.path.join(folder, "supervisor.sock"),
+        socket=_own_socket(folder),
         include=os.path.join(folder, "conf.d"),
         own=True,
     )
@@ -88,12 +92,22 @@ def find(config: str = "") -> Instance:
 def create_own(instance: Instance) -> None:
     """Write the file of our own instance, if it is not there."""
     folder = os.path.dirname(instance.config)
-    # sockaddr_un holds 108 bytes (unix(7)).
-    if len(os.fsencode(instance.socket)) > 107:
-        raise AgentError(FAILED, f"{instance.socket} is too long for a unix socket (107 bytes).")
     os.makedirs(instance.include, mode=0o755, exist_ok=True)
-    if not os.path.exists(instance.config):
-        files.write(instance.config, _OWN.format(folder=folder), 0o644)
+    if not os.path.exists(instance.config) or read(instance.config).socket != instance.socket:
+        files.write(instance.config, _OWN.format(folder=folder, socket=instance.socket), 0o644)
+
+
+def _own_socket(folder: str) -> str:
+    """Where our own instance listens: in its folder, else in /tmp under a name that means this folder.
+
+    unix(7): an address holds 108 bytes, the last of them NUL; and supervisord binds to the name with its pid first. A
+    project deep in somebody's home has a sandbox, too. Who connects looks whose the socket is.
+    """
+    path = os.path.join(folder, "supervisor.sock")
+    if len(os.fsencode(path)) + len(_LONGEST_PID) < _SOCKET_BYTES or os.path.exists(path):
+        return path
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return f"/tmp/deploy-supervisord-{os.geteuid()}-{name}.sock"  # noqa: S108
 
 
 def read(path: str) -> Instance:
