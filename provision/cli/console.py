@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from provision.cli.sentences import sentence
+from provision.cli.milestones import Milestones
 from provision.errors import UsageError
 
 Event = Mapping[str, Any]
@@ -35,9 +35,10 @@ class Lines:
 
     def __init__(self) -> None:
         self._last = ""
+        self._milestones = Milestones()
 
     def event(self, event: Event) -> None:
-        text = sentence(event)
+        text = self._milestones.tell(event)
         if text and text != self._last:
             self._last = text
             self.line(text)

@@ -13,11 +13,14 @@ from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from provision.cli.sentences import phase, sentence, size
+from provision.cli.sentences import phase, sentence, so_far
 
 Event = Mapping[str, Any]
 
 _BAR_WIDTH = 24
+# A compiler may work on one file for half a minute: over a shorter time the estimate would jump.
+_SPEED_SECONDS = 180.0
+_TOLD_IN_SECONDS = 90
 
 
 class _Bar(rich_progress.ProgressColumn):
@@ -27,6 +30,16 @@ class _Bar(rich_progress.ProgressColumn):
         if not task.total:
             return Text()
         return ProgressBar(total=task.total, completed=task.completed, width=_BAR_WIDTH)
+
+
+class _Time(rich_progress.TimeElapsedColumn):
+    """How long it will still take; where that cannot be known, how long it has taken."""
+
+    def render(self, task: rich_progress.Task) -> Text:
+        left = task.time_remaining
+        if not left:
+            return super().render(task)
+        return Text(f"about {left / 60:.0f} min left" if left > _TOLD_IN_SECONDS else f"about {left:.0f} s left")
 
 
 class Progress:
@@ -40,9 +53,10 @@ class Progress:
             rich_progress.TextColumn("{task.description}", markup=False),
             _Bar(),
             rich_progress.TextColumn("{task.fields[amount]}"),
-            rich_progress.TimeElapsedColumn(),
+            _Time(),
             console=self._console,
             transient=True,
+            speed_estimate_period=_SPEED_SECONDS,
         )
         self._tasks: dict[str, rich_progress.TaskID] = {}
         self._lock = threading.RLock()
@@ -85,11 +99,7 @@ class Progress:
             if host in self._tasks:
                 self._bars.remove_task(self._tasks.pop(host))
             return
-        in_bytes = event.get("unit", "bytes") == "bytes"
-        amount = " of ".join(
-            size(number) if in_bytes else str(number) for number in (done, total) if number is not None
-        )
-        self._bars.update(self._task(host), description=phase(event), completed=done, total=total, amount=amount)
+        self._bars.update(self._task(host), description=phase(event), completed=done, total=total, amount=so_far(event))
 
 
 def _style(event: Event) -> str:

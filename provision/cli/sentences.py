@@ -46,7 +46,7 @@ _OUTCOMES = {
 
 
 def sentence(event: Event) -> str | None:
-    """`event` for people; None where it says nothing by itself (a phase that ends, progress in between)."""
+    """`event` for people; None where it says nothing by itself (a phase that ends)."""
     tell = _KINDS.get(str(event["event"]))
     said = tell(event) if tell else None
     if not said:
@@ -80,12 +80,24 @@ def _phase(event: Event) -> str | None:
     return phase(event) if event["state"] == "begin" else None
 
 
-def _progress(event: Event) -> str | None:
-    done, total = event["done"], event.get("total") or 0
-    if not total or done != total or event["phase"] == "hash":
-        return None
-    amount = size(total) if event.get("unit", "bytes") == "bytes" else f"{total} {event['unit']}"
-    return f"{phase(event)}: {amount}"
+def in_bytes(event: Event) -> bool:
+    """Whether a progress counts bytes, and not files or steps."""
+    return bool(event.get("unit", "bytes") == "bytes")
+
+
+def so_far(event: Event) -> str:
+    """How far a progress is: `85 of 212 steps`; one number at its end, and where the end is not known."""
+    numbers = dict.fromkeys((event["done"], event.get("total") or event["done"]))  # a number once
+    if in_bytes(event):
+        return " of ".join(map(size, numbers))
+    return f"{' of '.join(map(str, numbers))} {event['unit']}"
+
+
+def _progress(event: Event) -> str:
+    done, total = event["done"], event.get("total")
+    if not total or done == total:
+        return f"{phase(event)}: {so_far(event)}"
+    return f"{phase(event)}: {done * 100 // total} % ({so_far(event)})"
 
 
 def _step(event: Event) -> str:

@@ -17,7 +17,10 @@ SENTENCES = [
         {"event": "progress", "host": "gpu-1", "phase": "ship", "done": 5_000_000, "total": 5_000_000, "unit": "bytes"},
         "gpu-1: shipping: 5.0 MB",
     ),
-    ({"event": "progress", "host": "gpu-1", "phase": "ship", "done": 5, "total": 50, "unit": "bytes"}, None),
+    (
+        {"event": "progress", "host": "gpu-1", "phase": "ship", "done": 5, "total": 50, "unit": "bytes"},
+        "gpu-1: shipping: 10 % (5 bytes of 50 bytes)",
+    ),
     (
         {"event": "progress", "phase": "compile", "done": 190, "total": 190, "unit": "steps"},
         "compiling: 190 steps",
@@ -66,6 +69,11 @@ SENTENCES = [
         "gpu-1: done, stable is 4f1c9a001122 (2.2 s)",
     ),
     ({"event": "transaction", "host": "gpu-1", "transaction": "t-1"}, None),
+    ({"event": "progress", "phase": "download", "done": 5_000, "total": 0}, "downloading: 5.0 kB"),
+    (
+        {"event": "progress", "phase": "compile", "done": 0, "total": 9, "unit": "steps"},
+        "compiling: 0 % (0 of 9 steps)",
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.cli.github.summary import annotate, summary
-from provision.cli.sentences import sentence
+from provision.cli.milestones import Milestones
 
 _COMMAND = "DEPLOY_COMMAND"
 _USAGE = 2
@@ -37,13 +37,14 @@ def main(environ: Mapping[str, str]) -> int:
     stop = secrets.token_hex(16)
     sys.stdout.write(f"::stop-commands::{stop}\n")
     events: list[dict[str, Any]] = []
+    milestones = Milestones()
     child = {name: value for name, value in environ.items() if name != _COMMAND}
     with subprocess.Popen(
         [sys.executable, "-m", "provision.cli", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
     ) as running:
         for event in _events(running.stdout or ()):
             events.append(event)
-            if said := sentence(event):
+            if said := milestones.tell(event):
                 sys.stdout.write(said + "\n")
                 sys.stdout.flush()
     text = summary(words, events)
