@@ -65,6 +65,17 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def held(checkout: Path, hold: Path) -> None:
+    """One file of llama-cli cannot be made while `hold` is there; the others can."""
+    hold.touch()
+    script = hold.with_suffix(".sh")
+    script.write_text(f"while test -e {hold}; do sleep 0.1; done; touch held.c\n")
+    with (checkout / "CMakeLists.txt").open("a") as file:
+        file.write(f"add_custom_command(OUTPUT held.c COMMAND sh {script})\nadd_library(slow held.c)\n")
+        file.write("target_link_libraries(llama-cli slow)\n")
+    git(checkout, "commit", "--quiet", "--all", "--message", "hold")
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")

@@ -16,7 +16,7 @@ import pytest
 from provision.errors import DeployError, Exit, UsageError
 from provision.native import TARGETS, BuildResult, Cache, build
 from provision.native.finished import sha256
-from tests.native.conftest import Told, commit, git
+from tests.native.conftest import Told, commit, git, held
 
 
 def run(program: Path) -> str:
@@ -69,18 +69,11 @@ def test_a_fresh_clone_takes_its_programs_from_the_cache(
 def test_what_an_interrupted_build_compiled_is_not_compiled_again(
     checkout: Path, cache: Cache, tmp_path: Path, told: Told
 ) -> None:
-    # One file of the program cannot be made while the file `wait` is there; three.c and its like can.
     hold = tmp_path / "wait"
-    hold.touch()
-    held = tmp_path / "held.sh"
-    held.write_text(f"while test -e {hold}; do sleep 0.1; done; touch held.c\n")
-    with (checkout / "CMakeLists.txt").open("a") as file:
-        file.write(f"add_custom_command(OUTPUT held.c COMMAND sh {held})\nadd_library(slow held.c)\n")
-        file.write("target_link_libraries(llama-cli slow)\n")
-    git(checkout, "commit", "--quiet", "--all", "--message", "hold")
-    arguments = ["build", "--profile", "portable", "--target", "llama-cli", "--source", str(checkout), "--json"]
+    held(checkout, hold)
+    arguments = ["build", "--profile", "portable", "--only", "llama-cli", "--source", str(checkout), "--json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "provision.native", *arguments, "--jobs", "2", "--out", str(tmp_path / "build")],
+        [sys.executable, "-m", "provision.cli", "native", *arguments, "--jobs", "2", "--out", str(tmp_path / "build")],
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "xdg")},
         stdout=subprocess.PIPE,
         text=True,
@@ -114,7 +107,7 @@ def test_ctrl_c_ends_the_compilers_and_exits_130(checkout: Path, tmp_path: Path)
         file.write(f"add_custom_target(forever COMMAND sh {forever})\nadd_dependencies(llama-cli forever)\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "forever")
     process = subprocess.Popen(
-        [sys.executable, "-m", "provision.native", "build", "--target", "llama-cli", "--source", str(checkout)],
+        [sys.executable, "-m", "provision.cli", "native", "build", "--only", "llama-cli", "--source", str(checkout)],
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "xdg")},
         cwd=tmp_path,
         stderr=subprocess.PIPE,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.errors import UsageError
 
 
 @click.group("native")
@@ -16,7 +18,7 @@ def command() -> None:
 
 
 @verb("build", example="deploy native build --profile portable --only llama-server", hosts=False)
-@click.option("--profile", default="native", show_default=True, help="native, portable, dynamic, min or cuda.")
+@click.option("--profile", default="native", show_default=True, help="One of `deploy native profiles`.")
 @click.option("--only", "targets", metavar="PROGRAM", multiple=True, help="Only this program; repeatable.")
 @click.option("--source", metavar="DIR", help="A checkout of microsoft/BitNet or llama.cpp; bitnet[@REV] clones it.")
 @click.option("--define", metavar="NAME=VALUE", multiple=True, help="A CMake variable; repeatable.")
@@ -41,6 +43,8 @@ def build(
     """
     from provision import native
 
+    if wrong := [item for item in define if "=" not in item]:
+        raise UsageError(f"--define {wrong[0]}: a CMake variable is NAME=VALUE.")
     with session.console.live():
         result = native.build(
             profile,
@@ -60,4 +64,31 @@ def build(
     )
 
 
-command.add_command(build)
+@verb("model", example="deploy native model models/model.gguf", project=False, hosts=False)
+@click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--size", type=click.Choice(["demo", "2b4t"]), default="demo", help="2b4t: for benchmarks, 1.2 GB.")
+def model(session: Session, path: Path, size: Literal["demo", "2b4t"]) -> None:
+    """Write the demo's model: random ternary weights, which prove the path, not the prose."""
+    from provision.native.model import write_demo_model
+
+    facts = write_demo_model(path, size)
+    session.console.answer(
+        {"event": "result", "path": str(facts.path), "bytes": facts.bytes, "sha256": facts.sha256},
+        f"{facts.path}: {facts.name}, {facts.bytes} bytes, sha256 {facts.sha256}",
+    )
+
+
+@verb("profiles", example="deploy native profiles", project=False, hosts=False)
+def profiles(session: Session) -> None:
+    """List the profiles that can be built, and where each runs."""
+    from provision import native
+
+    for profile in native.profiles().values():
+        session.console.answer(
+            {"event": "profile", "name": profile.name, "variables": dict(profile.variables)},
+            [f"{profile.name:<9} {profile.summary}", f"          {profile.description}"],
+        )
+
+
+for each in (build, model, profiles):
+    command.add_command(each)
