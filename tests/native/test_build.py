@@ -199,6 +199,19 @@ def test_a_changed_source_flag_or_compiler_option_is_another_build(
     assert json.loads((tmp_path / "build/build.json").read_text())["source"]["modified"] is True
 
 
+def test_what_one_profile_compiled_is_there_for_the_next(checkout: Path, cache: Cache, tmp_path: Path) -> None:
+    build("min", targets=["llama-cli"], source=checkout, root=tmp_path / "one", cache=cache)
+    statistics = ["env", f"CCACHE_DIR={cache.ccache}", "ccache", "--print-stats"]
+    assert "direct_cache_hit\t0\n" in subprocess.run(statistics, check=True, capture_output=True, text=True).stdout
+
+    second = build("portable", targets=["llama-cli"], source=checkout, root=tmp_path / "two", cache=cache)
+
+    assert second.compiled
+    after = subprocess.run(statistics, check=True, capture_output=True, text=True).stdout
+    assert "direct_cache_hit\t4\n" in after  # one.c, two.c, three.c, main.cpp
+    assert "cache_miss\t4\n" in after
+
+
 def test_shared_libraries_come_along_and_are_found_beside_the_program(
     checkout: Path, cache: Cache, tmp_path: Path
 ) -> None:
