@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from provision import native
 from provision.native.model import write_demo_model
+from tests.binaries import llama_server
 from tests.cli.ports import free_ports
 from tests.examples.sandbox import Sandbox, sandbox
 
@@ -46,7 +46,7 @@ class Server:
         (self.port,) = free_ports(1)
         host.root.mkdir(parents=True)
         write_demo_model(host.root / "models" / "model.gguf")
-        native.build("native", targets=["llama-server"], root=host.root)
+        llama_server(host.root)
         (host.root / ".env").write_text(f"LLAMA_API_KEY={KEY}\n")
 
     def declare(self, context: int) -> None:

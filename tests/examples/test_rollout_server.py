@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from provision import native
 from provision.native.model import write_demo_model
+from tests.binaries import llama_server
 from tests.cli.ports import free_ports
 from tests.examples.hub import Hub, hub, tokenizer
 from tests.examples.sandbox import Sandbox, sandbox
@@ -54,11 +54,10 @@ def _trainer() -> Iterator[Trainer]:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a llama-server that asks for the key which rollouts call back with."""
     folder = tmp_path_factory.mktemp("model")
-    native.build("native", targets=["llama-server"], root=ROOT)
     write_demo_model(folder / "demo.gguf")
     (folder / "keys").write_text(KEYS["ROLLOUT_CALLBACK_KEY"])
     (port,) = free_ports(1)
-    command = [ROOT / "build/bin/llama-server", "--model", folder / "demo.gguf", "--port", str(port), "--threads", "1"]
+    command = [llama_server(ROOT), "--model", folder / "demo.gguf", "--port", str(port), "--threads", "1"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([*command, "--api-key-file", folder / "keys"], stdout=log, stderr=log)
     try:

@@ -8,17 +8,16 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
+from provision.native import build
 from provision.native.model import SHAPES, ModelFacts, write_demo_model
 from provision.native.vocabulary import vocabulary
-
-SERVER = Path(__file__).parents[2] / "build/bin/llama-server"
+from tests.binaries import PROFILE
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +72,18 @@ def test_every_token_is_there_once_and_each_merge_joins_two_of_them() -> None:
     assert not words.says[words.end]
 
 
-@pytest.fixture(scope="module")
-def server(model: ModelFacts) -> Iterator[str]:
+@pytest.fixture(
+    scope="module",
+    params=[PROFILE, *(pytest.param(name, marks=pytest.mark.slow) for name in ("native", "portable", "dynamic"))],
+)
+def server(
+    request: pytest.FixtureRequest, model: ModelFacts, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    built = build(request.param, targets=["llama-server"], out=tmp_path_factory.mktemp("server"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(SERVER), "--model", str(model.path), "--port", str(port), "--threads", "1", "--ctx-size", "512"]
+    program = str(built.binaries["llama-server"])
+    command = [program, "--model", str(model.path), "--port", str(port), "--threads", "1", "--ctx-size", "512"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         url = f"http://127.0.0.1:{port}"
         for _ in range(200):

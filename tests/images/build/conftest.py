@@ -11,6 +11,7 @@ import pytest
 from provision.images.build.buildah import BuildahBuilder
 from provision.images.build.engine import DockerBuilder
 from provision.images.build.image import Built
+from tests.binaries import PROFILE
 from tests.images.build.make import BASE, build_image
 from tests.testbed.docker import Engine
 from tests.testbed.slots import Slot
@@ -60,13 +61,19 @@ def smallest(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -
     return _loaded("bitnet-cpu-min", builder, tmp_path_factory.mktemp("min"))
 
 
-@pytest.fixture(scope="session")
-def runtime(builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return _loaded("bitnet-cpu", builder, tmp_path_factory.mktemp("cpu"))
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(PROFILE, id="with the programs of all tests"),
+        pytest.param("dynamic", id="with its own", marks=pytest.mark.slow),
+    ],
+)
+def runtime(request: pytest.FixtureRequest, builder: DockerBuilder, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _loaded("bitnet-cpu", builder, tmp_path_factory.mktemp("cpu"), request.param)
 
 
-def _loaded(name: str, builder: DockerBuilder, folder: Path) -> Built:
-    built = build_image(name, builder, folder)
+def _loaded(name: str, builder: DockerBuilder, folder: Path, profile: str = "") -> Built:
+    built = build_image(name, builder, folder, profile=profile)
     built.layout.save(folder / "load.tar", f"{name}:built")
     builder.load(folder / "load.tar")
     return built

@@ -16,9 +16,12 @@ COMMIT = Revision("c" * 40, 1_700_000_000, "https://example.net/app.git")
 BASE = "bitnet-test-base:1"
 
 
-def build_image(name: str, builder: Builder, to: Path, *, root: Path = REPOSITORY, told: Told | None = None) -> Built:
+def build_image(
+    name: str, builder: Builder, to: Path, *, root: Path = REPOSITORY, profile: str = "", told: Told | None = None
+) -> Built:
+    """`profile`: with programs of that one, instead of those that the image is meant to hold."""
     recipe = bake.find(root, name)
-    recipe = replace(recipe, context=to / name / "context")
+    recipe = replace(recipe, context=to / name / "context", profile=profile or recipe.profile)
     told = Told() if told is None else told
     return build(
         recipe,

@@ -51,7 +51,8 @@ def test_a_change_of_our_code_compiles_nothing_and_is_one_small_layer(
         code.write("# one more line\n")
     told = Told()
 
-    changed = build_image("bitnet-cpu", builder, tmp_path / "out", root=tmp_path, told=told)
+    profile = runtime.recipe.profile
+    changed = build_image("bitnet-cpu", builder, tmp_path / "out", root=tmp_path, profile=profile, told=told)
 
     before, after = (built.layout.manifest.document["layers"] for built in (runtime, changed))
     assert before[:-1] == after[:-1]
