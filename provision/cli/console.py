@@ -104,7 +104,10 @@ class Console:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show progress in place while this lasts, where the terminal can."""
+        """Show progress in place while this lasts, where the terminal can; within another one, as that one does."""
+        if not isinstance(self._view, Lines):
+            yield
+            return
         if not self.as_json and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
             from provision.cli.progress import Progress
 

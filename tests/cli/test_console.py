@@ -129,14 +129,32 @@ def test_nobody_is_asked_where_nobody_is(monkeypatch):
         Console().ask("passphrase of key: ")
 
 
-def test_live_progress_keeps_checks_and_shows_hosts_at_work(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+def on_terminal(monkeypatch):
+    """A terminal on stderr, which has all that it was sent."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
+    return terminal
+
+
+def test_progress_goes_on_in_place_after_a_part_that_shows_its_own(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    console = Console()
+    with console.live():
+        with console.live():
+            console.event({"event": "phase", "host": "", "phase": "compile", "state": "begin"})
+        console.event({"event": "phase", "host": "gpu-1", "phase": "ship", "state": "begin"})
+    assert "gpu-1" in terminal.getvalue()
+    assert "gpu-1: shipping" not in terminal.getvalue()  # as a log has it
+
+
+def test_live_progress_keeps_checks_and_shows_hosts_at_work(monkeypatch):
+    terminal = on_terminal(monkeypatch)
     console = Console()
     with console.live():
         console.event({"event": "phase", "host": "gpu-1", "phase": "ship", "state": "begin"})
