@@ -45,8 +45,7 @@ class Recipe:
     toolkit: str = ""  # of CUDA, for the profile `cuda`: "pinned"; its libraries lie beside the programs
     python: str = ""  # the version that the base has, such as "3.11"; empty: no packages
     python_in: str = ""
-    extras: tuple[str, ...] = ()  # of `bitnet`, such as "gpu"
-    requirements: str = ""  # pinned packages, in `folder`; empty: `bitnet`, and what it needs of requirements.lock
+    requirements: str = ""  # of its packages: a file in `folder` that pins them with hashes
     files: Mapping[str, str] = field(default_factory=dict)  # more of `app/`: place in the image, file or folder here
     state: bool = False  # it writes: to a folder that the Dockerfile names, and to /tmp
     probe: str = ""  # where the probe is in the image

@@ -68,8 +68,6 @@ def stage(recipe: Recipe, parts: Parts, root: Path) -> Path:
 
 
 def _stage_app(recipe: Recipe, app: Path, root: Path) -> None:
-    if recipe.python and not recipe.requirements:
-        _copy_all(root / "bitnet", _below(app, recipe.python_in) / "bitnet")
     for place, name in recipe.files.items():
         if not (root / name).exists():
             raise UsageError(f"{recipe.folder / 'image.toml'}: files names {name}, which is not there.")

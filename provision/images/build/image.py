@@ -27,7 +27,7 @@ from provision.images.build.layout import Layout
 from provision.images.build.layout import write as write_layout
 from provision.images.build.sbom import sbom
 
-_WATCHED = ("images", "bitnet", "native", "examples", "requirements.lock")  # what images are made of
+_WATCHED = ("images", "bitnet", "native", "examples")  # what images are made of
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 

@@ -7,17 +7,11 @@ certificate authority, and none of them can be left behind in a layer.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from provision.errors import DeployError, UsageError
 
@@ -26,8 +20,6 @@ _PLATFORMS = {
     "linux/amd64": ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
     "linux/arm64": ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
 }
-_ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==[^\s\\]+(?: \\\n\s+--hash=\S+)+", re.MULTILINE)
-_OURS = "bitnet-provision"
 
 
 def packages(pinned: str, python: str, platform: str, cache: Path) -> Path:
@@ -55,42 +47,8 @@ def of_file(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read.", why=f"{error.strerror}.", next_step=_lock(file, file.with_suffix(".in"))
-        ) from None
-
-
-def of_runtime(lock: Path, extras: Iterable[str] = ()) -> str:
-    """What `lock` pins of all that `bitnet` imports, with what its `extras` add.
-
-    Raises:
-        UsageError: it is missing, or lacks a package.
-    """
-    entries = {canonicalize_name(entry[1]): entry[0] for entry in _ENTRY.finditer(of_file(lock))}
-    names = [canonicalize_name(name) for name in runtime_packages(extras)]
-    if missing := [name for name in names if name not in entries]:
-        raise UsageError(f"{lock} does not pin {', '.join(missing)}.", next_step=_lock(lock, Path("pyproject.toml")))
-    return "\n".join(entries[name] for name in names) + "\n"
-
-
-def _lock(file: Path, source: Path) -> str:
-    return f"uv pip compile --generate-hashes --output-file {file} {source}"
-
-
-def runtime_packages(extras: Iterable[str] = ()) -> list[str]:
-    """The names of all that `bitnet` alone needs, from what is installed beside us; sorted."""
-    wanted, found = ("", *extras), set[str]()
-    pending = [_OURS]
-    while pending:
-        name = pending.pop()
-        for line in importlib.metadata.requires(name) or []:
-            requirement = Requirement(line)
-            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in wanted):
-                other = canonicalize_name(requirement.name)
-                if other not in found:
-                    found.add(other)
-                    pending.append(other)
-    return sorted(found)
+        lock = f"uv pip compile --generate-hashes --output-file {file} {file.with_suffix('.in')}"
+        raise UsageError(f"{file} cannot be read.", why=f"{error.strerror}.", next_step=lock) from None
 
 
 def _install(pinned: str, folder: Path, python: str, platform: str) -> None:

@@ -9,7 +9,6 @@ import tomllib
 import pytest
 
 from provision.images.build import bake
-from provision.images.build.packages import runtime_packages
 from tests.images.build.make import REPOSITORY
 
 STACK = REPOSITORY / "images" / "vast-stack"
@@ -32,12 +31,15 @@ def test_every_package_of_an_image_has_hashes(name: str) -> None:
     ] == []
 
 
-def test_the_stack_has_the_runtime_in_the_versions_that_are_tested_here() -> None:
-    pinned = versions((STACK / "requirements.instance.txt").read_text())
+def test_an_image_with_the_runtime_has_it_in_the_versions_that_are_tested_here() -> None:
     tested = versions((REPOSITORY / "requirements.lock").read_text())
+    runtime = versions((REPOSITORY / "images/bitnet-cpu/requirements.txt").read_text())
 
-    assert {name: tested[name] for name in pinned} == pinned
-    assert set(runtime_packages()) <= pinned.keys()
+    for file in ("bitnet-cpu/requirements.txt", "bitnet-cuda/requirements.txt", "vast-stack/requirements.instance.txt"):
+        pinned = versions((REPOSITORY / "images" / file).read_text())
+        assert {name: tested[name] for name in pinned} == pinned
+        assert runtime.keys() <= pinned.keys()
+    assert {"gguf", "prometheus-client", "psutil", "structlog", "tenacity"} <= runtime.keys()
 
 
 def test_the_programs_of_the_stack_are_the_services_of_its_example() -> None:

@@ -53,7 +53,7 @@ def command(
     """Build images of images/ into build/images/NAME/oci, with bill of materials and build record.
 
     The same commit gives the same digest, whichever builder made it. Programs are compiled once
-    (`deploy native build`), packages are those of requirements.lock; the builder itself needs no network. With
+    (`deploy native build`), packages are those that images/NAME/ pins; the builder itself needs no network. With
     --compile container the digest does not depend on this machine's compilers either.
     """
     from contextlib import ExitStack

@@ -9,7 +9,7 @@ from provision import native
 from provision.images.build.bake import FOLDER, Recipe
 from provision.images.build.context import Parts
 from provision.images.build.licences import licences
-from provision.images.build.packages import of_file, of_runtime, packages
+from provision.images.build.packages import of_file, packages
 from provision.images.build.probe import probe
 from provision.native import cuda, sources
 from provision.place import Place
@@ -57,17 +57,17 @@ def gather(
     return Parts(
         binaries=binaries,
         probe=probe(root / FOLDER / "probe.c", cache, place) if recipe.probe else None,
-        packages=packages(_pinned(recipe, root), recipe.python, platform, cache) if recipe.python else None,
+        packages=_packages(recipe, platform, cache),
         licences=found,
         libraries=loaded.libraries if loaded else (),
         libraries_of=loaded.packages if loaded else {},
     )
 
 
-def _pinned(recipe: Recipe, root: Path) -> str:
-    if recipe.requirements:
-        return of_file(recipe.folder / recipe.requirements)
-    return of_runtime(root / "requirements.lock", recipe.extras)
+def _packages(recipe: Recipe, platform: str, cache: Path) -> Path | None:
+    if not recipe.python:
+        return None
+    return packages(of_file(recipe.folder / recipe.requirements), recipe.python, platform, cache)
 
 
 def image_cache() -> Path:
