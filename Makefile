@@ -6,6 +6,7 @@
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
 # make ci-image   the image workflow's steps on this machine: build, push, try, sign, promote
 # make ci-minimal-image   an application's image, booted with a real Temporal server and S3 store; BASE=ROOT.tar
+# make venv    the environment of all of these, .venv, at once
 # make clean   remove what was built here (the cache in ~/.cache/bitnet-provision stays)
 
 PYTHON ?=
@@ -21,15 +22,21 @@ BENCHMARKS := startup render supervisor deploy promote
 export PYTHON
 
 .DEFAULT_GOAL := help
+# Two goals would fill one environment at once.
+.NOTPARALLEL:
 .PHONY: help venv binaries more-binaries demo test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
 
+# Everything; each command below asks only for what it needs.
 venv:
-	@scripts/make-venv
+	@scripts/make-venv run test lint
 
-demo: venv
+venv-%:
+	@scripts/make-venv $(subst +, ,$*)
+
+demo: venv-run
 	@scripts/install-packages demo $(if $(filter build,$(ENGINE)),build)
 	@.venv/bin/deploy demo --engine $(ENGINE)
 	@du -sm .venv | awk '{ print "The environment .venv stays, too (" $$1 " MB): make clean removes it." }'
@@ -40,12 +47,12 @@ test: binaries
 test-slow: more-binaries
 	@$(PYTEST) -m slow --timeout=3600
 
-golden: venv
+golden: venv-run+test
 	@REWRITE_GOLDEN=1 $(PYTEST) $(PARALLEL) -q -k as_reviewed tests/manifests
 
 # Minutes the first time, with its progress shown; then under a second, from the cache.
 # One profile for all of `make test`: what the smallest image holds runs anywhere (tests/binaries.py).
-binaries: venv
+binaries: venv-run+test
 	@scripts/install-packages build test
 	@.venv/bin/deploy native build --profile min --only llama-server --only llama-cli
 
@@ -56,26 +63,21 @@ more-binaries: binaries
 			--out build/profiles/$$profile || exit 1; \
 	done
 
-lint: venv
+lint: venv-run+lint
 	@scripts/install-packages lint
 	@scripts/lint
 
 bench: binaries
 	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; .venv/bin/python -m benchmarks.$$name || exit 1; done
 
-lock: venv
-	CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/python -m piptools compile --quiet --generate-hashes --strip-extras \
-		--extra dev --no-emit-options --unsafe-package bitnet-provision $(UPGRADE) --output-file requirements.lock \
-		pyproject.toml
-	@# The project itself is no package to pin; pip-tools warns about that in the file.
-	@sed -i '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock
-	@scripts/lock-images $(UPGRADE)
+lock: venv-run
+	@.venv/bin/python scripts/lock.py $(UPGRADE)
 
-ci-image: venv
+ci-image: venv-run+test
 	@scripts/install-packages build test
 	@scripts/ci-image
 
-ci-minimal-image: venv
+ci-minimal-image: venv-run+test
 	@scripts/install-packages build test
 	@scripts/ci-minimal-image $(BASE)
 

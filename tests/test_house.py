@@ -1,9 +1,7 @@
 """The house of docs/architecture.md: who may import whom, and what may be heavy."""
 
-import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
@@ -52,16 +50,3 @@ def test_the_on_host_runtime_needs_nothing_of_the_toolkit():
     program = "import sys, bitnet; print(*(name for name in sys.modules if name.split('.')[0] == 'provision'))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
-
-
-def test_the_lock_pins_every_declared_package_by_hash_and_names_no_place():
-    declared = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    extras = declared["optional-dependencies"].values()
-    wanted = [*declared["dependencies"], *(item for extra in extras for item in extra)]
-    names = {re.split(r"[^A-Za-z0-9._-]", item)[0].lower().replace("_", "-") for item in wanted} - {declared["name"]}
-    lock = (_ROOT / "requirements.lock").read_text()
-    pins = dict(re.findall(r"^([a-z0-9._-]+)==\S+ \\\n    --hash=(\S+)", lock, re.MULTILINE))
-    assert names <= pins.keys(), "make lock"
-    assert len(pins) == lock.count("==")
-    assert "://" not in lock
-    assert "index-url" not in lock

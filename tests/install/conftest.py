@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
-_LOCKS = ("locks/run.txt", "requirements.lock")
+_LOCK = ROOT / "locks" / "run.txt"
 _PIN = re.compile(r"^[A-Za-z0-9._-]+==[^\\\n]+", re.MULTILINE)
 
 
@@ -97,8 +97,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def constraints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The versions that are tested here, so that no news of an index decides about this test."""
-    lock = next(ROOT / name for name in _LOCKS if (ROOT / name).exists())
-    pins = [pin.strip() for pin in _PIN.findall(lock.read_text())]
+    pins = [pin.strip() for pin in _PIN.findall(_LOCK.read_text())]
     file = tmp_path_factory.mktemp("pins") / "constraints.txt"
     file.write_text("".join(f"{pin}\n" for pin in pins))
     return file

@@ -204,7 +204,7 @@ class RaySupervisorDriver:
 
     def _did_not_come_up(self, error: Exception) -> DriverFailure:
         asked = ", ".join(f"{name} {amount:g}" for name, amount in self._resources.items()) or "nothing"
-        there = ", ".join(f"{name} {amount:g}" for name, amount in sorted(ray.available_resources().items()))  # type: ignore[no-untyped-call]
+        there = ", ".join(f"{name} {amount:g}" for name, amount in sorted(ray.available_resources().items()))
         return DriverFailure(
             f"{self._num_workers} Ray workers did not come up in {self._start_timeout:g} s",
             why=str(error) or f"each asks for {asked}; available in the cluster: {there}",

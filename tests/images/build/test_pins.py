@@ -32,7 +32,7 @@ def test_every_package_of_an_image_has_hashes(name: str) -> None:
 
 
 def test_an_image_with_the_runtime_has_it_in_the_versions_that_are_tested_here() -> None:
-    tested = versions((REPOSITORY / "requirements.lock").read_text())
+    tested = versions("".join((REPOSITORY / "locks" / f"{name}.txt").read_text() for name in ("run", "test")))
     runtime = versions((REPOSITORY / "images/bitnet-cpu/requirements.txt").read_text())
 
     for file in ("bitnet-cpu/requirements.txt", "bitnet-cuda/requirements.txt", "vast-stack/requirements.instance.txt"):
