@@ -1,0 +1,311 @@
+"""scripts/make-venv on an empty machine: what the locks pin is what is there, whatever else an index has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.locks.conftest import ASKING, EXTENDED, Checkout, entry, holding, small_checkout
+from tests.locks.index import Index, Release, of_tomorrow, serving, wheel
+
+LOCKED = {"asking==1.0", "extended==1.0"}  # of `small`, for the group run
+
+
+def tomorrow(index: Index) -> None:
+    """Newer releases of all that is locked, the build backends and uv among them."""
+    for release in list(index.releases.values()):
+        index.add(*of_tomorrow(release.project, release.file.split("-")[1]))
+
+
+def yanked(index: Index) -> None:
+    """Half of what is locked was taken back since; of each there is something newer, too."""
+    locked = list(index.releases.values())
+    tomorrow(index)
+    for release in locked[::2]:
+        release.yanked = True
+
+
+def without_uv(index: Index) -> None:
+    for file in [file for file, release in index.releases.items() if release.project == "uv"]:
+        del index.releases[file]
+
+
+@pytest.mark.parametrize("since", [tomorrow, pytest.param(yanked, marks=pytest.mark.slow)])
+def test_an_index_that_moved_on_gives_the_environment_that_is_locked(
+    since: Callable[[Index], None], checkout: Checkout, index: Index
+) -> None:
+    since(index)
+    checkout.pip_settings(index_url=index.url)
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 0, done.stderr
+    assert "pip does it instead" not in done.stdout
+    assert checkout.installed() == checkout.locked("run", "build", "uv")
+    help_of = subprocess.run([checkout.venv / "bin" / "deploy", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: deploy" in help_of.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("since", [tomorrow, yanked])
+def test_so_does_pip_where_uv_cannot_be_had(since: Callable[[Index], None], checkout: Checkout, index: Index) -> None:
+    since(index)
+    without_uv(index)
+    checkout.pip_settings(index_url=index.url)
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 0, done.stderr
+    assert "pip does it instead" in done.stdout
+    assert checkout.installed() == checkout.locked("run", "build")
+
+
+def test_pip_alone_looks_for_nothing_newer_either_and_leaves_nothing_over(small: Checkout, index: Index) -> None:
+    """What broke every fresh clone: pip 23 asks for the newest `extended[more]`, although the lock pins `extended`."""
+    checks = wheel("checks", "1.0")
+    index.add(checks)
+    tomorrow(index)
+    without_uv(index)
+    lock = small.folder / "locks" / "run.txt"
+    lock.write_text(lock.read_text() + entry(checks))
+    small.pip_settings(index_url=index.url)
+    done = small.make_venv("run")
+    assert done.returncode == 0, done.stderr
+    assert small.installed() == {"checks==1.0"} | LOCKED | small.locked("build")
+
+    lock.write_text(entry(ASKING) + entry(EXTENDED))
+    again = small.make_venv("run")
+
+    assert again.returncode == 0, again.stderr
+    assert small.installed() == LOCKED | small.locked("build")
+
+
+@pytest.fixture(scope="module")
+def place(locked_files: list[Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Checkout, Index]]:
+    index = holding(locked_files)
+    with serving(index):
+        yield small_checkout(tmp_path_factory.mktemp("made")), index
+
+
+@pytest.fixture
+def made(place: tuple[Checkout, Index]) -> tuple[Checkout, Index]:
+    """An environment that is there, and current. Making one takes seconds, so it is one for many tests."""
+    checkout, index = place
+    checkout.pip_settings(index_url=index.url)
+    (checkout.folder / "locks" / "run.txt").write_text(entry(ASKING) + entry(EXTENDED))
+    (checkout.folder / "locks" / "lint.txt").write_text("")
+    assert checkout.make_venv("run").returncode == 0
+    return checkout, index
+
+
+def test_a_current_environment_is_left_alone_without_a_word(made: tuple[Checkout, Index]) -> None:
+    checkout, index = made
+    asked = list(index.asked)
+    before = {file: file.stat().st_mtime_ns for file in checkout.venv.rglob("*")}
+
+    again = checkout.make_venv("run", PYTHON="/nonexistent")
+
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert index.asked == asked
+    assert {file: file.stat().st_mtime_ns for file in checkout.venv.rglob("*")} == before
+
+
+def test_groups_add_up_and_what_a_lock_lost_goes(made: tuple[Checkout, Index]) -> None:
+    checkout, index = made
+    checks, newer = wheel("checks", "1.0"), wheel("extended", "1.1", metadata="Provides-Extra: more\n")
+    index.add(checks, newer)
+    (checkout.folder / "locks" / "lint.txt").write_text(entry(checks))
+    assert checkout.make_venv("lint").returncode == 0
+    assert checkout.installed() == {"checks==1.0"} | LOCKED | checkout.locked("build", "uv")
+    assert checkout.make_venv("run").stdout == ""
+
+    (checkout.folder / "locks" / "run.txt").write_text(entry(ASKING) + entry(newer))
+    (checkout.folder / "locks" / "lint.txt").write_text("")
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 0, done.stderr
+    assert checkout.installed() == {"asking==1.0", "extended==1.1"} | checkout.locked("build", "uv")
+
+
+def lock_more(made: tuple[Checkout, Index], release: Release) -> Checkout:
+    """Lock one more, which the index has."""
+    checkout, index = made
+    index.add(release)
+    with (checkout.folder / "locks" / "run.txt").open("a") as lock:
+        lock.write(entry(release))
+    return checkout
+
+
+def test_a_release_that_was_taken_back_is_installed_as_long_as_it_is_locked(made: tuple[Checkout, Index]) -> None:
+    taken_back = wheel("regretted", "1.0")
+    taken_back.yanked = True
+    made[1].add(*of_tomorrow("regretted", "1.0"))
+    checkout = lock_more(made, taken_back)
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 0, done.stderr
+    assert "regretted==1.0" in checkout.installed()
+
+
+REFUSED = "A file is not the one that the locks pin (its name stands above); it was not installed.\n"
+
+
+def test_a_file_that_is_not_the_locked_one_is_refused_in_a_sentence(made: tuple[Checkout, Index]) -> None:
+    swapped = wheel("broken", "1.0")
+    swapped.sent = wheel("broken", "1.0", code="stolen = True\n").content
+    checkout = lock_more(made, swapped)
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 1
+    assert "broken" in done.stderr
+    assert REFUSED in done.stderr
+    assert "next: scripts/make-venv run" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "broken==1.0" not in checkout.installed()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", ["extended", "uv"])
+def test_a_file_that_was_damaged_on_its_way_is_refused_in_the_same_sentence(
+    project: str, small: Checkout, index: Index
+) -> None:
+    small.pip_settings(index_url=index.url)
+    [damaged] = [release for release in index.releases.values() if release.project == project]
+    damaged.sent = damaged.content[:-1] + bytes([damaged.content[-1] ^ 1])
+
+    done = small.make_venv("run")
+
+    assert done.returncode == 1
+    assert REFUSED in done.stderr
+    assert f"{project}==" not in " ".join(small.installed())
+
+
+def test_an_index_that_nobody_answers_at_is_named_with_what_to_do(made: tuple[Checkout, Index]) -> None:
+    checkout = lock_more(made, wheel("unreachable", "1.0"))
+    checkout.pip_settings(index_url="http://127.0.0.1:9/simple", retries="0")
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert "next: check the network and `pip config list`, then: scripts/make-venv run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_index_that_names_other_hashes_is_refused_in_the_same_sentence(small: Checkout, index: Index) -> None:
+    index.add(wheel("extended", "1.0", code="stolen = True\n", metadata="Provides-Extra: more\n"))
+    small.pip_settings(index_url=index.url)
+
+    done = small.make_venv("run")
+
+    assert done.returncode == 1
+    assert REFUSED in done.stderr
+
+
+def cut(checkout: Checkout, index: Index, how: signal.Signals) -> str:
+    """Run `make-venv`, and end all of it while a package is being downloaded; what it said then."""
+    index.began.clear()
+    with subprocess.Popen(
+        ["scripts/make-venv", "run"],
+        cwd=checkout.folder,
+        env=checkout.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert index.began.wait(120)
+        os.killpg(running.pid, how)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode != 0
+    index.stalled = ""
+    return errors
+
+
+def test_ctrl_c_says_that_the_next_run_makes_it_whole(small: Checkout, index: Index) -> None:
+    small.pip_settings(index_url=index.url)
+    index.stalled = EXTENDED.file
+
+    said = cut(small, index, signal.SIGINT)
+
+    assert said == "\nCut short. The next run makes it whole: scripts/make-venv run\n"
+
+
+def test_an_installation_that_was_killed_is_made_whole_by_the_next_run(made: tuple[Checkout, Index]) -> None:
+    large = wheel("large", "1.0")
+    checkout, index = lock_more(made, large), made[1]
+    index.stalled = large.file
+    cut(checkout, index, signal.SIGKILL)
+    # As a kill in the midst of writing leaves a package: there by its name, and not whole.
+    [site] = checkout.venv.glob("lib/python*/site-packages")
+    (site / "extended.py").unlink()
+
+    done = checkout.make_venv("run")
+
+    assert done.returncode == 0, done.stderr
+    assert checkout.installed() == {"large==1.0"} | LOCKED | checkout.locked("build", "uv")
+    subprocess.run([checkout.venv / "bin" / "python", "-c", "import asking, extended, large, bitnet"], check=True)
+
+
+@pytest.mark.slow
+def test_an_environment_that_scripts_of_old_made_is_made_anew(small: Checkout, index: Index) -> None:
+    small.pip_settings(index_url=index.url)
+    subprocess.run([small.environment["PYTHON"], "-m", "venv", "--without-pip", small.venv], check=True)
+    (small.venv / "made-from").write_text("0123456789abcdef  -\n")
+    (small.venv / "bin" / "left-over").touch()
+
+    assert small.make_venv("run").returncode == 0
+
+    assert not (small.venv / "bin" / "left-over").exists()
+    assert small.installed() == LOCKED | small.locked("build", "uv")
+
+
+@pytest.mark.slow
+def test_a_checkout_that_was_moved_runs_its_own_code(small: Checkout, index: Index) -> None:
+    small.pip_settings(index_url=index.url)
+    assert small.make_venv("run").returncode == 0
+    moved = Checkout(small.folder.rename(small.folder.with_name("moved")), small.home)
+
+    assert moved.make_venv("run").returncode == 0
+
+    where = [moved.venv / "bin" / "python", "-c", "import bitnet; print(bitnet.__file__)"]
+    said = subprocess.run(where, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert said == f"{moved.folder}/bitnet/__init__.py\n"
+
+
+@pytest.mark.slow
+def test_settings_that_would_steer_another_install_steer_nothing_here(small: Checkout, index: Index) -> None:
+    small.pip_settings(index_url=index.url)
+    (small.home / "constraints.txt").write_text("extended==9\n")
+    steering = {f"{tool}_CONSTRAINT": str(small.home / "constraints.txt") for tool in ("PIP", "UV")}
+    steering |= {"PIP_USER": "1", "PIP_TARGET": str(small.home / "elsewhere"), "UV_EXCLUDE_NEWER": "2001-01-01"}
+    (small.home / "path" / "uv-99.dist-info").mkdir(parents=True)
+    steering["PYTHONPATH"] = str(small.home / "path")
+
+    done = small.make_venv("run", **steering, UV_SYSTEM_PYTHON="1", PIP_NO_BINARY=":all:", UV_NO_BINARY="1")
+
+    assert done.returncode == 0, done.stderr
+    assert "pip does it instead" not in done.stdout
+    assert small.installed() == LOCKED | small.locked("build", "uv")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "usage: scripts/make-venv GROUP...    groups: run test lint\n"),
+        (["tests"], 'scripts/make-venv: no group "tests"; there are run, test, lint\n'),
+    ],
+)
+def test_a_group_that_is_none_is_named(words: list[str], sentence: str, small: Checkout) -> None:
+    done = small.make_venv(*words)
+
+    assert (done.returncode, done.stderr) == (2, sentence)
+    assert not small.venv.exists()
