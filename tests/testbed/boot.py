@@ -15,23 +15,23 @@ _NAMESPACES = ["--mount", "--pid", "--uts", "--ipc", "--cgroup"]
 _JOIN = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
 
 
-def boot(name: str, disk: Path, lower: Path, init: list[str]) -> tuple["subprocess.Popen[bytes]", int]:
+def boot(name: str, disk: Path, lower: Path | None, init: list[str]) -> tuple["subprocess.Popen[bytes]", int]:
     """Start PID 1 of the host `name` on `disk`: the process that waits for it, and its pid out here.
 
+    Its root is what `disk` has changed of `lower`; without `lower` it is `disk/root`, whole.
     Its output goes to `disk/console`, and `disk/init` records the pid and the start time, by which `slots.end`
     finds it even when this process is dead.
 
     Raises:
         TestBedProblem: the file system could not be put together.
     """
-    groups = [str(path) for path in make_cgroups(name)]
+    joining = in_cgroups(name)
     (disk / "controllers").write_text(controllers_table())
     mounts = [hierarchy.mount_argument() for hierarchy in hierarchies()]
     workspace = disk / "workspace.img"
     # nsenter rather than `ip netns exec`, which puts a fresh /sys without cgroups in the way.
-    command = ["sh", "-eu", "-c", _JOIN, "join", *groups, "--"]
-    command += ["nsenter", f"--net=/run/netns/{name}", "unshare", *_NAMESPACES, "--fork", "--kill-child"]
-    command += ["sh", str(_HERE / "boot.sh"), str(lower), str(disk), name]
+    command = [*joining, "nsenter", f"--net=/run/netns/{name}", "unshare", *_NAMESPACES, "--fork", "--kill-child"]
+    command += ["sh", str(_HERE / "boot.sh"), str(lower or "-"), str(disk), name]
     command += [str(workspace) if workspace.exists() else "-", *mounts, "--", *init]
     with (disk / "console").open("ab") as console:
         # A session of its own: Ctrl-C at the terminal is for pytest, which then ends the host in order.
@@ -47,6 +47,11 @@ def boot(name: str, disk: Path, lower: Path, init: list[str]) -> tuple["subproce
         said = (disk / "console").read_text(errors="replace").strip()
         raise TestBedProblem(f"{name} did not boot: {said}", f"the script is {_HERE / 'boot.sh'}") from error
     return waiter, pid
+
+
+def in_cgroups(name: str) -> list[str]:
+    """The words before a command that let it run in the cgroups of the host `name`."""
+    return ["sh", "-eu", "-c", _JOIN, "join", *(str(path) for path in make_cgroups(name)), "--"]
 
 
 def _first_child(waiter: "subprocess.Popen[bytes]") -> int:

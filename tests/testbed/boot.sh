@@ -1,12 +1,17 @@
 # From the outer machine's namespaces into a host's own: an overlay root, fresh /proc /sys /dev /run, cgroups, PID 1.
-# usage: boot.sh LOWER DISK NAME [WORKSPACE-IMAGE|-] [CGROUP-MOUNT...] -- INIT...
-# A CGROUP-MOUNT is TYPE:OPTIONS:DIRECTORY. Runs inside `unshare --mount --pid --uts --ipc --cgroup`.
+# usage: boot.sh LOWER|- DISK NAME [WORKSPACE-IMAGE|-] [CGROUP-MOUNT...] -- INIT...
+# Without LOWER, DISK/root is the whole root already. A CGROUP-MOUNT is TYPE:OPTIONS:DIRECTORY.
+# Runs inside `unshare --mount --pid --uts --ipc --cgroup`.
 set -eu
 lower=$1 disk=$2 name=$3 workspace=$4
 shift 4
 mount --make-rprivate /
 root=$disk/root
-mount -t overlay "$name" -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
+if [ "$lower" = - ]; then
+    mount --bind "$root" "$root"
+else
+    mount -t overlay "$name" -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
+fi
 mount -t proc proc "$root/proc"
 # The kernel's settings belong to the outer machine.
 mount --bind "$root/proc/sys" "$root/proc/sys"

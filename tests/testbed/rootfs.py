@@ -1,12 +1,13 @@
-"""The root file system that every host of the test bed starts from: Debian bookworm, made once and kept.
+"""The root file systems of the test bed: Debian, made once and kept. Every host starts from `rootfs`.
 
-mmdebstrap makes it from the Debian mirror, proxies and certificates that apt on this machine is set up with. It lies
-in the user's cache under the digest of its recipe, so a changed recipe makes a new one beside the old.
+mmdebstrap makes them from the Debian mirror, proxies and certificates that apt on this machine is set up with. They lie
+in the user's cache under the digest of their recipe, so a changed recipe makes a new one beside the old.
 """
 
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -74,48 +75,68 @@ _SLIM = [
 
 
 def rootfs() -> Path:
-    """The root, made now if it is not there yet (about 25 s and 20 MB of packages, told on standard error).
+    """The root of a host, made now if it is not there yet (about 25 s and 20 MB of packages).
 
     Raises:
         TestBedProblem: mmdebstrap is missing or failed.
     """
-    recipe = "\0".join([str(_FORMAT), RELEASE, *PACKAGES, CUSTOMIZE])
+    return root_of(RELEASE, PACKAGES, CUSTOMIZE)
+
+
+def root_of(release: str, packages: list[str], customize: str) -> Path:
+    """A minimal Debian `release` with `packages`, changed by the shell script `customize`, which gets its path as `$1`.
+
+    Making one is told on standard error.
+
+    Raises:
+        TestBedProblem: mmdebstrap is missing or failed.
+    """
+    recipe = "\0".join([str(_FORMAT), release, *packages, customize])
     home = cache() / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     root = home / "rootfs"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.is_dir():
-            _make(home, root)
+            _make(home, root, release, packages, customize)
     return root
 
 
-def _make(home: Path, root: Path) -> None:
+def _make(home: Path, root: Path, release: str, packages: list[str], customize: str) -> None:
     if shutil.which("mmdebstrap") is None:
         raise TestBedProblem("mmdebstrap is not installed", "apt-get install mmdebstrap")
     # Past pytest's capturing: who waits for half a minute wants to know what for.
-    print(f"test bed: making a Debian root in {root} (once, about 30 s)", file=sys.__stderr__, flush=True)
+    print(f"test bed: making a Debian {release} root in {root} (once, about 30 s)", file=sys.__stderr__, flush=True)
     unfinished, log = home / "unfinished", home / "mmdebstrap.log"
     shutil.rmtree(unfinished, ignore_errors=True)
     options = [f"--aptopt={line}" for line in apt_settings()]
-    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--customize-hook={CUSTOMIZE}"]
+    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
+    command += [f"--customize-hook={customize}"] if customize else []
     with log.open("wb") as output:
-        made = subprocess.run([*command, *options, RELEASE, unfinished, *mirrors()], stdout=output, stderr=output)
+        made = subprocess.run(
+            [*command, *options, release, unfinished, *mirrors(release)], stdout=output, stderr=output
+        )
     if made.returncode:
         tail = log.read_text(errors="replace").splitlines()[-5:]
         raise TestBedProblem("mmdebstrap failed:\n" + "\n".join(tail), f"the whole log is {log}")
     unfinished.rename(root)
 
 
-def mirrors() -> list[str]:
-    """This machine's own sources of the same Debian; none on another system, where mmdebstrap knows the default."""
+def mirrors(release: str) -> list[str]:
+    """This machine's own Debian sources, for `release`; none on another system, where mmdebstrap knows the default."""
+    system = platform.freedesktop_os_release()
+    if system["ID"] != "debian":
+        return []
     asked = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
         capture_output=True,
         text=True,
     )
+    own = system["VERSION_CODENAME"]
     sources = (line.split() for line in asked.stdout.splitlines())
-    return sorted({f"deb {' '.join(source)}" for source in sources if source[1].startswith(RELEASE)})
+    return sorted(
+        {f"deb {uri} {suite.replace(own, release, 1)} {rest}" for uri, suite, rest in sources if suite.startswith(own)}
+    )
 
 
 def apt_settings() -> list[str]:
@@ -148,7 +169,7 @@ def debian(name: str, packages: list[str]) -> Path:
             options = [*(f"--aptopt={line}" for line in apt_settings()), *_SLIM]
             command = ["mmdebstrap", "--variant=essential", f"--include={','.join(packages)}", *options, RELEASE]
             with log.open("wb") as output:
-                made = subprocess.run([*command, unfinished, *mirrors()], stdout=output, stderr=output)
+                made = subprocess.run([*command, unfinished, *mirrors(RELEASE)], stdout=output, stderr=output)
             if made.returncode:
                 tail = log.read_text(errors="replace").splitlines()[-5:]
                 raise TestBedProblem("mmdebstrap failed:\n" + "\n".join(tail), f"the whole log is {log}")
