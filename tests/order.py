@@ -6,7 +6,7 @@ import pytest
 
 # Folder or file of tests/ -> when. Values only, then programs of this machine, then hosts.
 _FIRST = ("test_house.py", "project", "release", "manifests")
-_LAST = ("hosts", "testbed", "deploy", "cli", "examples")
+_LAST = ("hosts", "testbed", "deploy", "cli", "examples", "fresh")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
