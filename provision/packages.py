@@ -29,6 +29,7 @@ _OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
     "g++": {**dict.fromkeys(("dnf", "microdnf", "yum", "zypper"), "gcc-c++"), "pacman": "gcc", "brew": "gcc"},
     "ninja-build": dict.fromkeys(("zypper", "pacman", "brew"), "ninja"),
     "openssh-server": dict.fromkeys(("zypper", "apk", "pacman", "brew"), "openssh"),
+    "libgomp1": {**dict.fromkeys(("dnf", "microdnf", "yum", "apk"), "libgomp"), "pacman": "gcc-libs"},
     "clang": {"brew": "llvm"},
     "python3": {"pacman": "python", "brew": "python"},
 }

@@ -62,6 +62,15 @@ def test_root_installs_what_is_missing_and_says_why(run: Run, calls: Callable[[]
     assert calls() == ["apt-get install --yes --no-install-recommends ninja-build ccache"]
 
 
+def test_a_library_is_there_where_the_loader_knows_it(run: Run, calls: Callable[[], list[str]], tmp_path: Path) -> None:
+    knows = tmp_path / "bin" / "ldconfig"
+    for library, installed in (("libgomp.so.1", []), ("libgomp.so.2", ["libgomp1"])):
+        knows.write_text(f"#!/bin/sh\nprintf '2 libs found\\n\\t{library} (libc6,x86-64) => /lib/{library}\\n'\n")
+        knows.chmod(0o755)
+        assert run("demo", programs="sshd rsync").returncode == 0
+        assert [call.split()[-1] for call in calls()] == installed
+
+
 def test_stale_package_lists_are_fetched_only_when_installing_fails(run: Run, calls: Callable[[], list[str]]) -> None:
     failing_once = 'case "$1" in update) touch "$TMPDIR/fresh";; install) [ -e "$TMPDIR/fresh" ];; esac'
     done = run("build", programs="cmake gcc g++ ccache", apt=failing_once.replace("touch", ": >"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 import urllib.parse
@@ -18,6 +19,7 @@ from provision.cli.sentences import seconds, size
 from provision.engines import wheel
 from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
 from provision.hosts import HostSpec, connect, fetch_key, trust
+from provision.packages import install
 from provision.project import load
 from provision.targets import Deployment, Interrupt
 
@@ -116,6 +118,13 @@ class Story:
                 why=f"There is one for {', '.join(engine.wheels)}.",
                 next_step="deploy demo --engine build",
             )
+        try:
+            ctypes.CDLL("libgomp.so.1")
+        except OSError:
+            raise Refused(
+                "the prebuilt llama-server needs libgomp.so.1, which this machine does not have.",
+                next_step=install("libgomp.so.1"),
+            ) from None
         with self.console.live():
             file = engine.fetch(machine, self.console.event)
         self._say(f"{engine.name}, {size(file.stat().st_size)}, as pinned; nothing is compiled", engine=engine.version)
