@@ -162,4 +162,5 @@ def _pack(context: Path, out: IO[bytes]) -> None:
 
 
 def _root_owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    return entry.replace(uid=0, gid=0, uname="", gname="", deep=False)
+    entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, "", ""
+    return entry

