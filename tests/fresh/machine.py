@@ -174,11 +174,12 @@ class Machine:
             os.chown(each, self.uid, self.uid)
 
     def copy_cache(self, cache: Path) -> None:
-        """Let the person have a copy of a cache of compiled binaries."""
-        inside = self.at(f"{self.home}/.cache")
-        inside.mkdir()
-        subprocess.run(["cp", "-a", "--reflink=auto", cache, inside / "bitnet-provision"], check=True)
-        self._give(inside)
+        """Let the person have a copy of a cache of compiled binaries. Roots of the test bed it makes for itself."""
+        inside = self.at(f"{self.home}/.cache/bitnet-provision")
+        inside.mkdir(parents=True)
+        parts = [part for part in cache.iterdir() if part.name != "testbed"]
+        subprocess.run(["cp", "-a", "--reflink=auto", *parts, inside], check=True)
+        self._give(inside.parent)
 
     def processes(self) -> list[Process]:
         """What runs, but for PID 1 and the sleep that it waits for."""

@@ -147,6 +147,12 @@ PLAIN_USER = """
     accounts = folder / "passwd"
     accounts.write_text(Path("/etc/passwd").read_text() + f"plain:x:54321:54321::{folder}:/bin/sh\\n")
     subprocess.run(["mount", "--bind", accounts, "/etc/passwd"], check=True)  # in a mount namespace of our own
+    for number, packages in enumerate(sys.argv[3:]):  # they may lie in root's own home
+        seen = folder / str(number)
+        seen.mkdir()
+        subprocess.run(["mount", "--bind", packages, seen], check=True)
+        sys.path.append(str(seen))
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[-len(sys.argv[3:]):])
     os.setgroups([])
     os.setgid(54321)
     os.setuid(54321)
@@ -164,9 +170,8 @@ PLAIN_USER = """
 def test_a_plain_user_can_have_one(server: Server) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 54321, 54321)
-        command = [*python_for_everybody(), "-c", textwrap.dedent(PLAIN_USER), folder, server.value]
         ours = [str(Path(provision.__file__).parents[1]), *site.getsitepackages()]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(ours)}
+        command = [*python_for_everybody(), "-c", textwrap.dedent(PLAIN_USER), folder, server.value, *ours]
         said = subprocess.run(
             ["unshare", "-m", *command],
             check=False,
@@ -174,14 +179,13 @@ def test_a_plain_user_can_have_one(server: Server) -> None:
             text=True,
             timeout=60,
             cwd="/",
-            env=environment,
         )
     assert said.stdout.strip() == "plain", said.stderr
 
 
 def python_for_everybody() -> list[str]:
     """This interpreter, or the system's where this one lies in root's own home."""
-    ours = Path(sys.executable).resolve()
-    if all(folder.stat().st_mode & 0o001 for folder in ours.parents):
+    ours = Path(sys.executable)
+    if all(folder.stat().st_mode & 0o001 for folder in {*ours.parents, *ours.resolve().parents}):
         return [sys.executable]
     return ["/usr/bin/python3"]
