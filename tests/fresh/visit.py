@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.native.model import write_demo_model
 from tests.fresh.machine import Line, Machine, Transcript
 from tests.testbed import TestHost
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ENVIRONMENT = re.compile(r"`(\. \.venv/bin/activate)`")
+_MODEL = re.compile(r"`(deploy native model) FILE`")
+_MODEL_PLACE = re.compile(r"`(\S+\.gguf)`")
 _TRUST = re.compile(r"next: .*?(python deploy_vast\.py --\w+)")
 _RENTED_PYTHON = "3.11"  # of the test bed's hosts
 
@@ -52,7 +53,11 @@ def visit(machine: Machine, rented: TestHost, tell: Callable[[object], None] = l
         return machine.run(command, tell=see)
 
     demos = [type_in(demo), type_in(demo)]
-    _prepare(machine, rented)
+    _bring_packages(rented)
+    model, where = _MODEL.search(readme), _MODEL_PLACE.search(readme)
+    assert model is not None and where is not None, "the README does not say where a model comes from, or goes to"
+    made = type_in(f"{environment[1]} && {model[1]} {where[1]}")
+    assert made.status == 0, made.text
     copied = type_in(fill_in)
     assert copied.status == 0, copied.text
     env = machine.at(".env").read_text()
@@ -65,16 +70,12 @@ def visit(machine: Machine, rented: TestHost, tell: Callable[[object], None] = l
     return Visit(demos, refused, type_in(f"{environment[1]} && {next_step[1]}"), installed[0])
 
 
-def _prepare(machine: Machine, rented: TestHost) -> None:
-    """What the README takes for granted: a model in its place, and an image that brings Python's packages."""
-    with tempfile.TemporaryDirectory() as scratch:
-        model, versions = Path(scratch, "model.gguf"), Path(scratch, "versions")
-        write_demo_model(model)
-        machine.write("examples/vast-stack/models/model.gguf", model.read_bytes())
-        # The host reaches no index; it gets what these tests run with.
-        uv = [Path(sys.executable).with_name("uv"), "pip"]
+def _bring_packages(rented: TestHost) -> None:
+    """What a rented image brings. The host reaches no index: it gets what these tests run with."""
+    uv = [Path(sys.executable).with_name("uv"), "pip"]
+    into = f"/proc/{rented.init}/root/usr/local/lib/python{_RENTED_PYTHON}/dist-packages"
+    with tempfile.NamedTemporaryFile() as versions:
         frozen = [*uv, "freeze", "--quiet", "--exclude-editable", "--python", sys.executable]
-        versions.write_bytes(subprocess.run(frozen, capture_output=True, check=True).stdout)
-        into = f"/proc/{rented.init}/root/usr/local/lib/python{_RENTED_PYTHON}/dist-packages"
-        options = ["--quiet", "--target", into, "--python-version", _RENTED_PYTHON, "--constraint", versions]
+        subprocess.run(frozen, stdout=versions, check=True)
+        options = ["--quiet", "--target", into, "--python-version", _RENTED_PYTHON, "--constraint", versions.name]
         subprocess.run([*uv, "install", *options, "fastapi", "uvicorn"], check=True)

@@ -170,7 +170,7 @@ PLAIN_USER = """
 def test_a_plain_user_can_have_one(server: Server) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 54321, 54321)
-        ours = [str(Path(provision.__file__).parents[1]), *site.getsitepackages()]
+        ours = [str(Path(provision.__file__).parents[1]), *filter(os.path.isdir, site.getsitepackages())]
         command = [*python_for_everybody(), "-c", textwrap.dedent(PLAIN_USER), folder, server.value, *ours]
         said = subprocess.run(
             ["unshare", "-m", *command],
