@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +111,10 @@ def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing]
             architecture=known["architecture"],
         )
     except FileNotFoundError:
-        raise UsageError(f"{subject}: {path} does not exist") from None
+        raise UsageError(
+            f"{subject}: {path} does not exist",
+            next_step=f"put it there; a small one to try with: {shlex.join(['deploy', 'native', 'model', str(path)])}",
+        ) from None
     except OSError as error:
         raise UsageError(f"{subject}: {path} cannot be read", why=error.strerror or str(error)) from None
     except NotGguf as error:

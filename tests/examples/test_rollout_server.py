@@ -19,7 +19,6 @@ import pytest
 from tokenizers import Tokenizer
 
 from provision.native.model import write_demo_model
-from tests.binaries import llama_server
 from tests.cli.ports import free_ports
 from tests.examples.hub import Hub, hub, tokenizer
 from tests.examples.sandbox import Sandbox, sandbox
@@ -57,9 +56,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_demo_model(folder / "demo.gguf")
     (folder / "keys").write_text(KEYS["ROLLOUT_CALLBACK_KEY"])
     (port,) = free_ports(1)
-    command = [llama_server(ROOT), "--model", folder / "demo.gguf", "--port", str(port), "--threads", "1"]
+    command = [sys.executable, "-m", "bitnet.llama_server", "--model", folder / "demo.gguf", "--port", str(port)]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([*command, "--api-key-file", folder / "keys"], stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [*command, "--threads", "1", "--api-key-file", folder / "keys"], stdout=log, stderr=log
+        )
     try:
         deadline = time.monotonic() + 120
         while not _is_up(f"http://127.0.0.1:{port}/health"):

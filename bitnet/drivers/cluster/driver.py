@@ -23,6 +23,7 @@ from bitnet.drivers.cluster import session
 from bitnet.drivers.cluster.worker import SupervisorWorker
 from bitnet.errors import DriverFailure, InvalidInput, RuntimeFailure
 from bitnet.supervisor import LaunchResult, Runtime
+from bitnet.supervisor.lifetime import closed
 
 CALLS_PER_WORKER = 10_000
 """How many calls a worker takes at a time. The queue that counts is the one of its supervisor, so Ray's stays out."""
@@ -169,6 +170,8 @@ class RaySupervisorDriver:
                 try:
                     return await self._call(worker, method, *arguments, options)
                 except RayActorError as death:
+                    if self._closed:  # the worker was ended before it could say so itself
+                        raise closed("ended this job") from death
                     self._replace(worker)
                     deaths += 1
                     if deaths > self._worker_retries:

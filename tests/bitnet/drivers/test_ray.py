@@ -175,6 +175,17 @@ async def test_closing_ends_programs_and_takes_no_more(cluster: None, tmp_path: 
     assert ray.is_initialized()
 
 
+async def test_a_task_whose_worker_dies_while_the_driver_closes_was_closed(cluster: None, tmp_path: Path) -> None:
+    driver = RaySupervisorDriver(PrintingRuntime)
+    script = ["sh", "-c", "echo $PPID > $0; exec sleep 60", str(tmp_path / "pid")]
+    task = asyncio.ensure_future(driver.submit_task(script))
+    worker = int(await appears(tmp_path / "pid", within=15))
+    os.kill(worker, signal.SIGKILL)
+    await driver.aclose(drain=0)
+    with pytest.raises(SupervisorClosed):
+        await task
+
+
 async def test_a_worker_that_died_does_not_stand_in_the_way_of_closing(cluster: None) -> None:
     driver = RaySupervisorDriver(PrintingRuntime)
     pid = int((await driver.submit_task(["sh", "-c", "echo $PPID"])).stdout)
