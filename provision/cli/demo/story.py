@@ -84,8 +84,8 @@ class Story:
             yield f"The project is in {self.shop.root}: try deploy status -C {self.shop.root}"
             yield "End it with: deploy demo --stop"
         else:
-            kept = sum(path.stat().st_size for path in caches().rglob("*") if path.is_file())
-            yield f"For the next time {caches()} is kept, {size(kept)}; remove it whenever you like: rm -r {caches()}"
+            kept = "what was fetched" if self.engine == "wheel" else "sources and what was compiled"
+            yield f"Kept for the next time: {kept}, in {caches()}; rm -r removes it, at any time"
             yield "Everything else was cleaned up. Look around in it: deploy demo --keep. Your own project: deploy init"
 
     def _deployment(self) -> Deployment:
