@@ -78,7 +78,7 @@ def main() -> int:
         demo = ["make", "demo", *([] if asked.engine == "wheel" else [f"ENGINE={asked.engine}"])]
         _, packages, _ = timed(["scripts/install-packages", "demo"], clone, environ)
         first, cold, _ = timed(demo, clone, environ)
-        _, made, _ = timed(["make", "venv"], clone, environ)
+        _, made, _ = timed(["scripts/make-venv", "run"], clone, environ)
         _, again, _ = timed(demo, clone, environ)
         measured = {"packages": packages, "first line": first, "demo, cold": cold, "demo, again": again}
         measured["environment, again"] = made
