@@ -153,6 +153,7 @@ PLAIN_USER = """
         subprocess.run(["mount", "--bind", packages, seen], check=True)
         sys.path.append(str(seen))
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[-len(sys.argv[3:]):])
+    os.environ |= {"USER": "plain", "LOGNAME": "plain"}
     os.setgroups([])
     os.setgid(54321)
     os.setuid(54321)
