@@ -155,7 +155,7 @@ def wheel() -> Binary:
         features=frozenset(llama_server.FEATURES.get(architecture, ())),
         cuda=False,
         bitnet_cpp=False,
-        started_by=(sys.executable, "-m", "bitnet.llama_server"),
+        started_by=(sys.executable, "-P", "-m", "bitnet.llama_server"),
     )
 
 

@@ -44,6 +44,7 @@ class PinnedFile:
     version: str
     file: str
     sha256: str
+    bytes: int | None = None  # where known, no more than that is read
 
 
 def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
@@ -67,7 +68,7 @@ def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
                     answers.append(f"{place}: does not have {pin.file}")
                     continue
                 on_event(message("download", f"{pin.file} from {link.redacted}"))
-                path = _get(link, client, Path(scratch) / pin.file, on_event)
+                path = _get(link, client, Path(scratch) / pin.file, pin.bytes, on_event)
             except (httpx2.HTTPError, URLError, ValueError, OSError) as failure:
                 answers.append(f"{place}: {str(failure) or type(failure).__name__}")
                 continue
@@ -165,7 +166,7 @@ def _find(pin: PinnedFile, place: str, client: PyPIClient, *, is_index: bool) ->
     return next((package.link for package in found if package.link.filename == pin.file), None)
 
 
-def _get(link: Link, client: PyPIClient, to: Path, on_event: OnEvent) -> Path:
+def _get(link: Link, client: PyPIClient, to: Path, most: int | None, on_event: OnEvent) -> Path:
     def attempt() -> Path:
         # Raw bytes: a server that labels a .tar.gz as gzip-encoded would have it unpacked by the client.
         identity = {"Accept-Encoding": "identity"}
@@ -174,6 +175,8 @@ def _get(link: Link, client: PyPIClient, to: Path, on_event: OnEvent) -> Path:
             total, told = int(response.headers.get("Content-Length", 0)), 0
             for chunk in response.iter_raw(2**16):
                 file.write(chunk)
+                if most is not None and file.tell() > most:
+                    raise ValueError(f"it sends more than the {most} bytes that are pinned")
                 if file.tell() - told >= _REPORT_EVERY or file.tell() == total:
                     told = file.tell()
                     on_event(progress("download", told, total, unit="bytes"))

@@ -62,7 +62,7 @@ class Plan:
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
-        same = self.release == self.current and not self.interrupted
+        same = self.release == self.current and not self.interrupted and not self.engines
         return same and all(step.do == KEEP for step in self.steps)
 
 

@@ -4,6 +4,7 @@
     shared/engines/ID/server.py             llama-server's options, signals and exit statuses
     shared/engines/ID/libxllamacpp.so       out of the wheel
     shared/engines/ID/VERSION
+    shared/engines/ID/contents.json     which wheel, which Python, and the sizes of the others
 
 A toolkit names the wheels for every kind of machine, and the host takes its own. Whether that can run here is asked
 before it is shipped.
@@ -20,47 +21,90 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 from . import files
 from .layout import Layout
 from .models import verify
 from .protocol import FAILED, REFUSED, AgentError, Message
 
-_EXTENSION = "xllamacpp/xllamacpp.abi3.so"
+EXTENSION = "libxllamacpp.so"
+RESERVE = 16 << 20  # bytes that stay free beside it
+_MEMBER = "xllamacpp/xllamacpp.abi3.so"  # of the wheel
+_FILES = ("llama-server", "server.py", EXTENSION, "VERSION")
+_CONTENTS = "contents.json"
+_COMPILE = 'engine = "build" in deploy.toml, then deploy native build'
 _LARGEST = 1 << 30  # bytes of the extension; a wheel that claims more is none of ours
 # What manylinux leaves to the system and a small one may lack: library -> Debian's package.
 _LIBRARIES = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6"}
-_SECONDS = 20.0
+_SECONDS = 60.0  # the first start reads 100 MB, perhaps from a slow disk
 
 
 def present(layout: Layout) -> List[str]:
-    """The ids of the engines on the host."""
+    """The ids of the engines on the host that are whole; a damaged one is shipped again."""
     try:
-        return sorted(name for name in os.listdir(layout.engines) if not name.startswith("."))
+        names = sorted(name for name in os.listdir(layout.engines) if not name.startswith("."))
     except FileNotFoundError:
         return []
+    return [name for name in names if _contents(os.path.join(layout.engines, name))]
 
 
-def incoming(layout: Layout, engine: str, wheels: Dict[str, Dict[str, Any]]) -> Message:
-    """Where the wheel for this machine arrives, and which one that is.
+def judge(layout: Layout, wheels: Dict[str, Dict[str, Any]], features: Sequence[str]) -> None:
+    """Whether a wheel for this machine can be brought here and run, before it is sent.
+
+    Args:
+        features: of the processor, as /proc/cpuinfo names them; none where they are not known.
 
     Raises:
-        AgentError: no wheel runs here.
+        AgentError: it can't.
     """
     machine = os.uname().machine
     if machine not in wheels:
         raise AgentError(
             REFUSED,
             f"the wheel engine is not made for this machine, which is {machine}.",
-            why="It is made for {}.".format(", ".join(sorted(wheels))),
-            next_step='compile one for it: engine = "build" in deploy.toml, then deploy native build',
+            why=f"It is made for {', '.join(sorted(wheels))}.",
+            next_step=f"compile one for it: {_COMPILE}",
+        )
+    lacks = sorted(set(wheels[machine]["features"]) - set(features)) if features else []
+    if lacks:
+        raise AgentError(
+            REFUSED,
+            f"the wheel engine needs {', '.join(lacks)}, which this host's processor lacks.",
+            next_step=f"compile one on such a processor: {_COMPILE}",
         )
     _libraries()
     _python()
+    root = layout.root
+    while not os.path.exists(root):
+        root = os.path.dirname(root)
+    room = os.statvfs(root)
+    if room.f_flag & os.ST_NOEXEC:
+        raise AgentError(
+            REFUSED,
+            f"{root} is mounted noexec, so no engine can be started from there.",
+            next_step="give the target another path, or mount it without noexec",
+        )
+    needed = wheels[machine]["bytes"] + wheels[machine]["unpacked"] + RESERVE
+    if room.f_bavail * room.f_frsize < needed:
+        raise AgentError(
+            REFUSED,
+            f"{room.f_bavail * room.f_frsize >> 20} MiB are free under {root}; the wheel engine needs {needed >> 20}.",
+            next_step="make room there",
+        )
+
+
+def incoming(layout: Layout, engine: str, wheels: Dict[str, Dict[str, Any]], features: Sequence[str]) -> Message:
+    """Where the wheel for this machine arrives, and which one that is; `have` where another engine has its content.
+
+    Raises:
+        AgentError: no wheel runs here.
+    """
+    judge(layout, wheels, features)
+    machine = os.uname().machine
     folder = os.path.join(layout.engines, ".incoming-" + engine)
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    return {"folder": folder, "machine": machine}
+    return {"folder": folder, "machine": machine, "have": bool(_same_wheel(layout, wheels[machine]["sha256"]))}
 
 
 def adopt(layout: Layout, request: Message, emit: Callable[[Message], None]) -> Dict[str, Any]:
@@ -70,32 +114,69 @@ def adopt(layout: Layout, request: Message, emit: Callable[[Message], None]) -> 
         AgentError: it is not what it should be, or does not start here.
     """
     engine, program, wheels = request["engine"], request["program"], request["wheels"]
-    final = os.path.join(layout.engines, engine)
-    if os.path.isdir(final):
+    if engine in present(layout):
         return {"event": "result", "present": True}
     if _id(program, wheels) != engine:
         raise AgentError(FAILED, f"engine {engine[:12]} is not what its id says.")
     folder = os.path.join(layout.engines, ".incoming-" + engine)
-    wheel = wheels[os.uname().machine]
-    path = os.path.join(folder, wheel["file"])
-    verify(path, wheel["sha256"], "engine", emit)
-    _unpack(path, os.path.join(folder, "libxllamacpp.so"))
+    try:
+        _fill(layout, folder, request, wheels[os.uname().machine], emit)
+        _starts(os.path.join(folder, "llama-server"))
+        files.sync_filesystem(folder)
+    except BaseException:
+        files.remove_tree(folder)  # a full disk gets its room back
+        raise
+    final = os.path.join(layout.engines, engine)
+    files.remove_tree(final)  # a damaged one
+    os.rename(folder, final)
+    files.sync_directory(layout.engines)
+    return {"event": "result", "present": False}
+
+
+def _fill(
+    layout: Layout, folder: str, request: Message, wheel: Dict[str, Any], emit: Callable[[Message], None]
+) -> None:
+    extension, path = os.path.join(folder, EXTENSION), os.path.join(folder, wheel["file"])
+    files.discard(extension)  # of an attempt that was cut off
+    other = _same_wheel(layout, wheel["sha256"])
+    if other:
+        os.link(other, extension)
+    else:
+        verify(path, wheel["sha256"], "engine", emit)
+        _unpack(path, extension)
+    files.discard(path)
+    python = _python()
     files.write(os.path.join(folder, "VERSION"), request["version"] + "\n")
-    files.write(os.path.join(folder, "server.py"), program)
-    # A path of its own and not the shebang's: that may hold no blank and has a limit.
-    start = f'#!/bin/sh\nexec {shlex.quote(_python())} -I "${{0%/*}}/server.py" "$@"\n'
+    files.write(os.path.join(folder, "server.py"), request["program"])
+    # A program of its own and no shebang: that may hold no blank and has a limit.
+    start = f'#!/bin/sh\nexec {shlex.quote(python)} -I "${{0%/*}}/server.py" "$@"\n'
     files.write(os.path.join(folder, "llama-server"), start)
-    os.unlink(path)
-    for name in os.listdir(folder):
+    sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in _FILES}
+    files.write_json(os.path.join(folder, _CONTENTS), {"wheel": wheel["sha256"], "python": python, "sizes": sizes})
+    for name in [*_FILES, _CONTENTS]:
         part = os.path.join(folder, name)
         os.chown(part, os.geteuid(), os.getegid())
         os.chmod(part, 0o555 if name == "llama-server" else 0o444)
     os.chown(folder, os.geteuid(), os.getegid())
-    _starts(os.path.join(folder, "llama-server"))
-    files.sync_filesystem(folder)
-    os.rename(folder, final)
-    files.sync_directory(layout.engines)
-    return {"event": "result", "present": False}
+
+
+def _contents(folder: str) -> Dict[str, Any]:
+    """What an engine's folder is noted to hold; empty where that is not what it holds, or its Python has gone."""
+    try:
+        noted: Dict[str, Any] = files.read_json(os.path.join(folder, _CONTENTS)) or {}
+        whole = all(os.path.getsize(os.path.join(folder, name)) == size for name, size in noted["sizes"].items())
+        return noted if whole and os.access(noted["python"], os.X_OK) else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _same_wheel(layout: Layout, sha256: str) -> str:
+    """The extension of an engine that came out of the same wheel, or empty."""
+    for name in present(layout):
+        folder = os.path.join(layout.engines, name)
+        if _contents(folder).get("wheel") == sha256:
+            return os.path.join(folder, EXTENSION)
+    return ""
 
 
 def _id(program: str, wheels: Dict[str, Dict[str, Any]]) -> str:
@@ -108,10 +189,9 @@ def _id(program: str, wheels: Dict[str, Dict[str, Any]]) -> str:
 
 def _unpack(wheel: str, to: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        if archive.getinfo(_EXTENSION).file_size > _LARGEST:
-            raise AgentError(FAILED, f"{_EXTENSION} is larger than any engine.")
-        files.discard(to)  # of an attempt that was cut off, and read-only by then
-        with archive.open(_EXTENSION) as packed, open(to, "wb") as file:
+        if archive.getinfo(_MEMBER).file_size > _LARGEST:
+            raise AgentError(FAILED, f"{_MEMBER} is larger than any engine.")
+        with archive.open(_MEMBER) as packed, open(to, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
 
 
@@ -128,17 +208,30 @@ def _libraries() -> None:
 
 
 def _python() -> str:
-    """A Python that loads the wheel. The system's own first: every account may run it, whatever the login has."""
+    """A Python that loads the wheel: one that every account may run, where there is one, whatever the login has."""
     names = [f"python3.{minor}" for minor in range(14, 9, -1)]
-    for path in ["/usr/bin/python3", sys.executable, *filter(None, map(shutil.which, names))]:
+    found = ["/usr/bin/python3", *filter(None, map(shutil.which, names)), sys.executable]
+    for path in [*filter(_is_everybodys, found), *found]:
         if _is_new_enough(path):
             return path
     raise AgentError(
         REFUSED,
         "the wheel engine needs Python 3.10 or newer, and this host has none.",
         why=f"Looked at /usr/bin/python3, {sys.executable} and PATH.",
-        next_step='install one there, or compile: engine = "build" in deploy.toml, then deploy native build',
+        next_step=f"install one there, or compile an engine: {_COMPILE}",
     )
+
+
+def _is_everybodys(path: str) -> bool:
+    path = os.path.realpath(path)
+    try:
+        while path != "/":
+            if not os.stat(path).st_mode & 0o001:
+                return False
+            path = os.path.dirname(path)
+    except OSError:
+        return False
+    return True
 
 
 def _is_new_enough(python: str) -> bool:
@@ -150,14 +243,17 @@ def _is_new_enough(python: str) -> bool:
 
 
 def _starts(program: str) -> None:
-    done = subprocess.run(
-        [program, "--version"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=str(error)) from None
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=said[0])

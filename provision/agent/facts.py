@@ -33,7 +33,7 @@ def host() -> Dict[str, Any]:
         "hostname": platform.node(),
         "arch": os.uname().machine,
         "kernel": os.uname().release,
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "memory": memory(),
         "tools": {name: shutil.which(name, path=_search_path()) or "" for name in _TOOLS},
         "python": platform.python_version(),
@@ -54,7 +54,8 @@ def _init() -> str:
     return processes.name(1).split(" ", 1)[0].rsplit("/", 1)[-1]
 
 
-def _cpu() -> Dict[str, Any]:
+def cpu() -> Dict[str, Any]:
+    """The processor: its name, what decides which engine runs and how fast, how many cores."""
     model, flags = "", []  # type: str, List[str]
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
@@ -181,6 +182,10 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
 
 def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> Dict[str, Any]:
     """Everything about one project on this host."""
+    there = engines.present(layout)
+    for engine, wanted in request.get("engines", {}).items():
+        if engine not in there:
+            engines.judge(layout, wanted["wheels"], cpu()["features"])
     state = states.read(layout)
     records = Journal(layout.journal).read()
     history = states.history(layout)
@@ -209,7 +214,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
         "files": _files(layout, named.get(str(request.get("files_of")), "")),
         "models": models.present(layout),
-        "engines": engines.present(layout),
+        "engines": there,
         # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
         "secrets": {
             name: hmac.new(salt, value.encode("utf-8"), hashlib.sha256).hexdigest() for name, value in held.items()

@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import Any, Dict, List, Sequence
 
-from . import processes
+from . import engines, processes
 from .decide import BESIDE, INSTALL, KEEP, REMOVE, RESTART, START, Step, View
 from .launch import owner
 from .layout import Layout
@@ -169,6 +169,12 @@ def _model(layout: Layout, release: str, document: Dict[str, Any], service: Dict
     if not binary:
         return
     path = binary if os.path.isabs(binary) else os.path.join(layout.release(release), binary)
+    if not set(document.get("engines", {})) <= set(engines.present(layout)) and path.startswith(layout.engines + "/"):
+        raise AgentError(
+            FAILED,
+            f"the engine that {service['name']} runs on is damaged on this host, or its Python has gone.",
+            next_step="deploy up, which ships it again",
+        )
     if not os.access(path, os.X_OK):
         raise AgentError(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
     _runs(path, service["name"])

@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any, Dict, List, Set
 
-from . import engines, files, launch, processes
+from . import files, launch, processes
 from . import state as states
 from .documents import read_documents
 from .layout import Layout
@@ -76,9 +76,14 @@ def _content(layout: Layout, documents: Dict[str, Dict[str, Any]]) -> None:
         if name.startswith("sha256-") and name[len("sha256-") :] not in wanted:
             files.remove_tree(os.path.join(layout.models, name))
     served = {engine for document in documents.values() for engine in document.get("engines", {})}
-    for name in engines.present(layout):
-        if name not in served:
+    for name in os.listdir(layout.engines) if os.path.isdir(layout.engines) else ():
+        if not name.startswith(".") and name not in served:
             files.remove_tree(os.path.join(layout.engines, name))
+    for folder in (layout.models, layout.engines):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            path = os.path.join(folder, name)
+            if name.startswith(".") and time.time() - os.stat(path).st_mtime > _INCOMING_SECONDS:
+                files.remove_tree(path)  # an upload that nobody went on with
     prepared = {document["prepared"] for document in documents.values() if document.get("prepared")}
     if os.path.isdir(layout.prepared):
         for name in os.listdir(layout.prepared):

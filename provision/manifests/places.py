@@ -132,7 +132,7 @@ class Places:
             case "model" if service and service.model:
                 return self.models[service.model].relative
             case "binary" if service and service.is_native:
-                binary = self.binary(service, subject)
+                binary = self.binary(service, f"services.{owner}.engine")
                 # A bare name would be looked up on PATH instead of in the release.
                 return binary if "/" in binary else f"./{binary}"
             case "port" if service:

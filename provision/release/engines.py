@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bitnet import llama_server
 from provision.engines import FORK_TYPES, wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
+from provision.project.template import Template
 from provision.release.gguf_header import NotGguf, read_header
 
 _RECORD = "build/build.json"  # of `deploy native build`
@@ -23,6 +25,8 @@ def engines(project: Project, root: Path) -> dict[str, str]:
 def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
     """Models that are here and that the declared engine cannot read; what a host's own program reads, it is asked."""
     for name, service in project.services.items():
+        if service.engine == "wheel" and (said := _unknown_option(service)):
+            yield UnencodableValue(f"services.{name}.engine", said)
         reads = _ternary_types(service, root)
         if service.model is None or reads is None:
             continue
@@ -36,6 +40,19 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
             )
             yield UnencodableValue(f"services.{name}.model", reason)
+
+
+def _unknown_option(service: Service) -> str:
+    """What the wheel's program would say of the command's words; values may be known on the host alone."""
+    try:
+        list(llama_server.pairs([_written(word) for word in service.command[1:]]))
+    except llama_server.Refused as refused:
+        return str(refused)
+    return ""
+
+
+def _written(word: Template) -> str:
+    return "".join(part if isinstance(part, str) else f"${{{part.name}}}" for part in word.parts)
 
 
 def _sentence(service: Service, root: Path) -> str:

@@ -108,14 +108,15 @@ def ship_engines(shipment: Shipment) -> None:
     wheels = engine.document()["wheels"]
     with session.phase("engine"):
         asked = session.conversation.ask("incoming-engine", engine=engine.id, wheels=wheels)
-        file = engine.fetch(str(asked["machine"]), session.deployment.on_event)
-        session.connection.rsync(
-            file.parent,
-            [file.name],
-            str(asked["folder"]),
-            chmod="Fu=rw,Fgo=r",
-            on_progress=_progress(shipment, "engine", file.name),
-        )
+        if not asked["have"]:
+            file = engine.fetch(str(asked["machine"]), session.deployment.on_event)
+            session.connection.rsync(
+                file.parent,
+                [file.name],
+                str(asked["folder"]),
+                chmod="Fu=rw,Fgo=r",
+                on_progress=_progress(shipment, "engine", file.name),
+            )
         session.conversation.ask(
             "adopt-engine", engine=engine.id, wheels=wheels, program=engine.program, version=engine.version
         )

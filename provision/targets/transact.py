@@ -36,6 +36,7 @@ def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_fil
         documents=[other],
         have=[release.id],
         files_of=channel if show_files else None,
+        engines=release.document.get("engines", {}),
     )["project"]
     paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
     return plan.plan(

@@ -69,6 +69,18 @@ def test_what_an_upload_that_was_cut_left_is_no_obstacle(world: World) -> None:
 
 
 @once
+def test_one_that_was_damaged_on_the_host_is_shipped_again(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    world.host.exec(["truncate", "--size", "1000", f"{world.path}/shared/engines/{wheel().id}/VERSION"])
+
+    world.up()
+
+    assert "engine" in phases(world)
+    assert world.host.read(f"{world.path}/shared/engines/{wheel().id}/VERSION").decode().strip() == wheel().version
+
+
+@once
 def test_an_engine_that_no_release_needs_any_more_goes(world: World) -> None:
     world.target["keep"] = 2
     world.declare({"llama": llama(world)})
@@ -92,7 +104,10 @@ def test_it_is_not_sent_where_a_library_of_the_system_is_missing(
         world.up()
 
     assert "apt-get install --yes libgomp1" in refusal.value.next_step
-    assert world.host.exec(["ls", "-A", f"{world.path}/shared"]).stdout.split() == ["logs", "models"]
+    assert not {"engine", "model", "ship"} & set(phases(world))
+    with world.cli("plan") as process:
+        assert "the wheel engine needs libgomp.so.1" in process.communicate(timeout=60)[0]
+    assert process.returncode == 4
 
 
 @once
@@ -107,7 +122,7 @@ def test_a_container_takes_none(world: World) -> None:
         said = process.communicate(timeout=60)[0]
 
     assert process.returncode == 2
-    assert 'an image brings a compiled one: engine = "build"' in said
+    assert "services.llama.engine: the wheel engine is for hosts; an image brings a compiled one" in said
 
 
 @once
@@ -121,6 +136,17 @@ def test_check_says_which_engine_serves_and_what_it_reads(world: World) -> None:
         f"  llama: engine wheel, xllamacpp {wheel().version}, prebuilt; reads TQ1_0, TQ2_0 of the ternary types" in said
     )
     assert "web:" not in said
+
+
+@once
+def test_an_option_that_it_does_not_have_is_named_before_anything_is_sent(world: World) -> None:
+    world.declare({"llama": llama(world, args=["--mlock"])})
+
+    with world.cli("check") as process:
+        said = process.communicate(timeout=60)[0]
+
+    assert process.returncode == 2
+    assert "services.llama.engine: invalid argument: --mlock: the wheel engine has no such option" in said
 
 
 @once

@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,28 +134,97 @@ def test_a_signal_while_it_starts_ends_it_at_once(start: Starts) -> None:
     assert server.process.returncode == -signal.SIGTERM
 
 
+def test_a_second_signal_does_not_wait_for_a_client_that_waits(start: Starts) -> None:
+    """llama-server ends a stream at once, and lets who waits for a whole answer wait."""
+    server = start("--ctx-size", "2048").wait()
+    body = json.dumps({"prompt": "Hello", "n_predict": 100_000, "ignore_eos": True}).encode()
+    with ThreadPoolExecutor() as clients:
+        answer = clients.submit(server.ask, "/completion", body)
+        while b'is_processing":true' not in server.ask("/slots")[1]:
+            assert not answer.done()
+        with ended(server.process):
+            for _ in range(200):
+                if server.process.poll() is None:
+                    server.process.terminate()
+                    time.sleep(0.05)
+
+    assert server.process.returncode in (0, -signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--modle", "x"], "invalid argument: --modle: did you mean --model? the wheel engine has no such option"),
         (["--flash-attn", "on"], "invalid argument: --flash-attn: the wheel engine has no such option; a compiled"),
+        (["-hf", "ggml-org/x"], "invalid argument: -hf: "),
+        (["-cb"], "invalid argument: -cb: "),
+        (["-md", "draft.gguf"], "invalid argument: -md: "),
+        (["--port=80"], "invalid argument: --port=80: did you mean --port?"),
         (["stray"], "invalid argument: stray: the wheel engine has no such option"),
-        (["--port", "http"], "argument --port: invalid int value: 'http'"),
-        (["--model"], "argument -m/--model: expected one argument"),
+        (["--model"], "--model: expected a value"),
         ([], "--model is missing"),
-        (["--model", "x", "--api-key-file", "/nowhere"], "--api-key-file /nowhere: [Errno 2] No such file or direc"),
-        (["--model", "x", "--api-key-file", "/dev/null"], "--api-key-file /dev/null: there is no key in it"),
-        (["--model", "x", "--ctx-size", "99999999999"], "--ctx-size 99999999999: "),
+        (["--port", "http"], "--port 'http': invalid literal for int()"),
+        (["--port", "83947"], "--port '83947': expected a number from 0 to 65535"),
+        (["--parallel", "0"], "--parallel '0': expected -1 or a number from 1"),
+        (["-b", "0"], "-b '0': expected a number from 1 to 2147483647"),
+        (["-c", "-5"], "-c '-5': expected a number from 0 to 2147483647"),
+        (["-c", "99999999999"], "-c '99999999999': expected a number from 0"),
+        (["-ngl", "most"], "-ngl 'most': invalid literal for int()"),
+        (["--host", "127.0.0.1,"], "--host '127.0.0.1,': expected an address, or several with commas"),
+        (["--host", "/run/llama.sock"], "--host '/run/llama.sock': expected an address"),
+        (["--api-key", ""], "--api-key: there is no key in it"),
+        (["--api-key", ","], "--api-key: there is no key in it"),
+        (["--api-key-file", "/nowhere"], "--api-key-file '/nowhere': [Errno 2] No such file or directory"),
+        (["--api-key-file", "/dev/null"], "--api-key-file '/dev/null': there is no key in it"),
+        (["--api-key-file", "/dev/zero"], "--api-key-file '/dev/zero': it is larger than 1048576 bytes"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_refused_by_name(options: list[str], says: str) -> None:
     assert refusal(*options).startswith(f"error: {says}")
 
 
-def test_a_variable_that_is_no_value_is_refused_by_name() -> None:
-    said = refusal("--model", "x", env={"LLAMA_ARG_PORT": "http", "PATH": ""})
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("LLAMA_ARG_PORT", "http", "LLAMA_ARG_PORT 'http': invalid literal for int()"),
+        ("LLAMA_ARG_JINJA", "perhaps", "LLAMA_ARG_JINJA 'perhaps': expected on or off"),
+        ("LLAMA_ARG_SSL_KEY_FILE", "/key", "invalid variable: LLAMA_ARG_SSL_KEY_FILE: "),
+        ("LLAMA_API_KEY", "", "LLAMA_API_KEY: there is no key in it"),
+        ("LLAMA_API_KEY", ",", "LLAMA_API_KEY: there is no key in it"),
+    ],
+)
+def test_a_variable_that_it_cannot_follow_is_refused_by_name(variable: str, value: str, says: str) -> None:
+    assert refusal("--model", "x", env={variable: value, "PATH": ""}).startswith(f"error: {says}")
 
-    assert said == "error: LLAMA_ARG_PORT='http': not a value of --port"
+
+@pytest.mark.parametrize(
+    ("options", "variables", "values"),
+    [
+        (["--api-key", "-dash"], {}, {"--api-key": ["-dash"]}),
+        (["--api-key", '"a,b",c'], {}, {"--api-key": ["a,b", "c"]}),
+        (["--seed", "-1"], {}, {"--seed": -1}),
+        (["--port", "1", "--port", "2"], {"LLAMA_ARG_PORT": "3"}, {"--port": 2}),
+        ([], {"LLAMA_ARG_PORT": "3", "LLAMA_ARG_HOST": ""}, {"--port": 3}),
+        ([], {"LLAMA_ARG_ENDPOINT_METRICS": "Enabled", "LLAMA_ARG_JINJA": "off"}, {"--metrics": True, "--jinja": 0}),
+        (["--host", "127.0.0.1, ::1"], {}, {"--host": ["127.0.0.1", "::1"]}),
+    ],
+)  # fmt: skip
+def test_a_command_line_means_what_it_means_to_llama_server(
+    options: list[str], variables: dict[str, str], values: dict[str, object]
+) -> None:
+    assert llama_server.asked(options, variables).values == values
+
+
+def test_a_key_file_is_read_as_people_write_one(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes("\ufeffone\r\n# whose\r\n\r\nt\u2028wo".encode())
+
+    assert llama_server.asked(["--api-key-file", str(file)], {}).values == {"--api-key-file": ["one", "t\u2028wo"]}
+
+
+@pytest.mark.parametrize("options", [["--seed", "-1"], ["-t", "0"], ["-tb", "0"]])
+def test_what_llama_server_takes_for_its_own_choice_is_taken(options: list[str], start: Starts) -> None:
+    assert start(*options).wait().ask("/completion", b'{"prompt": "Hello", "n_predict": 1}')[0] == 200
 
 
 def test_a_model_that_is_missing_or_cut_ends_it_with_llama_cpps_own_words(model: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bitnet import llama_server
 from provision.engines import Wheel, WheelFile, wheel
 from provision.errors import DeployError
 from provision.events import ignore
@@ -33,7 +34,7 @@ def published(index: Path) -> Wheel:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("xllamacpp/xllamacpp.abi3.so", b"\x7fELF")
     content = file.read_bytes()
-    pin = WheelFile(file.name, hashlib.sha256(content).hexdigest(), len(content))
+    pin = WheelFile(file.name, hashlib.sha256(content).hexdigest(), len(content), 4, ())
     return Wheel("xllamacpp", "1.0", ("TQ2_0",), {"x86_64": pin}, "print()")
 
 
@@ -64,6 +65,17 @@ def test_another_content_under_its_name_is_not_used(index: Path) -> None:
     assert f"{engine.wheels['x86_64'].sha256} is pinned; the file was not used" in refusal.value.why
 
 
+def test_no_more_of_a_file_is_read_than_is_pinned(index: Path) -> None:
+    engine = published(index)
+    pin = engine.wheels["x86_64"]
+    (index / pin.file).write_bytes(b"x" * 50_000_000)
+
+    with pytest.raises(DeployError) as refusal:
+        engine.fetch("x86_64", ignore)
+
+    assert f"it sends more than the {pin.bytes} bytes that are pinned" in refusal.value.why
+
+
 def test_a_host_has_another_engine_when_anything_of_it_changes(index: Path) -> None:
     engine = published(index)
     pin = engine.wheels["x86_64"]
@@ -81,4 +93,5 @@ def test_there_is_one_for_both_kinds_of_machine_that_are_rented() -> None:
     assert set(wheel().wheels) == {"x86_64", "aarch64"}
     for machine, file in wheel().wheels.items():
         assert file.file == Path(file.file).name
+        assert file.features == llama_server.FEATURES.get(machine, ())
         assert file.file.startswith(f"xllamacpp-{wheel().version}-cp310-abi3-manylinux2014_{machine}.")

@@ -40,6 +40,10 @@ def _engines(view: View) -> Iterator[Fault]:
         if service.engine and not any(ref.name == "binary" for text in service.command for ref in text.refs):
             hint = 'Let the command begin with "${binary}", or remove engine.'
             yield Fault(("services", name, "engine"), "the command does not use it.", hint)
+        if service.engine == "wheel" and (service.resources.vram or service.resources.gpus):
+            key = "vram" if service.resources.vram else "gpus"
+            hint = 'Remove it, or take a compiled one: engine = "build", binary = "…".'
+            yield Fault(("services", name, "resources", key), "the wheel engine uses no GPU.", hint)
 
 
 def _after(view: View) -> Iterator[Fault]:
