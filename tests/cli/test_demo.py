@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +19,6 @@ pytestmark = [pytest.mark.native, pytest.mark.timeout(2400)]
 @pytest.fixture
 def demo(tmp_path_factory):
     """Runs `deploy demo …` with a state folder of its own."""
-    import shutil
-    import tempfile
-
     state = tempfile.mkdtemp(prefix="demo-")
 
     def run(*words):
@@ -69,3 +69,32 @@ def test_a_kept_demo_answers_until_it_is_stopped(demo):
 
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=5)
+
+
+def test_a_home_of_any_name_is_good_enough_for_the_demo():
+    state, elsewhere = tempfile.mkdtemp(prefix="John Doe, größer-"), tempfile.mkdtemp(prefix="demo-")
+
+    def demo(*words):
+        return subprocess.run(
+            [*DEPLOY, "demo", *words],
+            env={**os.environ, "XDG_STATE_HOME": state, "TMPDIR": elsewhere},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def left():
+        return [path for path in Path(elsewhere).iterdir() if path.name.startswith("deploy-demo-")]
+
+    try:
+        done = demo("--keep")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder,) = left()
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        ended = demo("--stop")
+        shutil.rmtree(state)
+    assert "the demo ended" in ended.stdout, ended.stderr
+    assert not left()
+    shutil.rmtree(elsewhere)

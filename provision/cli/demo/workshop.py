@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import Refused, UsageError
+from provision.project.values import PLACE
 
 _TEMPLATE = Path(__file__).parent / "project"
 # With 10000 and 20000 added for canary and candidate, all stay below the ports that Linux hands out by itself.
@@ -53,7 +56,7 @@ def make(root: Path, engine: str) -> Workshop:
     declaration = root / "deploy.toml"
     declaration.write_text(declaration.read_text().replace('engine = "wheel"', f'engine = "{engine}"'))
     llama_port, web_port = _free_ports(2)
-    variables = {"LLAMA_PORT": llama_port, "WEB_PORT": web_port, "DEMO_PATH": root / ".deploy" / "place"}
+    variables = {"LLAMA_PORT": llama_port, "WEB_PORT": web_port, "DEMO_PATH": _target_path(root)}
     (root / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()))
     return Workshop(root, llama_port, web_port)
 
@@ -81,11 +84,39 @@ def clear(root: Path) -> bool:
     if not root.exists():
         return False
     sandbox.stop(root)
-    for path in [root, *root.rglob("*")]:
+    place = _place(root)
+    if place.is_symlink() and place.exists():
+        _remove(place.readlink())
+    _remove(root)
+    return True
+
+
+def _target_path(root: Path) -> Path:
+    """Where the demo is deployed to: in `root`, unless a character of its path is none that a target's may have.
+
+    Then it is a folder among the system's temporary ones, which a link in `root` remembers.
+    """
+    place = _place(root)
+    if re.fullmatch(PLACE, str(place)):
+        return place
+    temporary = tempfile.gettempdir()
+    elsewhere = Path(
+        tempfile.mkdtemp(prefix="deploy-demo-", dir=temporary if re.fullmatch(PLACE, temporary) else "/tmp")
+    )
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    place.symlink_to(elsewhere)
+    return elsewhere
+
+
+def _place(root: Path) -> Path:
+    return root / ".deploy" / "place"
+
+
+def _remove(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)  # releases are read-only
-    shutil.rmtree(root)
-    return True
+    shutil.rmtree(folder)
 
 
 def _free_ports(count: int) -> list[int]:
