@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from provision.errors import Refused
 
 
 def caches() -> Path:
@@ -13,3 +16,27 @@ def caches() -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "bitnet-provision"
+
+
+def demand_writable(folder: Path, next_step: str) -> None:
+    """Make `folder`, readable by its user alone, where it is missing.
+
+    Raises:
+        Refused: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110  (never raises)
+        raise Refused(
+            f"nothing can be written to the folder {folder}.",
+            why=f"{there}: {failure.strerror}.",
+            next_step=next_step,
+        ) from None
+
+
+def demand_caches() -> None:
+    """As `demand_writable`, for `caches()`."""
+    demand_writable(caches(), "XDG_CACHE_HOME=/some/folder deploy …")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,17 +78,25 @@ def _usage(error: ClickException) -> str:
     return f"{command}: {error.format_message()}\nnext: {command} --help"
 
 
-def _log(error: BaseException) -> Path:
+def _log(error: BaseException) -> str:
     """Where the traceback was written; it goes to the terminal, too, where it was asked for."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get(_SHOW):
         sys.stderr.write(text)
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bitnet-provision"
-    log = folder / "traceback.log"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-    except OSError as failure:
-        return Path(f"no file ({failure.strerror})")
+        descriptor, log = _own_log()
+    except (OSError, RuntimeError):  # of the second kind: nobody knows this user's home
+        try:
+            descriptor, log = tempfile.mkstemp(prefix="deploy-traceback-", suffix=".log")  # 0600, too
+        except OSError as failure:
+            return f"no file ({failure.strerror})"
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
     return log
+
+
+def _own_log() -> tuple[int, str]:
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bitnet-provision"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = folder / "traceback.log"
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), str(log)

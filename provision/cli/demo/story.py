@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -25,6 +26,35 @@ from provision.targets import Deployment, Interrupt
 
 _PROMPT = "The capital of France is"
 _CHAPTERS = 8
+
+
+def demand(engine: str) -> None:
+    """That this machine has what the story needs, before it begins; an SSH server it brings itself.
+
+    Raises:
+        Refused: something is missing; all of it is named.
+    """
+    machine = os.uname().machine
+    if engine == "wheel" and machine not in wheel().wheels:
+        raise Refused(
+            f"there is no prebuilt llama-server for {machine}.",
+            why=f"There is one for {', '.join(wheel().wheels)}.",
+            next_step="deploy demo --engine build",
+        )
+    missing = {} if shutil.which("rsync") else {"rsync": "ships the project"}
+    if engine == "wheel" and not _loads("libgomp.so.1"):
+        missing["libgomp.so.1"] = "the prebuilt llama-server runs with it"
+    if missing:
+        named = " and ".join(f"{name} ({purpose})" for name, purpose in missing.items())
+        raise Refused(f"the demo needs {named}, which this machine does not have.", next_step=install(*missing))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass
@@ -112,19 +142,6 @@ class Story:
 
     def _fetch(self) -> None:
         engine, machine = wheel(), os.uname().machine
-        if machine not in engine.wheels:
-            raise Refused(
-                f"there is no prebuilt llama-server for {machine}.",
-                why=f"There is one for {', '.join(engine.wheels)}.",
-                next_step="deploy demo --engine build",
-            )
-        try:
-            ctypes.CDLL("libgomp.so.1")
-        except OSError:
-            raise Refused(
-                "the prebuilt llama-server needs libgomp.so.1, which this machine does not have.",
-                next_step=install("libgomp.so.1"),
-            ) from None
         with self.console.live():
             file = engine.fetch(machine, self.console.event)
         self._say(f"{engine.name}, {size(file.stat().st_size)}, as pinned; nothing is compiled", engine=engine.version)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision.caches import demand_writable
 from provision.errors import Refused, UsageError
 from provision.project.values import PLACE
 
@@ -66,9 +67,9 @@ def alone(root: Path) -> Iterator[None]:
     """No other demo of this user runs meanwhile.
 
     Raises:
-        Refused: one does.
+        Refused: one does, or nothing can be written there.
     """
-    root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    demand_writable(root.parent, "XDG_STATE_HOME=/some/folder deploy demo")
     with (root.parent / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,10 +100,8 @@ def _target_path(root: Path) -> Path:
     place = _place(root)
     if re.fullmatch(PLACE, str(place)):
         return place
-    temporary = tempfile.gettempdir()
-    elsewhere = Path(
-        tempfile.mkdtemp(prefix="deploy-demo-", dir=temporary if re.fullmatch(PLACE, temporary) else "/tmp")
-    )
+    fit = (path for path in (tempfile.gettempdir(), "/tmp") if re.fullmatch(PLACE, path))  # noqa: S108  (mkdtemp below)
+    elsewhere = Path(tempfile.mkdtemp(prefix="deploy-demo-", dir=next(fit)))
     place.parent.mkdir(mode=0o700, exist_ok=True)
     place.symlink_to(elsewhere)
     return elsewhere

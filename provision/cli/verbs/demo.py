@@ -38,8 +38,9 @@ def command(session: Session, engine: str, keep: bool, stop: bool) -> None:
             text = "the demo ended; its files are gone" if workshop.clear(root) else "no demo is up"
             console.answer({"event": "result", "outcome": text}, text)
             return
-        from provision.cli.demo.story import Story
+        from provision.cli.demo.story import Story, demand
 
+        demand(engine)
         began = time.monotonic()
         workshop.clear(root)
         try:
