@@ -17,6 +17,7 @@ from provision.project.values import (
     Address,
     Bytes,
     Entry,
+    FilledText,
     Flag,
     Folder,
     HeaderName,
@@ -352,11 +353,11 @@ class Target(Section):
 
     platform: Platform = Platform.SUPERVISORD
     """What starts the services there; docker: as containers, each of its image."""
-    hosts: tuple[Text, ...] = Field(min_length=1)
+    hosts: tuple[FilledText, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
     path: Place
     """The project's own folder there."""
-    identity: Text | None = None
+    identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
     known_hosts: String | None = None
     """A file of pinned host keys, besides the project's and your own."""

@@ -36,6 +36,16 @@ class MissingVariable(BadReference):
         self.names = names
 
 
+class EmptyVariable(MissingVariable):
+    """Variables that are set, to nothing, where something is needed."""
+
+    def __init__(self, names: list[str]) -> None:
+        listed = " and ".join(f"${{{name}}}" for name in names)
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        BadReference.__init__(self, f"{listed} {are} empty: fill {them} in in .env")
+        self.names = names
+
+
 @dataclass(frozen=True)
 class Ref:
     """A place reference: `port`, `listen`, `model`, `binary`, `cpus`, `path`, `project`, `services.NAME.port|host`,
@@ -79,15 +89,17 @@ class Template:
         return "".join(part if isinstance(part, str) else value(part) for part in self.parts)
 
 
-def parse(text: str, environment: Mapping[str, str]) -> Template:
+def parse(text: str, environment: Mapping[str, str], *, filled: bool = False) -> Template:
     """Parse `text`, replacing environment references.
 
     Raises:
         MissingVariable: variables without a default are not set.
+        EmptyVariable: they are set to nothing, and each has to be `filled`.
         BadReference: a `${…}` names nothing known, or is not closed.
     """
     parts: list[str | Ref] = []
     missing: list[str] = []
+    empty: list[str] = []
     literal = ""
     at = 0
     for match in _TOKEN.finditer(text):
@@ -99,6 +111,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Template:
             value = _variable(match["name"], match["default"], environment)
             literal += value or ""
             missing += [match["name"]] if value is None and match["name"] not in missing else []
+            empty += [match["name"]] if value == "" and match["default"] is None and match["name"] not in empty else []
         else:
             parts += [literal] if literal else []
             parts.append(_place(match["name"], match["default"]))
@@ -106,6 +119,8 @@ def parse(text: str, environment: Mapping[str, str]) -> Template:
     literal += _plain(text[at:])
     if missing:
         raise MissingVariable(missing)
+    if filled and empty:
+        raise EmptyVariable(empty)
     if literal or not parts:
         parts.append(literal)
     return Template(tuple(parts))

@@ -44,16 +44,21 @@ HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ff
 # [host/]path[:tag][@digest], as registries have it.
 IMAGE = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 
-MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere
+MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere, or to nothing
 
 
-def _template(text: str, info: ValidationInfo[Any]) -> Template:
+def _template(text: str, info: ValidationInfo[Any], *, filled: bool = False) -> Template:
     if "\0" in text:
         raise ValueError("no program can be given NUL in an argument or a variable.")
     try:
-        return parse(text, info.context or {})
+        return parse(text, info.context or {}, filled=filled)
     except MissingVariable as error:
         raise PydanticCustomError(MISSING_VARIABLE, "{text}", {"text": str(error)}) from None
+
+
+def _filled(value: object, info: ValidationInfo[Any]) -> object:
+    """Text to which each variable has to give something, as a line of .env that nobody filled in does not."""
+    return _template(value, info, filled=True) if isinstance(value, str) else value
 
 
 class _TemplateType:
@@ -113,7 +118,7 @@ def _whole(value: object, info: ValidationInfo[Any]) -> object:
     """A whole number, which a variable may give: `"${PORT:-8000}"`. The text `"80"` stays a text, and is refused."""
     if not isinstance(value, str) or "${" not in value:
         return value
-    digits = _template(value, info).text
+    digits = _template(value, info, filled=True).text
     if not re.fullmatch(r"[0-9]{1,9}", digits):
         raise ValueError(f'expected a whole number, and "{value}" gives something else.')
     return int(digits)
@@ -147,6 +152,7 @@ _PORT = WithJsonSchema(
 )
 
 Text = Annotated[Template, _TemplateType]
+FilledText = Annotated[Template, _TemplateType, BeforeValidator(_filled)]
 TargetText = Annotated[Template, _TemplateType, AfterValidator(_of_target)]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]

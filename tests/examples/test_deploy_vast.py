@@ -72,6 +72,22 @@ def test_a_new_instance_is_not_believed_until_somebody_says_so_and_then_serves(r
     assert "unchanged, nothing to do" in again.stderr
 
 
+def test_a_copy_of_the_example_env_that_nobody_filled_in_is_told_by_its_variables(tmp_path):
+    """The second command of the README, done literally."""
+    shutil.copy(_ROOT / ".env.example", tmp_path / ".env")
+    done = subprocess.run(
+        [sys.executable, _ROOT / "deploy_vast.py"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("VAST_")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "targets.vast.hosts[0]: ${VAST_HOST} and ${VAST_PORT} are empty: fill them in in .env." in done.stderr
+
+
 @pytest.mark.parametrize("missing", ["VAST_HOST", "VAST_PORT", "VAST_SSH_KEY"])
 def test_a_variable_that_is_missing_is_named(rented, missing):
     env = rented.folder / ".env"
