@@ -65,7 +65,7 @@ class Deployment:
         """The target's machines, in the order in which they are declared."""
         target = self.target
         if [entry.text for entry in target.hosts] == [SANDBOX]:
-            return [sandbox.spec(self.loaded.root)]
+            return [sandbox.spec(self.loaded.root, self.on_event)]
         return declared_hosts(
             [entry.text for entry in target.hosts],
             self.loaded.root,

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.events import OnEvent, ignore, message
 from provision.hosts import HostSpec
 from provision.hosts.sandbox import Sandbox
 
 _FOLDER = Path(".deploy") / "sandbox"
 
 
-def spec(project: Path) -> HostSpec:
-    """How to reach the sandbox of the project in this folder; started where it does not run.
+def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
+    """How to reach the sandbox of the project in this folder; started where it does not run, which is said.
 
     What the project's known_hosts says about it comes first, as for any host; then what the sandbox itself says.
     """
@@ -24,13 +25,16 @@ def spec(project: Path) -> HostSpec:
         found = Sandbox.attach(project / _FOLDER).spec
     except UsageError:
         found = Sandbox(project / _FOLDER, keep=True).start().spec
+        text = f"started a throwaway host in {project / _FOLDER}; it lives on until `deploy down` ends it"
+        on_event(message("sandbox", text))
     return replace(found, known_hosts=(project / "known_hosts", *found.known_hosts))
 
 
-def stop(project: Path) -> None:
-    """End everything on the project's sandbox; nothing to do where it does not run."""
+def stop(project: Path) -> bool:
+    """End everything on the project's sandbox; False where it does not run."""
     try:
         running = Sandbox.attach(project / _FOLDER)
     except UsageError:
-        return
+        return False
     running.stop()
+    return True

@@ -24,6 +24,12 @@ def test_plan_shows_steps_and_files_and_changes_nothing(project):
     assert not project.place.exists()
 
 
+def test_a_verb_that_starts_a_throwaway_host_says_so_and_how_it_ends(project):
+    said = f"started a throwaway host in {project.root}/.deploy/sandbox; it lives on until `deploy down` ends it\n"
+    assert said in project.run("plan").stderr
+    assert said not in project.run("plan").stderr
+
+
 def test_plan_in_json_is_the_same_plan(project):
     (plan,) = of(project.events("plan"), "plan")
     assert plan["unchanged"] is False
@@ -244,7 +250,7 @@ def test_a_broken_release_is_an_error_event_with_json(project):
 
 def test_down_ends_services_and_the_sandbox_with_them(project):
     project.ok("up")
-    project.ok("down")
+    assert "the throwaway host was ended" in project.run("down").stderr
     with pytest.raises(OSError, match="refused"):
         answer(project.port)
     assert not (project.root / ".deploy" / "sandbox" / "sandbox.json").exists()

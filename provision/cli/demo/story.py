@@ -22,7 +22,7 @@ from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
 from provision.hosts import HostSpec, connect, fetch_key, trust
 from provision.packages import install
 from provision.project import load
-from provision.targets import Deployment, Interrupt
+from provision.targets import Deployment, Interrupt, sandbox
 
 _PROMPT = "The capital of France is"
 _CHAPTERS = 8
@@ -75,7 +75,7 @@ class Story:
             model = write_demo_model(self.shop.model)
             self._say(f"{size(model.bytes)} of random weights: they prove the path, not the prose", model=model.sha256)
         with self._chapter("Start a throwaway SSH host, and trust its key"):
-            self._trust(self._deployment().hosts[0])
+            self._trust(sandbox.spec(self.shop.root))  # without a word of `deploy down`: the demo ends it
         if self.engine == "build":
             with self._chapter("Compile llama-server from pinned, hash-checked sources"):
                 self._compile()

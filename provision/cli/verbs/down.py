@@ -21,5 +21,6 @@ def command(session: Session, channel: str | None) -> None:
 
     with session.interruptible() as interrupt:
         rollout.down(session.deployment, channel or "", interrupt=interrupt, hosts=session.hosts)
-    if not channel and [host.text for host in session.deployment.target.hosts] == [SANDBOX]:
-        sandbox.stop(session.directory.absolute())
+    throwaway = not channel and [host.text for host in session.deployment.target.hosts] == [SANDBOX]
+    if throwaway and sandbox.stop(session.directory.absolute()):
+        session.console.note("the throwaway host was ended")
