@@ -46,12 +46,17 @@ One declaration, every place it runs, and proof before anyone depends on it.
 only then lets users reach it. A release that fails its checks never stays.
 """
 
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed, and put back; 2 usage or declaration; 3 some hosts failed; 4 refused; "
+    "5 failed, and not put back; 130 interrupted."
+)
+
 deploy = Group(
     "deploy",
     sections=_VERBS,
     package="provision.cli.verbs",
     help=_HELP,
-    epilog="Each verb has an example: deploy up --help. Exit codes: docs/reference.md.",
+    epilog=f"Each verb has an example: deploy up --help. {_EXIT_CODES}",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 deploy = click.version_option(__version__, prog_name="deploy")(deploy)

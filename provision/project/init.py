@@ -129,7 +129,7 @@ def _head(answers: Answers) -> str:
     image = f"image = {_quoted(answers.image)}   {comment}\n" if answers.image else ""
     return f"""\
 # What this project runs, and where. Judge it: deploy check. See what would happen: deploy plan. Do it: deploy up.
-# Every key with an example: docs/deploy.toml.md
+# Every key there is: deploy schema. What a verb does: deploy up --help.
 
 [project]
 name = {_quoted(answers.name)}

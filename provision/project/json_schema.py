@@ -24,7 +24,7 @@ def text() -> str:
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "deploy.toml",
-        "description": "What a project runs, and where. Every key with an example: docs/deploy.toml.md",
+        "description": "What a project runs, and where. Judge it with: deploy check",
     }
     rest = {key: value for key, value in schema.items() if key not in head}
     return json.dumps({**head, **rest}, indent=2, ensure_ascii=False) + "\n"

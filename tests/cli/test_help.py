@@ -8,6 +8,7 @@ import click
 import pytest
 
 from provision.cli.commands import _VERBS, deploy
+from provision.cli.main import main
 from provision.installed import installed
 
 HEAVY = {"fabric", "paramiko", "docker", "cryptography", "pydantic", "rich", "jinja2", "invoke", "tenacity", "dotenv"}
@@ -26,6 +27,12 @@ def _commands():
 
 
 COMMANDS = dict(_commands())
+
+
+@pytest.mark.parametrize("words", [(), *(tuple(name.split()) for name in COMMANDS)], ids=" ".join)
+def test_help_names_no_page_that_only_a_checkout_has(words, capsys):
+    assert main([*words, "--help"]) == 0
+    assert "docs/" not in capsys.readouterr().out
 
 
 def test_help_imports_nothing_heavy():

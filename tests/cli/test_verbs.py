@@ -78,6 +78,8 @@ def test_a_value_that_a_target_cannot_hold_is_named_with_its_place_and_nothing_i
 def test_init_writes_a_file_that_check_accepts_and_never_overwrites_one(project):
     (project.root / "deploy.toml").unlink()
     assert "wrote deploy.toml" in project.ok("init", "--yes", "--name", "mine", "--on", "sandbox")
+    assert "docs/" not in (project.root / "deploy.toml").read_text()  # an installed wheel has none
+    assert "docs/" not in project.ok("schema")
     assert "mine is sound" in project.ok("check")
     again = project.run("init", "--yes")
     assert again.returncode == 2

@@ -18,7 +18,7 @@ deploy check --production --sarif deploy.sarif"""
 
 @verb("check", example=_EXAMPLE, hosts=False)
 @click.option("-t", "--target", "only", metavar="NAME", help="Only what this target needs (default: all of them).")
-@click.option("--production", is_flag=True, help="Judge it by the production checklist, too: docs/production.md.")
+@click.option("--production", is_flag=True, help="Judge it by the production checklist, too, and list its rules.")
 @click.option(
     "--sarif",
     metavar="FILE",
