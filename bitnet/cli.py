@@ -23,7 +23,7 @@ from bitnet.answer import answer_in
 from bitnet.diagnostics import Diagnostics
 from bitnet.errors import InvalidInput, LaunchFailed, RuntimeFailure, RuntimeTimeoutError
 from bitnet.launch import Retries
-from bitnet.plan import check_port
+from bitnet.plan import Engine, check_port
 from bitnet.runtime import BitNetRuntime
 from bitnet.telemetry import Event, JsonLinesSink, Sink, Telemetry
 from bitnet.watchdog import Listener, Watchdog
@@ -45,7 +45,8 @@ class _Call:
         return {name: getattr(self.options, name) for name in (*common, *names)}
 
     def diagnostics(self) -> Diagnostics:
-        return self.runtime.diagnostics(self.options.model, ctx_size=self.options.ctx_size)
+        engine: Engine = getattr(self.options, "engine", "build")  # `run` has llama-cli alone, which no wheel brings
+        return self.runtime.diagnostics(self.options.model, ctx_size=self.options.ctx_size, engine=engine)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,7 +144,7 @@ def _own_command(call: _Call) -> list[str]:
     """This very diagnosis, from any folder: say for `ExecCondition=`."""
     words = [sys.executable, "-m", "bitnet", "diagnose", "--build-dir", str(call.runtime.build_dir)]
     words += ["--model", str(call.options.model.absolute())] if call.options.model else []
-    return [*words, "--ctx-size", str(call.options.ctx_size)]
+    return [*words, "--ctx-size", str(call.options.ctx_size), "--engine", call.options.engine]
 
 
 def _print_command(call: _Call, command: list[str]) -> int:

@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, help="end it after so many seconds")
     serve = _verb(verbs, "serve", "become a llama-server (same process id)", needs_model=True)
     _add_server(serve)
-    _verb(verbs, "diagnose", "say what there is to run with, and how the machine is", needs_model=False)
+    diagnose = _verb(verbs, "diagnose", "say what there is to run with, and how the machine is", needs_model=False)
+    _add_engine(diagnose)
     watch = _verb(verbs, "watch", "keep a llama-server working", needs_model=True)
     _add_server(watch)
     _add_watch(watch)
@@ -93,13 +94,17 @@ def _add_server(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--host", default="127.0.0.1", help="where it listens (default 127.0.0.1: this machine alone)")
     verb.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}")
     verb.add_argument("-n", "--n-predict", type=int, help="tokens of an answer at most (default: as requests say)")
+    _add_engine(verb)
+    verb.add_argument("--parallel", type=int, help="requests answered at once (default: llama-server decides)")
+
+
+def _add_engine(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--engine",
         choices=("build", "wheel"),
         default="build",
         help="build: compiled, of --build-dir; wheel: prebuilt, the package xllamacpp (default build)",
     )
-    verb.add_argument("--parallel", type=int, help="requests answered at once (default: llama-server decides)")
 
 
 def _add_watch(verb: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from bitnet.choice import choose
 from bitnet.errors import RuntimeFailure
 from bitnet.machine import Cpu, Gpus, GpuState, read_cpu, read_gpus, read_memory
 from bitnet.model import ModelFacts, memory_needed, plan_gpu_layers, read_model
+from bitnet.plan import Engine
 from bitnet.probes import Finding, Health, Probe, ProbeResult
 
 _PROGRAMS = (binaries.CLI, binaries.SERVER)
@@ -59,7 +60,13 @@ class _Seen:
 
 
 def diagnose(
-    build_dir: Path, model: Path | None, *, ctx_size: int, seconds: float, environment: Mapping[str, str]
+    build_dir: Path,
+    model: Path | None,
+    *,
+    ctx_size: int,
+    seconds: float,
+    environment: Mapping[str, str],
+    engine: Engine = "build",
 ) -> Diagnostics:
     """The report for the builds in `build_dir` and, if given, the model. Never raises for what it finds.
 
@@ -70,8 +77,10 @@ def diagnose(
         ctx_size: tokens of context that memory is reckoned for.
         seconds: what each probe gets.
         environment: what programs would be started with; it decides which GPUs they see.
+        engine: "wheel" looks at the llama-server of the package xllamacpp, which brings no other program.
     """
     seen = _Seen()
+    names = _PROGRAMS if engine == "build" else (binaries.SERVER,)
     looks: dict[str, Probe] = {
         "cpu": lambda: _cpu(seen),
         "memory": lambda: probes.memory(read_memory()),
@@ -79,17 +88,17 @@ def diagnose(
         "gpu": lambda: _gpu(seen, environment),
         "numa": probes.numa,
         "sandbox": probes.sandbox,
-        **{name: _builds(seen, build_dir, name) for name in _PROGRAMS},
+        **{name: _builds(seen, build_dir, name, engine) for name in names},
     }
     if model is not None:
         looks["model"] = lambda: _model(seen, model, ctx_size)
     results = probes.run_probes(looks, seconds)
     versions = probes.run_probes(
-        {str(build.path): _version(build) for name in _PROGRAMS for build in seen.builds.get(name, [])}, seconds
+        {str(build.path): _version(build) for name in names for build in seen.builds.get(name, [])}, seconds
     )
     problems: list[str] = []
     about_model = _facts_or_problem("model", results.pop("model"), problems) if model is not None else None
-    found = {name: _facts_or_problem(name, results.pop(name), problems) for name in _PROGRAMS}
+    found = {name: _facts_or_problem(name, results.pop(name), problems) for name in names}
     programs: dict[str, object] = {
         name: {"builds": [], **facts} if facts else _program(name, seen, versions, ctx_size, problems)
         for name, facts in found.items()
@@ -116,10 +125,10 @@ def _model(seen: _Seen, path: Path, ctx_size: int) -> Finding:
     return Finding({**seen.model.as_dict(), "memory_needed_bytes": memory_needed(seen.model, ctx_size)})
 
 
-def _builds(seen: _Seen, build_dir: Path, name: str) -> Probe:
+def _builds(seen: _Seen, build_dir: Path, name: str, engine: Engine) -> Probe:
     def look() -> Finding:
         try:
-            seen.builds[name] = binaries.find(build_dir, name)
+            seen.builds[name] = [binaries.wheel()] if engine == "wheel" else binaries.find(build_dir, name)
         except RuntimeFailure as error:
             return Finding({"problem": str(error)}, str(error))
         return Finding({})

@@ -209,14 +209,20 @@ class BitNetRuntime:
             os.execve(plan.command[0], plan.command, self._for_programs())  # noqa: S606 - that is its purpose
         return self._launch(plan, timeout, on_output)
 
-    def diagnostics(self, model: str | Path | None = None, *, ctx_size: int = DEFAULT_CONTEXT) -> Diagnostics:
-        """What there is to run with, what is chosen and why, and how the machine is. Never raises for what it finds."""
+    def diagnostics(
+        self, model: str | Path | None = None, *, ctx_size: int = DEFAULT_CONTEXT, engine: Engine = "build"
+    ) -> Diagnostics:
+        """What there is to run with, what is chosen and why, and how the machine is. Never raises for what it finds.
+
+        With the engine "wheel" that is llama-server alone.
+        """
         return diagnose(
             self.build_dir,
             None if model is None else Path(model),
             ctx_size=ctx_size,
             seconds=self._probe_seconds,
             environment=self._for_programs(),
+            engine=engine,
         )
 
     def prometheus_metrics(self) -> str:

