@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,8 @@ def in_place(tmp_path: Path, native_build: Path, demo_model: Path, monkeypatch: 
     model.parent.mkdir(parents=True)
     model.symlink_to(demo_model)
     monkeypatch.chdir(tmp_path)
+    # The examples start `python`, which Debian has under another name.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     return model
 
 
