@@ -26,10 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 _OURS = "bitnet-provision"
 _SEEDS = {_OURS, "pip", "setuptools", "uv"}  # not of a group's lock, and left alone
 _BY_HASH = ("--require-hashes", "--only-binary", ":all:")
-# Variables that would change what is installed, or where, or what seems to be there: that is for the locks to say.
-_STEERING = re.compile(
-    "(PIP|UV)_(BUILD_CONSTRAINT|CONSTRAINT|EXCLUDE_NEWER|NO_BINARY|NO_DEPS|ONLY_BINARY|OVERRIDE|PRE|PREFIX|PYTHON"
-    "|REQUIREMENT|ROOT|SYSTEM_PYTHON|TARGET|USER)|PYTHON(HOME|PATH)"
+# What is taken from pip's settings, and from variables for uv: where files come from, and how they get here. Whatever
+# else they say is for another installation: it would change what is installed, or where; `--target` empties a folder.
+_OF_PIP = frozenset(
+    "index-url extra-index-url find-links no-index trusted-host cert client-cert proxy timeout default-timeout retries "
+    "keyring-provider cache-dir no-cache-dir".split()
+)
+_OF_UV = re.compile(
+    r"UV_(CACHE_DIR|CONCURRENT_\w+|DEFAULT_INDEX|EXTRA_INDEX_URL|FIND_LINKS|HTTP_\w+|INDEX\w*|INSECURE_HOST"
+    r"|KEYRING_PROVIDER|LINK_MODE|NATIVE_TLS|NO_CACHE|NO_INDEX|OFFLINE|REQUEST_TIMEOUT|SYSTEM_CERTS)"
 )
 # pip's options that uv has under another name; a list of places each, or one value.
 _LISTS = {"extra-index-url": "UV_INDEX", "trusted-host": "UV_INSECURE_HOST"}
@@ -50,11 +55,11 @@ class Failed(Exception):
 
 
 def pip_settings() -> dict[str, str]:
-    """pip's effective settings by option name: `pip config list` prints `SECTION.OPTION=REPR`, and PIP_… as `:env:`.
+    """Those of _OF_PIP that hold, by option: `pip config list` prints `SECTION.OPTION=REPR`, and PIP_… as `:env:`.
 
     The order in which they win is that of "Configuration", "Precedence" in pip's documentation.
     """
-    command = [sys.executable, "-m", "pip", "config", "list"]
+    command = [sys.executable, "-I", "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     sections: dict[str, dict[str, str]] = {}
     for line in listed.stdout.splitlines():
@@ -62,7 +67,24 @@ def pip_settings() -> dict[str, str]:
         section, _, option = name.rpartition(".")
         if separator:
             sections.setdefault(section, {})[option] = str(ast.literal_eval(value))
-    return sections.get("global", {}) | sections.get("install", {}) | sections.get(":env:", {})
+    found = sections.get("global", {}) | sections.get("install", {}) | sections.get(":env:", {})
+    return {option: value for option, value in found.items() if option in _OF_PIP}
+
+
+def for_pip(settings: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which pip and uv read no file of settings, and no variables but those that may say something.
+
+    Args:
+        given: the one there is.
+    """
+    kept = {
+        name: value
+        for name, value in given.items()
+        if not name.startswith(("PIP_", "UV_", "PYTHON")) or _OF_UV.fullmatch(name)
+    }
+    kept |= {f"PIP_{option.upper().replace('-', '_')}": value for option, value in settings.items()}
+    # The null device is pip's word for no file at all ("Configuration", PIP_CONFIG_FILE).
+    return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
 
 
 def for_uv(settings: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -141,8 +163,8 @@ def fill(groups: Sequence[str]) -> None:
     """
     locks = [ROOT / "locks" / f"{name}.txt" for name in ("build", *groups)]
     count = len(names(locks))
-    kept = {name: value for name, value in os.environ.items() if not _STEERING.fullmatch(name)}
-    kept["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    settings = pip_settings()
+    kept = for_pip(settings, os.environ)
     pip = [sys.executable, "-m", "pip"]
     uv = Path(sys.executable).with_name("uv")
     editable = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
@@ -152,7 +174,7 @@ def fill(groups: Sequence[str]) -> None:
         if installed("uv") != with_lock:
             tell(f"fetching {with_lock}, which installs the rest")
             run([*pip, "install", "--no-deps", *_BY_HASH, "-r", ROOT / "locks" / "uv.txt"], kept)
-        environment = kept | for_uv(pip_settings(), kept)
+        environment = kept | for_uv(settings, kept)
         tell(f"installing {count} packages, as locked: {' '.join(groups)}")
         chosen = ["--python", sys.executable]
         locked = [*locks, ROOT / "locks" / "uv.txt"]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fill_venv import for_uv, pip_settings, tell
+from fill_venv import for_pip, for_uv, pip_settings, tell
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -176,7 +176,9 @@ def uv(*words: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | for_uv(pip_settings(), os.environ)
+    settings = pip_settings()
+    kept = for_pip(settings, os.environ)
+    return kept | for_uv(settings, kept)
 
 
 def main() -> None:

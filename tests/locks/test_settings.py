@@ -45,7 +45,9 @@ class Asker:
             here.setenv("HOME", str(home))
             for name, value in given.items():
                 here.setenv(name, value)
-            variables = os.environ | self.fill_venv.for_uv(self.fill_venv.pip_settings(), os.environ)
+            settings = self.fill_venv.pip_settings()
+            kept = self.fill_venv.for_pip(settings, os.environ)
+            variables = kept | self.fill_venv.for_uv(settings, kept)
             command = [UV, "pip", "install", "--no-deps", "--require-hashes", "--no-cache", f"--target={home}/to"]
             command += ["--python", sys.executable, "--requirement", home / "needed.txt"]
             return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
@@ -169,3 +171,41 @@ def test_what_is_set_for_uv_stays(asker: Asker) -> None:
     asker.checkout.pip_settings(index_url="http://127.0.0.1:9/simple")
 
     assert asker.gets_all(UV_DEFAULT_INDEX=mirror.url)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (".config/uv/uv.toml", '[pip]\ntarget = "TREASURE"\n'),
+        pytest.param("uv.toml", '[pip]\ntarget = "TREASURE"\n', marks=pytest.mark.slow),  # above the checkout
+        (".config/pip/pip.conf", "[global]\nindex-url = INDEX\ntarget = TREASURE\n"),
+        pytest.param(
+            ".config/pip/pip.conf",
+            "[global]\nindex-url = INDEX\n[install]\nuser = true\ndry-run = true\n",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+@pytest.mark.parametrize("uv", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["uv", "pip"])
+def test_a_file_of_settings_cannot_say_what_is_installed_or_where(
+    uv: bool, file: str, text: str, small: Checkout, index: Index
+) -> None:
+    treasure = small.home / "treasure"
+    (treasure / "kept-1.0.dist-info").mkdir(parents=True)
+    for name in ("kept.py", "kept-1.0.dist-info/METADATA", "kept-1.0.dist-info/RECORD"):
+        (treasure / name).write_text("Metadata-Version: 2.1\nName: kept\nVersion: 1.0\n" if "META" in name else "")
+    before = sorted(treasure.rglob("*"))
+    small.pip_settings(index_url=index.url)
+    if not uv:
+        for release in [release for release in index.releases.values() if release.project == "uv"]:
+            del index.releases[release.file]
+    settings = (small.folder.parent if file == "uv.toml" else small.home) / file
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(text.replace("TREASURE", str(treasure)).replace("INDEX", index.url))
+
+    done = small.make_venv("run", PIP_DRY_RUN="1", UV_CONFIG_FILE=str(settings))
+
+    assert done.returncode == 0, done.stderr
+    assert ("pip does it instead" in done.stdout) != uv
+    assert small.installed() >= small.locked("run")
+    assert sorted(treasure.rglob("*")) == before
