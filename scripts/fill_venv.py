@@ -28,9 +28,9 @@ _SEEDS = {_OURS, "pip", "setuptools", "uv"}  # not of a group's lock, and left a
 _BY_HASH = ("--require-hashes", "--only-binary", ":all:")
 # What is taken from pip's settings, and from variables for uv: where files come from, and how they get here. Whatever
 # else they say is for another installation: it would change what is installed, or where; `--target` empties a folder.
-_OF_PIP = frozenset(
-    "index-url extra-index-url find-links no-index trusted-host cert client-cert proxy timeout default-timeout retries "
-    "keyring-provider cache-dir no-cache-dir".split()
+_OF_PIP = re.compile(
+    "(extra-)?index-url|find-links|no-index|trusted-host|cert|client-cert|proxy|(default-)?timeout|retries"
+    "|keyring-provider|(no-)?cache-dir"
 )
 _OF_UV = re.compile(
     r"UV_(CACHE_DIR|CONCURRENT_\w+|DEFAULT_INDEX|EXTRA_INDEX_URL|FIND_LINKS|HTTP_\w+|INDEX\w*|INSECURE_HOST"
@@ -68,7 +68,7 @@ def pip_settings() -> dict[str, str]:
         if separator:
             sections.setdefault(section, {})[option] = str(ast.literal_eval(value))
     found = sections.get("global", {}) | sections.get("install", {}) | sections.get(":env:", {})
-    return {option: value for option, value in found.items() if option in _OF_PIP}
+    return {option: value for option, value in found.items() if _OF_PIP.fullmatch(option)}
 
 
 def for_pip(settings: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -162,27 +162,29 @@ def fill(groups: Sequence[str]) -> None:
         Failed: neither uv nor pip could.
     """
     locks = [ROOT / "locks" / f"{name}.txt" for name in ("build", *groups)]
-    count = len(names(locks))
+    count = len(names(locks))  # some are for another Python or platform
     settings = pip_settings()
     kept = for_pip(settings, os.environ)
     pip = [sys.executable, "-m", "pip"]
     uv = Path(sys.executable).with_name("uv")
     editable = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
 
+    lacks = "could not be had"
     try:
         with_lock = f"uv=={pins(ROOT / 'locks' / 'uv.txt')['uv']}"
         if installed("uv") != with_lock:
             tell(f"fetching {with_lock}, which installs the rest")
             run([*pip, "install", "--no-deps", *_BY_HASH, "-r", ROOT / "locks" / "uv.txt"], kept)
+        lacks = "could not install them"
         environment = kept | for_uv(settings, kept)
-        tell(f"installing {count} packages, as locked: {' '.join(groups)}")
+        tell(f"installing up to {count} packages, as locked: {' '.join(groups)}")
         chosen = ["--python", sys.executable]
         locked = [*locks, ROOT / "locks" / "uv.txt"]
         run([uv, "pip", "sync", *chosen, *_BY_HASH, *locked], environment, "Downloading", "Prepared", "Installed")
         run([uv, "pip", "install", *chosen, "--offline", *editable], environment)
         run([uv, "pip", "check", *chosen], environment)
     except (Failed, OSError) as failure:
-        tell(f"uv could not ({failure}); pip does it instead, which takes minutes")
+        tell(f"uv {lacks} ({failure}); pip does it instead, which takes minutes")
         requirements = [word for lock in locks for word in ("-r", str(lock))]
         run([*pip, "install", "--no-deps", *_BY_HASH, *requirements], kept, "Collecting", "Installing")
         run([*pip, "install", "--no-index", *editable], kept)

@@ -41,13 +41,14 @@ class Release:
 
 @dataclass
 class Index:
-    """A running one. Requests are in `asked`; a file in `stalled` is begun and never ended."""
+    """A running one. Requests are in `asked`; a file in `stalled` is begun, and ended when it is `resumed`."""
 
     releases: dict[str, Release] = field(default_factory=dict)
     credentials: str = ""
     stalled: str = ""
     asked: list[str] = field(default_factory=list)
     began: threading.Event = field(default_factory=threading.Event)
+    resumed: threading.Event = field(default_factory=threading.Event)
     host: str = ""
     scheme: str = "http"
 
@@ -114,7 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:100])
             self.wfile.flush()
             self.index.began.set()
-            cast(_Server, self.server).ended.wait(STALLED_SECONDS)
+            if self.index.resumed.wait(STALLED_SECONDS):
+                self.wfile.write(content[100:])
             self.close_connection = True
             return
         self._send(200, "application/octet-stream", content)
@@ -137,7 +139,6 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, index: Index) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.index = index
-        self.ended = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Who asked may be gone: some tests end it."""
@@ -158,7 +159,7 @@ def serving(index: Index, certificate: Path | None = None) -> Iterator[Index]:
     try:
         yield index
     finally:
-        server.ended.set()
+        index.resumed.set()
         server.shutdown()
         server.server_close()
         thread.join()

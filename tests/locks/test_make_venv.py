@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.locks.conftest import ASKING, EXTENDED, Checkout, entry, holding, small_checkout
+from tests.locks.conftest import ASKING, EXTENDED, REPOSITORY, Checkout, entry, holding, small_checkout
 from tests.locks.index import Index, Release, of_tomorrow, serving, wheel
 
 LOCKED = {"asking==1.0", "extended==1.0"}  # of `small`, for the group run
@@ -60,6 +62,7 @@ def test_so_does_pip_where_uv_cannot_be_had(since: Callable[[Index], None], chec
     done = checkout.make_venv("run")
 
     assert done.returncode == 0, done.stderr
+    assert "uv could not be had (" in done.stdout
     assert "pip does it instead" in done.stdout
     assert checkout.installed() == checkout.locked("run", "build")
 
@@ -107,7 +110,7 @@ def test_a_current_environment_is_left_alone_without_a_word(made: tuple[Checkout
     asked = list(index.asked)
     before = {file: file.stat().st_mtime_ns for file in checkout.venv.rglob("*")}
 
-    again = checkout.make_venv("run", PYTHON="/nonexistent")
+    again = checkout.make_venv("run")
 
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert index.asked == asked
@@ -295,6 +298,124 @@ def test_settings_that_would_steer_another_install_steer_nothing_here(small: Che
     assert done.returncode == 0, done.stderr
     assert "pip does it instead" not in done.stdout
     assert small.installed() == LOCKED | small.locked("build", "uv")
+
+
+@pytest.mark.parametrize(
+    ("place", "file"),
+    [
+        ("photos", "photos/first.jpeg"),
+        (".venv", ".venv/notes.txt"),
+        ("other", "other/pyvenv.cfg"),  # an environment, of another project
+        ("..", "small/pyproject.toml"),
+    ],
+)
+def test_a_folder_that_is_no_environment_of_this_checkout_is_left_as_it_is(
+    place: str, file: str, small: Checkout
+) -> None:
+    there = small.folder / place / file.partition("/")[2] if place != ".." else small.folder / "pyproject.toml"
+    there.parent.mkdir(exist_ok=True)
+    there.touch()
+
+    done = small.make_venv("run", VENV=place)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"{place} is there, and is not an environment that this script made in this checkout; it is left as it is.\n"
+        f'next: VENV=ANOTHER_FOLDER scripts/make-venv run; or, if nothing in it is needed: rm -r "{place}"\n'
+    )
+    assert there.exists()
+
+
+def test_a_python_that_was_named_and_cannot_be_used_leaves_the_environment_as_it_is(
+    made: tuple[Checkout, Index],
+) -> None:
+    done = made[0].make_venv("run", PYTHON="/nonexistent")
+
+    assert done.returncode == 1
+    assert "Python 3.11 to 3.14 is needed, and none was found; tried: /nonexistent.\n" in done.stderr
+    assert made[0].make_venv("run").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "hidden", [(), pytest.param(("flock",), marks=pytest.mark.slow)], ids=["with flock", "without flock"]
+)
+def test_a_second_run_waits_for_the_first_and_finds_it_done(
+    hidden: tuple[str, ...], made: tuple[Checkout, Index]
+) -> None:
+    slow = wheel(f"slow{len(hidden)}", "1.0")
+    checkout, index = lock_more(made, slow), made[1]
+    index.stalled = slow.file
+    index.began.clear()
+    path = checkout.home / f"path{len(hidden)}"
+    path.mkdir()
+    for program in Path("/usr/bin").iterdir():
+        if program.name not in hidden:
+            (path / program.name).symlink_to(program)
+    run = {"cwd": checkout.folder, "env": checkout.environment | {"PATH": str(path)}, "text": True}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(["scripts/make-venv", "run"], **run, **pipes) as first:  # type: ignore[call-overload]
+        assert index.began.wait(120)
+        with subprocess.Popen(["scripts/make-venv", "run"], **run, **pipes) as second:  # type: ignore[call-overload]
+            said = second.stderr.readline()
+            index.stalled = ""
+            index.resumed.set()
+            _, first_errors = first.communicate(timeout=120)
+            output, _ = second.communicate(timeout=120)
+    index.resumed.clear()
+
+    assert (
+        said == f"waiting for process {first.pid}, which fills an environment of this checkout (at most half an hour)\n"
+    )
+    assert (first.returncode, first_errors) == (0, "")
+    assert (second.returncode, output) == (0, "")
+
+
+def test_ctrl_c_while_the_empty_environment_is_made_says_the_same(small: Checkout) -> None:
+    slow = small.home / "python"
+    slow.write_text(
+        f'#!/bin/sh\ncase $* in -V) echo Python 3.11 ;; "-m venv"*) echo Traceback; : >"{small.home}/began"; '
+        "exec sleep 60 ;; esac\n"
+    )
+    slow.chmod(0o755)
+    with subprocess.Popen(
+        ["scripts/make-venv", "run"],
+        cwd=small.folder,
+        env=small.environment | {"PYTHON": str(slow)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert until((small.home / "began").exists)
+        os.killpg(running.pid, signal.SIGINT)
+        output, errors = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert output.splitlines()[-1] == "an empty environment of Python 3.11 comes first, which takes seconds"
+    assert errors == "\nCut short. The next run makes it whole: scripts/make-venv run\n"
+
+
+def until(happened: Callable[[], bool]) -> bool:
+    return any(happened() or time.sleep(0.05) for _ in range(600))
+
+
+def test_an_exported_cdpath_leads_nowhere_else(made: tuple[Checkout, Index]) -> None:
+    checkout = made[0]
+    elsewhere = checkout.home / "elsewhere"
+    (elsewhere / "scripts").mkdir(parents=True)
+
+    done = checkout.make_venv("run", CDPATH=str(elsewhere))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_script_that_goes_to_its_checkout_forgets_cdpath_first() -> None:
+    scripts = [file for place in ("scripts", ".ci") for file in (REPOSITORY / place).iterdir() if file.is_file()]
+    going = [text for text in (file.read_text() for file in scripts) if 'cd "$(dirname "$0")' in text]
+
+    assert len(going) > 5
+    assert all("unset CDPATH" in text.partition('cd "$(dirname')[0] for text in going)
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,34 @@ import pytest
 
 from tests.locks.conftest import Checkout
 
-PROGRAMS = ("sh", "dirname", "cat", "cmp", "grep", "awk", "mktemp", "rm", "env", "chmod", "mkdir", "ln")
+PROGRAMS = (
+    "sh",
+    "dirname",
+    "cat",
+    "cmp",
+    "grep",
+    "awk",
+    "mktemp",
+    "rm",
+    "env",
+    "chmod",
+    "mkdir",
+    "ln",
+    "find",
+    "sed",
+    "readlink",
+)
 # VERSION is its version, READY a file without which it has no ensurepip. An environment that it makes holds itself.
 PYTHON = """\
 #!/bin/sh
 case $* in
     *version_info*) case VERSION in 3.1[1-4]) exit 0 ;; *) exit 1 ;; esac ;;
+    *os.__file__*) echo VERSION ;;
     *"import ensurepip") [ -e READY ] ;;
     *"import sys") exit 0 ;;
     -V) echo "Python VERSION" ;;
-    "-m venv --clear "*) mkdir -p "$4/bin" && ln -sf "$0" "$4/bin/python" ;;
-    "-I scripts/fill_venv.py"*) cat >/dev/null; echo "filled by VERSION" ;;
+    "-m venv --clear "*) mkdir -p "$4/bin" && : >"$4/pyvenv.cfg" && ln -sf "$0" "$4/bin/python" ;;
+    "-I scripts/fill_venv.py"*) cat >"${0%/bin/python}/made-from"; echo "filled by VERSION" ;;
 esac
 """
 
@@ -84,7 +101,17 @@ def test_the_first_python_that_the_locks_are_for_is_taken(pythons: dict[str, str
     done = run(pythons, ready=True)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"making .venv: run\nfilled by {taken}\n"
+    begun = f"an empty environment of Python {taken} comes first, which takes seconds"
+    assert done.stdout == f"making .venv: run\n{begun}\nfilled by {taken}\n"
+
+
+def test_another_python_that_is_named_makes_the_environment_anew(run: Run) -> None:
+    pythons = {"python3": "3.13", "python3.12": "3.12"}
+    assert "filled by 3.12" in run(pythons, ready=True).stdout
+
+    assert run(pythons, ready=True).stdout == ""
+    assert "filled by 3.13" in run(pythons, ready=True, PYTHON="python3").stdout
+    assert run(pythons, ready=True, PYTHON="python3").stdout == ""
 
 
 @pytest.mark.parametrize(
