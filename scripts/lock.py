@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/lock.py             what pins still fit stay (make lock)
     .venv/bin/python scripts/lock.py --upgrade   everything at its newest (make lock UPGRADE=--upgrade)
-    .venv/bin/python scripts/lock.py --check     where pyproject.toml and the locks differ; asks no network (make lint)
+    .venv/bin/python scripts/lock.py --check     where they are not what that made; asks no network (make lint)
 
 A file holds what its group needs beside `run`, for every Python and platform of PYTHONS and PLATFORMS: there is a wheel
 for each of them, or an environment marker. It names no index, so it is installed from whichever one pip has.
@@ -21,6 +21,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-d
 
 # An entry: NAME==VERSION, perhaps a marker, then hashes on lines of their own.
 _ENTRY = re.compile(r"^([a-z0-9._-]+)==([^\s;]+)[^\n]*(?:\n[ \t]+[^\n]+)*\n?", re.MULTILINE)
-_DIGEST = "# The dependencies of pyproject.toml that it was made from: sha256 "
+_DIGEST = "# The dependencies of pyproject.toml, the Pythons and platforms that it was made from: sha256 "
+_BODY = "# What follows: sha256 "
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,11 @@ def differences(declared: dict[str, Any]) -> Iterator[str]:
             yield f"locks/{lock.name}.txt is missing."
             continue
         text = lock.file.read_text(encoding="utf-8")
-        if f"{_DIGEST}{digest(lock, declared)}\n" in text:
+        header, entries = parted(text)
+        if f"{_BODY}{sha256(entries)}\n" not in header:
+            yield f"locks/{lock.name}.txt was changed by hand, or by a merge."
+            continue
+        if f"{_DIGEST}{digest(lock, declared)}\n" in header:
             continue
         pins = versions(text) | (versions(RUN.file.read_text(encoding="utf-8")) if lock.beside else {})
         wrong = []
@@ -106,7 +112,7 @@ def differences(declared: dict[str, Any]) -> Iterator[str]:
         yield (
             f"locks/{lock.name}.txt was not made from what pyproject.toml says now: "
             + ("it lacks " + "; ".join(wrong) if wrong else "a package is asked for no more, or otherwise than it was")
-            + "."
+            + (" (or for other Pythons or platforms)." if not wrong else ".")
         )
 
 
@@ -119,14 +125,31 @@ def versions(text: str) -> dict[str, list[str]]:
 
 
 def digest(lock: Lock, declared: dict[str, Any]) -> str:
-    asked = [declared["project"]["requires-python"], lock.asks_for(declared)]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return sha256(json.dumps([declared["project"]["requires-python"], lock.asks_for(declared), PYTHONS, PLATFORMS]))
+
+
+def headed(lock: Lock, declared: dict[str, Any], entries: str) -> str:
+    about = f"# Made by `make lock`: {lock.about}. scripts/make-venv installs it as it stands.\n"
+    return f"{about}{_DIGEST}{digest(lock, declared)}\n{_BODY}{sha256(entries)}\n{entries}"
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parted(text: str) -> tuple[str, str]:
+    """The comments that a lock begins with, and the rest."""
+    lines = text.splitlines(keepends=True)
+    comments = list(takewhile(lambda line: line.startswith("#"), lines))
+    return "".join(comments), "".join(lines[len(comments) :])
 
 
 def make(declared: dict[str, Any], *, upgrade: bool) -> None:
     """Write all of them; needs an index."""
     # A preference, not a rule: pins that no longer fit are left.
-    known = "".join(file.read_text(encoding="utf-8") for file in sorted(LOCKS.glob("*.txt")))
+    files = [file.read_text(encoding="utf-8") for file in sorted(LOCKS.glob("*.txt"))]
+    # Entries alone: the marks of a merge that did not go well are to end here.
+    known = "".join(entry[0] for text in files for entry in _ENTRY.finditer(text))
     with tempfile.TemporaryDirectory() as folder:
         together = Path(folder) / "all.txt"
         together.write_text("" if upgrade else known, encoding="utf-8")
@@ -140,8 +163,7 @@ def make(declared: dict[str, Any], *, upgrade: bool) -> None:
     for lock in ALL:
         others = {entry[0] for entry in _ENTRY.finditer(texts[lock.beside])} if lock.beside else set()
         entries = [entry[0] for entry in _ENTRY.finditer(texts[lock.name]) if entry[0] not in others]
-        about = f"# Made by `make lock`: {lock.about}. scripts/make-venv installs it as it stands.\n"
-        lock.file.write_text(f"{about}{_DIGEST}{digest(lock, declared)}\n{''.join(entries)}", encoding="utf-8")
+        lock.file.write_text(headed(lock, declared, "".join(entries)), encoding="utf-8")
         tell(f"locks/{lock.name}.txt: {len(entries)} packages")
 
 

@@ -52,7 +52,7 @@ DIFFERS = "{} was not made from what pyproject.toml says now: {}.\nnext: make lo
         (
             _replaced('    "vermin>=1.6",\n', ""),
             "locks/lint.txt",
-            "a package is asked for no more, or otherwise than it was",
+            "a package is asked for no more, or otherwise than it was (or for other Pythons or platforms)",
         ),
         (
             _replaced('requires = ["hatchling>=1.27"]', 'requires = ["hatchling>=1.27", "setuptools"]'),
@@ -72,6 +72,37 @@ def test_a_lock_that_differs_is_named_with_what_it_lacks(
 
     assert done.returncode == 1
     assert done.stderr == DIFFERS.format(lock, lacking.replace("VERSION", hypothesis))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda text: text.replace("anyio==4", "anyio==3"), id="another version"),
+        pytest.param(lambda text: re.sub(r"sha256:([0-9a-f]{64})", "sha256:" + 64 * "0", text, count=1), id="a hash"),
+        pytest.param(lambda text: text[: text.rindex("\n", 0, -1) + 1], id="a line fewer"),
+        pytest.param(lambda text: text.replace("anyio==", "<<<<<<< HEAD\nanyio=="), id="a conflict"),
+        pytest.param(lambda text: text + "# a comment\n", id="a line more"),
+    ],
+)
+def test_a_lock_that_was_changed_after_it_was_made_is_named(change: Callable[[str], str], checkout: Checkout) -> None:
+    lock = checkout.folder / "locks" / "run.txt"
+    before = lock.read_text()
+    lock.write_text(change(before))
+    assert lock.read_text() != before
+
+    assert check(checkout).stderr == "locks/run.txt was changed by hand, or by a merge.\nnext: make lock\n"
+
+
+def test_locks_for_other_pythons_are_named(checkout: Checkout) -> None:
+    script = checkout.folder / "scripts" / "lock.py"
+    script.write_text(
+        _replaced('PYTHONS = ("3.11", "3.12", "3.13", "3.14")', 'PYTHONS = ("3.11",)')(script.read_text())
+    )
+
+    done = check(checkout)
+
+    assert done.returncode == 1
+    assert done.stderr.count("(or for other Pythons or platforms)") == len(LOCKS)
 
 
 def test_a_lock_that_is_missing_is_named(checkout: Checkout) -> None:
