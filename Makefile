@@ -10,9 +10,13 @@
 # make clean   remove what was built here (the cache in ~/.cache/bitnet-provision stays)
 
 PYTHON ?=
-ENGINE ?= wheel
-BASE ?=
-UPGRADE ?=
+# Not from the shell's environment, where such names may mean anything; `make demo ENGINE=build` wins all the same.
+ENGINE := wheel
+BASE :=
+UPGRADE :=
+ifneq ($(words $(ENGINE)) $(filter-out wheel build,$(ENGINE)),1 )
+$(error ENGINE is wheel or build, not "$(ENGINE)"; next: make demo ENGINE=wheel)
+endif
 PYTEST := .venv/bin/python -m pytest
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
@@ -20,6 +24,8 @@ PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 BENCHMARKS := startup render supervisor deploy promote
 
 export PYTHON
+# It is for scripts/make-venv alone: what is run here is in .venv.
+unexport VENV
 
 .DEFAULT_GOAL := help
 # Two goals would fill one environment at once.
@@ -27,7 +33,7 @@ export PYTHON
 .PHONY: help venv binaries more-binaries demo test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
-	@sed -n 's/^# //p' Makefile | sed '/^Two at a time/,$$d'
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 # Everything; each command below asks only for what it needs.
 venv:
@@ -40,6 +46,8 @@ demo: venv-run
 	@scripts/install-packages demo $(if $(filter build,$(ENGINE)),build)
 	@.venv/bin/deploy demo --engine $(ENGINE)
 	@du -sm .venv | awk '{ print "The environment .venv stays, too (" $$1 " MB): make clean removes it." }'
+	@cache=$$(UV_NO_CONFIG=1 .venv/bin/uv cache dir 2>/dev/null) && [ -d "$$cache" ] || exit 0; \
+		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB): .venv/bin/uv cache clean removes it."
 
 test: binaries
 	@$(PYTEST) $(PARALLEL)
@@ -70,7 +78,9 @@ lint: venv-run+lint
 bench: binaries
 	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; .venv/bin/python -m benchmarks.$$name || exit 1; done
 
-lock: venv-run
+# What .venv has does: installing a lock that a merge left broken would fail, and this is what mends it.
+lock:
+	@[ -x .venv/bin/uv ] || scripts/make-venv run
 	@.venv/bin/python scripts/lock.py $(UPGRADE)
 
 ci-image: venv-run+test
@@ -82,5 +92,5 @@ ci-minimal-image: venv-run+test
 	@scripts/ci-minimal-image $(BASE)
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venv.lock build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

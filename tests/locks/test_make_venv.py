@@ -397,7 +397,11 @@ def test_ctrl_c_while_the_empty_environment_is_made_says_the_same(small: Checkou
 
 
 def until(happened: Callable[[], bool]) -> bool:
-    return any(happened() or time.sleep(0.05) for _ in range(600))
+    for _ in range(600):
+        if happened():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_an_exported_cdpath_leads_nowhere_else(made: tuple[Checkout, Index]) -> None:
