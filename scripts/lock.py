@@ -31,6 +31,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "locks"
+IMAGES = LOCKS / "images.sha256"
+IMAGES_FROM = "what scripts/lock-images makes them from"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
@@ -114,6 +116,36 @@ def differences(declared: dict[str, Any]) -> Iterator[str]:
             + ("it lacks " + "; ".join(wrong) if wrong else "a package is asked for no more, or otherwise than it was")
             + (" (or for other Pythons or platforms)." if not wrong else ".")
         )
+
+
+def differences_of_images(declared: dict[str, Any]) -> Iterator[str]:
+    """The same for images' lists of packages, whose digests are in a file of their own: an image has their bytes."""
+    noted = dict(line.split("  ")[::-1] for line in IMAGES.read_text(encoding="utf-8").splitlines()[1:])
+    now = images(declared)
+    for name in sorted(noted.keys() | now.keys()):
+        if noted.get(name) != now.get(name):
+            made_from = name == IMAGES_FROM
+            yield (
+                "images/*/requirements*.txt were not made from what scripts/lock-images names as it is now."
+                if made_from
+                else f"{name} was changed by hand, or by a merge."
+            )
+
+
+def images(declared: dict[str, Any]) -> dict[str, str]:
+    """The digest of each list, and that of all that scripts/lock-images makes them from."""
+    project = declared["project"]
+    asked = [project["requires-python"], project["dependencies"], project["optional-dependencies"]["gpu"]]
+    script = (ROOT / "scripts" / "lock-images").read_text(encoding="utf-8")
+    files = sorted(set(re.findall(r"(?:examples|images|locks)/[^\s*]+\.(?:txt|in|toml)", script)))
+    read = {name: (ROOT / name).read_text(encoding="utf-8") for name in files if (ROOT / name).is_file()}
+    made = [name for name in files if re.fullmatch(r"images/[^/]+/requirements.*\.txt", name)]
+    sources = [
+        parted(text)[1] if name.startswith("locks/") else text for name, text in read.items() if name not in made
+    ]
+    return {name: sha256(read.get(name, "")) for name in made} | {
+        IMAGES_FROM: sha256(json.dumps([asked, script, sources]))
+    }
 
 
 def versions(text: str) -> dict[str, list[str]]:
@@ -210,12 +242,19 @@ def main() -> None:
     chosen = arguments.parse_args()
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     if chosen.check:
-        found = list(differences(declared))
+        found = list(differences(declared)) or list(differences_of_images(declared))  # those follow from these
         sys.exit("\n".join([*found, "next: make lock"]) if found else 0)
     make(declared, upgrade=chosen.upgrade)
     prove()
-    images = [str(ROOT / "scripts" / "lock-images"), *(["--upgrade"] if chosen.upgrade else [])]
-    sys.exit(subprocess.run(images, env=environment(), check=False).returncode)
+    command = [str(ROOT / "scripts" / "lock-images"), *(["--upgrade"] if chosen.upgrade else [])]
+    if status := subprocess.run(command, env=environment(), check=False).returncode:
+        sys.exit(status)
+    note_images(declared)
+
+
+def note_images(declared: dict[str, Any]) -> None:
+    lines = [f"{digest}  {name}\n" for name, digest in images(declared).items()]
+    IMAGES.write_text("# Made by `make lock`: sha256 of the lists of packages of images.\n" + "".join(lines), "utf-8")
 
 
 if __name__ == "__main__":

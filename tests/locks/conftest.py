@@ -136,8 +136,8 @@ def checkout(tmp_path: Path) -> Checkout:
     """This one, as it is."""
     checkout = Checkout(tmp_path / "check out", tmp_path / "home")
     checkout.home.mkdir()
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for part in ("provision", "bitnet", "templates", "native", "locks", "scripts"):
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "models", ".deploy")
+    for part in ("provision", "bitnet", "templates", "native", "locks", "scripts", "images", "examples"):
         shutil.copytree(REPOSITORY / part, checkout.folder / part, ignore=ignore)
     for part in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / part, checkout.folder)

@@ -93,6 +93,28 @@ def test_a_lock_that_was_changed_after_it_was_made_is_named(change: Callable[[st
     assert check(checkout).stderr == "locks/run.txt was changed by hand, or by a merge.\nnext: make lock\n"
 
 
+HAND = "{} was changed by hand, or by a merge.\nnext: make lock\n"
+MADE_FROM = (
+    "images/*/requirements*.txt were not made from what scripts/lock-images names as it is now.\nnext: make lock\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("images/minimal/requirements.txt", HAND.format("images/minimal/requirements.txt")),
+        ("images/minimal/requirements.in", MADE_FROM),
+        ("examples/rollout-server/pyproject.toml", MADE_FROM),
+        ("scripts/lock-images", MADE_FROM),
+    ],
+)
+def test_a_list_of_an_image_that_differs_is_named(file: str, said: str, checkout: Checkout) -> None:
+    with (checkout.folder / file).open("a") as changed:
+        changed.write("# more\n")
+
+    assert check(checkout).stderr == said
+
+
 def test_locks_for_other_pythons_are_named(checkout: Checkout) -> None:
     script = checkout.folder / "scripts" / "lock.py"
     script.write_text(
