@@ -192,6 +192,11 @@ def fill(groups: Sequence[str]) -> None:
         if extra := sorted(there - names(locks) - _SEEDS):
             run([*pip, "uninstall", "--yes", *extra], kept)
         run([*pip, "check"], kept)
+    # Python 3.11 reads these files in the locale's encoding; under LC_ALL=C that has no letters but ASCII's.
+    packages = Path(sysconfig.get_path("purelib"))
+    for file in packages.glob("*.pth"):
+        if file.read_bytes().strip() == os.fsencode(ROOT):
+            file.write_bytes(os.fsencode(os.path.relpath(ROOT, packages.resolve())) + b"\n")
 
 
 def pins(lock: Path) -> dict[str, str]:

@@ -414,6 +414,20 @@ def test_an_exported_cdpath_leads_nowhere_else(made: tuple[Checkout, Index]) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_checkout_in_a_folder_of_any_letters_works_in_any_locale(tmp_path: Path, index: Index) -> None:
+    folder = tmp_path / "Müller 工具"
+    folder.mkdir()
+    small = small_checkout(folder)
+    small.pip_settings(index_url=index.url)
+
+    done = small.make_venv("run", LC_ALL="C")
+
+    assert done.returncode == 0, done.stderr
+    importing = [small.venv / "bin" / "python", "-c", "import bitnet; print(ascii(bitnet.__file__))"]
+    said = subprocess.run(importing, env={"LC_ALL": "C"}, cwd="/", capture_output=True, text=True, check=True).stdout
+    assert said.strip() == ascii(os.path.realpath(small.folder / "bitnet" / "__init__.py"))
+
+
 def test_every_script_that_goes_to_its_checkout_forgets_cdpath_first() -> None:
     scripts = [file for place in ("scripts", ".ci") for file in (REPOSITORY / place).iterdir() if file.is_file()]
     going = [text for text in (file.read_text() for file in scripts) if 'cd "$(dirname "$0")' in text]
