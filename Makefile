@@ -47,7 +47,7 @@ demo: venv-run
 	@.venv/bin/deploy demo --engine $(ENGINE)
 	@du -sm .venv | awk '{ print "The environment .venv stays, too (" $$1 " MB): make clean removes it." }'
 	@cache=$$(UV_NO_CONFIG=1 .venv/bin/uv cache dir 2>/dev/null) && [ -d "$$cache" ] || exit 0; \
-		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB): .venv/bin/uv cache clean removes it."
+		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB, shared by all projects): .venv/bin/uv cache clean empties it."
 
 test: binaries
 	@$(PYTEST) $(PARALLEL)
