@@ -19,6 +19,8 @@ $(error ENGINE is wheel or build, not "$(ENGINE)"; next: make demo ENGINE=wheel)
 endif
 PYTEST := .venv/bin/python -m pytest
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
+# What fills a disk passes alone, and beside the others now and then does not: why is not known yet.
+ALONE := tests/faults/test_full_disk.py
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 BENCHMARKS := startup render supervisor deploy promote
@@ -50,7 +52,8 @@ demo: venv-run
 		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB, shared by all projects): .venv/bin/uv cache clean empties it."
 
 test: binaries
-	@$(PYTEST) $(PARALLEL)
+	@$(PYTEST) -q $(ALONE)
+	@$(PYTEST) $(PARALLEL) $(ALONE:%=--ignore=%)
 
 test-slow: more-binaries
 	@$(PYTEST) -m slow --timeout=3600
