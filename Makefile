@@ -18,9 +18,9 @@ ifneq ($(words $(ENGINE)) $(filter-out wheel build,$(ENGINE)),1 )
 $(error ENGINE is wheel or build, not "$(ENGINE)"; next: make demo ENGINE=wheel)
 endif
 PYTEST := .venv/bin/python -m pytest
-# Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 # What fills a disk passes alone, and beside the others now and then does not: why is not known yet.
 ALONE := tests/faults/test_full_disk.py
+# Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 BENCHMARKS := startup render supervisor deploy promote
