@@ -23,7 +23,7 @@ import sys
 import zipfile
 from typing import Any, Callable, Dict, List, Sequence
 
-from . import files
+from . import files, processes
 from .layout import Layout
 from .models import verify
 from .protocol import FAILED, REFUSED, AgentError, Message
@@ -75,9 +75,7 @@ def judge(layout: Layout, wheels: Dict[str, Dict[str, Any]], features: Sequence[
         )
     _libraries()
     _python()
-    root = layout.root
-    while not os.path.exists(root):
-        root = os.path.dirname(root)
+    root = files.nearest(layout.root)
     room = os.statvfs(root)
     if room.f_flag & os.ST_NOEXEC:
         raise AgentError(
@@ -244,16 +242,8 @@ def _is_new_enough(python: str) -> bool:
 
 def _starts(program: str) -> None:
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
-            check=False,
-        )
+        status, said = processes.version(program, _SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=str(error)) from None
-    if done.returncode != 0:
-        said = done.stdout.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=said[0])
+        status, said = -1, str(error)
+    if status != 0:
+        raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=said)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import engines, launch, models, processes
+from . import engines, files, launch, models, processes
 from . import state as states
 from .decide import View
 from .documents import manifest_digest, read_documents
@@ -263,7 +263,5 @@ def _names(folder: str) -> List[str]:
 
 
 def _disk(root: str) -> Dict[str, int]:
-    while not os.path.exists(root):
-        root = os.path.dirname(root)
-    stat = os.statvfs(root)
+    stat = os.statvfs(files.nearest(root))
     return {"total": stat.f_blocks * stat.f_frsize, "free": stat.f_bavail * stat.f_frsize}

@@ -126,6 +126,13 @@ def _remove_now(path: str) -> None:
     shutil.rmtree(path)
 
 
+def nearest(path: str) -> str:
+    """`path`, or of the folders above it the first that is there."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def sync_filesystem(path: str) -> None:
     """Flush the file system that holds `path` (syncfs(2): one call instead of an fsync a file)."""
     fd = os.open(path, os.O_RDONLY)

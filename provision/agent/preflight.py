@@ -197,22 +197,14 @@ def _runs(path: str, service: str) -> None:
         if built_for != os.uname().machine:
             raise AgentError(REFUSED, f"{service}: {path} is built for {built_for}; this host is {os.uname().machine}.")
     try:
-        done = subprocess.run(
-            [path, "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
+        status, said = processes.version(path, _PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AgentError(FAILED, f"{service}: {path} --version does not run here: {error}") from None
-    if done.returncode != 0:
-        said = done.stdout.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
-        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    if status != 0:
+        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         raise AgentError(
             FAILED,
-            f"{service}: {path} does not run here ({how}: {said[0]}).",
+            f"{service}: {path} does not run here ({how}: {said}).",
             why="Signal 4 means an instruction that this CPU lacks; 127 a missing library.",
             next_step="deploy native build --profile portable",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
@@ -172,3 +173,21 @@ def is_told(path: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def version(program: str, seconds: float) -> Tuple[int, str]:
+    """How `PROGRAM --version` ends, and the last line of what it says: whether it runs here at all.
+
+    Raises:
+        OSError, subprocess.TimeoutExpired: it does not start, or does not end.
+    """
+    done = subprocess.run(
+        [program, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds,
+        check=False,
+    )
+    said = done.stdout.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
+    return done.returncode, said[0]
