@@ -18,8 +18,6 @@ ifneq ($(words $(ENGINE)) $(filter-out wheel build,$(ENGINE)),1 )
 $(error ENGINE is wheel or build, not "$(ENGINE)"; next: make demo ENGINE=wheel)
 endif
 PYTEST := .venv/bin/python -m pytest
-# What fills a disk passes alone, and beside the others now and then does not: why is not known yet.
-ALONE := tests/faults/test_full_disk.py
 # Two at a time: more would measure the machine instead of the code. A file's tests share their hosts.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -52,8 +50,7 @@ demo: venv-run
 		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB, shared by all projects): .venv/bin/uv cache clean empties it."
 
 test: binaries
-	@$(PYTEST) -q $(ALONE)
-	@$(PYTEST) $(PARALLEL) $(ALONE:%=--ignore=%)
+	@$(PYTEST) $(PARALLEL)
 
 test-slow: more-binaries
 	@$(PYTEST) -m slow --timeout=3600

@@ -55,10 +55,11 @@ def killed(argv, request, kill):
     With `then`, a shell command, it is not killed but stopped there; it goes on when the command has ended.
     """
     record = "/var/tmp/{name}.strace".format(**request)
+    open(record, "w").close()
     strace = []
     if "calls" in kill:
         signal = "SIGSTOP" if "then" in kill else "SIGKILL"
-        strace = ["strace", "-qqq", "--signal=none", "-o", record, "--trace=" + kill["calls"]]
+        strace = ["strace", "-qqq", "--signal=SIGSTOP", "-o", record, "--trace=" + kill["calls"]]
         strace += ["--trace-path=" + path for path in kill["paths"]]
         strace.append("--inject={calls}:signal={signal}:when={when}".format(signal=signal, **kill))
     process = subprocess.Popen(
@@ -72,32 +73,25 @@ def killed(argv, request, kill):
         except subprocess.TimeoutExpired:
             process.kill()
     if "then" in kill:
-        stopped = wait_until_stopped(process)
+        stopped = wait_until_stopped(process, record)
         subprocess.run(["sh", "-c", kill["then"]], check=True)
         os.kill(stopped, 18)
     process.wait()
-    last = ""
-    if strace:
-        with open(record, errors="replace") as stream:
-            last = stream.read()[-400:]
-    return {"killed": process.returncode in (-9, 137), "call": "\n".join(last.splitlines()[-3:])}
+    return {
+        "killed": process.returncode in (-9, 137),
+        "call": "\n".join(text_of(record)[-400:].splitlines()[-3:]),
+    }
 
 
-def wait_until_stopped(strace):
-    """The pid of what strace runs, once a signal has stopped it, and not just strace for a moment."""
-    seen = 0
-    while seen < 10:
+def wait_until_stopped(strace, record):
+    """The pid of what strace runs, once the injected signal has stopped it.
+
+    Only strace's record tells: to /proc, each call that strace looks at is a stop as well, and so is the start.
+    """
+    while "--- stopped by SIGSTOP ---" not in text_of(record):
         assert strace.poll() is None, "it ended before the call"
         time.sleep(0.01)
-        with open(f"/proc/{strace.pid}/task/{strace.pid}/children") as stream:
-            children = stream.read().split()
-        seen = seen + 1 if children and state_of(children[0]) in "tT" else 0
-    return int(children[0])
-
-
-def state_of(pid):
-    with open(f"/proc/{pid}/stat") as stream:
-        return stream.read().rpartition(")")[2].split()[0]
+    return int(text_of(f"/proc/{strace.pid}/task/{strace.pid}/children"))
 
 
 def one_try(request):
@@ -148,7 +142,7 @@ def look(request):
 
 
 def text_of(path):
-    with open(path) as stream:
+    with open(path, errors="replace") as stream:
         return stream.read()
 
 
