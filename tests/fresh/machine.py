@@ -52,13 +52,15 @@ _AUTHORITIES = Path("/usr/local/share/ca-certificates")
 _CHECKOUT = Path(__file__).parents[2]
 _BOOT_SECONDS = 30
 _OUTER = "-sys_module,-sys_time,-sys_rawio"  # as in boot.sh
-# A real machine has them; loop devices of the kernel are everybody's.
+# What a real machine has: devices (loop devices of the kernel are everybody's), and settings of a network of its own.
 _DEVICES = """
 mkdir -p /dev/net
 mknod -m 666 /dev/net/tun c 10 200
 mknod -m 666 /dev/fuse c 10 229
 mknod -m 660 /dev/loop-control c 10 237
 for number in $(seq 0 63); do mknod -m 660 /dev/loop$number b 7 $number; done
+mount --bind /proc/sys/net /proc/sys/net
+mount -o remount,bind,rw /proc/sys/net
 """
 
 

@@ -118,6 +118,13 @@ class TestCpu:
         assert out.strip() == "1"
 
 
+# By version: the file, and one CPU, and 300 MiB.
+_LIMITS = {
+    "cpu": {1: ("cpu.cfs_quota_us", "100000"), 2: ("cpu.max", "100000 100000")},
+    "memory": {1: ("memory.limit_in_bytes", "300M"), 2: ("memory.max", "300M")},
+}
+
+
 @pytest.mark.root
 def test_limits_of_a_real_control_group_bind_a_real_process() -> None:
     own = f"bitnet-test-{os.getpid()}"
@@ -129,12 +136,12 @@ def test_limits_of_a_real_control_group_bind_a_real_process() -> None:
     for folder in set(folders.values()):
         folder.mkdir()
     try:
-        if tops["cpu"].version == 2:
-            (folders["cpu"] / "cpu.max").write_text("100000 100000")
-            (folders["memory"] / "memory.max").write_text("300M")
-        else:
-            (folders["cpu"] / "cpu.cfs_quota_us").write_text("100000")
-            (folders["memory"] / "memory.limit_in_bytes").write_text("300M")
+        # A container may be in a group of that controller and not see it: then there is nothing to set a limit on.
+        for controller, limit in _LIMITS.items():
+            name, text = limit[tops[controller].version]
+            if not (folders[controller] / name).exists():
+                pytest.skip(f"no control group of {controller} is this machine's to divide")
+            (folders[controller] / name).write_text(text)
         join = "".join(f"echo $$ > {folder}/cgroup.procs; " for folder in set(folders.values()))
         ask = "from bitnet.machine import *; print(read_memory().total, read_cpu().usable, read_cpu().threads)"
         done = subprocess.run(
