@@ -45,7 +45,11 @@ DETAILS: dict[str, Any] = {
 @pytest.fixture
 def project(engine: Engine, tmp_path: Path) -> Path:
     """A project whose compilers are the base of the tests as it is: one pinned package, and no compiler."""
-    shown = engine.client.containers.run(BASE, ["dpkg-query", "-Wf", "${Package}=${Version}", "python3"], remove=True)
+    asked = engine.client.containers.create(BASE, ["dpkg-query", "-Wf", "${Package}=${Version}", "python3"])
+    asked.start()
+    asked.wait()
+    shown = asked.logs()  # once it has ended: who follows the log of one so short may get none of it
+    asked.remove()
     folder = tmp_path / "project/images/builder"
     folder.mkdir(parents=True)
     (folder / "packages.txt").write_bytes(shown + b"\n")
