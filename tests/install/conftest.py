@@ -55,7 +55,8 @@ class Home:
         # What was downloaded once is not downloaded again; that decides nothing but the time.
         caches = {"UV_CACHE_DIR": _said(UV, "cache", "dir"), "PIP_CACHE_DIR": _said(*_PIP, "cache", "dir")}
         path = os.pathsep.join([str(self.folder / ".local" / "bin"), *self.path])
-        return {**inherited, **caches, "HOME": str(self.folder), "PATH": path, "UV_PYTHON_DOWNLOADS": "never"}
+        uv = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "1"}  # a network that signs anew is no fault of ours
+        return {**inherited, **caches, **uv, "HOME": str(self.folder), "PATH": path}
 
 
 _PIP = (sys.executable, "-m", "pip")

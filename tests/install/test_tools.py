@@ -18,7 +18,7 @@ from tests.install.conftest import ROOT, Home, install
 
 IMAGE = 'image = "ghcr.io/acme/small@sha256:' + "0123456789abcdef" * 4 + '"'
 APP = "from fastapi import FastAPI\n\napp = FastAPI()\n"
-BY_PIP = pytest.param("pipx-by-pip", marks=pytest.mark.slow)
+BY_PIPX = [pytest.param(f"pipx-by-{backend}", marks=pytest.mark.slow) for backend in ("uv", "pip")]
 # Where a checkout keeps what a wheel has inside its packages.
 MOVED = {"templates/": "provision/templates/", "native/": "provision/native/data/"}
 
@@ -28,7 +28,7 @@ def empty_home() -> Iterator[Home]:
     yield from new_home()
 
 
-@pytest.fixture(scope="module", params=["uv", "pipx-by-uv", BY_PIP])
+@pytest.fixture(scope="module", params=["uv", *BY_PIPX])
 def home(request: pytest.FixtureRequest, wheel: Path, constraints: Path) -> Iterator[Home]:
     """A home in which nothing is but what the tool installed."""
     for home in new_home():
@@ -127,7 +127,7 @@ def test_it_runs_the_wheel_s_own_code(home: Home) -> None:
         assert Path(home.ok(python, "-c", f"print(__import__({package!r}).__file__)")).is_relative_to(home.folder)
 
 
-@pytest.mark.parametrize("home", ["uv", BY_PIP], indirect=True)
+@pytest.mark.parametrize("home", ["uv", *BY_PIPX], indirect=True)
 def test_the_demo_runs_to_its_end(home: Home) -> None:
     done = json.loads(home.ok("deploy", "demo", "--json").splitlines()[-1])
     assert done["outcome"] == "done"

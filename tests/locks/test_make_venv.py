@@ -143,6 +143,7 @@ def lock_more(made: tuple[Checkout, Index], release: Release) -> Checkout:
     return checkout
 
 
+@pytest.mark.slow
 def test_a_release_that_was_taken_back_is_installed_as_long_as_it_is_locked(made: tuple[Checkout, Index]) -> None:
     taken_back = wheel("regretted", "1.0")
     taken_back.yanked = True
@@ -242,6 +243,7 @@ def test_ctrl_c_says_that_the_next_run_makes_it_whole(small: Checkout, index: In
     assert said == "\nCut short. The next run makes it whole: scripts/make-venv run\n"
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_made_whole_by_the_next_run(made: tuple[Checkout, Index]) -> None:
     large = wheel("large", "1.0")
     checkout, index = lock_more(made, large), made[1]
@@ -414,6 +416,7 @@ def test_an_exported_cdpath_leads_nowhere_else(made: tuple[Checkout, Index]) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_checkout_in_a_folder_of_any_letters_works_in_any_locale(tmp_path: Path, index: Index) -> None:
     folder = tmp_path / "Müller 工具"
     folder.mkdir()
