@@ -88,6 +88,8 @@ class Script(Contender):
 class Ours(Contender):
     """`deploy up`, a fresh process each time."""
 
+    program = Path(sys.executable).with_name("deploy")
+
     def arrange(self) -> None:
         super().arrange()
         hosts = ", ".join(f'"root@{host.address}"' for host in self.hosts)
@@ -121,7 +123,11 @@ keep = 5
 
     def commands(self, release: str) -> list[list[str]]:
         del release  # it is what the folder holds
-        return [[str(Path(sys.executable).with_name("deploy")), "up", "--dir", str(self.source), "--json"]]
+        return [[str(self.program), "up", "--dir", str(self.source), "--json"]]
+
+
+class Before(Ours):
+    """The same by another checkout, whose `program` is set before it is timed."""
 
 
 class Pyinfra(Contender):
@@ -159,7 +165,13 @@ class Ansible(Contender):
         return [[str(peers_python().with_name("ansible-playbook")), "-i", "inventory.ini", *values, playbook]]
 
 
-CONTENDERS: dict[str, type[Contender]] = {"script": Script, "deploy": Ours, "pyinfra": Pyinfra, "ansible": Ansible}
+CONTENDERS: dict[str, type[Contender]] = {
+    "script": Script,
+    "deploy": Ours,
+    "before": Before,
+    "pyinfra": Pyinfra,
+    "ansible": Ansible,
+}
 
 
 def peers_python() -> Path:

@@ -1,10 +1,12 @@
 """How long a deploy takes, against a hand-written script (the floor), pyinfra and Ansible, in one run.
 
     python -m benchmarks.deploy [--hosts 1,16] [--rtt 0,50] [--rounds 3] [--peers pyinfra,ansible] [--quick]
+                                [--against CHECKOUT]
 
 The job: 400 files of 20 kB, one manifest with three programs, restart, wait for health, prune. Cases: `cold` (nothing
 was ever deployed), `unchanged`, `one file`. Each contender has hosts of its own; rounds are interleaved, so that a
 machine whose speed drifts is unfair to all alike; the figures are medians, the ratios are against the floor's median.
+`before` is the `deploy` of another checkout, which has its environment already.
 Needs root: the hosts are network namespaces with a root file system, sshd and supervisord of their own.
 """
 
@@ -25,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import provision
-from benchmarks.contenders import CONTENDERS, Contender, Ours, chosen
+from benchmarks.contenders import CONTENDERS, Before, Contender, Ours, chosen
 from benchmarks.wan import Far, distance
 from tests.testbed import Kind, TestHost, take_slot
 
@@ -120,13 +122,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="pyinfra,ansible", help="besides the script and deploy; may be empty")
     parser.add_argument("--quick", action="store_true", help="one host, 50 ms, no peers but the floor")
+    parser.add_argument("--against", type=Path, help="a checkout whose deploy is timed as well")
     parser.add_argument("--json", type=Path, help="write every figure there")
     options = parser.parse_args()
     if options.quick:
         options.hosts, options.rtt, options.peers = "1", "50", ""
     # As pip leaves it; else each run would compile the project anew where the environment says to write no bytecode.
     compileall.compile_dir(Path(provision.__file__).parent, quiet=1)
-    names = chosen(["deploy", *filter(None, options.peers.split(","))])
+    before = ["before"] if options.against else []
+    if options.against:
+        Before.program = options.against.resolve() / ".venv" / "bin" / "deploy"
+        compileall.compile_dir(options.against / "provision", quiet=1)
+    names = chosen(["deploy", *before, *filter(None, options.peers.split(","))])
     rows: list[dict[str, object]] = []
     for count in map(int, options.hosts.split(",")):
         work = Path(tempfile.mkdtemp(prefix="deploy-bench-"))
