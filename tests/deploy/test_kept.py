@@ -49,7 +49,7 @@ def assert_refused_unsent(world: World, what: str) -> Refused:
     assert what in planned.refused.what
     with pytest.raises(Refused) as refusal:
         world.up()
-    assert refusal.value.what == planned.refused.what
+    assert what in refusal.value.what
     assert not {"ship", "model", "engine", "transaction"} & set(phases(world))
     return refusal.value
 
@@ -141,7 +141,7 @@ def test_a_taken_port_is_said_before_anything_is_sent(world: World) -> None:
 
     assert status == 4
     assert f"up would be refused: {refusal.what}" in said
-    assert "start" in said  # the steps are shown all the same
+    assert "start" in said.split("up would be")[0]  # the steps are shown all the same
     assert world.version == "1"
 
 
@@ -199,7 +199,7 @@ def test_a_disk_without_room_is_told_before_it_is_filled(make_host: MakeHost, pl
     with big.open("wb") as file:
         file.truncate(100 * MIB)
     refusal = assert_refused_unsent(world, f"MiB are free under {world.path}/releases")
-    assert "files 101" in refusal.what
+    assert "files 100" in refusal.what
 
     # What is there already needs no room a second time.
     big.write_bytes(b"")

@@ -9,6 +9,7 @@ import pytest
 from provision import rollout
 from provision.agent import boot, protocol
 from provision.agent.layout import STATE_DIR_VARIABLE, Layout
+from provision.cli.render.status import status_lines
 from provision.errors import PutBack, Refused
 from tests.deploy.world import World, web
 from tests.testbed import TestHost
@@ -26,13 +27,6 @@ def blog(world: World, tmp_path: Path) -> World:
     return World(tmp_path / "blog", world.host, world.platform, world.path, port, name, target=dict(world.target))
 
 
-def told(world: World, *arguments: str) -> tuple[int, str]:
-    """The exit status of `deploy …`, and what it said."""
-    with world.cli(*arguments) as process:
-        said = process.communicate(timeout=60)[0]
-    return process.returncode, said
-
-
 @once
 def test_another_project_s_folder_is_refused_with_who_is_there_and_the_way_to_take_over(
     world: World, blog: World
@@ -44,16 +38,17 @@ def test_another_project_s_folder_is_refused_with_who_is_there_and_the_way_to_ta
     blog.web("b")
     state = world.state()
 
-    for verb in (["plan"], ["up"], ["down"], ["promote"], ["rollback"], ["unlock", "--yes"]):
-        status, said = told(blog, *verb)
-        assert status == 4, (verb, said)
-        assert f"{world.path} is the folder of project '{world.name}', and this is '{blog.name}'" in said
-        assert f"deploy up --take-over {world.name}" in said
+    for verb in (rollout.plan, rollout.up, rollout.down, rollout.promote, rollout.rollback, rollout.unlock):
+        with pytest.raises(Refused) as refusal:
+            verb(blog.deployment())  # type: ignore[operator]
+        assert refusal.value.what == f"{world.path} is the folder of project '{world.name}', and this is '{blog.name}'."
+        assert f"deploy up --take-over {world.name}" in refusal.value.next_step
 
     assert (world.pid("web"), world.stable, world.state()) == (pid, release, state)
-    status, said = told(blog, "status")
-    assert status == 0
-    assert f"what project {world.name} has there" in said
+    assert f"  this is what project {world.name} has there, in the same path" in status_lines(blog.status())
+    with blog.cli("up", "--take-over", "nobody") as process:
+        assert f"deploy up --take-over {world.name}" in process.communicate(timeout=60)[0]
+    assert process.returncode == 4
 
 
 @once
@@ -89,6 +84,7 @@ def test_a_project_may_be_renamed(world: World, tmp_path: Path) -> None:
     world.web("1")
     world.up()
     old, world.name = world.name, world.name + "r"
+    world.web("1")
     with pytest.raises(Refused, match="this is"):
         world.up()
 
@@ -144,8 +140,8 @@ def test_another_supervisor_in_the_same_folder_is_refused_until_the_old_programs
     world.platform = "systemd"
     world.declare({"web": web(world.port + 1, "2")})
 
-    status, said = told(world, "plan")
-    assert (status, "up would be refused: what runs here is run by supervisord" in said) == (4, True), said
+    planned = rollout.plan(world.deployment())[0].plan
+    assert planned.refused is not None and "what runs here is run by supervisord" in planned.refused.what
     with pytest.raises(Refused, match="what runs here is run by supervisord") as refusal:
         world.up()
     assert "deploy down" in refusal.value.next_step
