@@ -81,6 +81,7 @@ def test_a_failed_deploy_keeps_what_it_has_shipped_and_prepared(world: World) ->
 
 
 @once
+@pytest.mark.slow
 def test_what_never_served_goes_by_age_and_what_served_with_its_last_release(world: World) -> None:
     """Hole 9: kept does not mean kept for ever."""
     world.target["keep"] = 2
@@ -125,6 +126,7 @@ def test_a_plan_tells_how_much_of_an_upload_is_there(world: World) -> None:
     assert world.host.read(f"{world.path}/stable/models/demo.gguf") == path.read_bytes()
 
 
+@once
 def test_a_taken_port_is_said_before_anything_is_sent(world: World) -> None:
     """Hole 9: a model of gigabytes was shipped first."""
     model(world)
@@ -170,6 +172,7 @@ def test_what_no_release_could_mend_is_said_before_anything_is_sent(
 
 
 @once
+@pytest.mark.slow
 def test_a_name_that_is_taken_is_said_before_anything_is_sent(world: World, tmp_path: Path) -> None:
     """Hole 9, with two projects of one prefix."""
     world.web("1")
@@ -188,6 +191,7 @@ def test_a_name_that_is_taken_is_said_before_anything_is_sent(world: World, tmp_
     assert_refused_unsent(other, f"the name '{world.program('web')}' is taken")
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_told_before_it_is_filled(make_host: MakeHost, place: Place, tmp_path: Path) -> None:
     """Hole 9: a full disk beside running services, and rsync's own words."""
     host = make_host(Kind.SUPERVISORD, workspace_size=96 * MIB)

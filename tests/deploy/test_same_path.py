@@ -79,6 +79,7 @@ def test_taking_over_ends_the_other_s_services_and_is_put_back_where_it_fails(wo
     assert blog.version == "b"
 
 
+@pytest.mark.slow
 def test_a_project_may_be_renamed(world: World, tmp_path: Path) -> None:
     """Hole 2: a new name is another project until it is told apart from one."""
     world.web("1")
@@ -127,6 +128,7 @@ def test_no_project_settles_in_what_another_keeps_order_in(world: World, tmp_pat
         inner.up()
 
 
+@pytest.mark.slow
 def test_another_supervisor_in_the_same_folder_is_refused_until_the_old_programs_are_down(
     systemd_host: TestHost, place: Place, tmp_path: Path
 ) -> None:
