@@ -136,6 +136,10 @@ class Refused(DeployError):
     exit = Exit.REFUSED
 
 
+class NoRoom(Refused):
+    """The host's disk filled up while files were sent. Nothing that runs was disturbed."""
+
+
 class RegistryFailed(DeployError):
     """A registry did not answer, or said no. What `what` names was not done."""
 

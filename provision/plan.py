@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provision.agent.decide import KEEP, Step, View, decide
@@ -29,6 +29,33 @@ class FileChanges:
 
 
 @dataclass(frozen=True)
+class Content:
+    """A model or an engine that the release needs.
+
+    Attributes:
+        kind: model or engine.
+        name: as the project has it, or the engine's.
+        bytes: its size; 0 where it depends on the host.
+        there: how many of them the host has: all of them, or what an upload that was cut left.
+    """
+
+    kind: str
+    name: str
+    bytes: int
+    there: int
+    is_there: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why `up` would be refused, seen before anything is sent."""
+
+    what: str
+    why: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The difference between what is declared and what one host has, as steps.
 
@@ -43,6 +70,9 @@ class Plan:
         engines: ids of the prebuilt engines that have to be brought there.
         secrets: names of secrets whose value is new.
         files: what changes file by file; empty unless it was asked for.
+        contents: models and engines, there or to be brought there.
+        taken_from: the project whose place this one takes; empty where it takes nobody's.
+        refused: what stands against it.
     """
 
     kind: str
@@ -58,6 +88,9 @@ class Plan:
     files: FileChanges = field(default_factory=FileChanges)
     warnings: tuple[str, ...] = ()
     interrupted: bool = False  # an older transaction has to be ended first
+    contents: tuple[Content, ...] = ()
+    taken_from: str = ""
+    refused: Refusal | None = None
 
     @property
     def unchanged(self) -> bool:
@@ -89,7 +122,8 @@ def plan(
         Refused: there is nothing to promote or to go back to.
     """
     state = from_dict(facts["state"])
-    channels = _channels(kind, channel, state, facts, release)
+    taken_from = state.project if document is not None and state.project not in ("", document["project"]) else ""
+    channels = _channels(kind, channel, replace(state, channels={}) if taken_from else state, facts, release)
     documents = dict(facts["documents"])
     if document is not None:
         documents[release] = document
@@ -100,7 +134,7 @@ def plan(
         kind=kind,
         channel=channel,
         release=moved,
-        current=state.channels.get(channel, ""),
+        current="" if taken_from else state.channels.get(channel, ""),
         generation=state.generation,
         steps=tuple(steps),
         ship=kind == "up" and release not in facts["releases"],
@@ -111,7 +145,18 @@ def plan(
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
         interrupted=bool(facts["recovery_needed"]),
+        contents=tuple(_contents(document or {}, facts)),
+        taken_from=taken_from,
     )
+
+
+def _contents(document: Document, facts: Mapping[str, Any]) -> Iterator[Content]:
+    for name, model in document.get("models", {}).items():
+        whole = model["sha256"] in facts["models"]
+        there = model["bytes"] if whole else facts["uploads"].get(model["sha256"], 0)
+        yield Content("model", name, model["bytes"], there, whole)
+    for engine, described in document.get("engines", {}).items():
+        yield Content("engine", f"{described['package']} {described['version']}", 0, 0, engine in facts["engines"])
 
 
 def _channels(kind: str, channel: str, state: State, facts: Mapping[str, Any], release: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, List, Set
 
-from . import boot, control, decide, facts, files, launch, prune, recover
+from . import boot, control, decide, facts, files, launch, moved, prune, recover, whose
 from . import state as states
 from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
@@ -15,7 +15,7 @@ from .locks import Lock, refuse
 from .protocol import REFUSED, UNCHANGED, AgentError, Message, NewerHost
 from .prove import NotProven
 from .state import Program, State
-from .supervisors import open_supervisor
+from .supervisors import Supervisor, open_supervisor
 from .transaction import Change, Transaction
 
 _HOST_LOCK_SECONDS = 600.0  # another project's transaction on the same supervisor is waited for
@@ -36,12 +36,13 @@ def perform(
         AgentError: refused, put back or degraded.
     """
     locks = _take_locks(layout, transaction, request, emit)
+    whose.check(layout, request["project"], request["take_over"])
     degraded = _end_open_transaction(layout, agent, emit)
-    files.write_json(os.path.join(layout.private, "supervisor.json"), request.get("supervisor") or {})
-    supervisor = open_supervisor(layout, request["platform"], request.get("supervisor"))
+    before = states.read(layout)
+    supervisor = _supervisor(layout, before, request)
     supervisor.logins = request.get("logins") or {}
     supervisor.ready()
-    hook = boot.register(layout, agent, request["platform"])
+    hook = boot.register(layout, agent, supervisor.kind)
     if not hook:
         emit(
             {
@@ -49,7 +50,6 @@ def perform(
                 "text": "nothing on this host starts us after a reboot: no systemd, cron or onstart.sh",
             }
         )
-    before = states.read(layout)
     _same_generation(before, request["generation"])
     channels = _channels(layout, before, request)
     wanted = set(channels.values()) | {program.release for program in before.programs.values()}
@@ -57,6 +57,7 @@ def perform(
     for release in channels.values():
         if release not in documents:
             raise AgentError(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
+        _is_meant_for(documents[release], release, request["project"], supervisor.kind)
     view = facts.view(layout, supervisor, before, bool(request.get("gpus")))
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
     steps = decide.decide(before, channels, documents, view, rotated)
@@ -69,8 +70,8 @@ def perform(
     for name, secret in request["secrets"].items():
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
-    after = _after(before, request["platform"], channels, documents, steps, versions, transaction)
-    after = replace(after, version=str(request.get("version", "")))
+    after = _after(before, supervisor.kind, channels, documents, steps, versions, transaction)
+    after = replace(after, version=str(request.get("version", "")), project=request["project"])
     _secrets_are_there(after, values)
     if channels == before.channels and all(step.do == decide.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
@@ -79,13 +80,42 @@ def perform(
         return Transaction(layout, supervisor, emit, aborted).run(change, view)
     finally:
         if not os.path.exists(layout.journal):
-            gone = prune.prune(layout, int(request.get("keep", 3)), agent)
-            if gone:
-                emit({"event": "pruned", "releases": gone})
-            supervisor.tidy(_manifests(layout, supervisor.kind))
-            control.refresh(layout, agent)
+            _tidy(layout, supervisor, agent, int(request.get("keep", 3)), emit)
         for lock in locks:
             lock.release()
+
+
+def _supervisor(layout: Layout, before: State, request: Message) -> Supervisor:
+    """The one that the target names, from now on; for `down` the one that has the programs, whichever is named."""
+    asked = open_supervisor(layout, request["platform"], request.get("supervisor"))
+    if request["kind"] == "down":
+        there = moved.serving(layout, before, asked)
+        if there is not asked:
+            return there
+    moved.check(layout, before, asked)
+    files.write_json(os.path.join(layout.private, "supervisor.json"), request.get("supervisor") or {})
+    return asked
+
+
+def _is_meant_for(document: Dict[str, Any], release: str, project: str, platform: str) -> None:
+    """A release of before another project, or another supervisor, took the place is none to go back to."""
+    for what, meant, here in (("project", document["project"], project), ("platform", document["platform"], platform)):
+        if meant != here:
+            raise AgentError(
+                REFUSED, f"release {release[:12]} is of {what} {meant!r}, and this is {here!r}.", next_step="deploy up"
+            )
+
+
+def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: Callable[[Message], None]) -> None:
+    """What is left to do once a transaction has ended; how it ended does not depend on it."""
+    try:
+        gone = prune.prune(layout, keep, agent)
+        if gone:
+            emit({"event": "pruned", "releases": gone})
+        supervisor.tidy(_manifests(layout, supervisor.kind))
+        control.refresh(layout, agent)
+    except (AgentError, OSError) as failure:
+        emit({"event": "warning", "text": f"old releases could not be tidied away: {failure}"})
 
 
 def _manifests(layout: Layout, platform: str) -> List[str]:
@@ -141,7 +171,8 @@ def _channels(layout: Layout, before: State, request: Message) -> Dict[str, str]
     """Which release each channel is to have."""
     kind = request["kind"]
     if kind == "up":
-        return dict(before.channels, **{request["channel"]: request["release"]})
+        kept = before.channels if before.project in ("", request["project"]) else {}
+        return dict(kept, **{request["channel"]: request["release"]})
     if kind == "promote":
         canary = before.channels.get("canary")
         if canary is None:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from typing import List
+from urllib.parse import quote
 
 from . import files
 from . import state as states
@@ -60,7 +61,8 @@ def register(layout: Layout, agent: str, platform: str) -> str:
         layout.root,
     ]
     entry = {"root": layout.root, "platform": platform, "recover": recover}
-    files.write_if_other(os.path.join(projects, layout.root.strip("/").replace("/", "-") + ".json"), json.dumps(entry))
+    files.write_if_other(_entry(layout), json.dumps(entry))
+    _forget_older(layout)
     kept = sandbox_environment()
     script = os.path.join(base, "boot.py")
     files.write_if_other(script, _SCRIPT.format(environment=f", **{kept!r}" if kept else ""))
@@ -118,7 +120,20 @@ def _quietly(command: List[str]) -> None:
 
 def forget(layout: Layout) -> None:
     """The project is gone from this host."""
-    files.remove(os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json"))
+    files.remove(_entry(layout))
+    _forget_older(layout)
+
+
+def _entry(layout: Layout) -> str:
+    """Where a project is listed, by its folder: /a/b and /a-b are two."""
+    return os.path.join(host_folder(), "projects", quote(layout.root.strip("/"), safe="") + ".json")
+
+
+def _forget_older(layout: Layout) -> None:
+    """Remove the entry under a name that two folders could have, if it is this project's."""
+    older = os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json")
+    if older != _entry(layout) and (files.read_json(older) or {}).get("root") == layout.root:
+        files.remove(older)
 
 
 def start_own(layout: Layout) -> None:

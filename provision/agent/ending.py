@@ -35,6 +35,8 @@ def finish(layout: Layout, before: State, after: State, *, kind: str, who: str, 
         "transaction": transaction,
         "channels": after.channels,
         "outcome": COMMITTED,
+        "project": after.project,
+        **({"taken_from": before.project} if before.project != after.project and before.project else {}),
     }
     files.write_json(os.path.join(layout.history, f"{after.sequence:08d}.json"), entry)
     states.write(layout, after)
@@ -98,7 +100,7 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
                 if not _still_runs(programs, name, begin):
                     # Nobody waits for requests here: the old one is down until this is over.
                     programs.end(name, service["stop_timeout"])
-                programs.describe(service, record.launch)
+                programs.describe(service, record.launch, after.programs.get(name))
                 load.append(name)
     with _collected(failures):
         programs.supervisor.load(load, [])

@@ -214,6 +214,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
         "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
         "files": _files(layout, named.get(str(request.get("files_of")), "")),
         "models": models.present(layout),
+        "uploads": models.arrived(layout),
         "engines": there,
         # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
         "secrets": {

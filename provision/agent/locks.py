@@ -46,6 +46,11 @@ class Lock:
             pass  # a full disk: the lock itself holds, only its label is missing
         return True
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether this object has it."""
+        return self._stream is not None
+
     def release(self) -> None:
         if self._stream is not None:
             self._stream.close()

@@ -27,6 +27,31 @@ def incoming(layout: Layout, sha256: str) -> str:
     return os.path.join(layout.models, ".incoming-" + sha256)
 
 
+def receive(layout: Layout, sha256: str) -> str:
+    """The folder in which a model arrives, made; what an upload that was cut left there is where it goes on."""
+    folder = incoming(layout, sha256)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    apart = os.path.join(folder, ".rsync-partial")  # of versions that did not write in place
+    if os.path.isdir(apart):
+        for name in os.listdir(apart):
+            os.replace(os.path.join(apart, name), os.path.join(folder, name))
+        os.rmdir(apart)
+    return folder
+
+
+def arrived(layout: Layout) -> Dict[str, int]:
+    """Bytes of each model whose upload was cut, by sha256."""
+    found = {}
+    for name in os.listdir(layout.models) if os.path.isdir(layout.models) else ():
+        if name.startswith(".incoming-"):
+            found[name[len(".incoming-") :]] = sum(
+                os.path.getsize(os.path.join(parent, file))
+                for parent, _, files_ in os.walk(os.path.join(layout.models, name))
+                for file in files_
+            )
+    return found
+
+
 def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None]) -> Dict[str, Any]:
     """Verify what arrived and give it its name; a wrong one is removed, so that the next try starts anew.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import subprocess
 from typing import Any, Dict, List, Sequence
 
-from . import engines, processes
+from . import binaries, engines, processes
 from .decide import BESIDE, INSTALL, KEEP, REMOVE, RESTART, START, Step, View
 from .launch import owner
 from .layout import Layout
@@ -16,11 +15,8 @@ from .supervisors import Supervisor
 
 # Room for the journal, launch folders and manifests, twice over so that undoing has room too.
 DISK_RESERVE = 16 << 20
+INODE_RESERVE = 1000
 _PROBE_SECONDS = 20.0
-
-# Tensor types that only microsoft/BitNet's llama.cpp reads; their names stand in its type table.
-_FORK_TYPES = {"I2_S": b"i2_s", "TL1": b"tl1", "TL2": b"tl2"}
-_ELF_MACHINE = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
 def check(
@@ -40,25 +36,47 @@ def check(
     Raises:
         AgentError: the first thing found, with what to do about it.
     """
-    leaving = [step.program for step in steps if step.do == REMOVE]
     disk(layout)
     _rename_and_lock_hold(layout)
     supervisor.readable()
+    programs(supervisor, steps, services, documents, view)
+    for step in steps:
+        if step.do not in (KEEP, REMOVE):
+            supervisor.fetch(services[step.program]["manifest"]["text"])
+    for release, document in documents.items():
+        for service in starting(steps, document):
+            model(layout, release, document, service)
+
+
+def programs(
+    supervisor: Supervisor,
+    steps: Sequence[Step],
+    services: Dict[str, Dict[str, Any]],
+    documents: Dict[str, Dict[str, Any]],
+    view: View,
+) -> None:
+    """Refuse what stands against programs, as far as it needs no file of their release. Arguments as of `check`.
+
+    Raises:
+        AgentError: an account is missing, a name or a port is taken, or memory is short.
+    """
+    leaving = [step.program for step in steps if step.do == REMOVE]
     for step in steps:
         if step.do in (KEEP, REMOVE):
             continue
         service = services[step.program]
         owner(service.get("user", ""))
         _name_is_ours(supervisor, service)
-        supervisor.fetch(service["manifest"]["text"])
         if step.do != INSTALL:
             _ports(supervisor, step, service, leaving)
             _gpu_memory(step, service, view)
     _memory(steps, services, documents, view)
-    for release, document in documents.items():
-        for service in {item["name"]: item for item in document["lanes"]["stable"]["services"]}.values():
-            if any(step.service == service["name"] and step.do not in (KEEP, REMOVE) for step in steps):
-                _model(layout, release, document, service)
+
+
+def starting(steps: Sequence[Step], document: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The services of a release, by their stable lane, of which some program is not left as it is."""
+    changed = {step.service for step in steps if step.do not in (KEEP, REMOVE)}
+    return [service for service in document["lanes"]["stable"]["services"] if service["name"] in changed]
 
 
 def disk(layout: Layout, needed: int = 0) -> None:
@@ -70,7 +88,7 @@ def disk(layout: Layout, needed: int = 0) -> None:
             f"{available >> 20} MiB are free under {layout.root}; {(DISK_RESERVE + needed) >> 20} MiB are needed.",
             next_step=f"make room there; `deploy exec -- du -xh {layout.root}` shows what takes it",
         )
-    if free.f_files and free.f_favail < 1000:
+    if free.f_files and free.f_favail < INODE_RESERVE:
         raise AgentError(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")
 
 
@@ -163,12 +181,17 @@ def _gpu_memory(step: Step, service: Dict[str, Any], view: View) -> None:
         )
 
 
-def _model(layout: Layout, release: str, document: Dict[str, Any], service: Dict[str, Any]) -> None:
+def binary(layout: Layout, release: str, service: Dict[str, Any]) -> str:
+    """Where the program of a model server is on this host; empty for what is none."""
+    named = service.get("binary") or ""
+    return os.path.join(layout.release(release), named) if named else ""
+
+
+def model(layout: Layout, release: str, document: Dict[str, Any], service: Dict[str, Any]) -> None:
     """The binary of a model server runs here, and reads the types that the model holds."""
-    binary, model = service.get("binary"), document["models"].get(service.get("model") or "")
-    if not binary:
+    path = binary(layout, release, service)
+    if not path:
         return
-    path = binary if os.path.isabs(binary) else os.path.join(layout.release(release), binary)
     if not set(document.get("engines", {})) <= set(engines.present(layout)) and path.startswith(layout.engines + "/"):
         raise AgentError(
             FAILED,
@@ -177,25 +200,11 @@ def _model(layout: Layout, release: str, document: Dict[str, Any], service: Dict
         )
     if not os.access(path, os.X_OK):
         raise AgentError(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
+    binaries.check(service, document, path, os.uname().machine)
     _runs(path, service["name"])
-    for tensor_type in (model or {}).get("tensor_types", []):
-        mark = _FORK_TYPES.get(tensor_type)
-        if mark and not any(_holds(part, mark) for part in _parts(path)):
-            raise AgentError(
-                REFUSED,
-                f"{service['name']}: the model holds {tensor_type} tensors, which {binary} can't read.",
-                why="I2_S, TL1 and TL2 are read by builds of microsoft/BitNet alone; upstream reads TQ1_0 and TQ2_0.",
-                next_step="deploy native build --source PATH-TO-BITNET, or convert the model to TQ2_0",
-            )
 
 
 def _runs(path: str, service: str) -> None:
-    with open(path, "rb") as stream:
-        head = stream.read(20)
-    if head[:4] == b"\x7fELF":
-        built_for = _ELF_MACHINE.get(int.from_bytes(head[18:20], "little"), "another machine")
-        if built_for != os.uname().machine:
-            raise AgentError(REFUSED, f"{service}: {path} is built for {built_for}; this host is {os.uname().machine}.")
     try:
         status, said = processes.version(path, _PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -208,17 +217,3 @@ def _runs(path: str, service: str) -> None:
             why="Signal 4 means an instruction that this CPU lacks; 127 a missing library.",
             next_step="deploy native build --profile portable",
         )
-
-
-def _parts(path: str) -> List[str]:
-    """The binary and the libraries that lie beside it."""
-    folder = os.path.dirname(path)
-    return [
-        path,
-        *(os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("lib") and ".so" in name),
-    ]
-
-
-def _holds(path: str, mark: bytes) -> bool:
-    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"\0" + mark + b"\0") >= 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from . import drain, files, launch
 from .documents import digest_of, manifest_digest
 from .layout import Layout
 from .prove import Emit, prove, token
-from .state import State
+from .state import Program, State
 from .supervisors import Activity, Supervisor
 
 
@@ -49,12 +49,18 @@ class Programs:
         if seen.activity is not Activity.ABSENT:
             self.supervisor.stop(name, timeout)
 
-    def describe(self, service: Dict[str, Any], launch_id: str) -> None:
-        """Let the next start of a program be of this launch; the supervisor has to load it."""
+    def describe(self, service: Dict[str, Any], launch_id: str, instead_of: Optional[Program] = None) -> None:
+        """Let the next start of a program be of this launch; the supervisor has to load it.
+
+        Args:
+            instead_of: how it was described, perhaps in a file of another name: that has the project's in it.
+        """
         launch.select(self.layout, service["program"], launch_id)
         manifest = service["manifest"]
         if manifest_digest(self.supervisor, manifest["name"]) != digest_of(manifest["text"]):
             files.write(self.supervisor.manifest_path(manifest["name"]), manifest["text"], 0o644)
+        if instead_of is not None and instead_of.manifest not in ("", manifest["name"]):
+            files.remove(self.supervisor.manifest_path(instead_of.manifest))
 
     def prove(self, services: Sequence[Dict[str, Any]], state: State, stop: Callable[[], None]) -> None:
         """Prove services together, each from the release that `state` says it runs from."""

@@ -38,8 +38,9 @@ UNCHANGED = "unchanged"
 
 
 def control_socket(root: str) -> str:
-    """Where systemd listens for accounts that may start services of the project at `root`."""
-    return f"/run/{CONTROL}{root.replace('/', '-')}.sock"
+    """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place."""
+    told_apart = root.replace("_", "__").replace("-", "_-")  # /a/b is not /a-b
+    return f"/run/{CONTROL}{told_apart.replace('/', '-')}.sock"
 
 
 class AgentError(Exception):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from typing import Any, Dict, List, Set
+from typing import List
 
-from . import files, launch, processes
+from . import content, files, launch, processes
 from . import state as states
 from .documents import read_documents
 from .layout import Layout
@@ -16,29 +15,36 @@ from .locks import Lock
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
 _AGENT_SECONDS = 24 * 3600.0  # an older agent may still be reading its modules
 _TRANSACTIONS_KEPT = 20
-_RELEASE = re.compile(r"[0-9a-f]{64}")
 
 
 def prune(layout: Layout, keep: int, agent: str) -> List[str]:
     """Remove old releases, models, agents and launch folders; the names of the releases that went.
 
+    A deploy that failed makes nothing old: what it brought is kept for the next one.
+
     Args:
         keep: how many releases of the stable history stay, besides those in use.
         agent: digest of the running agent.
     """
-    state = states.read(layout)
-    needed = _releases_needed(layout, state, keep)
-    gone = []
+    there = read_documents(layout, content.releases(layout))
+    gone = content.over(layout, keep)
+    served = {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
     for name in os.listdir(layout.releases):
         path = layout.release(name)
         if name.startswith(".trash-"):
             files.remove_tree(os.path.join(layout.releases, name[len(".trash-") :]))
         elif name.startswith(".incoming-"):
             _incoming(layout, name, path)
-        elif _RELEASE.fullmatch(name) and name not in needed:
+    for name in gone:
+        files.remove_tree(layout.release(name))
+    stay = content.of(layout, (document for name, document in there.items() if name not in gone))
+    ended = content.of(layout, (document for name, document in there.items() if name in gone and name in served))
+    for path in content.everything(layout):
+        if path not in stay and (path in ended or content.age(path) > content.UNUSED_SECONDS):
             files.remove_tree(path)
-            gone.append(name)
-    _content(layout, read_documents(layout, needed))
+    for path in content.halves(layout):
+        if content.age(path) > _INCOMING_SECONDS:
+            files.remove_tree(path)  # nobody went on with it
     leftovers(layout)
     for name in os.listdir(layout.agents):
         path = os.path.join(layout.agents, name)
@@ -47,19 +53,7 @@ def prune(layout: Layout, keep: int, agent: str) -> List[str]:
     logs = sorted(os.listdir(layout.transactions))
     for name in logs[:-_TRANSACTIONS_KEPT]:
         os.unlink(os.path.join(layout.transactions, name))
-    return sorted(gone)
-
-
-def _releases_needed(layout: Layout, state: states.State, keep: int) -> Set[str]:
-    needed = set(state.channels.values()) | {program.release for program in state.programs.values()}
-    needed |= processes.working_in(layout.releases)
-    stable: List[str] = []
-    for entry in reversed(states.history(layout)):
-        release = entry.get("channels", {}).get("stable")
-        if release and release not in stable:
-            stable.append(release)
-    back = states.previous(states.history(layout), state.channels.get("stable"))
-    return needed | set(stable[:keep]) | ({back} if back else set())
+    return gone
 
 
 def _incoming(layout: Layout, name: str, path: str) -> None:
@@ -68,27 +62,6 @@ def _incoming(layout: Layout, name: str, path: str) -> None:
         return
     if time.time() - os.stat(path).st_mtime > _INCOMING_SECONDS:
         files.remove_tree(path)
-
-
-def _content(layout: Layout, documents: Dict[str, Dict[str, Any]]) -> None:
-    wanted = {model["sha256"] for document in documents.values() for model in document["models"].values()}
-    for name in os.listdir(layout.models):
-        if name.startswith("sha256-") and name[len("sha256-") :] not in wanted:
-            files.remove_tree(os.path.join(layout.models, name))
-    served = {engine for document in documents.values() for engine in document.get("engines", {})}
-    for name in os.listdir(layout.engines) if os.path.isdir(layout.engines) else ():
-        if not name.startswith(".") and name not in served:
-            files.remove_tree(os.path.join(layout.engines, name))
-    for folder in (layout.models, layout.engines):
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            path = os.path.join(folder, name)
-            if name.startswith(".") and time.time() - os.stat(path).st_mtime > _INCOMING_SECONDS:
-                files.remove_tree(path)  # an upload that nobody went on with
-    prepared = {document["prepared"] for document in documents.values() if document.get("prepared")}
-    if os.path.isdir(layout.prepared):
-        for name in os.listdir(layout.prepared):
-            if name not in prepared:
-                files.remove_tree(os.path.join(layout.prepared, name))
 
 
 def leftovers(layout: Layout) -> None:

@@ -14,10 +14,9 @@ import threading
 from typing import Any, Callable, Dict, List, Optional
 
 from . import files, tree
+from .content import PREPARED
 from .layout import Layout
 from .protocol import FAILED, REFUSED, AgentError, Message
-
-_COMPLETE = ".complete"
 
 
 class Mismatch(Exception):
@@ -129,7 +128,7 @@ def _prepare(
         with open(os.path.join(folder, name), "rb") as stream:
             key.update(hashlib.sha256(stream.read()).digest())
     result = os.path.join(layout.prepared, key.hexdigest())
-    ready = os.path.exists(os.path.join(result, _COMPLETE))
+    ready = os.path.exists(os.path.join(result, PREPARED))
     if not ready:
         files.remove_tree(result)
         os.makedirs(result)
@@ -142,7 +141,7 @@ def _prepare(
         emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
         return key.hexdigest()
     _run_prepare(folder, prepare, secrets, emit)
-    files.write(os.path.join(result, _COMPLETE), "")
+    files.write(os.path.join(result, PREPARED), "")
     return key.hexdigest()
 
 

@@ -5,6 +5,7 @@ Most conversations ask for facts alone, so what only a transaction needs is impo
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -14,14 +15,30 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional
 
-from . import facts
+from . import facts, files, models, moved, whose
+from . import state as states
+from .decide import View
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
-from .protocol import ALIVE, DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
-from .supervisors import open_supervisor
+from .protocol import ALIVE, DEGRADED, FAILED, REFUSED, RESULT, USAGE, AgentError, Message
+from .supervisors import Supervisor, open_supervisor
 
 if TYPE_CHECKING:
     from .worker import Work
+
+
+# Operations that change the project's folder, or are about to.
+_CHANGES = (
+    "seal",
+    "incoming",
+    "adopt-model",
+    "incoming-engine",
+    "adopt-engine",
+    "discard",
+    "transaction",
+    "recover",
+    "unlock",
+)
 
 
 class Session:
@@ -32,6 +49,8 @@ class Session:
         self.agent = str(header["agent"])
         self.who = str(header.get("who", "somebody"))
         self.version = str(header["version"])  # of the toolkit
+        self.project = str(header.get("project", ""))
+        self.take_over = str(header.get("take_over", ""))  # the project whose place this one takes
         self.heartbeat = float(header["heartbeat"])  # how often to say, in seconds, that a request is not forgotten
         self.input = _Lines(stdin)
         self._pending: List[Message] = header.get("pending", [])  # requests that came before this agent did
@@ -46,7 +65,9 @@ class Session:
                     answer = self._answer(request)
                 except AgentError as error:
                     answer = error.message()
-                except (OSError, ValueError, KeyError) as error:
+                except OSError as error:
+                    answer = _on_host(str(request.get("op")), error).message()
+                except (ValueError, KeyError) as error:
                     kind = type(error).__name__
                     answer = AgentError(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
             if answer is not None:
@@ -84,6 +105,7 @@ class Session:
             "facts": self._facts,
             "seal": self._seal,
             "incoming": self._incoming,
+            "discard": self._discard,
             "adopt-model": self._adopt_model,
             "incoming-engine": self._incoming_engine,
             "adopt-engine": self._adopt_engine,
@@ -97,6 +119,8 @@ class Session:
         operation = operations.get(request["op"])
         if operation is None:
             raise AgentError(USAGE, f"this agent does not know {request['op']!r}")
+        if request["op"] in _CHANGES or request.get("claim") or request.get("ahead"):
+            whose.check(self.layout, self.project, self.take_over)
         return operation(request)
 
     def _facts(self, request: Message) -> Message:
@@ -112,11 +136,27 @@ class Session:
         if request.get("gpus"):
             answer["gpus"] = facts.gpus()
         if request.get("platform"):
-            supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+            asked = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+            state = states.read(self.layout)
+            supervisor = moved.serving(self.layout, state, asked)
             answer["project"] = facts.project(self.layout, supervisor, request)
+            if request.get("ahead"):
+                from . import ahead
+
+                seen = View(**answer["project"]["view"])
+                make_room = self._made_room if self._claim.is_taken else None
+                answer["ahead"] = ahead.judge(self.layout, asked, state, seen, request["ahead"], make_room)
             if request.get("host"):
                 answer["supervisor"] = supervisor.facts()
         return answer
+
+    def _made_room(self, path: str) -> None:
+        self.emit({"event": "warning", "text": f"{path} was removed to make room; nothing needed it"})
+
+    def _serving(self, request: Message) -> Supervisor:
+        """The supervisor of what runs here; a target may name another one by now."""
+        asked = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        return moved.serving(self.layout, states.read(self.layout), asked)
 
     def _take_claim(self, request: Message) -> None:
         self.layout.create()
@@ -146,17 +186,21 @@ class Session:
 
     def _incoming(self, request: Message) -> Message:
         """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
-        from . import models
-
         sha256 = request.get("sha256")
-        folder = models.incoming(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
+        folder = models.receive(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
         os.makedirs(folder, mode=0o755, exist_ok=True)
         _give_to_login(folder)
         return {"event": RESULT, "folder": folder}
 
-    def _adopt_model(self, request: Message) -> Message:
-        from . import models
+    def _discard(self, request: Message) -> Message:
+        """Remove an upload that filled the disk: what runs there needs the room."""
+        folder = os.path.normpath(request["folder"])
+        parent, name = os.path.split(folder)
+        if parent in (self.layout.releases, self.layout.models, self.layout.engines) and name.startswith(".incoming-"):
+            files.remove_tree(folder)
+        return {"event": RESULT}
 
+    def _adopt_model(self, request: Message) -> Message:
         return models.adopt(self.layout, request["sha256"], request["name"], self.emit)
 
     def _incoming_engine(self, request: Message) -> Message:
@@ -180,7 +224,7 @@ class Session:
                 return sealed
         transaction = worker.new_transaction()
         self.emit({"event": "transaction", "transaction": transaction})
-        request = dict(request, who=self.who, version=self.version)
+        request = dict(request, who=self.who, version=self.version, project=self.project, take_over=self.take_over)
         request.pop("seal", None)
         return self._in_worker(
             transaction,
@@ -244,9 +288,21 @@ class Session:
         return {"event": RESULT, "check": checks.event(outcome, "")}
 
     def _logs(self, request: Message) -> Message:
-        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        supervisor = self._serving(request)
         lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)))
         return {"event": RESULT, "lines": lines}
+
+
+def _on_host(op: str, error: OSError) -> AgentError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f": {error.filename}" if error.filename else ""
+        return AgentError(
+            REFUSED,
+            f"there is no room left on the host ({error.strerror}{where}).",
+            why="Nothing that runs was touched.",
+            next_step="make room there, then deploy up again",
+        )
+    return AgentError(FAILED, f"{op} failed on the host: {type(error).__name__}: {error}")
 
 
 def _recover_here(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:

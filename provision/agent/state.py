@@ -36,6 +36,7 @@ class State:
     programs: Dict[str, Program] = field(default_factory=dict)
     secrets: Dict[str, str] = field(default_factory=dict)  # name -> current version
     version: str = ""  # of the toolkit that wrote it
+    project: str = ""  # whose folder it is
 
     def as_dict(self) -> Dict[str, Any]:
         return dict(asdict(self), format=protocol.FORMAT)
@@ -48,16 +49,30 @@ def from_dict(value: Dict[str, Any], where: str = "the state") -> State:
         AgentError: it has a format that this version does not read.
     """
     protocol.check_format(value, where)
-    keys = ("generation", "sequence", "platform", "channels", "secrets", "version")
+    keys = ("generation", "sequence", "platform", "channels", "secrets", "version", "project")
     known = {key: value[key] for key in keys if key in value}
     programs = {name: Program(**program) for name, program in value.get("programs", {}).items()}
     return State(programs=programs, **known)
 
 
 def read(layout: Layout) -> State:
-    """The committed state; an empty one where nothing was ever deployed."""
+    """The committed state; an empty one where nothing was ever deployed.
+
+    Versions that did not write down whose it is, wrote that into each release.
+    """
     value = files.read_json(layout.state)
-    return State() if value is None else from_dict(value, layout.state)
+    if value is None:
+        return State()
+    state = from_dict(value, layout.state)
+    return state if state.project else replace(state, project=_project(layout, state))
+
+
+def _project(layout: Layout, state: State) -> str:
+    served = [*state.channels.values(), *(program.release for program in state.programs.values())]
+    for entry in [] if served else reversed(history(layout)):
+        served += entry.get("channels", {}).values()
+    documents = (files.read_json(layout.document(release)) or {} for release in served)
+    return next((str(document["project"]) for document in documents if document.get("project")), "")
 
 
 def write(layout: Layout, state: State) -> None:
@@ -84,11 +99,13 @@ def previous(entries: List[Dict[str, Any]], current: Optional[str], channel: str
     """The release that `channel` had before `current`: what a rollback without an argument means.
 
     A rollback is history too; so after one the answer is the release before the one rolled back to, never the one
-    that was just left.
+    that was just left. What another project did here before this one took over is no way back.
     """
     line: List[str] = []  # the releases one could walk back through, oldest first
     for entry in entries:
         release = entry.get("channels", {}).get(channel)
+        if entry.get("taken_from"):
+            line.clear()
         if not release or (line and line[-1] == release):
             continue
         if entry.get("kind") == "rollback" and release in line:

@@ -181,7 +181,8 @@ class Transaction:
                 finishing = do[name] == decide.INSTALL and service["on_switch"] == "finish" and self.programs.runs(name)
                 if not finishing:
                     self.programs.stop(_as_it_runs(change, service), self._stop_if_aborted)
-                self.programs.describe(service, change.after.programs[name].launch)
+                launched = change.after.programs[name].launch
+                self.programs.describe(service, launched, change.before.programs.get(name))
                 # While an on-demand program finishes on its old code, its supervisor keeps the old description.
                 if not finishing:
                     load.append(name)

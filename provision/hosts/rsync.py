@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from provision.errors import DeployError, Interrupted, Unreachable, UsageError
+from provision.errors import DeployError, Interrupted, NoRoom, Unreachable, UsageError
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
 from provision.packages import install
 
@@ -36,6 +36,11 @@ _LAST_WORDS_SECONDS = 10
 _COMMAND_NOT_FOUND = 127
 _SYNTAX = 1  # rsync(1), "Exit values": syntax or usage error
 _LONGEST_COMMAND = 65536
+# strerror(3) of ENOSPC, which also means that no inode is free, and of EDQUOT; in the C locale, as rsync is run.
+_FULL = {
+    "No space left on device": "the host's disk filled up",
+    "Disk quota exceeded": "this account's share of the host's disk was used up",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Options:
     link_dest: tuple[str, ...] = ()
     checksum: bool = False
     partial: bool = True
+    in_place: bool = False
     chmod: str | None = None
 
 
@@ -64,6 +70,7 @@ def send(
     Raises:
         UsageError: rsync is not installed here.
         DeployError: rsync is not installed on the host, or failed there; its words are in `why`.
+        NoRoom: the host's disk, or this account's share of it, is full.
         Unreachable: the connection broke.
         Interrupted: Ctrl-C ended rsync.
     """
@@ -112,7 +119,7 @@ def command_line(program: str, socket_number: int, source: Path, destination: st
         "--files-from=-",
         "--from0",
         f"--timeout={_STALLED_SECONDS}",
-        *(["--partial-dir=.rsync-partial"] if options.partial else []),
+        *(_kept(options)),
         *(["--checksum"] if options.checksum else []),
         *([f"--chmod={options.chmod}"] if options.chmod else []),
         *(f"--link-dest={folder}" for folder in options.link_dest),
@@ -123,6 +130,13 @@ def command_line(program: str, socket_number: int, source: Path, destination: st
         f"{source}/",
         f"host:{destination}/",
     ]
+
+
+def _kept(options: Options) -> list[str]:
+    """How what has arrived outlives a cut. In place, going on needs no room for a second copy."""
+    if options.in_place:
+        return ["--inplace"]
+    return ["--partial-dir=.rsync-partial"] if options.partial else []
 
 
 def _rsh_quoted(word: str) -> str:
@@ -201,6 +215,14 @@ def _failure(
             host=connection.name,
         )
     why = " ".join((*bridge.said.decode(errors="replace").split("\n"), reader.errors())).strip()
+    for words, what in _FULL.items():
+        if words in why:
+            return NoRoom(
+                f"{what} while files were sent; nothing that runs was disturbed.",
+                next_step="make room there, then run the same command again",
+                host=connection.name,
+                details={"rsync": why},
+            )
     return DeployError(f"rsync failed (exit {status})", why=why, host=connection.name)
 
 

@@ -23,7 +23,7 @@ from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
 from provision.project.loaded import LoadedProject
 from provision.project.presets import presets, with_preset
-from provision.project.rules import View, judge
+from provision.project.rules import View, judge, sharing
 from provision.project.schema import Declaration
 from provision.project.secrets import Secrets
 from provision.project.sentences import fault
@@ -117,6 +117,8 @@ def _validated(
     if isinstance(written.get("services"), dict):
         merged["services"] = {name: with_preset(service) for name, service in written["services"].items()}
         faults += _unknown_presets(written["services"])
+    if isinstance(written.get("targets"), dict):
+        faults += sharing(written["targets"])
     if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
     wrong: set[KeyPath] = {fault.path[:2] for fault in faults}

@@ -29,6 +29,13 @@ class HostStatus:
 
     host: str
     project: dict[str, Any]
+    asked_for: str = ""  # the name of the project that asked
+
+    @property
+    def another(self) -> str:
+        """The other project that is there in place of the one that asked; empty where it is that one, or none."""
+        there = str(self.project["state"].get("project", ""))
+        return there if there != self.asked_for and self.asked_for else ""
 
     @property
     def state(self) -> str:
@@ -50,12 +57,14 @@ class HostStatus:
         return "failing" if down else "serving"
 
 
-def plan(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[HostPlan]:
-    """What `up` would do on each host, file by file; nothing is changed there."""
+def plan(
+    deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None, *, take_over: str = ""
+) -> list[HostPlan]:
+    """What `up` would do on each host, file by file, and what stands against it; nothing is changed there."""
     deployment.build_ahead()
 
     def look(spec: HostSpec) -> HostPlan:
-        with open_session(deployment, spec) as session:
+        with open_session(deployment, spec, take_over=take_over) as session:
             return HostPlan(spec.name, plan_up(session, channel, show_files=True))
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
@@ -66,7 +75,7 @@ def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[H
 
     def look(spec: HostSpec) -> HostStatus:
         with open_session(deployment, spec) as session:
-            return HostStatus(spec.name, session.facts()["project"])
+            return HostStatus(spec.name, session.facts()["project"], deployment.loaded.project.name)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 

@@ -19,18 +19,23 @@ def up(
     channel: str = "stable",
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
+    *,
+    take_over: str = "",
 ) -> list[HostOutcome]:
     """Bring the project as it is now to `channel` of every host.
 
     Hosts are deployed to in the batches that the target declares; what fails stops the batches that follow, and with
     `on_failure = "revert"` the hosts that had committed go back.
 
+    Args:
+        take_over: another project that is in the target's path on purpose no more: its services end.
+
     Raises:
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
     deployment.build_ahead()
-    return _on_all(deployment, lambda session: plan_up(session, channel, claim=True), interrupt, hosts)
+    return _on_all(deployment, lambda session: plan_up(session, channel, claim=True), interrupt, hosts, take_over)
 
 
 def promote(
@@ -114,10 +119,14 @@ def values(results: Sequence[HostResult[Any]]) -> list[Any]:
 
 
 def _on_all(
-    deployment: Deployment, make_plan: MakePlan, interrupt: Interrupt | None, names: Sequence[str] | None
+    deployment: Deployment,
+    make_plan: MakePlan,
+    interrupt: Interrupt | None,
+    names: Sequence[str] | None,
+    take_over: str = "",
 ) -> list[HostOutcome]:
     def act(spec: HostSpec) -> HostOutcome:
-        with open_session(deployment, spec, install=True) as session:
+        with open_session(deployment, spec, install=True, take_over=take_over) as session:
             return apply(session, make_plan(session), interrupt)
 
     specs = chosen(deployment, names)
@@ -143,6 +152,12 @@ def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> 
     def act(spec: HostSpec) -> HostOutcome:
         before = committed[spec.name]
         assert before is not None  # noqa: S101  (they committed)
+        if before.plan.taken_from:
+            raise errors.DeployError(
+                f"it took the place of project {before.plan.taken_from}, which only that project can take back.",
+                host=spec.name,
+                next_step=f"there: deploy up --take-over {deployment.loaded.project.name}",
+            )
         old = before.plan.current
         with open_session(deployment, spec, install=True) as session:
             kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)

@@ -61,6 +61,8 @@ class Conversation:
         path: str,
         *,
         who: str,
+        project: str,
+        take_over: str = "",
         python: str = "python3",
         install: bool = False,
         sudo_password: str | None = None,
@@ -69,6 +71,8 @@ class Conversation:
         """Start the agent; bring it along where the host lacks it.
 
         Args:
+            project: whose folder `path` is to be.
+            take_over: the project whose place it takes there, where that is meant.
             install: keep the agent on the host; otherwise it leaves nothing behind.
             sudo_password: what sudo asks for; empty where it asks for nothing; None to run without sudo.
         """
@@ -83,7 +87,7 @@ class Conversation:
         if sudo_password:
             self._channel.send_line(sudo_password.encode())
         header = {"path": path, "agent": digest, "who": who, "version": __version__, "install": install}
-        self._send({**header, "heartbeat": _HEARTBEAT_SECONDS})
+        self._send({**header, "project": project, "take_over": take_over, "heartbeat": _HEARTBEAT_SECONDS})
 
     def ask(self, op: str, *, interrupt: Interrupt | None = None, **arguments: Any) -> Event:
         """Ask for `op`; pass its events on; the last one.

@@ -188,12 +188,20 @@ class Deployment:
         ahead = self._ahead.take(spec) if self._ahead else None
         return ahead or connect(spec, on_event=self._connecting, ask_passphrase=self._questions.passphrase)
 
-    def converse(self, connection: HostConnection, spec: HostSpec, *, install: bool) -> Conversation:
-        """The agent, running on a connected host; `install` keeps it there."""
+    def converse(
+        self, connection: HostConnection, spec: HostSpec, *, install: bool, take_over: str = ""
+    ) -> Conversation:
+        """The agent, running on a connected host; `install` keeps it there.
+
+        Args:
+            take_over: the project whose place this one takes.
+        """
         return Conversation(
             connection,
             self.target.path,
             who=self.who,
+            project=self.loaded.project.name,
+            take_over=take_over,
             python=self.target.python,
             install=install,
             sudo_password=self._questions.sudo_password(connection, spec.name) if spec.sudo else None,

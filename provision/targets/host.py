@@ -60,14 +60,17 @@ class HostSession:
 
 
 @contextlib.contextmanager
-def open_session(deployment: Deployment, spec: HostSpec, *, install: bool = False) -> Iterator[HostSession]:
+def open_session(
+    deployment: Deployment, spec: HostSpec, *, install: bool = False, take_over: str = ""
+) -> Iterator[HostSession]:
     """A host, connected, with the agent running on it.
 
     Args:
         install: keep the agent there; for what changes the host.
+        take_over: the project whose place there this one takes.
     """
     began = time.monotonic()
     with deployment.phase(spec.name, "connect"):
         connection = deployment.connect(spec)
-    with connection, deployment.converse(connection, spec, install=install) as conversation:
+    with connection, deployment.converse(connection, spec, install=install, take_over=take_over) as conversation:
         yield HostSession(deployment, spec, connection, conversation, began)

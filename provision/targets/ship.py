@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provision.engines import wheel
-from provision.errors import Interrupted
+from provision.errors import Interrupted, NoRoom
 
 if TYPE_CHECKING:
     from provision.hosts import RsyncProgress
@@ -71,15 +72,32 @@ def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
     session = shipment.session
     root = f"{session.deployment.target.path}/releases"
     bases = [] if checksum else [f"{root}/{shipment.plan.current}"] if shipment.plan.current else []
-    session.connection.rsync(
-        session.deployment.loaded.root,
-        paths,
-        shipment.folder,
-        link_dest=bases,
-        checksum=checksum,
-        chmod=_CHMOD,
-        on_progress=_progress(shipment, "ship", ""),
-    )
+    with _room_given_back(session, shipment.folder):
+        session.connection.rsync(
+            session.deployment.loaded.root,
+            paths,
+            shipment.folder,
+            link_dest=bases,
+            checksum=checksum,
+            chmod=_CHMOD,
+            on_progress=_progress(shipment, "ship", ""),
+        )
+
+
+@contextlib.contextmanager
+def _room_given_back(session: HostSession, folder: str) -> Iterator[None]:
+    """What is sent into `folder` there is kept where it is cut off, to be gone on with; not where it fills the disk."""
+    try:
+        yield
+    except NoRoom as full:
+        session.conversation.ask("discard", folder=folder)
+        raise NoRoom(
+            full.what,
+            why=f"What had arrived in {folder} was removed again.",
+            next_step=full.next_step,
+            host=full.host,
+            details=full.details,
+        ) from None
 
 
 def ship_models(shipment: Shipment) -> None:
@@ -90,13 +108,15 @@ def ship_models(shipment: Shipment) -> None:
             continue
         with session.phase("model"):
             folder = session.conversation.ask("incoming", sha256=model.sha256)["folder"]
-            session.connection.rsync(
-                model.source.parent,
-                [model.source.name],
-                str(folder),
-                chmod="Fu=rw,Fgo=r",
-                on_progress=_progress(shipment, "model", model.source.name),
-            )
+            with _room_given_back(session, str(folder)):
+                session.connection.rsync(
+                    model.source.parent,
+                    [model.source.name],
+                    str(folder),
+                    in_place=True,
+                    chmod="Fu=rw,Fgo=r",
+                    on_progress=_progress(shipment, "model", model.source.name),
+                )
             session.conversation.ask("adopt-model", sha256=model.sha256, name=model.source.name)
 
 
@@ -110,13 +130,14 @@ def ship_engines(shipment: Shipment) -> None:
         asked = session.conversation.ask("incoming-engine", engine=engine.id, wheels=wheels)
         if not asked["have"]:
             file = engine.fetch(str(asked["machine"]), session.deployment.on_event)
-            session.connection.rsync(
-                file.parent,
-                [file.name],
-                str(asked["folder"]),
-                chmod="Fu=rw,Fgo=r",
-                on_progress=_progress(shipment, "engine", file.name),
-            )
+            with _room_given_back(session, str(asked["folder"])):
+                session.connection.rsync(
+                    file.parent,
+                    [file.name],
+                    str(asked["folder"]),
+                    chmod="Fu=rw,Fgo=r",
+                    on_progress=_progress(shipment, "engine", file.name),
+                )
         session.conversation.ask(
             "adopt-engine", engine=engine.id, wheels=wheels, program=engine.program, version=engine.version
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors, plan
+from provision.targets import ahead
+from provision.targets.conversation import failure
 from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
 
 if TYPE_CHECKING:
@@ -27,27 +29,45 @@ class HostOutcome:
 
 
 def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
-    """Plan to bring the deployment's release to `channel`."""
-    release = session.deployment.release
+    """Plan to bring the deployment's release to `channel`; what stands against it is in the plan.
+
+    Args:
+        claim: it is to be applied, so what stands against it is raised.
+
+    Raises:
+        Refused: nothing was sent, and nothing changed.
+    """
+    deployment = session.deployment
+    release = deployment.release
     other = "canary" if channel == "stable" else "stable"
-    facts = session.facts(
-        claim=claim,
-        nonce=_nonce(release),
-        documents=[other],
-        have=[release.id],
-        files_of=channel if show_files else None,
-        engines=release.document.get("engines", {}),
-    )["project"]
+    wanted = {
+        "nonce": _nonce(release),
+        "documents": [other],
+        "have": [release.id],
+        "files_of": channel if show_files else None,
+        "engines": release.document.get("engines", {}),
+    }
+    question = ahead.question(deployment, channel, _nonce(release))
+    facts = session.facts(claim=claim, ahead=question, **wanted)
+    if facts["ahead"]["measure"]:
+        entries = ahead.entries(release, deployment.loaded.root)
+        facts = session.facts(ahead={**question, "entries": entries}, **wanted)
     paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
-    return plan.plan(
+    planned = plan.plan(
         "up",
         channel,
-        facts,
+        facts["project"],
         document=release.document,
         release=release.id,
-        secrets=session.deployment.secrets,
+        secrets=deployment.secrets,
         paths=paths if show_files else None,
     )
+    refused = ahead.refused(deployment, planned, facts["ahead"])
+    if refused and claim:
+        raise failure(refused, session.spec.name)
+    if refused:
+        return replace(planned, refused=plan.Refusal(refused["what"], refused["why"], refused["next"]))
+    return planned
 
 
 def plan_move(

@@ -53,6 +53,10 @@ class Supervisor:
         """Another connection to the same supervisor, for another thread."""
         raise NotImplementedError
 
+    def usable(self) -> None:
+        """Refuse where it can't be used, as far as that shows without starting or changing anything."""
+        raise NotImplementedError
+
     def ready(self) -> None:
         """Make sure that it runs, starting it where that is ours to do; AgentError where it can't be."""
         raise NotImplementedError

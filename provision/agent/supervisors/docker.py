@@ -48,6 +48,10 @@ class Docker(Supervisor):
     # What it is
 
     def ready(self) -> None:
+        self.usable()
+        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+
+    def usable(self) -> None:
         try:
             self._ask("GET", "/_ping")
         except PermissionError:
@@ -63,7 +67,6 @@ class Docker(Supervisor):
                 why=f"{_SOCKET}: {error}",
                 next_step="start docker there",
             ) from None
-        os.makedirs(self.folder, mode=0o755, exist_ok=True)
 
     def facts(self) -> Dict[str, object]:
         try:

@@ -100,16 +100,16 @@ class Supervisord(Supervisor):
         other._marks = self._marks
         return other
 
+    def usable(self) -> None:
+        if self.answers():
+            self.readable()
+        else:
+            _installed()
+
     def ready(self) -> None:
         if self.answers():
             return
-        command = program()
-        if command is None:
-            raise AgentError(
-                REFUSED,
-                "supervisord is not installed on this host.",
-                next_step="deploy host bootstrap, or install it there: apt-get install supervisor",
-            )
+        command = _installed()
         if self.instance.own:
             create_own(self.instance)
         elif not os.path.isdir(self.instance.include):
@@ -147,18 +147,19 @@ class Supervisord(Supervisor):
     def foreign(self, program: str, manifest: str) -> str:
         ours = self.manifest_path(manifest)
         for name, path in programs_in(self.instance.include, self.instance.suffix):
-            if name == program and path != ours:
-                return f"{path} already describes a program {program!r}"
+            if name == program and path != ours:  # ours too where the project had another name
+                return "" if self._is_ours(path) else f"{path} already describes a program {program!r}"
         try:
-            with open(ours, encoding="utf-8") as stream:
-                if self.layout.run + "/" not in stream.read():
-                    return f"{ours} belongs to another project"
-            return ""
+            return "" if self._is_ours(ours) else f"{ours} belongs to another project"
         except FileNotFoundError:
             pass
         if self.observe([program])[program].activity is not Activity.ABSENT:
             return f"supervisord already runs a program {program!r} that no file of ours describes"
         return ""
+
+    def _is_ours(self, path: str) -> bool:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return self.layout.run + "/" in stream.read()
 
     def readable(self) -> None:
         self._reread()
@@ -260,6 +261,17 @@ class Supervisord(Supervisor):
             "include": self.instance.include,
             "own": self.instance.own,
         }
+
+
+def _installed() -> str:
+    command = program()
+    if command is None:
+        raise AgentError(
+            REFUSED,
+            "supervisord is not installed on this host.",
+            next_step="deploy host bootstrap, or install it there: apt-get install supervisor",
+        )
+    return command
 
 
 def _observed(info: Optional[Dict[str, Any]]) -> Observed:

@@ -64,6 +64,10 @@ class Systemd(Supervisor):
         return other
 
     def ready(self) -> None:
+        self.usable()
+        os.makedirs(self.folder, exist_ok=True)
+
+    def usable(self) -> None:
         if self.user_units:
             linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")
             if not linger or not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "systemd", "private")):
@@ -73,7 +77,6 @@ class Systemd(Supervisor):
                     why="Services would end with this connection.",
                     next_step=f"let it run without a login, as root on the host: loginctl enable-linger {_user()}",
                 )
-            os.makedirs(self.folder, exist_ok=True)
             return
         if not os.path.isdir("/run/systemd/system"):
             raise AgentError(

@@ -6,33 +6,44 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
-from provision.engines import wheel
+from provision.cli.sentences import size
 
 if TYPE_CHECKING:
-    from provision.plan import Plan
+    from provision.plan import Content, Plan
 
 _FILES_SHOWN = 40
 
 
 def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     """What `deploy up` would do on `host`."""
-    if plan.unchanged:
+    if plan.unchanged and not plan.refused:
         yield f"{host}: unchanged; {plan.channel} is {plan.release[:12]}"
         return
     before = plan.current[:12] or "nothing"
     yield f"{host}: {plan.channel} goes from {before} to {plan.release[:12] or 'nothing'}"
     if plan.interrupted:
         yield "  first: end an interrupted transaction; the steps may then be fewer"
+    if plan.taken_from:
+        yield f"  takes the place of project {plan.taken_from}, whose services end"
     yield from columns([[step.do, step.program, step.how, step.why] for step in plan.steps] or [["keep"]], indent="  ")
     yield from _files("add", plan.files.added)
     yield from _files("change", plan.files.changed)
     yield from _files("remove", plan.files.removed)
-    yield from (f"  ship model sha256 {digest[:12]}…" for digest in plan.models)
-    if plan.engines:
-        yield f"  ship engine {wheel().name}"
+    yield from map(_content, plan.contents)
     if plan.secrets:
         yield f"  new values of secrets: {', '.join(plan.secrets)}"
     yield from (f"  warning: {text}" for text in plan.warnings)
+    if plan.refused:
+        yield f"  up would be refused: {plan.refused.what}"
+        yield from (f"  {text}" for text in (plan.refused.why,) if text)
+        yield from (f"  next: {text}" for text in (plan.refused.next_step,) if text)
+
+
+def _content(content: Content) -> str:
+    named = f"{content.kind} {content.name}" + (f" ({size(content.bytes)})" if content.bytes else "")
+    if content.is_there:
+        return f"  {named} is on the host already"
+    return f"  ship {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
 
 
 def _files(what: str, paths: Iterable[str]) -> Iterator[str]:

@@ -24,6 +24,8 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     project = status.project
     state = project["state"]
     yield f"{status.host}: {_STATES.get(status.state, status.state)}"
+    if status.another:
+        yield f"  this is what project {status.another} has there, in the same path"
     if holder := project["holder"]:
         yield f"  {holder.get('who', 'somebody')} is {holder.get('doing', 'deploying')}"
     if project["journal"] and project["journal"].get("why"):

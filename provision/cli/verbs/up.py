@@ -10,7 +10,13 @@ from provision.cli.verb import verb
 
 @verb("up", example="deploy up\ndeploy up --channel canary && deploy promote", secrets=True)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
-def command(session: Session, channel: str) -> None:
+@click.option(
+    "--take-over",
+    metavar="PROJECT",
+    default="",
+    help="Take the place of that project in the target's path: end its services. So after a project was renamed.",
+)
+def command(session: Session, channel: str, take_over: str) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
@@ -19,4 +25,4 @@ def command(session: Session, channel: str) -> None:
     from provision import rollout
 
     with session.interruptible() as interrupt:
-        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts)
+        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)

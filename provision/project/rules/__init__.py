@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault
 from provision.project.rules import checks, containers, ports, proxies, references, services, targets
+from provision.project.rules.targets import sharing
 from provision.project.rules.view import View
 
-__all__ = ["View", "judge"]
+__all__ = ["View", "judge", "sharing"]
 
 _RULES = (
     *services.RULES,

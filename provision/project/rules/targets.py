@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from provision.project.fault import Fault, nearest
 from provision.project.rules.view import View, service_texts
 from provision.project.schema import Platform, Target
 from provision.project.template import Template
 from provision.project.values import LAST_PORT
+
+# What two targets differ in that must not share a folder, and what each is where it is not written.
+_TELLS_APART: tuple[tuple[str, Any], ...] = (
+    ("services", None),
+    ("platform", "supervisord"),
+    ("name_prefix", ""),
+    ("user_units", False),
+    ("supervisor_config", None),
+)
 
 
 def _services(view: View) -> Iterator[Fault]:
@@ -97,6 +107,34 @@ def _gpus(view: View) -> Iterator[Fault]:
 
 def _counted(gpus: int) -> str:
     return "no GPU" if gpus == 0 else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+def sharing(targets: Mapping[str, Any]) -> Iterator[Fault]:
+    """Targets that have one folder of one host, and would each end what the other runs there.
+
+    Args:
+        targets: as they are written, so that one that is not asked for, or not sound, counts as well.
+    """
+    tables = [(name, table) for name, table in targets.items() if isinstance(table, dict) and "path" in table]
+    for index, (name, table) in enumerate(tables):
+        for other, earlier in tables[:index]:
+            both = sorted(_addresses(table) & _addresses(earlier)) if table["path"] == earlier["path"] else []
+            key = next(
+                (key for key, default in _TELLS_APART if table.get(key, default) != earlier.get(key, default)), ""
+            )
+            if both and key:
+                message = (
+                    f"targets.{other} has the same folder on {both[0]} and other {key}: "
+                    "a deploy of one would end what the other runs there."
+                )
+                yield Fault(
+                    ("targets", name, "path"), message, "Give each a folder of its own, or make them one target."
+                )
+
+
+def _addresses(table: Mapping[str, Any]) -> set[str]:
+    hosts = table.get("hosts")
+    return {str(host).rpartition("@")[2] for host in hosts} if isinstance(hosts, list) else set()
 
 
 RULES = (_services, _hosts, _platform, _gpus)

@@ -1,0 +1,108 @@
+"""What a deploy would be refused for, asked together with the facts: before anything is sent, and by `plan` as well.
+
+The transaction asks again under its locks, and what only a release that is there can tell.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List, Optional
+
+from . import decide, moved, preflight, room
+from .decide import View
+from .documents import read_documents
+from .layout import Layout
+from .protocol import REFUSED, AgentError, Message
+from .state import State
+from .supervisors import Supervisor
+
+
+def judge(
+    layout: Layout,
+    asked: Supervisor,
+    state: State,
+    seen: View,
+    ahead: Dict[str, Any],
+    make_room: Optional[Callable[[str], None]],
+) -> Message:
+    """What stands against bringing a release here.
+
+    Args:
+        asked: the supervisor that the target names.
+        ahead: `channel`, `project`, `keep`, `nonce`; the `release` and its `document` without texts; `files`, `bytes`
+            and `count` of all of them; and where this asked for it, `entries`.
+        make_room: called with what was removed to make room; None where nothing may be changed.
+
+    Returns:
+        `refused`, an error message or None; `measure`, whether `entries` are needed to tell; `machine`, of the host.
+    """
+    answer: Message = {"refused": None, "measure": False, "machine": os.uname().machine}
+    if os.path.exists(layout.journal):
+        return answer  # it is ended first, and nobody knows how
+    try:
+        moved.check(layout, state, asked)
+        steps = _steps(layout, state, seen, ahead)
+        if not _anything(layout, steps, ahead):
+            return answer
+        answer["measure"] = not _has_room(layout, ahead, make_room)
+        if any(step.do not in (decide.KEEP, decide.REMOVE) for step in steps):
+            asked.usable()
+            _programs(layout, asked, steps, seen, ahead)
+    except AgentError as error:
+        # Whatever it is called later on: here nothing was begun.
+        answer.update(refused=dict(error.message(), kind=REFUSED), measure=False)
+    return answer
+
+
+def _steps(layout: Layout, state: State, seen: View, ahead: Dict[str, Any]) -> List[decide.Step]:
+    kept = state.channels if state.project in ("", ahead["project"]) else {}
+    channels = {**kept, ahead["channel"]: ahead["release"]}
+    documents = {**read_documents(layout, kept.values()), ahead["release"]: ahead["document"]}
+    if not set(channels.values()) <= set(documents):
+        return []  # said by the plan
+    # Values of secrets are not known yet: what restarts for a new one alone is asked in the transaction.
+    return decide.decide(state, channels, documents, seen, set())
+
+
+def _anything(layout: Layout, steps: List[decide.Step], ahead: Dict[str, Any]) -> bool:
+    """Whether there is anything to do."""
+    changes = any(step.do != decide.KEEP for step in steps)
+    return changes or os.path.realpath(layout.channel(ahead["channel"])) != layout.release(ahead["release"])
+
+
+def _has_room(layout: Layout, ahead: Dict[str, Any], make_room: Optional[Callable[[str], None]]) -> bool:
+    """Whether what has to be shipped has room; False where only a list of the files can tell.
+
+    Raises:
+        AgentError: it has none.
+    """
+    short = room.shortages(room.needs(layout, ahead))
+    if not short:
+        return True
+    if "entries" not in ahead and room.can_be_linked(layout, ahead):
+        return False
+    if not room.could_be_made(layout, ahead, short, ahead["keep"]):
+        raise room.refusal(short)
+    if make_room is not None:
+        room.make(layout, ahead, short, ahead["keep"], make_room)
+    return True
+
+
+def _programs(
+    layout: Layout, supervisor: Supervisor, steps: List[decide.Step], seen: View, ahead: Dict[str, Any]
+) -> None:
+    release, lanes = ahead["release"], ahead["document"]["lanes"]
+    services = {service["program"]: service for service in lanes[ahead["channel"]]["services"]}
+    own = [step for step in steps if step.program in services or step.do == decide.REMOVE]
+    documents = {release: ahead["document"]}
+    preflight.programs(supervisor, own, services, documents, seen)
+    for step in own:
+        if step.how == decide.BESIDE:
+            candidate = next(item for item in lanes["candidate"]["services"] if item["name"] == step.service)
+            beside = decide.Step(candidate["program"], step.service, "candidate", decide.START, decide.BESIDE)
+            preflight.programs(supervisor, [beside], {candidate["program"]: candidate}, {}, seen)
+    for service in preflight.starting(own, ahead["document"]):
+        path = preflight.binary(layout, release, service)
+        is_here = os.path.isdir(layout.release(release)) if path.startswith(layout.releases + "/") else True
+        if path and is_here and not path.startswith(layout.engines + "/"):
+            preflight.model(layout, release, ahead["document"], service)

@@ -1,0 +1,97 @@
+"""What lies in a project's folder by content, and what can do without it.
+
+Models, engines and what a prepare step made are shared by releases. What arrived whole stays through deploys that fail,
+because the next one needs it: it goes with the last release that served with it, or by age, or where room is short.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any, Dict, Iterable, List, Set
+
+from . import processes
+from . import state as states
+from .layout import Layout
+
+UNUSED_SECONDS = 7 * 24 * 3600.0  # how long what never served is kept
+PREPARED = ".complete"  # in the folder of a prepare step that came to its end
+_FAILED_KEPT = 3  # releases that never served; each is small beside its models, but they may be many
+_BY_CONTENT = re.compile(r"(sha256-)?[0-9a-f]{64}")
+_NAME = re.compile(r"(sha256-)?[0-9a-f]{64}|\.(incoming|trash)-.+")  # anything else there is somebody's own
+
+
+def releases(layout: Layout) -> List[str]:
+    """The releases on the host."""
+    return sorted(name for name in os.listdir(layout.releases) if re.fullmatch("[0-9a-f]{64}", name))
+
+
+def needed(layout: Layout, keep: int) -> Set[str]:
+    """The releases that run, or that one may have to go back to.
+
+    Args:
+        keep: how many of the stable history.
+    """
+    state, history = states.read(layout), states.history(layout)
+    found = set(state.channels.values()) | {program.release for program in state.programs.values()}
+    found |= processes.working_in(layout.releases)
+    stable: List[str] = []
+    for entry in reversed(history):
+        release = entry.get("channels", {}).get("stable")
+        if release and release not in stable:
+            stable.append(release)
+    back = states.previous(history, state.channels.get("stable"))
+    return found | set(stable[:keep]) | ({back} if back else set())
+
+
+def over(layout: Layout, keep: int) -> List[str]:
+    """The releases to remove now: those that served and are needed no more, and the older ones that never did."""
+    stay = needed(layout, keep)
+    served = {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
+    idle = [name for name in releases(layout) if name not in stay]
+    never = sorted((name for name in idle if name not in served), key=lambda name: -age(layout.release(name)))
+    return [
+        name
+        for name in idle
+        if name in served or name in never[:-_FAILED_KEPT] or age(layout.release(name)) > UNUSED_SECONDS
+    ]
+
+
+def of(layout: Layout, documents: Iterable[Dict[str, Any]]) -> Set[str]:
+    """The folders of what these releases share with others."""
+    found: Set[str] = set()
+    for document in documents:
+        found |= {os.path.join(layout.models, "sha256-" + model["sha256"]) for model in document["models"].values()}
+        found |= {os.path.join(layout.engines, engine) for engine in document.get("engines", {})}
+        found |= {os.path.join(layout.prepared, name) for name in [document.get("prepared")] if name}
+    return found
+
+
+def everything(layout: Layout) -> List[str]:
+    """All folders of content that is whole."""
+    return [path for path in _entries(layout) if _is_whole(layout, path)]
+
+
+def halves(layout: Layout) -> List[str]:
+    """Folders of content that is not whole: uploads that were cut, prepare steps that failed."""
+    return [path for path in _entries(layout) if not _is_whole(layout, path)]
+
+
+def age(path: str) -> float:
+    """Seconds since it arrived: the last name in it was made then."""
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_whole(layout: Layout, path: str) -> bool:
+    folder, name = os.path.split(path)
+    return bool(_BY_CONTENT.fullmatch(name)) and (folder != layout.prepared or os.path.exists(f"{path}/{PREPARED}"))
+
+
+def _entries(layout: Layout) -> List[str]:
+    folders = [folder for folder in (layout.models, layout.engines, layout.prepared) if os.path.isdir(folder)]
+    named = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
+    return sorted(path for path in named if _NAME.fullmatch(os.path.basename(path)))

@@ -1,0 +1,196 @@
+"""Whether a disk has room for what is to be shipped, asked before it is; and what can go where it has not.
+
+`releases` and `shared` may be on file systems of their own, so needs are counted by device.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
+
+from . import content, engines, files, models
+from .layout import Layout
+from .preflight import DISK_RESERVE, INODE_RESERVE
+from .protocol import REFUSED, AgentError
+
+_BLOCK = 4096  # bytes: the least that a file takes on most file systems
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one thing will take."""
+
+    what: str
+    folder: str
+    bytes: int
+    inodes: int = 1
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A file system on which not all needs have room together."""
+
+    where: str
+    needs: Sequence[Need]
+    bytes_free: int
+    inodes_free: int
+
+    @property
+    def bytes_needed(self) -> int:
+        return sum(need.bytes for need in self.needs)
+
+    def sentence(self) -> str:
+        if self.bytes_free < self.bytes_needed:
+            parts = ", ".join(f"{need.what} {_mib(need.bytes)}" for need in self.needs if need.bytes)
+            return (
+                f"{self.bytes_free >> 20} MiB are free under {self.where}; "
+                f"{_mib(self.bytes_needed)} MiB are needed ({parts})."
+            )
+        inodes = sum(need.inodes for need in self.needs)
+        return f"only {self.inodes_free} inodes are free under {self.where}; {inodes} are needed, one for each file."
+
+
+def needs(layout: Layout, ahead: Dict[str, Any]) -> List[Need]:
+    """What shipping a release takes, besides what the transaction itself does.
+
+    Args:
+        ahead: the release's id, document, and `files` as the toolkit counts them; `entries` where it was asked for
+            each file's path, size and time.
+    """
+    document = ahead["document"]
+    found = [Need("the deploy itself", layout.root, DISK_RESERVE, INODE_RESERVE)]
+    if not os.path.isdir(layout.release(ahead["release"])):
+        entries = ahead.get("entries")
+        missing = _missing(layout, ahead) if entries is not None else [ahead["files"]["bytes"], ahead["files"]["count"]]
+        found.append(Need("files", layout.releases, missing[0], missing[1]))
+    arrived = models.arrived(layout)
+    there = set(models.present(layout))
+    sizes = {model["sha256"]: (path, model["bytes"]) for path, model in document["models"].items()}
+    for sha256, (path, size) in sizes.items():
+        if sha256 not in there:
+            found.append(Need(f"model {path}", layout.models, max(size - arrived.get(sha256, 0), 0), 2))
+    for engine, facts in document.get("engines", {}).items():
+        wheel = facts["wheels"].get(os.uname().machine)
+        if wheel and engine not in engines.present(layout):
+            found.append(Need("engine", layout.engines, wheel["bytes"] + wheel["unpacked"], 8))
+    return found
+
+
+def shortages(wanted: Iterable[Need]) -> List[Shortage]:
+    """The file systems that lack room."""
+    by_device: Dict[int, List[Need]] = {}
+    for need in wanted:
+        by_device.setdefault(os.stat(files.nearest(need.folder)).st_dev, []).append(need)
+    found = []
+    for together in by_device.values():
+        where = files.nearest(together[-1].folder)
+        seen = os.statvfs(where)
+        free = seen.f_bavail * seen.f_frsize
+        short_of_inodes = seen.f_files and seen.f_favail < sum(need.inodes for need in together)
+        if free < sum(need.bytes for need in together) or short_of_inodes:
+            found.append(Shortage(where, together, free, seen.f_favail))
+    return found
+
+
+def can_be_linked(layout: Layout, ahead: Dict[str, Any]) -> bool:
+    """Whether some of the files may be there already, which only a list of them can tell."""
+    bases = [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
+    return not os.path.isdir(layout.release(ahead["release"])) and any(map(os.path.isdir, bases))
+
+
+def make(
+    layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortage], keep: int, tell: Callable[[str], None]
+) -> None:
+    """Remove what nothing needs, oldest first, on the file systems that lack room, until they lack none.
+
+    Args:
+        tell: called with the path of what was removed.
+    """
+    devices = {os.stat(item.where).st_dev for item in short}
+    for path in _spare(layout, ahead, keep):
+        if os.stat(path).st_dev in devices:
+            files.remove_tree(path)
+            tell(path)
+            if not shortages(need for item in short for need in item.needs):
+                return
+
+
+def could_be_made(layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortage], keep: int) -> bool:
+    """Whether `make` would find enough; nothing is removed."""
+    spare = _spare(layout, ahead, keep)
+    for item in short:
+        device = os.stat(item.where).st_dev
+        taken = [_taken(path) for path in spare if os.stat(path).st_dev == device]
+        free = item.bytes_free + sum(size for size, _ in taken)
+        inodes = item.inodes_free + sum(count for _, count in taken)
+        if free < item.bytes_needed or inodes < sum(need.inodes for need in item.needs):
+            return False
+    return True
+
+
+def refusal(short: Sequence[Shortage]) -> AgentError:
+    """What to say where nothing more can go."""
+    return AgentError(
+        REFUSED,
+        " ".join(item.sentence() for item in short),
+        next_step=f"make room there (du -xh {short[0].where} shows what takes it), or give the target a path on "
+        "a larger disk",
+    )
+
+
+def _spare(layout: Layout, ahead: Dict[str, Any], keep: int) -> List[str]:
+    """What could go, oldest first: content and uploads that neither a needed release nor this one has to do with."""
+    from .documents import read_documents
+
+    wanted = ahead["document"]
+    stay = content.needed(layout, keep)
+    kept = content.of(layout, [*read_documents(layout, stay).values(), wanted])
+    own = {layout.incoming(ahead["nonce"]), layout.release(ahead["release"])}
+    own |= {models.incoming(layout, model["sha256"]) for model in wanted["models"].values()}
+    own |= {os.path.join(layout.engines, ".incoming-" + engine) for engine in wanted.get("engines", {})}
+    if not os.path.isdir(layout.releases):
+        return []
+    found = [*content.everything(layout), *content.halves(layout)]
+    found += [layout.release(name) for name in content.releases(layout) if name not in stay]
+    found += [layout.release(name) for name in os.listdir(layout.releases) if name.startswith(".incoming-")]
+    return sorted((path for path in found if path not in kept | own), key=content.age, reverse=True)
+
+
+def _missing(layout: Layout, ahead: Dict[str, Any]) -> List[int]:
+    """Bytes and number of the files that are neither in the release that serves nor in an upload that was cut."""
+    bases = [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
+    folders: Set[str] = set()
+    bytes_, count = 0, 0
+    for path, size, when in ahead["entries"]:
+        folders.add(os.path.dirname(path))
+        if not any(_is_there(os.path.join(base, path), size, when) for base in bases):
+            bytes_ += -(-size // _BLOCK) * _BLOCK
+            count += 1
+    return [bytes_, count + len(folders)]
+
+
+def _is_there(path: str, size: int, when: int) -> bool:
+    """As rsync judges it: by size and time."""
+    try:
+        seen = os.lstat(path)
+    except OSError:
+        return False
+    return seen.st_size == size and int(seen.st_mtime) == when
+
+
+def _taken(folder: str) -> List[int]:
+    """Bytes and inodes that come free with a folder: of what is linked from elsewhere, none."""
+    bytes_, inodes = 0, 0
+    for parent, folders, names in os.walk(folder):
+        inodes += len(folders)
+        for name in names:
+            seen = os.lstat(os.path.join(parent, name))
+            if seen.st_nlink == 1:
+                bytes_, inodes = bytes_ + seen.st_blocks * 512, inodes + 1
+    return [bytes_, inodes + 1]
+
+
+def _mib(bytes_: int) -> int:
+    """Mebibytes, rounded up."""
+    return -(-bytes_ >> 20)
