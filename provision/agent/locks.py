@@ -46,6 +46,11 @@ class Lock:
             pass  # a full disk: the lock itself holds, only its label is missing
         return True
 
+    def fileno(self) -> int:
+        """The open file: whoever has that too keeps the lock. Only while it is taken."""
+        assert self._stream is not None  # noqa: S101  the caller took it
+        return self._stream.fileno()
+
     def release(self) -> None:
         if self._stream is not None:
             self._stream.close()
