@@ -30,11 +30,13 @@ def _inside(key: str, index: int, path: str) -> Iterator[Fault]:
 def _apart(view: View) -> Iterator[Fault]:
     outputs = view.prepare.outputs if view.prepare else ()
     for index, path in enumerate(outputs):
-        for other in outputs[:index]:
-            if path == other:
-                yield Fault(("prepare", "outputs", index), f'"{path}" is named twice.')
-            elif path.startswith(other + "/") or other.startswith(path + "/"):
-                inner, outer = sorted((path, other), key=len, reverse=True)
+        before = outputs[:index]
+        if path in before:
+            yield Fault(("prepare", "outputs", index), f'"{path}" is named twice.')
+            continue
+        for other in before:
+            inner, outer = sorted((path, other), key=len, reverse=True)
+            if inner.startswith(outer + "/") and outer:
                 yield Fault(("prepare", "outputs", index), f'"{inner}" lies in "{outer}".', f'Keep "{outer}".')
 
 
