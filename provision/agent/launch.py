@@ -130,7 +130,10 @@ def every_secret(layout: Layout) -> List[Tuple[str, str]]:
     found = set()
     for program in os.listdir(layout.run) if os.path.isdir(layout.run) else ():
         for launched in os.listdir(layout.launchers(program)):
-            found |= set(read_secrets(layout, program, launched).items())
+            try:
+                found |= set(read_secrets(layout, program, launched).items())
+            except (OSError, ValueError):
+                continue  # half made, by a worker that was killed: nothing was started with it
     return sorted(found)
 
 

@@ -31,8 +31,9 @@ def judge(request: Message) -> None:
         component("program", request["program"])
     for path in request.get("remove", ()):
         inside("remove", path)
-    for name in request.get("secrets", ()):
-        component("secrets", name)
+    for key in ("secrets", "documents"):
+        for name in request.get(key, ()):
+            component(key, name)
     for wheel in request.get("wheels", {}).values():
         component("wheel", wheel["file"])
     if request.get("document"):

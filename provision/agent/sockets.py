@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
 _LISTEN = "0A"  # TCP_LISTEN, in the column `st`
 _MARK = b"\r\nAuthorization: "
@@ -68,40 +68,56 @@ class Guarded(http.client.HTTPConnection):
 
     def send(self, data: Any) -> None:
         head, mark, secret = data.partition(_MARK) if self._bearer else (data, b"", b"")
-        super().send(head)
-        if self._bearer and mark:
-            only_to(self.sock, self._bearer, self._seconds)
-            super().send(mark + secret)
+        if not self._bearer or not mark:
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        only_to(self.sock, self._bearer, self._seconds, lambda: super(Guarded, self).send(head))
+        super().send(mark + secret)
 
 
-def only_to(connection: socket.socket, bearer: Bearer, seconds: float) -> None:
+def only_to(connection: socket.socket, bearer: Bearer, seconds: float, greet: Callable[[], None]) -> None:
     """Wait until a process of the program has taken `connection`.
 
     What goes to another machine is not judged: who declared its address wants it there.
 
+    Args:
+        greet: sends what is no secret; called once, where nothing speaks against it.
+
     Raises:
         Withheld: somebody else has it, or nobody took it in time.
     """
-    theirs, ours = _plain(connection.getpeername()), _plain(connection.getsockname())
-    if not _is_here(connection):
-        return
-    port, until, sightings = theirs[1], time.monotonic() + seconds, 0
+    port, until = connection.getpeername()[1], time.monotonic() + seconds
+    greeted, strangers = False, 0
     while True:
-        sockets = list(_sockets())
-        taken = [each.inode for each in sockets if each.ours == theirs and each.theirs == ours and each.inode]
-        # What is not taken yet has no inode; then it is good to know whether anybody of the program could take it.
-        seen = taken or [each.inode for each in sockets if each.state == _LISTEN and each.ours[1] == port]
-        held = any(set(seen) & inodes_of(pid) for pid in bearer.members())
-        if taken and held:
-            return
-        if seen and not held:
-            holder, sightings = _holder(seen), sightings + 1
-            if holder or sightings == _SIGHTINGS:
+        taken, inodes = _other_end(connection) if _is_here(connection) else (True, set())
+        held = not inodes or any(inodes & inodes_of(pid) for pid in bearer.members())
+        if not held:
+            strangers += 1
+            holder = _holder(inodes)
+            if holder or strangers == _SIGHTINGS:
                 who = holder or "a process of another user"
                 raise Withheld(f"port {port} of {bearer.program} is held by {who}, not by {bearer.program}: {_UNSENT}")
+        elif not greeted:
+            greet()
+            greeted = True
+        if taken and held:
+            return
         if time.monotonic() > until:
             raise Withheld(f"{bearer.program} took no connection on port {port} in {seconds:.0f} s: {_UNSENT}")
         time.sleep(_POLL)
+
+
+def _other_end(connection: socket.socket) -> Tuple[bool, Set[int]]:
+    """Whether a process has taken the connection, and the sockets that tell whose it is or may become.
+
+    What waits to be taken has no inode yet; then those count that listen on its port.
+    """
+    theirs, ours = _plain(connection.getpeername()), _plain(connection.getsockname())
+    sockets = list(_sockets())
+    taken = {each.inode for each in sockets if each.ours == theirs and each.theirs == ours and each.inode}
+    return bool(taken), taken or {each.inode for each in sockets if each.state == _LISTEN and each.ours[1] == theirs[1]}
 
 
 def inodes_of(pid: int) -> Set[int]:
@@ -131,9 +147,9 @@ def name(pid: int) -> str:
         return "a process that ended"
 
 
-def _holder(inodes: List[int]) -> str:
+def _holder(inodes: Set[int]) -> str:
     for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
-        if set(inodes) & inodes_of(pid):
+        if inodes & inodes_of(pid):
             return f"pid {pid} ({name(pid)})"
     return ""
 
