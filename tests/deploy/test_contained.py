@@ -34,7 +34,10 @@ def is_there(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("way", "then", "status"),
-    [*((way, "exit 3", 3) for way in WAYS), ("a double fork", "sleep 1000", -signal.SIGKILL)],
+    [
+        *(pytest.param(way, "exit 3", 3, marks=[pytest.mark.slow] if way == "a child" else []) for way in WAYS),
+        ("a double fork", "sleep 1000", -signal.SIGKILL),
+    ],
 )
 def test_nothing_that_a_command_leaves_behind_outlives_it(way: str, then: str, status: int, tmp_path: Path) -> None:
     script = f"{WAYS[way]} {_WAIT} echo said; {then}"

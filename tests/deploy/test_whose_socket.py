@@ -34,7 +34,8 @@ def thief(world: World) -> Iterator[str]:
             until(lambda: world.host.exec(["test", "-e", out], check=False).returncode == 0, "it listens")
             yield out
         finally:
-            world.host.exec(["pkill", "-f", f"thief-{world.name}.py"], check=False)
+            for pid in world.host.pids(f"thief-{world.name}.py"):
+                world.host.kill(pid)
             process.wait(10)
 
 
