@@ -1,37 +1,44 @@
 """Waiting for a service: until it serves, and until no request to it is in flight.
 
-Launchers hold this file as it is, because systemd asks them (`launch ready`, `launch idle`). So it stands alone. Where
-a supervisor has no place for the question, the agent asks before it stops a program.
+Launchers hold this file as it is, behind `sockets`, because systemd asks them (`launch ready`, `launch idle`). So both
+stand alone. Where a supervisor has no place for the question, the agent asks before it stops a program.
 """
 
 import http.client
 import os
 import sys
 import time
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, List, Optional, Set, Tuple
+
+from .sockets import Bearer, Guarded, Withheld
 
 Answer = Tuple[bool, str]  # whether it is so, and what was seen
+
+_SECONDS = 5.0  # for one answer
+_LARGEST = 16 << 20  # bytes of one
 
 
 def is_ready(port: int, path: str, statuses: List[str]) -> Answer:
     """Whether it answers with one of `statuses`."""
     try:
-        status, _ = _get(port, path, {})
+        status, _ = _get(port, path)
     except (OSError, http.client.HTTPException) as error:
         return False, str(error)
     return str(status) in statuses, f"HTTP {status}"
 
 
-def is_idle(port: int, path: str, gauges: List[str], token: str) -> Answer:
+def is_idle(port: int, path: str, gauges: List[str], bearer: Optional[Bearer] = None) -> Answer:
     """Whether all of `gauges`, in Prometheus' text format, are 0. Who does not tell is not waited for."""
     try:
-        status, text = _get(port, path, {"Authorization": "Bearer " + token} if token else {})
+        status, text = _get(port, path, bearer)
         if status != 200:
             return True, f"HTTP {status} does not tell what is in flight"
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         busy = sum(float(value) for name, value in samples if name.partition("{")[0] in gauges)
     except ConnectionRefusedError:
         return True, "nothing listens"
+    except Withheld as why:
+        return True, str(why)
     except ValueError:  # what it says may hold the secret
         return True, "no header can hold its secret, or its gauges are no numbers"
     except (OSError, http.client.HTTPException) as error:
@@ -50,12 +57,11 @@ def wait(question: Callable[[], Answer], seconds: float, over: Callable[[], bool
         time.sleep(0.05)
 
 
-def _get(port: int, path: str, headers: Dict[str, str]) -> Tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _get(port: int, path: str, bearer: Optional[Bearer] = None) -> Tuple[int, str]:
+    connection = Guarded("127.0.0.1", port, _SECONDS, bearer)
     try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
+        answer = connection.ask("GET", path)
+        return answer.status, answer.read(_LARGEST).decode("utf-8", "replace")
     finally:
         connection.close()
 
@@ -79,13 +85,34 @@ def _main_process_ended() -> bool:
     return False
 
 
+def _unit() -> Set[int]:
+    """The processes of the unit that we are in: its control group has them all, and nobody else may enter it."""
+    ours = _group("self")
+    found = {pid: _group(pid) for pid in os.listdir("/proc") if pid.isdigit()} if ours else {}
+    return {int(pid) for pid, group in found.items() if group == ours or group.startswith(ours + "/")}
+
+
+def _group(pid: str) -> str:
+    """The control group that systemd has a process in (cgroups(7)); empty where there is none."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as stream:
+            lines = (line.rstrip("\n").split(":", 2) for line in stream)
+            groups = {controllers: path for _, controllers, path in lines}
+    except (OSError, ValueError):
+        return ""
+    group = groups.get("name=systemd", groups.get("", ""))
+    # Where a unit delegates its group, systemd runs what we are, a control process, in a part of it.
+    return group[: -len("/.control")] if group.endswith("/.control") else group.rstrip("/")
+
+
 def main(words: List[str]) -> int:
     question, seconds, port, path = words[0], float(words[1]), int(words[2]), words[3]
     if question == "ready":
         done, said = wait(lambda: is_ready(port, path, words[4:]), seconds, _main_process_ended)
     else:
         token = _secret(words[4])
-        done, said = wait(lambda: is_idle(port, path, words[5:], token), seconds, _main_process_ended)
+        bearer = Bearer(token, "this unit", _unit) if token else None
+        done, said = wait(lambda: is_idle(port, path, words[5:], bearer), seconds, _main_process_ended)
     print(question if done else "not " + question, said)  # noqa: T201  the journal has it
     return 0 if done else 1
 

@@ -14,13 +14,14 @@ import sys
 from typing import List
 from urllib.parse import quote
 
-from . import files
+from . import commands, files
 from . import state as states
 from .layout import Layout, host_folder, sandbox_environment
 from .supervisors import open_supervisor, options
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"
+_CRON_SECONDS = 10.0
 _UNIT = """\
 # Written by deploy. Ends interrupted transactions after a restart.
 [Unit]
@@ -102,10 +103,11 @@ def _cron(command: str) -> str:
     crontab = shutil.which("crontab")
     if crontab is None:
         return ""
-    listed = subprocess.run(
-        [crontab, "-l"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    text = listed.stdout.decode("utf-8", "replace") if listed.returncode == 0 else ""
+    try:
+        listed = commands.ask([crontab, "-l"], _CRON_SECONDS, apart=True)
+    except subprocess.TimeoutExpired:
+        return ""
+    text = listed.output.decode("utf-8", "replace") if listed.status == 0 else ""
     if _MARK not in text:
         lines = [*text.splitlines(), _MARK, f"@reboot {command}"]
         done = subprocess.run([crontab, "-"], input=("\n".join(lines) + "\n").encode(), stderr=subprocess.DEVNULL)

@@ -11,11 +11,14 @@ import http.client
 import json
 import re
 import socket
-import subprocess
 import time
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import commands
+from .masks import Masks
+from .sockets import Bearer, Guarded, Withheld
 
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
@@ -67,12 +70,12 @@ def prove(
     watch: Optional[Callable[[], None]] = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-    token: str = "",
+    bearer: Optional[Bearer] = None,
 ) -> Outcome:
     """Repeat `check` until it passed often enough in a row, or its time is up.
 
-    `watch` is called before each attempt and may raise to stop early (the process died, Ctrl-C). `token` is sent as a
-    bearer token, and never told again: where an answer repeats it, that is taken out.
+    `watch` is called before each attempt and may raise to stop early (the process died, Ctrl-C). The secret of `bearer`
+    goes to its own program alone, and is never told again: where an answer repeats it, that is taken out.
     """
     began = clock()
     deadline = began + check["timeout"]
@@ -87,7 +90,7 @@ def prove(
         if left <= 0:
             return Outcome(check["name"], False, clock() - began, tuple(attempts), facts)
         try:
-            facts = attempt(check, min(check["attempt_timeout"], max(left, 0.1)), working_directory, token)
+            facts = attempt(check, min(check["attempt_timeout"], max(left, 0.1)), working_directory, bearer)
             row += 1
             text = "passed"
         except Failed as failure:
@@ -103,61 +106,68 @@ def prove(
         pause *= 1.5
 
 
-def attempt(check: Check, timeout: float, working_directory: str = "/", token: str = "") -> Dict[str, Any]:
+def attempt(
+    check: Check, timeout: float, working_directory: str = "/", bearer: Optional[Bearer] = None
+) -> Dict[str, Any]:
     """One attempt; facts worth keeping (status, tokens per second).
 
     Raises:
         Failed: it did not pass.
     """
     if check["kind"] == "http":
-        return _http(check, timeout, token)
+        return _http(check, timeout, bearer)
     if check["kind"] == "completion":
-        return _completion(check, timeout, token)
+        return _completion(check, timeout, bearer)
     return {"tcp": _tcp, "command": _command}[check["kind"]](check, timeout, working_directory)
 
 
+class _GuardedTLS(Guarded, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
 def _request(
-    url: str, timeout: float, token: str, method: str = "GET", body: Optional[bytes] = None
-) -> Tuple[http.client.HTTPResponse, bytes]:
+    url: str, timeout: float, bearer: Optional[Bearer], method: str = "GET", body: Optional[bytes] = None
+) -> Tuple[int, str, Dict[str, str]]:
+    """Status, text and headers of the answer. A redirection is an answer like another: no secret goes on to it."""
     parts = urllib.parse.urlsplit(url)
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
+    connect = _GuardedTLS if parts.scheme == "https" else Guarded
+    connection = connect(parts.hostname or "127.0.0.1", parts.port, timeout, bearer)
     path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     headers = {"User-Agent": "deploy-check", "Connection": "close"}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    if token:
-        if not re.fullmatch(r"[\x20-\x7e]+", token):
-            raise Failed("its secret holds what no header can")
-        headers["Authorization"] = "Bearer " + token
+    if bearer and not re.fullmatch(r"[\x20-\x7e]+", bearer.value):
+        raise Failed("its secret holds what no header can")
+    masks = Masks([("its secret", bearer.value)] if bearer else [])
     try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        content = response.read(BODY_LIMIT)
-        return response, content.replace(token.encode("ascii"), b"<its secret>") if token else content
+        response = connection.ask(method, path, body, headers)
+        content = response.read(BODY_LIMIT).decode("utf-8", "replace")
+    except Withheld as why:
+        raise Failed(str(why)) from None
     except ConnectionRefusedError:
         raise Failed("connection refused") from None
     except socket.timeout:
         raise Failed(f"no answer in {timeout:.0f} s") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+        raise Failed(masks.mask(f"{type(error).__name__}: {error}".rstrip(": "))) from None
     finally:
         connection.close()
+    told = {name.lower(): masks.mask(response.getheader(name) or "") for name in response.headers}
+    return response.status, masks.mask(content), told
 
 
-def _http(check: Check, timeout: float, token: str) -> Dict[str, Any]:
-    response, body = _request(check["url"], timeout, token)
-    text = body.decode("utf-8", "replace")
-    if response.status not in check["status"]:
-        raise Failed(f"HTTP {response.status} {_gist(text)}".rstrip())
+def _http(check: Check, timeout: float, bearer: Optional[Bearer]) -> Dict[str, Any]:
+    status, text, headers = _request(check["url"], timeout, bearer)
+    if status not in check["status"]:
+        raise Failed(f"HTTP {status} {_gist(text)}".rstrip())
     pattern = check.get("body")
     if pattern and not re.search(pattern, text):
-        raise Failed(f"HTTP {response.status}, but the body does not match {pattern!r}: {_gist(text)}")
+        raise Failed(f"HTTP {status}, but the body does not match {pattern!r}: {_gist(text)}")
     for name, wanted in check.get("headers", {}).items():
-        got = response.getheader(name)
+        got = headers.get(name.lower())
         if got is None or not re.search(wanted, got):
             raise Failed(f"header {name} is {got!r}, expected a match of {wanted!r}")
-    return {"status": response.status}
+    return {"status": status}
 
 
 def _gist(text: str) -> str:
@@ -186,28 +196,20 @@ def _tcp(check: Check, timeout: float, _: str) -> Dict[str, Any]:
 
 
 def _command(check: Check, timeout: float, working_directory: str) -> Dict[str, Any]:
+    """What it starts ends with it: a check leaves nothing behind."""
     try:
-        done = subprocess.run(
-            check["argv"],
-            cwd=working_directory,
-            env=check.get("env") or None,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"did not end in {timeout:.0f} s") from None
+        ended = commands.run(check["argv"], timeout, cwd=working_directory, env=check.get("env") or None)
     except OSError as error:
         raise Failed(f"could not start: {error.strerror or error}") from None
-    output = done.stdout.decode("utf-8", "replace")[-OUTPUT_LIMIT:].strip()
-    if done.returncode != 0:
-        raise Failed(f"exit status {done.returncode}: {output.splitlines()[-1] if output else 'no output'}")
+    if ended.late:
+        raise Failed(f"did not end in {timeout:.0f} s")
+    output = ended.output.decode("utf-8", "replace")[-OUTPUT_LIMIT:].strip()
+    if ended.status != 0:
+        raise Failed(f"exit status {ended.status}: {output.splitlines()[-1] if output else 'no output'}")
     return {"output": output}
 
 
-def _completion(check: Check, timeout: float, token: str) -> Dict[str, Any]:
+def _completion(check: Check, timeout: float, bearer: Optional[Bearer]) -> Dict[str, Any]:
     """Ask llama-server (or anything with its `POST /completion`) for tokens and demand some.
 
     llama.cpp, tools/server/README.md: the answer holds `content`, `tokens_predicted` and `timings`.
@@ -215,11 +217,10 @@ def _completion(check: Check, timeout: float, token: str) -> Dict[str, Any]:
     prompt = {"prompt": check["prompt"], "n_predict": check["tokens"], "temperature": 0.0, "cache_prompt": False}
     began = time.monotonic()
     url = check["url"].rstrip("/") + "/completion"
-    response, body = _request(url, timeout, token, "POST", json.dumps(prompt).encode("utf-8"))
+    status, text, _ = _request(url, timeout, bearer, "POST", json.dumps(prompt).encode("utf-8"))
     latency = time.monotonic() - began
-    text = body.decode("utf-8", "replace")
-    if response.status != 200:
-        raise Failed(f"HTTP {response.status} {_gist(text)}".rstrip())
+    if status != 200:
+        raise Failed(f"HTTP {status} {_gist(text)}".rstrip())
     try:
         answer = json.loads(text)
         tokens = int(answer.get("tokens_predicted", 0))

@@ -15,10 +15,11 @@ import sys
 import time
 from typing import Optional, Set, Tuple
 
-from . import files
+from . import files, launch
 from . import state as states
 from .documents import read_documents, service_of
 from .layout import Layout, sandbox_environment
+from .masks import Masks
 from .programs import Programs
 from .protocol import CONTROL, AgentError, control_socket
 from .state import Program
@@ -139,7 +140,7 @@ def _startable(layout: Layout, state: states.State, asker: str) -> Set[str]:
     return {other for service in described if service["user"] == asker for other in service.get("starts", ())}
 
 
-def _start(_: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:
+def _start(layout: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:
     seen = supervisor.observe([name])[name]
     if seen.activity is Activity.RUNNING:
         return DONE, f"{record.service} runs already (pid {seen.pid})."
@@ -154,7 +155,8 @@ def _start(_: Layout, supervisor: Supervisor, name: str, record: Program) -> Ans
         elif seen.activity is Activity.EXITED:
             break
         time.sleep(_POLL)
-    lines = supervisor.log_tail(name, _LOG_LINES)
+    masks = Masks(launch.every_secret(layout))  # who asks may be an account that must not know them
+    lines = map(masks.mask, supervisor.log_tail(name, _LOG_LINES))
     return FAILED, "\n  | ".join([f"{record.service} {supervisor.how_it_ended(name, seen)}.", *lines])
 
 

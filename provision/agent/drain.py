@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import attend
+from .sockets import Bearer
 
 _POLL = 0.05
 _LAST_ANSWER = 1.0  # seconds; one that was asked in time may come a little later
 
 
-def wait_until_idle(idle: Dict[str, Any], token: str, interrupt: Callable[[], None]) -> str:
+def wait_until_idle(idle: Dict[str, Any], bearer: Optional[Bearer], interrupt: Callable[[], None]) -> str:
     """Wait until all gauges of `idle` are 0, at most its `seconds`; a sentence of what was seen, and after how long.
 
     A thread asks, so that a service that never ends an answer holds up nobody.
@@ -27,7 +28,7 @@ def wait_until_idle(idle: Dict[str, Any], token: str, interrupt: Callable[[], No
     over = threading.Event()
 
     def ask() -> None:
-        question = lambda: attend.is_idle(idle["port"], idle["path"], idle["gauges"], token)  # noqa: E731
+        question = lambda: attend.is_idle(idle["port"], idle["path"], idle["gauges"], bearer)  # noqa: E731
         answers.append(attend.wait(question, idle["seconds"], over.is_set))
 
     asker = threading.Thread(target=ask, daemon=True)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import engines, files, launch, models, processes
+from . import commands, engines, files, launch, models, processes, sockets
 from . import state as states
 from .decide import View
 from .documents import manifest_digest, read_documents
@@ -51,7 +51,7 @@ def _search_path() -> str:
 def _init() -> str:
     if os.path.isdir("/run/systemd/system"):
         return "systemd"
-    return processes.name(1).split(" ", 1)[0].rsplit("/", 1)[-1]
+    return sockets.name(1).split(" ", 1)[0].rsplit("/", 1)[-1]
 
 
 def cpu() -> Dict[str, Any]:
@@ -130,18 +130,13 @@ def gpus() -> List[Dict[str, Any]]:
         return []
     query = "name,uuid,memory.total,memory.free,driver_version"
     try:
-        done = subprocess.run(
-            [program, "--query-gpu=" + query, "--format=csv,noheader,nounits"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_GPU_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        done = commands.ask([program, "--query-gpu=" + query, "--format=csv,noheader,nounits"], _GPU_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.status != 0:
         return []
     found = []
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
+    for line in done.output.decode("utf-8", "replace").splitlines():
         fields = [field.strip() for field in line.split(",")]
         if len(fields) == 5 and fields[2].isdigit() and fields[3].isdigit():
             found.append(

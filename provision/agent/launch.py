@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import files
 from .layout import Layout
@@ -123,6 +123,18 @@ def secret_files(folder: str) -> Dict[str, str]:
 def _text(path: str) -> str:
     with open(path, encoding="utf-8", newline="") as stream:
         return stream.read()
+
+
+def every_secret(layout: Layout) -> List[Tuple[str, str]]:
+    """Name and value of each secret that some program here has, had lately, or is about to get."""
+    found = set()
+    for program in os.listdir(layout.run) if os.path.isdir(layout.run) else ():
+        for launched in os.listdir(layout.launchers(program)):
+            try:
+                found |= set(read_secrets(layout, program, launched).items())
+            except (OSError, ValueError):
+                continue  # half made, by a worker that was killed: nothing was started with it
+    return sorted(found)
 
 
 def current_secrets(layout: Layout, state: State) -> Dict[str, str]:

@@ -51,6 +51,11 @@ class Lock:
         """Whether this object has it."""
         return self._stream is not None
 
+    def fileno(self) -> int:
+        """The open file: whoever has that too keeps the lock. Only while it is taken."""
+        assert self._stream is not None  # noqa: S101  the caller took it
+        return self._stream.fileno()
+
     def release(self) -> None:
         if self._stream is not None:
             self._stream.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Dict, Iterable, List, Optional, Set, Tuple
+
+from . import commands, sockets
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
 
@@ -99,34 +100,10 @@ def listening_inodes() -> Dict[int, Set[int]]:
     return ports
 
 
-def socket_inodes(pid: int) -> Set[int]:
-    """Inodes of the sockets that a process has open; empty where we may not look."""
-    inodes = set()
-    try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            try:
-                target = os.readlink(entry.path)
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                inodes.add(int(target[8:-1]))
-    except OSError:
-        pass
-    return inodes
-
-
 def listens(members: Iterable[int], port: int) -> bool:
     """Whether one of these processes holds a listening socket on `port`."""
     wanted = listening_inodes().get(port, set())
-    return any(wanted & socket_inodes(pid) for pid in members)
-
-
-def name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read(200).replace(b"\0", b" ").decode("utf-8", "replace").strip() or "a kernel thread"
-    except OSError:
-        return "a process that ended"
+    return any(wanted & sockets.inodes_of(pid) for pid in members)
 
 
 def holders() -> Dict[int, str]:
@@ -135,9 +112,9 @@ def holders() -> Dict[int, str]:
     found = dict.fromkeys(ports.values(), "a process of another user")
     left = set(ports)
     for pid in pids():
-        held = left & socket_inodes(pid) if left else set()
+        held = left & sockets.inodes_of(pid) if left else set()
         for inode in held:
-            found[ports[inode]] = f"pid {pid} ({name(pid)})"
+            found[ports[inode]] = f"pid {pid} ({sockets.name(pid)})"
         left -= held
     return found
 
@@ -181,13 +158,6 @@ def version(program: str, seconds: float) -> Tuple[int, str]:
     Raises:
         OSError, subprocess.TimeoutExpired: it does not start, or does not end.
     """
-    done = subprocess.run(
-        [program, "--version"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=seconds,
-        check=False,
-    )
-    said = done.stdout.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
-    return done.returncode, said[0]
+    done = commands.ask([program, "--version"], seconds)
+    said = done.output.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
+    return done.status, said[0]

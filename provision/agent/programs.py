@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 from . import drain, files, launch
 from .documents import digest_of, manifest_digest
 from .layout import Layout
-from .prove import Emit, prove, token
+from .prove import Emit, bearer, prove
 from .state import Program, State
 from .supervisors import Activity, Supervisor
 
@@ -40,7 +40,8 @@ class Programs:
         name, idle = service["program"], service.get("idle")
         if idle and self.runs(name):
             self.step("drain", name, f"for at most {idle['seconds']:.0f} s")
-            self.step("drain", name, drain.wait_until_idle(idle, token(self.layout, name, idle), interrupt))
+            asked = bearer(self.supervisor.twin(), name, idle)
+            self.step("drain", name, drain.wait_until_idle(idle, asked, interrupt))
         self.end(name, service["stop_timeout"])
 
     def end(self, name: str, timeout: float) -> None:

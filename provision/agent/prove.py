@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from . import checks, launch, processes
-from .layout import Layout
 from .protocol import Message
+from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
 
 Emit = Callable[[Message], None]
@@ -105,7 +105,7 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
-        outcome = checks.prove(check, folder, watch, token=token(supervisor.layout, program, check))
+        outcome = checks.prove(check, folder, watch, bearer=bearer(watch.supervisor, program, check))
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
@@ -119,10 +119,15 @@ def _prove_one(
     watch()
 
 
-def token(layout: Layout, program: str, asked: Dict[str, Any]) -> str:
-    """The value of the secret that a check or a drain sends: what the program was started with; empty for none."""
-    name = asked.get("token")
-    return launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
+def bearer(supervisor: Supervisor, program: str, asked: Dict[str, Any]) -> Optional[Bearer]:
+    """The secret that a check or a drain sends: what the program was started with; None where it sends none.
+
+    Args:
+        supervisor: asked by the thread that sends, and by no other.
+    """
+    name, layout = asked.get("token"), supervisor.layout
+    value = launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
+    return Bearer(value, program, lambda: supervisor.members(program)) if value else None
 
 
 def _wait_for_process(watch: Watch, seconds: float) -> None:

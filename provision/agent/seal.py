@@ -5,18 +5,15 @@ A name in `releases/` is a promise that everything under it is there and is what
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import subprocess
-import threading
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
-from . import files, tree
-from .content import PREPARED
+from . import files, names, tree
 from .layout import Layout
-from .protocol import FAILED, REFUSED, AgentError, Message
+from .prepare import prepare
+from .protocol import FAILED, AgentError, Message
 
 
 class Mismatch(Exception):
@@ -35,16 +32,18 @@ def seal(
     remove: List[str],
     secrets: Dict[str, str],
     emit: Callable[[Message], None],
+    stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Turn `.incoming-NONCE` into `releases/RELEASE`.
 
     Args:
         remove: paths left over from an earlier upload that was resumed.
         secrets: what the prepare step is given besides; kept nowhere.
+        stop: called now and then while that runs; may raise.
 
     Raises:
         Mismatch: the tree's digest is another one.
-        AgentError: the prepare step failed, or a model is missing.
+        AgentError: the prepare step failed, a model is missing, or a link leads out of the upload.
     """
     if os.path.isdir(layout.release(release)):
         files.remove_tree(layout.incoming(nonce))
@@ -54,7 +53,7 @@ def seal(
     for path in remove:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
-        link = os.path.join(folder, path)
+        link = names.place(folder, "link", path)
         os.makedirs(os.path.dirname(link), exist_ok=True)
         files.point(link, target)
     for path, model in document["models"].items():
@@ -74,8 +73,8 @@ def seal(
     if tree.release_id(canonical(document), digest) != release:
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
     if document.get("prepare"):
-        document = dict(document, prepared=_prepare(layout, folder, document["prepare"], secrets, emit))
-    files.write_json(os.path.join(folder, "release.json"), document)
+        document = dict(document, prepared=prepare(layout, folder, document["prepare"], secrets, emit, stop))
+    files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
     _make_ours_and_read_only(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
@@ -88,9 +87,7 @@ def canonical(document: Dict[str, Any]) -> bytes:
 
 
 def _remove_inside(folder: str, path: str) -> None:
-    full = os.path.normpath(os.path.join(folder, path))
-    if not full.startswith(folder + "/"):
-        raise AgentError(REFUSED, f"{path!r} is not inside the release.")
+    full = names.place(folder, "left over", path)
     if os.path.isdir(full) and not os.path.islink(full):
         shutil.rmtree(full)
     elif os.path.lexists(full):
@@ -114,64 +111,3 @@ def _make_ours_and_read_only(folder: str) -> None:
                 os.chmod(path, 0o555)
     # rename(2) of a folder needs to write its `..`, so the folder itself stays writable for its owner.
     os.chmod(folder, 0o755)
-
-
-def _prepare(
-    layout: Layout, folder: str, prepare: Dict[str, Any], secrets: Dict[str, str], emit: Callable[[Message], None]
-) -> str:
-    """Run the prepare step, or take what it made for the same inputs; the name of its result.
-
-    What it makes lies in `shared/prepared/DIGEST` and is linked from the release, so that equal inputs share it.
-    """
-    key = hashlib.sha256(json.dumps(prepare, sort_keys=True).encode("utf-8"))
-    for name in prepare["inputs"]:
-        with open(os.path.join(folder, name), "rb") as stream:
-            key.update(hashlib.sha256(stream.read()).digest())
-    result = os.path.join(layout.prepared, key.hexdigest())
-    ready = os.path.exists(os.path.join(result, PREPARED))
-    if not ready:
-        files.remove_tree(result)
-        os.makedirs(result)
-    for name in prepare["outputs"]:
-        os.makedirs(os.path.join(result, name), exist_ok=True)
-        link = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        files.point(link, os.path.relpath(os.path.join(result, name), os.path.dirname(link)))
-    if ready and prepare["outputs"]:
-        emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
-        return key.hexdigest()
-    _run_prepare(folder, prepare, secrets, emit)
-    files.write(os.path.join(result, PREPARED), "")
-    return key.hexdigest()
-
-
-def _run_prepare(
-    folder: str, prepare: Dict[str, Any], secrets: Dict[str, str], emit: Callable[[Message], None]
-) -> None:
-    emit({"event": "step", "step": "prepare", "program": "", "detail": " ".join(prepare["command"])})
-    try:
-        process = subprocess.Popen(
-            prepare["command"],
-            cwd=folder,
-            env={**os.environ, **prepare.get("env", {}), **secrets},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise AgentError(FAILED, f"the prepare step can't start: {error}") from None
-    timer = threading.Timer(prepare["timeout"], process.kill)
-    timer.start()
-    last: List[str] = []
-    output: Optional[Any] = process.stdout
-    for line in output or ():
-        text = line.decode("utf-8", "replace").rstrip()
-        for name, value in secrets.items():  # a program that shows its environment when it fails
-            text = text.replace(value, "<" + name + ">")
-        last = [*last, text][-12:]
-        emit({"event": "output", "source": "prepare", "text": text})
-    status = process.wait()
-    timer.cancel()
-    if status != 0:
-        raise AgentError(FAILED, f"the prepare step ended with status {status}.", log=last)

@@ -9,19 +9,20 @@ import errno
 import itertools
 import json
 import os
+import select
 import signal
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from . import facts, files, models, moved, whose
+from . import facts, files, models, moved, names, whose
 from . import state as states
 from .decide import View
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
-from .protocol import ALIVE, DEGRADED, FAILED, REFUSED, RESULT, USAGE, AgentError, Message
-from .supervisors import Supervisor, open_supervisor
+from .protocol import ALIVE, DEGRADED, FAILED, INTERRUPTED, REFUSED, RESULT, USAGE, AgentError, Message
+from .supervisors import Supervisor, open_supervisor, options
 
 if TYPE_CHECKING:
     from .worker import Work
@@ -119,6 +120,7 @@ class Session:
         operation = operations.get(request["op"])
         if operation is None:
             raise AgentError(USAGE, f"this agent does not know {request['op']!r}")
+        names.judge(request)
         if request["op"] in _CHANGES or request.get("claim") or request.get("ahead"):
             whose.check(self.layout, self.project, self.take_over)
         return operation(request)
@@ -179,10 +181,17 @@ class Session:
                 request.get("remove", []),
                 request.get("secrets", {}),
                 self.emit,
+                self._stop_if_asked,
             )
         except seal.Mismatch as mismatch:
             return {"event": RESULT, "sealed": False, "entries": mismatch.entries}
         return {"event": RESULT, "sealed": True}
+
+    def _stop_if_asked(self) -> None:
+        """While something runs that is not in the worker yet: nobody waits for it, or somebody wants it to end."""
+        came_early = any(request["op"] == "abort" for request in self._pending)
+        if came_early or self.input.over() or self.input.holds("abort"):
+            raise AgentError(INTERRUPTED, "interrupted while the release was being prepared.", "Nothing was disturbed.")
 
     def _incoming(self, request: Message) -> Message:
         """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
@@ -229,12 +238,16 @@ class Session:
         return self._in_worker(
             transaction,
             lambda emit, aborted: activate.perform(self.layout, self.agent, transaction, request, emit, aborted),
+            [(name, secret["value"]) for name, secret in request["secrets"].items() if "value" in secret],
         )
 
-    def _in_worker(self, transaction: str, work: Work) -> Message:
-        from . import worker
+    def _in_worker(self, transaction: str, work: Work, secrets: Sequence[Tuple[str, str]] = ()) -> Message:
+        """Have it done; nothing that is told of it holds one of `secrets`, nor of those that programs here have."""
+        from . import launch, worker
+        from .masks import Masks
 
-        running = worker.start(self.layout, transaction, work)
+        masks = Masks([*secrets, *launch.every_secret(self.layout)])
+        running = worker.start(self.layout, transaction, work, masks)
 
         def on_command(line: bytes) -> bool:
             command = json.loads(line).get("op")
@@ -280,12 +293,17 @@ class Session:
         return dict(answer, holder=holder)
 
     def _probe(self, request: Message) -> Message:
-        from . import checks, prove
+        from . import checks, launch, prove
+        from .masks import Masks
 
-        check = request["check"]
-        token = prove.token(self.layout, request["program"], check)
-        outcome = checks.prove(check, self.layout.channel(request["channel"]), token=token)
-        return {"event": RESULT, "check": checks.event(outcome, "")}
+        check, program = request["check"], request["program"]
+        platform = states.read(self.layout).platform
+        bearer = None
+        if check.get("token") and platform:
+            bearer = prove.bearer(open_supervisor(self.layout, platform, options(self.layout)), program, check)
+        outcome = checks.prove(check, self.layout.channel(request["channel"]), bearer=bearer)
+        masks = Masks(launch.every_secret(self.layout))
+        return {"event": RESULT, "check": masks.message(checks.event(outcome, ""))}
 
     def _logs(self, request: Message) -> Message:
         supervisor = self._serving(request)
@@ -330,6 +348,17 @@ class _Lines:
 
     def pending(self) -> bool:
         return b"\n" in self._buffer
+
+    def over(self) -> bool:
+        """Whether the other side has gone; reads what has come, and does not wait."""
+        while select.select([self._fd], [], [], 0)[0]:
+            if not self.fill():
+                return True
+        return False
+
+    def holds(self, op: str) -> bool:
+        """Whether this is among the requests that have come and were not taken yet."""
+        return any(json.loads(line).get("op") == op for line in self._buffer.split(b"\n")[:-1] if line.strip())
 
     def fill(self) -> bool:
         """Read once; False at the end."""

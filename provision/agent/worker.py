@@ -13,6 +13,7 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from .layout import Layout
+from .masks import Masks
 from .protocol import DEGRADED, ERROR, FAILED, RESULT, AgentError, Message
 
 Work = Callable[[Callable[[Message], None], Callable[[], bool]], Message]
@@ -37,10 +38,13 @@ def new_transaction() -> str:
     return secrets.token_hex(6)
 
 
-def start(layout: Layout, transaction: str, work: Work) -> Worker:
+def start(layout: Layout, transaction: str, work: Work, masks: Masks) -> Worker:
     """Run `work` in a process of its own session (and scope, under systemd); its events come over a pipe.
 
     They are also kept in `.deploy/transactions/ID.jsonl`, for whoever follows later.
+
+    Args:
+        masks: what no event may show: services write their secrets into logs whose last lines are told.
     """
     read_end, write_end = os.pipe()
     pid_read, pid_write = os.pipe()
@@ -56,7 +60,7 @@ def start(layout: Layout, transaction: str, work: Work) -> Worker:
             if os.fork() == 0:
                 os.write(pid_write, str(os.getpid()).encode())
                 os.close(pid_write)
-                _live(layout, transaction, work, write_end)
+                _live(layout, transaction, work, masks, write_end)
             status = 0
         finally:
             os._exit(status)
@@ -68,7 +72,7 @@ def start(layout: Layout, transaction: str, work: Work) -> Worker:
     return Worker(pid, read_end)
 
 
-def _live(layout: Layout, transaction: str, work: Work, stream: int) -> None:
+def _live(layout: Layout, transaction: str, work: Work, masks: Masks, stream: int) -> None:
     asked = []  # a signal handler may not do more than note it
 
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
@@ -80,7 +84,7 @@ def _live(layout: Layout, transaction: str, work: Work, stream: int) -> None:
         os.dup2(null, standard)
     _leave_session_scope(transaction)
     os.set_blocking(stream, False)
-    emit = _Events(os.path.join(layout.transactions, transaction + ".jsonl"), stream)
+    emit = _Events(os.path.join(layout.transactions, transaction + ".jsonl"), stream, masks)
     try:
         emit(work(emit, lambda: bool(asked)))
     except AgentError as error:
@@ -95,15 +99,16 @@ def _live(layout: Layout, transaction: str, work: Work, stream: int) -> None:
 class _Events:
     """Writes each event to a file and to a pipe; neither a full disk nor a reader that is gone stops the work."""
 
-    def __init__(self, path: str, stream: int) -> None:
+    def __init__(self, path: str, stream: int, masks: Masks) -> None:
         self._stream: Optional[int] = stream
+        self._masks = masks
         try:
             self._file: Optional[int] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError:
             self._file = None
 
     def __call__(self, message: Message) -> None:
-        line = (json.dumps(message, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        line = (json.dumps(self._masks.message(message), ensure_ascii=False) + "\n").encode("utf-8", "replace")
         if self._file is not None:
             try:
                 os.write(self._file, line)

@@ -6,6 +6,7 @@ launcher names its release by a link beside it, so the manifest that starts it n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
 from provision.project.schema import Platform
 
 TEMPLATE = "launcher/launch.sh.j2"
+
+_OTHER_PART = "from .sockets import Bearer, Guarded, Withheld"  # in one program it is there already
 
 # execve(2): arguments and environment together may take a quarter of the stack limit, which is 8 MiB nearly
 # everywhere. Some of that is left to what the program inherits.
@@ -97,9 +100,11 @@ def launcher(places: Places, name: str) -> Launcher:
 
 @cache
 def _attend() -> Encoded:
-    """What a shell gives to Python as it is, up to a line `END`."""
-    source = Path(agent.__file__).with_name("attend.py").read_text(encoding="utf-8")
-    return Encoded(source.replace("\n\n\n", "\n\n").removesuffix("\n"), Format.LAUNCHER)
+    """What a shell gives to Python as it is, up to a line `END`: two modules of the agent as one program."""
+    folder = Path(agent.__file__).parent
+    parts = [(folder / name).read_text(encoding="utf-8") for name in ("sockets.py", "attend.py")]
+    source = "\n".join(part.replace(f"{_OTHER_PART}\n", "") for part in parts)
+    return Encoded(re.sub(r"\n\n\n+", "\n\n", source).removesuffix("\n"), Format.LAUNCHER)
 
 
 def launch(places: Places, name: str, overrides: Path | None) -> str:

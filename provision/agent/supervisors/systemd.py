@@ -14,7 +14,7 @@ import subprocess
 import time
 from typing import Dict, List, Sequence, Set
 
-from .. import files, processes
+from .. import commands, files, processes
 from ..grouping import target_unit
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
@@ -46,17 +46,15 @@ class Systemd(Supervisor):
     def _systemctl(self, *arguments: str, check: bool = True, timeout: float = 100.0) -> str:
         command = ["systemctl", *(["--user"] if self.user_units else []), "--no-pager", "--no-ask-password", *arguments]
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout
-            )
+            done = commands.ask(command, timeout, apart=True)
         except FileNotFoundError:
             raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
         except subprocess.TimeoutExpired:
             raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
-        if check and done.returncode != 0:
-            why = done.stderr.decode("utf-8", "replace").strip()
+        if check and done.status != 0:
+            why = done.errors.decode("utf-8", "replace").strip()
             raise AgentError(FAILED, f"{' '.join(command)} failed", why=why)
-        return done.stdout.decode("utf-8", "replace")
+        return done.output.decode("utf-8", "replace")
 
     def twin(self) -> Systemd:
         other = Systemd(self.layout, self.user_units)
@@ -201,16 +199,12 @@ class Systemd(Supervisor):
         if program in self._marks:
             scope.append(f"--since=@{self._marks[program]:.3f}")
         try:
-            done = subprocess.run(
-                ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), *scope],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=15,
+            done = commands.ask(
+                ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), *scope], 15.0, apart=True
             )
         except (OSError, subprocess.TimeoutExpired):
             return []
-        return done.stdout.decode("utf-8", "replace").splitlines()[-lines:]
+        return done.output.decode("utf-8", "replace").splitlines()[-lines:]
 
     def facts(self) -> Dict[str, object]:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules import checks, containers, ports, proxies, references, services, targets
+from provision.project.rules import checks, containers, ports, prepare, proxies, references, services, targets
 from provision.project.rules.targets import sharing
 from provision.project.rules.view import View
 
@@ -17,6 +17,7 @@ __all__ = ["View", "judge", "sharing"]
 
 _RULES = (
     *services.RULES,
+    *prepare.RULES,
     *references.RULES,
     *checks.RULES,
     *targets.RULES,

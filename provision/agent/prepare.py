@@ -1,0 +1,180 @@
+"""The prepare step: a command of the project's, run in an incoming release before that has its name.
+
+What it makes lies in `shared/prepared/DIGEST` and is linked from the release, so that equal inputs share it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import os
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List
+
+from . import commands, files, names
+from .content import PREPARED
+from .layout import Layout
+from .locks import Lock
+from .masks import Masks
+from .protocol import FAILED, REFUSED, AgentError, Message
+
+_LINE = 8 << 10  # characters; a longer line is told in pieces
+_TOLD = 1 << 20  # characters of its output that are told as they come; more is read, and the end of it kept
+_LAST = 12  # lines
+_LOCK_SECONDS = 15.0  # an earlier step that was cut off ends within it
+_BLOCK = 1 << 20
+
+
+def prepare(
+    layout: Layout,
+    folder: str,
+    step: Dict[str, Any],
+    secrets: Dict[str, str],
+    emit: Callable[[Message], None],
+    stop: Callable[[], None],
+) -> str:
+    """Run the step, or take what it made for the same inputs; the name of its result.
+
+    Args:
+        stop: called now and then; raises where the step is to be ended.
+
+    Raises:
+        AgentError: it failed, or may not be run.
+    """
+    names.outputs(step["outputs"])
+    key = _key(folder, step)
+    # Its processes hold the lock as well, so that none of an earlier step can write into what this one makes.
+    lock = Lock(os.path.join(layout.private, "prepare"))
+    if not lock.take({"doing": "prepare"}, _LOCK_SECONDS):
+        raise AgentError(REFUSED, "an earlier prepare step is still being ended.", next_step="deploy up again")
+    try:
+        result = os.path.join(layout.prepared, key)
+        ready = os.path.exists(os.path.join(result, PREPARED))
+        if not ready:
+            files.remove_tree(result)
+            os.makedirs(result)
+        for name in step["outputs"]:
+            _link(folder, result, name)
+        if ready and step["outputs"]:
+            emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
+            return key
+        _run(folder, step, secrets, emit, stop, lock)
+        files.write(os.path.join(result, PREPARED), "")
+        return key
+    finally:
+        lock.release()
+
+
+def _key(folder: str, step: Dict[str, Any]) -> str:
+    key = hashlib.sha256(json.dumps(step, sort_keys=True).encode("utf-8"))
+    for name in step["inputs"]:
+        path = os.path.realpath(names.place(folder, "input", name))
+        if not path.startswith(os.path.realpath(folder) + "/") or not os.path.isfile(path):
+            raise AgentError(REFUSED, f"input {name!r} is no file of the release.")
+        digest = hashlib.sha256()
+        with open(path, "rb") as stream:
+            for block in iter(lambda: stream.read(_BLOCK), b""):
+                digest.update(block)
+        key.update(digest.digest())
+    return key.hexdigest()
+
+
+def _link(folder: str, result: str, name: str) -> None:
+    link = names.place(folder, "output", name)
+    if os.path.lexists(link) and not os.path.islink(link):
+        raise AgentError(
+            REFUSED,
+            f"output {name!r} is among the files that are shipped.",
+            next_step="leave it out of the project, or out of prepare.outputs",
+        )
+    os.makedirs(os.path.join(result, name), exist_ok=True)
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    files.point(link, os.path.relpath(os.path.join(result, name), os.path.dirname(link)))
+
+
+def _run(
+    folder: str,
+    step: Dict[str, Any],
+    secrets: Dict[str, str],
+    emit: Callable[[Message], None],
+    stop: Callable[[], None],
+    lock: Lock,
+) -> None:
+    masks = Masks(secrets.items())
+    emit({"event": "step", "step": "prepare", "program": "", "detail": masks.mask(" ".join(step["command"]))})
+    told = Told(masks, lambda text: emit({"event": "output", "source": "prepare", "text": text}))
+    try:
+        ended = commands.run(
+            step["command"],
+            step["timeout"],
+            cwd=folder,
+            env={**os.environ, **step.get("env", {}), **secrets},
+            tell=told,
+            stop=stop,
+            hold=[lock.fileno()],
+        )
+    except OSError as error:
+        raise AgentError(FAILED, f"the prepare step can't start: {error}") from None
+    told.end()
+    log = list(told.last)
+    if ended.left:
+        raise AgentError(FAILED, f"{ended.left} processes of the prepare step could not be ended.", log=log)
+    if ended.late:
+        raise AgentError(
+            FAILED,
+            f"the prepare step did not end in {step['timeout']:.0f} s, so it was ended, with all that it had started.",
+            log=log,
+        )
+    if ended.status != 0:
+        raise AgentError(FAILED, f"the prepare step ended with status {ended.status}.", log=log)
+    if ended.ended:
+        emit({"event": "warning", "text": f"the prepare step left {ended.ended} processes behind; they were ended."})
+
+
+class Told:
+    """What a step says, line by line: without secrets, in lines of some length, and not for ever."""
+
+    def __init__(self, masks: Masks, tell: Callable[[str], None]) -> None:
+        self.last: Deque[str] = deque(maxlen=_LAST)
+        self._tell = tell
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._masked = masks.stream()
+        self._line = ""
+        self._room = _TOLD
+        self._untold = 0
+
+    def __call__(self, block: bytes) -> None:
+        self._take(self._masked.feed(self._decode(block)))
+
+    def end(self) -> None:
+        self._take(self._masked.feed(self._decode(b"", True)) + self._masked.end())
+        if self._line:
+            self._say(self._line)
+        if self._untold:
+            last = list(self.last)[-self._untold :]
+            self._tell(f"… ({self._untold} lines in all are not shown; the last of them:)")
+            for line in last:
+                self._tell(line)
+
+    def _take(self, text: str) -> None:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            for piece in _pieces(line) or [""]:
+                self._say(piece)
+        *pieces, self._line = _pieces(self._line) or [""]
+        for piece in pieces:
+            self._say(piece)
+
+    def _say(self, line: str) -> None:
+        line = line.rstrip()
+        self.last.append(line)
+        if self._room <= 0:
+            self._untold += 1
+            return
+        self._room -= len(line) + 1
+        self._tell(line)
+
+
+def _pieces(line: str) -> List[str]:
+    return [line[at : at + _LINE] for at in range(0, len(line), _LINE)]
