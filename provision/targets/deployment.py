@@ -159,9 +159,15 @@ class Deployment:
 
     @property
     def prepare_secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that the prepare step is given."""
+        """Today's values of the secrets that the prepare step is given, and of the variables made of them."""
         step = self.release.document["prepare"]
-        return {name: str(self.loaded.secrets[name]) for name in (step["secrets"] if step else ())}
+        if not step:
+            return {}
+        made = step.get("env_of_secrets", {})
+        values = {name: str(self.loaded.secrets[name]) for name in step["secrets"] if name not in made}
+        for name, parts in made.items():
+            values[name] = "".join(part if isinstance(part, str) else values[part["secret"]] for part in parts)
+        return values
 
     @property
     def supervisor(self) -> dict[str, Any]:

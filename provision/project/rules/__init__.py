@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules import checks, containers, ports, proxies, references, services, targets
+from provision.project.rules import checks, containers, ports, proxies, references, secrets, services, targets
 from provision.project.rules.view import View
 
 __all__ = ["View", "judge"]
 
 _RULES = (
     *services.RULES,
+    *secrets.RULES,
     *references.RULES,
     *checks.RULES,
     *targets.RULES,
