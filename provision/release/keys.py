@@ -11,7 +11,9 @@ import re
 from pathlib import Path, PurePosixPath
 
 _LOOKED_AT = 64 * 1024  # bytes: a key stands at the beginning, or behind a few certificates
-_SUFFIXES = frozenset(" .pem .key .crt .ppk .asc .age .rsa .dsa .ecdsa .ed25519 .openssh".split(" "))
+_SUFFIXES = frozenset(
+    ["", ".pem", ".key", ".crt", ".ppk", ".asc", ".age", ".rsa", ".dsa", ".ecdsa", ".ed25519", ".openssh"]
+)
 _SEALED = {".p12", ".pfx", ".jks", ".keystore"}  # what is in these, only their password tells
 _KEY = re.compile(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
