@@ -110,13 +110,14 @@ def exposed(loaded: LoadedProject) -> list[Problem]:
 def _placed(loaded: LoadedProject, findings: Iterable[Finding], fix: str) -> list[Problem]:
     source = loaded.file.read_text(encoding="utf-8-sig")
     positions, services = Positions(source), tomllib.loads(source)["services"]
-    placed = []
+    placed: dict[tuple[Location, str], Problem] = {}  # one place is told once, whatever sees it
     for finding in findings:
         path = _as_written(finding.path, services)
         place = (1, 1) if finding.file else positions.value(path)
         where = Location(os.path.relpath(loaded.root / (finding.file or loaded.file)), *place)
-        placed.append(Problem(where, dotted(path), finding.message, fix))
-    return placed
+        problem = Problem(where, dotted(path), finding.message, fix)
+        placed.setdefault((where, problem.key), problem)
+    return sorted(placed.values(), key=lambda problem: problem.location)
 
 
 def _as_written(path: KeyPath, services: Mapping[str, Any]) -> KeyPath:

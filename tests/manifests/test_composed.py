@@ -1,4 +1,4 @@
-"""Hole 4: variables made of secrets, put together where the program starts, byte for byte, and told to nobody before."""
+"""Hole 4: variables made of secrets are put together where the program starts, byte for byte."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from tests.manifests.values import ECHO, Echo, examples, texts
 IMAGE = "ghcr.io/acme/cres@sha256:" + "0" * 64
 
 
-def project(env: dict[str, str], path: Path = Path("/srv/cres"), platform: str = "supervisord", **more: object) -> Project:
+def project(
+    env: dict[str, str], path: Path = Path("/srv/cres"), platform: str = "supervisord", **more: object
+) -> Project:
     """One service whose secrets are A and B."""
     web = {"command": ECHO, "secrets": ["A", "B"], "env": env, "image": IMAGE, "port": 8000, **more}
     here = {"hosts": ["h"], "path": str(path), "platform": platform}
@@ -65,9 +67,11 @@ def test_the_launcher_puts_a_variable_together_byte_for_byte(
 
 
 def test_a_shell_of_compose_puts_it_together_too(tmp_path: Path) -> None:
-    a, b = "it's \"$HOME\" `id` \\ %\n\n", "b"
+    a, b = 'it\'s "$HOME" `id` \\ %\n\n', "b"
     declared = project({"URL": "x$$HOME '${A}'\n${B}${A}", "PLAIN": "p"})
-    entrypoint = yaml.safe_load(compose_files(declared, None, tmp_path)["compose.yaml"])["services"]["web"]["entrypoint"]
+    entrypoint = yaml.safe_load(compose_files(declared, None, tmp_path)["compose.yaml"])["services"]["web"][
+        "entrypoint"
+    ]
     words = [word.replace("$$", "$").replace("/run/secrets", str(tmp_path)) for word in entrypoint]
     (tmp_path / "A").write_text(a)
     (tmp_path / "B").write_text(b)
@@ -93,7 +97,9 @@ def test_kubernetes_is_told_which_secrets_to_put_in_and_to_read_nothing_else() -
 def test_what_puts_nothing_together_refuses_by_name(platform: str, tmp_path: Path) -> None:
     declared = project({"URL": "u:${KEY}@"}, secrets=["KEY"], serverless={"entry": "app:main"})
 
-    with pytest.raises(UnencodableValue, match=r"made of the secret KEY, .* \.env, and name that in secrets") as refused:
+    with pytest.raises(
+        UnencodableValue, match=r"made of the secret KEY, .* \.env, and name that in secrets"
+    ) as refused:
         PLATFORMS[platform].files(declared, None, tmp_path)
 
     assert refused.value.subject == "services.web.env.URL"

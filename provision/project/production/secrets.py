@@ -17,10 +17,9 @@ _NAME = re.compile(
 
 
 def in_the_release(subject: Subject) -> Iterator[Finding]:
-    """What looks like a secret and is declared as none."""
+    """What looks like a secret and is declared as none: variables, and what the file itself says."""
     yield from (Finding(suspect.path, suspect.message) for suspect in subject.suspects)
-    told = {suspect.path for suspect in subject.suspects}
-    yield from (finding for finding in _written(subject) if finding.path not in told)
+    yield from _written(subject)
 
 
 def _written(subject: Subject) -> Iterator[Finding]:
@@ -75,7 +74,7 @@ RULES = (
         Severity.FAIL,
         "No secret stands in a command or in env.",
         "Both are part of the release: they are shipped, kept, and shown by deploy plan and deploy render.",
-        'Name the variable in `secrets = ["…"]`; its value comes from .env, and `${NAME}` in env may be made of it.',
+        'Name the variable in `secrets = ["…"]`; its value comes from .env or the environment.',
         in_the_release,
     ),
     Rule(
