@@ -107,8 +107,20 @@ def _attend() -> Encoded:
 
 
 def launch(places: Places, name: str, overrides: Path | None) -> str:
-    """The launcher's text."""
-    return render(TEMPLATE, overrides, launcher=launcher(places, name))
+    """The launcher's text.
+
+    Raises:
+        UnencodableValue: the project's own template leaves out what is made of secrets.
+    """
+    facts = launcher(places, name)
+    text = render(TEMPLATE, overrides, launcher=facts)
+    for variable in facts.composed:
+        if f"export {variable.name}=" not in text:
+            reason = (
+                f"templates/{TEMPLATE} of the project's own does not set it; take the lines on launcher.composed over"
+            )
+            raise UnencodableValue(variable.value.subject, reason)
+    return text
 
 
 def _check_composed(composed: Sequence[Variable]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 _LOOKED_AT = 64 * 1024  # bytes: a key stands at the beginning, or behind a few certificates
 _SUFFIXES = frozenset(
-    ["", ".pem", ".key", ".crt", ".ppk", ".asc", ".age", ".rsa", ".dsa", ".ecdsa", ".ed25519", ".openssh"]
+    ["", ".pem", ".key", ".crt", ".ppk", ".asc", ".age", ".rsa", ".dsa", ".ecdsa", ".ed25519", ".openssh", ".json"]
 )
 _SEALED = {".p12", ".pfx", ".jks", ".keystore"}  # what is in these, only their password tells
 _KEY = re.compile(

@@ -123,3 +123,12 @@ def test_a_variable_that_has_no_room_for_its_secrets_is_refused() -> None:
 
     assert [each.subject for each in refused] == ["services.web.env.URL"]
     assert "xx" not in refused[0].reason
+
+
+def test_a_launcher_of_the_project_s_own_that_leaves_it_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "launcher").mkdir()
+    (tmp_path / "launcher/launch.sh.j2").write_text("#!/bin/sh\nexec true\n")
+    declared = project({"URL": "u:${A}@"})
+
+    with pytest.raises(UnencodableValue, match=r"take the lines on launcher\.composed over"):
+        render(declared, declared.targets["here"], Lane.STABLE, models={}, overrides=tmp_path)

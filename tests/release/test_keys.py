@@ -18,6 +18,7 @@ KEYS = {
     "deploy_key": OPENSSH,
     "tls/server.pem": CERTIFICATE + PEM,
     "tls/server.key": PEM.replace("RSA ", "ENCRYPTED "),
+    "gcp.json": '{"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}',
     "putty.ppk": "PuTTY-User-Key-File-3: ssh-ed25519\n",
     "age.key": "# created: today\nAGE-SECRET-KEY-1QQQ\n",
     "store.p12": "0",
