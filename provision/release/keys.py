@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_LOOKED_AT = 64 * 1024  # bytes: a key stands at the beginning, or behind a few certificates
+_LOOKED_AT = 64 * 1024  # bytes: a key stands behind a few certificates, or among a few facts
+_LOOKED_AT_FIRST = 1024  # of a file that no suffix speaks of, and there are many
+_WORDS = (b"PRIVATE KEY", b"SECRET-KEY", b"PuTTY-User")  # one of them is in every key
 _SUFFIXES = frozenset(
     ["", ".pem", ".key", ".crt", ".ppk", ".asc", ".age", ".rsa", ".dsa", ".ecdsa", ".ed25519", ".openssh", ".json"]
 )
@@ -23,22 +25,26 @@ _KEY = re.compile(
 
 def is_private_key(root: Path, path: str) -> bool:
     """Whether the file `path` below `root` is a private key, by its name and what is in it."""
-    name = PurePosixPath(path)
-    if name.suffix.lower() in _SEALED:
+    name = path.rpartition("/")[2]
+    stem, _, ending = name.rpartition(".")
+    suffix = f".{ending.lower()}" if stem else ""
+    if suffix in _SEALED:
         return True
-    if name.suffix == ".pub" or not (name.suffix.lower() in _SUFFIXES or name.name.startswith("id_")):
+    if suffix not in _SUFFIXES and not name.startswith("id_"):
         return False
-    return holds_private_key(root / path)
+    return holds_private_key(f"{root}/{path}", _LOOKED_AT if suffix else _LOOKED_AT_FIRST)
 
 
-def holds_private_key(file: Path) -> bool:
+def holds_private_key(file: str, beginning: int = _LOOKED_AT) -> bool:
     """Whether a private key stands in the beginning of `file`; what is no file, or cannot be read, holds none."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
-    with os.fdopen(descriptor, "rb") as stream:
-        try:
-            return _KEY.search(stream.read(_LOOKED_AT)) is not None
-        except OSError:
-            return False
+    try:
+        text = os.read(descriptor, beginning)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return any(word in text for word in _WORDS) and _KEY.search(text) is not None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.project.fault import dotted
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
@@ -112,7 +113,8 @@ class Deployment:
             release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
         except errors.UnencodableValue as refusal:
             raise self._refused(refusal) from None
-        for text in release.warnings:
+        exposed = (f"{dotted(each.path)}: {each.message} See: deploy check" for each in self.loaded.suspects)
+        for text in (*exposed, *release.warnings):
             self.on_event({"event": "warning", "host": "", "text": text})
         return release
 
