@@ -74,6 +74,7 @@ def _stage_app(recipe: Recipe, app: Path, root: Path) -> None:
             raise UsageError(f"{recipe.folder / 'image.toml'}: files names {name}, which is not there.")
         _copy_all(root / name, _below(app, place))
     if (recipe.folder / "app").is_dir():
+        _refuse_keys(recipe.folder / "app")
         shutil.copytree(recipe.folder / "app", app, dirs_exist_ok=True)
 
 
