@@ -13,6 +13,7 @@ from typing import Any, Dict
 # stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
 FORMAT = 1
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
+OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
 
 CONTROL = "deploy-ctl"  # in the project's folder
 

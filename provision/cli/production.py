@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from provision.project.loaded import LoadedProject
 from provision.project.located import located
 from provision.project.positions import Positions
 from provision.project.presets import with_preset
-from provision.project.production import RULES, EnvFile, Severity, Subject, Verdict, judge
+from provision.project.production import RULES, EnvFile, Finding, Severity, Subject, Verdict, in_the_release, judge
 from provision.project.schema import Platform
 
 _DAY = 24 * 60 * 60.0
@@ -65,6 +65,7 @@ def subject(loaded: LoadedProject) -> Subject:
         kubernetes=_kubernetes(loaded),
         overrides=tuple(sorted(path.relative_to(root).as_posix() for path in templates.glob("*/*.j2"))),
         env_file=_env_file(root / ".env"),
+        suspects=loaded.suspects,
     )
 
 
@@ -93,16 +94,30 @@ def _env_file(file: Path) -> EnvFile | None:
 
 def results(loaded: LoadedProject, verdicts: list[Verdict]) -> list[Result]:
     """Every finding with its place."""
+    return [
+        Result(verdict.rule, problem)
+        for verdict in verdicts
+        for problem in _placed(loaded, verdict.findings, verdict.rule.fix)
+    ]
+
+
+def exposed(loaded: LoadedProject) -> list[Problem]:
+    """What looks like a secret and would be part of a release: `deploy check` warns of it in any project."""
+    found = [*in_the_release(Subject(loaded.project, suspects=loaded.suspects))]
+    return _placed(loaded, found, 'Name the variable in secrets = ["…"].') if found else []
+
+
+def _placed(loaded: LoadedProject, findings: Iterable[Finding], fix: str) -> list[Problem]:
     source = loaded.file.read_text(encoding="utf-8-sig")
     positions, services = Positions(source), tomllib.loads(source)["services"]
-    found = []
-    for verdict in verdicts:
-        for finding in verdict.findings:
-            path = _as_written(finding.path, services)
-            place = (1, 1) if finding.file else positions.value(path)
-            where = Location(os.path.relpath(loaded.root / (finding.file or loaded.file)), *place)
-            found.append(Result(verdict.rule, Problem(where, dotted(path), finding.message, verdict.rule.fix)))
-    return found
+    placed: dict[tuple[Location, str], Problem] = {}  # one place is told once, whatever sees it
+    for finding in findings:
+        path = _as_written(finding.path, services)
+        place = (1, 1) if finding.file else positions.value(path)
+        where = Location(os.path.relpath(loaded.root / (finding.file or loaded.file)), *place)
+        problem = Problem(where, dotted(path), finding.message, fix)
+        placed.setdefault((where, problem.key), problem)
+    return sorted(placed.values(), key=lambda problem: problem.location)
 
 
 def _as_written(path: KeyPath, services: Mapping[str, Any]) -> KeyPath:

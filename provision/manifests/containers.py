@@ -130,7 +130,7 @@ def command(places: Places, name: str) -> tuple[Value, ...]:
 
 
 def env(places: Places, name: str) -> tuple[Variable, ...]:
-    """The environment without secrets, but with the places of their files, in the order of the names.
+    """The environment but what is made of secrets, with the places of their files, in the order of the names.
 
     Raises:
         UnencodableValue: a value asks the wrong place for another service.
@@ -138,11 +138,20 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
     declared = places.project.services[name].env
     for variable, template in declared.items():
         _refuse_loopback(template, f"services.{name}.env.{variable}", name)
-    variables = [
-        Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
-        for variable, template in declared.items()
-    ]
+    variables = [variable for variable in _variables(places, name) if not variable.value.secrets]
     return tuple(sorted((*variables, *places.secret_files(name)), key=lambda variable: variable.name))
+
+
+def composed(places: Places, name: str) -> tuple[Variable, ...]:
+    """The variables that are made of secrets, in the order of their names."""
+    return tuple(sorted(filter(lambda each: each.value.secrets, _variables(places, name)), key=lambda each: each.name))
+
+
+def _variables(places: Places, name: str) -> list[Variable]:
+    return [
+        Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
+        for variable, template in places.project.services[name].env.items()
+    ]
 
 
 def refuse_docker(places: Places, name: str, place: str) -> None:

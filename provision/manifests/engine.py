@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from provision.agent.protocol import OF_SECRETS
 from provision.errors import UnencodableValue
 from provision.manifests.containers import image, refuse_docker
 from provision.manifests.documents import Manifest
 from provision.manifests.places import Places
-from provision.manifests.value import AtStart, Value, check_process_string
+from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
 from provision.project.schema import Lane
 
 PROJECT_LABEL = "bitnet-provision.path"
@@ -33,18 +35,22 @@ def manifest(places: Places, name: str) -> Manifest:
     """
     service = places.project.services[name]
     refuse_docker(places, name, "a confined container")
+    variables = [
+        Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
+        for variable, template in sorted(service.env.items())
+    ]
     body: dict[str, Any] = {
         "Image": image(places, name),
         "Entrypoint": [_text(places.value(word, f"services.{name}.command", name)) for word in service.command],
-        "Env": [
-            f"{variable}={_text(places.value(template, f'services.{name}.env.{variable}', name))}"
-            for variable, template in sorted(service.env.items())
-        ]
+        "Env": [f"{each.name}={_text(each.value)}" for each in variables if not each.value.secrets]
         + [f"{each.name}={each.value.text}" for each in places.secret_files(name)],
         "Labels": {PROJECT_LABEL: places.target.path},
         "StopTimeout": math.ceil(service.drain + service.stop_timeout),
         "HostConfig": _host(places, name),
     }
+    composed = {each.name: _parts(each.value) for each in variables if each.value.secrets}
+    if composed:
+        body[OF_SECRETS] = composed
     if service.user:
         body["User"] = service.user
     text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -85,6 +91,12 @@ def _binds(places: Places, name: str) -> Iterator[str]:
         if path != data and not path.startswith(f"{data}/"):
             own = path.startswith(f"{places.target.path}/")
             yield f"{path if own else f'{places.program(name)}.{key}'}:{path}"
+
+
+def _parts(value: Value) -> list[str | dict[str, str]]:
+    """A value as the host puts it together: texts, and secrets by name."""
+    _text(replace(value, parts=tuple(part for part in value.parts if not isinstance(part, FromSecret))))
+    return [{"secret": part.name} if isinstance(part, FromSecret) else str(part) for part in value.parts]
 
 
 def _text(value: Value) -> str:

@@ -41,6 +41,7 @@ class Launcher:
     program: str  # as the supervisor knows it
     exported: tuple[Variable, ...]
     through_env: tuple[Variable, ...]  # variables that a shell would refuse or change; env(1) sets them
+    composed: tuple[Variable, ...]  # those made of secrets: they can be put together once the secrets are there
     secrets: tuple[str, ...]  # names alone
     secrets_file: str  # absolute
     secret_files: tuple[Variable, ...]  # each says where the file of a secret is, with `deploy_secret_files` in it
@@ -68,6 +69,8 @@ def launcher(places: Places, name: str) -> Launcher:
         for variable, template in service.env.items()
     ]
     through_env = tuple(variable for variable in variables if is_shells_own(variable.name))
+    composed = tuple(variable for variable in variables if variable.value.secrets)
+    _check_composed(composed)
     command = tuple(places.value(word, f"services.{name}.command", name) for word in service.command)
     if not command:
         raise UnencodableValue(f"services.{name}.command", "there is no program to start")
@@ -80,8 +83,9 @@ def launcher(places: Places, name: str) -> Launcher:
         project=places.project.name,
         service=name,
         program=places.program(name),
-        exported=tuple(variable for variable in variables if variable not in through_env),
+        exported=tuple(variable for variable in variables if variable not in (*through_env, *composed)),
         through_env=through_env,
+        composed=composed,
         secrets=service.secrets,
         secrets_file=f"{places.run(name)}/secrets",
         secret_files=places.secret_files(name),
@@ -108,8 +112,27 @@ def _attend() -> Encoded:
 
 
 def launch(places: Places, name: str, overrides: Path | None) -> str:
-    """The launcher's text."""
-    return render(TEMPLATE, overrides, launcher=launcher(places, name))
+    """The launcher's text.
+
+    Raises:
+        UnencodableValue: the project's own template leaves out what is made of secrets.
+    """
+    facts = launcher(places, name)
+    text = render(TEMPLATE, overrides, launcher=facts)
+    for variable in facts.composed:
+        if f"export {variable.name}=" not in text:
+            reason = (
+                f"templates/{TEMPLATE} of the project's own does not set it; take the lines on launcher.composed over"
+            )
+            raise UnencodableValue(variable.value.subject, reason)
+    return text
+
+
+def _check_composed(composed: Sequence[Variable]) -> None:
+    for variable in composed:
+        # env(1), which sets what a shell keeps for itself, would be given the value as an argument.
+        for name in filter(is_shells_own, (variable.name, *variable.value.secrets)):
+            raise UnencodableValue(variable.value.subject, f"a shell keeps {name} for itself; take another name")
 
 
 def _check_size(name: str, command: Sequence[Value], variables: Sequence[Variable]) -> None:

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
-from provision.manifests.value import AtStart, Value, Variable
+from provision.manifests.value import AtStart, FromSecret, Value, Variable
 from provision.project.order import start_order
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Platform, Project, Service, Target
-from provision.project.template import Ref, Template
+from provision.project.template import Ref, SecretPart, Template
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 CONTAINER_SECRETS = "/run/secrets"  # where a container has the files of its secrets
@@ -87,14 +87,21 @@ class Places:
         Raises:
             UsageError: a reference has nothing to refer to.
         """
-        parts: list[str | AtStart] = []
+        parts: list[str | AtStart | FromSecret] = []
         for part in template.parts:
-            for known in (part,) if isinstance(part, str) else self._resolved(part, subject, service):
+            for known in self._known(part, subject, service):
                 if isinstance(known, str) and parts and isinstance(parts[-1], str):
                     parts[-1] += known  # one literal reads better in a file than three
                 else:
                     parts.append(known)
         return Value(subject, tuple(parts))
+
+    def _known(
+        self, part: str | Ref | SecretPart, subject: str, service: str
+    ) -> tuple[str | AtStart | FromSecret, ...]:
+        if isinstance(part, SecretPart):
+            return (FromSecret(part.name),)
+        return (part,) if isinstance(part, str) else self._resolved(part, subject, service)
 
     def secret_file(self, secret: str) -> tuple[str | AtStart, ...]:
         """The path of a secret's file, as the program sees it."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from provision.errors import UnencodableValue
 from provision.manifests.value import LONGEST_STRING, check_process_string
 from provision.project.schema import Project, Service
+from provision.project.template import Template
 
 # RFC 6750, section 2.1. It also keeps a key file true to its key: llama-server takes each line of one for a key, and a
 # line that begins with "#" for none, and without a key it answers everybody.
@@ -31,6 +32,25 @@ def secret_refusals(project: Project, values: Mapping[str, str]) -> Iterator[Une
                 raise UnencodableValue(subject, _NOT_SENDABLE)
         except UnencodableValue as refusal:
             yield UnencodableValue(subject, f"the value of {secret}: {refusal.reason}")
+    yield from _too_long(project, values)
+
+
+def _too_long(project: Project, values: Mapping[str, str]) -> Iterator[UnencodableValue]:
+    """Each variable that is made of secrets, and has no room for all of them."""
+    envs = {f"services.{name}": service.env for name, service in project.services.items()}
+    envs["prepare"] = project.prepare.env if project.prepare else {}
+    for owner, env in envs.items():
+        for variable, text in env.items():
+            if text.secrets and all(part.name in values for part in text.secrets):
+                try:
+                    check_process_string(f"{owner}.env.{variable}", made(text, values), _longest_variable(variable))
+                except UnencodableValue as refusal:
+                    yield UnencodableValue(refusal.subject, f"once its secrets are in it, {refusal.reason}")
+
+
+def made(text: Template, values: Mapping[str, str]) -> str:
+    """`text` with the values of its secrets; of a place there is nothing."""
+    return text.resolve(lambda _: "", lambda part: values[part.name])
 
 
 def _given(project: Project) -> Iterator[tuple[str, str, int, bool]]:

@@ -44,19 +44,32 @@ class AtStart(Enum):
 
 
 @dataclass(frozen=True)
+class FromSecret:
+    """A part of a value that the secret `name` gives, where the program starts."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Value:
     """One declared value: its name, and its parts in order."""
 
     subject: str  # as in services.web.env.TOKEN
-    parts: tuple[str | AtStart, ...]
+    parts: tuple[str | AtStart | FromSecret, ...]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secrets that it is made of."""
+        return tuple(part.name for part in self.parts if isinstance(part, FromSecret))
 
     @property
     def text(self) -> str:
         """The whole value.
 
         Raises:
-            UnencodableValue: a part of it is known only when the program starts.
+            UnencodableValue: a part of it is known only when the program starts, or is a secret.
         """
+        refuse_secrets(self)
         for part in self.parts:
             if isinstance(part, AtStart):
                 reason = f"{part.value}, so it can stand in a service's command and env alone"
@@ -87,6 +100,20 @@ class Encoded(str):
         encoded = super().__new__(cls, text)
         encoded.reader = reader
         return encoded
+
+
+def refuse_secrets(value: Value) -> None:
+    """Refuse what is made of a secret, in a file that cannot hold it.
+
+    Raises:
+        UnencodableValue: it is.
+    """
+    for name in value.secrets[:1]:
+        reason = (
+            f"it is made of the secret {name}, which cannot stand there; put the whole value under a name of its own "
+            "into .env, and name that in secrets"
+        )
+        raise UnencodableValue(value.subject, reason)
 
 
 def check_process_string(subject: str, text: str, longest: int = LONGEST_STRING) -> None:

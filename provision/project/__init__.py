@@ -23,6 +23,7 @@ def load(
     target: str | None = None,
     without_targets: bool = False,
     demand_secrets: bool = True,
+    ask_commands: bool = True,
 ) -> LoadedProject:
     """The project in `directory`: `deploy.toml`, with the variables of `.env` and of the process (which win).
 
@@ -34,6 +35,7 @@ def load(
         without_targets: True for what has none (`render kubernetes`): variables that only targets need are not
             demanded, and the result has no targets.
         demand_secrets: False for what needs no secret's value (`render`, `status`): then `secrets` is empty.
+        ask_commands: False where it is enough that the commands which give secrets could be run (`check`).
 
     Raises:
         DeclarationError: something in the files is wrong; it carries every problem, in the order of the file.
@@ -48,4 +50,5 @@ def load(
         target=target,
         without_targets=without_targets,
         demand_secrets=demand_secrets,
+        ask_commands=ask_commands,
     )

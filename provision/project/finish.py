@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from provision.engines import BUILT
-from provision.project.schema import Check, Declaration, Project, Service
+from provision.project.schema import Check, Declaration, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
 
@@ -19,7 +19,7 @@ def finish(declared: Declaration) -> Project:
         services={key: _service(service) for key, service in declared.services.items()},
         targets=declared.targets,
         checks=declared.checks,
-        prepare=declared.prepare,
+        prepare=_prepare(declared.prepare) if declared.prepare else None,
     )
 
 
@@ -31,6 +31,8 @@ def _service(service: Service) -> Service:
     elif resources.cpus is not None:
         known["cpus"] = str(max(1, int(resources.cpus)))  # a thread without a whole core slows the others down
     binary = BUILT if service.engine == "build" else service.binary
+    env = {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}}
+    used = dict.fromkeys(part.name for text in env.values() for part in text.secrets)
     secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))
     return service.model_copy(
         update={
@@ -38,11 +40,23 @@ def _service(service: Service) -> Service:
             "args": (),
             "binary": binary,
             "secret_args": {},
-            "env": {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}},
+            # What its environment is made of are its secrets too: one that changes has to restart it.
+            "secrets": (*service.secrets, *(name for name in used if name not in service.secrets)),
+            "env": {variable: text for variable, text in env.items() if not text.is_secret(variable)},
             "check": _check(service.check, known) if service.check else None,
             "checks": tuple(_check(check, known) for check in service.checks),
             "warm": _check(service.warm, known) if service.warm else None,
             "resources": resources,
+        }
+    )
+
+
+def _prepare(prepare: Prepare) -> Prepare:
+    used = dict.fromkeys(part.name for text in prepare.env.values() for part in text.secrets)
+    return prepare.model_copy(
+        update={
+            "secrets": (*prepare.secrets, *(name for name in used if name not in prepare.secrets)),
+            "env": {variable: text for variable, text in prepare.env.items() if not text.is_secret(variable)},
         }
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provision.project.environment import Environment
 from provision.project.secrets import Secrets
+from provision.project.suspects import Suspect
 
 if TYPE_CHECKING:
     from provision.project.schema import Project
@@ -21,6 +22,7 @@ class LoadedProject:
         root: the folder of `file`, absolute.
         secrets: the values that the project's services name; empty where they were not asked for.
         environment: the variables that replaced references.
+        suspects: variables that look like secrets, and are declared as none.
     """
 
     project: Project
@@ -28,3 +30,4 @@ class LoadedProject:
     file: Path
     secrets: Secrets
     environment: Environment
+    suspects: tuple[Suspect, ...] = ()

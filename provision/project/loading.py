@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ from provision.project.loaded import LoadedProject
 from provision.project.presets import presets, with_preset
 from provision.project.rules import View, judge, sharing
 from provision.project.schema import Declaration
+from provision.project.secret_names import alike, declared
+from provision.project.secret_values import secret_values
 from provision.project.secrets import Secrets
 from provision.project.sentences import fault
+from provision.project.suspects import suspects
+from provision.project.template import Known
 from provision.project.values import MISSING_VARIABLE
 
 FILE = "deploy.toml"
-_GROUPS = ("services", "targets", "checks")
+_GROUPS = ("secrets", "services", "targets", "checks")
 
 
 def load_project(
@@ -41,6 +45,7 @@ def load_project(
     target: str | None,
     without_targets: bool,
     demand_secrets: bool,
+    ask_commands: bool,
 ) -> LoadedProject:
     """See `provision.project.load`."""
     file = directory / FILE
@@ -51,13 +56,27 @@ def load_project(
         dotenv, _shown(dotenv), os.environ if environ is None else environ, required=env_file is not None
     )
     unasked = _targets(written) if without_targets else _unasked(written, target)
-    asked, faults = _validated(written, variables.variables, unasked)
-    secrets, missing = _secrets(asked, variables.variables, _shown(dotenv)) if demand_secrets else (Secrets({}), [])
-    faults += missing
-    problems = [*_located(faults, source, _shown(file)), *variables.problems]
+    merged, faults = _merged(written)
+    known = _known(merged, variables.variables)
+    asked, found = _validated(merged, known, unasked, faults)
+    values: dict[str, str] = {}
+    if demand_secrets and asked and not found:
+        values, missing = secret_values(asked, known, directory, _shown(dotenv), ask_commands=ask_commands)
+        found += missing
+        if alike_more := alike(known.declared, variables.variables, values).keys() - known.alike.keys():
+            # What a command gave is the value of a variable, too. Now it is known, and the variable a secret.
+            known = _known(merged, variables.variables, values)
+            asked, again = _validated(merged, known, unasked, faults)
+            found += again
+            values |= {name: variables.variables[name] for name in alike_more}
+    elif demand_secrets and asked:
+        found += secret_values(asked, known, directory, _shown(dotenv), ask_commands=False)[1]
+    problems = [*_located(found, source, _shown(file)), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
-    return LoadedProject(finish(asked), directory.resolve(), file.resolve(), secrets, variables)
+    root = directory.resolve()
+    suspected = tuple(suspects(_without(merged, unasked), known))
+    return LoadedProject(finish(asked), root, file.resolve(), Secrets(values), variables, suspected)
 
 
 def _source(file: Path) -> str:
@@ -108,10 +127,16 @@ def _toml(source: str, shown: str) -> dict[str, Any]:
         raise DeclarationError([Problem(Location(shown, line, column), "", message, hint)]) from None
 
 
-def _validated(
-    written: dict[str, Any], variables: Mapping[str, str], unasked: set[KeyPath]
-) -> tuple[Declaration | None, list[Fault]]:
-    """What is sound and asked for, and everything wrong. Without any sound project there is nothing."""
+def _known(merged: Mapping[str, Any], variables: Mapping[str, str], values: Mapping[str, str] | None = None) -> Known:
+    """The variables, and which of them are secrets; `values` are those that commands gave."""
+    names = declared(merged)
+    commands = merged.get("secrets")
+    promised = frozenset(commands) if isinstance(commands, dict) else frozenset()
+    return Known(variables, names, alike(names, variables, values or {}), promised)
+
+
+def _merged(written: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """`written` with its presets, and what is wrong with those."""
     merged = dict(written)
     faults: list[Fault] = []
     if isinstance(written.get("services"), dict):
@@ -121,9 +146,17 @@ def _validated(
         faults += sharing(written["targets"])
     if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
+    return merged, faults
+
+
+def _validated(
+    merged: dict[str, Any], known: Known, unasked: set[KeyPath], faults: list[Fault]
+) -> tuple[Declaration | None, list[Fault]]:
+    """What is sound and asked for, and everything wrong, `faults` first. Without any sound project there is nothing."""
+    faults = list(faults)
     wrong: set[KeyPath] = {fault.path[:2] for fault in faults}
     try:
-        Declaration.model_validate(merged, context=variables)
+        Declaration.model_validate(merged, context=known)
     except ValidationError as error:
         details = error.errors(include_url=False)
         inside = {detail["loc"][:-1] for detail in details}
@@ -135,7 +168,7 @@ def _validated(
             if not (detail["type"] == MISSING_VARIABLE and detail["loc"][:2] in unasked):
                 faults.append(fault(detail, merged))
     try:
-        sound = Declaration.model_validate(_without(merged, wrong | unasked), context=variables)
+        sound = Declaration.model_validate(_without(merged, wrong | unasked), context=known)
     except ValidationError:
         return None, faults
     view = View(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare)
@@ -186,30 +219,6 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left
-
-
-def _secrets(declared: Declaration | None, variables: Mapping[str, str], env_file: str) -> tuple[Secrets, list[Fault]]:
-    values: dict[str, str] = {}
-    faults: list[Fault] = []
-    for path, variable in _named_secrets(declared) if declared else ():
-        if variables.get(variable):
-            values[variable] = variables[variable]
-            continue
-        state = "is empty" if variable in variables else "is not set"
-        hint = f"Add {variable}=… to {env_file}, or set it in the environment."
-        faults.append(Fault(path, f"{variable} {state}.", hint))
-    return Secrets(values), faults
-
-
-def _named_secrets(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
-    lists: list[tuple[KeyPath, tuple[str, ...]]] = []
-    for name, service in declared.services.items():
-        lists += [(("services", name, key), getattr(service, key)) for key in ("secrets", "secret_files")]
-    targets = declared.targets.values()
-    if declared.prepare and (not targets or any(target.prepare for target in targets)):
-        lists.append((("prepare", "secrets"), declared.prepare.secrets))
-    for path, names in lists:
-        yield from (((*path, index), variable) for index, variable in enumerate(names))
 
 
 def _located(faults: list[Fault], source: str, shown: str) -> list[Problem]:

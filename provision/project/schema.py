@@ -22,6 +22,8 @@ from provision.project.values import (
     Folder,
     HeaderName,
     HeaderValue,
+    HostPlace,
+    HostString,
     Image,
     Metric,
     Name,
@@ -355,11 +357,11 @@ class Target(Section):
     """What starts the services there; docker: as containers, each of its image."""
     hosts: tuple[FilledText, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
-    path: Place
+    path: HostPlace
     """The project's own folder there."""
     identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
-    known_hosts: String | None = None
+    known_hosts: HostString | None = None
     """A file of pinned host keys, besides the project's and your own."""
     services: tuple[Name, ...] | None = None
     """Which services run there (default: all)."""
@@ -369,11 +371,11 @@ class Target(Section):
     """systemd, supervisord, docker: commands that need root may ask sudo for it."""
     user_units: Flag = False
     """systemd: use the user's own manager instead of the system's."""
-    python: String = "python3"
+    python: HostString = "python3"
     """The Python 3.8 or newer on the host that the agent runs on."""
     gpus: Annotated[Whole, Field(ge=0)] | None = None
     """How many GPUs each host has; 0 is a place for processors alone (default: the host is asked before a deploy)."""
-    supervisor_config: Place | None = None
+    supervisor_config: HostPlace | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
     prepare: Flag = True
     """false: this place refuses a prepare step."""
@@ -407,10 +409,21 @@ class Head(Section):
     """Patterns of files to ship although an ignore rule says otherwise."""
 
 
+class SecretSource(Section):
+    """Where the value of a secret comes from, when neither the environment nor .env has it."""
+
+    command: tuple[String, ...] = Field(min_length=1)
+    """A program of this machine and its arguments; what it prints, but one line's end, is the value."""
+    timeout: Seconds = 60.0
+    """How long it may take."""
+
+
 class Declaration(Section):
     """The file as it is written; `provision.project.load` makes a `Project` of it."""
 
     project: Head
+    secrets: dict[Variable, SecretSource] = Field(default_factory=dict)
+    """Secrets that a command gives, such as one of a password store; asked when their values are needed, each once."""
     services: dict[Name, Service] = Field(default_factory=dict)
     """The programs."""
     targets: dict[Name, Target] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from provision.project.fault import Fault, Path, did_you_mean, nearest
 from provision.project.schema import Declaration
+from provision.project.secret_places import refused
 from provision.project.values import (
     ENTRY,
     HEADER_NAME,
@@ -22,6 +23,7 @@ from provision.project.values import (
     NAME,
     PLACE,
     PREFIX,
+    SECRET_HERE,
     SERVER_NAME,
     URL_PATH,
     USER,
@@ -82,6 +84,8 @@ def fault(error: ErrorDetails, written: object) -> Fault:
         return Fault(path, f"missing. {_MISSING.get(str(path[-1]), '')}".strip(), at_key=True)
     given = json.dumps(path[-1], ensure_ascii=False) if is_key else describe(_at(written, path))
     context: Mapping[str, Any] = error.get("ctx", {})
+    if kind == SECRET_HERE:
+        return refused(path, context["part"])
     if kind in _TYPES:
         return Fault(path, f"expected {_TYPES[kind]}, got {given}.")
     if kind in ("literal_error", "enum"):

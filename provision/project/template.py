@@ -3,14 +3,15 @@
 Two kinds of `${…}` exist. An environment reference (`${VAST_HOST}`, `${PORT:-8000}`: upper case) is replaced while
 the file is loaded. A place reference (`${port}`, `${services.llama.port}`: lower case) stays a `Ref` until a lane is
 rendered. Values that came from the environment are literals for good: one that happens to read `${port}` is never
-looked at again. `$$` writes one `$`.
+looked at again. A secret among them is not replaced at all: it stays a `SecretPart`, which has no value to tell.
+`$$` writes one `$`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from provision.project.fault import did_you_mean
 
@@ -46,6 +47,14 @@ class EmptyVariable(MissingVariable):
         self.names = names
 
 
+class SecretHere(BadReference):
+    """A text is made of a secret, where none can stand."""
+
+    def __init__(self, part: SecretPart) -> None:
+        super().__init__(f"{part}, and what stands here is no place for one")
+        self.part = part
+
+
 @dataclass(frozen=True)
 class Ref:
     """A place reference: `port`, `listen`, `model`, `binary`, `cpus`, `path`, `project`, `services.NAME.port|host`,
@@ -56,14 +65,62 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Template:
-    """A string in parts: literals, and references that a lane resolves."""
+class SecretPart:
+    """Where the value of a secret comes in: the variable's name, never what it holds.
 
-    parts: tuple[str | Ref, ...]
+    `like` is the declared secret whose value it has, where nothing declares the variable itself.
+    """
+
+    name: str
+    like: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        same = f"has the very value of the secret {self.like}" if self.like else "is a secret"
+        return f"${{{self.name}}} {same}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """The variables of one load, and which of them are secrets.
+
+    Attributes:
+        declared: names that the file declares as secrets.
+        alike: other names with the value of one -> the one.
+        promised: secrets that a command gives; they need not be among `values`.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
+    declared: frozenset[str] = frozenset()
+    alike: Mapping[str, str] = field(default_factory=dict)
+    promised: frozenset[str] = frozenset()
+
+    def without_alike(self) -> Known:
+        """For a target's fields, which say where hosts are: a user called as a password is no secret there."""
+        return Known(self.values, self.declared, {}, self.promised)
+
+    def secret(self, name: str) -> SecretPart | None:
+        if name in self.declared:
+            return SecretPart(name)
+        return SecretPart(name, self.alike[name]) if name in self.alike else None
+
+
+@dataclass(frozen=True)
+class Template:
+    """A string in parts: literals, references that a lane resolves, and secrets that come in where it runs."""
+
+    parts: tuple[str | Ref | SecretPart, ...]
 
     @property
     def refs(self) -> tuple[Ref, ...]:
         return tuple(part for part in self.parts if isinstance(part, Ref))
+
+    @property
+    def secrets(self) -> tuple[SecretPart, ...]:
+        return tuple(part for part in self.parts if isinstance(part, SecretPart))
+
+    def is_secret(self, name: str) -> bool:
+        """Whether it is the secret `name` and nothing else."""
+        return self.parts == (SecretPart(name),)
 
     @property
     def text(self) -> str:
@@ -71,12 +128,13 @@ class Template:
 
         Raises:
             BadReference: a place reference is left.
+            SecretHere: it is made of a secret.
         """
         return self.resolve(lambda ref: _not_here(ref.name))
 
     def fill(self, known: Mapping[str, str]) -> Template:
         """The template with those references replaced whose values are `known`; the others stay."""
-        parts: list[str | Ref] = []
+        parts: list[str | Ref | SecretPart] = []
         for part in self.parts:
             part = known.get(part.name, part) if isinstance(part, Ref) else part
             if isinstance(part, str) and parts and isinstance(parts[-1], str):
@@ -85,19 +143,28 @@ class Template:
                 parts.append(part)
         return Template(tuple(parts))
 
-    def resolve(self, value: Callable[[Ref], str]) -> str:
-        return "".join(part if isinstance(part, str) else value(part) for part in self.parts)
+    def resolve(self, value: Callable[[Ref], str], secret: Callable[[SecretPart], str] | None = None) -> str:
+        """The string, each reference replaced by what `value` says, each secret by what `secret` does.
+
+        Raises:
+            SecretHere: it is made of a secret, and `secret` is not given.
+        """
+        if self.secrets and secret is None:
+            raise SecretHere(self.secrets[0])
+        texts = (value(part) if isinstance(part, Ref) else part for part in self.parts)
+        return "".join(text if isinstance(text, str) else secret(text) if secret else "" for text in texts)
 
 
-def parse(text: str, environment: Mapping[str, str], *, filled: bool = False) -> Template:
-    """Parse `text`, replacing environment references.
+def parse(text: str, environment: Mapping[str, str] | Known, *, filled: bool = False) -> Template:
+    """Parse `text`, replacing environment references but those to secrets.
 
     Raises:
         MissingVariable: variables without a default are not set.
         EmptyVariable: they are set to nothing, and each has to be `filled`.
         BadReference: a `${…}` names nothing known, or is not closed.
     """
-    parts: list[str | Ref] = []
+    known = environment if isinstance(environment, Known) else Known(environment)
+    parts: list[str | Ref | SecretPart] = []
     missing: list[str] = []
     empty: list[str] = []
     literal = ""
@@ -108,7 +175,11 @@ def parse(text: str, environment: Mapping[str, str], *, filled: bool = False) ->
         if match["dollar"]:
             literal += "$"
         elif _VARIABLE.fullmatch(match["name"]):
-            value = _variable(match["name"], match["default"], environment)
+            value = _variable(match["name"], match["default"], known)
+            if isinstance(value, SecretPart):
+                parts += [literal, value] if literal else [value]
+                literal = ""
+                continue
             literal += value or ""
             missing += [match["name"]] if value is None and match["name"] not in missing else []
             empty += [match["name"]] if value == "" and match["default"] is None and match["name"] not in empty else []
@@ -126,16 +197,25 @@ def parse(text: str, environment: Mapping[str, str], *, filled: bool = False) ->
     return Template(tuple(parts))
 
 
+def references(text: str) -> Iterator[tuple[str, str | None]]:
+    """The variables that `text` names, each with the default that it gives."""
+    for match in _TOKEN.finditer(text):
+        if match["name"] and _VARIABLE.fullmatch(match["name"]):
+            yield match["name"], match["default"]
+
+
 def _plain(text: str) -> str:
     if "${" in text:
         raise BadReference('"${" is not closed by "}"; a literal dollar is written "$$"')
     return text
 
 
-def _variable(name: str, default: str | None, environment: Mapping[str, str]) -> str | None:
+def _variable(name: str, default: str | None, known: Known) -> str | SecretPart | None:
     # As in a shell, `:-` replaces an empty value too.
-    value = environment.get(name)
-    return value if default is None else value or default
+    value = known.values.get(name)
+    if default is not None and not value and name not in known.promised:
+        return default
+    return known.secret(name) or value
 
 
 def _place(name: str, default: str | None) -> Ref:

@@ -1,7 +1,7 @@
 """The kinds of values that `deploy.toml` holds: text with references, whole numbers, durations, sizes.
 
 Environment references are replaced while a value is validated; the variables come as the validation context
-(`Model.model_validate(data, context=variables)`), so that a model built without one has none.
+(`Model.model_validate(data, context=known)`), so that a model built without one has none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
-from provision.project.template import MissingVariable, Template, parse
+from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
 from provision.project.units import parse_bytes, parse_seconds
 
 NAME = r"^[a-z][a-z0-9-]{0,39}$"
@@ -45,20 +45,33 @@ HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ff
 IMAGE = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 
 MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere, or to nothing
+SECRET_HERE = "secret_here"  # noqa: S105 (no password: the type of the error for a secret where none can stand; its context has the `SecretPart`)
 
 
-def _template(text: str, info: ValidationInfo[Any], *, filled: bool = False) -> Template:
+def _template(text: str, info: ValidationInfo[Any], *, filled: bool = False, of_target: bool = False) -> Template:
     if "\0" in text:
         raise ValueError("no program can be given NUL in an argument or a variable.")
+    known = info.context if isinstance(info.context, Known) else Known(info.context or {})
     try:
-        return parse(text, info.context or {}, filled=filled)
+        return parse(text, known.without_alike() if of_target else known, filled=filled)
     except MissingVariable as error:
         raise PydanticCustomError(MISSING_VARIABLE, "{text}", {"text": str(error)}) from None
 
 
 def _filled(value: object, info: ValidationInfo[Any]) -> object:
     """Text to which each variable has to give something, as a line of .env that nobody filled in does not."""
-    return _template(value, info, filled=True) if isinstance(value, str) else value
+    return _whole_text(value, info) if isinstance(value, str) else value
+
+
+def _whole_text(text: str, info: ValidationInfo[Any]) -> Template:
+    template = _template(text, info, filled=True, of_target=True)
+    _without_secrets(template)
+    return template
+
+
+def _without_secrets(template: Template) -> None:
+    for part in template.secrets[:1]:
+        raise PydanticCustomError(SECRET_HERE, "{text}", {"text": str(SecretHere(part)), "part": part})
 
 
 class _TemplateType:
@@ -76,9 +89,17 @@ class _TemplateType:
         return {"type": "string"}
 
 
-def _settled(value: object, info: ValidationInfo[Any]) -> object:
-    """Text that has to be known when the file is loaded: variables are replaced, a place is refused."""
-    return _template(value, info).text if isinstance(value, str) else value
+def _settled(value: object, info: ValidationInfo[Any], *, of_target: bool = False) -> object:
+    """Text that has to be known when the file is loaded: variables are replaced, a place or a secret is refused."""
+    if not isinstance(value, str):
+        return value
+    template = _template(value, info, of_target=of_target)
+    _without_secrets(template)
+    return template.text
+
+
+def _of_a_target(value: object, info: ValidationInfo[Any]) -> object:
+    return _settled(value, info, of_target=True)
 
 
 def _of_target(template: Template) -> Template:
@@ -93,6 +114,7 @@ def _of_target(template: Template) -> Template:
 
 def _below(template: Template) -> Template:
     """A folder whose place is whole once `${path}` and `${project}` are known."""
+    _without_secrets(template)
     stands_for = {"path": "/path", "project": "project"}
     other = next((ref.name for ref in template.refs if ref.name not in stands_for), None)
     if other:
@@ -118,7 +140,9 @@ def _whole(value: object, info: ValidationInfo[Any]) -> object:
     """A whole number, which a variable may give: `"${PORT:-8000}"`. The text `"80"` stays a text, and is refused."""
     if not isinstance(value, str) or "${" not in value:
         return value
-    digits = _template(value, info, filled=True).text
+    template = _template(value, info, filled=True)
+    _without_secrets(template)
+    digits = template.text
     if not re.fullmatch(r"[0-9]{1,9}", digits):
         raise ValueError(f'expected a whole number, and "{value}" gives something else.')
     return int(digits)
@@ -155,6 +179,8 @@ Text = Annotated[Template, _TemplateType]
 FilledText = Annotated[Template, _TemplateType, BeforeValidator(_filled)]
 TargetText = Annotated[Template, _TemplateType, AfterValidator(_of_target)]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
+HostString = Annotated[str, BeforeValidator(_of_a_target), _TEXT]
+HostPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=PLACE), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]

@@ -15,6 +15,7 @@ from provision.agent import tree
 from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
+from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
 from provision.release.models import Hashing, ModelFile, find_models
 
@@ -139,8 +140,19 @@ def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) 
             next_step="make it, or add it to project.include where it is ignored",
         )
     known = {"path": target.path, "project": project.name}
-    env = {name: value.fill(known).text for name, value in project.prepare.env.items()}
-    return {**project.prepare.model_dump(mode="json", exclude={"env"}), "env": env}
+    env = {name: value.fill(known) for name, value in project.prepare.env.items()}
+    made = {name: value for name, value in env.items() if value.secrets}
+    step = project.prepare.model_dump(mode="json", exclude={"env"})
+    step["env"] = {name: value.text for name, value in env.items() if name not in made}
+    if made:
+        # The laptop puts them together, and hands them over as secrets; here stands what the release is made of.
+        step["secrets"] += made
+        step["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
+    return step
+
+
+def _part(part: str | Ref | SecretPart) -> str | dict[str, str]:
+    return {"secret": part.name} if isinstance(part, SecretPart) else str(part)
 
 
 def _content(

@@ -10,6 +10,7 @@ from provision.agent import tree
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.release.ignore import Wanted, shipped
+from provision.release.keys import is_private_key
 from provision.release.models import ModelFile
 
 DECLARATION = "deploy.toml"
@@ -37,7 +38,12 @@ def read_files(
     wanted = Wanted(project.include, frozenset(binaries.values()))
     entries: dict[str, tree.Entry] = {}
     warnings: list[str] = []
+    identities = _identities(project, root)
     for path in shipped(root, wanted, frozenset(linked | _local(project, target))):
+        if not wanted.names(path) and (path in identities or is_private_key(root, path)):
+            whose = "opens a target" if path in identities else "is a private key"
+            warnings.append(f'not shipped: {path} {whose}; to ship it on purpose: [project] include = ["/{path}"]')
+            continue
         try:
             entries[path] = _entry(root, path, linked)
         except tree.NotAFile as odd:
@@ -55,6 +61,13 @@ def _local(project: Project, target: Target) -> set[str]:
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}
+
+
+def _identities(project: Project, root: Path) -> set[str]:
+    """The SSH keys of targets that lie in the project."""
+    named = {target.identity.text for target in project.targets.values() if target.identity}
+    files = {Path(os.path.normpath(root / Path(name).expanduser())) for name in named}
+    return {file.relative_to(root).as_posix() for file in files if file.is_relative_to(root)}
 
 
 def _entry(root: Path, path: str, linked: set[str]) -> tree.Entry:

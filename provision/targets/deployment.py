@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.project.fault import dotted
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
@@ -112,7 +113,8 @@ class Deployment:
             release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
         except errors.UnencodableValue as refusal:
             raise self._refused(refusal) from None
-        for text in release.warnings:
+        exposed = (f"{dotted(each.path)}: {each.message} See: deploy check" for each in self.loaded.suspects)
+        for text in (*exposed, *release.warnings):
             self.on_event({"event": "warning", "host": "", "text": text})
         return release
 
@@ -159,9 +161,15 @@ class Deployment:
 
     @property
     def prepare_secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that the prepare step is given."""
+        """Today's values of the secrets that the prepare step is given, and of the variables made of them."""
         step = self.release.document["prepare"]
-        return {name: str(self.loaded.secrets[name]) for name in (step["secrets"] if step else ())}
+        if not step:
+            return {}
+        made = step.get("env_of_secrets", {})
+        values = {name: str(self.loaded.secrets[name]) for name in step["secrets"] if name not in made}
+        for name, parts in made.items():
+            values[name] = "".join(part if isinstance(part, str) else values[part["secret"]] for part in parts)
+        return values
 
     @property
     def supervisor(self) -> dict[str, Any]:

@@ -58,6 +58,21 @@ def test_a_release_is_pulled_by_digest_proven_and_served_within_limits(docker_ho
     assert not docker_host.client.containers.list(all=True, filters={"name": "candidate"})
 
 
+def test_what_is_made_of_secrets_is_put_together_on_the_host(docker_host, world) -> None:
+    """Hole 4: the release and the manifest on the host have the names alone."""
+    secret = "hunter2 'a' \"b\" $HOME ${port} %h"
+    env = {"VERSION": "1", "URL": "u:${PW}@${port}$${PW}", "COPY": "${PW}"}
+    quoted = secret.replace("'", "\\'")
+    world.declare({"web": web(world.port, env=env, secrets=["PW"])}, env=f"PW='{quoted}'\n")
+
+    world.up()
+
+    told = world.get()["env"]
+    assert (told["URL"], told["COPY"]) == (f"u:{secret}@{world.port}${{PW}}", secret)
+    found = docker_host.host.exec(["grep", "-rlF", "--", "hunter2", world.path], check=False).stdout.split()
+    assert {path.rpartition("/")[2] for path in found} == {"secrets"}
+
+
 def test_an_unchanged_project_keeps_its_container(docker_host, world) -> None:
     world.web("1")
     world.up()

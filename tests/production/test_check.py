@@ -147,3 +147,28 @@ def test_sarif_knows_a_finding_again_when_lines_move(run, check):
 def test_the_document_lists_every_rule_as_it_is():
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
     assert rows == [f"| `{rule.id}` | {rule.severity} | {rule.demands} | {rule.why} | {rule.fix} |" for rule in RULES]
+
+
+def test_what_looks_like_a_secret_is_warned_about_without_the_checklist_too(lay, capsys):
+    """Hole 4: nothing declares it a secret, so it would be part of the release."""
+    lay(
+        {
+            "toml": '[services.web]\ncommand = ["serve", "postgres://me:${DB_PW}@db/x"]\nsecrets = ["TOLD"]\n'
+            'env = { A = "${TOLD}x", B = "${STRIPE}", C = "${HOLDS}" }\n'
+            '[targets.here]\nhosts = ["${MY_TOKEN}"]\npath = "/srv/cres"\n',
+            ".env": "DB_PW=hunter2hunter2\nTOLD=sesame-open\nSTRIPE=sk-0123456789abcdefghijklmn\nMY_TOKEN=host\n"
+            "HOLDS=url:sesame-open@host\n",
+        }
+    )
+
+    code = main(["check"])
+
+    said = "{} looks like a secret, and what stands here is part of every release. Name the variable in secrets"
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert code == 0
+    assert [line.partition(" = ")[0] for line in told] == [
+        f"warning: deploy.toml:4:21: services.web.command[1]: {said.format('DB_PW')}",
+        f"warning: deploy.toml:6:29: services.web.env.B: {said.format('STRIPE')}",
+        f"warning: deploy.toml:6:46: services.web.env.C: {said.format('HOLDS')}",
+    ]
+    assert main(["check", "--production"]) == 1

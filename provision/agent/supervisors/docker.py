@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from .. import files, launch, processes
 from ..layout import Layout
-from ..protocol import FAILED, REFUSED, AgentError
+from ..protocol import FAILED, OF_SECRETS, REFUSED, AgentError
 from . import ABSENT, Activity, Observed, Supervisor
 
 _SOCKET = "/var/run/docker.sock"
@@ -132,6 +132,8 @@ class Docker(Supervisor):
             f"{self.layout.models}:{self.layout.models}:ro",
             *(f"{path}:/run/secrets/{name}:ro" for name, path in launch.secret_files(folder).items()),
         ]
+        for name, parts in body.pop(OF_SECRETS, {}).items():
+            secrets[name] = "".join(part if isinstance(part, str) else secrets[part["secret"]] for part in parts)
         body["Env"] = [*body["Env"], *(f"{name}={value}" for name, value in sorted(secrets.items()))]
         body["WorkingDir"] = release
         body["HostConfig"]["Binds"] = binds

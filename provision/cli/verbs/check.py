@@ -28,12 +28,13 @@ deploy check --production --sarif deploy.sarif"""
 def command(session: Session, only: str | None, production: bool, sarif: Path | None) -> int:
     """Say whether deploy.toml and .env are sound.
 
-    Every problem is named with its file, line and column, values too that a target's files cannot hold. No host is
-    contacted.
+    Every problem is named with its file, line and column, values too that a target's files cannot hold. What looks like
+    a secret and is declared as none is warned about. No host is contacted, and no command that gives a secret is run.
 
     With --production, each rule of the checklist passes, warns or fails, with the line to change, why and how. The exit
     status is 1 where one fails. Secrets need not be set for it, so that CI can ask.
     """
+    from provision.cli.production import exposed
     from provision.manifests.refusals import refusals
     from provision.project import load
     from provision.project.located import declaration_error
@@ -41,7 +42,7 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
 
     if sarif and not production:
         raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
-    loaded = load(session.directory, target=only, demand_secrets=not production)
+    loaded = load(session.directory, target=only, demand_secrets=not production, ask_commands=False)
     if production:
         from provision.cli.production import report
 
@@ -51,6 +52,8 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
     refused += unreadable(project, loaded.root)
     if refused:
         raise declaration_error(refused, loaded.file)
+    for problem in exposed(loaded):
+        session.console.event({"event": "warning", "host": "", "text": str(problem)})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from provision.errors import UsageError
 from provision.images.build.bake import Recipe
+from provision.release.keys import is_private_key
 
 _OWNER = "65532"  # "nonroot" as other minimal images number it
 _PASSWD = f"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:{_OWNER}:{_OWNER}:nonroot:/:/sbin/nologin\n"
@@ -73,6 +74,7 @@ def _stage_app(recipe: Recipe, app: Path, root: Path) -> None:
             raise UsageError(f"{recipe.folder / 'image.toml'}: files names {name}, which is not there.")
         _copy_all(root / name, _below(app, place))
     if (recipe.folder / "app").is_dir():
+        _refuse_keys(recipe.folder / "app")
         shutil.copytree(recipe.folder / "app", app, dirs_exist_ok=True)
 
 
@@ -90,9 +92,26 @@ def _below(root: Path, place: str) -> Path:
 
 def _copy_all(source: Path, to: Path) -> None:
     if source.is_dir():
+        _refuse_keys(source)
         shutil.copytree(source, to, ignore=_NOT_SHIPPED, dirs_exist_ok=True)
     else:
         _copy(source, to, source.stat().st_mode)
+
+
+def _refuse_keys(folder: Path) -> None:
+    """What is copied because its folder is, may not be a private key: whoever pulls the image would have it."""
+    for file in folder.rglob("*"):
+        path = file.relative_to(folder).as_posix()
+        if file.is_file() and not _is_left_out(folder, path) and is_private_key(folder, path):
+            raise UsageError(
+                f"{file} is a private key, and an image is read by everybody who pulls it.",
+                next_step="move it out of the folder; or, to have it there on purpose, name the file itself in files",
+            )
+
+
+def _is_left_out(folder: Path, path: str) -> bool:
+    parents = [path, *map(str, PurePosixPath(path).parents)]
+    return any(_NOT_SHIPPED(str(folder), [PurePosixPath(each).name]) for each in parents)
 
 
 def _copy(file: Path, to: Path, mode: int) -> None:

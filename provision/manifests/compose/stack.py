@@ -9,6 +9,7 @@ from typing import Literal
 from provision.manifests import containers
 from provision.manifests.compose.health import Health, health
 from provision.manifests.containers import Containers
+from provision.manifests.encoders.shell import shell_env
 from provision.manifests.value import Value, Variable
 from provision.project.order import start_order
 from provision.project.schema import Lane, Platform, Project, Target
@@ -18,7 +19,7 @@ _WITH_SECRETS = """\
 for deploy_name in {names}; do \
 deploy_value=$(cat "/run/secrets/$deploy_name" && echo .) || exit; \
 export "$deploy_name=${{deploy_value%.}}"; \
-done; exec "$@\""""
+done; {made}exec "$@\""""
 _FIRST_UNPRIVILEGED_PORT = 1024
 
 
@@ -134,7 +135,8 @@ def _entrypoint(places: Containers, name: str) -> tuple[Value, ...]:
     command, secrets = containers.command(places, name), places.project.services[name].secrets
     if not secrets:
         return command
-    first = ("/bin/sh", "-c", _WITH_SECRETS.format(names=" ".join(secrets)), name)
+    made = "".join(f"export {shell_env(variable)}; " for variable in containers.composed(places, name))
+    first = ("/bin/sh", "-c", _WITH_SECRETS.format(names=" ".join(secrets), made=made), name)
     return (*(Value(f"services.{name}.secrets", (word,)) for word in first), *command)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from provision.manifests.encoders.compose import compose_arg, compose_env, compose_number, compose_text
 from provision.manifests.encoders.dockerfile import docker_arg, docker_string
 from provision.manifests.encoders.gcloud import gcloud_env
-from provision.manifests.encoders.kubernetes import k8s_arg, k8s_env, k8s_number, k8s_text
+from provision.manifests.encoders.kubernetes import k8s_arg, k8s_composed, k8s_env, k8s_number, k8s_text
 from provision.manifests.encoders.monitoring import json_text, yaml_text
 from provision.manifests.encoders.nginx import nginx_string
 from provision.manifests.encoders.plain import line, plain
@@ -33,6 +33,7 @@ __all__ = [
     "ini_value",
     "json_text",
     "k8s_arg",
+    "k8s_composed",
     "k8s_env",
     "k8s_number",
     "k8s_text",
@@ -72,7 +73,7 @@ ENV_ENCODERS: Mapping[Format, tuple[Callable[[Variable], str], ...]] = {
     Format.LAUNCHER: (shell_env,),
     Format.SUPERVISORD: (),
     Format.SYSTEMD: (systemd_env,),
-    Format.KUBERNETES: (k8s_env,),
+    Format.KUBERNETES: (k8s_env, k8s_composed),
     Format.COMPOSE: (compose_env,),
     Format.DOCKERFILE: (),
     Format.NGINX: (),

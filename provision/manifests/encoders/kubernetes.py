@@ -1,7 +1,8 @@
 """Values as Kubernetes reads them: YAML first, then `$(VAR)` in commands.
 
 Kubernetes API, Container.command and .args: `$(VAR_NAME)` is replaced by the container's environment, and `$$` is one
-`$`. So a command doubles each `$`. What a ConfigMap holds is not looked at again.
+`$`. So a command doubles each `$`. What a ConfigMap holds is not looked at again. In `env` it is
+the same (EnvVar.value): a value may name variables that stand before it, and what those hold is not looked at again.
 
 YAML could write every character, but kustomize (5.5 to 5.8, tried) reads a file and writes it anew, some of them
 without their escapes: U+0085 comes back as a blank, and at the others its own reader stops.
@@ -10,10 +11,11 @@ without their escapes: U+0085 comes back as a blank, and at the others its own r
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from provision.errors import UnencodableValue
 from provision.manifests.encoders import yaml
-from provision.manifests.value import LONGEST_STRING, Value, Variable
+from provision.manifests.value import LONGEST_STRING, FromSecret, Value, Variable
 
 _LOST_IN_KUSTOMIZE = re.compile("[\x7f-\x9f\ufffe\uffff]")
 
@@ -52,6 +54,23 @@ def k8s_env(variable: Variable) -> str:
         UnencodableValue: no environment can hold it.
     """
     return yaml.entry(variable, _checked(variable.value, LONGEST_STRING - len(variable.name) - 1))
+
+
+def k8s_composed(variable: Variable) -> str:
+    """The `value` of an entry of `env`, for a variable made of secrets that stand before it.
+
+    Raises:
+        UnencodableValue: no environment can hold it.
+    """
+    known = replace(
+        variable.value, parts=tuple(part for part in variable.value.parts if not isinstance(part, FromSecret))
+    )
+    _checked(known, LONGEST_STRING - len(variable.name) - 1)
+    parts = (
+        f"$({part.name})" if isinstance(part, FromSecret) else str(part).replace("$", "$$")
+        for part in variable.value.parts
+    )
+    return yaml.quoted("".join(parts))
 
 
 def _checked(value: Value, longest: int = LONGEST_STRING) -> str:

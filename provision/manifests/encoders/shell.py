@@ -7,7 +7,15 @@ a single quote cannot stand there. So a quote is written by leaving the quotes, 
 from __future__ import annotations
 
 from provision.errors import UnencodableValue
-from provision.manifests.value import LONGEST_STRING, AtStart, Value, Variable, check_process_string
+from provision.manifests.value import (
+    LONGEST_STRING,
+    AtStart,
+    FromSecret,
+    Value,
+    Variable,
+    check_process_string,
+    refuse_secrets,
+)
 
 # What the launcher template sets before the first value is used. Double-quoted, so that it stays one word.
 _AT_START = {AtStart.CPUS: '"$deploy_cpus"', AtStart.FILES: '"$deploy_secret_files"'}
@@ -31,13 +39,17 @@ def shell_arg(value: Value) -> str:
     """One word that is exactly `value`.
 
     Raises:
-        UnencodableValue: no argument can hold it.
+        UnencodableValue: no argument can hold it, or everybody would see it there.
     """
+    refuse_secrets(value)
     return _quote(value, LONGEST_STRING)
 
 
 def shell_env(variable: Variable) -> str:
     """`NAME='value'`, for `export` or for env(1).
+
+    A secret comes from the variable of its name, which the shell has by then. What stands in double quotes is read
+    once (POSIX 2.6): the shell does not look at what the variable holds.
 
     Raises:
         UnencodableValue: no environment can hold it.
@@ -68,8 +80,13 @@ def check_program(value: Value, *, behind_env: bool) -> None:
 def _quote(value: Value, longest: int) -> str:
     room = sum(_ROOM_AT_START[part] for part in value.parts if isinstance(part, AtStart))
     check_process_string(value.subject, value.known, longest - room)
-    words = [_single(part) if isinstance(part, str) else _AT_START[part] for part in value.parts]
-    return "".join(words) or "''"
+    return "".join(map(_word, value.parts)) or "''"
+
+
+def _word(part: str | AtStart | FromSecret) -> str:
+    if isinstance(part, FromSecret):
+        return f'"${{{part.name}}}"'
+    return _AT_START[part] if isinstance(part, AtStart) else _single(part)
 
 
 def _single(text: str) -> str:

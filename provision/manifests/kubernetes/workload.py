@@ -50,6 +50,7 @@ class Workload:
     image: str
     command: tuple[Value, ...]
     env: tuple[Variable, ...]
+    composed: tuple[Variable, ...]  # variables made of secrets
     config: str  # the ConfigMap of `env`; changes with its content
     secrets: tuple[str, ...]  # names alone
     secret_files: tuple[str, ...]  # likewise; these are files
@@ -99,6 +100,7 @@ def workload(places: Containers, name: str) -> Workload:
         image=containers.image(places, name),
         command=containers.command(places, name),
         env=env,
+        composed=containers.composed(places, name),
         config=f"{places.name(name)}-{_mark(env)}",
         secrets=service.secrets,
         secret_files=service.secret_files,
@@ -158,7 +160,8 @@ def _run(facts: Workload) -> str:
     claims = [[claim.name, claim.path.text] for claim in facts.claims]
     # What moves from one kind of secret to the other changes the environment, and so its ConfigMap.
     secrets = [*facts.secrets, *facts.secret_files]
-    return digest([facts.image, command, facts.config, secrets, asked, claims])[:8]
+    made = [[each.name, *map(repr, each.value.parts)] for each in facts.composed]
+    return digest([facts.image, command, facts.config, secrets, asked, claims, *([made] if made else [])])[:8]
 
 
 def _recreates(service: Service, gpus: int) -> bool:

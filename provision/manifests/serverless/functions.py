@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests import containers
 from provision.manifests.containers import Containers
-from provision.manifests.value import Variable
+from provision.manifests.value import Variable, refuse_secrets
 from provision.project.schema import Lane, Platform, Project, Serverless, Service, Target
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
@@ -160,6 +160,8 @@ def _env(places: Containers, name: str, cloud: Cloud) -> tuple[Variable, ...]:
         if reason:
             key = f"env.{variable}" if variable in service.env else f"secrets[{service.secrets.index(variable)}]"
             raise UnencodableValue(f"services.{name}.{key}", reason)
+    for made in containers.composed(places, name):
+        refuse_secrets(made.value)
     env = containers.env(places, name)
     containers.refuse_docker(places, name, cloud.name)
     size = sum(len(f"{each.name}{each.value.text}".encode(errors="surrogatepass")) for each in env)

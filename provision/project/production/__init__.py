@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from provision.project.production import containers, hosts, network, rlm, secrets, services
 from provision.project.production.rule import EnvFile, Finding, Rule, Severity, Subject
+from provision.project.production.secrets import in_the_release
 
-__all__ = ["RULES", "EnvFile", "Finding", "Rule", "Severity", "Subject", "Verdict", "judge"]
+__all__ = ["RULES", "EnvFile", "Finding", "Rule", "Severity", "Subject", "Verdict", "in_the_release", "judge"]
 
 RULES: tuple[Rule, ...] = (
     *secrets.RULES,

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from provision.project.fault import Path
 from provision.project.schema import Project, Service, Target
+from provision.project.suspects import Suspect
 from provision.project.template import Template
 
 _TRIAL = "sandbox"  # a throwaway host of this machine: no production
@@ -37,6 +38,7 @@ class Subject:
         kubernetes: the files of `deploy render kubernetes`; empty where nothing runs there.
         overrides: the project's own templates, as `templates/PLATFORM/NAME`.
         env_file: None where there is none.
+        suspects: variables that look like secrets, and are declared as none.
     """
 
     project: Project
@@ -44,6 +46,7 @@ class Subject:
     kubernetes: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     env_file: EnvFile | None = None
+    suspects: tuple[Suspect, ...] = ()
 
     @property
     def targets(self) -> dict[str, Target]:
@@ -100,5 +103,5 @@ def written(name: str, service: Service) -> Iterator[tuple[Path, Template]]:
 
 
 def literal(text: Template) -> str:
-    """What of `text` the file, or a variable, says itself; a place becomes a blank."""
-    return text.resolve(lambda _: " ")
+    """What of `text` the file, or a variable, says itself; a place or a secret becomes a blank."""
+    return text.resolve(lambda _: " ", lambda _: " ")

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 
 from provision.project.fault import Path
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal, written
+from provision.project.suspects import SHAPE
 from provision.project.template import Template
 
 _NAME = re.compile(
-    r"(^|[_-])(token|secret|passw(or)?d|passphrase|credentials|apikey|(api|access|secret|private|signing)[_-]key)$",
+    r"(^|[_-])(token|secret|passw(or)?d|passphrase|pw|pwd|credentials?|apikey|(api|access|secret|private|signing)[_-]key)$",
     re.IGNORECASE,
 )
-# Keys as their issuers write them, and a password in a URL.
-_SHAPE = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[0-9A-Z]{16}\b"
-    r"|\bxox[abp]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{30,}|://[^/\s:@]*:[^/\s:@]+@"
-)
 
 
-def _in_the_release(subject: Subject) -> Iterator[Finding]:
+def in_the_release(subject: Subject) -> Iterator[Finding]:
+    """What looks like a secret and is declared as none: variables, and what the file itself says."""
+    yield from (Finding(suspect.path, suspect.message) for suspect in subject.suspects)
+    yield from _written(subject)
+
+
+def _written(subject: Subject) -> Iterator[Finding]:
     for texts in (
         *(written(name, service) for name, service in subject.project.services.items()),
         _written_in_prepare(subject),
@@ -34,7 +36,7 @@ def _in_the_release(subject: Subject) -> Iterator[Finding]:
                 option, equals, given = said.partition("=")
                 called, value = (option, Template((given,))) if equals else (before, text)
                 before = said if said.startswith("-") and not equals else ""
-            if _SHAPE.search(said) or (_NAME.search(called) and _is_secret(value)):
+            if SHAPE.search(said) or (_NAME.search(called) and _is_secret(value)):
                 what = called.lstrip("-") or "this"
                 yield Finding(path, f"{what} looks like a secret, and what stands here is part of every release.")
 
@@ -49,7 +51,11 @@ def _written_in_prepare(subject: Subject) -> Iterator[tuple[Path, Template]]:
 def _is_secret(value: Template) -> bool:
     """Whether it can be one: no file's place, no switch, no number, nothing that is known only on the host."""
     said = literal(value).strip()
-    return bool(said) and not re.fullmatch(r"/.*|true|false|[0-9.]+", said, re.IGNORECASE) and not value.refs
+    return (
+        bool(said)
+        and not re.fullmatch(r"/.*|true|false|[0-9.]+", said, re.IGNORECASE)
+        and not (value.refs or value.secrets)
+    )
 
 
 def _in_git(subject: Subject) -> Iterator[Finding]:
@@ -69,7 +75,7 @@ RULES = (
         "No secret stands in a command or in env.",
         "Both are part of the release: they are shipped, kept, and shown by deploy plan and deploy render.",
         'Name the variable in `secrets = ["…"]`; its value comes from .env or the environment.',
-        _in_the_release,
+        in_the_release,
     ),
     Rule(
         "env-file-in-git",

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules import checks, containers, ports, prepare, proxies, references, services, targets
+from provision.project.rules import (
+    checks,
+    containers,
+    ports,
+    prepare,
+    proxies,
+    references,
+    secrets,
+    services,
+    targets,
+)
 from provision.project.rules.targets import sharing
 from provision.project.rules.view import View
 
@@ -18,6 +28,7 @@ __all__ = ["View", "judge", "sharing"]
 _RULES = (
     *services.RULES,
     *prepare.RULES,
+    *secrets.RULES,
     *references.RULES,
     *checks.RULES,
     *targets.RULES,

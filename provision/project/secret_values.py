@@ -1,0 +1,72 @@
+"""Today's values of the secrets that a declaration names: of variables, else of the commands that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from provision.project import secret_commands
+from provision.project.fault import Fault
+from provision.project.fault import Path as KeyPath
+from provision.project.schema import Declaration
+from provision.project.template import Known, Template
+
+
+def secret_values(
+    declared: Declaration, known: Known, root: Path, env_file: str, *, ask_commands: bool
+) -> tuple[dict[str, str], list[Fault]]:
+    """The values by name, and what is wrong with those that are missing. Each command is asked once.
+
+    Args:
+        env_file: what problems call the file of variables.
+        ask_commands: False to look only whether the commands are there; their values are then left out.
+    """
+    values: dict[str, str] = {}
+    faults: list[Fault] = []
+    asked: set[str] = set()
+    for path, variable in _named(declared):
+        if known.values.get(variable):
+            values[variable] = known.values[variable]
+        elif variable in declared.secrets:
+            if variable not in asked:
+                faults += _ask(declared, variable, root, values, ask_commands=ask_commands)
+            asked.add(variable)
+        elif variable not in asked or "env" not in path:  # where it is declared tells enough
+            state = "is empty" if variable in known.values else "is not set"
+            hint = f"Add {variable}=… to {env_file}, or set it in the environment."
+            faults.append(Fault(path, f"{variable} {state}.", hint))
+            asked.add(variable)
+    return values, faults
+
+
+def _ask(
+    declared: Declaration, name: str, root: Path, values: dict[str, str], *, ask_commands: bool
+) -> Iterator[Fault]:
+    source, path = declared.secrets[name], ("secrets", name, "command")
+    hint = f"Or set {name} in the environment, which then wins."
+    if not ask_commands:
+        if said := secret_commands.missing_program(source.command, root):
+            yield Fault((*path, 0), said, f"Install it. {hint}")
+        return
+    try:
+        values[name] = secret_commands.ask(source.command, root, source.timeout)
+    except secret_commands.CommandFailed as failed:
+        yield Fault(path, str(failed), hint)
+
+
+def _named(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
+    """Each place that needs a secret's value, those that declare it first."""
+    lists: list[tuple[KeyPath, tuple[str, ...]]] = []
+    envs: list[tuple[KeyPath, dict[str, Template]]] = []
+    for name, service in declared.services.items():
+        lists += [(("services", name, key), getattr(service, key)) for key in ("secrets", "secret_files")]
+        envs.append((("services", name, "env"), service.env))
+    targets = declared.targets.values()
+    if declared.prepare and (not targets or any(target.prepare for target in targets)):
+        lists.append((("prepare", "secrets"), declared.prepare.secrets))
+        envs.append((("prepare", "env"), declared.prepare.env))
+    for path, names in lists:
+        yield from (((*path, index), variable) for index, variable in enumerate(names))
+    for path, env in envs:
+        for variable, text in env.items():
+            yield from (((*path, variable), part.name) for part in text.secrets)
