@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, List, Set
 
-from . import boot, control, decide, facts, files, launch, prune, recover
+from . import boot, control, decide, facts, files, launch, prune, recover, supervision
 from . import state as states
 from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
@@ -40,7 +40,8 @@ def perform(
     files.write_json(os.path.join(layout.private, "supervisor.json"), request.get("supervisor") or {})
     supervisor = open_supervisor(layout, request["platform"], request.get("supervisor"))
     supervisor.logins = request.get("logins") or {}
-    supervisor.ready()
+    if not (supervisor.gone() and supervisor.starts()):
+        supervisor.ready()
     hook = boot.register(layout, agent, request["platform"])
     if not hook:
         emit(
@@ -61,6 +62,8 @@ def perform(
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
     steps = decide.decide(before, channels, documents, view, rotated)
     _same_as_planned(steps, request.get("steps"))
+    # Only now: what has run without its supervisor was planned to be started anew, and after this it runs.
+    supervision.restore(layout, supervisor, emit)
     if degraded:
         # Nothing that runs can be trusted to be what the state says.
         steps = [_again(step) for step in steps]

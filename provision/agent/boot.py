@@ -14,9 +14,7 @@ import sys
 from typing import List
 
 from . import files
-from . import state as states
 from .layout import Layout, host_folder, sandbox_environment
-from .supervisors import open_supervisor, options
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"
@@ -119,10 +117,3 @@ def _quietly(command: List[str]) -> None:
 def forget(layout: Layout) -> None:
     """The project is gone from this host."""
     files.remove(os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json"))
-
-
-def start_own(layout: Layout) -> None:
-    """Start the supervisord that we had started; others start theirs themselves."""
-    state = states.read(layout)
-    if state.platform == "supervisord" and state.programs:
-        open_supervisor(layout, state.platform, options(layout)).ready()

@@ -160,14 +160,21 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
     """What decisions need to know."""
     programs = {}
     table = processes.table()
-    for name, seen in supervisor.observe(list(state.programs)).items():
+    observed = supervisor.observe(list(state.programs))
+    down = [name for name, seen in observed.items() if seen.activity not in (Activity.RUNNING, Activity.STOPPING)]
+    strays = supervisor.strays(down) if down else {}
+    for name, seen in observed.items():
         running = seen.activity is Activity.RUNNING
+        members = processes.family([seen.pid], table) if running else strays.get(name, set())
+        pid, activity = seen.pid, seen.activity
+        if strays.get(name):
+            pid, activity = min(members, key=processes.start_time), Activity.UNSUPERVISED
         programs[name] = {
-            "activity": seen.activity.value,
-            "pid": seen.pid,
+            "activity": activity.value,
+            "pid": pid,
             "detail": seen.detail,
             "restarts": seen.restarts,
-            "memory_bytes": processes.memory_bytes(processes.family([seen.pid], table)) if running else 0,
+            "memory_bytes": processes.memory_bytes(members),
         }
     found = gpus() if with_gpus else []
     return View(

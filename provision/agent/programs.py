@@ -46,7 +46,10 @@ class Programs:
     def end(self, name: str, timeout: float) -> None:
         """Stop a program at once."""
         seen = self.supervisor.observe([name])[name]
-        if seen.activity is not Activity.ABSENT:
+        strays = self.supervisor.strays([name])[name]
+        if strays:
+            self.step("stop", name, f"and {len(strays)} of its processes that its supervisor does not know")
+        if strays or seen.activity is not Activity.ABSENT:
             self.supervisor.stop(name, timeout)
 
     def describe(self, service: Dict[str, Any], launch_id: str) -> None:

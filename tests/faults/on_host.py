@@ -8,6 +8,7 @@ The agent is the one that real deploys have brought here.
 """
 
 # ruff: noqa: PTH110, PTH112, PTH119, PTH123, PTH207, PTH208, T201
+import contextlib
 import glob
 import json
 import os
@@ -209,7 +210,9 @@ def known(platform, prefix):
             return connection
 
     rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Unix())
-    return [info["name"] for info in rpc.supervisor.getAllProcessInfo() if info["name"].startswith(prefix)]
+    with contextlib.suppress(OSError):  # of one that was killed nobody knows anything
+        return [info["name"] for info in rpc.supervisor.getAllProcessInfo() if info["name"].startswith(prefix)]
+    return []
 
 
 def litter(root):
