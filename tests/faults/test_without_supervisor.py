@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from provision import rollout
 from provision.errors import PutBack, Refused
 from tests.deploy.world import World, web
-from tests.faults.hooks import at, until
+from tests.faults.hooks import at, laptop, slow, until
 from tests.testbed import Kind, TestHost
-from tests.testbed.fixtures import Place
+from tests.testbed.fixtures import MakeHost, Place
 from tests.testbed.slots import Slot
 
 pytestmark = pytest.mark.root
@@ -112,8 +113,8 @@ def test_a_supervisord_killed_during_a_proof_leaves_nothing_unproven(new_world: 
     world = new_world()
     world.web("1")
     old = world.up().plan.release
-    slow = {"http": "/health", "timeout": "20s", "passes": 100, "interval": "50ms"}
-    world.web("2", switch="in-place", check=slow)
+    check = {"http": "/health", "timeout": "20s", "passes": 100, "interval": "50ms"}
+    world.web("2", switch="in-place", check=check)
 
     def kill() -> None:
         until(lambda: world.answers() and world.version == "2", "the new one serves, and is being proven")
@@ -126,9 +127,10 @@ def test_a_supervisord_killed_during_a_proof_leaves_nothing_unproven(new_world: 
     assert (world.version, world.stable, world.status().state) == ("1", old, "serving")
 
 
-@pytest.mark.parametrize("how", _ESCAPES)
-def test_a_process_that_escapes_is_ended_with_its_program(world: World, how: str) -> None:
+@pytest.mark.parametrize("how", ["double fork", pytest.param("setsid", marks=pytest.mark.slow)])
+def test_a_process_that_escapes_is_ended_with_its_program(new_world: Callable[[], World], how: str) -> None:
     """Hole 7: `up` and `down` ended with "processes … are still there"."""
+    world = new_world()
     program = ["python3", "-c", _ESCAPE + _ESCAPES[how], "server.py", "${port}"]
     if how == "double fork":
         keep = 'python3 -c "$1" server.py "$2"; exec sleep 1000'
@@ -174,3 +176,43 @@ def test_a_mark_that_another_account_forges_is_not_believed(new_world: Callable[
 
     (thief,) = world.host.pids("http.server", str(world.port))
     world.host.kill(thief)
+
+
+@pytest.mark.slow
+def test_a_systemd_that_starts_itself_anew_meanwhile_is_asked_again(make_host: MakeHost, tmp_path: Path) -> None:
+    """Hole 7: `systemctl daemon-reexec`, as an update of systemd does it, hangs up on whoever asks."""
+    host = make_host(Kind.SYSTEMD)
+    world = World(tmp_path / "project", host, "systemd", "/workspace/p", 3000, "p")
+    world.web("1")
+    world.up()
+    again_and_again = "while sleep 0.3; do systemctl daemon-reexec; done"
+    with subprocess.Popen(host.inside(["sh", "-c", again_and_again]), stderr=subprocess.DEVNULL) as loop:
+        try:
+            for version in "23":
+                world.web(version)
+                world.up()
+                assert (world.version, world.status().state) == (version, "serving")
+            world.down()
+        finally:
+            loop.kill()
+
+    assert world.status().state == "nothing"
+
+
+@pytest.mark.slow
+def test_the_next_login_brings_back_a_user_s_systemd_that_was_killed(make_host: MakeHost, tmp_path: Path) -> None:
+    """Hole 7: all that it had started ends with it, and so does the worker of a deploy."""
+    host = make_host(Kind.SYSTEMD, linger=True)
+    units = {"user_units": True}
+    world = World(tmp_path / "project", host, "systemd", "/home/ann/p", 3000, "p", user="ann", target=units)
+    world.web("1")
+    old = world.up().plan.release
+    slow(world, "2", 1000)
+
+    with laptop(world):
+        (manager,) = [process.pid for process in host.processes() if process.argv[-1:] == ("--user",)]
+        host.kill(manager, 9)
+        until(lambda: not _servers(world), "nothing of it runs")
+    until(lambda: world.status().state == "serving", "the login has started it, and its hook recovered")
+
+    assert (world.version, world.stable) == ("1", old)

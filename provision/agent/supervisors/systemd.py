@@ -27,6 +27,11 @@ _SHOW = (
 _RUNNING_STATES = {"active", "activating", "reloading"}
 _CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
 _POLL = 0.03
+# What systemctl says where the manager starts itself anew (daemon-reexec, an update of systemd) while it is asked.
+_HUNG_UP = re.compile(
+    rb"Connection reset by peer|Transport endpoint is not connected|(message bus|Remote peer) ?(without|disconnected)"
+)
+_REEXEC_SECONDS = 20.0
 
 
 class Systemd(Supervisor):
@@ -45,14 +50,24 @@ class Systemd(Supervisor):
 
     def _systemctl(self, *arguments: str, check: bool = True, timeout: float = 100.0) -> str:
         command = ["systemctl", *(["--user"] if self.user_units else []), "--no-pager", "--no-ask-password", *arguments]
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout
-            )
-        except FileNotFoundError:
-            raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
-        except subprocess.TimeoutExpired:
-            raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+        until = time.monotonic() + _REEXEC_SECONDS
+        while True:
+            try:
+                done = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    timeout=timeout,
+                    env={**os.environ, "LC_ALL": "C"},
+                )
+            except FileNotFoundError:
+                raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
+            except subprocess.TimeoutExpired:
+                raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+            if done.returncode == 0 or not _HUNG_UP.search(done.stderr) or time.monotonic() > until:
+                break
+            time.sleep(_POLL)  # all that we ask for may be asked for twice
         if check and done.returncode != 0:
             why = done.stderr.decode("utf-8", "replace").strip()
             raise AgentError(FAILED, f"{' '.join(command)} failed", why=why)
