@@ -67,6 +67,7 @@ def undo(programs: Programs) -> str:
         _note(kept, journal.DEGRADED, why=sentence(failure))
         raise
     kept.end()
+    programs.remember(before)
     return _what_serves(before, begin["running"])
 
 

@@ -161,14 +161,14 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
     programs = {}
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
-    down = [name for name, seen in observed.items() if seen.activity not in (Activity.RUNNING, Activity.STOPPING)]
-    strays = supervisor.strays(down) if down else {}
+    strays = supervisor.strays(list(observed))
     for name, seen in observed.items():
-        running = seen.activity is Activity.RUNNING
-        members = processes.family([seen.pid], table) if running else strays.get(name, set())
         pid, activity = seen.pid, seen.activity
-        if strays.get(name):
-            pid, activity = min(members, key=processes.start_time), Activity.UNSUPERVISED
+        members = processes.family([pid], table) if activity is Activity.RUNNING else set()
+        first = min(strays[name], key=processes.start_time, default=0)
+        # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
+        if first and (not members or processes.start_time(first) < processes.start_time(pid)):
+            pid, activity, members = first, Activity.UNSUPERVISED, strays[name]
         programs[name] = {
             "activity": activity.value,
             "pid": pid,

@@ -68,6 +68,7 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     programs = Programs(layout, supervisor, emit)
     documents = read_documents(layout, {record.release for record in state.programs.values()})
     programs.prove([service_of(documents, name, state.programs[name]) for name in ended], state, lambda: None)
+    programs.remember(state)
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
 
 

@@ -47,6 +47,7 @@ def restore(layout: Layout, supervisor: Supervisor, emit: Emit, *, patient: bool
         while patient and supervisor.gone() and time.monotonic() < until:
             time.sleep(_POLL)
         supervisor.ready()
+        _start(supervisor, [], emit)  # an engine without live-restore ends its containers when it comes back
         return []
     ended = _end_strays(supervisor, emit)
     others = []

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Set
 
-from . import checks, decide, files, journal, launch, preflight, processes, strays, supervision
+from . import checks, decide, files, journal, launch, preflight, processes, supervision
 from .documents import service_of
 from .ending import finish, sentence, undo
 from .layout import Layout
@@ -127,7 +127,8 @@ class Transaction:
 
     def _begin(self, change: Change, candidates: List[Dict[str, Any]]) -> None:
         self._reserve()
-        supervision.restore(self.layout, self.supervisor, self.emit)  # it may have been killed since it was planned
+        # It may have been killed since it was planned.
+        supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
         running = {}
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
@@ -243,10 +244,10 @@ class Transaction:
     def _stay_supervised(self, change: Change) -> None:
         """A supervisor that was killed after the proof has left nobody who would restart what it proved."""
         after = change.after
-        running = [name for name, record in after.programs.items() if not record.on_demand]
         if self.supervisor.gone():
             try:
                 supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
+                running = [name for name, record in after.programs.items() if not record.on_demand]
                 services = [service_of(change.documents, name, after.programs[name]) for name in running]
                 self.programs.prove(services, after, lambda: None)
             except (NotProven, AgentError, OSError) as failure:
@@ -255,7 +256,7 @@ class Transaction:
                     f"the new release was proven, but then {self.supervisor.kind} was killed: {sentence(failure)}",
                     next_step="deploy status; then deploy up, or deploy unlock",
                 ) from None
-        strays.remember(self.layout, {name: seen.pid for name, seen in self.supervisor.observe(running).items()})
+        self.programs.remember(after)
 
     def _give_up(self, failure: BaseException, began: float) -> None:
         """Put back, and raise what is to be reported."""

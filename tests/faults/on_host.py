@@ -196,6 +196,8 @@ def known(platform, prefix):
         listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
         return [line.split()[0] for line in listed.splitlines()]
     if platform == "docker":
+        while subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            time.sleep(0.1)  # it was killed, and comes back
         command = ["docker", "ps", "--all", "--filter", "name=^" + prefix, "--format", "{{.Names}}"]
         return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().split()
     import http.client

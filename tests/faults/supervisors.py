@@ -22,7 +22,7 @@ def killed_at(trial: Trial, step: Kill) -> dict[str, Any]:
 
 
 def judge(trial: Trial, seen: dict[str, Any], proven: set[str]) -> None:
-    """Whole, or degraded; never with what was not proven. And whole after one `deploy unlock`."""
+    """Whole, or degraded; never with what was not proven. And whole after one `deploy unlock` or `up`."""
     left = seen["broken"]
     said = seen["events"][-1]
     print(said.get("kind") or said.get("outcome"), left["journal"], left["running"])  # noqa: T201
@@ -32,7 +32,7 @@ def judge(trial: Trial, seen: dict[str, Any], proven: set[str]) -> None:
         if left["journal"] is not None:
             assert left["journal"][-1] == "degraded"
             assert said["kind"] == "degraded"
-        trial.unlock()
+        trial.mend()
         seen = trial.look()
         # The one that nobody touched lives as long as its supervisor.
         trial.model_pid = seen["answers"][str(trial.world.port + 1)][2]

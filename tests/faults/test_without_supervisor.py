@@ -49,9 +49,11 @@ def new_world(
     return _worlds(host, tmp_path_factory.mktemp("worlds"))
 
 
-def _kill_supervisord(world: World) -> None:
-    (pid,) = world.host.pids("supervisord", "-c")
-    world.host.kill(pid, 9)
+def _kill_supervisord(world: World) -> list[str]:
+    """The command that had started it."""
+    (process,) = [each for each in world.host.processes() if "supervisord" in " ".join(each.argv) and "-c" in each.argv]
+    world.host.kill(process.pid, 9)
+    return list(process.argv)
 
 
 def _servers(world: World) -> list[int]:
@@ -82,18 +84,20 @@ def test_a_killed_supervisord_is_told_planned_and_mended_by_the_next_up(new_worl
 
 
 def test_unlock_puts_programs_under_a_supervisor_again(new_world: Callable[[], World]) -> None:
-    """Hole 7: `unlock` had nothing to recover."""
+    """Hole 7: `unlock` had nothing to recover. This program has nothing in its environment that tells whose it is."""
     world = new_world()
-    world.web("1")
+    world.web("1", command=["env", "-i", "PATH=/usr/bin:/bin", "VERSION=1", "python3", "server.py", "${port}"])
     world.up()
-    _kill_supervisord(world)
+    for _ in range(2):
+        _kill_supervisord(world)
 
-    (answer,) = rollout.unlock(world.deployment())
+        (answer,) = rollout.unlock(world.deployment())
 
-    assert answer["outcome"] == f"{world.program('web')}: under supervisord again"
-    assert (world.version, world.status().state) == ("1", "serving")
+        assert answer["outcome"] == f"{world.program('web')}: under supervisord again"
+        assert (world.version, world.status().state) == ("1", "serving")
 
 
+@pytest.mark.slow
 def test_down_ends_what_has_no_supervisor(new_world: Callable[[], World]) -> None:
     """Hole 7: orphans stay after `down`."""
     world = new_world()
@@ -105,6 +109,24 @@ def test_down_ends_what_has_no_supervisor(new_world: Callable[[], World]) -> Non
 
     assert not _servers(world)
     assert world.status().state == "nothing"
+
+
+@pytest.mark.slow
+def test_what_keeps_the_port_from_a_supervisord_that_somebody_started_again_is_ended(
+    new_world: Callable[[], World],
+) -> None:
+    """Hole 7: systemd starts supervisord again, and its programs fail because they still run."""
+    world = new_world()
+    world.web("1")
+    world.up()
+    (orphan,) = _servers(world)
+
+    world.host.exec(_kill_supervisord(world), user=world.host.user)
+    assert world.status().state == "unsupervised"
+    world.up()
+
+    assert orphan not in _servers(world)
+    assert (world.version, world.status().state) == ("1", "serving")
 
 
 @pytest.mark.slow
@@ -144,6 +166,7 @@ def test_a_process_that_escapes_is_ended_with_its_program(new_world: Callable[[]
     assert not [process for process in world.host.processes() if str(world.port) in process.argv]
 
 
+@pytest.mark.slow
 def test_a_program_that_goes_to_the_background_is_told_so_and_ended(new_world: Callable[[], World]) -> None:
     """Hole 7: a program that daemonizes was left behind."""
     world = new_world()
