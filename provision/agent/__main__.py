@@ -24,7 +24,7 @@ def serve(header: dict, stdin: object, stdout: object) -> None:  # type: ignore[
 def main(arguments: list) -> int:  # type: ignore[type-arg]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, os.path.dirname(here))
-    from deploy_agent import boot, recover  # type: ignore[import-not-found]
+    from deploy_agent import recover  # type: ignore[import-not-found]
     from deploy_agent.layout import Layout  # type: ignore[import-not-found]
     from deploy_agent.protocol import AgentError  # type: ignore[import-not-found]
     from deploy_agent.prove import NotProven  # type: ignore[import-not-found]
@@ -40,7 +40,6 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
         if command == "recover-locked":
             print(recover.recover(layout, agent, lambda _: None) or "")  # noqa: T201
         else:
-            boot.start_own(layout)
             print(recover.recover_project(layout, agent, "boot", lambda _: None)["outcome"])  # noqa: T201
     except AgentError as error:
         print(f"{error.what} {error.why}".strip(), file=sys.stderr)  # noqa: T201

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, List, Set
 
-from . import boot, control, decide, facts, files, launch, moved, prune, recover, whose
+from . import boot, control, decide, facts, files, launch, moved, prune, recover, supervision, whose
 from . import state as states
 from .documents import digest_of, read_documents, service_of
 from .layout import Layout, host_folder
@@ -41,7 +41,8 @@ def perform(
     before = states.read(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request.get("logins") or {}
-    supervisor.ready()
+    if not (supervisor.gone() and supervisor.starts()):
+        supervisor.ready()
     hook = boot.register(layout, agent, supervisor.kind)
     if not hook:
         emit(
@@ -62,6 +63,8 @@ def perform(
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
     steps = decide.decide(before, channels, documents, view, rotated)
     _same_as_planned(steps, request.get("steps"))
+    # Only now: what has run without its supervisor was planned to be started anew, and after this it runs.
+    supervision.restore(layout, supervisor, emit)
     if degraded:
         # Nothing that runs can be trusted to be what the state says.
         steps = [_again(step) for step in steps]

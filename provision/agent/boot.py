@@ -15,9 +15,7 @@ from typing import List
 from urllib.parse import quote
 
 from . import commands, files
-from . import state as states
 from .layout import Layout, host_folder, sandbox_environment
-from .supervisors import open_supervisor, options
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"
@@ -136,10 +134,3 @@ def _forget_older(layout: Layout) -> None:
     older = os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json")
     if older != _entry(layout) and (files.read_json(older) or {}).get("root") == layout.root:
         files.remove(older)
-
-
-def start_own(layout: Layout) -> None:
-    """Start the supervisord that we had started; others start theirs themselves."""
-    state = states.read(layout)
-    if state.platform == "supervisord" and state.programs:
-        open_supervisor(layout, state.platform, options(layout)).ready()

@@ -39,18 +39,26 @@ class Ended:
     left: int = 0  # those that could not be
 
 
-def ask(argv: Sequence[str], seconds: float, *, apart: bool = False) -> Ended:
+def ask(
+    argv: Sequence[str],
+    seconds: float,
+    *,
+    apart: bool = False,
+    cwd: Optional[str] = None,
+    env: Optional[Mapping[str, str]] = None,
+) -> Ended:
     """Run a tool of the system.
 
     Args:
         apart: keep standard error by itself.
+        env: instead of our own environment.
 
     Raises:
         OSError, subprocess.TimeoutExpired: it does not start, or does not end; then its process group is killed.
     """
     errors = subprocess.PIPE if apart else subprocess.STDOUT
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
     )
     streams = [stream for stream in (process.stdout, process.stderr) if stream]
     said = {stream.fileno(): b"" for stream in streams}

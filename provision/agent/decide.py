@@ -117,6 +117,8 @@ def _why(service: Dict[str, Any], before: Optional[Program], view: View, rotated
     if view.launches.get(name) != before.launch:
         return "its launcher was changed on the host"
     seen = view.programs.get(name, {})
+    if seen.get("activity") == "unsupervised":
+        return "it runs without its supervisor"
     if not service["on_demand"] and seen.get("activity") != "running":
         return "not running: {}".format(seen.get("detail") or seen.get("activity", "unknown"))
     return ""

@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Set
 
-from . import files, journal, processes
+from . import files, journal, processes, supervision
 from . import state as states
 from .documents import read_documents, service_of
 from .layout import Layout
@@ -17,6 +17,8 @@ from .programs import Programs, levels
 from .protocol import COMMITTED, AgentError
 from .prove import NotProven
 from .state import State
+
+_STOP_SECONDS = 10.0  # for what was never proven
 
 
 def finish(layout: Layout, before: State, after: State, *, kind: str, who: str, when: float, transaction: str) -> None:
@@ -55,12 +57,19 @@ def undo(programs: Programs) -> str:
     before = states.from_dict(begin["before"], programs.layout.journal)
     files.remove(programs.layout.reserve)
     _note(kept, journal.UNDO)
+    touched = {name for record in records for name in record.get("programs", [])}
     try:
-        _put_back(programs, before, begin, {name for record in records for name in record.get("programs", [])})
+        try:
+            _put_back(programs, before, begin, touched)
+        except (NotProven, AgentError, OSError):
+            if not programs.supervisor.gone():
+                raise
+            _put_back(programs, before, begin, touched)  # it was killed on the way
     except (NotProven, AgentError, OSError) as failure:
         _note(kept, journal.DEGRADED, why=sentence(failure))
         raise
     kept.end()
+    programs.remember(before)
     return _what_serves(before, begin["running"])
 
 
@@ -86,9 +95,16 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
     after = states.from_dict(begin["after"], programs.layout.journal)
     new = {name: after.programs[name].manifest for name in sorted(touched) if name not in before.programs}
     new.update(begin["candidates"])
+    revived = False
+    if programs.supervisor.gone():
+        # What starts with a supervisor that is started again must not be what was never proven.
+        with _collected(failures):
+            _describe_before(programs, before, after, documents, touched, new)
+        _bring_back(programs, [*new, *touched])
+        revived = not failures and programs.supervisor.starts()
     with _collected(failures):
         for name in new:
-            programs.end(name, 10.0)
+            programs.end(name, _STOP_SECONDS)
         programs.drop(new)
     start, load = [], []
     for name, record in before.programs.items():
@@ -97,7 +113,7 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
             if name in begin["running"]:
                 start.append(service)
             if name in touched:
-                if not _still_runs(programs, name, begin):
+                if not revived and not _still_runs(programs, name, begin):
                     # Nobody waits for requests here: the old one is down until this is over.
                     programs.end(name, service["stop_timeout"])
                 programs.describe(service, record.launch, after.programs.get(name))
@@ -114,6 +130,35 @@ def _put_back(programs: Programs, before: State, begin: journal.Record, touched:
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
     if failures:
         raise failures[0]
+
+
+def _describe_before(
+    programs: Programs,
+    before: State,
+    after: State,
+    documents: Dict[str, Dict[str, Any]],
+    touched: Set[str],
+    new: Dict[str, str],
+) -> None:
+    """Let the files say what `before` says, without any supervisor."""
+    for manifest in new.values():
+        files.remove(programs.supervisor.manifest_path(manifest))
+    for name in touched & set(before.programs):
+        record = before.programs[name]
+        programs.describe(service_of(documents, name, record), record.launch, after.programs.get(name))
+
+
+def _bring_back(programs: Programs, unproven: List[str]) -> None:
+    """Have the supervisor again, or at least nothing that was never proven."""
+
+    def left() -> Set[int]:
+        return {pid for found in programs.supervisor.strays(unproven).values() for pid in found}
+
+    try:
+        supervision.restore(programs.layout, programs.supervisor, programs.emit, patient=True)
+    except AgentError:
+        processes.end(left, _STOP_SECONDS)
+        raise
 
 
 def _still_runs(programs: Programs, name: str, begin: journal.Record) -> bool:

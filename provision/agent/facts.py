@@ -155,14 +155,21 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
     """What decisions need to know."""
     programs = {}
     table = processes.table()
-    for name, seen in supervisor.observe(list(state.programs)).items():
-        running = seen.activity is Activity.RUNNING
+    observed = supervisor.observe(list(state.programs))
+    strays = supervisor.strays(list(observed))
+    for name, seen in observed.items():
+        pid, activity = seen.pid, seen.activity
+        members = processes.family([pid], table) if activity is Activity.RUNNING else set()
+        first = min(strays[name], key=processes.start_time, default=0)
+        # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
+        if first and (not members or processes.start_time(first) < processes.start_time(pid)):
+            pid, activity, members = first, Activity.UNSUPERVISED, strays[name]
         programs[name] = {
-            "activity": seen.activity.value,
-            "pid": seen.pid,
+            "activity": activity.value,
+            "pid": pid,
             "detail": seen.detail,
             "restarts": seen.restarts,
-            "memory_bytes": processes.memory_bytes(processes.family([seen.pid], table)) if running else 0,
+            "memory_bytes": processes.memory_bytes(members),
         }
     found = gpus() if with_gpus else []
     return View(

@@ -126,7 +126,9 @@ def _ports(supervisor: Supervisor, step: Step, service: Dict[str, Any], leaving:
     for port in service["ports"]:
         if port not in listening:
             continue
-        own = {pid for name in [step.program, *leaving] for pid in supervisor.members(name)}
+        names = [step.program, *leaving]
+        own = {pid for name in names for pid in supervisor.members(name)}
+        own |= {pid for pids in supervisor.strays(names).values() for pid in pids}  # they end before it starts
         if not processes.listens(own, port):
             raise AgentError(
                 REFUSED,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, List, Optional, Set, Tuple
+import signal
+import time
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import commands, sockets
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
+_END_POLL = 0.05
+_KILL_SECONDS = 5.0  # the kernel ends a killed process within this, or it hangs in a driver
 
 
 def _stat(pid: int) -> List[str]:
@@ -71,6 +75,65 @@ def family(roots: Iterable[int], known: Optional[Table] = None) -> Set[int]:
     return found
 
 
+def ancestors(pid: int, known: Table) -> Set[int]:
+    """The process and all that it descends from."""
+    found: Set[int] = set()
+    while pid in known and pid not in found:
+        found.add(pid)
+        pid = known[pid][0]
+    return found
+
+
+def environs() -> Iterator[Tuple[int, bytes]]:
+    """Each process with the environment that it was started with, as far as we may read those."""
+    for pid in pids():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as stream:
+                yield pid, stream.read()
+        except OSError:
+            continue
+
+
+def accounts(pid: int) -> Set[int]:
+    """The uids that a process has: real, effective, saved. One that another account started by a setuid program has
+    that account's among them; one that has ended has -1.
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+            line = next(line for line in stream if line.startswith("Uid:"))
+        return {int(word) for word in line.split()[1:4]}
+    except (OSError, StopIteration, ValueError):
+        return {-1}
+
+
+def end(find: Callable[[], Iterable[int]], seconds: float) -> Set[int]:
+    """End all processes that `find` finds, until it finds none: politely, and after `seconds` by force.
+
+    Returns:
+        Those that are still there.
+    """
+    until = time.monotonic() + seconds
+    told: Dict[int, int] = {}
+    while True:
+        left = {pid for pid in find() if alive(pid)}
+        if not left or time.monotonic() > until + _KILL_SECONDS:
+            return left
+        force = time.monotonic() > until
+        for pid in left:
+            began = start_time(pid)
+            if force or told.get(pid) != began:
+                told[pid] = began
+                _send(pid, signal.SIGKILL if force else signal.SIGTERM)
+        time.sleep(_END_POLL)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone meanwhile, or not ours to end: then it is among those that are left
+
+
 def memory_bytes(members: Iterable[int]) -> int:
     """Resident memory of these processes; shared pages counted once a process."""
     page = os.sysconf("SC_PAGE_SIZE")
@@ -104,6 +167,15 @@ def listens(members: Iterable[int], port: int) -> bool:
     """Whether one of these processes holds a listening socket on `port`."""
     wanted = listening_inodes().get(port, set())
     return any(wanted & sockets.inodes_of(pid) for pid in members)
+
+
+def command(pid: int) -> List[str]:
+    """The words that a process was started with; none where it has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read().decode("utf-8", "replace").split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def holders() -> Dict[int, str]:
@@ -142,14 +214,7 @@ def working_in(folder: str) -> Set[str]:
 def is_told(path: str) -> bool:
     """Whether the environment of some process has a path below the folder `path`."""
     told = os.fsencode(f"={path}/")
-    for pid in pids():
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as stream:
-                if told in stream.read():
-                    return True
-        except OSError:
-            continue
-    return False
+    return any(told in environ for _, environ in environs())
 
 
 def version(program: str, seconds: float) -> Tuple[int, str]:

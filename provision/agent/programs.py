@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
-from . import drain, files, launch
+from . import drain, files, launch, strays
 from .documents import digest_of, manifest_digest
 from .layout import Layout
 from .prove import Emit, bearer, prove
@@ -27,6 +27,11 @@ class Programs:
     def runs(self, name: str) -> bool:
         return self.supervisor.observe([name])[name].activity is Activity.RUNNING
 
+    def remember(self, state: State) -> None:
+        """Write down which processes are ours, now that they are proven."""
+        seen = self.supervisor.observe(list(state.programs))
+        strays.remember(self.layout, {name: each.pid for name, each in seen.items()})
+
     def start(self, name: str, detail: str = "") -> None:
         self.step("start", name, detail)
         self.supervisor.start(name)
@@ -47,7 +52,10 @@ class Programs:
     def end(self, name: str, timeout: float) -> None:
         """Stop a program at once."""
         seen = self.supervisor.observe([name])[name]
-        if seen.activity is not Activity.ABSENT:
+        left = self.supervisor.strays([name])[name]
+        if left:
+            self.step("stop", name, f"and {len(left)} of its processes that its supervisor does not know")
+        if left or seen.activity is not Activity.ABSENT:
             self.supervisor.stop(name, timeout)
 
     def describe(self, service: Dict[str, Any], launch_id: str, instead_of: Optional[Program] = None) -> None:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from typing import Callable, List, Optional
 
-from . import control, files, journal, prune
+from . import control, files, journal, prune, supervision
 from . import state as states
+from .documents import read_documents, service_of
 from .ending import finish, undo
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
 from .programs import Programs
-from .protocol import DEGRADED, RESULT, AgentError, Message
+from .protocol import DEGRADED, FAILED, RESULT, AgentError, Message
 from .prove import Emit, NotProven
 from .supervisors import open_supervisor, options
 
@@ -35,18 +36,40 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     begin = records[0]
     writer = os.path.join(layout.agents, str(begin.get("agent")))
     if begin.get("agent") != agent and os.path.isdir(writer):
+        platform = begin["after"].get("platform") or begin["before"].get("platform")
+        supervision.restore(layout, open_supervisor(layout, platform, options(layout)), emit)
         return _by_another(layout, writer)
     before, after = (states.from_dict(begin[key], layout.journal) for key in ("before", "after"))
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
-    supervisor.ready()
     for manifest in _manifests(begin, before, after):
         files.discard(files.temporary_of(supervisor.manifest_path(manifest)))
     if any(record["step"] == journal.COMMIT for record in records):
         facts = {name: begin[name] for name in ("kind", "who", "transaction")}
         finish(layout, before, after, when=begin["time"], **facts)
+        supervision.restore(layout, supervisor, emit)
         return FINISHED
     undo(Programs(layout, supervisor, emit))
     return PUT_BACK
+
+
+def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
+    """Start a supervisord that we had started, after a reboot or because it was killed; what was done, if it is news.
+
+    Raises:
+        NotProven: what had run on without it does not work under it.
+    """
+    state = states.read(layout)
+    if not state.programs:
+        return None
+    supervisor = open_supervisor(layout, state.platform, options(layout))
+    if not supervisor.gone() or not supervisor.starts():
+        return None
+    ended = supervision.restore(layout, supervisor, emit)
+    programs = Programs(layout, supervisor, emit)
+    documents = read_documents(layout, {record.release for record in state.programs.values()})
+    programs.prove([service_of(documents, name, state.programs[name]) for name in ended], state, lambda: None)
+    programs.remember(state)
+    return f"{', '.join(ended)}: under {state.platform} again" if ended else None
 
 
 def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
@@ -81,9 +104,11 @@ def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Messag
     if not host.take(holder, 600.0):
         raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
     try:
-        done = recover(layout, agent, emit)
+        done = recover(layout, agent, emit) or _supervise(layout, emit)
     except (NotProven, OSError) as failure:
-        raise AgentError(DEGRADED, f"the interrupted transaction can't be undone: {failure}") from None
+        open_ = os.path.exists(layout.journal)
+        what = "the interrupted transaction can't be undone" if open_ else "what was started again can't be proven"
+        raise AgentError(DEGRADED if open_ else FAILED, f"{what}: {failure}") from None
     prune.leftovers(layout)
     if done is not None:
         control.refresh(layout, agent)

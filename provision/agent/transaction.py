@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Set
 
-from . import checks, decide, files, journal, launch, preflight, processes
+from . import checks, decide, files, journal, launch, preflight, processes, supervision
 from .documents import service_of
 from .ending import finish, sentence, undo
 from .layout import Layout
@@ -92,6 +92,7 @@ class Transaction:
         except (NotProven, AgentError, OSError, Aborted) as failure:
             self._give_up(failure, began)
         self._commit(change)
+        self._stay_supervised(change)
         return {
             "event": "result",
             "outcome": COMMITTED,
@@ -126,6 +127,8 @@ class Transaction:
 
     def _begin(self, change: Change, candidates: List[Dict[str, Any]]) -> None:
         self._reserve()
+        # It may have been killed since it was planned.
+        supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
         running = {}
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
@@ -238,6 +241,23 @@ class Transaction:
                 f"the new release is proven and serves, but the host can't write that down: {failure}.",
                 next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
             ) from None
+
+    def _stay_supervised(self, change: Change) -> None:
+        """A supervisor that was killed after the proof has left nobody who would restart what it proved."""
+        after = change.after
+        if self.supervisor.gone():
+            try:
+                supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
+                running = [name for name, record in after.programs.items() if not record.on_demand]
+                services = [service_of(change.documents, name, after.programs[name]) for name in running]
+                self.programs.prove(services, after, lambda: None)
+            except (NotProven, AgentError, OSError) as failure:
+                raise AgentError(
+                    DEGRADED,
+                    f"the new release was proven, but then {self.supervisor.kind} was killed: {sentence(failure)}",
+                    next_step="deploy status; then deploy up, or deploy unlock",
+                ) from None
+        self.programs.remember(after)
 
     def _give_up(self, failure: BaseException, began: float) -> None:
         """Put back, and raise what is to be reported."""

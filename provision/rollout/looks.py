@@ -39,7 +39,9 @@ class HostStatus:
 
     @property
     def state(self) -> str:
-        """One word: nothing, serving, deploying, interrupted, degraded, or failing (a program does not run)."""
+        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), or
+        unsupervised (all run, and their supervisor was killed).
+        """
         project = self.project
         if project["holder"]:
             return "deploying"
@@ -49,12 +51,10 @@ class HostStatus:
         if not programs:
             return "nothing"
         seen = project["view"]["programs"]
-        down = [
-            name
-            for name, program in programs.items()
-            if not program["on_demand"] and seen.get(name, {}).get("activity") != "running"
-        ]
-        return "failing" if down else "serving"
+        doing = {seen.get(name, {}).get("activity") for name, program in programs.items() if not program["on_demand"]}
+        if doing - {"running", "unsupervised"}:
+            return "failing"
+        return "unsupervised" if "unsupervised" in doing else "serving"
 
 
 def plan(

@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         values = {str(value) for value in item.callspec.params.values()}
         if not item.get_closest_marker("sampled"):
-            if "docker" in values:
+            if "docker" in values and not item.get_closest_marker("everywhere"):
                 item.add_marker(pytest.mark.slow)
             continue
         case = cases.setdefault((item.path, item.originalname, *sorted(values - {*_TWO, "docker"})), len(cases))

@@ -8,6 +8,7 @@ The agent is the one that real deploys have brought here.
 """
 
 # ruff: noqa: PTH110, PTH112, PTH119, PTH123, PTH207, PTH208, T201
+import contextlib
 import glob
 import json
 import os
@@ -195,6 +196,8 @@ def known(platform, prefix):
         listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
         return [line.split()[0] for line in listed.splitlines()]
     if platform == "docker":
+        while subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            time.sleep(0.1)  # it was killed, and comes back
         command = ["docker", "ps", "--all", "--filter", "name=^" + prefix, "--format", "{{.Names}}"]
         return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().split()
     import http.client
@@ -209,7 +212,9 @@ def known(platform, prefix):
             return connection
 
     rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Unix())
-    return [info["name"] for info in rpc.supervisor.getAllProcessInfo() if info["name"].startswith(prefix)]
+    with contextlib.suppress(OSError):  # of one that was killed nobody knows anything
+        return [info["name"] for info in rpc.supervisor.getAllProcessInfo() if info["name"].startswith(prefix)]
+    return []
 
 
 def litter(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.supervisors import judge, killed_at
 from tests.faults.trial import Kill, Trial
 
 pytestmark = pytest.mark.root
@@ -91,3 +92,14 @@ def test_killed_after_a_service_went_it_is_back(trial: Trial) -> None:
     assert "commit" in seen["call"]
     trial.assert_safe(seen["broken"], proven={"2"})
     trial.assert_whole(seen["after"], "2")
+
+
+@pytest.mark.everywhere
+def test_a_supervisor_that_is_killed_in_the_middle_leaves_nothing_unproven(trial: Trial) -> None:
+    """Hole 7: supervisord was killed, and what was being proven kept serving. Other steps: test_supervisor_killed."""
+    old, new = trial.version, trial.other
+
+    seen = killed_at(trial, FORWARD["announcing the next level"][0])
+
+    # systemd forgets nothing when it starts anew, so that the new release is proven after all.
+    judge(trial, seen, proven={old, new} if seen["events"][-1].get("outcome") == "committed" else {old})

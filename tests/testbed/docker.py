@@ -25,6 +25,11 @@ from tests.testbed.slots import Slot, configure, destroy, end
 
 _START_SECONDS = 60
 _PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "docker-proxy", "docker")
+# On a host. runc would look for the folder of whoever runs the tests.
+START_ENGINE = (
+    "env -u XDG_RUNTIME_DIR setsid dockerd --data-root /workspace/.engine"
+    " --bridge none --iptables=false --ip-forward=false >>/var/log/dockerd 2>&1 </dev/null &"
+)
 _CLONE_NEWNET = 0x40000000
 # As the slim images have: a C++ program runs there.
 BASE_PACKAGES = ["libstdc++6", "python3"]
@@ -109,10 +114,7 @@ def install_engine(host: TestHost) -> docker.DockerClient:
         if not inside.exists():
             inside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, inside)
-    # runc would look for the folder of whoever runs the tests.
-    start = "env -u XDG_RUNTIME_DIR setsid dockerd --data-root /workspace/.engine"
-    start += " --bridge none --iptables=false --ip-forward=false"
-    host.exec(["sh", "-c", f"{start} >/var/log/dockerd 2>&1 </dev/null &"])
+    host.exec(["sh", "-c", START_ENGINE])
     deadline = time.monotonic() + _START_SECONDS
     while True:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -24,6 +24,7 @@ class Activity(Enum):
     STOPPED = "stopped"  # not started, or stopped on purpose
     EXITED = "exited"  # ended by itself, or could not be started
     ABSENT = "absent"  # the supervisor does not know it
+    UNSUPERVISED = "unsupervised"  # its processes are there, and the supervisor does not know them
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,37 @@ class Supervisor:
         """Refuse where it can't be used, as far as that shows without starting or changing anything."""
         raise NotImplementedError
 
+    def same_as(self, other: Supervisor) -> bool:
+        """Whether both are of one supervisor, for two projects perhaps."""
+        return self.kind == other.kind
+
     def ready(self) -> None:
         """Make sure that it runs, starting it where that is ours to do; AgentError where it can't be."""
         raise NotImplementedError
 
+    def gone(self) -> bool:
+        """Whether nobody is there who would answer: it was killed, or never started.
+
+        Raises:
+            AgentError: it is there, and does not answer.
+        """
+        return False
+
+    def starts(self) -> bool:
+        """Whether `ready` starts one that is gone; otherwise somebody else does, as systemd starts a Docker Engine.
+
+        Raises:
+            AgentError: it can't be started here.
+        """
+        return False
+
     def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
+        """What the supervisor says; of one that is gone, that they are absent."""
         raise NotImplementedError
+
+    def strays(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        """The processes of each program that the supervisor does not know: it was killed, or they escaped from it."""
+        return {program: set() for program in programs}
 
     def manifest_path(self, manifest: str) -> str:
         raise NotImplementedError
@@ -97,11 +123,11 @@ class Supervisor:
         raise NotImplementedError
 
     def stop(self, program: str, timeout: float) -> None:
-        """Stop it and all of its processes; returns when they are gone."""
+        """Stop it and all of its processes, strays too; returns when they are gone."""
         raise NotImplementedError
 
     def members(self, program: str) -> Set[int]:
-        """The processes of a program."""
+        """The processes of a program, of its present run alone."""
         raise NotImplementedError
 
     def how_it_ended(self, program: str, seen: Observed) -> str:

@@ -13,10 +13,10 @@ import os
 import socket
 import tarfile
 import time
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
-from .. import files, launch, processes
+from .. import files, launch, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, OF_SECRETS, REFUSED, AgentError
 from . import ABSENT, Activity, Observed, Supervisor
@@ -25,6 +25,7 @@ _SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
 _LABEL = "bitnet-provision.path"
 _SECONDS = 60.0
+_CONNECT_SECONDS = 5.0
 _PULL_SECONDS = 1800.0
 _POLL = 0.03
 _FRAME = 8  # bytes before each piece of a log: stream, three zeros, length
@@ -39,13 +40,25 @@ class Docker(Supervisor):
         super().__init__(layout)
         self.folder = os.path.join(layout.private, "containers")
         self._pulled = os.path.join(layout.private, "images.json")
+        self._seen: Dict[str, Tuple[int, int]] = {}  # container -> its process when it was last looked at, its start
 
     def twin(self) -> Docker:
         other = Docker(self.layout)
-        other._marks = self._marks
+        other._marks, other._seen = self._marks, self._seen
         return other
 
     # What it is
+
+    def gone(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_CONNECT_SECONDS)
+            try:
+                probe.connect(_SOCKET)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return True
+            except OSError:
+                pass  # it is there, and has no time, or not for this user
+        return False
 
     def ready(self) -> None:
         self.usable()
@@ -60,11 +73,11 @@ class Docker(Supervisor):
                 "this user may not talk to the Docker Engine of the host.",
                 next_step="deploy as root or with sudo = true, or add the user to the group docker",
             ) from None
-        except OSError as error:
+        except (OSError, _NoAnswer) as error:
             raise AgentError(
                 REFUSED,
                 "no Docker Engine runs on this host.",
-                why=f"{_SOCKET}: {error}",
+                why=getattr(error, "why", "") or f"{_SOCKET}: {error}",
                 next_step="start docker there",
             ) from None
 
@@ -182,11 +195,27 @@ class Docker(Supervisor):
             time.sleep(_POLL)
 
     def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
-        return {program: _observed(self._inspect(program)) for program in programs}
+        try:
+            found = {program: _observed(self._inspect(program)) for program in programs}
+        except _NoAnswer as failure:
+            return dict.fromkeys(programs, Observed(Activity.ABSENT, detail=failure.what.rstrip(".")))
+        self._seen.update({name: (seen.pid, processes.start_time(seen.pid)) for name, seen in found.items()})
+        return found
+
+    def strays(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        """Containers outlive an engine that was killed; nothing outlives its container."""
+        if not self.gone():
+            return super().strays(programs)
+        known, written = processes.table(), strays.remembered(self.layout)
+        found = {}
+        for program in programs:
+            pid, began = self._seen.get(program, (written.get(program, 0), -1))
+            same = pid and began in (-1, processes.start_time(pid))
+            found[program] = processes.family([pid], known) if same else set()
+        return found
 
     def members(self, program: str) -> Set[int]:
-        found = self._inspect(program)
-        pid = int(found["State"]["Pid"]) if found else 0
+        pid = self.observe([program])[program].pid
         return {member for member in processes.family([pid]) if processes.alive(member)} if pid else set()
 
     def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  the engine told all
@@ -258,6 +287,9 @@ class Docker(Supervisor):
             connection.request(method, _VERSION + path, data, headers)
             answer = connection.getresponse()
             content = answer.read()
+        except (ConnectionError, FileNotFoundError) as error:
+            why, what_now = f"{_SOCKET}: {error}", "start docker there, then: deploy up"
+            raise _NoAnswer(FAILED, "the Docker Engine does not answer.", why, what_now) from None
         except http.client.HTTPException as error:
             raise AgentError(
                 FAILED, "the Docker Engine answered in a way that can't be read.", why=str(error)
@@ -269,6 +301,10 @@ class Docker(Supervisor):
         if answer.status not in accept:
             raise AgentError(FAILED, f"the Docker Engine refused ({answer.status}): {_message(content)}")
         return content
+
+
+class _NoAnswer(AgentError):
+    """The engine is not there, or ended while it was asked."""
 
 
 class _Connection(http.client.HTTPConnection):

@@ -60,6 +60,7 @@ class Instance:
     username: str = ""
     password: str = ""
     own: bool = False  # made by us, so ours to start again after a reboot
+    pidfile: str = ""
 
 
 def program() -> Optional[str]:
@@ -86,6 +87,7 @@ def find(config: str = "") -> Instance:
         socket=_own_socket(folder),
         include=os.path.join(folder, "conf.d"),
         own=True,
+        pidfile=os.path.join(folder, "supervisord.pid"),
     )
 
 
@@ -139,6 +141,7 @@ def read(path: str) -> Instance:
         suffix=suffix,
         username=option("unix_http_server", "username"),
         password=option("unix_http_server", "password"),
+        pidfile=option("supervisord", "pidfile"),
     )
 
 

@@ -27,6 +27,11 @@ _SHOW = (
 _RUNNING_STATES = {"active", "activating", "reloading"}
 _CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
 _POLL = 0.03
+# What systemctl says where the manager starts itself anew (daemon-reexec, an update of systemd) while it is asked.
+_HUNG_UP = re.compile(
+    rb"Connection reset by peer|Transport endpoint is not connected|(message bus|Remote peer) ?(without|disconnected)"
+)
+_REEXEC_SECONDS = 20.0
 
 
 class Systemd(Supervisor):
@@ -45,12 +50,17 @@ class Systemd(Supervisor):
 
     def _systemctl(self, *arguments: str, check: bool = True, timeout: float = 100.0) -> str:
         command = ["systemctl", *(["--user"] if self.user_units else []), "--no-pager", "--no-ask-password", *arguments]
-        try:
-            done = commands.ask(command, timeout, apart=True)
-        except FileNotFoundError:
-            raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
-        except subprocess.TimeoutExpired:
-            raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+        until = time.monotonic() + _REEXEC_SECONDS
+        while True:
+            try:
+                done = commands.ask(command, timeout, apart=True, env={**os.environ, "LC_ALL": "C"})
+            except FileNotFoundError:
+                raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
+            except subprocess.TimeoutExpired:
+                raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+            if done.status == 0 or not _HUNG_UP.search(done.errors) or time.monotonic() > until:
+                break
+            time.sleep(_POLL)  # all that we ask for may be asked for twice
         if check and done.status != 0:
             why = done.errors.decode("utf-8", "replace").strip()
             raise AgentError(FAILED, f"{' '.join(command)} failed", why=why)

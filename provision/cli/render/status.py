@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _STATES = {
     "nothing": "nothing is deployed",
     "failing": "a program does not run",
+    "unsupervised": "serving, but without its supervisor, which was killed; deploy up, or deploy unlock, restarts it",
     "interrupted": "a transaction was cut short; the next deploy, or deploy unlock, ends it",
     "degraded": "DEGRADED: neither release could be proven; deploy up, or deploy unlock",
 }
@@ -41,7 +42,7 @@ def status_lines(status: HostStatus) -> Iterator[str]:
 
 def _program(name: str, record: dict[str, Any], seen: dict[str, Any]) -> list[str]:
     activity = seen.get("activity", "missing")
-    if record["on_demand"] and activity != "running":
+    if record["on_demand"] and activity not in ("running", "unsupervised"):
         activity = "on demand"
     memory = size(seen["memory_bytes"]) if seen.get("memory_bytes") else ""
     pid = f"pid {seen['pid']}" if seen.get("pid") else ""

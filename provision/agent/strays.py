@@ -1,0 +1,66 @@
+"""Processes of ours that their supervisor does not know: it was killed while they ran on, or they escaped from it.
+
+Two things tell whose a process is. Supervisors set variables that name the program, children inherit them, and nobody
+changes those of another's process; but any account can start a process of its own with the same ones, so a process
+counts only if it belongs to the account that the program runs as. And what was proven is written down, pid and start
+time, in a folder that we alone may write: for those that overwrite their environment, as Redis and nginx do.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, Iterable, Set
+
+from . import files, processes
+from .layout import Layout
+
+
+def remember(layout: Layout, running: Dict[str, int]) -> None:
+    """Write down the process of each program."""
+    started = {program: [pid, processes.start_time(pid)] for program, pid in running.items() if pid}
+    try:
+        files.write_json(_record(layout), {"boot": processes.boot_id(), "programs": started}, 0o600)
+    except OSError:
+        pass  # a full disk: it is of use only where the other mark is gone as well
+
+
+def remembered(layout: Layout) -> Dict[str, int]:
+    """The process of each program that still is the one that was written down."""
+    try:
+        record = files.read_json(_record(layout)) or {}
+    except ValueError:
+        return {}
+    if record.get("boot") != processes.boot_id():
+        return {}
+    return {
+        program: pid
+        for program, (pid, began) in record["programs"].items()
+        if processes.start_time(pid) == began and processes.alive(pid)
+    }
+
+
+def owners(layout: Layout, program: str) -> Set[int]:
+    """The uids that a program runs as: its launch folders belong to them."""
+    base = layout.launchers(program)
+    try:
+        found = {entry.stat().st_uid for entry in os.scandir(base) if entry.is_dir(follow_symlinks=False)}
+    except OSError:
+        found = set()
+    return found or {os.geteuid()}
+
+
+def marked(programs: Iterable[str], marks: Dict[str, Set[bytes]]) -> Dict[str, Set[int]]:
+    """The processes whose environment has all variables of a program's mark (`NAME=value`)."""
+    found: Dict[str, Set[int]] = {program: set() for program in programs}
+    for pid, environ in processes.environs():
+        variables = None
+        for program in found:
+            if all(mark in environ for mark in marks[program]):
+                variables = variables or set(environ.split(b"\0"))
+                if marks[program] <= variables:
+                    found[program].add(pid)
+    return found
+
+
+def _record(layout: Layout) -> str:
+    return os.path.join(layout.private, "processes.json")

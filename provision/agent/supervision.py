@@ -1,0 +1,145 @@
+"""A supervisor that runs, whatever became of it.
+
+One that was killed (the kernel does that when memory is short) leaves its programs running, on their ports, with nobody
+who would restart or stop them; and nothing can adopt another's children. So before one of ours is started again they
+are ended, in order, and it starts them anew.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Set
+
+from . import processes
+from . import state as states
+from .documents import read_documents, service_of
+from .layout import Layout, host_folder
+from .programs import levels
+from .protocol import FAILED, AgentError
+from .prove import Emit
+from .supervisors import Activity, Supervisor, open_supervisor, options
+
+_RETURN_SECONDS = 60.0  # within this somebody else starts an engine again: systemd does after seconds
+_STOP_SECONDS = 10.0  # for a program that no release describes any more
+_POLL = 0.1
+
+
+def restore(layout: Layout, supervisor: Supervisor, emit: Emit, *, patient: bool = False) -> List[str]:
+    """Make sure that the supervisor runs, with all of our programs under it. The caller holds the host's lock.
+
+    Args:
+        patient: wait for one that others start; without, it is refused at once.
+
+    Returns:
+        The programs of this project that had run on without it. They are started again, and not proven.
+
+    Raises:
+        AgentError: it does not run, or what it left behind can't be ended.
+    """
+    if not supervisor.gone():
+        supervisor.ready()
+        return []
+    if not supervisor.starts():
+        until = time.monotonic() + _RETURN_SECONDS
+        while patient and supervisor.gone() and time.monotonic() < until:
+            time.sleep(_POLL)
+        supervisor.ready()
+        _start(supervisor, [], emit)  # an engine without live-restore ends its containers when it comes back
+        return []
+    ended = _end_strays(supervisor, emit)
+    others = []
+    for other in _others(layout, supervisor):
+        try:
+            others.append((other, _end_strays(other, emit)))
+        except (AgentError, OSError) as failure:
+            emit({"event": "warning", "text": f"the project in {other.layout.root} has to be mended: {failure}"})
+    supervisor.ready()
+    for each, names in [(supervisor, ended), *others]:
+        _start(each, names, emit)
+    return ended
+
+
+def _others(layout: Layout, supervisor: Supervisor) -> Iterator[Supervisor]:
+    """The same supervisor, as the other projects of this user have it."""
+    for path in glob.glob(os.path.join(glob.escape(host_folder()), "projects", "*.json")):
+        try:
+            with open(path, encoding="utf-8") as stream:
+                entry = json.load(stream)
+            other = Layout(str(entry["root"]))
+            if entry["platform"] == supervisor.kind and other.root != layout.root and os.path.isdir(other.private):
+                opened = open_supervisor(other, supervisor.kind, options(other))
+                if opened.same_as(supervisor):
+                    yield opened
+        except (OSError, ValueError, KeyError, AgentError):
+            continue  # that project has to be mended first
+
+
+def _end_strays(supervisor: Supervisor, emit: Emit) -> List[str]:
+    """End what runs without its supervisor, those first that come after others; the names of the programs."""
+    strays = {name: found for name, found in supervisor.strays(_names(supervisor.layout)).items() if found}
+    if not strays:
+        return []
+    emit(
+        {
+            "event": "warning",
+            "text": f"{supervisor.kind} was killed, and {_listed(strays)} ran on without it: ended, and started anew",
+        }
+    )
+    known = _services(supervisor.layout)
+    described = [[item for item in level if item["program"] in strays] for level in levels(list(known.values()))]
+    order: List[List[Dict[str, Any]]] = [
+        [{"program": name, "stop_timeout": _STOP_SECONDS} for name in strays if name not in known],
+        *reversed(described),
+    ]
+    for level in order:
+        names = [item["program"] for item in level]
+        if names:
+            for name in names:
+                emit({"event": "step", "step": "stop", "program": name, "detail": "it has no supervisor"})
+            seconds = max(float(item["stop_timeout"]) for item in level)
+            left = processes.end(_finder(supervisor, names), seconds)
+            if left:
+                raise AgentError(FAILED, f"{_listed(names)} did not stop: processes {sorted(left)} are still there.")
+    return sorted(strays)
+
+
+def _finder(supervisor: Supervisor, names: List[str]) -> Callable[[], Set[int]]:
+    return lambda: {pid for found in supervisor.strays(names).values() for pid in found}
+
+
+def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
+    """Start what ran, and what starts with the supervisor: some of that it has started itself by now."""
+    state = states.read(supervisor.layout)
+    wanted = [name for name, record in state.programs.items() if name in ended or not record.on_demand]
+    for name, seen in supervisor.observe(wanted).items():
+        if seen.activity is not Activity.RUNNING:
+            emit({"event": "step", "step": "start", "program": name, "detail": "under its supervisor again"})
+            try:
+                supervisor.start(name)
+            except AgentError as failure:
+                emit({"event": "warning", "text": f"{name} is not started again: {failure}"})
+
+
+def _names(layout: Layout) -> List[str]:
+    """Every program of ours that may have processes: those that serve, and those of a transaction that was cut off."""
+    staged = os.listdir(layout.run) if os.path.isdir(layout.run) else []
+    return sorted({*staged, *states.read(layout).programs})
+
+
+def _services(layout: Layout) -> Dict[str, Dict[str, Any]]:
+    """Program -> how its release describes it, where that is still there."""
+    found = {}
+    state = states.read(layout)
+    for name, record in state.programs.items():
+        try:
+            found[name] = service_of(read_documents(layout, [record.release]), name, record)
+        except AgentError:
+            continue
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
