@@ -136,6 +136,10 @@ class Refused(DeployError):
     exit = Exit.REFUSED
 
 
+class Untrusted(Refused):
+    """Others could have changed what lies at the target's path; nothing there was believed, and nothing was changed."""
+
+
 class RegistryFailed(DeployError):
     """A registry did not answer, or said no. What `what` names was not done."""
 

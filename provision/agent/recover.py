@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Callable, List, Optional
 
-from . import control, files, journal, prune
+from . import control, files, journal, prune, trust
 from . import state as states
 from .ending import finish, undo
 from .layout import Layout, host_folder
@@ -24,7 +24,8 @@ PUT_BACK = "put back"
 def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     """End an open transaction; what was done, or None where none is open. The caller holds the locks.
 
-    The agent that wrote the journal does it, if it is another one: it alone knows for sure what its lines mean.
+    The agent that wrote the journal does it, if it is another one and still whole: it alone knows for sure what its
+    lines mean.
 
     Raises:
         NotProven, AgentError, OSError: the old release can't be proven; the journal is kept.
@@ -34,7 +35,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
         return None
     begin = records[0]
     writer = os.path.join(layout.agents, str(begin.get("agent")))
-    if begin.get("agent") != agent and os.path.isdir(writer):
+    if begin.get("agent") != agent and not trust.refusal(writer):
         return _by_another(layout, writer)
     before, after = (states.from_dict(begin[key], layout.journal) for key in ("before", "after"))
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
@@ -55,8 +56,10 @@ def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
 
 
 def _by_another(layout: Layout, agent: str) -> Optional[str]:
+    main = os.path.join(agent, "deploy_agent", "__main__.py")
+    kept = "pycache_prefix=" + trust.compiled()
     done = subprocess.run(
-        [sys.executable, "-I", os.path.join(agent, "deploy_agent", "__main__.py"), "recover-locked", layout.root],
+        [sys.executable, "-I", "-X", kept, main, "recover-locked", layout.root],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,10 +14,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional
 
-from . import facts
+from . import facts, guard, processes, trust
 from .layout import Layout, host_folder
 from .locks import Lock, refuse
-from .protocol import ALIVE, DEGRADED, FAILED, RESULT, USAGE, AgentError, Message
+from .protocol import ALIVE, DEGRADED, FAILED, REFUSED, RESULT, USAGE, AgentError, Message
 from .supervisors import open_supervisor
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Session:
         self._output = stdout
         self._claim = Lock(self.layout.claim)
         self._writing = threading.Lock()
+        self._fault = guard.fault(self.layout)  # then only what goes by the supervisor's word is done: `outside`
 
     def serve(self) -> None:
         for request in itertools.chain(self._pending, map(json.loads, self.input)):
@@ -91,12 +92,16 @@ class Session:
             "recover": self._recover,
             "unlock": self._unlock,
             "logs": self._logs,
+            "down-outside": self._down_outside,
+            "mend": self._mend,
             "probe": self._probe,
             "abort": lambda _: None,  # came too late
         }
         operation = operations.get(request["op"])
         if operation is None:
             raise AgentError(USAGE, f"this agent does not know {request['op']!r}")
+        if self._fault is not None and not (request.get("outside") or request["op"] == "abort"):
+            raise guard.refusal(self.layout.root, self._fault)
         return operation(request)
 
     def _facts(self, request: Message) -> Message:
@@ -113,7 +118,12 @@ class Session:
             answer["gpus"] = facts.gpus()
         if request.get("platform"):
             supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
-            answer["project"] = facts.project(self.layout, supervisor, request)
+            if self._fault is not None:
+                from . import outside
+
+                answer["project"] = outside.facts(supervisor, guard.refusal(self.layout.root, self._fault))
+            else:
+                answer["project"] = facts.project(self.layout, supervisor, request)
             if request.get("host"):
                 answer["supervisor"] = supervisor.facts()
         return answer
@@ -220,16 +230,21 @@ class Session:
 
     def _unlock(self, request: Message) -> Message:
         """End a worker that hangs, and recover. Never just removes a file."""
-        claim, lock = Lock(self.layout.claim).holder(), Lock(self.layout.lock).holder()
-        holder = lock or claim
+        claim, lock = Lock(self.layout.claim), Lock(self.layout.lock)
+        holder = lock.keeper() or claim.keeper()
         if holder and not request.get("yes"):
             return {"event": RESULT, "holder": holder, "outcome": "held"}
         # A claim is held by a conversation, perhaps with a laptop that is long gone: sshd learns of that late.
-        for pid in Lock(self.layout.claim).pids() | Lock(self.layout.lock).pids():
+        for pid, uid in {**claim.holders(), **lock.holders()}.items():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it ended by itself
+            except PermissionError:
+                who = f"{trust.account(uid)} holds it (pid {pid}, {processes.name(pid)})."
+                raise AgentError(
+                    REFUSED, "the lock is another account's.", why=who, next_step=f"end it there, as root: kill {pid}"
+                ) from None
         if not os.path.isdir(self.layout.private):
             return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
         answer = self._recover({})
@@ -243,8 +258,26 @@ class Session:
         outcome = checks.prove(check, self.layout.channel(request["channel"]), token=token)
         return {"event": RESULT, "check": checks.event(outcome, "")}
 
+    def _down_outside(self, request: Message) -> Message:
+        from . import outside
+
+        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        return outside.down(self.layout, supervisor, self._fault, self.emit)
+
+    def _mend(self, request: Message) -> Message:
+        from . import mend
+
+        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        answer = mend.mend(self.layout, supervisor, self._fault, self.emit)
+        self._fault = None
+        return answer
+
     def _logs(self, request: Message) -> Message:
         supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        if self._fault is not None:
+            from . import outside
+
+            outside.demand_no_link(self.layout, supervisor)
         lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)))
         return {"event": RESULT, "lines": lines}
 
