@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from provision.errors import DeclarationError, Location, Problem, UsageError
-from provision.project import environment
+from provision.project import environment, sandbox
 from provision.project.fault import Fault, dotted, nearest
 from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
@@ -54,9 +54,11 @@ def load_project(
     asked, faults = _validated(written, variables.variables, unasked)
     secrets, missing = _secrets(asked, variables.variables, _shown(dotenv)) if demand_secrets else (Secrets({}), [])
     faults += missing
+    faults += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
     problems = [*_located(faults, source, _shown(file)), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
+    asked = asked.model_copy(update={"targets": sandbox.at_home(asked.targets, directory.resolve())})
     return LoadedProject(finish(asked), directory.resolve(), file.resolve(), secrets, variables)
 
 
