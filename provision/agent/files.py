@@ -52,7 +52,9 @@ def write_if_other(path: str, text: str, mode: int = 0o644) -> bool:
             if stream.read() == text:
                 return False
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            sync_directory(os.path.dirname(os.path.dirname(path)))
     write(path, text, mode)
     return True
 

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List
 from . import files
 from .layout import Layout
 from .protocol import FAILED, AgentError, Message
+from .takeover import take_over
 
 _BLOCK = 8 << 20
 
@@ -38,10 +39,10 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
         return {"event": "result", "present": True}
     folder = incoming(layout, sha256)
     path = os.path.join(folder, name)
+    take_over(folder)
     verify(path, sha256, "model", emit)
-    os.chown(folder, os.geteuid(), os.getegid())
-    os.chown(path, os.geteuid(), os.getegid())
     os.chmod(path, 0o444)
+    files.sync_directory(folder)
     os.rename(folder, final)
     files.sync_directory(layout.models)
     return {"event": "result", "present": False}

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional
 from . import files, tree
 from .layout import Layout
 from .protocol import FAILED, REFUSED, AgentError, Message
+from .takeover import give_back, take_over
 
 _COMPLETE = ".complete"
 
@@ -52,10 +53,11 @@ def seal(
         return
     folder = layout.incoming(nonce)
     os.makedirs(folder, exist_ok=True)
+    shipper = take_over(folder)
     for path in remove:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
-        link = os.path.join(folder, path)
+        link = _inside(folder, path)
         os.makedirs(os.path.dirname(link), exist_ok=True)
         files.point(link, target)
     for path, model in document["models"].items():
@@ -73,11 +75,12 @@ def seal(
     shutil.rmtree(os.path.join(folder, ".rsync-partial"), ignore_errors=True)
     digest, entries = tree.digest(folder)
     if tree.release_id(canonical(document), digest) != release:
+        give_back(folder, shipper)
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
     if document.get("prepare"):
         document = dict(document, prepared=_prepare(layout, folder, document["prepare"], secrets, emit))
     files.write_json(os.path.join(folder, "release.json"), document)
-    _make_ours_and_read_only(folder)
+    _make_read_only(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
@@ -88,21 +91,27 @@ def canonical(document: Dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
-def _remove_inside(folder: str, path: str) -> None:
+def _inside(folder: str, path: str) -> str:
+    """Where `path` is in `folder`, which is ours.
+
+    Raises:
+        AgentError: it is not, or a link in there leads out of it.
+    """
     full = os.path.normpath(os.path.join(folder, path))
-    if not full.startswith(folder + "/"):
+    if not (os.path.realpath(os.path.dirname(full)) + "/").startswith(os.path.realpath(folder) + "/"):
         raise AgentError(REFUSED, f"{path!r} is not inside the release.")
+    return full
+
+
+def _remove_inside(folder: str, path: str) -> None:
+    full = _inside(folder, path)
     if os.path.isdir(full) and not os.path.islink(full):
         shutil.rmtree(full)
     elif os.path.lexists(full):
         os.unlink(full)
 
 
-def _make_ours_and_read_only(folder: str) -> None:
-    if os.stat(folder).st_uid != os.geteuid():  # shipped by the login user, sealed under sudo
-        for parent, folders, names in os.walk(folder):
-            for name in ["", *folders, *names]:
-                os.chown(os.path.join(parent, name), os.geteuid(), os.getegid(), follow_symlinks=False)
+def _make_read_only(folder: str) -> None:
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             path = os.path.join(parent, name)
@@ -142,6 +151,7 @@ def _prepare(
         emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
         return key.hexdigest()
     _run_prepare(folder, prepare, secrets, emit)
+    files.sync_filesystem(result)  # the name says that all of it is there, also after a power cut
     files.write(os.path.join(result, _COMPLETE), "")
     return key.hexdigest()
 

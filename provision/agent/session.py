@@ -292,7 +292,9 @@ def _give_to_login(folder: str) -> None:
     """rsync writes as the login user, also where the agent runs under sudo."""
     login = int(os.environ.get("SUDO_UID", "-1"))
     if login > 0:
-        os.chown(folder, login, -1)
+        from .takeover import give_back
+
+        give_back(folder, login)
 
 
 class _Lines:

@@ -146,7 +146,7 @@ class Docker(Supervisor):
         if paths:
             uid = self._uid(program)
             for path in paths:
-                os.chown(path, uid, -1)
+                os.chown(path, uid, -1, follow_symlinks=False)
 
     def _uid(self, program: str) -> int:
         """The number of the account that a container runs as: of a name, its own /etc/passwd knows it."""
