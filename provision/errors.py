@@ -140,6 +140,10 @@ class NoRoom(Refused):
     """The host's disk filled up while files were sent. Nothing that runs was disturbed."""
 
 
+class Untrusted(Refused):
+    """Others could have changed what lies at the target's path; nothing there was believed, and nothing was changed."""
+
+
 class RegistryFailed(DeployError):
     """A registry did not answer, or said no. What `what` names was not done."""
 

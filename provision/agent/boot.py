@@ -14,7 +14,7 @@ import sys
 from typing import List
 from urllib.parse import quote
 
-from . import commands, files
+from . import commands, files, trust
 from .layout import Layout, host_folder, sandbox_environment
 
 _MARK = "# deploy: recover projects after a restart"
@@ -36,14 +36,25 @@ WantedBy={wanted_by}
 # Stands alone on purpose: it must run whatever agents there are.
 _SCRIPT = '''\
 """Written by deploy: run at boot; asks the agent of each project to recover it."""
-import glob, json, os, subprocess
+import glob, json, os, subprocess, sys
 here = os.path.dirname(os.path.abspath(__file__))
-environment = dict(os.environ{environment})
-for path in sorted(glob.glob(os.path.join(here, "projects", "*.json"))):
+os.environ.update({environment!r})
+exec({trust!r})
+projects = os.path.join(here, "projects")
+if fault(projects):
+    sys.exit("deploy: %s; no project is recovered" % fault(projects))
+for path in sorted(glob.glob(os.path.join(projects, "*.json"))):
+    if own(path) or not os.path.isfile(path):
+        continue
     with open(path) as stream:
-        command = json.load(stream)["recover"]
-    if os.path.exists(command[2]):
-        subprocess.run(command, stdin=subprocess.DEVNULL, env=environment)
+        python, isolated, main, *words = json.load(stream)["recover"]
+    agent = os.path.dirname(os.path.dirname(main))
+    wrong = refusal(agent) if os.path.exists(main) else "its agent is gone"
+    if wrong:
+        sys.stderr.write("deploy: %s: %s\\n" % (path, wrong))
+        continue
+    command = [python, isolated, "-X", "pycache_prefix=" + compiled(), main]
+    subprocess.run(command + words, stdin=subprocess.DEVNULL)
 '''
 
 
@@ -64,7 +75,7 @@ def register(layout: Layout, agent: str, platform: str) -> str:
     _forget_older(layout)
     kept = sandbox_environment()
     script = os.path.join(base, "boot.py")
-    files.write_if_other(script, _SCRIPT.format(environment=f", **{kept!r}" if kept else ""))
+    files.write_if_other(script, _SCRIPT.format(environment=kept, trust=trust.text()))
     if kept:
         return "sandbox"
     return _hook(script)

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Optional, Set, Tuple
 
-from . import files, launch
+from . import files, launch, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .layout import Layout, sandbox_environment
@@ -48,7 +48,8 @@ _SCRIPT = '''\
 import os, socket, sys
 
 SELF, OWNER, SOCKET = {self!r}, {owner!r}, {socket!r}
-AGENT = {agent!r}
+AGENT, FOLDER = {agent!r}, {folder!r}
+TRUST = {trust!r}
 
 def ask(words):
     with socket.socket(socket.AF_UNIX) as connection:
@@ -64,6 +65,10 @@ if words != ["serve"] and (len(words) != 2 or any(set(word) & set(" \\n\\0") for
     sys.exit(2)
 if os.geteuid() == {uid}:
     os.environ.update({environment!r})
+    exec(TRUST)
+    wrong = refusal(FOLDER)
+    if wrong:
+        sys.exit("deploy-ctl: %s. next: deploy host mend" % wrong)
     os.execv(AGENT[0], AGENT + words)
 try:
     if os.path.exists(SOCKET):
@@ -88,6 +93,8 @@ def refresh(layout: Layout, agent: str) -> None:
         owner=pwd.getpwuid(os.geteuid()).pw_name,
         socket=control_socket(layout.root),
         agent=[sys.executable, "-I", entry, "control", layout.root],
+        folder=os.path.join(layout.agents, agent),
+        trust=trust.text(),
         environment=sandbox_environment(),
     )
     files.write_if_other(path, text, 0o755)

@@ -27,6 +27,7 @@ from . import files, processes
 from .layout import Layout
 from .models import verify
 from .protocol import FAILED, REFUSED, AgentError, Message
+from .takeover import take_over
 
 EXTENSION = "libxllamacpp.so"
 RESERVE = 16 << 20  # bytes that stay free beside it
@@ -118,6 +119,7 @@ def adopt(layout: Layout, request: Message, emit: Callable[[Message], None]) -> 
         raise AgentError(FAILED, f"engine {engine[:12]} is not what its id says.")
     folder = os.path.join(layout.engines, ".incoming-" + engine)
     try:
+        take_over(folder)
         _fill(layout, folder, request, wheels[os.uname().machine], emit)
         _starts(os.path.join(folder, "llama-server"))
         files.sync_filesystem(folder)
@@ -153,9 +155,7 @@ def _fill(
     files.write_json(os.path.join(folder, _CONTENTS), {"wheel": wheel["sha256"], "python": python, "sizes": sizes})
     for name in [*_FILES, _CONTENTS]:
         part = os.path.join(folder, name)
-        os.chown(part, os.geteuid(), os.getegid())
         os.chmod(part, 0o555 if name == "llama-server" else 0o444)
-    os.chown(folder, os.geteuid(), os.getegid())
 
 
 def _contents(folder: str) -> Dict[str, Any]:

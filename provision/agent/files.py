@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
 import stat
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional
 
 
 def sync_directory(path: str) -> None:
@@ -51,7 +52,9 @@ def write_if_other(path: str, text: str, mode: int = 0o644) -> bool:
             if stream.read() == text:
                 return False
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            sync_directory(os.path.dirname(os.path.dirname(path)))
     write(path, text, mode)
     return True
 
@@ -69,6 +72,24 @@ def discard(path: str) -> None:
 
 def write_json(path: str, value: Any, mode: int = 0o644) -> None:
     write(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", mode)
+
+
+def open_plain(path: str) -> BinaryIO:
+    """The file at `path`, to be read, in a folder that others may have filled: none that they linked there.
+
+    Raises:
+        OSError: it is none of ours, or no plain file, or the way to it leads through a link below the project's own.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        mine = found.st_uid in (0, os.geteuid())
+        if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and mine):
+            raise OSError(errno.EPERM, "not a plain file of this account", path)
+        return os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def read_json(path: str) -> Any:

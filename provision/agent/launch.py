@@ -8,9 +8,12 @@ one link. Each belongs to the service's own user, and nobody else may enter it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pwd
 import shlex
+import stat
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import files
@@ -99,9 +102,17 @@ def select(layout: Layout, program: str, launch: str) -> None:
 
 
 def read_secrets(layout: Layout, program: str, launch: str) -> Dict[str, str]:
-    """The secrets in a launch folder, however they reach the program."""
+    """The secrets in a launch folder, however they reach the program.
+
+    The folder is its service's account's, which may have put there what it likes: only plain files of that account
+    are read, for a link could lead to anything that we may read and it may not.
+    """
     folder = os.path.join(layout.launchers(program), launch)
-    return {**exported_secrets(folder), **{name: _text(path) for name, path in secret_files(folder).items()}}
+    values = exported_secrets(folder)
+    for name, path in secret_files(folder).items():
+        with contextlib.suppress(FileNotFoundError):
+            values[name] = _text(path)
+    return values
 
 
 def exported_secrets(folder: str) -> Dict[str, str]:
@@ -116,12 +127,29 @@ def exported_secrets(folder: str) -> Dict[str, str]:
 def secret_files(folder: str) -> Dict[str, str]:
     """Name -> path of those that are files."""
     apart = os.path.join(folder, SECRET_FOLDER)
-    names = os.listdir(apart) if os.path.isdir(apart) else []
+    names = os.listdir(apart) if os.path.isdir(apart) and not os.path.islink(apart) else []
     return {name: os.path.join(apart, name) for name in sorted(names)}
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="utf-8", newline="") as stream:
+    """What a secret's file says; nothing where it is none that was put there for that account.
+
+    Raises:
+        FileNotFoundError: there is no such file, or something else has its name.
+    """
+    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(os.path.basename(path), flags, dir_fd=parent)
+        account = os.fstat(parent).st_uid
+    except OSError as error:
+        raise FileNotFoundError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(parent)
+    with os.fdopen(fd, encoding="utf-8", newline="") as stream:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or account not in (os.geteuid(), found.st_uid):
+            raise FileNotFoundError(errno.ENOENT, "not a plain file of that account", path)
         return stream.read()
 
 

@@ -6,19 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Dict
 
-from . import files
+from . import files, trust
 
 STATE_DIR_VARIABLE = "DEPLOY_STATE_DIR"  # set in a sandbox, whose root must not be the machine's
 
 
 def host_folder() -> str:
     """What all projects of this user on this host share: the host lock, the list of projects, our own supervisord."""
-    given = os.environ.get(STATE_DIR_VARIABLE)
-    if given:
-        return given
-    if os.geteuid() == 0:
-        return "/var/lib/deploy"
-    return os.path.join(os.path.expanduser("~"), ".local", "state", "deploy")
+    return trust.state_folder()
 
 
 def sandbox_environment() -> Dict[str, str]:
@@ -113,7 +108,10 @@ class Layout:
         return os.path.join(self.run, program)
 
     def create(self) -> None:
-        """Make the folders that are missing. `.deploy` and `run` may be passed through, but not listed."""
+        """Make the folders that are missing. `.deploy` and `run` may be passed through, but not listed.
+
+        Each has its mode from the start: nobody can have opened it before.
+        """
         for folder, mode in (
             (self.root, 0o755),
             (self.releases, 0o755),
@@ -127,6 +125,6 @@ class Layout:
             (self.run, 0o711),
         ):
             if not os.path.isdir(folder):
-                os.makedirs(folder, exist_ok=True)
-                os.chmod(folder, mode)
+                os.makedirs(os.path.dirname(folder), exist_ok=True)
+                os.mkdir(folder, mode)
                 files.sync_directory(os.path.dirname(folder))

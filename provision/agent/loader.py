@@ -1,8 +1,9 @@
 """The command that starts a conversation: one constant `python3 -I -S -c SOURCE` whatever the host or project.
 
-The first line of its input is the header. Where the host has the agent of that digest, it runs at once; else the
-loader asks for it, checks what it gets, and unpacks it, under the project's folder, or in a temporary one where the
-host must stay as it is. Values come over the input, never as arguments: others on the host could read them there.
+The first line of its input is the header. Where the host has the agent of that digest, whole and in folders that
+nobody else can write to (`trust`), it runs at once; else the loader asks for it, checks what it gets, and unpacks it:
+under the project's folder, synced before it has its name; or in a temporary one, where the host must stay as it is or
+that folder can't be trusted. Values come over the input, never as arguments: others on the host could read them there.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import hashlib
 import io
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
+
+from . import trust
 
 # Reads byte by byte up to the newline: what follows is the agent's to read. Requests may come before the agent that
 # answers them, because the toolkit does not wait to hear whether the host has it. While the header is on its way, what
 # the agent will import of the standard library is imported.
 # Services may run under accounts of their own: whatever umask the login has, they can read what is not kept private.
-SOURCE = """\
+_BEGIN = """\
 import sys,os,json
 import configparser,dataclasses,hashlib,hmac,platform,secrets,shutil,subprocess,typing,xmlrpc.client
 os.umask(0o22)
+"""
+_SERVE = """
 def line():
     b=b""
     while not b.endswith(b"\\n"):
@@ -28,11 +33,28 @@ def line():
         if not c: sys.exit(0)
         b+=c
     return b
+def make(f,mode):
+    if os.path.isdir(f): return
+    make(os.path.dirname(f),0o755)
+    try: os.mkdir(f,mode)
+    except FileExistsError: pass
+    settle(os.path.dirname(f))
+def settle(f,whole=False):
+    o=os.open(f,os.O_RDONLY)
+    try:
+        if not whole: os.fsync(o)
+        else:
+            import ctypes
+            c=ctypes.CDLL(None,use_errno=True)
+            if not hasattr(c,"syncfs"): os.sync()
+            elif c.syncfs(o): raise OSError(ctypes.get_errno(),"syncfs",f)
+    finally: os.close(o)
 h=json.loads(line())
 a=os.path.join(h["path"],".deploy","agents")
 d=os.path.join(a,h["agent"])
-if not os.path.isdir(d):
-    import hashlib,io,shutil,tempfile,zipfile
+keep=not fault(d)
+if not keep or digest(d)!=h["agent"]:
+    import io,tempfile,zipfile
     print(json.dumps({"event":"need-agent"}),flush=True)
     p=h["pending"]=[]
     while 1:
@@ -45,21 +67,44 @@ if not os.path.isdir(d):
         c=os.read(0,n-len(b))
         if not c: sys.exit(0)
         b+=c
-    if hashlib.sha256(b).hexdigest()!=m["sha256"]: sys.exit("the agent arrived damaged")
-    if h.get("install"): os.makedirs(a,mode=0o711,exist_ok=True); os.chmod(a,0o700)
-    t=tempfile.mkdtemp(prefix=".new-",dir=a if h.get("install") else None)
+    keep=keep and bool(h.get("install"))
+    if keep: make(os.path.dirname(a),0o711); make(a,0o700)
+    t=tempfile.mkdtemp(prefix=".new-",dir=a if keep else None)
     zipfile.ZipFile(io.BytesIO(b)).extractall(t)
-    if h.get("install"):
+    w=fault(t)
+    if w: sys.exit(str(w))
+    if digest(t)!=h["agent"]: sys.exit("the agent arrived damaged")
+    if keep:
+        settle(t,True)
         try: os.rename(t,d)
-        except OSError: shutil.rmtree(t)
+        except OSError:
+            if digest(d)!=h["agent"]: os.rename(d,t+".old"); os.rename(t,d)
+            shutil.rmtree(t,True); shutil.rmtree(t+".old",True)
+        settle(a)
     else:
         import atexit
         d=t
         atexit.register(shutil.rmtree,t,True)
-sys.path.insert(0,d)
+enter(d,keep)
 from deploy_agent.__main__ import serve
 serve(h,sys.stdin.buffer,sys.stdout.buffer)
 """
+SOURCE = trust.text() + _BEGIN + _SERVE
+
+
+# What is said in place of the command, on its output; the exit status is that of a refusal.
+_GUARD = """
+wrong=fault(sys.argv[1])
+if wrong:
+    print("what lies at %s cannot be trusted: %s. next: deploy host mend" % (sys.argv[1],wrong))
+    sys.exit(4)
+"""
+_THEN = '"$1" -I -S -c "$2" "$3" && shift 3 && exec "$@"'
+
+
+def guarded(python: str, folder: str, words: Sequence[str]) -> List[str]:
+    """What runs `words` on a host, once nobody else can change what lies in `folder` there."""
+    return ["sh", "-c", _THEN, "sh", python, trust.text() + _GUARD, folder, *words]
 
 
 def command(python: str) -> List[str]:

@@ -2,6 +2,9 @@
 
 flock(2) belongs to the open file: the kernel gives it back when the process ends, however it ends, so that no lock
 is ever stale. Python opens files close-on-exec, so no child of ours holds one by accident.
+
+Whoever can open a file can lock it, and keep it for ever. So locks are made for this account alone, in a folder that
+nobody else may enter. Where earlier versions had them a link leads there, so that both lock one and the same file.
 """
 
 from __future__ import annotations
@@ -10,23 +13,31 @@ import fcntl
 import json
 import os
 import time
-from typing import IO, Any, Dict, Optional, Set
+from typing import IO, Any, Dict, Optional
 
-from . import processes, protocol
+from . import files, processes, protocol, sockets, trust
+
+_FOLDER = "locks"
+_FREE_AGAIN = 0.2  # seconds; who merely looks at a lock has it for a moment
 
 
 class Lock:
-    """An flock on a file that tells who holds it."""
+    """An flock on a file that tells who holds it.
+
+    Args:
+        path: where earlier versions had it; it is in `locks` beside that.
+    """
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self._link = path
+        self.path = os.path.join(os.path.dirname(path), _FOLDER, os.path.basename(path))
         self._stream: Optional[IO[str]] = None
 
     def take(self, holder: Dict[str, Any], wait: float = 0.0) -> bool:
         """Take it within `wait` seconds and write down who has it; False where somebody else keeps it."""
-        stream = open(self.path, "a+", encoding="utf-8")
-        os.chmod(self.path, 0o600)
-        until = time.monotonic() + wait
+        self._make()
+        until = time.monotonic() + max(wait, _FREE_AGAIN)
+        stream = self._open()
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,7 +45,10 @@ class Lock:
             except OSError:
                 if time.monotonic() >= until:
                     stream.close()
-                    return False
+                    if not self._is_kept_by_strangers():
+                        return False
+                    self._replace()
+                    stream, until = self._open(), time.monotonic() + _FREE_AGAIN
                 time.sleep(0.05)
         self._stream = stream
         try:
@@ -64,7 +78,7 @@ class Lock:
     def holder(self) -> Optional[Dict[str, Any]]:
         """Who holds it now, or None where it is free."""
         try:
-            with open(self.path, encoding="utf-8") as stream:
+            with self._open(os.O_RDONLY) as stream:
                 try:
                     fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
@@ -76,33 +90,98 @@ class Lock:
             pass
         return None
 
-    def pids(self) -> Set[int]:
-        """The processes that hold it, as the kernel tells (proc(5), /proc/PID/fdinfo).
+    def keeper(self) -> Optional[Dict[str, Any]]:
+        """As `holder`; and who keeps it shared, which writes no label and yet keeps everybody else out."""
+        found = self.holder()
+        for pid, uid in () if found else self.holders().items():
+            found = {"who": trust.account(uid), "doing": f"keeping it shared ({sockets.name(pid)})", "pid": pid}
+        return found
+
+    def holders(self) -> Dict[int, int]:
+        """The processes that hold it, shared or not, and their accounts, as the kernel tells (proc(5), fdinfo).
 
         Its label names who took it. That process may have ended, while a child of it keeps the lock, and the number
         may be somebody else's by now.
         """
-        return {pid for pid in processes.pids() if self._is_held_by(pid)}
-
-    def _is_held_by(self, pid: int) -> bool:
         try:
-            for descriptor in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == os.path.realpath(self.path):
-                    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as stream:
-                        if any(line.startswith("lock:") and " WRITE " in line for line in stream):
-                            return True
-        except OSError:
-            pass  # it ended meanwhile, or is another user's, who can't have our lock
-        return False
+            lock = os.stat(self._present())
+        except FileNotFoundError:
+            return {}
+        found = {}
+        for pid in processes.pids():
+            uid = _held_by(pid, lock)
+            if uid is not None:
+                found[pid] = uid
+        return found
+
+    def _is_kept_by_strangers(self) -> bool:
+        """Whether it is accounts alone that have no business with it, and could open it before it was private."""
+        accounts = set(self.holders().values())
+        return bool(accounts) and not accounts & {0, os.geteuid()}
+
+    def _replace(self) -> None:
+        temporary = files.temporary_of(self.path)
+        files.discard(temporary)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.replace(temporary, self.path)
+
+    def _present(self) -> str:
+        """Where its file is; an earlier version may have made it."""
+        return self.path if os.path.lexists(self.path) or os.path.islink(self._link) else self._link
+
+    def _open(self, flags: int = os.O_RDWR) -> IO[str]:
+        fd = os.open(self._present(), flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return open(fd, "r" if flags == os.O_RDONLY else "r+", encoding="utf-8")
+
+    def _make(self) -> None:
+        folder = os.path.dirname(self.path)
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
+        target = os.path.join(_FOLDER, os.path.basename(self.path))
+        try:
+            os.symlink(target, self._link)
+        except FileExistsError:
+            if not os.path.islink(self._link):
+                self._adopt(target)
+        try:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            os.chmod(self.path, 0o600)
+
+    def _adopt(self, target: str) -> None:
+        """Give the file of an earlier version, which may be locked now, its new place; its old name leads there."""
+        try:
+            os.link(self._link, self.path, follow_symlinks=False)
+        except FileExistsError:
+            pass
+        files.point(self._link, target)
+
+
+def _held_by(pid: int, lock: os.stat_result) -> Optional[int]:
+    """The account of the process, if it holds `lock`."""
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as stream:
+                    locked = any(line.startswith("lock:") and " FLOCK " in line for line in stream)
+                if locked and os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), lock):
+                    return os.stat(f"/proc/{pid}").st_uid
+            except FileNotFoundError:
+                continue  # closed meanwhile
+    except OSError:
+        pass  # it ended meanwhile, or is another account's, and we are not root
+    return None
 
 
 def refuse(what: str, holder: Dict[str, Any]) -> protocol.AgentError:
     """The refusal that names the holder of a lock."""
-    since = time.strftime("%H:%M:%S UTC", time.gmtime(holder.get("since", 0)))
+    since = time.strftime(" since %H:%M:%S UTC", time.gmtime(holder["since"])) if holder.get("since") else ""
     return protocol.AgentError(
         protocol.REFUSED,
         what,
-        why="{} holds it since {} (pid {}, {}).".format(
+        why="{} holds it{} (pid {}, {}).".format(
             holder.get("who", "somebody"), since, holder.get("pid", "?"), holder.get("doing", "deploying")
         ),
         next_step="wait for it, follow it with: deploy logs --transaction, or end it with: deploy unlock",

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List
 from . import files
 from .layout import Layout
 from .protocol import FAILED, AgentError, Message
+from .takeover import take_over
 
 _BLOCK = 8 << 20
 
@@ -63,10 +64,10 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
         return {"event": "result", "present": True}
     folder = incoming(layout, sha256)
     path = os.path.join(folder, name)
+    take_over(folder)
     verify(path, sha256, "model", emit)
-    os.chown(folder, os.geteuid(), os.getegid())
-    os.chown(path, os.geteuid(), os.getegid())
     os.chmod(path, 0o444)
+    files.sync_directory(folder)
     os.rename(folder, final)
     files.sync_directory(layout.models)
     return {"event": "result", "present": False}
@@ -78,18 +79,28 @@ def verify(path: str, sha256: str, kind: str, emit: Callable[[Message], None]) -
     Raises:
         AgentError: it is not what it should be.
     """
-    name, digest = os.path.basename(path), hashlib.sha256()
-    done, total = 0, os.path.getsize(path)
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            digest.update(block)
-            done += len(block)
-            emit({"event": "progress", "phase": "verify", "file": name, "done": done, "total": total})
-        os.fsync(stream.fileno())
-    if digest.hexdigest() != sha256:
+    name, found = os.path.basename(path), digest(path, emit)
+    if found != sha256:
         files.remove_tree(os.path.dirname(path))
         raise AgentError(
             FAILED,
-            f"{kind} {name} arrived damaged: sha256 {digest.hexdigest()[:16]}…, expected {sha256[:16]}….",
+            f"{kind} {name} arrived damaged: sha256 {found[:16]}…, expected {sha256[:16]}….",
             next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
         )
+
+
+def digest(path: str, emit: Callable[[Message], None]) -> str:
+    """sha256 of a large file, told as it goes, and of what is on the disk then.
+
+    Raises:
+        OSError: it is no file by itself, but a link to one.
+    """
+    total, done = hashlib.sha256(), 0
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        for block in iter(lambda: stream.read(_BLOCK), b""):
+            total.update(block)
+            done += len(block)
+            emit({"event": "progress", "phase": "verify", "file": os.path.basename(path), "done": done, "total": size})
+        os.fsync(stream.fileno())
+    return total.hexdigest()

@@ -60,6 +60,7 @@ def prepare(
             emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
             return key
         _run(folder, step, secrets, emit, stop, lock)
+        files.sync_filesystem(result)  # the name says that all of it is there, also after a power cut
         files.write(os.path.join(result, PREPARED), "")
         return key
     finally:

@@ -9,7 +9,7 @@ from typing import List
 from . import content, files, launch, processes
 from . import state as states
 from .documents import read_documents
-from .layout import Layout
+from .layout import Layout, host_folder
 from .locks import Lock
 
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
@@ -50,6 +50,7 @@ def prune(layout: Layout, keep: int, agent: str) -> List[str]:
         path = os.path.join(layout.agents, name)
         if name != agent and time.time() - os.stat(path).st_mtime > _AGENT_SECONDS:
             files.remove_tree(path)
+            files.remove_tree(os.path.join(host_folder(), "pycache") + path)
     logs = sorted(os.listdir(layout.transactions))
     for name in logs[:-_TRANSACTIONS_KEPT]:
         os.unlink(os.path.join(layout.transactions, name))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Callable, List, Optional
 
-from . import control, files, journal, prune, supervision
+from . import control, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .ending import finish, undo
@@ -25,7 +25,8 @@ PUT_BACK = "put back"
 def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     """End an open transaction; what was done, or None where none is open. The caller holds the locks.
 
-    The agent that wrote the journal does it, if it is another one: it alone knows for sure what its lines mean.
+    The agent that wrote the journal does it, if it is another one and still whole: it alone knows for sure what its
+    lines mean.
 
     Raises:
         NotProven, AgentError, OSError: the old release can't be proven; the journal is kept.
@@ -35,7 +36,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
         return None
     begin = records[0]
     writer = os.path.join(layout.agents, str(begin.get("agent")))
-    if begin.get("agent") != agent and os.path.isdir(writer):
+    if begin.get("agent") != agent and not trust.refusal(writer):
         platform = begin["after"].get("platform") or begin["before"].get("platform")
         supervision.restore(layout, open_supervisor(layout, platform, options(layout)), emit)
         return _by_another(layout, writer)
@@ -78,8 +79,10 @@ def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
 
 
 def _by_another(layout: Layout, agent: str) -> Optional[str]:
+    main = os.path.join(agent, "deploy_agent", "__main__.py")
+    kept = "pycache_prefix=" + trust.compiled()
     done = subprocess.run(
-        [sys.executable, "-I", os.path.join(agent, "deploy_agent", "__main__.py"), "recover-locked", layout.root],
+        [sys.executable, "-I", "-X", kept, main, "recover-locked", layout.root],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

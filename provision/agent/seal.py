@@ -14,6 +14,7 @@ from . import files, names, tree
 from .layout import Layout
 from .prepare import prepare
 from .protocol import FAILED, AgentError, Message
+from .takeover import give_back, take_over
 
 
 class Mismatch(Exception):
@@ -50,6 +51,7 @@ def seal(
         return
     folder = layout.incoming(nonce)
     os.makedirs(folder, exist_ok=True)
+    shipper = take_over(folder)
     for path in remove:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
@@ -71,11 +73,12 @@ def seal(
     shutil.rmtree(os.path.join(folder, ".rsync-partial"), ignore_errors=True)
     digest, entries = tree.digest(folder)
     if tree.release_id(canonical(document), digest) != release:
+        give_back(folder, shipper)
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
     if document.get("prepare"):
         document = dict(document, prepared=prepare(layout, folder, document["prepare"], secrets, emit, stop))
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
-    _make_ours_and_read_only(folder)
+    _make_read_only(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
@@ -94,13 +97,9 @@ def _remove_inside(folder: str, path: str) -> None:
         os.unlink(full)
 
 
-def _make_ours_and_read_only(folder: str) -> None:
-    if os.stat(folder).st_uid != os.geteuid():  # shipped by the login user, sealed under sudo
-        for parent, folders, names in os.walk(folder):
-            for name in ["", *folders, *names]:
-                os.chown(os.path.join(parent, name), os.geteuid(), os.getegid(), follow_symlinks=False)
-    for parent, folders, names in os.walk(folder, topdown=False):
-        for name in names:
+def _make_read_only(folder: str) -> None:
+    for parent, folders, leaves in os.walk(folder, topdown=False):
+        for name in leaves:
             path = os.path.join(parent, name)
             if not os.path.islink(path):
                 executable = os.stat(path).st_mode & 0o100

@@ -16,7 +16,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from . import facts, files, models, moved, names, whose
+from . import facts, files, guard, models, moved, names, sockets, trust, whose
 from . import state as states
 from .decide import View
 from .layout import Layout, host_folder
@@ -58,6 +58,7 @@ class Session:
         self._output = stdout
         self._claim = Lock(self.layout.claim)
         self._writing = threading.Lock()
+        self._fault = guard.fault(self.layout)  # then only what goes by the supervisor's word is done: `outside`
 
     def serve(self) -> None:
         for request in itertools.chain(self._pending, map(json.loads, self.input)):
@@ -114,6 +115,8 @@ class Session:
             "recover": self._recover,
             "unlock": self._unlock,
             "logs": self._logs,
+            "down-outside": self._down_outside,
+            "mend": self._mend,
             "probe": self._probe,
             "abort": lambda _: None,  # came too late
         }
@@ -121,6 +124,8 @@ class Session:
         if operation is None:
             raise AgentError(USAGE, f"this agent does not know {request['op']!r}")
         names.judge(request)
+        if self._fault is not None and not (request.get("outside") or request["op"] == "abort"):
+            raise guard.refusal(self.layout.root, self._fault)
         if request["op"] in _CHANGES or request.get("claim") or request.get("ahead"):
             whose.check(self.layout, self.project, self.take_over)
         return operation(request)
@@ -139,9 +144,15 @@ class Session:
             answer["gpus"] = facts.gpus()
         if request.get("platform"):
             asked = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
-            state = states.read(self.layout)
-            supervisor = moved.serving(self.layout, state, asked)
-            answer["project"] = facts.project(self.layout, supervisor, request)
+            supervisor = asked
+            if self._fault is not None:
+                from . import outside
+
+                answer["project"] = outside.facts(supervisor, guard.refusal(self.layout.root, self._fault))
+            else:
+                state = states.read(self.layout)
+                supervisor = moved.serving(self.layout, state, asked)
+                answer["project"] = facts.project(self.layout, supervisor, request)
             if request.get("ahead"):
                 from . import ahead
 
@@ -277,16 +288,21 @@ class Session:
 
     def _unlock(self, request: Message) -> Message:
         """End a worker that hangs, and recover. Never just removes a file."""
-        claim, lock = Lock(self.layout.claim).holder(), Lock(self.layout.lock).holder()
-        holder = lock or claim
+        claim, lock = Lock(self.layout.claim), Lock(self.layout.lock)
+        holder = lock.keeper() or claim.keeper()
         if holder and not request.get("yes"):
             return {"event": RESULT, "holder": holder, "outcome": "held"}
         # A claim is held by a conversation, perhaps with a laptop that is long gone: sshd learns of that late.
-        for pid in Lock(self.layout.claim).pids() | Lock(self.layout.lock).pids():
+        for pid, uid in {**claim.holders(), **lock.holders()}.items():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it ended by itself
+            except PermissionError:
+                who = f"{trust.account(uid)} holds it (pid {pid}, {sockets.name(pid)})."
+                raise AgentError(
+                    REFUSED, "the lock is another account's.", why=who, next_step=f"end it there, as root: kill {pid}"
+                ) from None
         if not os.path.isdir(self.layout.private):
             return {"event": RESULT, "holder": None, "outcome": "nothing to recover"}
         answer = self._recover({})
@@ -305,8 +321,28 @@ class Session:
         masks = Masks(launch.every_secret(self.layout))
         return {"event": RESULT, "check": masks.message(checks.event(outcome, ""))}
 
+    def _down_outside(self, request: Message) -> Message:
+        from . import outside
+
+        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        return outside.down(self.layout, supervisor, self._fault, self.emit)
+
+    def _mend(self, request: Message) -> Message:
+        from . import mend
+
+        supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+        answer = mend.mend(self.layout, supervisor, self._fault, self.emit)
+        self._fault = None
+        return answer
+
     def _logs(self, request: Message) -> Message:
-        supervisor = self._serving(request)
+        if self._fault is not None:
+            from . import outside
+
+            supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
+            outside.demand_no_link(self.layout, supervisor)
+        else:
+            supervisor = self._serving(request)
         lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)))
         return {"event": RESULT, "lines": lines}
 
@@ -333,7 +369,9 @@ def _give_to_login(folder: str) -> None:
     """rsync writes as the login user, also where the agent runs under sudo."""
     login = int(os.environ.get("SUDO_UID", "-1"))
     if login > 0:
-        os.chown(folder, login, -1)
+        from .takeover import give_back
+
+        give_back(folder, login)
 
 
 class _Lines:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from provision.errors import UsageError
 from provision.project.loading import FILE
+from provision.project.sandbox import SANDBOX
 
 _APP = re.compile(r"^(\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?FastAPI\(", re.MULTILINE)
 _NOT_OURS = {"node_modules", "__pycache__", "venv", "site-packages", "build", "dist", "tests"}
@@ -202,5 +203,10 @@ def _target(answers: Answers) -> str:
 [targets.{name}]
 platform = {_quoted(answers.platform)}
 hosts = [{host}]     # variables come from .env or the environment
-{key}path = {_quoted(answers.path or f"/workspace/{answers.name}")}
+{key}path = {_quoted(answers.path or f"{_base(answers.host)}/{answers.name}")}
 {prepare if answers.prepare and (name == "vast" or answers.image) else ""}"""
+
+
+def _base(host: str) -> str:
+    """Where projects are: on a throwaway host of this machine, in its home."""
+    return "~" if host == SANDBOX else "/workspace"

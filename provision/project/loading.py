@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from provision.errors import DeclarationError, Location, Problem, UsageError
-from provision.project import environment
+from provision.project import environment, sandbox
 from provision.project.fault import Fault, dotted, nearest
 from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
@@ -71,10 +71,12 @@ def load_project(
             values |= {name: variables.variables[name] for name in alike_more}
     elif demand_secrets and asked:
         found += secret_values(asked, known, directory, _shown(dotenv), ask_commands=False)[1]
+    found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
     problems = [*_located(found, source, _shown(file)), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
     root = directory.resolve()
+    asked = asked.model_copy(update={"targets": sandbox.at_home(asked.targets, root)})
     suspected = tuple(suspects(_without(merged, unasked), known))
     return LoadedProject(finish(asked), root, file.resolve(), Secrets(values), variables, suspected)
 

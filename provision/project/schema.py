@@ -37,6 +37,7 @@ from provision.project.values import (
     SecondsOrNone,
     ServerName,
     String,
+    TargetPlace,
     TargetText,
     Text,
     UrlPath,
@@ -357,8 +358,8 @@ class Target(Section):
     """What starts the services there; docker: as containers, each of its image."""
     hosts: tuple[FilledText, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
-    path: HostPlace
-    """The project's own folder there."""
+    path: TargetPlace
+    """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
     known_hosts: HostString | None = None

@@ -25,6 +25,7 @@ from provision.project.values import (
     PREFIX,
     SECRET_HERE,
     SERVER_NAME,
+    TARGET_PLACE,
     URL_PATH,
     USER,
     VARIABLE,
@@ -33,6 +34,7 @@ from provision.project.values import (
 _PATTERNS = {
     NAME: "a name of lower-case letters, digits and dashes that begins with a letter, at most 40 characters",
     VARIABLE: "a variable name of letters, digits and underscores",
+    TARGET_PLACE: "an absolute path of letters, digits and . _ / @ + -",
     PLACE: "an absolute path of letters, digits and . _ / @ + -",
     USER: "an account name",
     IMAGE: "an image, such as ghcr.io/acme/cres@sha256:…",

@@ -30,6 +30,7 @@ NAME = r"^[a-z][a-z0-9-]{0,39}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 USER = r"^[a-z_][a-z0-9_-]*\$?$"
 PLACE = r"^/[A-Za-z0-9._/@+-]+$"
+TARGET_PLACE = r"^~?/[A-Za-z0-9._/@+-]+$"  # ~ is the home of a sandbox
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535
 # A host name, also "*.example.net" for all below it.
@@ -181,6 +182,7 @@ TargetText = Annotated[Template, _TemplateType, AfterValidator(_of_target)]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]
 HostString = Annotated[str, BeforeValidator(_of_a_target), _TEXT]
 HostPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=PLACE), _TEXT]
+TargetPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=TARGET_PLACE), _TEXT]
 User = Annotated[str, BeforeValidator(_settled), Field(pattern=USER), _TEXT]
 Place = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]

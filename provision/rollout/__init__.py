@@ -1,7 +1,7 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
 from provision.rollout.looks import HostPlan, HostStatus, execute, facts, history, logs, plan, status
-from provision.rollout.moves import down, promote, rollback, unlock, up
+from provision.rollout.moves import down, mend, promote, rollback, unlock, up
 from provision.rollout.smoke import CheckReport, smoke
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "facts",
     "history",
     "logs",
+    "mend",
     "plan",
     "promote",
     "rollback",

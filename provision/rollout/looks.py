@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provision import errors
+from provision.agent import loader
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
@@ -39,10 +40,12 @@ class HostStatus:
 
     @property
     def state(self) -> str:
-        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), or
-        unsupervised (all run, and their supervisor was killed).
+        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), unsupervised
+        (all run, and their supervisor was killed), or untrusted.
         """
         project = self.project
+        if project.get("untrusted"):
+            return "untrusted"
         if project["holder"]:
             return "deploying"
         if project["journal"]:
@@ -71,19 +74,23 @@ def plan(
 
 
 def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostStatus]:
-    """How each host stands."""
+    """How each host stands; of one whose folder can't be trusted, what its supervisor tells."""
 
     def look(spec: HostSpec) -> HostStatus:
         with open_session(deployment, spec) as session:
-            return HostStatus(spec.name, session.facts()["project"], deployment.loaded.project.name)
+            return HostStatus(spec.name, session.facts(outside=True)["project"], deployment.loaded.project.name)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 
 
 def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Committed transactions of each host, oldest first; each entry names its host."""
-    entries = status(deployment, hosts)
-    return [{"host": item.host, **entry} for item in entries for entry in item.project["history"]]
+
+    def look(spec: HostSpec) -> list[dict[str, Any]]:
+        with open_session(deployment, spec) as session:
+            return [{"host": spec.name, **entry} for entry in session.facts()["project"]["history"]]
+
+    return [entry for entries in values(run_on_hosts(chosen(deployment, hosts), look)) for entry in entries]
 
 
 def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -91,7 +98,7 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
 
     def look(spec: HostSpec) -> dict[str, Any]:
         with open_session(deployment, spec) as session:
-            answer = session.facts(host=True, gpus=True)
+            answer = session.facts(host=True, gpus=True, outside=True)
         return {
             "host": spec.name,
             "machine": answer["host"],
@@ -119,6 +126,7 @@ def logs(
         with open_session(deployment, spec) as session:
             answer = session.conversation.ask(
                 "logs",
+                outside=True,
                 program=program,
                 lines=lines,
                 platform=str(deployment.target.platform),
@@ -138,7 +146,9 @@ def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
         return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
     if str(deployment.target.platform) == "docker":
         return [*sudo, "docker", "logs", "--follow", "--tail", str(lines), program]
-    return [*sudo, "tail", "-n", str(lines), "-F", f"{deployment.target.path}/shared/logs/{program}.log"]
+    logs = f"{deployment.target.path}/shared/logs"
+    tail = ["tail", "-n", str(lines), "-F", f"{logs}/{program}.log"]
+    return [*sudo, *loader.guarded(deployment.target.python, logs, tail)]
 
 
 def execute(
@@ -172,6 +182,7 @@ def execute(
     # sh is told the folder and the command as arguments; it reads nothing of them.
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
     command += [*_inside(deployment, service), *argv] if in_container else argv
+    command = loader.guarded(deployment.target.python, folder, command)
     with deployment.connect(spec) as connection, connection.session(command) as channel:
         channel.end_input()
         channel.pour_into(output)

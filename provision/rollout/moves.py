@@ -7,11 +7,21 @@ from typing import Any
 
 from provision import errors
 from provision.hosts import HostResult, HostSpec, run_on_hosts
-from provision.plan import Plan
 from provision.rollout.batches import batches
-from provision.targets import Deployment, HostOutcome, HostSession, Interrupt, apply, open_session, plan_move, plan_up
+from provision.targets import (
+    Deployment,
+    HostOutcome,
+    HostSession,
+    Interrupt,
+    apply,
+    ask_outside,
+    down_outside,
+    open_session,
+    plan_move,
+    plan_up,
+)
 
-MakePlan = Callable[[HostSession], Plan]
+Act = Callable[[HostSession], HostOutcome]
 
 
 def up(
@@ -35,14 +45,22 @@ def up(
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
     deployment.build_ahead()
-    return _on_all(deployment, lambda session: plan_up(session, channel, claim=True), interrupt, hosts, take_over)
+
+    def act(session: HostSession) -> HostOutcome:
+        return apply(session, plan_up(session, channel, claim=True), interrupt)
+
+    return _on_all(deployment, act, interrupt, hosts, take_over)
 
 
 def promote(
     deployment: Deployment, interrupt: Interrupt | None = None, hosts: Sequence[str] | None = None
 ) -> list[HostOutcome]:
     """Bring exactly the canary's release to stable; raises as `up` does."""
-    return _on_all(deployment, lambda session: plan_move(session, "promote", claim=True), interrupt, hosts)
+
+    def act(session: HostSession) -> HostOutcome:
+        return apply(session, plan_move(session, "promote", claim=True), interrupt)
+
+    return _on_all(deployment, act, interrupt, hosts)
 
 
 def rollback(
@@ -52,8 +70,11 @@ def rollback(
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
     """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
-    make = lambda session: plan_move(session, "rollback", release=to, claim=True)  # noqa: E731
-    return _on_all(deployment, make, interrupt, hosts)
+
+    def act(session: HostSession) -> HostOutcome:
+        return apply(session, plan_move(session, "rollback", release=to, claim=True), interrupt)
+
+    return _on_all(deployment, act, interrupt, hosts)
 
 
 def down(
@@ -62,9 +83,35 @@ def down(
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
-    """Stop and remove every service of `channel`, or of both; files and history stay. Raises as `up` does."""
-    make = lambda session: plan_move(session, "down", channel=channel, claim=True)  # noqa: E731
-    return _on_all(deployment, make, interrupt, hosts)
+    """Stop and remove every service of `channel`, or of both; files and history stay. Raises as `up` does.
+
+    Where the target's folder can't be trusted, all that the supervisor shows of it is ended, and no file is believed.
+    """
+
+    def act(session: HostSession) -> HostOutcome:
+        try:
+            plan = plan_move(session, "down", channel=channel, claim=True)
+        except errors.Untrusted:
+            if channel:  # which channel a program serves is told by what is not believed
+                raise
+            return down_outside(session)
+        return apply(session, plan, interrupt)
+
+    return _on_all(deployment, act, interrupt, hosts)
+
+
+def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Make each host's folders ones that can be trusted; what was closed to others, set aside and ended there.
+
+    Raises:
+        Untrusted: what stands in the way is for somebody else to mend; nothing was changed.
+    """
+
+    def act(spec: HostSpec) -> dict[str, Any]:
+        with open_session(deployment, spec) as session:
+            return {**ask_outside(session, "mend"), "host": spec.name}
+
+    return values(run_on_hosts(chosen(deployment, hosts), act))
 
 
 def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -120,14 +167,14 @@ def values(results: Sequence[HostResult[Any]]) -> list[Any]:
 
 def _on_all(
     deployment: Deployment,
-    make_plan: MakePlan,
+    do: Act,
     interrupt: Interrupt | None,
     names: Sequence[str] | None,
     take_over: str = "",
 ) -> list[HostOutcome]:
     def act(spec: HostSpec) -> HostOutcome:
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
-            return apply(session, make_plan(session), interrupt)
+            return do(session)
 
     specs = chosen(deployment, names)
     rollout = deployment.target.rollout

@@ -3,6 +3,7 @@
 from provision.targets.conversation import Event, Interrupt, OnEvent
 from provision.targets.deployment import Deployment
 from provision.targets.host import HostSession, open_session
+from provision.targets.outside import ask_outside, down_outside
 from provision.targets.transact import HostOutcome, apply, plan_move, plan_up
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Interrupt",
     "OnEvent",
     "apply",
+    "ask_outside",
+    "down_outside",
     "open_session",
     "plan_move",
     "plan_up",

@@ -173,7 +173,8 @@ def failure(message: Event, host: str) -> errors.DeployError:
     if newer := message.get("newer"):
         return _newer(newer, host)
     known = {"event", "kind", "what", "why", "next", "log"}
-    return _ERRORS.get(message["kind"], errors.DeployError)(
+    kind = errors.Untrusted if "untrusted" in message else _ERRORS.get(message["kind"], errors.DeployError)
+    return kind(
         message["what"],
         why=message.get("why", ""),
         next_step=message.get("next", ""),

@@ -12,8 +12,7 @@ from provision.errors import UsageError
 from provision.events import OnEvent, ignore, message
 from provision.hosts import HostSpec
 from provision.hosts.sandbox import Sandbox
-
-_FOLDER = Path(".deploy") / "sandbox"
+from provision.project.sandbox import FOLDER
 
 
 def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
@@ -22,10 +21,10 @@ def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
     What the project's known_hosts says about it comes first, as for any host; then what the sandbox itself says.
     """
     try:
-        found = Sandbox.attach(project / _FOLDER).spec
+        found = Sandbox.attach(project / FOLDER).spec
     except UsageError:
-        found = Sandbox(project / _FOLDER, keep=True).start().spec
-        text = f"started a throwaway host in {project / _FOLDER}; it lives on until `deploy down` ends it"
+        found = Sandbox(project / FOLDER, keep=True).start().spec
+        text = f"started a throwaway host in {project / FOLDER}; it lives on until `deploy down` ends it"
         on_event(message("sandbox", text))
     return replace(found, known_hosts=(project / "known_hosts", *found.known_hosts))
 
@@ -33,7 +32,7 @@ def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
 def stop(project: Path) -> bool:
     """End everything on the project's sandbox; False where it does not run."""
     try:
-        running = Sandbox.attach(project / _FOLDER)
+        running = Sandbox.attach(project / FOLDER)
     except UsageError:
         return False
     running.stop()

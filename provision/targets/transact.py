@@ -88,7 +88,7 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
         PutBack, Degraded, Refused, Interrupted: how it ended, if not well.
     """
     if plan_.unchanged:
-        return _outcome(session, "unchanged", plan_)
+        return ended(session, "unchanged", plan_)
     release = session.deployment.release if plan_.kind == "up" else None
     seal: dict[str, Any] | None = None
     if release is not None:
@@ -109,7 +109,7 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
                 why="Files change here while they are shipped, or the host's disk is damaged.",
                 next_step="deploy up again when nothing writes into the project",
             )
-    return _outcome(session, str(answer["outcome"]), replace(plan_, generation=int(answer["generation"])))
+    return ended(session, str(answer["outcome"]), replace(plan_, generation=int(answer["generation"])))
 
 
 def _transact(
@@ -138,7 +138,8 @@ def _transact(
         )
 
 
-def _outcome(session: HostSession, outcome: str, plan_: plan.Plan) -> HostOutcome:
+def ended(session: HostSession, outcome: str, plan_: plan.Plan) -> HostOutcome:
+    """What became of a host, told as well."""
     seconds = round(time.monotonic() - session.began, 3)
     trips = session.connection.round_trips.by_phase()
     result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips)

@@ -161,6 +161,18 @@ class World:
         return [event["check"] for event in self.events if event["event"] == "check" and event["passed"]]
 
     @contextmanager
+    def held(self, script: str, path: str, user: str = "root") -> Iterator[None]:
+        """While a process on the host runs `script`, which says a word about `path` once it has it."""
+        command = self.host.inside(["sh", "-ec", script, "sh", path], user=user)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            try:
+                yield
+            finally:
+                process.kill()
+
+    @contextmanager
     def cli(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """`deploy …` in the project's folder, as a process of its own."""
         import sys

@@ -13,16 +13,17 @@ _COPY = """
 cd "$1/.deploy/agents" && cp -r "$(ls -t | head -n 1)" older
 printf '\nimport sys\nwith open("/var/tmp/%s.older", "a") as told: print(*sys.argv[1:], file=told)\n' "$2" \
     >>older/deploy_agent/recover.py
-touch -d '1 hour ago' older
+name=$(cd older && python3 -c 'from deploy_agent import trust; print(trust.digest("."))')
+mv older "$name" && touch -d '1 hour ago' "$name" && echo "$name"
 """
 
 
 def test_what_an_older_agent_began_is_ended_by_that_agent(trial: Trial) -> None:
     world, old = trial.world, trial.version
-    world.host.exec(["sh", "-ec", _COPY, "copy", world.path, world.name])
+    older = world.host.exec(["sh", "-ec", _COPY, "copy", world.path, world.name]).stdout.strip()
     kill = Kill("write", 2, ("{private}/journal",))
 
-    seen = trial.kill(trial.other, kill.request(trial.place()), agent="older")
+    seen = trial.kill(trial.other, kill.request(trial.place()), agent=older)
 
     assert seen["killed"]
     assert seen["broken"]["journal"] == ["begin", "touch"]

@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from provision.errors import UsageError
 from provision.project import load
 from provision.project.init import Answers, propose, slug, text, write
+
+ROOT = Path(__file__).parents[2]
 
 VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/id"}
 
@@ -99,3 +102,15 @@ def test_any_file_name_stands_in_the_file_as_it_is(tmp_path_factory, model):
     write(folder, Answers(name="shop", model=f"models/{model}".replace("..", "")))
 
     assert load(folder, environ=VARIABLES).project.services["llama"].model == f"models/{model}".replace("..", "")
+
+
+def test_what_runs_on_a_sandbox_lies_in_its_home_and_nowhere_else_here(tmp_path):
+    """Hole 1: /workspace and /tmp were proposed for a host that is this very machine, where others may have them."""
+    write(tmp_path, Answers(name="shop", host="sandbox"))
+
+    loaded = load(tmp_path, environ=VARIABLES)
+
+    (target,) = loaded.project.targets.values()
+    assert target.path == f"{tmp_path.resolve()}/.deploy/sandbox/home/shop"
+    for example in (ROOT / "examples").glob("*/deploy.toml"):
+        assert '"/tmp' not in example.read_text().replace(":-/tmp", '"/tmp'), example

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, List, Optional, Sequence, Set
 
-from .. import files
+from .. import files, trust
 from ..layout import Layout
-from ..protocol import USAGE, AgentError
+from ..protocol import REFUSED, USAGE, AgentError
 
 
 class Activity(Enum):
@@ -93,6 +93,12 @@ class Supervisor:
     def manifest_path(self, manifest: str) -> str:
         raise NotImplementedError
 
+    def ours(self) -> Dict[str, str]:
+        """Program -> manifest, absolute, of all of this project that the supervisor has, whatever the project's own
+        folder says; only manifests that nobody else can have written count.
+        """
+        raise NotImplementedError
+
     def readable(self) -> None:
         """Make sure that the supervisor can read its configuration as it is; AgentError names what it can't read."""
 
@@ -141,6 +147,26 @@ class Supervisor:
     def facts(self) -> Dict[str, object]:
         """For `deploy host facts` and the plan."""
         raise NotImplementedError
+
+
+def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:
+    """Path -> text of the manifests in `folder` that start programs of this project and that only we can have written.
+
+    Raises:
+        AgentError: others can write to that folder.
+    """
+    wrong = trust.fault(folder)
+    if wrong:
+        raise AgentError(REFUSED, f"what lies in {folder} can't be trusted: {wrong}.", next_step=wrong.remedy)
+    found = {}
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if name.endswith(suffix) and os.path.isfile(path) and not os.path.islink(path) and not trust.own(path):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                text = stream.read()
+            if layout.run + "/" in text:
+                found[path] = text
+    return found
 
 
 def options(layout: Layout) -> Dict[str, object]:

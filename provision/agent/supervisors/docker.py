@@ -92,6 +92,11 @@ class Docker(Supervisor):
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.folder, manifest)
 
+    def ours(self) -> Dict[str, str]:
+        wanted = quote(json.dumps({"label": [f"{_LABEL}={self.layout.root}"]}))
+        listed = self._ask("GET", f"/containers/json?all=true&filters={wanted}")
+        return {found["Names"][0].lstrip("/"): "" for found in listed}
+
     def foreign(self, program: str, manifest: str) -> str:  # noqa: ARG002  containers are told by their names
         found = self._inspect(program)
         if found is None or (found["Config"].get("Labels") or {}).get(_LABEL) == self.layout.root:
@@ -159,7 +164,7 @@ class Docker(Supervisor):
         if paths:
             uid = self._uid(program)
             for path in paths:
-                os.chown(path, uid, -1)
+                os.chown(path, uid, -1, follow_symlinks=False)
 
     def _uid(self, program: str) -> int:
         """The number of the account that a container runs as: of a name, its own /etc/passwd knows it."""

@@ -17,10 +17,10 @@ import xmlrpc.client
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from xml.parsers.expat import ExpatError
 
-from .. import commands, processes, strays
+from .. import commands, files, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, Activity, Observed, Supervisor
+from . import ABSENT, Activity, Observed, Supervisor, manifests_of
 from .supervisord_config import Instance, create_own, find, program, programs_in
 
 # supervisor/xmlrpc.py, class Faults
@@ -237,6 +237,11 @@ class Supervisord(Supervisor):
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.instance.include, os.path.splitext(manifest)[0] + self.instance.suffix)
 
+    def ours(self) -> Dict[str, str]:
+        manifests = manifests_of(self.layout, self.instance.include, self.instance.suffix)
+        described = programs_in(self.instance.include, self.instance.suffix)
+        return {program: path for program, path in described if path in manifests}
+
     def foreign(self, program: str, manifest: str) -> str:
         ours = self.manifest_path(manifest)
         for name, path in programs_in(self.instance.include, self.instance.suffix):
@@ -417,7 +422,7 @@ def _size(path: str) -> int:
 def tail(path: str, lines: int, since: int = 0) -> List[str]:
     """The last lines of a file, at most 64 KiB of them; none from before the byte `since`."""
     try:
-        with open(path, "rb") as stream:
+        with files.open_plain(path) as stream:
             size = stream.seek(0, os.SEEK_END)
             # A file that is shorter than it was has been rotated.
             stream.seek(max(since if since <= size else 0, size - (64 << 10)))

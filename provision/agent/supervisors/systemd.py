@@ -18,7 +18,7 @@ from .. import commands, files, processes
 from ..grouping import target_unit
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, Activity, Observed, Supervisor
+from . import ABSENT, Activity, Observed, Supervisor, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -116,6 +116,9 @@ class Systemd(Supervisor):
 
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.folder, manifest)
+
+    def ours(self) -> Dict[str, str]:
+        return {os.path.basename(path): path for path in manifests_of(self.layout, self.folder, ".service")}
 
     def foreign(self, program: str, manifest: str) -> str:
         ours = self.manifest_path(manifest)

@@ -24,6 +24,12 @@ _STATES = {
 def status_lines(status: HostStatus) -> Iterator[str]:
     project = status.project
     state = project["state"]
+    if untrusted := project.get("untrusted"):
+        yield f"{status.host}: {untrusted['what']}"
+        seen = project["view"]["programs"]
+        yield from columns([_seen(name, seen[name]) for name in seen], indent="  ")
+        yield f"  next: {untrusted['next']}"
+        return
     yield f"{status.host}: {_STATES.get(status.state, status.state)}"
     if status.another:
         yield f"  this is what project {status.another} has there, in the same path"
@@ -41,12 +47,17 @@ def status_lines(status: HostStatus) -> Iterator[str]:
 
 
 def _program(name: str, record: dict[str, Any], seen: dict[str, Any]) -> list[str]:
-    activity = seen.get("activity", "missing")
-    if record["on_demand"] and activity not in ("running", "unsupervised"):
-        activity = "on demand"
+    columns_ = _seen(name, seen)
+    if record["on_demand"] and columns_[1] not in ("running", "unsupervised"):
+        columns_[1] = "on demand"
+    return [*columns_[:4], f"from {record['release'][:12]}", columns_[4]]
+
+
+def _seen(name: str, seen: dict[str, Any]) -> list[str]:
+    """A program as its supervisor sees it."""
     memory = size(seen["memory_bytes"]) if seen.get("memory_bytes") else ""
     pid = f"pid {seen['pid']}" if seen.get("pid") else ""
-    return [name, activity, pid, memory, f"from {record['release'][:12]}", seen.get("detail", "")]
+    return [name, seen.get("activity", "missing"), pid, memory, seen.get("detail", "")]
 
 
 def entry_line(entry: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from provision.errors import Refused
 
 @click.group("host")
 def command() -> None:
-    """Pin host keys, see what a host has, install what it lacks."""
+    """Pin host keys, see what a host has, install what it lacks, mend its folders."""
 
 
 @verb("trust", example="deploy host trust\ndeploy host trust gpu-03 --fingerprint SHA256:Qx…")
@@ -90,5 +90,23 @@ def bootstrap(session: Session, names: tuple[str, ...], yes: bool) -> None:
         )
 
 
-for _verb in (trust, facts, bootstrap):
+@verb("mend", example="deploy host mend\ndeploy host mend gpu-03 --target fleet")
+@click.argument("names", nargs=-1)
+def mend(session: Session, names: tuple[str, ...]) -> None:
+    """Make the target's folder one that nobody else can write to, so that it can be trusted.
+
+    What is ours is closed to others; what is another account's is set aside, not believed, not removed. Services whose
+    files cannot be shown to be ours are ended, and `deploy up` starts them again.
+    """
+    from provision import rollout
+    from provision.cli.render.mended import mended_lines
+
+    session.hosts += names
+    with session.console.live():
+        found = rollout.mend(session.deployment, hosts=session.hosts)
+    for item in found:
+        session.console.answer(item, mended_lines(item))
+
+
+for _verb in (trust, facts, bootstrap, mend):
     command.add_command(_verb)

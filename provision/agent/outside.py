@@ -1,0 +1,95 @@
+"""What is done for a project whose folder can't be trusted: by the supervisor's word alone, none of it is believed.
+
+Its manifests lie where only this account or root could have put them, and name the folder. So what runs can be told,
+and ended; which release it is, or how it is asked to end, can not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Callable, Dict, List, Optional
+
+from . import boot, guard, processes, trust
+from . import facts as of_hosts
+from .layout import Layout, host_folder
+from .protocol import COMMITTED, FAILED, REFUSED, RESULT, AgentError, Message
+from .state import State
+from .supervisors import Activity, Supervisor
+
+_STOP_SECONDS = 600.0  # at most; how long a program really has stands in its manifest, and its supervisor reads it
+
+
+def facts(supervisor: Supervisor, refusal: AgentError) -> Dict[str, Any]:
+    """As `facts.project` tells it, as far as it can be told."""
+    seen = supervisor.observe(sorted(supervisor.ours()))
+    table = processes.table()
+    return {
+        "untrusted": {**refusal.details["untrusted"], "what": refusal.what, "next": refusal.next_step},
+        "state": State().as_dict(),
+        "view": {
+            "programs": {
+                name: {
+                    "activity": program.activity.value,
+                    "pid": program.pid,
+                    "detail": program.detail,
+                    "restarts": program.restarts,
+                    "memory_bytes": processes.memory_bytes(processes.family([program.pid], table))
+                    if program.activity is Activity.RUNNING
+                    else 0,
+                }
+                for name, program in seen.items()
+            }
+        },
+        **dict.fromkeys(("holder", "journal", "previous")),
+        **{name: [] for name in ("history", "releases", "models", "engines")},
+        "disk": of_hosts._disk(supervisor.layout.root),
+        "recovery_needed": False,
+    }
+
+
+def demand_no_link(layout: Layout, supervisor: Supervisor) -> None:
+    """Where logs are files of the project's folder, have them be there, and not where somebody linked to.
+
+    Raises:
+        AgentError: a folder on the way is a link.
+    """
+    for folder in (layout.root, layout.shared, layout.logs) if supervisor.kind == "supervisord" else ():
+        if os.path.islink(folder):
+            raise AgentError(
+                REFUSED,
+                f"{folder} is a link in a folder that can't be trusted; no log is read there.",
+                next_step="deploy host mend",
+            )
+
+
+def down(
+    layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], emit: Callable[[Message], None]
+) -> Message:
+    """Stop every program of the project that the supervisor has, and take it from it. No file below `root` is touched.
+
+    Raises:
+        AgentError: the folder can be trusted, and so tells more than the supervisor does; or a program does not stop.
+    """
+    if fault is None:
+        raise AgentError(FAILED, "the host was mended meanwhile.", next_step="deploy down")
+    gone = end_all(supervisor, emit)
+    if guard.is_ours(host_folder()):
+        boot.forget(layout)
+    return {"event": RESULT, "outcome": COMMITTED, "programs": gone}
+
+
+def end_all(supervisor: Supervisor, emit: Callable[[Message], None]) -> List[str]:
+    """Stop and remove all programs that the supervisor has of this project; their names."""
+    manifests = supervisor.ours()
+    for name, seen in supervisor.observe(sorted(manifests)).items():
+        if seen.activity is not Activity.ABSENT:
+            emit({"event": "step", "step": "stop", "program": name, "detail": ""})
+            supervisor.stop(name, _STOP_SECONDS)
+    supervisor.disable(sorted(manifests))
+    for path in filter(None, manifests.values()):
+        os.unlink(path)
+    if manifests:
+        with contextlib.suppress(OSError):  # it does not run, and so has nothing to forget
+            supervisor.load([], sorted(manifests))
+    return sorted(manifests)

@@ -1,0 +1,77 @@
+"""Making ours what the login account has shipped, where the agent runs under sudo.
+
+Until then that account, and whatever runs as it, may put there what it likes, links included. So nothing is reached by
+a path: each folder is opened, made ours, and only then looked into; from then on nobody else adds to it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .protocol import FAILED, AgentError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def take_over(folder: str) -> int:
+    """Make `folder` and everything in it ours; whose it was.
+
+    Raises:
+        AgentError: something in it is neither a folder, a link nor a file that was put there.
+    """
+    fd = os.open(folder, _FOLDER)
+    try:
+        before = os.fstat(fd).st_uid
+        if before != os.geteuid():
+            _take(fd, before, folder)
+        return before
+    finally:
+        os.close(fd)
+
+
+def _take(fd: int, shipper: int, where: str) -> None:
+    os.fchown(fd, os.geteuid(), os.getegid())
+    os.fchmod(fd, 0o755)
+    for name in os.listdir(fd):
+        place = os.path.join(where, name)
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
+            continue
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise AgentError(FAILED, f"{place} is neither a file, a folder nor a link.")
+        inner = os.open(name, _FOLDER if stat.S_ISDIR(mode) else _FILE, dir_fd=fd)
+        try:
+            if stat.S_ISDIR(mode):
+                _take(inner, shipper, place)
+            else:
+                _take_file(inner, shipper, place)
+        finally:
+            os.close(inner)
+
+
+def _take_file(fd: int, shipper: int, place: str) -> None:
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and not found.st_mode & _WRITABLE:
+        return  # rsync linked it to that of the last release
+    if found.st_uid != shipper:
+        raise AgentError(FAILED, f"{place} is a file of another account, linked there.")
+    os.fchown(fd, os.geteuid(), os.getegid())
+    os.fchmod(fd, stat.S_IMODE(found.st_mode) & 0o755)
+
+
+def give_back(folder: str, uid: int) -> None:
+    """Let the account `uid` write there again, so that it can ship what differs; what is its already stays as it is."""
+    if uid == os.geteuid():
+        return
+    # From the leaves up: in a folder that is given back nothing is done any more, so nothing planted there is followed.
+    for _, _, names, fd in os.fwalk(folder, topdown=False, follow_symlinks=False):
+        if os.fstat(fd).st_uid != os.geteuid():
+            continue
+        for name in names:
+            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_nlink == 1:
+                os.chown(name, uid, -1, dir_fd=fd, follow_symlinks=False)
+        os.fchown(fd, uid, -1)

@@ -1,0 +1,36 @@
+"""`~/` in a target's path: the home of the project's own sandbox, a folder that is known before that runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from provision.project.fault import Fault
+from provision.project.schema import Target
+from provision.project.values import PLACE
+
+SANDBOX = "sandbox"  # among the hosts of a target
+FOLDER = Path(".deploy") / "sandbox"  # in the project's
+
+
+def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
+    """`targets` with each `~/` replaced by the home of the sandbox of the project in `root`."""
+    return {name: target.model_copy(update={"path": _path(target, root)}) for name, target in targets.items()}
+
+
+def faults(targets: Mapping[str, Target], root: Path) -> Iterator[Fault]:
+    """Where a `~/` stands that means nothing, or nothing that a path may be."""
+    for name, target in targets.items():
+        if not target.path.startswith("~"):
+            continue
+        at = ("targets", name, "path")
+        if [host.text for host in target.hosts] != [SANDBOX]:
+            yield Fault(at, "~/ is the home of a sandbox, and these hosts are none.", 'Such as path = "/srv/shop".')
+        elif not re.fullmatch(PLACE, path := _path(target, root)):
+            hint = "Name a folder of your own by an absolute path of letters, digits and . _ / @ + -."
+            yield Fault(at, f"~/ stands for {path}, and no path may have all of its characters.", hint)
+
+
+def _path(target: Target, root: Path) -> str:
+    return f"{root / FOLDER / 'home'}{target.path[1:]}" if target.path.startswith("~") else target.path

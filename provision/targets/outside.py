@@ -1,0 +1,27 @@
+"""A host on which the target's folder can't be trusted: what is done there goes by what its supervisor shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provision.plan import Plan
+from provision.targets.transact import HostOutcome, ended
+
+if TYPE_CHECKING:
+    from provision.targets.conversation import Event
+    from provision.targets.host import HostSession
+
+
+def ask_outside(session: HostSession, op: str, **more: Any) -> Event:
+    """Ask for what is done although nothing there can be believed."""
+    deployment = session.deployment
+    with session.phase("transaction"):
+        return session.conversation.ask(
+            op, outside=True, platform=str(deployment.target.platform), supervisor=deployment.supervisor, **more
+        )
+
+
+def down_outside(session: HostSession) -> HostOutcome:
+    """End everything of the project that the supervisor has."""
+    answer = ask_outside(session, "down-outside")
+    return ended(session, str(answer["outcome"]), Plan("down", "stable", release="", current="", generation=0))
