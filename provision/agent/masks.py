@@ -67,7 +67,7 @@ class Masks:
 
         At the end of a text, half of a secret counts as well.
         """
-        found: List[Span] = [(0, covered, "")] if covered else []
+        found: List[Span] = []
         for needle, name in self._needles:
             at = text.find(needle)
             while at >= 0:
@@ -77,7 +77,7 @@ class Masks:
                 at = _beginning(text, needle)
                 if len(text) - at >= max(_TELLING, len(needle) / 2):
                     found.append((at, len(text), name))
-        merged: List[Span] = []
+        merged: List[Span] = [(0, covered, "")] if covered else []
         for start, end, name in sorted(found, key=lambda span: (span[0], -span[1])):
             if merged and start < merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(end, merged[-1][1]), merged[-1][2])
@@ -110,11 +110,10 @@ class Stream:
     def _take(self, upto: int, at_end: bool) -> str:
         shown, at = [], 0
         for start, end, name in self._masks.spans(self._held, self._covered, at_end):
-            if start >= upto:
+            if name and start >= upto:
                 break
-            shown.append(self._held[at:start])
             if name:
-                shown.append(f"<{name}>")
+                shown += [self._held[at:start], f"<{name}>"]
             at = end
         shown.append(self._held[at:upto])
         self._held, self._covered = self._held[upto:], max(0, at - upto)
