@@ -172,6 +172,8 @@ class Trial:
             "kind": "rollback",
             "release": release,
             "who": "fault test",
+            "project": self.world.name,
+            "take_over": "",
             "generation": None,
             "secrets": {},
             "platform": self.world.platform,
