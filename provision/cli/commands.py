@@ -31,7 +31,7 @@ _VERBS = {
         Verb("tunnel", "Make services of a host reachable on this machine."),
     ),
     "Hosts and parts": (
-        Verb("host", "Pin host keys, see what a host has, install what it lacks."),
+        Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
         Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),

@@ -31,8 +31,10 @@ def act(request):
     """What `worker.start` forks: `_live` is the worker from its first instruction on."""
     folder = agent_folder(request)
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True  # nor makes a folder for it: those that the transaction makes are counted
     from deploy_agent import activate, worker
     from deploy_agent.layout import Layout
+    from deploy_agent.masks import Masks
 
     layout, transaction = Layout(request["root"]), worker.new_transaction()
     sink = os.open(events_of(request), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -42,6 +44,7 @@ def act(request):
         lambda emit, aborted: activate.perform(
             layout, os.path.basename(folder), transaction, request["transaction"], emit, aborted
         ),
+        Masks([]),
         sink,
     )
 
