@@ -128,11 +128,12 @@ def main() -> None:
     if options.quick:
         options.hosts, options.rtt, options.peers = "1", "50", ""
     # As pip leaves it; else each run would compile the project anew where the environment says to write no bytecode.
-    compileall.compile_dir(Path(provision.__file__).parent, quiet=1)
+    checkouts = [Path(provision.__file__).parents[1], *([options.against] if options.against else [])]
+    for folder in (checkout / part for checkout in checkouts for part in ("provision", ".venv")):
+        compileall.compile_dir(folder, quiet=2)
     before = ["before"] if options.against else []
     if options.against:
         Before.program = options.against.resolve() / ".venv" / "bin" / "deploy"
-        compileall.compile_dir(options.against / "provision", quiet=1)
     names = chosen(["deploy", *before, *filter(None, options.peers.split(","))])
     rows: list[dict[str, object]] = []
     for count in map(int, options.hosts.split(",")):
