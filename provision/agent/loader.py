@@ -55,7 +55,7 @@ def over(what,then):
     sys.exit(1)
 def stuck(kind,e,trace):
     if not issubclass(kind,OSError): return sys.__excepthook__(kind,e,trace)
-    where=e.filename or globals().get("t",a)
+    where=e.filename or a
     over("the agent can't be unpacked on the host: %s: %s."%(where,e.strerror or e),"make room or write access there")
 h=json.loads(line())
 a=os.path.join(h["path"],".deploy","agents")
