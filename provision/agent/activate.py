@@ -135,7 +135,7 @@ def _take_locks(layout: Layout, transaction: str, request: Message, emit: Callab
     project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
     if not project.take(who, _PROJECT_LOCK_SECONDS):
         raise refuse("another transaction of this project is running.", project.holder() or {})
-    os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+    files.make_folder(host_folder())
     if not host.take(dict(who, project=layout.root)):
         emit({"event": "step", "step": "wait", "program": "", "detail": "for another project's transaction"})
         if not host.take(dict(who, project=layout.root), _HOST_LOCK_SECONDS):

@@ -62,7 +62,7 @@ def register(layout: Layout, agent: str, platform: str) -> str:
     """Make sure that this project is recovered after a restart; by what (empty: nothing starts us there)."""
     base = host_folder()
     projects = os.path.join(base, "projects")
-    os.makedirs(projects, mode=0o755, exist_ok=True)
+    files.make_folder(projects)
     recover = [
         sys.executable,
         "-I",

@@ -102,7 +102,7 @@ def incoming(layout: Layout, engine: str, wheels: Dict[str, Dict[str, Any]], fea
     judge(layout, wheels, features)
     machine = os.uname().machine
     folder = os.path.join(layout.engines, ".incoming-" + engine)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    files.make_folder(folder)
     return {"folder": folder, "machine": machine, "have": bool(_same_wheel(layout, wheels[machine]["sha256"]))}
 
 

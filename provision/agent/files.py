@@ -24,6 +24,22 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_folder(path: str, mode: int = 0o755) -> None:
+    """Make the folder, and those above it, where they are missing; somebody else may be about to do the same.
+
+    Never with more rights than these: where a folder above has a default ACL, that counts in place of the umask.
+    """
+    if os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    sync_directory(os.path.dirname(path))
+
+
 def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) -> None:
     """Replace the file at `path` by `text`, durably. `owner` is a uid to give it to."""
     folder = os.path.dirname(path)
@@ -52,9 +68,7 @@ def write_if_other(path: str, text: str, mode: int = 0o644) -> bool:
             if stream.read() == text:
                 return False
     except FileNotFoundError:
-        if not os.path.isdir(os.path.dirname(path)):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            sync_directory(os.path.dirname(os.path.dirname(path)))
+        make_folder(os.path.dirname(path))
     write(path, text, mode)
     return True
 

@@ -3,31 +3,57 @@
 One look at a conversation's begin: folders down to the project's and to the host's own, then what lies directly in
 those that something is read from, run from or written to by name. What is deeper is in folders that only we could have
 made. Uploads belong to the login account until they are sealed, and what services keep in `shared` is not believed.
+What is being mended is not believed before that is over: its folders are closed first, its content is compared then.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
-from . import trust
+from . import files, trust
 from .layout import Layout, host_folder
 from .protocol import REFUSED, AgentError
 
-_INCOMING = ".incoming-"
+UNBELIEVED = (".incoming-", ".trash-", ".set-aside-")  # how names of what is not believed begin
 
 
 def fault(layout: Layout) -> Optional[trust.Fault]:
     """The first thing that somebody else could have put there, or could change; None where there is none."""
-    for path in (layout.private, host_folder()):
-        found = trust.fault(path)
-        if found:
-            return found
-    for path in believed(layout):
-        found = _here(path)
-        if found:
-            return found
+    return top(layout) or below(layout)
+
+
+def top(layout: Layout) -> Optional[trust.Fault]:
+    """What is wrong on the way down to the project's own notes and the host's, or with them as a whole."""
+    found = trust.fault(layout.private) or trust.fault(host_folder())
+    if found is None and os.path.lexists(layout.mending):
+        found = trust.Fault(layout.root, "is being mended, or was not to the end", "")
+    return found
+
+
+def below(layout: Layout) -> Optional[trust.Fault]:
+    """As `fault`, of what is believed by name."""
+    try:
+        for path in believed(layout):
+            found = _here(path)
+            if found:
+                return found
+    except OSError as error:
+        return trust.Fault(str(error.filename), f"cannot be looked at: {error.strerror}", "")
     return None
+
+
+def note(layout: Layout, path: str) -> Dict[str, Any]:
+    """What we noted at `path`, in the project's own folder; nothing where others may have, or that is no such file."""
+    if top(layout):
+        return {}
+    try:
+        with files.open_plain(path) as stream:
+            found = json.load(stream)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_ours(folder: str) -> bool:
@@ -35,8 +61,16 @@ def is_ours(folder: str) -> bool:
     return trust.fault(folder) is None
 
 
-def believed(layout: Layout) -> Iterator[str]:
-    """What has to be ours, each folder before what lies in it."""
+def _all(_: str) -> bool:
+    return True
+
+
+def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[str]:
+    """What has to be ours, each folder before what lies in it; only what `looks` is true of is looked into.
+
+    Raises:
+        OSError: a folder can't be looked into.
+    """
     for name in ("releases", "shared", "deploy-ctl", "stable", "canary"):
         yield os.path.join(layout.root, name)
     yield layout.logs  # a supervisor opens files there by name
@@ -52,8 +86,8 @@ def believed(layout: Layout) -> Iterator[str]:
         *(os.path.join(base, name) for name in ("", "projects", "supervisord", "supervisord/conf.d")),
     ):
         yield folder
-        if os.path.isdir(folder):
-            yield from (entry.path for entry in os.scandir(folder) if not entry.name.startswith(_INCOMING))
+        if looks(folder) and os.path.isdir(folder):
+            yield from (entry.path for entry in os.scandir(folder) if not entry.name.startswith(UNBELIEVED))
 
 
 def _here(path: str) -> Optional[trust.Fault]:
@@ -70,7 +104,7 @@ def refusal(root: str, found: trust.Fault) -> AgentError:
         REFUSED,
         f"what lies at {root} can't be trusted: {found}.",
         why="Who can change that decides what this account runs, so nothing there is believed.",
-        next_step=f"deploy host mend; {by_hand}or another `path` for the target in deploy.toml. "
+        next_step=f"{by_hand}deploy host mend; or another `path` for the target in deploy.toml. "
         "Meanwhile deploy status, logs and down work",
         untrusted={"path": found.path, "why": found.why},
     )

@@ -56,7 +56,7 @@ def stage(layout: Layout, service: Dict[str, Any], release: str, launch: str, se
     """Make the folder `launch` for a program; not yet the one that is started."""
     base = layout.launchers(service["program"])
     uid = owner(service.get("user", ""))
-    os.makedirs(base, exist_ok=True)
+    files.make_folder(base)
     # May be passed through, but not listed: launches of one program may belong to different users.
     os.chown(base, os.geteuid(), -1)
     os.chmod(base, 0o711)

@@ -85,6 +85,10 @@ class Layout:
         return os.path.join(self.private, "lock")
 
     @property
+    def mending(self) -> str:
+        return os.path.join(self.private, "mending")
+
+    @property
     def reserve(self) -> str:
         return os.path.join(self.private, "reserve")
 
@@ -124,7 +128,4 @@ class Layout:
             (self.transactions, 0o700),
             (self.run, 0o711),
         ):
-            if not os.path.isdir(folder):
-                os.makedirs(os.path.dirname(folder), exist_ok=True)
-                os.mkdir(folder, mode)
-                files.sync_directory(os.path.dirname(folder))
+            files.make_folder(folder, mode)

@@ -49,6 +49,14 @@ def settle(f,whole=False):
             if not hasattr(c,"syncfs"): os.sync()
             elif c.syncfs(o): raise OSError(ctypes.get_errno(),"syncfs",f)
     finally: os.close(o)
+def over(what,then):
+    print(json.dumps({"event":"error","kind":"refused","what":what,"why":"","next":then}),flush=True)
+    shutil.rmtree(globals().get("t") or os.devnull,True)
+    sys.exit(1)
+def stuck(kind,e,trace):
+    if not issubclass(kind,OSError): return sys.__excepthook__(kind,e,trace)
+    where=e.filename or a
+    over("the agent can't be unpacked on the host: %s: %s."%(where,e.strerror or e),"make room or write access there")
 h=json.loads(line())
 a=os.path.join(h["path"],".deploy","agents")
 d=os.path.join(a,h["agent"])
@@ -68,12 +76,17 @@ if not keep or digest(d)!=h["agent"]:
         if not c: sys.exit(0)
         b+=c
     keep=keep and bool(h.get("install"))
+    sys.excepthook=stuck
     if keep: make(os.path.dirname(a),0o711); make(a,0o700)
     t=tempfile.mkdtemp(prefix=".new-",dir=a if keep else None)
     zipfile.ZipFile(io.BytesIO(b)).extractall(t)
+    # Where a folder above has a default ACL, that counts in place of the umask.
+    for r,s,f in os.walk(t):
+        for e in s: os.chmod(os.path.join(r,e),0o755)
+        for e in f: os.chmod(os.path.join(r,e),0o644)
     w=fault(t)
-    if w: sys.exit(str(w))
-    if digest(t)!=h["agent"]: sys.exit("the agent arrived damaged")
+    if w: over("the agent can't be unpacked: %s."%w, w.remedy and "on the host: "+w.remedy)
+    if digest(t)!=h["agent"]: over("the agent arrived damaged.","deploy up again; if it repeats, look at its disk")
     if keep:
         settle(t,True)
         try: os.rename(t,d)
@@ -85,6 +98,7 @@ if not keep or digest(d)!=h["agent"]:
         import atexit
         d=t
         atexit.register(shutil.rmtree,t,True)
+    sys.excepthook=sys.__excepthook__
 enter(d,keep)
 from deploy_agent.__main__ import serve
 serve(h,sys.stdin.buffer,sys.stdout.buffer)

@@ -41,7 +41,10 @@ class Lock:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if self._is_there(stream):
+                    break
+                stream.close()  # it was replaced meanwhile: who opens it now locks another one
+                stream = self._open()
             except OSError:
                 if time.monotonic() >= until:
                     stream.close()
@@ -118,6 +121,13 @@ class Lock:
         """Whether it is accounts alone that have no business with it, and could open it before it was private."""
         accounts = set(self.holders().values())
         return bool(accounts) and not accounts & {0, os.geteuid()}
+
+    def _is_there(self, stream: IO[str]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.stat(self._present(), follow_symlinks=False))
+        except FileNotFoundError:
+            self._make()
+            return False
 
     def _replace(self) -> None:
         temporary = files.temporary_of(self.path)

@@ -31,7 +31,7 @@ def incoming(layout: Layout, sha256: str) -> str:
 def receive(layout: Layout, sha256: str) -> str:
     """The folder in which a model arrives, made; what an upload that was cut left there is where it goes on."""
     folder = incoming(layout, sha256)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    files.make_folder(folder)
     apart = os.path.join(folder, ".rsync-partial")  # of versions that did not write in place
     if os.path.isdir(apart):
         for name in os.listdir(apart):

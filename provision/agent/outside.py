@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Callable, Dict, List, Optional
+import pwd
+import re
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from . import boot, guard, processes, trust
 from . import facts as of_hosts
@@ -18,6 +20,7 @@ from .state import State
 from .supervisors import Activity, Supervisor
 
 _STOP_SECONDS = 600.0  # at most; how long a program really has stands in its manifest, and its supervisor reads it
+_STRAY_SECONDS = 30.0  # for what has none
 
 
 def facts(supervisor: Supervisor, refusal: AgentError) -> Dict[str, Any]:
@@ -80,16 +83,53 @@ def down(
 
 
 def end_all(supervisor: Supervisor, emit: Callable[[Message], None]) -> List[str]:
-    """Stop and remove all programs that the supervisor has of this project; their names."""
+    """Stop and remove all programs that the supervisor has of this project; their names.
+
+    Raises:
+        AgentError: one does not stop, or the supervisor does not tell.
+    """
     manifests = supervisor.ours()
-    for name, seen in supervisor.observe(sorted(manifests)).items():
-        if seen.activity is not Activity.ABSENT:
-            emit({"event": "step", "step": "stop", "program": name, "detail": ""})
-            supervisor.stop(name, _STOP_SECONDS)
+    supervisor.accounts = {name: _accounts(path) for name, path in manifests.items()}
+    gone = bool(manifests) and supervisor.gone()
+    if gone:
+        _end_strays(supervisor, sorted(manifests), emit)
+    else:
+        for name, seen in supervisor.observe(sorted(manifests)).items():
+            if seen.activity is not Activity.ABSENT:
+                emit({"event": "step", "step": "stop", "program": name, "detail": ""})
+                supervisor.end(name, _STOP_SECONDS)
+            elif seen.detail:
+                raise AgentError(FAILED, f"{seen.detail}, so {name} can't be stopped.", next_step="start it there")
     supervisor.disable(sorted(manifests))
     for path in filter(None, manifests.values()):
         os.unlink(path)
-    if manifests:
-        with contextlib.suppress(OSError):  # it does not run, and so has nothing to forget
-            supervisor.load([], sorted(manifests))
+    if manifests and not gone:  # else it has nothing to forget
+        supervisor.load([], sorted(manifests))
     return sorted(manifests)
+
+
+def _end_strays(supervisor: Supervisor, names: List[str], emit: Callable[[Message], None]) -> None:
+    """End what runs on after its supervisor was killed, as far as its environment tells."""
+
+    def left() -> Set[int]:
+        return {pid for found in supervisor.strays(names).values() for pid in found}
+
+    if left():
+        emit({"event": "step", "step": "stop", "program": ", ".join(names), "detail": f"without {supervisor.kind}"})
+    stuck = processes.end(left, _STRAY_SECONDS)
+    if stuck:
+        raise AgentError(FAILED, f"{supervisor.kind} is gone, and processes {sorted(stuck)} do not stop.")
+    emit({"event": "warning", "text": f"{supervisor.kind} is gone: what hides its environment may run on"})
+
+
+def _accounts(manifest: str) -> Set[int]:
+    """The accounts that a manifest has its program run as."""
+    if not manifest:
+        return set()
+    with open(manifest, encoding="utf-8", errors="replace") as stream:
+        users = re.findall(r"(?im)^user *= *([^\s;]+)", stream.read())
+    found = set()
+    for user in users:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwnam(user).pw_uid)
+    return found

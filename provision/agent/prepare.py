@@ -53,7 +53,7 @@ def prepare(
         ready = os.path.exists(os.path.join(result, PREPARED))
         if not ready:
             files.remove_tree(result)
-            os.makedirs(result)
+            files.make_folder(result)
         for name in step["outputs"]:
             _link(folder, result, name)
         if ready and step["outputs"]:
@@ -89,8 +89,8 @@ def _link(folder: str, result: str, name: str) -> None:
             f"output {name!r} is among the files that are shipped.",
             next_step="leave it out of the project, or out of prepare.outputs",
         )
-    os.makedirs(os.path.join(result, name), exist_ok=True)
-    os.makedirs(os.path.dirname(link), exist_ok=True)
+    files.make_folder(os.path.join(result, name))
+    files.make_folder(os.path.dirname(link))
     files.point(link, os.path.relpath(os.path.join(result, name), os.path.dirname(link)))
 
 

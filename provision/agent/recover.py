@@ -100,7 +100,7 @@ def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Messag
         AgentError: it can't be ended; the host stays degraded.
     """
     project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
-    os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+    files.make_folder(host_folder())
     holder = {"who": who, "doing": "recovering"}
     if not project.take(holder, 3.0):
         raise refuse("a transaction of this project is running.", project.holder() or {})

@@ -50,13 +50,13 @@ def seal(
         files.remove_tree(layout.incoming(nonce))
         return
     folder = layout.incoming(nonce)
-    os.makedirs(folder, exist_ok=True)
+    files.make_folder(folder)
     shipper = take_over(folder)
     for path in remove:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
         link = names.place(folder, "link", path)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
+        files.make_folder(os.path.dirname(link))
         files.point(link, target)
     for path, model in document["models"].items():
         if not os.path.isdir(os.path.join(layout.models, "sha256-" + model["sha256"])):

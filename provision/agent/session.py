@@ -173,7 +173,7 @@ class Session:
 
     def _take_claim(self, request: Message) -> None:
         self.layout.create()
-        os.makedirs(host_folder(), mode=0o755, exist_ok=True)
+        files.make_folder(host_folder())
         holder = Lock(self.layout.lock).holder()
         if holder:
             raise refuse("a transaction of this project is running.", holder)
@@ -208,7 +208,7 @@ class Session:
         """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
         sha256 = request.get("sha256")
         folder = models.receive(self.layout, sha256) if sha256 else self.layout.incoming(request["nonce"])
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        files.make_folder(folder)
         _give_to_login(folder)
         return {"event": RESULT, "folder": folder}
 

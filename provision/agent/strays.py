@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterable, Set
 
-from . import files, processes
+from . import files, guard, processes, trust
 from .layout import Layout
 
 
@@ -26,22 +26,23 @@ def remember(layout: Layout, running: Dict[str, int]) -> None:
 
 def remembered(layout: Layout) -> Dict[str, int]:
     """The process of each program that still is the one that was written down."""
-    try:
-        record = files.read_json(_record(layout)) or {}
-    except ValueError:
+    record = guard.note(layout, _record(layout))
+    noted = record.get("programs")
+    if record.get("boot") != processes.boot_id() or not isinstance(noted, dict):
         return {}
-    if record.get("boot") != processes.boot_id():
-        return {}
-    return {
-        program: pid
-        for program, (pid, began) in record["programs"].items()
-        if processes.start_time(pid) == began and processes.alive(pid)
-    }
+    found = {}
+    for program, value in noted.items():
+        pid, began = value if isinstance(value, list) and len(value) == 2 else (0, 0)
+        if isinstance(pid, int) and pid > 1 and processes.start_time(pid) == began and processes.alive(pid):
+            found[program] = pid
+    return found
 
 
 def owners(layout: Layout, program: str) -> Set[int]:
-    """The uids that a program runs as: its launch folders belong to them."""
+    """The uids that a program runs as: its launch folders belong to them. In a folder that can't be trusted: ours."""
     base = layout.launchers(program)
+    if guard.top(layout) or trust.fault(base):
+        return {os.geteuid()}
     try:
         found = {entry.stat().st_uid for entry in os.scandir(base) if entry.is_dir(follow_symlinks=False)}
     except OSError:

@@ -1,26 +1,32 @@
 """Making ours what the login account has shipped, where the agent runs under sudo.
 
 Until then that account, and whatever runs as it, may put there what it likes, links included. So nothing is reached by
-a path: each folder is opened, made ours, and only then looked into; from then on nobody else adds to it.
+a path: each folder is opened, made ours, and only then looked into; from then on nobody else adds to it. And whoever
+has opened a file to write to it goes on writing, whosever it is by now: so nobody may have.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
+import time
 
 from .protocol import FAILED, AgentError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+_WRITER_SECONDS = 2.0  # rsync's receiver may just be closing it
+_BLOCK = 1 << 20
 
 
 def take_over(folder: str) -> int:
     """Make `folder` and everything in it ours; whose it was.
 
     Raises:
-        AgentError: something in it is neither a folder, a link nor a file that was put there.
+        AgentError: something in it is neither a folder, a link nor a file that was put there, or is still written to.
     """
     fd = os.open(folder, _FOLDER)
     try:
@@ -48,12 +54,12 @@ def _take(fd: int, shipper: int, where: str) -> None:
             if stat.S_ISDIR(mode):
                 _take(inner, shipper, place)
             else:
-                _take_file(inner, shipper, place)
+                _take_file(inner, shipper, place, fd)
         finally:
             os.close(inner)
 
 
-def _take_file(fd: int, shipper: int, place: str) -> None:
+def _take_file(fd: int, shipper: int, place: str, folder: int) -> None:
     found = os.fstat(fd)
     if found.st_uid == os.geteuid() and not found.st_mode & _WRITABLE:
         return  # rsync linked it to that of the last release
@@ -61,6 +67,51 @@ def _take_file(fd: int, shipper: int, place: str) -> None:
         raise AgentError(FAILED, f"{place} is a file of another account, linked there.")
     os.fchown(fd, os.geteuid(), os.getegid())
     os.fchmod(fd, stat.S_IMODE(found.st_mode) & 0o755)
+    if not _is_settled(fd, place):
+        _replace(fd, folder, os.path.basename(place))
+
+
+def _is_settled(fd: int, place: str) -> bool:
+    """Whether nobody has the file open for writing, nor can open it any more; False where the kernel can't tell.
+
+    It grants a lease for reading on no other terms (fcntl(2), F_SETLEASE).
+    """
+    until = time.monotonic() + _WRITER_SECONDS
+    while True:
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                return False  # this file system has no leases
+        else:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            return True
+        if time.monotonic() > until:
+            raise AgentError(
+                FAILED,
+                f"{place} is still open for writing by a process of the account that shipped it.",
+                "What is written after its digest was compared would be run.",
+                next_step="end that process there, then: deploy up",
+            )
+        time.sleep(0.02)
+
+
+def _replace(fd: int, folder: int, name: str) -> None:
+    """Put a file of our own, with the same bytes, in the place of one that others may still write to."""
+    temporary = f".{os.urandom(8).hex()}.taken"
+    to = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        with os.fdopen(to, "wb") as copy:
+            for block in iter(lambda: os.read(fd, _BLOCK), b""):
+                copy.write(block)
+            found = os.fstat(fd)
+            os.fchmod(copy.fileno(), stat.S_IMODE(found.st_mode))
+            copy.flush()
+            os.utime(copy.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))  # rsync compares it
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
 
 
 def give_back(folder: str, uid: int) -> None:

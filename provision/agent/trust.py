@@ -10,6 +10,7 @@ Stands alone, for Python 3.8: this text is a part of each program that runs an a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.machinery
 import os
@@ -142,27 +143,32 @@ def _writable(path: str, found: os.stat_result) -> Fault:
 
 
 def _is_private(path: str, found: os.stat_result) -> bool:
-    """Whether the group that may write is this account alone, as many systems make one for each."""
-    me = os.geteuid()
-    if found.st_mode & stat.S_IWOTH or me == 0 or found.st_gid == 0:
-        return False
-    import grp
-    import pwd
-
-    try:
-        mine = pwd.getpwuid(me)
-        others = set(grp.getgrgid(found.st_gid).gr_mem) - {mine.pw_name}
-    except KeyError:
-        return False
-    if mine.pw_gid != found.st_gid or others:
-        return False
-    if any(account.pw_gid == found.st_gid and account.pw_uid != me for account in pwd.getpwall()):
+    """Whether the group that may write is this account alone, as many systems make one for each, or root alone."""
+    if found.st_mode & stat.S_IWOTH or not _is_alone(found.st_gid, os.geteuid()):
         return False
     try:
         os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)  # then the bits mean more than the group
     except OSError:
         return True
     return False
+
+
+@functools.lru_cache(maxsize=None)
+def _is_alone(gid: int, me: int) -> bool:
+    """Whether nobody but `me` and root is in a group: the one that `me` has at login, or root's."""
+    import grp
+    import pwd
+
+    try:
+        mine = pwd.getpwuid(me)
+        members = set(grp.getgrgid(gid).gr_mem)
+    except KeyError:
+        return False
+    if gid not in (0, mine.pw_gid):
+        return False  # empty ones are for programs that are started with them
+    return members <= {mine.pw_name, account(0)} and not any(
+        other.pw_gid == gid and other.pw_uid not in (0, me) for other in pwd.getpwall()
+    )
 
 
 def account(uid: int) -> str:

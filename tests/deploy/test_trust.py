@@ -18,6 +18,15 @@ from tests.testbed.fixtures import Place
 
 pytestmark = pytest.mark.root
 
+# A note of somebody's own: that a process of root's is one of this project's programs.
+_CLAIM = """
+import json, sys
+victim, program, folder = sys.argv[1:]
+boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+began = int(open(f"/proc/{victim}/stat").read().rpartition(")")[2].split()[19])
+json.dump({"boot": boot, "programs": {program: [int(victim), began]}}, open(f"{folder}/processes.json", "w"))
+"""
+
 # An agent of somebody's own: whoever runs it leaves a mark.
 _EVIL = """
 folder=$1/.deploy/agents/$2/deploy_agent
@@ -61,13 +70,17 @@ def test_an_agent_that_somebody_laid_out_before_us_is_not_run(world: World) -> N
     with pytest.raises(Untrusted, match=rf"{world.path} belongs to ann \(mode 0755\), not to root") as refusal:
         world.up()
 
-    assert "deploy host mend; by hand: chown" in refusal.value.next_step
+    assert f"by hand: chown -h root {world.path}; deploy host mend" in refusal.value.next_step
     assert world.status().state == "untrusted"
     assert rollout.execute(world.deployment(), ["true"]) == Exit.REFUSED
     assert not exists(world, mark)
 
+    # What is at the path itself is moved by nobody but a person: it may be somebody's home.
+    with pytest.raises(Untrusted, match=f"{world.path} belongs to ann"):
+        rollout.mend(world.deployment())
+    sh(world, 'chown -h root "$1"')
     (mended,) = rollout.mend(world.deployment())
-    assert [*mended["aside"]] == [world.path]
+    assert [*mended["aside"]] == [f"{world.path}/.deploy"]
     assert world.up().outcome == "committed"
     assert not exists(world, mark)
 
@@ -107,20 +120,27 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
     world.web("1")
     world.up()
     old = world.pid("web")
-    sh(world, 'chmod 777 "${1%/*}"')
+    sh(world, 'chmod 777 "$1"')
 
     # What is ours, and nobody has touched, goes on as it is once it is closed.
     sh(world, f'echo a word >>"$1/shared/logs/{world.program("web")}.log"')
     assert [*rollout.logs(world.deployment(), "web")][-1:] == ["a word"]
     assert world.status().project["view"]["programs"][world.program("web")]["pid"] == old
     (mended,) = rollout.mend(world.deployment())
-    assert (mended["closed"], mended["aside"], mended["ended"]) == ([world.path.rpartition("/")[0]], {}, [])
+    assert (mended["closed"], mended["aside"], mended["ended"]) == ([world.path], {}, [])
     assert world.up().outcome == "unchanged"
     assert world.pid("web") == old
 
+    # A folder above is not the project's to close.
     sh(world, 'chmod 777 "${1%/*}"')
     sh(world, 'mv "$1" "$1.hers"; mkdir "$1"; mkdir "$1/shared"; ln -s /etc "$1/shared/logs"', user="ann")
+    with pytest.raises(Untrusted, match="may be written to by everybody") as refusal:
+        rollout.mend(world.deployment())
+    assert refusal.value.next_step.startswith(f"by hand: chmod go-w {world.path.rpartition('/')[0]}; ")
     mark = plant(world, world.path)
+    victim = int(sh(world, "sleep 99 >/dev/null 2>&1 & echo $!"))
+    claim = ["python3", "-c", _CLAIM, str(victim), world.program("web"), f"{world.path}/.deploy"]
+    world.host.exec(claim, user="ann")
     assert world.status().project["view"]["programs"][world.program("web")]["activity"] == "running"
     with pytest.raises(Refused, match="is a link"):
         list(rollout.logs(world.deployment(), "web"))
@@ -128,10 +148,12 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
     assert world.down().outcome == "committed"
     assert not world.answers()
     assert world.status().project["view"]["programs"] == {}
+    sh(world, f"kill {victim}")
 
+    sh(world, 'chmod 755 "${1%/*}"; chown -h root "$1"')
     (mended,) = rollout.mend(world.deployment())
-    assert [*mended["aside"]] == [world.path]
-    assert exists(world, mended["aside"][world.path] + "/shared/logs")
+    assert {*mended["aside"]} == {f"{world.path}/shared/logs", f"{world.path}/.deploy"}
+    assert mended["closed"] == [f"{world.path}/shared"]
     assert world.up().outcome == "committed"
     assert world.version == "1"
     assert not exists(world, mark)
@@ -144,7 +166,8 @@ def test_mending_keeps_what_is_what_its_name_says_and_ends_what_nothing_accounts
     world.up()
     launcher = f'"$1/.deploy/run/{world.program("web")}"'
     sh(world, f'cp -r "$1/releases/$(basename "$(readlink "$1/stable")")" "$1/releases/{"0" * 64}"')
-    sh(world, f'mv {launcher} "$1/mine"; cp -r "$1/mine" {launcher}; chown -R ann {launcher}; chmod 777 "$1/.deploy"')
+    sh(world, f'mv {launcher} "$1/mine"; cp -r "$1/mine" {launcher}; chown -R ann {launcher}')
+    sh(world, 'chmod 777 "$1/.deploy" "$1/releases"')
     assert world.host.exec([f"{world.path}/deploy-ctl", "status", "worker"], check=False).stderr.startswith("deploy-ct")
 
     (mended,) = rollout.mend(world.deployment())

@@ -239,3 +239,19 @@ def test_the_next_login_brings_back_a_user_s_systemd_that_was_killed(make_host: 
     until(lambda: world.status().state == "serving", "the login has started it, and its hook recovered")
 
     assert (world.version, world.stable) == ("1", old)
+
+
+def test_down_ends_what_a_killed_supervisord_has_left_in_a_folder_that_cannot_be_trusted(
+    new_world: Callable[[], World],
+) -> None:
+    """Hole 22: all was absent to it, so their manifests went, they ran on, and it said that it was done."""
+    world = new_world()
+    world.web("1")
+    world.up()
+    _kill_supervisord(world)
+    world.host.exec(["chmod", "777", world.path])
+    assert _servers(world)
+
+    assert world.down().outcome == "committed"
+
+    assert not _servers(world)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, List, Optional, Sequence, Set
 
-from .. import files, trust
+from .. import guard, trust
 from ..layout import Layout
 from ..protocol import REFUSED, USAGE, AgentError
 
@@ -48,6 +48,7 @@ class Supervisor:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.logins: Dict[str, str] = {}  # registry -> X-Registry-Auth, for `fetch`; never written down
+        self.accounts: Dict[str, Set[int]] = {}  # program -> uids that its manifest tells, where nothing else may
         self._marks: Dict[str, float] = {}  # program -> where its log was when we started it
 
     def twin(self) -> Supervisor:
@@ -132,6 +133,10 @@ class Supervisor:
         """Stop it and all of its processes, strays too; returns when they are gone."""
         raise NotImplementedError
 
+    def end(self, program: str, timeout: float) -> None:
+        """As `stop`, where nothing but its manifest tells how long it has; waits for `timeout` seconds at most."""
+        self.stop(program, timeout)
+
     def members(self, program: str) -> Set[int]:
         """The processes of a program, of its present run alone."""
         raise NotImplementedError
@@ -171,7 +176,7 @@ def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:
 
 def options(layout: Layout) -> Dict[str, object]:
     """How this project reaches its supervisor, as the last deploy wrote it down (targets' own settings)."""
-    return dict(files.read_json(os.path.join(layout.private, "supervisor.json")) or {})
+    return guard.note(layout, os.path.join(layout.private, "supervisor.json"))
 
 
 def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, object]] = None) -> Supervisor:

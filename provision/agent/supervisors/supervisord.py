@@ -181,7 +181,7 @@ class Supervisord(Supervisor):
         if self.instance.own:
             create_own(self.instance)
         elif not os.path.isdir(self.instance.include):
-            os.makedirs(self.instance.include, exist_ok=True)
+            files.make_folder(self.instance.include)
         unit = "" if self.instance.own else _unit()
         if unit:
             command = ["systemctl", "start", unit]  # which else would start a second one, again and again
@@ -226,7 +226,7 @@ class Supervisord(Supervisor):
         spared = processes.ancestors(os.getpid(), known) | processes.ancestors(self._keeper(), known)
         others = {pid: value for pid, value in known.items() if pid not in spared}
         for name, pids in found.items():
-            owners = strays.owners(self.layout, name)
+            owners = strays.owners(self.layout, name) | self.accounts.get(name, set())
             ours = {pid for pid in pids if processes.accounts(pid) <= owners}
             if name in written:
                 ours.add(written[name])

@@ -94,7 +94,7 @@ def find(config: str = "") -> Instance:
 def create_own(instance: Instance) -> None:
     """Write the file of our own instance, if it is not there."""
     folder = os.path.dirname(instance.config)
-    os.makedirs(instance.include, mode=0o755, exist_ok=True)
+    files.make_folder(instance.include)
     if not os.path.exists(instance.config) or read(instance.config).socket != instance.socket:
         files.write(instance.config, _OWN.format(folder=folder, socket=instance.socket), 0o644)
 

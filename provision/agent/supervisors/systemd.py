@@ -73,7 +73,7 @@ class Systemd(Supervisor):
 
     def ready(self) -> None:
         self.usable()
-        os.makedirs(self.folder, exist_ok=True)
+        files.make_folder(self.folder)
 
     def usable(self) -> None:
         if self.user_units:
