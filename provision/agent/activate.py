@@ -184,7 +184,7 @@ def _channels(layout: Layout, before: State, request: Message) -> Dict[str, str]
             )
         return {"stable": canary}
     if kind == "rollback":
-        target = request.get("release") or states.previous(states.history(layout), before.channels.get("stable"))
+        target = request.get("release") or states.way_back(layout, before, states.history(layout))
         if target is None:
             raise AgentError(REFUSED, "there is no earlier release to go back to.", next_step="deploy history")
         return dict(before.channels, stable=target)

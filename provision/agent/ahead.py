@@ -44,10 +44,17 @@ def judge(
         steps = _steps(layout, state, seen, ahead)
         if not _anything(layout, steps, ahead):
             return answer
-        answer["measure"] = not _has_room(layout, ahead, make_room)
+        short = room.shortages(room.needs(layout, ahead))
+        # Only a list of the files can tell then how much of them has to be shipped.
+        answer["measure"] = bool(short) and "entries" not in ahead and room.can_be_linked(layout, ahead)
+        lacks = short if not answer["measure"] else []
+        if lacks and not room.could_be_made(layout, ahead, lacks, ahead["keep"]):
+            raise room.refusal(lacks)
         if any(step.do not in (decide.KEEP, decide.REMOVE) for step in steps):
             asked.usable()
             _programs(layout, asked, steps, seen, ahead)
+        if lacks and make_room is not None:  # last: nothing goes for a deploy that is refused
+            room.make(layout, ahead, lacks, ahead["keep"], make_room)
     except AgentError as error:
         # Whatever it is called later on: here nothing was begun.
         answer.update(refused=dict(error.message(), kind=REFUSED), measure=False)
@@ -67,25 +74,8 @@ def _steps(layout: Layout, state: State, seen: View, ahead: Dict[str, Any]) -> L
 def _anything(layout: Layout, steps: List[decide.Step], ahead: Dict[str, Any]) -> bool:
     """Whether there is anything to do."""
     changes = any(step.do != decide.KEEP for step in steps)
-    return changes or os.path.realpath(layout.channel(ahead["channel"])) != layout.release(ahead["release"])
-
-
-def _has_room(layout: Layout, ahead: Dict[str, Any], make_room: Optional[Callable[[str], None]]) -> bool:
-    """Whether what has to be shipped has room; False where only a list of the files can tell.
-
-    Raises:
-        AgentError: it has none.
-    """
-    short = room.shortages(room.needs(layout, ahead))
-    if not short:
-        return True
-    if "entries" not in ahead and room.can_be_linked(layout, ahead):
-        return False
-    if not room.could_be_made(layout, ahead, short, ahead["keep"]):
-        raise room.refusal(short)
-    if make_room is not None:
-        room.make(layout, ahead, short, ahead["keep"], make_room)
-    return True
+    there = os.path.realpath(layout.channel(ahead["channel"]))
+    return changes or there != os.path.realpath(layout.release(ahead["release"]))
 
 
 def _programs(

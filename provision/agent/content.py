@@ -41,7 +41,7 @@ def needed(layout: Layout, keep: int) -> Set[str]:
         release = entry.get("channels", {}).get("stable")
         if release and release not in stable:
             stable.append(release)
-    back = states.previous(history, state.channels.get("stable"))
+    back = states.way_back(layout, state, history)
     return found | set(stable[:keep]) | ({back} if back else set())
 
 

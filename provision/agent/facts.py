@@ -193,7 +193,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
     history = states.history(layout)
     salt = secrets.token_bytes(16)
     held = launch.current_secrets(layout, state)
-    back = states.previous(history, state.channels.get("stable"))
+    back = states.way_back(layout, state, history)
     named = dict(state.channels, **({"previous": back} if back else {}))
     releases = _names(layout.releases)
     wanted = {named.get(name) or _complete(name, releases) for name in request.get("documents", ())}

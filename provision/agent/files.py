@@ -146,7 +146,9 @@ def remove(path: str) -> None:
 def remove_tree(path: str) -> None:
     """Remove a folder with read-only folders in it. Renamed first, so that a half-removed one is never mistaken."""
     doomed = os.path.join(os.path.dirname(path), ".trash-" + os.path.basename(path))
-    if os.path.isdir(doomed):
+    if os.path.islink(doomed):
+        os.unlink(doomed)
+    elif os.path.isdir(doomed):
         _remove_now(doomed)
     if os.path.isdir(path) and not os.path.islink(path):
         os.rename(path, doomed)
@@ -154,10 +156,11 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_now(path: str) -> None:
-    for folder, _, _ in os.walk(path):
-        mode = stat.S_IMODE(os.lstat(folder).st_mode)
+    # Root needs no right to write. Nothing is done by a path: who owns what is in it may put a link there meanwhile.
+    for _, _, _, fd in os.fwalk(path, follow_symlinks=False) if os.geteuid() != 0 else ():
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
         if mode & 0o700 != 0o700:
-            os.chmod(folder, mode | 0o700)
+            os.fchmod(fd, mode | 0o700)
     shutil.rmtree(path)
 
 

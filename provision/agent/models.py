@@ -32,8 +32,9 @@ def receive(layout: Layout, sha256: str) -> str:
     """The folder in which a model arrives, made; what an upload that was cut left there is where it goes on."""
     folder = incoming(layout, sha256)
     files.make_folder(folder)
+    take_over(folder)  # for as long as we do something in it; then it is the login account's again
     apart = os.path.join(folder, ".rsync-partial")  # of versions that did not write in place
-    if os.path.isdir(apart):
+    if os.path.isdir(apart) and not os.path.islink(apart):
         for name in os.listdir(apart):
             os.replace(os.path.join(apart, name), os.path.join(folder, name))
         os.rmdir(apart)
@@ -46,11 +47,19 @@ def arrived(layout: Layout) -> Dict[str, int]:
     for name in os.listdir(layout.models) if os.path.isdir(layout.models) else ():
         if name.startswith(".incoming-"):
             found[name[len(".incoming-") :]] = sum(
-                os.path.getsize(os.path.join(parent, file))
+                _size(os.path.join(parent, file))
                 for parent, _, files_ in os.walk(os.path.join(layout.models, name))
                 for file in files_
             )
     return found
+
+
+def _size(path: str) -> int:
+    """Bytes of the file itself; of one that is gone, none: it got its name meanwhile."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None]) -> Dict[str, Any]:

@@ -17,13 +17,22 @@ _ANY = "any"  # a manifest's name
 
 
 def serving(layout: Layout, state: State, asked: Supervisor) -> Supervisor:
-    """The supervisor of what runs; the one that is asked for where nothing does."""
+    """The supervisor of what runs; the one that is asked for where nothing does.
+
+    Raises:
+        AgentError: it is of another kind than is asked for, and can't be reached as it was noted.
+    """
     if not state.programs or not state.platform:
         return asked
     noted: Optional[Dict[str, Any]] = options(layout) or None
     if state.platform == asked.kind and noted is None:
         return asked
-    there = open_supervisor(layout, state.platform, noted)
+    try:
+        there = open_supervisor(layout, state.platform, noted)
+    except AgentError:
+        if state.platform != asked.kind:
+            raise
+        return asked  # its file was renamed or removed on the host, and the target says what it is called now
     return asked if _are_one(there, asked) else there
 
 

@@ -67,28 +67,54 @@ def demand_no_link(layout: Layout, supervisor: Supervisor) -> None:
 
 
 def down(
-    layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], emit: Callable[[Message], None]
+    layout: Layout,
+    supervisor: Supervisor,
+    project: str,
+    fault: Optional[trust.Fault],
+    emit: Callable[[Message], None],
 ) -> Message:
     """Stop every program of the project that the supervisor has, and take it from it. No file below `root` is touched.
 
     Raises:
-        AgentError: the folder can be trusted, and so tells more than the supervisor does; or a program does not stop.
+        AgentError: the folder can be trusted, and so tells more than the supervisor does; all that runs there is
+            another project's; or a program does not stop.
     """
     if fault is None:
         raise AgentError(FAILED, "the host was mended meanwhile.", next_step="deploy down")
-    gone = end_all(supervisor, emit)
-    if guard.is_ours(host_folder()):
+    manifests = supervisor.ours()
+    own = {program: path for program, path in manifests.items() if _is_of(project, supervisor.kind, program, path)}
+    left = sorted(set(manifests) - set(own))
+    if left and not own:
+        raise AgentError(
+            REFUSED,
+            f"what runs at {layout.root} is not of project {project!r}: {', '.join(left)}.",
+            why="Nothing in that folder can be believed, so it can't be told whose place this is.",
+            next_step="deploy down from the project that it is of, or deploy host mend",
+        )
+    gone = _end(supervisor, own, emit)
+    if guard.is_ours(host_folder()) and not left:
         boot.forget(layout)
     return {"event": RESULT, "outcome": COMMITTED, "programs": gone}
 
 
+def _is_of(project: str, kind: str, program: str, manifest: str) -> bool:
+    """Whether a program is the project's: by its name, PREFIX-PROJECT-SERVICE, or its file's, PROJECT.PROGRAM.conf."""
+    if kind == "supervisord":
+        return os.path.basename(manifest).startswith(f"{project}.") or not project
+    return f"-{project}-" in f"-{program}" or not project
+
+
 def end_all(supervisor: Supervisor, emit: Callable[[Message], None]) -> List[str]:
-    """Stop and remove all programs that the supervisor has of this project; their names.
+    """Stop and remove all programs that the supervisor has in this project's folder; their names. Raises as `_end`."""
+    return _end(supervisor, supervisor.ours(), emit)
+
+
+def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Callable[[Message], None]) -> List[str]:
+    """Stop and remove the programs of these manifests; their names.
 
     Raises:
         AgentError: one does not stop, or the supervisor does not tell.
     """
-    manifests = supervisor.ours()
     supervisor.accounts = {name: _accounts(path) for name, path in manifests.items()}
     gone = bool(manifests) and supervisor.gone()
     if gone:

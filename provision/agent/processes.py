@@ -198,7 +198,7 @@ def holder(port: int) -> str:
 
 def working_in(folder: str) -> Set[str]:
     """Names of direct children of `folder` that some process has as its working directory or program."""
-    prefix = folder.rstrip("/") + "/"
+    prefix = os.path.realpath(folder).rstrip("/") + "/"  # the kernel tells where links lead
     names = set()
     for pid in pids():
         for link in ("cwd", "exe"):
@@ -212,9 +212,9 @@ def working_in(folder: str) -> Set[str]:
 
 
 def is_told(path: str) -> bool:
-    """Whether the environment of some process has a path below the folder `path`."""
-    told = os.fsencode(f"={path}/")
-    return any(told in environ for _, environ in environs())
+    """Whether the environment of some process has a path below the folder `path`, as it is or with links followed."""
+    told = {os.fsencode(f"={way}/") for way in (path, os.path.realpath(path))}
+    return any(each in environ for _, environ in environs() for each in told)
 
 
 def version(program: str, seconds: float) -> Tuple[int, str]:

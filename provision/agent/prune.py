@@ -95,5 +95,5 @@ def _launches(layout: Layout, state: states.State) -> None:
         used = {program.launch, launch.current(layout, name), "current"} | processes.working_in(base)
         for path in (os.path.join(base, folder) for folder in os.listdir(base) if folder not in used):
             # One that finishes on its old code may read its secrets again.
-            if os.path.isdir(path) and not (launch.secret_files(path) and processes.is_told(os.path.realpath(path))):
+            if os.path.isdir(path) and not (launch.secret_files(path) and processes.is_told(path)):
                 files.remove_tree(path)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Callable, List, Optional
 
-from . import control, files, journal, prune, supervision, trust
+from . import commands, control, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .ending import finish, undo
@@ -20,6 +20,7 @@ from .supervisors import open_supervisor, options
 
 FINISHED = "finished"
 PUT_BACK = "put back"
+_OTHER_AGENT_SECONDS = 3600.0  # every program may take its drain, its stop and its proof, one level after another
 
 
 def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
@@ -81,16 +82,18 @@ def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
 def _by_another(layout: Layout, agent: str) -> Optional[str]:
     main = os.path.join(agent, "deploy_agent", "__main__.py")
     kept = "pycache_prefix=" + trust.compiled()
-    done = subprocess.run(
-        [sys.executable, "-I", "-X", kept, main, "recover-locked", layout.root],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise AgentError(DEGRADED, done.stderr.decode("utf-8", "replace").strip()[-2000:])
-    return done.stdout.decode("utf-8").strip() or None
+    command = [sys.executable, "-I", "-X", kept, main, "recover-locked", layout.root]
+    try:
+        done = commands.ask(command, _OTHER_AGENT_SECONDS, apart=True)
+    except subprocess.TimeoutExpired:
+        raise AgentError(
+            DEGRADED,
+            f"the agent that began the open transaction did not end it in {_OTHER_AGENT_SECONDS / 60:.0f} minutes.",
+            next_step="deploy status; deploy logs; then deploy unlock, which tries again",
+        ) from None
+    if done.status != 0:
+        raise AgentError(DEGRADED, done.errors.decode("utf-8", "replace").strip()[-2000:])
+    return done.output.decode("utf-8", "replace").strip() or None
 
 
 def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
@@ -109,7 +110,7 @@ def make(
     """
     devices = {os.stat(item.where).st_dev for item in short}
     for path in _spare(layout, ahead, keep):
-        if os.stat(path).st_dev in devices:
+        if _device(path) in devices:
             files.remove_tree(path)
             tell(path)
             if not shortages(need for item in short for need in item.needs):
@@ -121,7 +122,7 @@ def could_be_made(layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortag
     spare = _spare(layout, ahead, keep)
     for item in short:
         device = os.stat(item.where).st_dev
-        taken = [_taken(path) for path in spare if os.stat(path).st_dev == device]
+        taken = [_taken(path) for path in spare if _device(path) == device]
         free = item.bytes_free + sum(size for size, _ in taken)
         inodes = item.inodes_free + sum(count for _, count in taken)
         if free < item.bytes_needed or inodes < sum(need.inodes for need in item.needs):
@@ -179,15 +180,24 @@ def _is_there(path: str, size: int, when: int) -> bool:
     return seen.st_size == size and int(seen.st_mtime) == when
 
 
+def _device(path: str) -> int:
+    """The file system that a path is on; -1 where it is gone meanwhile."""
+    try:
+        return os.lstat(path).st_dev
+    except OSError:
+        return -1
+
+
 def _taken(folder: str) -> List[int]:
     """Bytes and inodes that come free with a folder: of what is linked from elsewhere, none."""
     bytes_, inodes = 0, 0
     for parent, folders, names in os.walk(folder):
         inodes += len(folders)
         for name in names:
-            seen = os.lstat(os.path.join(parent, name))
-            if seen.st_nlink == 1:
-                bytes_, inodes = bytes_ + seen.st_blocks * 512, inodes + 1
+            with contextlib.suppress(OSError):  # gone meanwhile
+                seen = os.lstat(os.path.join(parent, name))
+                if seen.st_nlink == 1:
+                    bytes_, inodes = bytes_ + seen.st_blocks * 512, inodes + 1
     return [bytes_, inodes + 1]
 
 

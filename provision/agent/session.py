@@ -325,7 +325,7 @@ class Session:
         from . import outside
 
         supervisor = open_supervisor(self.layout, request["platform"], request.get("supervisor"))
-        return outside.down(self.layout, supervisor, self._fault, self.emit)
+        return outside.down(self.layout, supervisor, self.project, self._fault, self.emit)
 
     def _mend(self, request: Message) -> Message:
         from . import mend
@@ -367,11 +367,9 @@ def _recover_here(layout: Layout, agent: str, who: str, emit: Callable[[Message]
 
 def _give_to_login(folder: str) -> None:
     """rsync writes as the login user, also where the agent runs under sudo."""
-    login = int(os.environ.get("SUDO_UID", "-1"))
-    if login > 0:
-        from .takeover import give_back
+    from .takeover import give_back, login
 
-        give_back(folder, login)
+    give_back(folder, login())
 
 
 class _Lines:

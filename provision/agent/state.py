@@ -95,6 +95,21 @@ def history(layout: Layout) -> List[Dict[str, Any]]:
     return [entry for entry in entries if entry is not None]
 
 
+def way_back(layout: Layout, state: State, entries: List[Dict[str, Any]]) -> Optional[str]:
+    """`previous` of the stable channel, on the host: of the releases that its project can be rolled back to.
+
+    Versions that did not write down whose a folder is let a project be renamed, or another one take its place, without
+    a word in the history; and a supervisor of another kind needs another release. Both say the releases themselves.
+    """
+    while True:
+        back = previous(entries, state.channels.get("stable"))
+        document = (files.read_json(layout.document(back)) or {}) if back else {}
+        meant = {"project": state.project, "platform": state.platform}
+        if all(not here or document.get(what, here) == here for what, here in meant.items()):
+            return back
+        entries = [entry for entry in entries if entry.get("channels", {}).get("stable") != back]
+
+
 def previous(entries: List[Dict[str, Any]], current: Optional[str], channel: str = "stable") -> Optional[str]:
     """The release that `channel` had before `current`: what a rollback without an argument means.
 

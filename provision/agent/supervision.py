@@ -7,13 +7,14 @@ are ended, in order, and it starts them anew.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Set
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from . import processes
+from . import guard, processes
 from . import state as states
 from .documents import read_documents, service_of
 from .layout import Layout, host_folder
@@ -24,6 +25,7 @@ from .supervisors import Activity, Supervisor, open_supervisor, options
 
 _RETURN_SECONDS = 60.0  # within this somebody else starts an engine again: systemd does after seconds
 _STOP_SECONDS = 10.0  # for a program that no release describes any more
+_OTHERS_SECONDS = 600.0  # the longest that a program of another project is waited for
 _POLL = 0.1
 
 
@@ -50,35 +52,61 @@ def restore(layout: Layout, supervisor: Supervisor, emit: Emit, *, patient: bool
         _start(supervisor, [], emit)  # an engine without live-restore ends its containers when it comes back
         return []
     ended = _end_strays(supervisor, emit)
-    others = []
-    for other in _others(layout, supervisor):
-        try:
-            others.append((other, _end_strays(other, emit)))
-        except (AgentError, OSError) as failure:
-            emit({"event": "warning", "text": f"the project in {other.layout.root} has to be mended: {failure}"})
+    others: List[Tuple[Supervisor, List[str]]] = []
+    for other in _others(layout, supervisor.kind):
+        with _mended_later(other, emit):
+            theirs = _theirs(other, supervisor)
+            if theirs is not None:
+                others.append((theirs, _end_strays(theirs, emit, _OTHERS_SECONDS)))
     supervisor.ready()
-    for each, names in [(supervisor, ended), *others]:
-        _start(each, names, emit)
+    _start(supervisor, ended, emit)
+    for theirs, names in others:
+        with _mended_later(theirs.layout, emit):
+            _start(theirs, names, emit)
     return ended
 
 
-def _others(layout: Layout, supervisor: Supervisor) -> Iterator[Supervisor]:
-    """The same supervisor, as the other projects of this user have it."""
-    for path in glob.glob(os.path.join(glob.escape(host_folder()), "projects", "*.json")):
+def _others(layout: Layout, kind: str) -> Iterator[Layout]:
+    """The other projects of this user that have such a supervisor."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(host_folder()), "projects", "*.json"))):
         try:
             with open(path, encoding="utf-8") as stream:
                 entry = json.load(stream)
             other = Layout(str(entry["root"]))
-            if entry["platform"] == supervisor.kind and other.root != layout.root and os.path.isdir(other.private):
-                opened = open_supervisor(other, supervisor.kind, options(other))
-                if opened.same_as(supervisor):
-                    yield opened
-        except (OSError, ValueError, KeyError, AgentError):
-            continue  # that project has to be mended first
+            if entry["platform"] == kind and other.root != layout.root and os.path.isdir(other.private):
+                yield other
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # written by no version of ours, or gone meanwhile
 
 
-def _end_strays(supervisor: Supervisor, emit: Emit) -> List[str]:
-    """End what runs without its supervisor, those first that come after others; the names of the programs."""
+def _theirs(other: Layout, supervisor: Supervisor) -> Optional[Supervisor]:
+    """The same supervisor, as another project has it; None where that has another one.
+
+    Raises:
+        AgentError: nothing is believed of that project, because others could have put it there.
+    """
+    wrong = guard.fault(other)
+    if wrong is not None:
+        raise guard.refusal(other.root, wrong)
+    opened = open_supervisor(other, supervisor.kind, options(other))
+    return opened if opened.same_as(supervisor) else None
+
+
+@contextlib.contextmanager
+def _mended_later(other: Layout, emit: Emit) -> Iterator[None]:
+    """What is wrong with another project is none of this one's business, whatever it is."""
+    try:
+        yield
+    except (AgentError, OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+        emit({"event": "warning", "text": f"the project in {other.root} has to be mended: {failure}"})
+
+
+def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf")) -> List[str]:
+    """End what runs without its supervisor, those first that come after others; the names of the programs.
+
+    Args:
+        longest: in seconds; after it a program is ended by force, whatever its release says.
+    """
     strays = {name: found for name, found in supervisor.strays(_names(supervisor.layout)).items() if found}
     if not strays:
         return []
@@ -99,7 +127,7 @@ def _end_strays(supervisor: Supervisor, emit: Emit) -> List[str]:
         if names:
             for name in names:
                 emit({"event": "step", "step": "stop", "program": name, "detail": "it has no supervisor"})
-            seconds = max(float(item["stop_timeout"]) for item in level)
+            seconds = min(longest, max(float(item["stop_timeout"]) for item in level))
             left = processes.end(_finder(supervisor, names), seconds)
             if left:
                 raise AgentError(FAILED, f"{_listed(names)} did not stop: processes {sorted(left)} are still there.")

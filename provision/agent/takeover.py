@@ -22,8 +22,16 @@ _WRITER_SECONDS = 2.0  # rsync's receiver may just be closing it
 _BLOCK = 1 << 20
 
 
+def login() -> int:
+    """The uid of the account that ships, which is another than ours where the agent runs under sudo."""
+    uid = int(os.environ.get("SUDO_UID", "-1"))
+    return uid if uid > 0 else os.geteuid()
+
+
 def take_over(folder: str) -> int:
-    """Make `folder` and everything in it ours; whose it was.
+    """Make `folder` and everything in it ours; whose it was, or is to be again.
+
+    A folder that is ours already may have been taken over, or given back, by half.
 
     Raises:
         AgentError: something in it is neither a folder, a link nor a file that was put there, or is still written to.
@@ -31,9 +39,10 @@ def take_over(folder: str) -> int:
     fd = os.open(folder, _FOLDER)
     try:
         before = os.fstat(fd).st_uid
-        if before != os.geteuid():
-            _take(fd, before, folder)
-        return before
+        shipper = before if before != os.geteuid() else login()
+        if shipper != os.geteuid():
+            _take(fd, shipper, folder)
+        return shipper
     finally:
         os.close(fd)
 

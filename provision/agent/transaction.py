@@ -245,18 +245,18 @@ class Transaction:
     def _stay_supervised(self, change: Change) -> None:
         """A supervisor that was killed after the proof has left nobody who would restart what it proved."""
         after = change.after
-        if self.supervisor.gone():
-            try:
+        try:
+            if self.supervisor.gone():
                 supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
                 running = [name for name, record in after.programs.items() if not record.on_demand]
                 services = [service_of(change.documents, name, after.programs[name]) for name in running]
                 self.programs.prove(services, after, lambda: None)
-            except (NotProven, AgentError, OSError) as failure:
-                raise AgentError(
-                    DEGRADED,
-                    f"the new release was proven, but then {self.supervisor.kind} was killed: {sentence(failure)}",
-                    next_step="deploy status; then deploy up, or deploy unlock",
-                ) from None
+        except (NotProven, AgentError, OSError) as failure:
+            raise AgentError(
+                DEGRADED,
+                f"the new release was proven, but then {self.supervisor.kind} was lost: {sentence(failure)}",
+                next_step="deploy status; then deploy up, or deploy unlock",
+            ) from None
         self.programs.remember(after)
 
     def _give_up(self, failure: BaseException, began: float) -> None:

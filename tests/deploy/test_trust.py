@@ -142,6 +142,12 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
     claim = ["python3", "-c", _CLAIM, str(victim), world.program("web"), f"{world.path}/.deploy"]
     world.host.exec(claim, user="ann")
     assert world.status().project["view"]["programs"][world.program("web")]["activity"] == "running"
+    world.project = {"name": "another"}
+    world.web("1")
+    with pytest.raises(Refused, match="is not of project 'another'"):
+        world.down()
+    world.project = {}
+    world.web("1")
     with pytest.raises(Refused, match="is a link"):
         list(rollout.logs(world.deployment(), "web"))
     world.host.exec(["python3", "-I", "/var/lib/deploy/boot.py"], check=False)

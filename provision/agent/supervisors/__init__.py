@@ -15,6 +15,8 @@ from .. import guard, trust
 from ..layout import Layout
 from ..protocol import REFUSED, USAGE, AgentError
 
+LOG_BYTES = 64 << 10  # of a log, the last ones: more is not told at once
+
 
 class Activity(Enum):
     """What a program is doing."""
@@ -146,7 +148,7 @@ class Supervisor:
         raise NotImplementedError
 
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
-        """The last lines that it wrote; only those since its start where this object or a twin started it."""
+        """The last lines that it wrote, `LOG_BYTES` at most; since its start where this object or a twin started it."""
         raise NotImplementedError
 
     def facts(self) -> Dict[str, object]:

@@ -13,13 +13,13 @@ import os
 import socket
 import tarfile
 import time
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
 from .. import files, launch, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, OF_SECRETS, REFUSED, AgentError
-from . import ABSENT, Activity, Observed, Supervisor
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor
 
 _SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
@@ -236,7 +236,7 @@ class Docker(Supervisor):
         since = f"&since={self._marks[program]:.3f}" if program in self._marks else ""
         path = f"/containers/{quote(program)}/logs?stdout=true&stderr=true&tail={lines}{since}"
         try:
-            return _frames(self._raw("GET", path)).decode("utf-8", "replace").splitlines()[-lines:]
+            return self._raw("GET", path, read=_frames).decode("utf-8", "replace").splitlines()[-lines:]
         except (AgentError, OSError):
             return []
 
@@ -288,6 +288,7 @@ class Docker(Supervisor):
         accept: Sequence[int] = (200, 201, 204),
         seconds: float = _SECONDS,
         login: str = "",
+        read: Callable[[http.client.HTTPResponse], bytes] = http.client.HTTPResponse.read,
     ) -> bytes:
         connection = _Connection(seconds)
         try:
@@ -297,7 +298,7 @@ class Docker(Supervisor):
                 headers["X-Registry-Auth"] = login
             connection.request(method, _VERSION + path, data, headers)
             answer = connection.getresponse()
-            content = answer.read()
+            content = read(answer) if answer.status in accept else answer.read(LOG_BYTES)
         except (ConnectionError, FileNotFoundError) as error:
             why, what_now = f"{_SOCKET}: {error}", "start docker there, then: deploy up"
             raise _NoAnswer(FAILED, "the Docker Engine does not answer.", why, what_now) from None
@@ -366,11 +367,20 @@ def _ending(state: Dict[str, Any]) -> str:
     return state["Error"] or f"exited with status {state['ExitCode']}"
 
 
-def _frames(content: bytes) -> bytes:
-    """The text of a log without the heads of its pieces (Engine API, "Attach", stream format)."""
-    text, at = b"", 0
-    while at + _FRAME <= len(content):
-        size = int.from_bytes(content[at + 4 : at + _FRAME], "big")
-        text += content[at + _FRAME : at + _FRAME + size]
-        at += _FRAME + size
+def _frames(answer: BinaryIO) -> bytes:
+    """The last of a log without the heads of its pieces (Engine API, "Attach", stream format).
+
+    A line has no longest length, and a program may write faster than it is read.
+    """
+    text, until = b"", time.monotonic() + _SECONDS
+    head = answer.read(_FRAME)
+    while len(head) == _FRAME and time.monotonic() < until:
+        left = int.from_bytes(head[4:], "big")
+        while left > 0 and time.monotonic() < until:
+            block = answer.read(min(left, LOG_BYTES))
+            if not block:
+                return text
+            left -= len(block)
+            text = (text + block)[-LOG_BYTES:]
+        head = answer.read(_FRAME)
     return text

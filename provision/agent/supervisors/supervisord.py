@@ -20,7 +20,7 @@ from xml.parsers.expat import ExpatError
 from .. import commands, files, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, Activity, Observed, Supervisor, manifests_of
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
 from .supervisord_config import Instance, create_own, find, program, programs_in
 
 # supervisor/xmlrpc.py, class Faults
@@ -420,12 +420,12 @@ def _size(path: str) -> int:
 
 
 def tail(path: str, lines: int, since: int = 0) -> List[str]:
-    """The last lines of a file, at most 64 KiB of them; none from before the byte `since`."""
+    """The last lines of a file, at most `LOG_BYTES` of them; none from before the byte `since`."""
     try:
         with files.open_plain(path) as stream:
             size = stream.seek(0, os.SEEK_END)
             # A file that is shorter than it was has been rotated.
-            stream.seek(max(since if since <= size else 0, size - (64 << 10)))
+            stream.seek(max(since if since <= size else 0, size - LOG_BYTES))
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return []

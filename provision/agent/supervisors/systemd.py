@@ -18,7 +18,7 @@ from .. import commands, files, processes
 from ..grouping import target_unit
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, Activity, Observed, Supervisor, manifests_of
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -217,7 +217,7 @@ class Systemd(Supervisor):
             )
         except (OSError, subprocess.TimeoutExpired):
             return []
-        return done.output.decode("utf-8", "replace").splitlines()[-lines:]
+        return done.output[-LOG_BYTES:].decode("utf-8", "replace").splitlines()[-lines:]
 
     def facts(self) -> Dict[str, object]:
         try:
