@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import commands
 from .masks import Masks
-from .sockets import Bearer, Guarded, Withheld
+from .sockets import Bearer, Guarded, NotTaken, Withheld
 
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
@@ -142,7 +142,7 @@ def _request(
     try:
         response = connection.ask(method, path, body, headers)
         content = response.read(BODY_LIMIT).decode("utf-8", "replace")
-    except Withheld as why:
+    except (Withheld, NotTaken) as why:
         raise Failed(str(why)) from None
     except ConnectionRefusedError:
         raise Failed("connection refused") from None

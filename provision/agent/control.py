@@ -162,9 +162,12 @@ def _start(layout: Layout, supervisor: Supervisor, name: str, record: Program) -
         elif seen.activity is Activity.EXITED:
             break
         time.sleep(_POLL)
-    masks = Masks(launch.every_secret(layout))  # who asks may be an account that must not know them
-    lines = map(masks.mask, supervisor.log_tail(name, _LOG_LINES))
-    return FAILED, "\n  | ".join([f"{record.service} {supervisor.how_it_ended(name, seen)}.", *lines])
+    ended = f"{record.service} {supervisor.how_it_ended(name, seen)}."
+    try:
+        masks = Masks(launch.every_secret(layout))  # who asks may be an account that must not know them
+    except OSError as error:
+        return FAILED, f"{ended} Its last words are not shown: what is secret in them can't be told ({error})."
+    return FAILED, "\n  | ".join([ended, *map(masks.mask, supervisor.log_tail(name, _LOG_LINES))])
 
 
 def _stop(layout: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:

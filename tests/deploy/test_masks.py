@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import subprocess
+import sys
 import urllib.parse
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.agent import launch
+from provision.agent.layout import Layout
 from provision.agent.masks import Masks
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"
@@ -92,3 +97,29 @@ def test_a_message_keeps_what_the_protocol_goes_by_and_its_sentences() -> None:
     masked = Masks([("A", "old"), ("B", "put back")]).message(message)
 
     assert masked == {**message, "log": ["<A>", "<B>"]}
+
+
+_READS = """
+import sys
+from provision.agent import launch
+from provision.agent.layout import Layout
+try:
+    print(launch.every_secret(Layout(sys.argv[1])))
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.mark.root
+def test_a_launch_folder_that_cannot_be_entered_is_not_taken_for_one_without_secrets(tmp_path: Path) -> None:
+    """Hole 6: deploy-ctl's unit gives root no capability, and another account's folder is closed to it."""
+    layout = Layout(str(tmp_path))
+    service = {"program": "web", "user": "nobody", "launch": "", "secrets": ["A", "B"], "secret_files": ["B"]}
+    launch.stage(layout, service, "r", "one", {"A": "hunter2", "B": "hunter3"})
+    launch.select(layout, "web", "one")
+    (Path(layout.launchers("web")) / "half.new").mkdir()
+    reads = [sys.executable, "-c", _READS, str(tmp_path)]
+
+    assert launch.every_secret(layout) == [("A", "hunter2"), ("B", "hunter3")]
+    closed = subprocess.run(["setpriv", "--bounding-set=-all", *reads], capture_output=True, text=True, check=True)
+    assert closed.stdout == "refused\n"
