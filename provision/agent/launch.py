@@ -21,7 +21,6 @@ from .layout import Layout
 from .protocol import REFUSED, SECRET_FOLDER, AgentError
 from .state import State
 
-
 # What a path says that is no file of ours: nothing is there, or it is of another kind. Whatever else may happen to one
 # who looks, such as not being let in, says nothing of what is there.
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)

@@ -35,7 +35,7 @@ class Withheld(Exception):
 
 
 class NotTaken(socket.timeout):
-    """A secret was not sent, because nobody took the connection in time: the program may be busy. The message says so."""
+    """A secret was not sent, because nobody took the connection in time; the message says so."""
 
 
 class Bearer:

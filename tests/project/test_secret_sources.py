@@ -160,3 +160,14 @@ def test_a_short_value_that_a_secret_happens_to_share_is_only_warned_of(folder: 
 
     assert loaded.project.services["db"].secrets == ("DB_PASSWORD",)
     assert [suspect.path[2:] for suspect in loaded.suspects] == [("command", 1), ("env", "DB_USER")]
+
+
+def test_a_command_whose_child_keeps_its_complaints_open_has_given_its_value(folder: Path) -> None:
+    """Hole 4: ssh with ControlPersist leaves such a one."""
+    write(
+        folder,
+        '[secrets]\nPW = { command = ["sh", "-c", "sleep 20 >/dev/null & echo hunter2"], timeout = "10s" }\n'
+        '[services.web]\ncommand = ["a"]\nsecrets = ["PW"]\n',
+    )
+
+    assert load(folder, environ={}).secrets["PW"] == "hunter2"
