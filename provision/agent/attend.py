@@ -28,7 +28,11 @@ def is_ready(port: int, path: str, statuses: List[str]) -> Answer:
 
 
 def is_idle(port: int, path: str, gauges: List[str], bearer: Optional[Bearer] = None) -> Answer:
-    """Whether all of `gauges`, in Prometheus' text format, are 0. Who does not tell is not waited for."""
+    """Whether all of `gauges`, in Prometheus' text format, are 0. Who does not tell is not waited for.
+
+    A service that takes no connection is busy. So is one that may be another's, as far as we can see: not every process
+    lets us look.
+    """
     try:
         status, text = _get(port, path, bearer)
         if status != 200:
@@ -38,7 +42,7 @@ def is_idle(port: int, path: str, gauges: List[str], bearer: Optional[Bearer] = 
     except ConnectionRefusedError:
         return True, "nothing listens"
     except Withheld as why:
-        return True, str(why)
+        return why.named, str(why)
     except ValueError:  # what it says may hold the secret
         return True, "no header can hold its secret, or its gauges are no numbers"
     except (OSError, http.client.HTTPException) as error:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import commands
 from .masks import Masks
-from .sockets import Bearer, Guarded, Withheld
+from .sockets import Bearer, Guarded, NotTaken, Withheld
 
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
@@ -143,6 +143,9 @@ def _request(
         response = connection.ask(method, path, body, headers)
         content = response.read(BODY_LIMIT).decode("utf-8", "replace")
     except Withheld as why:
+        way = 'ask the service\'s own port (http = "/health"), or leave the token out'
+        raise Failed(f"{why}; {way}") from None
+    except NotTaken as why:
         raise Failed(str(why)) from None
     except ConnectionRefusedError:
         raise Failed("connection refused") from None
@@ -203,10 +206,18 @@ def _command(check: Check, timeout: float, working_directory: str) -> Dict[str, 
         raise Failed(f"could not start: {error.strerror or error}") from None
     if ended.late:
         raise Failed(f"did not end in {timeout:.0f} s")
-    output = ended.output.decode("utf-8", "replace")[-OUTPUT_LIMIT:].strip()
+    output = _end_of(ended.output.decode("utf-8", "replace")).strip()
     if ended.status != 0:
         raise Failed(f"exit status {ended.status}: {output.splitlines()[-1] if output else 'no output'}")
     return {"output": output}
+
+
+def _end_of(text: str) -> str:
+    """Its last lines, each as a whole: who takes secrets out of them would not know the end of one."""
+    if len(text) <= OUTPUT_LIMIT:
+        return text
+    torn, _, lines = text[-OUTPUT_LIMIT:].partition("\n")
+    return lines if lines.strip() else f"… (its last line has more than {len(torn)} characters)"
 
 
 def _completion(check: Check, timeout: float, bearer: Optional[Bearer]) -> Dict[str, Any]:

@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
@@ -113,16 +114,16 @@ def run(
         hold: descriptors that stay open until the last of its processes has ended.
 
     Raises:
-        OSError: it does not start.
+        OSError: it does not start, or what runs it fails.
     """
     kept = _Kept()
     source = str(reaper.__spec__.loader.get_source(reaper.__name__))  # type: ignore[union-attr]
-    with _pipe() as (told, teller):
+    with _pipe() as (told, teller), tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", source],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=complaints,  # its own: the command's go where its output goes
             pass_fds=[teller, *hold],
             start_new_session=True,
             bufsize=0,
@@ -144,6 +145,13 @@ def run(
                 facts.update(json.loads(line))
         finally:
             _let_go(process, facts)
+        if not facts:
+            complaints.seek(0)
+            said = complaints.read(_BLOCK).decode("utf-8", "replace").split("\n")
+            why = [line.strip() for line in said if line.strip()] or [
+                f"its runner ended with status {process.returncode}"
+            ]
+            raise OSError(f"{argv[0]} could not be run on this host: {why[-1]}")
     if facts.get("error"):
         raise OSError(facts["error"], os.strerror(facts["error"]), argv[0])
     # Who killed the reaper has killed the command, too.

@@ -21,7 +21,7 @@ from .documents import read_documents, service_of
 from .layout import Layout, sandbox_environment
 from .masks import Masks
 from .programs import Programs
-from .protocol import CONTROL, AgentError, control_socket
+from .protocol import CONTROL, AgentError, control_socket, earlier_control_socket
 from .state import Program
 from .supervisors import Activity, Supervisor, open_supervisor, options
 
@@ -47,7 +47,7 @@ _SCRIPT = '''\
 """
 import os, socket, sys
 
-SELF, OWNER, SOCKET = {self!r}, {owner!r}, {socket!r}
+SELF, OWNER, SOCKET, EARLIER = {self!r}, {owner!r}, {socket!r}, {earlier!r}
 AGENT, FOLDER = {agent!r}, {folder!r}
 TRUST = {trust!r}
 
@@ -73,6 +73,9 @@ if os.geteuid() == {uid}:
 try:
     if os.path.exists(SOCKET):
         sys.exit(ask(words))
+    if os.path.exists(EARLIER):  # or it is that of another project
+        sys.stderr.write("deploy-ctl: an earlier version may have listened on %s; this one's place is %s. "
+                         "next: put there what deploy render systemd writes\\n" % (EARLIER, SOCKET))
     os.execvp("sudo", ["sudo", "-n", "-u", OWNER, "--", SELF, *words])
 except OSError as error:
     sys.exit("deploy-ctl: this account can't ask %s to do it: %s" % (OWNER, error))
@@ -92,6 +95,7 @@ def refresh(layout: Layout, agent: str) -> None:
         uid=os.geteuid(),
         owner=pwd.getpwuid(os.geteuid()).pw_name,
         socket=control_socket(layout.root),
+        earlier=earlier_control_socket(layout.root),
         agent=[sys.executable, "-I", entry, "control", layout.root],
         folder=os.path.join(layout.agents, agent),
         trust=trust.text(),
@@ -162,9 +166,12 @@ def _start(layout: Layout, supervisor: Supervisor, name: str, record: Program) -
         elif seen.activity is Activity.EXITED:
             break
         time.sleep(_POLL)
-    masks = Masks(launch.every_secret(layout))  # who asks may be an account that must not know them
-    lines = map(masks.mask, supervisor.log_tail(name, _LOG_LINES))
-    return FAILED, "\n  | ".join([f"{record.service} {supervisor.how_it_ended(name, seen)}.", *lines])
+    ended = f"{record.service} {supervisor.how_it_ended(name, seen)}."
+    try:
+        masks = Masks(launch.every_secret(layout))  # who asks may be an account that must not know them
+    except OSError as error:
+        return FAILED, f"{ended} Its last words are not shown: what is secret in them can't be told ({error})."
+    return FAILED, "\n  | ".join([ended, *map(masks.mask, supervisor.log_tail(name, _LOG_LINES))])
 
 
 def _stop(layout: Layout, supervisor: Supervisor, name: str, record: Program) -> Answer:

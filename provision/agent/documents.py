@@ -48,6 +48,6 @@ def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, Dict[st
     for release in releases:
         document = files.read_json(layout.document(release))
         if document is not None:
-            protocol.check_format(document, layout.document(release))
+            protocol.check_format(document, layout.document(release), protocol.FORMAT_OF_SECRETS)
             found[release] = document
     return found

@@ -21,6 +21,10 @@ from .layout import Layout
 from .protocol import REFUSED, SECRET_FOLDER, AgentError
 from .state import State
 
+# What a path says that is no file of ours: nothing is there, or it is of another kind. Whatever else may happen to one
+# who looks, such as not being let in, says nothing of what is there.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
 
 def quote(value: str) -> str:
     """A single shell word (POSIX 2.2.2: nothing is special between single quotes but the quote itself)."""
@@ -106,6 +110,9 @@ def read_secrets(layout: Layout, program: str, launch: str) -> Dict[str, str]:
 
     The folder is its service's account's, which may have put there what it likes: only plain files of that account
     are read, for a link could lead to anything that we may read and it may not.
+
+    Raises:
+        OSError: we may not look into it.
     """
     folder = os.path.join(layout.launchers(program), launch)
     values = exported_secrets(folder)
@@ -125,9 +132,18 @@ def exported_secrets(folder: str) -> Dict[str, str]:
 
 
 def secret_files(folder: str) -> Dict[str, str]:
-    """Name -> path of those that are files."""
+    """Name -> path of those that are files.
+
+    Raises:
+        OSError: we may not look.
+    """
     apart = os.path.join(folder, SECRET_FOLDER)
-    names = os.listdir(apart) if os.path.isdir(apart) and not os.path.islink(apart) else []
+    try:
+        names = os.listdir(apart) if not os.path.islink(apart) else []
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        names = []
     return {name: os.path.join(apart, name) for name in sorted(names)}
 
 
@@ -136,16 +152,20 @@ def _text(path: str) -> str:
 
     Raises:
         FileNotFoundError: there is no such file, or something else has its name.
+        OSError: we may not look.
     """
-    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(os.path.basename(path), flags, dir_fd=parent)
-        account = os.fstat(parent).st_uid
+        parent = os.open(os.path.dirname(path), flags | os.O_DIRECTORY)
+        try:
+            fd = os.open(os.path.basename(path), flags, dir_fd=parent)
+            account = os.fstat(parent).st_uid
+        finally:
+            os.close(parent)
     except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
         raise FileNotFoundError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(parent)
     with os.fdopen(fd, encoding="utf-8", newline="") as stream:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or account not in (os.geteuid(), found.st_uid):
@@ -154,13 +174,17 @@ def _text(path: str) -> str:
 
 
 def every_secret(layout: Layout) -> List[Tuple[str, str]]:
-    """Name and value of each secret that some program here has, had lately, or is about to get."""
+    """Name and value of each secret that some program here has, had lately, or is about to get.
+
+    Raises:
+        OSError: we may not look into a launch folder, so that there may be more.
+    """
     found = set()
     for program in os.listdir(layout.run) if os.path.isdir(layout.run) else ():
         for launched in os.listdir(layout.launchers(program)):
             try:
                 found |= set(read_secrets(layout, program, launched).items())
-            except (OSError, ValueError):
+            except ValueError:
                 continue  # half made, by a worker that was killed: nothing was started with it
     return sorted(found)
 

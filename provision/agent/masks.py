@@ -7,11 +7,15 @@ and what two of them cover together is taken out as one, so that no end of the l
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 from urllib.parse import quote, quote_plus
 
 _TELLING = 4  # characters: what is shorter, of several lines, gives nothing away and stands everywhere
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)  # public, and long
 _COLUMNS = (64, 76)  # where `openssl base64` and `base64` begin a new line
 _OF_OTHERS = ("log", "attempts", "facts", "lines")  # of a message: what a program says
 _SENTENCES = ("what", "why", "text", "detail")  # ours, which may repeat some of that
@@ -139,13 +143,18 @@ def _forms(value: str) -> Iterator[str]:
         return
     yield value
     yield whole
-    lines = [line.strip() for line in value.splitlines()]
-    for piece in [value, whole, *lines] if len(lines) > 1 else [value, whole]:
+    private = _CERTIFICATE.sub("", value)
+    lines = [line.strip() for line in private.splitlines()] if len(value.splitlines()) > 1 else []
+    for piece in [value, whole, *lines]:
         if len(piece) >= _TELLING:
             yield piece
             yield from (form for form in _quoted(piece) if len(form) >= _TELLING)
     for text in {value, whole}:
-        yield from (form for form in _packed(text.encode("utf-8", "surrogatepass")) if len(form) >= 2 * _TELLING)
+        yield from (
+            form
+            for form in _packed(text.encode("utf-8", "surrogatepass"), bool(private.strip()))
+            if len(form) >= 2 * _TELLING
+        )
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -153,15 +162,22 @@ def _quoted(text: str) -> Iterator[str]:
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     yield repr(text)[1:-1]
     yield repr(text.encode("utf-8", "surrogatepass"))[2:-1]
-    yield quote(text, safe="", errors="surrogatepass")
-    yield quote(text, errors="surrogatepass")
-    yield quote_plus(text, errors="surrogatepass")
+    for form in (
+        quote(text, safe="", errors="surrogatepass"),
+        quote(text, errors="surrogatepass"),
+        quote_plus(text, errors="surrogatepass"),
+        quote(text, safe="!'()*~", errors="surrogatepass"),  # encodeURIComponent of JavaScript
+    ):
+        yield form
+        yield _ESCAPE.sub(lambda found: found[0].lower(), form)
+    yield html.escape(text)
+    yield html.escape(text, quote=False)
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
     yield "".join("\\" + char if char in '\\"$`' else char for char in text)
 
 
-def _packed(content: bytes) -> Iterator[str]:
+def _packed(content: bytes, in_columns: bool) -> Iterator[str]:
     yield content.hex()
     for before in range(3):  # as part of something longer, such as USER:PASSWORD
         encoded = base64.b64encode(bytes(before) + content).decode("ascii")
@@ -169,6 +185,6 @@ def _packed(content: bytes) -> Iterator[str]:
         known = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[tail]]
         yield known
         yield known.translate({ord("+"): "-", ord("/"): "_"})
-        if before == 0:
+        if before == 0 and in_columns:
             for width in _COLUMNS:
                 yield from (encoded[at : at + width] for at in range(0, len(encoded), width) if len(encoded) > width)

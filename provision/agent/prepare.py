@@ -21,6 +21,7 @@ from .protocol import FAILED, REFUSED, AgentError, Message
 
 _LINE = 8 << 10  # characters; a longer line is told in pieces
 _TOLD = 1 << 20  # characters of its output that are told as they come; more is read, and the end of it kept
+_LINE_COSTS = 64  # characters: what is sent around each line
 _LAST = 12  # lines
 _LOCK_SECONDS = 15.0  # an earlier step that was cut off ends within it
 _BLOCK = 1 << 20
@@ -173,7 +174,7 @@ class Told:
         if self._room <= 0:
             self._untold += 1
             return
-        self._room -= len(line) + 1
+        self._room -= len(line) + _LINE_COSTS
         self._tell(line)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Dict
 # Of release.json, of state.json, and so of the two states in a journal. Whatever a later version writes, these two keys
 # stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
 FORMAT = 1
+FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
 
@@ -42,6 +43,11 @@ def control_socket(root: str) -> str:
     """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place."""
     told_apart = root.replace("_", "__").replace("-", "_-")  # /a/b is not /a-b
     return f"/run/{CONTROL}{told_apart.replace('/', '-')}.sock"
+
+
+def earlier_control_socket(root: str) -> str:
+    """Where earlier versions had it, which may be the place of another project's; never asked."""
+    return f"/run/{CONTROL}{root.replace('/', '-')}.sock"
 
 
 class AgentError(Exception):
@@ -75,27 +81,30 @@ class AgentError(Exception):
 class NewerHost(AgentError):
     """What is on the host was written by a later version, and may mean other things than we would read in it."""
 
-    def __init__(self, where: str, format_: int, version: str) -> None:
+    def __init__(self, where: str, format_: int, version: str, reads: int) -> None:
         super().__init__(
             REFUSED,
-            f"{where} has format {format_}, written by {version or 'a later version'}; this version reads {FORMAT}.",
-            newer={"where": where, "format": format_, "reads": FORMAT, "version": version},
+            f"{where} has format {format_}, written by {version or 'a later version'}; this version reads {reads}.",
+            newer={"where": where, "format": format_, "reads": reads, "version": version},
         )
 
 
-def check_format(value: Dict[str, Any], where: str) -> None:
+def check_format(value: Dict[str, Any], where: str, reads: int = FORMAT) -> None:
     """Refuse what this version cannot read.
+
+    Args:
+        reads: the latest format of its kind that is read.
 
     Raises:
         NewerHost: a later version wrote it.
         AgentError: it has another format, or none.
     """
     found = value.get("format")
-    if isinstance(found, int) and found > FORMAT:
-        raise NewerHost(where, found, str(value.get("version", "")))
-    if found != FORMAT:
+    if isinstance(found, int) and found > reads:
+        raise NewerHost(where, found, str(value.get("version", "")), reads)
+    if not isinstance(found, int) or found < FORMAT:
         raise AgentError(
             REFUSED,
-            f"{where} has format {found}, this version reads {FORMAT}.",
+            f"{where} has format {found}, this version reads {reads}.",
             next_step="deploy with the version that wrote it",
         )

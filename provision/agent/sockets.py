@@ -17,13 +17,25 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tup
 _LISTEN = "0A"  # TCP_LISTEN, in the column `st`
 _MARK = b"\r\nAuthorization: "
 _UNSENT = "its token was not sent"
-_POLL = 0.01
+_POLL, _LONGEST_POLL = 0.01, 0.2  # each look reads all sockets of the machine
 _SIGHTINGS = 5  # of a socket that no process seems to hold: it may be on its way from one to another
 _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in IPv6 (RFC 4291, 2.5.5.2)
 
 
 class Withheld(Exception):
-    """A secret was not sent; the message says why."""
+    """A secret was not sent, because a stranger has the connection; the message says so.
+
+    Args:
+        named: whether the stranger was seen. Else it may be the program itself, where we may not look into it.
+    """
+
+    def __init__(self, why: str, named: bool) -> None:
+        super().__init__(why)
+        self.named = named
+
+
+class NotTaken(socket.timeout):
+    """A secret was not sent, because nobody took the connection in time; the message says so."""
 
 
 class Bearer:
@@ -58,7 +70,7 @@ class Guarded(http.client.HTTPConnection):
         """The answer to a request with the secret, where there is one.
 
         Raises:
-            Withheld: it was not sent.
+            Withheld, NotTaken: it was not sent.
             ValueError: no header can hold it.
             OSError, http.client.HTTPException: there is no answer.
         """
@@ -86,27 +98,30 @@ def only_to(connection: socket.socket, bearer: Bearer, seconds: float, greet: Ca
         greet: sends what is no secret; called once, where nothing speaks against it.
 
     Raises:
-        Withheld: somebody else has it, or nobody took it in time.
+        Withheld: somebody else has it.
+        NotTaken: nobody took it in time.
     """
     port, until = connection.getpeername()[1], time.monotonic() + seconds
-    greeted, strangers = False, 0
+    greeted, strangers, pause = False, 0, _POLL
     while True:
         taken, inodes = _other_end(connection) if _is_here(connection) else (True, set())
         held = not inodes or any(inodes & inodes_of(pid) for pid in bearer.members())
         if not held:
             strangers += 1
-            holder = _holder(inodes)
+            holder = _holder(inodes, bearer)
             if holder or strangers == _SIGHTINGS:
                 who = holder or "a process of another user"
-                raise Withheld(f"port {port} of {bearer.program} is held by {who}, not by {bearer.program}: {_UNSENT}")
+                what = f"port {port} of {bearer.program} is held by {who}, not by {bearer.program}: {_UNSENT}"
+                raise Withheld(what, named=bool(holder))
         elif not greeted:
             greet()
             greeted = True
         if taken and held:
             return
         if time.monotonic() > until:
-            raise Withheld(f"{bearer.program} took no connection on port {port} in {seconds:.0f} s: {_UNSENT}")
-        time.sleep(_POLL)
+            raise NotTaken(f"{bearer.program} took no connection on port {port} in {seconds:.0f} s: {_UNSENT}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_POLL)
 
 
 def _other_end(connection: socket.socket) -> Tuple[bool, Set[int]]:
@@ -115,9 +130,9 @@ def _other_end(connection: socket.socket) -> Tuple[bool, Set[int]]:
     What waits to be taken has no inode yet; then those count that listen on its port.
     """
     theirs, ours = _plain(connection.getpeername()), _plain(connection.getsockname())
-    sockets = list(_sockets())
+    sockets = list(_sockets(theirs[1]))
     taken = {each.inode for each in sockets if each.ours == theirs and each.theirs == ours and each.inode}
-    return bool(taken), taken or {each.inode for each in sockets if each.state == _LISTEN and each.ours[1] == theirs[1]}
+    return bool(taken), taken or {each.inode for each in sockets if each.state == _LISTEN}
 
 
 def inodes_of(pid: int) -> Set[int]:
@@ -147,9 +162,11 @@ def name(pid: int) -> str:
         return "a process that ended"
 
 
-def _holder(inodes: Set[int]) -> str:
+def _holder(inodes: Set[int], bearer: Bearer) -> str:
+    """The stranger that has one of these sockets, for a person; empty where none is seen."""
     for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
-        if inodes & inodes_of(pid):
+        # Asked again: the program may have started a process since.
+        if inodes & inodes_of(pid) and pid not in bearer.members():
             return f"pid {pid} ({name(pid)})"
     return ""
 
@@ -175,14 +192,18 @@ class _Socket(NamedTuple):
     inode: int  # 0 while no process has taken it
 
 
-def _sockets() -> Iterator[_Socket]:
+def _sockets(port: int) -> Iterator[_Socket]:
+    """Those whose own port it is."""
+    column = f":{port:04X}"
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as stream:
                 lines = stream.read().splitlines()[1:]
         except OSError:
             continue
-        for fields in (line.split() for line in lines):
+        for fields in (line.split() for line in lines if column in line):
+            if not fields[1].endswith(column):
+                continue
             yield _Socket(_address(fields[1]), _address(fields[2]), fields[3], int(fields[9]))
 
 

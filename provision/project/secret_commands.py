@@ -21,6 +21,7 @@ _LAST_LINES = 5
 _LONGEST_LINE = 300
 _LEAST_MASKED = 4  # characters: a shorter line says nothing
 _CHUNK = 64 * 1024
+_POLL = 0.05
 
 
 class CommandFailed(Exception):
@@ -75,7 +76,7 @@ def ask(command: Sequence[str], root: Path, timeout: float) -> str:
 
 
 def _read(process: subprocess.Popen[bytes], program: str, timeout: float) -> tuple[bytes, bytes]:
-    """Both streams to their ends; then the program has ended as well."""
+    """What the program says on both streams until it closes them, or has ended: what it started may keep them open."""
     assert process.stdout and process.stderr  # noqa: S101 (pipes were asked for)
     end = time.monotonic() + timeout
     read = {process.stdout: bytearray(), process.stderr: bytearray()}
@@ -84,8 +85,11 @@ def _read(process: subprocess.Popen[bytes], program: str, timeout: float) -> tup
         for stream in read:
             waiting.register(stream, selectors.EVENT_READ)
         while waiting.get_map():
-            ready = waiting.select(max(0.0, end - time.monotonic()))
-            if not ready:
+            has_ended = process.poll() is not None
+            ready = waiting.select(0 if has_ended else max(0.0, min(_POLL, end - time.monotonic())))
+            if has_ended and not ready:
+                break
+            if time.monotonic() > end:
                 raise CommandFailed(late)
             for key, _ in ready:
                 stream = process.stdout if key.fileobj is process.stdout else process.stderr

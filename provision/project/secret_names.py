@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# A shorter value ("dev", "8000") is shared by chance, and nobody's secret for that.
-_LEAST_ALIKE = 6
+from provision.project.suspects import SHAPE
+
+# A shorter value ("dev", "postgres") may be shared by chance, and is nobody's secret for that, unless a key looks so.
+_LEAST_ALIKE = 16
 
 
 def declared(written: Mapping[str, Any]) -> frozenset[str]:
@@ -29,7 +31,7 @@ def alike(names: frozenset[str], variables: Mapping[str, str], values: Mapping[s
     return {
         name: known[value]
         for name, value in variables.items()
-        if name not in names and len(value) >= _LEAST_ALIKE and value in known
+        if name not in names and value in known and (len(value) >= _LEAST_ALIKE or SHAPE.search(value))
     }
 
 

@@ -9,6 +9,8 @@ from provision.project.template import SecretPart
 def refused(path: Path, part: SecretPart) -> Fault:
     """`part` stands at `path`, which holds no secret."""
     why, way = _place(path, part.name)
+    if part.like:
+        way = f"If that is chance, change one of the two values. If not: {way[:1].lower()}{way[1:]}"
     return Fault(path, f"{part}, and {why}.", way)
 
 

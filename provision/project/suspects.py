@@ -23,7 +23,8 @@ SHAPE = re.compile(
     r"|\bAGE-SECRET-KEY-1\w+|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.|://[^/\s:@]*:[^/\s:@]+@"
 )
 _NO_SECRET = re.compile(r"[~.]?/.*|true|false|[0-9.]*", re.IGNORECASE | re.DOTALL)  # a place, a switch, a number
-_LEAST_HELD = 8  # characters: a longer secret is in another value by no chance
+_LEAST_SAME, _LEAST_HELD = 6, 8  # characters: a longer secret is another value, or in one, by no chance
+_NO_PLACES = ("user", "image")  # keys: what stands there is no secret, whatever else has that value
 _ELSEWHERE = ("targets", "secrets")  # what says where hosts and passwords are is no part of a release
 
 
@@ -41,14 +42,16 @@ class Suspect:
 
 def suspects(merged: Mapping[str, object], known: Known) -> Iterator[Suspect]:
     """Those in `merged`, the declaration as it is written, presets applied."""
-    declared = [value for name in known.declared if len(value := known.values.get(name, "")) >= _LEAST_HELD]
+    declared = [value for name in known.declared if len(value := known.values.get(name, "")) >= _LEAST_SAME]
     for path, text in _texts((), {key: value for key, value in merged.items() if key not in _ELSEWHERE}):
+        if path[-1] in _NO_PLACES:
+            continue
         for name, default in references(text):
             value = known.values.get(name) or default or ""
             looks = (
                 SHAPE.search(value)
                 or (_NAME.search(name) and not _NO_SECRET.fullmatch(value))
-                or any(secret in value for secret in declared)
+                or any(secret in value if len(secret) >= _LEAST_HELD else secret == value for secret in declared)
             )
             if looks and known.secret(name) is None:
                 yield Suspect(path, name)

@@ -95,7 +95,7 @@ class Known:
     promised: frozenset[str] = frozenset()
 
     def without_alike(self) -> Known:
-        """For a target's fields, which say where hosts are: a user called as a password is no secret there."""
+        """For a target's fields, which say where hosts are, and for users: one called as a password is no secret."""
         return Known(self.values, self.declared, {}, self.promised)
 
     def secret(self, name: str) -> SecretPart | None:

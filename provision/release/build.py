@@ -12,14 +12,15 @@ from pathspec import GitIgnoreSpec
 
 from provision import manifests
 from provision.agent import tree
+from provision.agent.protocol import FORMAT, FORMAT_OF_SECRETS, OF_SECRETS
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.project.schema import Project, Service, Target
+from provision.manifests.documents import LaneDocument
+from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
 from provision.release.models import Hashing, ModelFile, find_models
 
-FORMAT = 1  # of the release document
 _EVERYTHING = ("**",)
 
 
@@ -109,7 +110,7 @@ def _document(
     served = [service for name, service in project.services.items() if _runs_on(target, name)]
     engines = {wheel().id: wheel().document()} if any(service.engine == "wheel" for service in served) else {}
     return {
-        "format": FORMAT,
+        "format": _format(prepare, lanes),
         "project": project.name,
         "platform": str(target.platform),
         "path": target.path,
@@ -128,6 +129,13 @@ def _document(
         "prepare": prepare,
         "lanes": {str(lane): document for lane, document in lanes.items()},
     }
+
+
+def _format(prepare: Mapping[str, Any] | None, lanes: Mapping[Lane, LaneDocument]) -> int:
+    """The least that reads it: an older version may roll back to what has nothing of later ones."""
+    manifests_ = (service["manifest"]["text"] for lane in lanes.values() for service in lane["services"])
+    made = (prepare and "env_of_secrets" in prepare) or any(f'"{OF_SECRETS}": ' in text for text in manifests_)
+    return FORMAT_OF_SECRETS if made else FORMAT
 
 
 def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from provision.agent import tree
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.release.ignore import Wanted, shipped
-from provision.release.keys import is_private_key
+from provision.release.keys import is_secret
 from provision.release.models import ModelFile
 
 DECLARATION = "deploy.toml"
@@ -40,8 +40,8 @@ def read_files(
     warnings: list[str] = []
     identities = _identities(project, root)
     for path in shipped(root, wanted, frozenset(linked | _local(project, target))):
-        if not wanted.names(path) and (path in identities or is_private_key(root, path)):
-            whose = "opens a target" if path in identities else "is a private key"
+        whose = "" if wanted.names(path) else "opens a target" if path in identities else is_secret(root, path)
+        if whose:
             warnings.append(f'not shipped: {path} {whose}; to ship it on purpose: [project] include = ["/{path}"]')
             continue
         try:

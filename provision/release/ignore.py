@@ -107,7 +107,7 @@ def _walk(
     stack = _deeper(root, folder, {entry.name for entry in entries}, above)
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        if path in without or _never(entry.name):
+        if path in without or never(entry.name):
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
         ignored = within_ignored or _ignored(stack, path, is_folder=is_folder)
@@ -118,7 +118,8 @@ def _walk(
             yield from _walk(root, path, wanted, without, stack, within_ignored=ignored)
 
 
-def _never(name: str) -> bool:
+def never(name: str) -> bool:
+    """Whether a file or folder called so is a secret, or about this machine alone."""
     return name in NEVER or (name.startswith(".env") and name != _ENV_EXAMPLE)
 
 

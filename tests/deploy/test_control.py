@@ -118,6 +118,22 @@ def test_what_does_not_start_is_told_with_its_last_words(world: World) -> None:
     assert world.platform == "systemd" or "| no such luck\n" in done.stderr
 
 
+@pytest.mark.slow
+def test_who_cannot_look_into_another_account_s_launch_folder_shows_no_line(world: World) -> None:
+    """Hole 6: as root without capabilities, which is what the unit that is rendered gives."""
+    flawed = {"command": ["sh", "-c", "echo $API_KEY; exit 3"], "on_demand": True, "user": "www-data"}
+    world.declare({"flawed": {**flawed, "secrets": ["API_KEY"]}}, env="API_KEY=sekret-0123456789\n")
+    world.up()
+
+    done = world.host.exec(
+        ["setpriv", "--bounding-set=-all", f"{world.path}/deploy-ctl", "start", "flawed"], check=False
+    )
+
+    assert done.returncode == 1
+    assert "sekret" not in done.stdout + done.stderr
+    assert "Its last words are not shown: what is secret in them can't be told (" in done.stderr
+
+
 def test_it_comes_with_what_is_on_demand_and_goes_with_it(world: World) -> None:
     declare(world)
     world.up()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import shlex
+import subprocess
+import sys
 import urllib.parse
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.agent import checks, commands, launch
+from provision.agent.layout import Layout
 from provision.agent.masks import Masks
+from provision.agent.prepare import Told
+from provision.agent.supervisors.supervisord import tail
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"
 
@@ -50,6 +58,8 @@ def test_no_line_of_a_secret_is_shown_however_the_text_is_cut(
         repr(KEY.encode()),
         shlex.quote(KEY),
         urllib.parse.quote(KEY),
+        urllib.parse.quote(KEY, safe="!'()*~").replace("%2B", "%2b").replace("%2F", "%2f"),  # JavaScript's, lower case
+        html.escape(KEY),
         urllib.parse.urlencode({"key": KEY}),
         KEY.encode().hex(),
         *(base64.b64encode(before + KEY.encode() + b"behind").decode() for before in (b"", b"x", b"user:")),
@@ -92,3 +102,70 @@ def test_a_message_keeps_what_the_protocol_goes_by_and_its_sentences() -> None:
     masked = Masks([("A", "old"), ("B", "put back")]).message(message)
 
     assert masked == {**message, "log": ["<A>", "<B>"]}
+
+
+_READS = """
+import sys
+from provision.agent import checks, commands, launch
+from provision.agent.layout import Layout
+try:
+    print(launch.every_secret(Layout(sys.argv[1])))
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.mark.root
+def test_a_launch_folder_that_cannot_be_entered_is_not_taken_for_one_without_secrets(tmp_path: Path) -> None:
+    """Hole 6: deploy-ctl's unit gives root no capability, and another account's folder is closed to it."""
+    layout = Layout(str(tmp_path))
+    service = {"program": "web", "user": "nobody", "launch": "", "secrets": ["A", "B"], "secret_files": ["B"]}
+    launch.stage(layout, service, "r", "one", {"A": "hunter2", "B": "hunter3"})
+    launch.select(layout, "web", "one")
+    (Path(layout.launchers("web")) / "half.new").mkdir()
+    reads = [sys.executable, "-c", _READS, str(tmp_path)]
+
+    assert launch.every_secret(layout) == [("A", "hunter2"), ("B", "hunter3")]
+    closed = subprocess.run(["setpriv", "--bounding-set=-all", *reads], capture_output=True, text=True, check=True)
+    assert closed.stdout == "refused\n"
+
+
+def test_what_is_cut_is_cut_between_lines(tmp_path: Path) -> None:
+    """Hole 6: the end of a secret would not be known as one."""
+    log = tmp_path / "log"
+    log.write_text(f"{KEY.splitlines()[1]}{'x' * (64 << 10)}\nthe last\n")
+    assert tail(str(log), 5) == ["the last"]
+
+    script = f"echo {'k' * checks.OUTPUT_LIMIT}; echo the last; exit 1"
+    with pytest.raises(checks.Failed, match=r"^exit status 1: the last$"):
+        checks.attempt({"kind": "command", "argv": ["sh", "-c", script]}, 5.0)
+
+
+def test_empty_lines_of_a_step_cost_what_is_sent_for_them() -> None:
+    told: list[str] = []
+    step = Told(Masks([]), told.append)
+
+    step(b"\n" * 200_000)
+    step.end()
+
+    assert len(told) < 20_000
+    assert "lines in all are not shown" in " ".join(told)
+
+
+def test_a_runner_that_fails_is_no_failure_of_the_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hole 9: such as under a Python that can't fork."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'MemoryError: no room' >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    with pytest.raises(OSError, match=r"^make could not be run on this host: MemoryError: no room$"):
+        commands.run(["make"], 5.0, cwd="/")
+
+
+def test_a_bundle_of_certificates_costs_little_and_the_key_in_it_is_known() -> None:
+    certificate = "-----BEGIN CERTIFICATE-----\n" + "MIIEpublic0123456789\n" * 50 + "-----END CERTIFICATE-----\n"
+
+    assert len(Masks([("CA", certificate * 200)])._needles) < 50
+    shown = Masks([("TLS", certificate + KEY)]).mask(f"{KEY.splitlines()[1]} MIIEpublic0123456789")
+    assert shown == "<TLS> MIIEpublic0123456789"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +54,9 @@ def test_who_takes_over_a_port_is_not_given_the_secret_of_its_service(world: Wor
     world.up()
     (asked,) = rollout.smoke(world.deployment())
     assert asked.outcome.passed, asked.outcome.sentence
+    # Whose it is, an account that is not root can't see, so the unit waits for it.
     world.declare(
-        {"web": {**service, "drain": "5s", "user": "www-data", "check": {**check, "timeout": "1s"}}},
+        {"web": {**service, "drain": "1s", "user": "www-data", "check": {**check, "timeout": "1s"}}},
         env=f"API_KEY={TOKEN}\n",
     )
     world.host.kill(world.pid("web"), 10)
@@ -179,3 +182,37 @@ def test_who_listens_and_takes_nothing_is_given_nothing() -> None:
         taker.start()
         taker.join(5)
     assert TOKEN.encode() not in b"".join(got)
+
+
+def test_a_service_that_takes_no_connection_is_busy_and_waited_for() -> None:
+    """Hole 5: one that works on requests may take the next one late."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        ours = Bearer(TOKEN, "web", lambda: {os.getpid()})
+        check = {"kind": "http", "name": "it", "url": f"http://127.0.0.1:{port}/", "status": [200]}
+        with pytest.raises(checks.Failed, match=r"^web took no connection on port \d+ in 0 s: its token was not sent$"):
+            checks.attempt(check, 0.2, bearer=ours)
+        began = time.monotonic()
+        done, said = attend.wait(lambda: attend.is_idle(port, "/", ["busy"], ours), 0.1, lambda: False)
+    assert not done
+    assert time.monotonic() - began > 0.1
+    assert "took no connection" in said
+
+
+_ASKS = """
+import encodings.ascii, encodings.idna, os, sys  # (that account may not read what is loaded later)
+from provision.agent import attend
+from provision.agent.sockets import Bearer
+os.setuid(65534)
+print(attend.is_idle(int(sys.argv[1]), "/", ["busy"], Bearer("sekret", "web", lambda: {int(sys.argv[2])})))
+"""
+
+
+@pytest.mark.root
+def test_a_holder_that_cannot_be_seen_may_be_the_service_itself_and_is_waited_for() -> None:
+    """Hole 5: a service that is not dumpable shows its sockets to nobody but root."""
+    with serving("127.0.0.1") as (pid, port):
+        asks = [sys.executable, "-c", _ASKS, str(port), str(pid)]
+        said = subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("(False, ")
+    assert "a process of another user, not by web: its token was not sent" in said

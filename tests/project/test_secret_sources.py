@@ -87,14 +87,15 @@ def test_check_names_the_program_that_is_missing(folder: Path, capsys: pytest.Ca
 
 def test_a_variable_with_the_value_that_a_command_gave_is_a_secret_too(folder: Path) -> None:
     write(
-        folder, ASKED.replace("printf 'open \\\\nsesame\\\\n\\\\n'", "echo open-sesame") + 'env = { X = "${SAME}" }\n'
+        folder,
+        ASKED.replace("printf 'open \\\\nsesame\\\\n\\\\n'", "echo open-sesame-01234") + 'env = { X = "${SAME}" }\n',
     )
-    (folder / ".env").write_text("SAME=open-sesame\n")
+    (folder / ".env").write_text("SAME=open-sesame-01234\n")
 
     loaded = load(folder, environ={})
 
     assert loaded.project.services["worker"].secrets == ("SAME",)
-    assert loaded.secrets["SAME"] == "open-sesame"
+    assert loaded.secrets["SAME"] == "open-sesame-01234"
 
 
 def test_what_a_variable_is_made_of_is_a_secret_of_its_service(folder: Path) -> None:
@@ -144,3 +145,29 @@ def test_what_a_command_started_ends_with_it(folder: Path) -> None:
 
     child = Path("/proc", (folder / "child").read_text().strip(), "cmdline")
     until(lambda: not child.is_file() or not child.read_bytes(), "the end of what it started")
+
+
+def test_a_short_value_that_a_secret_happens_to_share_is_only_warned_of(folder: Path) -> None:
+    """Hole 4: a user called as its password was refused."""
+    write(
+        folder,
+        '[services.db]\ncommand = ["db", "${DB_USER}"]\nuser = "${DB_USER}"\nenv = { DB_USER = "${DB_USER}" }\n'
+        'secrets = ["DB_PASSWORD"]\n',
+        "DB_USER=postgres\nDB_PASSWORD=postgres\n",
+    )
+
+    loaded = load(folder, environ={})
+
+    assert loaded.project.services["db"].secrets == ("DB_PASSWORD",)
+    assert [suspect.path[2:] for suspect in loaded.suspects] == [("command", 1), ("env", "DB_USER")]
+
+
+def test_a_command_whose_child_keeps_its_complaints_open_has_given_its_value(folder: Path) -> None:
+    """Hole 4: ssh with ControlPersist leaves such a one."""
+    write(
+        folder,
+        '[secrets]\nPW = { command = ["sh", "-c", "sleep 20 >/dev/null & echo hunter2"], timeout = "10s" }\n'
+        '[services.web]\ncommand = ["a"]\nsecrets = ["PW"]\n',
+    )
+
+    assert load(folder, environ={}).secrets["PW"] == "hunter2"

@@ -7,18 +7,19 @@ that the image runs as, which the Dockerfile says.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from provision.errors import UsageError
 from provision.images.build.bake import Recipe
-from provision.release.keys import is_private_key
+from provision.release.ignore import never
+from provision.release.keys import is_secret
 
 _OWNER = "65532"  # "nonroot" as other minimal images number it
 _PASSWD = f"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:{_OWNER}:{_OWNER}:nonroot:/:/sbin/nologin\n"
 _GROUP = f"root:x:0:\nnonroot:x:{_OWNER}:\n"
-_NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "*.pyi")
+_no_part = shutil.ignore_patterns("*.pyc", "tests", "*.pyi")  # of a project's folder that goes into an image
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ def _stage_app(recipe: Recipe, app: Path, root: Path) -> None:
             raise UsageError(f"{recipe.folder / 'image.toml'}: files names {name}, which is not there.")
         _copy_all(root / name, _below(app, place))
     if (recipe.folder / "app").is_dir():
-        _refuse_keys(recipe.folder / "app")
-        shutil.copytree(recipe.folder / "app", app, dirs_exist_ok=True)
+        _copy_folder(recipe.folder / "app", app, _left_here)
 
 
 def _empty_root(root: Path) -> None:
@@ -92,26 +92,30 @@ def _below(root: Path, place: str) -> Path:
 
 def _copy_all(source: Path, to: Path) -> None:
     if source.is_dir():
-        _refuse_keys(source)
-        shutil.copytree(source, to, ignore=_NOT_SHIPPED, dirs_exist_ok=True)
+        _copy_folder(source, to, lambda folder, names: _left_here(folder, names) | _no_part(folder, names))
     else:
         _copy(source, to, source.stat().st_mode)
 
 
-def _refuse_keys(folder: Path) -> None:
-    """What is copied because its folder is, may not be a private key: whoever pulls the image would have it."""
-    for file in folder.rglob("*"):
-        path = file.relative_to(folder).as_posix()
-        if file.is_file() and not _is_left_out(folder, path) and is_private_key(folder, path):
-            raise UsageError(
-                f"{file} is a private key, and an image is read by everybody who pulls it.",
-                next_step="move it out of the folder; or, to have it there on purpose, name the file itself in files",
-            )
+def _copy_folder(source: Path, to: Path, ignore: Callable[[str, list[str]], set[str]]) -> None:
+    """What is copied because its folder is, may not be a secret: whoever pulls the image would have it."""
+    shutil.copytree(source, to, ignore=ignore, dirs_exist_ok=True, copy_function=_copy_no_secret)
 
 
-def _is_left_out(folder: Path, path: str) -> bool:
-    parents = [path, *map(str, PurePosixPath(path).parents)]
-    return any(_NOT_SHIPPED(str(folder), [PurePosixPath(each).name]) for each in parents)
+def _copy_no_secret(source: str, to: str) -> str:
+    file = Path(source)
+    real = file.resolve()  # what a link leads to is copied
+    if what := is_secret(file.parent, file.name) or is_secret(real.parent, real.name):
+        raise UsageError(
+            f"{file} {what}, and an image is read by everybody who pulls it.",
+            next_step="move it out of the folder; or, to have it there on purpose, name the file itself in files",
+        )
+    return str(shutil.copy2(file, to))
+
+
+def _left_here(_: str, names: list[str]) -> set[str]:
+    """The names that no release ships, of those in a folder."""
+    return {name for name in names if never(name)}
 
 
 def _copy(file: Path, to: Path, mode: int) -> None:

@@ -34,3 +34,19 @@ def test_a_private_key_that_lies_in_a_folder_comes_into_no_image_but_by_its_own_
 
     with pytest.raises(UsageError, match=f"{place} is a private key, and an image is read by everybody"):
         staged()
+
+
+def test_a_folder_leaves_here_what_no_release_ships(tmp_path: Path) -> None:
+    """Hole 4: passwords and history came into images whose folder was copied whole."""
+    files = ["images/web/Dockerfile"]
+    for folder in ("src", "images/web/app/srv/own"):
+        files += [f"{folder}/{name}" for name in (".env", ".env.local", ".git/config", ".env.example", "main.py")]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("PASSWORD=hunter2")
+    recipe = Recipe("web", tmp_path / "images/web", tmp_path / "context", "", "", "MIT", (), files={"/srv/src": "src"})
+
+    context = stage(recipe, Parts(binaries=None, probe=None, packages=None, licences=()), tmp_path)
+
+    kept = sorted(path.relative_to(context / "app").as_posix() for path in (context / "app").rglob("*.*"))
+    assert kept == [f"srv/{folder}/{name}" for folder in ("own", "src") for name in (".env.example", "main.py")]
