@@ -41,7 +41,7 @@ NO_KEYS = {
     "README": "how to make a private key",
     "cluster.yaml": f"caBundle: {base64.b64encode(CERTIFICATE.encode()).decode()}\n",
     "wg0.conf.example.conf": "PrivateKey = <yours>\n",
-    "web/.npmrc": "//registry.npmjs.org/:_authToken=${NPM_TOKEN}\n",
+    "web/.npmrc": "//registry.example/:_authToken=${NPM_TOKEN}\n",
     "server.py": f"EXAMPLE = '''{PEM}'''",
 }
 
