@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from . import files, guard, launch, models, seal, tree, trust
+from . import content, files, guard, launch, models, seal, tree, trust
 from . import state as states
 from .documents import read_documents, service_of
-from .layout import Layout
 from .mending import Emit, Mending
 from .protocol import AgentError
 from .supervisors import Supervisor
@@ -98,10 +97,8 @@ def is_whole(mending: Mending, supervisor: Supervisor) -> bool:
         if not all(mending.stays(layout.document(release)) for release in wanted):
             return False
         documents = read_documents(layout, wanted)
-        for document in documents.values():
-            for path in _content(layout, document):
-                if not (mending.stays(path) and os.path.isdir(path)):
-                    return False
+        if not all(mending.stays(path) and os.path.isdir(path) for path in content.of(layout, documents.values())):
+            return False
         for name, program in state.programs.items():
             service = service_of(documents, name, program)
             if not mending.stays(layout.launchers(name)) or not _is_launch(
@@ -113,16 +110,6 @@ def is_whole(mending: Mending, supervisor: Supervisor) -> bool:
     except (AgentError, OSError, ValueError, KeyError, TypeError):
         return False
     return wanted <= set(documents) and (open_transaction or set(supervisor.ours()) <= set(state.programs))
-
-
-def _content(layout: Layout, document: Dict[str, Any]) -> Iterator[str]:
-    """The folders besides its own that a release needs."""
-    for model in document["models"].values():
-        yield os.path.join(layout.models, "sha256-" + model["sha256"])
-    for engine in document.get("engines", {}):
-        yield os.path.join(layout.engines, engine)
-    if document.get("prepared"):
-        yield os.path.join(layout.prepared, document["prepared"])
 
 
 def _is_launch(folder: str, service: Dict[str, Any]) -> bool:

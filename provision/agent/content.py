@@ -45,16 +45,21 @@ def needed(layout: Layout, keep: int) -> Set[str]:
     return found | set(stable[:keep]) | ({back} if back else set())
 
 
+def served(layout: Layout) -> Set[str]:
+    """The releases that some channel has ever pointed to."""
+    return {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
+
+
 def over(layout: Layout, keep: int) -> List[str]:
     """The releases to remove now: those that served and are needed no more, and the older ones that never did."""
     stay = needed(layout, keep)
-    served = {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
+    once = served(layout)
     idle = [name for name in releases(layout) if name not in stay]
-    never = sorted((name for name in idle if name not in served), key=lambda name: -age(layout.release(name)))
+    never = sorted((name for name in idle if name not in once), key=lambda name: -age(layout.release(name)))
     return [
         name
         for name in idle
-        if name in served or name in never[:-_FAILED_KEPT] or age(layout.release(name)) > UNUSED_SECONDS
+        if name in once or name in never[:-_FAILED_KEPT] or age(layout.release(name)) > UNUSED_SECONDS
     ]
 
 

@@ -150,14 +150,10 @@ def _describe_before(
 
 def _bring_back(programs: Programs, unproven: List[str]) -> None:
     """Have the supervisor again, or at least nothing that was never proven."""
-
-    def left() -> Set[int]:
-        return {pid for found in programs.supervisor.strays(unproven).values() for pid in found}
-
     try:
         supervision.restore(programs.layout, programs.supervisor, programs.emit, patient=True)
     except AgentError:
-        processes.end(left, _STOP_SECONDS)
+        processes.end(lambda: programs.supervisor.stray_pids(unproven), _STOP_SECONDS)
         raise
 
 

@@ -136,13 +136,9 @@ def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Callable[[Mess
 
 def _end_strays(supervisor: Supervisor, names: List[str], emit: Callable[[Message], None]) -> None:
     """End what runs on after its supervisor was killed, as far as its environment tells."""
-
-    def left() -> Set[int]:
-        return {pid for found in supervisor.strays(names).values() for pid in found}
-
-    if left():
+    if supervisor.stray_pids(names):
         emit({"event": "step", "step": "stop", "program": ", ".join(names), "detail": f"without {supervisor.kind}"})
-    stuck = processes.end(left, _STRAY_SECONDS)
+    stuck = processes.end(lambda: supervisor.stray_pids(names), _STRAY_SECONDS)
     if stuck:
         raise AgentError(FAILED, f"{supervisor.kind} is gone, and processes {sorted(stuck)} do not stop.")
     emit({"event": "warning", "text": f"{supervisor.kind} is gone: what hides its environment may run on"})

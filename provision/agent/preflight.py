@@ -128,7 +128,7 @@ def _ports(supervisor: Supervisor, step: Step, service: Dict[str, Any], leaving:
             continue
         names = [step.program, *leaving]
         own = {pid for name in names for pid in supervisor.members(name)}
-        own |= {pid for pids in supervisor.strays(names).values() for pid in pids}  # they end before it starts
+        own |= supervisor.stray_pids(names)  # they end before it starts
         if not processes.listens(own, port):
             raise AgentError(
                 REFUSED,

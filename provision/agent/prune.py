@@ -28,7 +28,7 @@ def prune(layout: Layout, keep: int, agent: str) -> List[str]:
     """
     there = read_documents(layout, content.releases(layout))
     gone = content.over(layout, keep)
-    served = {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
+    served = content.served(layout)
     for name in os.listdir(layout.releases):
         path = layout.release(name)
         if name.startswith(".trash-"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
 
 from . import content, engines, files, models
+from .documents import read_documents
 from .layout import Layout
 from .preflight import DISK_RESERVE, INODE_RESERVE
 from .protocol import REFUSED, AgentError
@@ -41,6 +42,10 @@ class Shortage:
     def bytes_needed(self) -> int:
         return sum(need.bytes for need in self.needs)
 
+    @property
+    def inodes_needed(self) -> int:
+        return sum(need.inodes for need in self.needs)
+
     def sentence(self) -> str:
         if self.bytes_free < self.bytes_needed:
             parts = ", ".join(f"{need.what} {_mib(need.bytes)}" for need in self.needs if need.bytes)
@@ -48,8 +53,8 @@ class Shortage:
                 f"{self.bytes_free >> 20} MiB are free under {self.where}; "
                 f"{_mib(self.bytes_needed)} MiB are needed ({parts})."
             )
-        inodes = sum(need.inodes for need in self.needs)
-        return f"only {self.inodes_free} inodes are free under {self.where}; {inodes} are needed, one for each file."
+        needed = f"{self.inodes_needed} are needed, one for each file"
+        return f"only {self.inodes_free} inodes are free under {self.where}; {needed}."
 
 
 def needs(layout: Layout, ahead: Dict[str, Any]) -> List[Need]:
@@ -96,8 +101,7 @@ def shortages(wanted: Iterable[Need]) -> List[Shortage]:
 
 def can_be_linked(layout: Layout, ahead: Dict[str, Any]) -> bool:
     """Whether some of the files may be there already, which only a list of them can tell."""
-    bases = [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
-    return not os.path.isdir(layout.release(ahead["release"])) and any(map(os.path.isdir, bases))
+    return not os.path.isdir(layout.release(ahead["release"])) and any(map(os.path.isdir, _bases(layout, ahead)))
 
 
 def make(
@@ -125,7 +129,7 @@ def could_be_made(layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortag
         taken = [_taken(path) for path in spare if _device(path) == device]
         free = item.bytes_free + sum(size for size, _ in taken)
         inodes = item.inodes_free + sum(count for _, count in taken)
-        if free < item.bytes_needed or inodes < sum(need.inodes for need in item.needs):
+        if free < item.bytes_needed or inodes < item.inodes_needed:
             return False
     return True
 
@@ -142,8 +146,6 @@ def refusal(short: Sequence[Shortage]) -> AgentError:
 
 def _spare(layout: Layout, ahead: Dict[str, Any], keep: int) -> List[str]:
     """What could go, oldest first: content and uploads that neither a needed release nor this one has to do with."""
-    from .documents import read_documents
-
     wanted = ahead["document"]
     stay = content.needed(layout, keep)
     kept = content.of(layout, [*read_documents(layout, stay).values(), wanted])
@@ -158,9 +160,14 @@ def _spare(layout: Layout, ahead: Dict[str, Any], keep: int) -> List[str]:
     return sorted((path for path in found if path not in kept | own), key=content.age, reverse=True)
 
 
+def _bases(layout: Layout, ahead: Dict[str, Any]) -> List[str]:
+    """Where files of the release may be already: in an upload that was cut, or in the release that serves."""
+    return [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
+
+
 def _missing(layout: Layout, ahead: Dict[str, Any]) -> List[int]:
     """Bytes and number of the files that are neither in the release that serves nor in an upload that was cut."""
-    bases = [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
+    bases = _bases(layout, ahead)
     folders: Set[str] = set()
     bytes_, count = 0, 0
     for path, size, when in ahead["entries"]:

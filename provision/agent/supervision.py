@@ -12,7 +12,8 @@ import glob
 import json
 import os
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from functools import partial
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from . import guard, processes
 from . import state as states
@@ -128,14 +129,10 @@ def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf"
             for name in names:
                 emit({"event": "step", "step": "stop", "program": name, "detail": "it has no supervisor"})
             seconds = min(longest, max(float(item["stop_timeout"]) for item in level))
-            left = processes.end(_finder(supervisor, names), seconds)
+            left = processes.end(partial(supervisor.stray_pids, names), seconds)
             if left:
                 raise AgentError(FAILED, f"{_listed(names)} did not stop: processes {sorted(left)} are still there.")
     return sorted(strays)
-
-
-def _finder(supervisor: Supervisor, names: List[str]) -> Callable[[], Set[int]]:
-    return lambda: {pid for found in supervisor.strays(names).values() for pid in found}
 
 
 def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:

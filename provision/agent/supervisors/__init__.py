@@ -93,6 +93,10 @@ class Supervisor:
         """The processes of each program that the supervisor does not know: it was killed, or they escaped from it."""
         return {program: set() for program in programs}
 
+    def stray_pids(self, programs: Sequence[str]) -> Set[int]:
+        """The strays of these programs together."""
+        return {pid for found in self.strays(programs).values() for pid in found}
+
     def manifest_path(self, manifest: str) -> str:
         raise NotImplementedError
 
