@@ -9,7 +9,6 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tupl
 
 from . import commands, sockets
 
-_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, column `st`
 _END_POLL = 0.05
 _KILL_SECONDS = 5.0  # the kernel ends a killed process within this, or it hangs in a driver
 
@@ -150,16 +149,9 @@ def memory_bytes(members: Iterable[int]) -> int:
 def listening_inodes() -> Dict[int, Set[int]]:
     """Port -> socket inodes that listen on it, IPv4 and IPv6."""
     ports: Dict[int, Set[int]] = {}
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, encoding="ascii") as stream:
-                lines = stream.read().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTEN:
-                ports.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
+    for fields in sockets.rows():
+        if fields[3] == sockets.LISTEN:
+            ports.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
     return ports
 
 

@@ -12,9 +12,9 @@ import os
 import socket
 import struct
 import time
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-_LISTEN = "0A"  # TCP_LISTEN, in the column `st`
+LISTEN = "0A"  # TCP_LISTEN, in the column `st`
 _MARK = b"\r\nAuthorization: "
 _UNSENT = "its token was not sent"
 _POLL, _LONGEST_POLL = 0.01, 0.2  # each look reads all sockets of the machine
@@ -132,7 +132,7 @@ def _other_end(connection: socket.socket) -> Tuple[bool, Set[int]]:
     theirs, ours = _plain(connection.getpeername()), _plain(connection.getsockname())
     sockets = list(_sockets(theirs[1]))
     taken = {each.inode for each in sockets if each.ours == theirs and each.theirs == ours and each.inode}
-    return bool(taken), taken or {each.inode for each in sockets if each.state == _LISTEN}
+    return bool(taken), taken or {each.inode for each in sockets if each.state == LISTEN}
 
 
 def inodes_of(pid: int) -> Set[int]:
@@ -195,16 +195,20 @@ class _Socket(NamedTuple):
 def _sockets(port: int) -> Iterator[_Socket]:
     """Those whose own port it is."""
     column = f":{port:04X}"
+    for fields in rows(column):
+        if fields[1].endswith(column):
+            yield _Socket(_address(fields[1]), _address(fields[2]), fields[3], int(fields[9]))
+
+
+def rows(having: str = "") -> Iterator[List[str]]:
+    """The columns of each line with `having` in it, of IPv4 and IPv6."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as stream:
                 lines = stream.read().splitlines()[1:]
         except OSError:
             continue
-        for fields in (line.split() for line in lines if column in line):
-            if not fields[1].endswith(column):
-                continue
-            yield _Socket(_address(fields[1]), _address(fields[2]), fields[3], int(fields[9]))
+        yield from (line.split() for line in lines if having in line)
 
 
 def _address(text: str) -> _Address:
