@@ -105,6 +105,7 @@ enter(d,keep)
 from deploy_agent.__main__ import serve
 serve(h,sys.stdin.buffer,sys.stdout.buffer)
 """
+NAME = "deploy agent"
 SOURCE = trust.text() + _BEGIN + _SERVE
 
 
@@ -131,10 +132,10 @@ def command(python: str) -> List[str]:
 @lru_cache(maxsize=1)
 def _packed() -> str:
     """`SOURCE` in half its size: with the first request after it, it has to fit into what TCP sends before it waits
-    for an answer (RFC 6928: ten segments, some 14 kB).
+    for an answer (RFC 6928: ten segments, some 14 kB). Its first words are for whoever lists processes on the host.
     """
     text = base64.b64encode(zlib.compress(SOURCE.encode(), 9)).decode("ascii")
-    return f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{text}')))"
+    return f'"{NAME}";import base64,zlib;exec(zlib.decompress(base64.b64decode("{text}")))'
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from provision.agent import loader
 from provision.errors import Unreachable
 from provision.targets import Interrupt, conversation
 from tests.deploy.world import World
@@ -54,7 +55,7 @@ def test_a_host_that_says_nothing_is_given_up(
 
     def stop() -> None:
         monkeypatch.setattr(conversation, "_ANSWER_SECONDS", 1.0)
-        for pid in world.host.pids("python3", "need-agent"):  # the conversation, and the worker that it forked
+        for pid in world.host.pids("python3", loader.NAME):  # the conversation, and the worker that it forked
             world.host.kill(pid, 19)
 
     at(world, stop, event="step", step="preflight")
