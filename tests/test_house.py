@@ -28,6 +28,7 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "manifests",
         "release",
         "agent",
+        "contract",
     ):
         (house / package).mkdir(parents=True, exist_ok=True)
         (house / package / "__init__.py").touch()

@@ -14,8 +14,9 @@ import sys
 from typing import List
 from urllib.parse import quote
 
+from ..contract.layout import Layout
 from . import commands, files, trust
-from .layout import Layout, host_folder, sandbox_environment
+from .folders import host_folder, sandbox_environment
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"

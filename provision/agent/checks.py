@@ -14,16 +14,18 @@ import socket
 import time
 import urllib.parse
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from . import commands
 from .masks import Masks
 from .sockets import Bearer, Guarded, NotTaken, Withheld
 
+if TYPE_CHECKING:
+    from ..contract.checks import CheckDocument, CommandCheck, CompletionCheck, HttpCheck, TcpCheck
+    from ..contract.events import Checked, Facts
+
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
-
-Check = Dict[str, Any]
 
 
 class Failed(Exception):
@@ -41,7 +43,7 @@ class Outcome:
     passed: bool
     seconds: float
     attempts: Tuple[Tuple[str, int], ...] = ()
-    facts: Dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -51,7 +53,7 @@ class Outcome:
         return f"{self.name} did not pass in {self.seconds:.0f} s ({tries or 'never tried'})"
 
 
-def event(outcome: Outcome, program: str) -> Dict[str, Any]:
+def event(outcome: Outcome, program: str) -> Checked:
     """The event that tells of an outcome."""
     return {
         "event": "check",
@@ -59,13 +61,13 @@ def event(outcome: Outcome, program: str) -> Dict[str, Any]:
         "check": outcome.name,
         "passed": outcome.passed,
         "seconds": round(outcome.seconds, 3),
-        "attempts": [list(item) for item in outcome.attempts],
+        "attempts": list(outcome.attempts),
         "facts": outcome.facts,
     }
 
 
 def prove(
-    check: Check,
+    check: CheckDocument,
     working_directory: str = "/",
     watch: Optional[Callable[[], None]] = None,
     clock: Callable[[], float] = time.monotonic,
@@ -80,7 +82,7 @@ def prove(
     began = clock()
     deadline = began + check["timeout"]
     attempts: List[Tuple[str, int]] = []
-    facts: Dict[str, Any] = {}
+    facts: Facts = {}
     row = 0
     pause = 0.02  # services are often up sooner than `interval`; grow towards it
     while True:
@@ -107,8 +109,8 @@ def prove(
 
 
 def attempt(
-    check: Check, timeout: float, working_directory: str = "/", bearer: Optional[Bearer] = None
-) -> Dict[str, Any]:
+    check: CheckDocument, timeout: float, working_directory: str = "/", bearer: Optional[Bearer] = None
+) -> Facts:
     """One attempt; facts worth keeping (status, tokens per second).
 
     Raises:
@@ -118,7 +120,9 @@ def attempt(
         return _http(check, timeout, bearer)
     if check["kind"] == "completion":
         return _completion(check, timeout, bearer)
-    return {"tcp": _tcp, "command": _command}[check["kind"]](check, timeout, working_directory)
+    if check["kind"] == "tcp":
+        return _tcp(check, timeout)
+    return _command(check, timeout, working_directory)
 
 
 class _GuardedTLS(Guarded, http.client.HTTPSConnection):
@@ -159,7 +163,7 @@ def _request(
     return response.status, masks.mask(content), told
 
 
-def _http(check: Check, timeout: float, bearer: Optional[Bearer]) -> Dict[str, Any]:
+def _http(check: HttpCheck, timeout: float, bearer: Optional[Bearer]) -> Facts:
     status, text, headers = _request(check["url"], timeout, bearer)
     if status not in check["status"]:
         raise Failed(f"HTTP {status} {_gist(text)}".rstrip())
@@ -186,7 +190,7 @@ def _gist(text: str) -> str:
     return " ".join(text.split())[:120]
 
 
-def _tcp(check: Check, timeout: float, _: str) -> Dict[str, Any]:
+def _tcp(check: TcpCheck, timeout: float) -> Facts:
     try:
         with socket.create_connection((check["host"], check["port"]), timeout):
             return {}
@@ -198,7 +202,7 @@ def _tcp(check: Check, timeout: float, _: str) -> Dict[str, Any]:
         raise Failed(str(error)) from None
 
 
-def _command(check: Check, timeout: float, working_directory: str) -> Dict[str, Any]:
+def _command(check: CommandCheck, timeout: float, working_directory: str) -> Facts:
     """What it starts ends with it: a check leaves nothing behind."""
     try:
         ended = commands.run(check["argv"], timeout, cwd=working_directory, env=check.get("env") or None)
@@ -220,7 +224,7 @@ def _end_of(text: str) -> str:
     return lines if lines.strip() else f"… (its last line has more than {len(torn)} characters)"
 
 
-def _completion(check: Check, timeout: float, bearer: Optional[Bearer]) -> Dict[str, Any]:
+def _completion(check: CompletionCheck, timeout: float, bearer: Optional[Bearer]) -> Facts:
     """Ask llama-server (or anything with its `POST /completion`) for tokens and demand some.
 
     llama.cpp, tools/server/README.md: the answer holds `content`, `tokens_predicted` and `timings`.

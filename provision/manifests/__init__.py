@@ -5,25 +5,6 @@
 A further format is a `Format`, a module in `encoders`, a folder in templates/, and a module that gathers its facts.
 """
 
-from provision.manifests.documents import (
-    CheckDocument,
-    LaneDocument,
-    Manifest,
-    Needs,
-    ServiceDocument,
-    canonical,
-    digest,
-)
 from provision.manifests.lanes import render, render_lanes
 
-__all__ = [
-    "CheckDocument",
-    "LaneDocument",
-    "Manifest",
-    "Needs",
-    "ServiceDocument",
-    "canonical",
-    "digest",
-    "render",
-    "render_lanes",
-]
+__all__ = ["render", "render_lanes"]

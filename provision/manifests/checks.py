@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from provision.contract.checks import CheckCommon, CheckDocument, CommandCheck, CompletionCheck, HttpCheck, TcpCheck
 from provision.errors import UsageError
-from provision.manifests.documents import CheckCommon, CheckDocument, CommandCheck, CompletionCheck, HttpCheck, TcpCheck
 from provision.manifests.places import Places
 from provision.project.ports import port_of
 from provision.project.schema import Check, Service

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.agent.protocol import CONTROL, control_socket
+from provision.contract.layout import CONTROL, control_socket
 from provision.manifests.places import Places, in_home
 from provision.manifests.templates import render
 from provision.manifests.value import Value

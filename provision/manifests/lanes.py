@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from provision.contract.canonical import digest
+from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocument
 from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
-from provision.manifests.documents import Idle, LaneDocument, Needs, ServiceDocument, digest
 from provision.manifests.launcher import launch
 from provision.manifests.places import PlacedModel, Places
 from provision.manifests.programs import manifest

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from provision import agent
-from provision.agent.protocol import SECRET_FOLDER
+from provision.contract.layout import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own

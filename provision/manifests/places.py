@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from provision.contract.layout import Layout
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
@@ -66,7 +67,7 @@ class Places:
 
     def run(self, service: str) -> str:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
-        return f"{self.target.path}/.deploy/run/{self.program(service)}/current"
+        return Layout(self.target.path).launch(self.program(service))
 
     def binary(self, service: Service, subject: str) -> str:
         """The program that `${binary}` names: relative to the release, or absolute; empty where there is none.

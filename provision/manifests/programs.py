@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.agent.protocol import SECRET_FOLDER
+from provision.contract.layout import SECRET_FOLDER, Layout
+from provision.contract.release import Manifest
 from provision.errors import UsageError
 from provision.manifests import engine
 from provision.manifests.attendance import idle, ready
-from provision.manifests.documents import Manifest
 from provision.manifests.places import Places, in_home
 from provision.manifests.templates import render
 from provision.manifests.value import Value
@@ -58,6 +58,7 @@ def program(places: Places, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
     target, resources, port = places.target, service.resources, port_of(service, places.lane)
+    layout = Layout(target.path)
     candidate = places.lane is Lane.CANDIDATE
     asked = ready(places, name)
     return Program(
@@ -67,8 +68,8 @@ def program(places: Places, name: str) -> Program:
         name=places.program(name),
         launch=f"{places.run(name)}/launch",
         path=target.path,
-        shared=f"{target.path}/shared",
-        log=f"{target.path}/shared/logs/{places.program(name)}.log",
+        shared=layout.shared,
+        log=layout.log(places.program(name)),
         user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
         after=tuple(places.program(other) for other in service.after if places.holds(other)),
         depth=places.depths[name],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.agent.grouping import target_unit
+from provision.contract.grouping import target_unit
 from provision.errors import UsageError
 from provision.manifests import control
 from provision.manifests.launcher import launch

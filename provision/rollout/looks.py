@@ -8,6 +8,11 @@ from typing import Any
 
 from provision import errors
 from provision.agent import loader
+from provision.contract.answers import Lines
+from provision.contract.facts import ProjectFacts
+from provision.contract.layout import Layout
+from provision.contract.records import HistoryEntry
+from provision.contract.requests import Logs
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
@@ -29,13 +34,13 @@ class HostStatus:
     """How one host stands. `project` is the agent's answer to `facts`, see docs/reference.md."""
 
     host: str
-    project: dict[str, Any]
+    project: ProjectFacts
     asked_for: str = ""  # the name of the project that asked
 
     @property
     def another(self) -> str:
         """The other project that is there in place of the one that asked; empty where it is that one, or none."""
-        there = str(self.project["state"].get("project", ""))
+        there = self.project["state"].get("project", "")
         return there if there != self.asked_for and self.asked_for else ""
 
     @property
@@ -54,7 +59,8 @@ class HostStatus:
         if not programs:
             return "nothing"
         seen = project["view"]["programs"]
-        doing = {seen.get(name, {}).get("activity") for name, program in programs.items() if not program["on_demand"]}
+        started = [name for name, program in programs.items() if not program.get("on_demand")]
+        doing = {seen[name]["activity"] if name in seen else "missing" for name in started}
         if doing - {"running", "unsupervised"}:
             return "failing"
         return "unsupervised" if "unsupervised" in doing else "serving"
@@ -78,17 +84,23 @@ def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[H
 
     def look(spec: HostSpec) -> HostStatus:
         with open_session(deployment, spec) as session:
-            return HostStatus(spec.name, session.facts(outside=True)["project"], deployment.loaded.project.name)
+            return HostStatus(spec.name, session.facts({"outside": True})["project"], deployment.loaded.project.name)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 
 
-def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+class HostEntry(HistoryEntry):
+    """A committed transaction of one host."""
+
+    host: str
+
+
+def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostEntry]:
     """Committed transactions of each host, oldest first; each entry names its host."""
 
-    def look(spec: HostSpec) -> list[dict[str, Any]]:
+    def look(spec: HostSpec) -> list[HostEntry]:
         with open_session(deployment, spec) as session:
-            return [{"host": spec.name, **entry} for entry in session.facts()["project"]["history"]]
+            return [{"host": spec.name, **entry} for entry in session.facts({})["project"]["history"]]
 
     return [entry for entries in values(run_on_hosts(chosen(deployment, hosts), look)) for entry in entries]
 
@@ -98,7 +110,7 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
 
     def look(spec: HostSpec) -> dict[str, Any]:
         with open_session(deployment, spec) as session:
-            answer = session.facts(host=True, gpus=True, outside=True)
+            answer = session.facts({"host": True, "gpus": True, "outside": True})
         return {
             "host": spec.name,
             "machine": answer["host"],
@@ -124,14 +136,15 @@ def logs(
     program = _service(deployment, service, channel)["program"]
     if not follow:
         with open_session(deployment, spec) as session:
-            answer = session.conversation.ask(
-                "logs",
-                outside=True,
-                program=program,
-                lines=lines,
-                platform=str(deployment.target.platform),
-                supervisor=deployment.supervisor,
-            )
+            request: Logs = {
+                "op": "logs",
+                "outside": True,
+                "program": program,
+                "lines": lines,
+                "platform": str(deployment.target.platform),
+                "supervisor": deployment.supervisor,
+            }
+            answer = session.conversation.ask(request, Lines)
         yield from answer["lines"]
         return
     with deployment.connect(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
@@ -146,9 +159,9 @@ def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
         return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
     if str(deployment.target.platform) == "docker":
         return [*sudo, "docker", "logs", "--follow", "--tail", str(lines), program]
-    logs = f"{deployment.target.path}/shared/logs"
-    tail = ["tail", "-n", str(lines), "-F", f"{logs}/{program}.log"]
-    return [*sudo, *loader.guarded(deployment.target.python, logs, tail)]
+    layout = Layout(deployment.target.path)
+    tail = ["tail", "-n", str(lines), "-F", layout.log(program)]
+    return [*sudo, *loader.guarded(deployment.target.python, layout.logs, tail)]
 
 
 def execute(
@@ -178,7 +191,7 @@ def execute(
             why="This command runs on the host, in the release's folder.",
             next_step="leave --service out",
         )
-    folder = f"{deployment.target.path}/stable"
+    folder = Layout(deployment.target.path).channel("stable")
     # sh is told the folder and the command as arguments; it reads nothing of them.
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
     command += [*_inside(deployment, service), *argv] if in_container else argv

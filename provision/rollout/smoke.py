@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provision.contract.answers import Probed
+from provision.contract.checks import CheckDocument
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession, open_session
@@ -53,12 +55,14 @@ def _probe(
     tunnels: dict[int, int],
     channel: str,
     program: str,
-    check: checks.Check,
+    check: CheckDocument,
 ) -> checks.Outcome:
     from provision.agent import checks
 
     if check["kind"] == "command" or check.get("token"):
-        answer = session.conversation.ask("probe", check=check, channel=channel, program=program)["check"]
+        answer = session.conversation.ask(
+            {"op": "probe", "check": check, "channel": channel, "program": program}, Probed
+        )["check"]
         outcome = checks.Outcome(
             name=answer["check"],
             passed=answer["passed"],
@@ -73,8 +77,8 @@ def _probe(
 
 
 def _through(
-    session: HostSession, open_tunnels: ExitStack, tunnels: dict[int, int], check: checks.Check
-) -> dict[str, Any]:
+    session: HostSession, open_tunnels: ExitStack, tunnels: dict[int, int], check: CheckDocument
+) -> CheckDocument:
     """`check` with the host's own addresses replaced by local ends of tunnels."""
 
     def local(port: int) -> int:
@@ -86,7 +90,12 @@ def _through(
         if check["host"] not in _LOOPBACK:
             return check
         return {**check, "host": "127.0.0.1", "port": local(check["port"])}
+    if check["kind"] == "command":
+        return check
     parts = urlsplit(check["url"])
     if parts.hostname not in _LOOPBACK or parts.port is None:
         return check
-    return {**check, "url": parts._replace(netloc=f"127.0.0.1:{local(parts.port)}").geturl()}
+    url = parts._replace(netloc=f"127.0.0.1:{local(parts.port)}").geturl()
+    if check["kind"] == "http":
+        return {**check, "url": url}
+    return {**check, "url": url}  # each of its own type

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision import errors
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
@@ -21,6 +21,7 @@ from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
 
 if TYPE_CHECKING:
+    from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.release import Release
 
@@ -172,7 +173,7 @@ class Deployment:
         return values
 
     @property
-    def supervisor(self) -> dict[str, Any]:
+    def supervisor(self) -> SupervisorOptions:
         """How the agent finds the supervisor."""
         return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}
 

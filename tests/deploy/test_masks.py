@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.agent import checks, commands, launch
-from provision.agent.layout import Layout
 from provision.agent.masks import Masks
 from provision.agent.prepare import Told
 from provision.agent.supervisors.supervisord import tail
+from provision.contract.layout import Layout
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"
 
@@ -107,7 +107,7 @@ def test_a_message_keeps_what_the_protocol_goes_by_and_its_sentences() -> None:
 _READS = """
 import sys
 from provision.agent import checks, commands, launch
-from provision.agent.layout import Layout
+from provision.contract.layout import Layout
 try:
     print(launch.every_secret(Layout(sys.argv[1])))
 except PermissionError:

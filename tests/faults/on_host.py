@@ -32,18 +32,17 @@ def act(request):
     folder = agent_folder(request)
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True  # nor makes a folder for it: those that the transaction makes are counted
-    from deploy_agent import activate, worker
-    from deploy_agent.layout import Layout
-    from deploy_agent.masks import Masks
+    from deploy_agent.agent import activate, worker
+    from deploy_agent.agent.masks import Masks
+    from deploy_agent.contract.layout import Layout
 
     layout, transaction = Layout(request["root"]), worker.new_transaction()
+    header = dict(request["header"], agent=os.path.basename(folder))
     sink = os.open(events_of(request), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     worker._live(
         layout,
         transaction,
-        lambda emit, aborted: activate.perform(
-            layout, os.path.basename(folder), transaction, request["transaction"], emit, aborted
-        ),
+        lambda emit, aborted: activate.perform(layout, header, transaction, request["transaction"], emit, aborted),
         Masks([]),
         sink,
     )

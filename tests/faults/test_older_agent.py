@@ -12,8 +12,8 @@ pytestmark = pytest.mark.root
 _COPY = """
 cd "$1/.deploy/agents" && cp -r "$(ls -t | head -n 1)" older
 printf '\nimport sys\nwith open("/var/tmp/%s.older", "a") as told: print(*sys.argv[1:], file=told)\n' "$2" \
-    >>older/deploy_agent/recover.py
-name=$(cd older && python3 -c 'from deploy_agent import trust; print(trust.digest("."))')
+    >>older/deploy_agent/agent/recover.py
+name=$(cd older && python3 -c 'from deploy_agent.agent import trust; print(trust.digest("."))')
 mv older "$name" && touch -d '1 hour ago' "$name" && echo "$name"
 """
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provision.manifests import LaneDocument, ServiceDocument, render
+from provision.contract.release import LaneDocument, ServiceDocument
+from provision.manifests import render
 from provision.project.schema import Lane, Project
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import Dict, List, Optional, Sequence, Set
+from typing import Dict, List, Mapping, Optional, Sequence, Set
 
+from ...contract.failure import REFUSED, USAGE, Failure
+from ...contract.layout import Layout
 from .. import guard, trust
-from ..layout import Layout
-from ..protocol import REFUSED, USAGE, AgentError
 
 LOG_BYTES = 64 << 10  # of a log, the last ones: more is not told at once
 
@@ -66,14 +66,14 @@ class Supervisor:
         return self.kind == other.kind
 
     def ready(self) -> None:
-        """Make sure that it runs, starting it where that is ours to do; AgentError where it can't be."""
+        """Make sure that it runs, starting it where that is ours to do; Failure where it can't be."""
         raise NotImplementedError
 
     def gone(self) -> bool:
         """Whether nobody is there who would answer: it was killed, or never started.
 
         Raises:
-            AgentError: it is there, and does not answer.
+            Failure: it is there, and does not answer.
         """
         return False
 
@@ -81,7 +81,7 @@ class Supervisor:
         """Whether `ready` starts one that is gone; otherwise somebody else does, as systemd starts a Docker Engine.
 
         Raises:
-            AgentError: it can't be started here.
+            Failure: it can't be started here.
         """
         return False
 
@@ -107,14 +107,14 @@ class Supervisor:
         raise NotImplementedError
 
     def readable(self) -> None:
-        """Make sure that the supervisor can read its configuration as it is; AgentError names what it can't read."""
+        """Make sure that the supervisor can read its configuration as it is; Failure names what it can't read."""
 
     def foreign(self, program: str, manifest: str) -> str:
         """Who else has this name: a sentence for the refusal, or empty."""
         raise NotImplementedError
 
     def fetch(self, manifest: str) -> None:
-        """Get what a manifest needs from elsewhere, before anything is disturbed; AgentError where it can't be had."""
+        """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""
 
     def tidy(self, manifests: Sequence[str]) -> None:
         """Remove what `fetch` got and none of these manifests needs: those of the releases that stay."""
@@ -164,11 +164,11 @@ def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:
     """Path -> text of the manifests in `folder` that start programs of this project and that only we can have written.
 
     Raises:
-        AgentError: others can write to that folder.
+        Failure: others can write to that folder.
     """
     wrong = trust.fault(folder)
     if wrong:
-        raise AgentError(REFUSED, f"what lies in {folder} can't be trusted: {wrong}.", next_step=wrong.remedy)
+        raise Failure(REFUSED, f"what lies in {folder} can't be trusted: {wrong}.", next_step=wrong.remedy)
     found = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
@@ -182,10 +182,10 @@ def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:
 
 def options(layout: Layout) -> Dict[str, object]:
     """How this project reaches its supervisor, as the last deploy wrote it down (targets' own settings)."""
-    return guard.note(layout, os.path.join(layout.private, "supervisor.json"))
+    return guard.note(layout, layout.supervisor)
 
 
-def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, object]] = None) -> Supervisor:
+def open_supervisor(layout: Layout, platform: str, options: Optional[Mapping[str, object]] = None) -> Supervisor:
     """The supervisor of `platform` on this host."""
     options = options or {}
     if platform == "supervisord":
@@ -200,4 +200,4 @@ def open_supervisor(layout: Layout, platform: str, options: Optional[Dict[str, o
         from .docker import Docker
 
         return Docker(layout)
-    raise AgentError(USAGE, f"platform {platform!r} can't be deployed to over SSH")
+    raise Failure(USAGE, f"platform {platform!r} can't be deployed to over SSH")

@@ -16,9 +16,9 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
+from ...contract.failure import FAILED, REFUSED, Failure
+from ...contract.layout import OF_SECRETS, Layout
 from .. import files, launch, processes, strays
-from ..layout import Layout
-from ..protocol import FAILED, OF_SECRETS, REFUSED, AgentError
 from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor
 
 _SOCKET = "/var/run/docker.sock"
@@ -68,13 +68,13 @@ class Docker(Supervisor):
         try:
             self._ask("GET", "/_ping")
         except PermissionError:
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 "this user may not talk to the Docker Engine of the host.",
                 next_step="deploy as root or with sudo = true, or add the user to the group docker",
             ) from None
         except (OSError, _NoAnswer) as error:
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 "no Docker Engine runs on this host.",
                 why=getattr(error, "why", "") or f"{_SOCKET}: {error}",
@@ -85,7 +85,7 @@ class Docker(Supervisor):
         try:
             version = self._ask("GET", "/version")["Version"]
             state = "running"
-        except (AgentError, OSError) as error:
+        except (Failure, OSError) as error:
             state, version = str(error), ""
         return {"kind": self.kind, "state": state, "version": version, "include": self.folder}
 
@@ -115,7 +115,7 @@ class Docker(Supervisor):
         login = self.logins.get(name.partition("/")[0], "")
         said = self._raw("POST", path, accept=(200, 401, 403, 404, 500), seconds=_PULL_SECONDS, login=login)
         if self._try("GET", f"/images/{quote(image, safe='')}/json") is None:
-            raise AgentError(
+            raise Failure(
                 FAILED,
                 f"the engine could not pull {image}.",
                 why=_last_words(said),
@@ -182,7 +182,7 @@ class Docker(Supervisor):
             name, _, uid = line.split(":")[:3] if line.count(":") > 2 else ("", "", "")
             if name == account and uid.isdigit():
                 return int(uid)
-        raise AgentError(FAILED, f"the image of {program} has no account {account!r} in its /etc/passwd.")
+        raise Failure(FAILED, f"the image of {program} has no account {account!r} in its /etc/passwd.")
 
     def start(self, program: str) -> None:
         self._marks[program] = time.time()
@@ -202,7 +202,7 @@ class Docker(Supervisor):
         until = time.monotonic() + 5.0
         while self.members(program):
             if time.monotonic() > until:
-                raise AgentError(FAILED, f"{program} did not stop.")
+                raise Failure(FAILED, f"{program} did not stop.")
             time.sleep(_POLL)
 
     def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
@@ -237,7 +237,7 @@ class Docker(Supervisor):
         path = f"/containers/{quote(program)}/logs?stdout=true&stderr=true&tail={lines}{since}"
         try:
             return self._raw("GET", path, read=_frames).decode("utf-8", "replace").splitlines()[-lines:]
-        except (AgentError, OSError):
+        except (Failure, OSError):
             return []
 
     def tidy(self, manifests: Sequence[str]) -> None:
@@ -303,19 +303,17 @@ class Docker(Supervisor):
             why, what_now = f"{_SOCKET}: {error}", "start docker there, then: deploy up"
             raise _NoAnswer(FAILED, "the Docker Engine does not answer.", why, what_now) from None
         except http.client.HTTPException as error:
-            raise AgentError(
-                FAILED, "the Docker Engine answered in a way that can't be read.", why=str(error)
-            ) from None
+            raise Failure(FAILED, "the Docker Engine answered in a way that can't be read.", why=str(error)) from None
         except socket.timeout:
-            raise AgentError(FAILED, f"the Docker Engine did not answer in {seconds:.0f} s.") from None
+            raise Failure(FAILED, f"the Docker Engine did not answer in {seconds:.0f} s.") from None
         finally:
             connection.close()
         if answer.status not in accept:
-            raise AgentError(FAILED, f"the Docker Engine refused ({answer.status}): {_message(content)}")
+            raise Failure(FAILED, f"the Docker Engine refused ({answer.status}): {_message(content)}")
         return content
 
 
-class _NoAnswer(AgentError):
+class _NoAnswer(Failure):
     """The engine is not there, or ended while it was asked."""
 
 

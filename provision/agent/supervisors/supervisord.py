@@ -17,9 +17,9 @@ import xmlrpc.client
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from xml.parsers.expat import ExpatError
 
+from ...contract.failure import FAILED, REFUSED, Failure
+from ...contract.layout import Layout
 from .. import commands, files, processes, strays
-from ..layout import Layout
-from ..protocol import FAILED, REFUSED, AgentError
 from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
 from .supervisord_config import Instance, create_own, find, program, programs_in
 
@@ -60,7 +60,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _refuse_another_users(path: str) -> None:
     if os.stat(path).st_uid != os.geteuid():
-        raise AgentError(REFUSED, f"{path} is another user's socket; nothing is asked there.")
+        raise Failure(REFUSED, f"{path} is another user's socket; nothing is asked there.")
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -101,7 +101,7 @@ class Supervisord(Supervisor):
 
         Raises:
             xmlrpc.client.Fault: it refused.
-            AgentError: it did not answer.
+            Failure: it did not answer.
         """
         try:
             return getattr(self._rpc, method)(*arguments)
@@ -110,7 +110,7 @@ class Supervisord(Supervisor):
         except (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError) as error:
             self._proxy = None
             why = f"{self.instance.socket}: {error}."
-            raise AgentError(FAILED, f"{self._NO_ANSWER}.", why=why, next_step="deploy unlock") from None
+            raise Failure(FAILED, f"{self._NO_ANSWER}.", why=why, next_step="deploy unlock") from None
 
     _NO_ANSWER = "supervisord does not answer"
 
@@ -140,7 +140,7 @@ class Supervisord(Supervisor):
             if not processes.alive(alive):
                 return True
             if time.monotonic() > until:
-                raise AgentError(
+                raise Failure(
                     FAILED,
                     f"supervisord (pid {alive}) runs, and nobody listens on its socket {self.instance.socket}.",
                     next_step=f"look at its log, then end it (kill {alive}) and: deploy up",
@@ -196,7 +196,7 @@ class Supervisord(Supervisor):
             if self.answers():
                 return
             time.sleep(_POLL)
-        raise AgentError(FAILED, f"{' '.join(command)} did not start supervisord: {said.strip()[-500:]}")
+        raise Failure(FAILED, f"{' '.join(command)} did not start supervisord: {said.strip()[-500:]}")
 
     def starts(self) -> bool:
         _installed()
@@ -207,7 +207,7 @@ class Supervisord(Supervisor):
             return {}
         try:
             known = {f"{info['group']}:{info['name']}": info for info in self._ask("getAllProcessInfo")}
-        except (AgentError, xmlrpc.client.Fault):
+        except (Failure, xmlrpc.client.Fault):
             return dict.fromkeys(programs, Observed(Activity.ABSENT, detail=self._NO_ANSWER))
         return {name: _observed(known.get(f"{name}:{name}")) for name in programs}
 
@@ -267,7 +267,7 @@ class Supervisord(Supervisor):
         try:
             added, differing, _ = self._ask("reloadConfig")[0]
         except xmlrpc.client.Fault as fault:
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 "supervisord can't read its configuration.",
                 why=f"{fault.faultString}. Files of other programs are never touched by a deploy.",
@@ -287,14 +287,14 @@ class Supervisord(Supervisor):
                 self._ask("addProcessGroup", name)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != _ALREADY_ADDED:
-                    raise AgentError(FAILED, f"supervisord does not take {name}: {fault.faultString}") from None
+                    raise Failure(FAILED, f"supervisord does not take {name}: {fault.faultString}") from None
 
     def _forget(self, name: str) -> None:
         try:
             self._ask("removeProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _BAD_NAME:
-                raise AgentError(FAILED, f"supervisord does not let go of {name}: {fault.faultString}") from None
+                raise Failure(FAILED, f"supervisord does not let go of {name}: {fault.faultString}") from None
 
     def start(self, program: str) -> None:
         name = f"{program}:{program}"
@@ -304,7 +304,7 @@ class Supervisord(Supervisor):
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == _ALREADY_STARTED:
                 return
-            raise AgentError(FAILED, f"{program} could not be started: {fault.faultString}") from None
+            raise Failure(FAILED, f"{program} could not be started: {fault.faultString}") from None
 
     def stop(self, program: str, timeout: float) -> None:
         began = {pid: processes.start_time(pid) for pid in self.members(program)}
@@ -313,11 +313,11 @@ class Supervisord(Supervisor):
             self._ask("stopProcess", name, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode not in (_NOT_RUNNING, _BAD_NAME):
-                raise AgentError(FAILED, f"{program} could not be stopped: {fault.faultString}") from None
+                raise Failure(FAILED, f"{program} could not be stopped: {fault.faultString}") from None
         until = time.monotonic() + timeout + 10.0  # supervisord itself kills after stopwaitsecs
         while self._runs(program):
             if time.monotonic() > until:
-                raise AgentError(FAILED, f"{program} did not stop.")
+                raise Failure(FAILED, f"{program} did not stop.")
             time.sleep(_POLL)
         # It ends the group that it started; what left that has not been told yet.
         left = processes.end(
@@ -328,7 +328,7 @@ class Supervisord(Supervisor):
             timeout,
         )
         if left:
-            raise AgentError(FAILED, f"{program} did not stop: processes {sorted(left)} are still there.")
+            raise Failure(FAILED, f"{program} did not stop: processes {sorted(left)} are still there.")
 
     def _runs(self, program: str) -> bool:
         seen = self.observe([program])[program]
@@ -349,7 +349,7 @@ class Supervisord(Supervisor):
             return f"lost its supervisor: {seen.detail}"
         try:
             log = str(self._ask("readLog", -_LOG_BYTES, 0))
-        except (AgentError, xmlrpc.client.Fault):
+        except (Failure, xmlrpc.client.Fault):
             log = ""
         ends = re.findall(rf"exited: {re.escape(program)} \((exit status|terminated by) ([^;)]+)", log)
         if not ends or seen.activity is not Activity.EXITED:
@@ -382,7 +382,7 @@ class Supervisord(Supervisor):
 def _installed() -> str:
     command = program()
     if command is None:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             "supervisord is not installed on this host.",
             next_step="deploy host bootstrap, or install it there: apt-get install supervisor",

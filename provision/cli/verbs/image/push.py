@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provision.agent.protocol import COMMITTED, UNCHANGED
 from provision.cli.channels import CANARY, channel_of
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.contract.outcome import COMMITTED, UNCHANGED
 from provision.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,65 +1,42 @@
-"""What the toolkit and the agent say to each other: JSON lines over one SSH channel.
+"""What went wrong, as one value: raised on a host, carried over the wire, and turned into a sentence on the other side.
 
-The toolkit sends a header (which agent, which project path), then requests `{"op": …}`. The agent answers each with
-any number of `{"event": …}` lines; the last is `result` or `error`. An `error` carries the facts that
-`provision.errors` turns into sentences.
+Also the one way to refuse what another version wrote.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Mapping, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .events import Details, ErrorMessage
 
 # Of release.json, of state.json, and so of the two states in a journal. Whatever a later version writes, these two keys
 # stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
 FORMAT = 1
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
-SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
-OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
 
-CONTROL = "deploy-ctl"  # in the project's folder
-
-Message = Dict[str, Any]
-
-# Last events of a request.
-RESULT = "result"
-ERROR = "error"
-ALIVE = "alive"  # the request is being worked on; says nothing else, and comes as often as the header asks
-NEED_AGENT = "need-agent"  # the host lacks this agent: send `size` bytes of zip
-
-# Kinds of error: they decide the exit code (provision.errors.Exit).
+# Kinds: they decide the exit code (provision.errors.Exit).
 FAILED = "failed"
 PUT_BACK = "put back"
 DEGRADED = "degraded"
 REFUSED = "refused"
 INTERRUPTED = "interrupted"
 USAGE = "usage"
-
-# Outcomes of a transaction, in results and history.
-COMMITTED = "committed"
-UNCHANGED = "unchanged"
+UNPROVEN = "unproven"  # of a program: whoever proves it decides what that means, so it never leaves a host as it is
 
 
-def control_socket(root: str) -> str:
-    """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place."""
-    told_apart = root.replace("_", "__").replace("-", "_-")  # /a/b is not /a-b
-    return f"/run/{CONTROL}{told_apart.replace('/', '-')}.sock"
-
-
-def earlier_control_socket(root: str) -> str:
-    """Where earlier versions had it, which may be the place of another project's; never asked."""
-    return f"/run/{CONTROL}{root.replace('/', '-')}.sock"
-
-
-class AgentError(Exception):
+class Failure(Exception):
     """A failure with the facts that the other side needs.
 
     Args:
         kind: one of the kinds above.
         what: one sentence of what failed; `why` and `next_step` likewise.
-        details: further facts for `--json` (log lines, holder, attempts).
+        details: further facts, for whoever reports it.
     """
 
-    def __init__(self, kind: str, what: str, why: str = "", next_step: str = "", **details: Any) -> None:
+    def __init__(self, kind: str, what: str, why: str = "", next_step: str = "", **details: Unpack[Details]) -> None:
         super().__init__(what)
         self.kind = kind
         self.what = what
@@ -67,9 +44,14 @@ class AgentError(Exception):
         self.next_step = next_step
         self.details = details
 
-    def message(self) -> Message:
+    @property
+    def sentence(self) -> str:
+        """What went wrong, and why, in words."""
+        return f"{self.what} {self.why}".strip()
+
+    def message(self) -> ErrorMessage:
         return {
-            "event": ERROR,
+            "event": "error",
             "kind": self.kind,
             "what": self.what,
             "why": self.why,
@@ -78,7 +60,19 @@ class AgentError(Exception):
         }
 
 
-class NewerHost(AgentError):
+def of(error: Exception) -> Failure:
+    """`error` as a failure: the system's, in its own words."""
+    return error if isinstance(error, Failure) else Failure(FAILED, str(error))
+
+
+def told(message: ErrorMessage) -> Failure:
+    """The failure that a message is of."""
+    known = ("event", "kind", "what", "why", "next")
+    details = cast("Details", {key: value for key, value in message.items() if key not in known})
+    return Failure(message["kind"], message["what"], message["why"], message["next"], **details)
+
+
+class NewerHost(Failure):
     """What is on the host was written by a later version, and may mean other things than we would read in it."""
 
     def __init__(self, where: str, format_: int, version: str, reads: int) -> None:
@@ -89,7 +83,7 @@ class NewerHost(AgentError):
         )
 
 
-def check_format(value: Dict[str, Any], where: str, reads: int = FORMAT) -> None:
+def check_format(value: Mapping[str, object], where: str, reads: int = FORMAT) -> None:
     """Refuse what this version cannot read.
 
     Args:
@@ -97,13 +91,13 @@ def check_format(value: Dict[str, Any], where: str, reads: int = FORMAT) -> None
 
     Raises:
         NewerHost: a later version wrote it.
-        AgentError: it has another format, or none.
+        Failure: it has another format, or none.
     """
     found = value.get("format")
     if isinstance(found, int) and found > reads:
         raise NewerHost(where, found, str(value.get("version", "")), reads)
     if not isinstance(found, int) or found < FORMAT:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"{where} has format {found}, this version reads {reads}.",
             next_step="deploy with the version that wrote it",
