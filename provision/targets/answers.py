@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Callable
 from functools import cache
@@ -14,16 +13,10 @@ Fits = Callable[[Any], bool]
 A = TypeVar("A")
 
 Told = events.Event | events.Alive | events.NeedAgent | events.ErrorMessage
-_SHOWN = 80  # characters of what does not fit
 
 
 class Misfit(Exception):
-    """The host said something else; `shown` is how it begins."""
-
-    def __init__(self, said: object) -> None:
-        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-        self.shown = text[:_SHOWN]
-        super().__init__(self.shown)
+    """The host said something else."""
 
 
 def answer(message: object, expected: type[A]) -> A:
@@ -33,7 +26,7 @@ def answer(message: object, expected: type[A]) -> A:
         Misfit: it does not.
     """
     if not fits(cast(Any, expected))(message):
-        raise Misfit(message)
+        raise Misfit
     return cast(A, message)
 
 

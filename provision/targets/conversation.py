@@ -28,6 +28,7 @@ A = TypeVar("A", bound="Done")
 _HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
+_SHOWN = 80  # characters of what does not fit
 
 _ERRORS: dict[str, type[errors.DeployError]] = {
     kinds.FAILED: errors.DeployError,
@@ -118,19 +119,23 @@ class Conversation:
         self._send(request)
         asked = False
         while True:
-            said = self._read(interrupt, aborted=asked)
-            if said is None:  # Ctrl-C
+            line = self._read(interrupt, aborted=asked)
+            if line is None:  # Ctrl-C
                 asked = True
                 self._send({"op": "abort"})
                 continue
             try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # a start-up file of the host's shell that prints something
+            try:
                 if isinstance(said, dict) and said.get("event") == "result":
                     return answers.answer(said, expected)
                 told: answers.Told = answers.answer(said, answers.Told)  # type: ignore[arg-type]
-            except answers.Misfit as misfit:
+            except answers.Misfit:
                 raise errors.DeployError(
                     "the host answered something else.",
-                    why=f"To {request['op']!r} it said: {misfit.shown}",
+                    why=f"To {request['op']!r} it said: {line.decode(errors='replace').strip()[:_SHOWN]}",
                     host=self.host,
                     next_step="keep its shell's start-up files quiet (~/.bashrc), and see what `python` is there",
                 ) from None
@@ -155,8 +160,8 @@ class Conversation:
     def _send(self, message: Mapping[str, object]) -> None:
         self._channel.send_line(json.dumps(message, ensure_ascii=False).encode())
 
-    def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> Any:
-        """What the host says next, as JSON has it; None where Ctrl-C came first."""
+    def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> bytes | None:
+        """The next line; None where Ctrl-C came first."""
         patience = time.monotonic() + _ANSWER_SECONDS
         while True:
             if interrupt is not None and interrupt.detach:
@@ -178,10 +183,7 @@ class Conversation:
                 continue
             if line is None:
                 raise self._ended()
-            try:
-                return json.loads(line)
-            except ValueError:
-                continue  # a start-up file of the host's shell that prints something
+            return line
 
     def _ended(self) -> errors.DeployError:
         said = self._channel.stderr_tail().decode(errors="replace").strip()
