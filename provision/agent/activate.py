@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
 
 from ..contract.channels import channels_after
@@ -87,7 +86,7 @@ def perform(
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
     state = after(before, supervisor.kind, channels, documents, steps, versions, transaction)
-    state = replace(state, version=header["version"], project=project)
+    state = state._replace(version=header["version"], project=project)
     demand_secrets(state, values)
     if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}

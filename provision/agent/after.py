@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, List, Mapping, Set
 
 from ..contract.decide import Do, How, Step
@@ -18,7 +17,7 @@ def again(step: Step) -> Step:
     """`step`, where nothing that runs can be trusted to be what the state says."""
     if step.do is not Do.KEEP:
         return step._replace(how=How.IN_PLACE)
-    return Step(step.program, step.service, step.lane, Do.RESTART, How.IN_PLACE, "the host was degraded")
+    return step._replace(do=Do.RESTART, how=How.IN_PLACE, why="the host was degraded")
 
 
 def after(
@@ -45,12 +44,9 @@ def after(
             programs[step.program] = before.programs[step.program]
         else:
             release = channels[step.lane]
-            record = Program(step.service, step.lane, release, "", "")
+            record = Program(step.service, step.lane, step.slot, release, "", "")
             service = service_of(documents, step.program, record)
-            programs[step.program] = Program(
-                service=step.service,
-                lane=step.lane,
-                release=release,
+            programs[step.program] = record._replace(
                 launch=f"{before.generation + 1}-{transaction}",
                 fingerprint=service["fingerprint"],
                 on_demand=service["on_demand"],
@@ -59,8 +55,7 @@ def after(
                 secrets={name: versions.get(name, "") for name in service["secrets"]},
             )
         used |= set(programs[step.program].secrets)
-    return replace(
-        before,
+    return before._replace(
         generation=before.generation + 1,
         sequence=before.sequence + 1,
         platform=platform,

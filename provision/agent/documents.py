@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, Mapping
 
 from ..contract.failure import FAILED, FORMAT_OF_SECRETS, Failure, check_format
 from ..contract.layout import Layout
+from ..contract.slots import services_in
 from ..contract.state import Program
 from . import files
 from .supervisors import Supervisor
@@ -22,7 +23,7 @@ def service_of(documents: Mapping[str, ReleaseDocument], program: str, record: P
         Failure: its release is not on the host any more.
     """
     document = documents.get(record.release)
-    for service in document["lanes"][record.lane]["services"] if document and record.lane in document["lanes"] else ():
+    for service in services_in(document, record.slot) if document else ():
         if service["program"] == program:
             return service
     raise Failure(FAILED, f"release {record.release[:12]} does not describe {program} any more.")

@@ -44,7 +44,7 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
         "who": begin["who"],
         "time": int(begin["time"]),
         "transaction": begin["transaction"],
-        "channels": after.channels,
+        "channels": dict(after.channels),
         "outcome": COMMITTED,
         "project": after.project,
     }

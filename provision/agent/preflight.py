@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 from ..contract.decide import Do, How, Step, View
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
+from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
 from . import binaries, engines, processes
 from .launch import owner
 from .supervisors import Supervisor
@@ -84,7 +85,7 @@ def programs(
 def starting(steps: Sequence[Step], document: ReleaseDocument) -> List[ServiceDocument]:
     """The services of a release, by their stable lane, of which some program is not left as it is."""
     changed = {step.service for step in steps if step.changes}
-    return [service for service in document["lanes"]["stable"]["services"] if service["name"] in changed]
+    return [service for service in services_in(document, FIRST) if service["name"] in changed]
 
 
 def disk(layout: Layout, needed: int = 0) -> None:
@@ -175,8 +176,8 @@ def _stable_copies(documents: Mapping[str, ReleaseDocument]) -> Dict[str, str]:
     """Canary program -> the stable program of the same service."""
     found = {}
     for document in documents.values():
-        names = {item["name"]: item["program"] for item in document["lanes"]["stable"]["services"]}
-        found.update({item["program"]: names[item["name"]] for item in document["lanes"]["canary"]["services"]})
+        names = {item["name"]: item["program"] for item in services_in(document, home(STABLE))}
+        found.update({item["program"]: names[item["name"]] for item in services_in(document, home(CANARY))})
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, List, Optional
 
 from ..contract.layout import Layout
@@ -23,7 +22,7 @@ def read(layout: Layout) -> State:
     if value is None:
         return State()
     state = from_dict(value, layout.state)
-    return state if state.project else replace(state, project=_project(layout, state))
+    return state if state.project else state._replace(project=_project(layout, state))
 
 
 def _project(layout: Layout, state: State) -> str:

@@ -92,7 +92,7 @@ class Transaction:
             "outcome": COMMITTED,
             "generation": change.after.generation,
             "sequence": change.after.sequence,
-            "channels": change.after.channels,
+            "channels": dict(change.after.channels),
             "seconds": round(time.monotonic() - began, 3),
         }
 

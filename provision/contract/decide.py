@@ -7,6 +7,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from .slots import CANARY, CANDIDATE, STABLE, home, services_in
 from .state import Program, State
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Step(NamedTuple):
     program: str
     service: str
     lane: str
+    slot: str
     do: Do
     how: How = How.NOT
     why: str = ""
@@ -134,17 +136,17 @@ def decide(
     steps: List[Step] = []
     wanted: Set[str] = set()
     room = Room(int(view.memory_available * _MEMORY_SHARE), view.vram_free)
-    for lane in ("canary", "stable"):
+    for lane in (CANARY, STABLE):
         if lane not in channels:
             continue
         document = documents[channels[lane]]
-        for service in document["lanes"][lane]["services"]:
+        for service in services_in(document, home(lane)):
             wanted.add(service["program"])
             step, room = _step(state, service, lane, document, view, rotated, room)
             steps.append(step)
     for name, program in sorted(state.programs.items()):
         if name not in wanted:
-            steps.append(Step(name, program.service, program.lane, Do.REMOVE, why="no longer declared"))
+            steps.append(Step(name, program.service, program.lane, program.slot, Do.REMOVE, why="no longer declared"))
     return steps
 
 
@@ -161,18 +163,18 @@ def _step(
     name = service["program"]
     before = state.programs.get(name)
     why = _why(service, before, view, rotated)
+    step = Step(name, service["name"], lane, home(lane), Do.KEEP, why=why)
     if not why:
-        return Step(name, service["name"], lane, Do.KEEP), room
+        return step, room
     if service["on_demand"]:
-        return Step(name, service["name"], lane, Do.INSTALL, why=why), room
+        return step._replace(do=Do.INSTALL), room
     if before is None or not view.running(name):
-        do = Do.START if before is None else Do.RESTART
-        return Step(name, service["name"], lane, do, How.IN_PLACE, why), room
+        return step._replace(do=Do.START if before is None else Do.RESTART, how=How.IN_PLACE), room
     taken = _memory(service, view)
     reason = _in_place(state, service, lane, document, view, taken, room)
     if reason is None:
-        return Step(name, service["name"], lane, Do.RESTART, How.BESIDE, why), room.without(*taken)
-    return Step(name, service["name"], lane, Do.RESTART, How.IN_PLACE, f"{why}; {reason}" if reason else why), room
+        return step._replace(do=Do.RESTART, how=How.BESIDE), room.without(*taken)
+    return step._replace(do=Do.RESTART, how=How.IN_PLACE, why=f"{why}; {reason}" if reason else why), room
 
 
 def _why(service: ServiceDocument, before: Optional[Program], view: View, rotated: Set[str]) -> str:
@@ -219,18 +221,16 @@ def _in_place(
         return ""
     if not service["ports"]:
         return "it has no port, and two copies might do the same work"
-    if lane == "canary":
+    if lane == CANARY:
         return ""
-    siblings = {other["name"]: other for other in document["lanes"][lane]["services"]}
-    absent = [other for other in service["after"] if other in siblings and not view.running(siblings[other]["program"])]
+    absent = [other for other in service["after"] if not view.running(state.having(lane, other) or "")]
     if absent:
         return f"{absent[0]}, which it comes after, does not run yet"
-    canary = _sibling(document, "canary", service["name"])
-    seen = state.programs.get(canary["program"]) if canary else None
-    if canary and seen and seen.fingerprint == service["fingerprint"] and view.running(canary["program"]):
+    canary = state.having(CANARY, service["name"])
+    if canary and state.programs[canary].fingerprint == service["fingerprint"] and view.running(canary):
         return "its canary proves it"
-    candidate = _sibling(document, "candidate", service["name"])
-    held = [port for port in candidate["ports"] if str(port) in view.listening] if candidate else []
+    beside = (copy for copy in services_in(document, home(CANDIDATE)) if copy["name"] == service["name"])
+    held = [port for copy in beside for port in copy["ports"] if str(port) in view.listening]
     if held:
         return f"port {held[0]} of a candidate is taken by {view.listening[str(held[0])]}"
     memory, vram = taken
@@ -248,9 +248,6 @@ def candidates(steps: Sequence[Step], documents: Mapping[str, ReleaseDocument], 
         release: the one that is brought to stable: nothing else is replaced beside.
     """
     beside = {step.service for step in steps if step.how is How.BESIDE}
-    services = documents[release]["lanes"]["candidate"]["services"] if beside else []
-    return [service for service in services if service["name"] in beside]
-
-
-def _sibling(document: ReleaseDocument, lane: str, service: str) -> Optional[ServiceDocument]:
-    return next((item for item in document["lanes"][lane]["services"] if item["name"] == service), None)
+    return (
+        [copy for copy in services_in(documents[release], home(CANDIDATE)) if copy["name"] in beside] if beside else []
+    )

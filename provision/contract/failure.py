@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Of release.json, of state.json, and so of the two states in a journal. Whatever a later version writes, these two keys
 # stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
 FORMAT = 1
+FORMAT_OF_SLOTS = 2  # of a state in which a lane is not at home, which version 1 would take for another program
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
 
 # Kinds: they decide the exit code (provision.errors.Exit).

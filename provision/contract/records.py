@@ -16,6 +16,7 @@ class _Program(TypedDict):
 class ProgramDocument(_Program, total=False):
     """`state.Program`, as it is written down."""
 
+    slot: str  # where its lane is not at home
     on_demand: bool
     manifest: str
     manifest_sha256: str

@@ -1,46 +1,80 @@
-"""What a host has committed to: channels, programs, generation."""
+"""What a host has committed to: channels, programs and their lanes, generation."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, cast
+from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional
 
 from . import failure
+from .slots import home
 
 if TYPE_CHECKING:
-    from .records import HistoryEntry, StateDocument
+    from .records import HistoryEntry, ProgramDocument, StateDocument
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """One copy of a service under the supervisor."""
 
     service: str
-    lane: str
+    lane: str  # the role that it has for now
+    slot: str
     release: str  # from which it was started; older than the channel's where it did not change
     launch: str  # name of its launch folder
     fingerprint: str
     on_demand: bool = False
     manifest: str = ""  # file name
     manifest_sha256: str = ""
-    secrets: Dict[str, str] = field(default_factory=dict)  # name -> version
+    secrets: Mapping[str, str] = {}  # name -> version
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether its lane says its slot, as in a place where lanes do not move."""
+        return self.slot == home(self.lane)
+
+    def as_dict(self) -> ProgramDocument:
+        document: ProgramDocument = {
+            "service": self.service,
+            "lane": self.lane,
+            "release": self.release,
+            "launch": self.launch,
+            "fingerprint": self.fingerprint,
+            "on_demand": self.on_demand,
+            "manifest": self.manifest,
+            "manifest_sha256": self.manifest_sha256,
+            "secrets": dict(self.secrets),
+        }
+        return document if self.is_at_home else {**document, "slot": self.slot}
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """One project on one host."""
 
     generation: int = 0
     sequence: int = 0
     platform: str = ""
-    channels: Dict[str, str] = field(default_factory=dict)  # name -> release
-    programs: Dict[str, Program] = field(default_factory=dict)
-    secrets: Dict[str, str] = field(default_factory=dict)  # name -> current version
+    channels: Mapping[str, str] = {}  # name -> release
+    programs: Mapping[str, Program] = {}
+    secrets: Mapping[str, str] = {}  # name -> current version
     version: str = ""  # of the toolkit that wrote it
     project: str = ""  # whose folder it is
 
+    def having(self, lane: str, service: str) -> Optional[str]:
+        """The program of `service` that has `lane`."""
+        records = self.programs.items()
+        return next((name for name, each in records if (each.lane, each.service) == (lane, service)), None)
+
     def as_dict(self) -> StateDocument:
-        return cast("StateDocument", dict(asdict(self), format=failure.FORMAT))
+        at_home = all(program.is_at_home for program in self.programs.values())
+        return {
+            "format": failure.FORMAT if at_home else failure.FORMAT_OF_SLOTS,
+            "generation": self.generation,
+            "sequence": self.sequence,
+            "platform": self.platform,
+            "channels": dict(self.channels),
+            "programs": {name: program.as_dict() for name, program in self.programs.items()},
+            "secrets": dict(self.secrets),
+            "version": self.version,
+            "project": self.project,
+        }
 
 
 def from_dict(value: StateDocument, where: str = "the state") -> State:
@@ -49,16 +83,32 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where)
+    failure.check_format(value, where, failure.FORMAT_OF_SLOTS)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),
         platform=value.get("platform", ""),
         channels=value.get("channels", {}),
-        programs={name: Program(**program) for name, program in value.get("programs", {}).items()},
+        programs={name: _program(program) for name, program in value.get("programs", {}).items()},
         secrets=value.get("secrets", {}),
         version=value.get("version", ""),
         project=value.get("project", ""),
+    )
+
+
+def _program(value: ProgramDocument) -> Program:
+    """What says no slot has its lane at home, as in all that versions wrote which knew no slots."""
+    return Program(
+        service=value["service"],
+        lane=value["lane"],
+        slot=value.get("slot", home(value["lane"])),
+        release=value["release"],
+        launch=value["launch"],
+        fingerprint=value["fingerprint"],
+        on_demand=value.get("on_demand", False),
+        manifest=value.get("manifest", ""),
+        manifest_sha256=value.get("manifest_sha256", ""),
+        secrets=value.get("secrets", {}),
     )
 
 

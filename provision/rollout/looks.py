@@ -12,7 +12,9 @@ from provision.contract.answers import Lines
 from provision.contract.facts import ProjectFacts
 from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
+from provision.contract.release import ServiceDocument
 from provision.contract.requests import Logs
+from provision.contract.slots import FIRST, home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
@@ -204,7 +206,7 @@ def execute(
 
 def _inside(deployment: Deployment, service: str) -> list[str]:
     """The words that run others in the container of `service`, in the release, which is its working directory."""
-    services = deployment.release.document["lanes"]["stable"]["services"]
+    services = services_in(deployment.release.document, FIRST)
     if not service and len(services) > 1:
         raise errors.UsageError(
             "a command runs in the container of one service.",
@@ -223,10 +225,10 @@ def _one(deployment: Deployment, host: str | None) -> HostSpec:
     return specs[0]
 
 
-def _service(deployment: Deployment, name: str, channel: str) -> dict[str, Any]:
-    services = deployment.release.document["lanes"][channel]["services"]
+def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument:
+    services = services_in(deployment.release.document, home(channel))
     for service in services:
         if service["name"] == name:
-            return dict(service)
+            return service
     known = ", ".join(service["name"] for service in services)
     raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")

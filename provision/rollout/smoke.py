@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from provision.contract.answers import Probed
 from provision.contract.checks import CheckDocument
+from provision.contract.slots import home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession, open_session
@@ -33,10 +34,10 @@ class CheckReport:
 
 def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
     """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
-    lane = deployment.release.document["lanes"][channel]
-    started = [service for service in lane["services"] if not service["on_demand"]]
+    document = deployment.release.document
+    started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
     wanted = [(service["program"], check) for service in started for check in service["checks"]]
-    wanted += [("", check) for check in lane["checks"]]
+    wanted += [("", check) for check in document["lanes"][channel]["checks"]]
 
     def look(spec: HostSpec) -> list[CheckReport]:
         with open_session(deployment, spec) as session, ExitStack() as open_tunnels:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from provision.agent import binaries
 from provision.contract.failure import Failure
+from provision.contract.slots import FIRST, services_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,7 @@ def refused(deployment: Deployment, plan: Plan, answer: Ahead) -> ErrorMessage |
         return answer["refused"]
     changed = {step.service for step in plan.steps if step.changes}
     document = deployment.release.document
-    for service in document["lanes"]["stable"]["services"]:
+    for service in services_in(document, FIRST):
         binary = service["binary"]
         if binary and not binary.startswith("/") and service["name"] in changed:
             try:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from provision import errors
+from provision.contract.slots import FIRST, services_in
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
 from provision.project.fault import dotted
 from provision.targets import sandbox
@@ -139,7 +140,7 @@ class Deployment:
             return {}
         from provision.images.registry.logins import logins
 
-        services = self.release.document["lanes"]["stable"]["services"]
+        services = services_in(self.release.document, FIRST)
         return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
 
     @cached_property
@@ -151,7 +152,7 @@ class Deployment:
         """
         from provision.manifests.secret_values import secret_refusals
 
-        services = self.release.document["lanes"]["stable"]["services"]
+        services = services_in(self.release.document, FIRST)
         names = {name for service in services for name in service["secrets"]}
         found = [*secret_refusals(self.loaded.project, self.loaded.secrets)]
         if found:

@@ -38,7 +38,7 @@ def _document(gib: int) -> ReleaseDocument:
 _PORTS = {"api": 8000, "web": 9000}
 _STATE = State(
     channels={"stable": "old"},
-    programs={name: Program(name, "stable", "old", "1-a", "old", manifest=f"{name}.conf") for name in _PORTS},
+    programs={name: Program(name, "stable", "", "old", "1-a", "old", manifest=f"{name}.conf") for name in _PORTS},
 )
 
 
@@ -77,7 +77,7 @@ def test_room_that_is_taken_leaves_the_room_before_it_as_it_was() -> None:
 
 
 def test_a_step_travels_as_words() -> None:
-    step = Step("api", "api", "stable", Do.RESTART, How.BESIDE, "changed")
+    step = Step("api", "api", "stable", "", Do.RESTART, How.BESIDE, "changed")
 
     assert step.as_dict() == {
         "program": "api",

@@ -181,7 +181,7 @@ def test_a_supervisord_whose_file_was_renamed_is_the_one_that_the_target_names(l
     there.write_text("[unix_http_server]\nfile=/run/it.sock\n[include]\nfiles=conf.d/*.conf\n")
     files.write_json(f"{layout.private}/supervisor.json", {"config": str(tmp_path / "old.conf")})
     asked = open_supervisor(layout, "supervisord", {"config": str(there)})
-    program = Program("web", "stable", "r", "l", "f")
+    program = Program("web", "stable", "", "r", "l", "f")
     state = State(platform="supervisord", programs={"web": program})
 
     assert moved.serving(layout, state, asked) is asked
