@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from provision.manifests import LaneDocument, ServiceDocument, render
 from provision.project.schema import Lane, Project
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A model as far as manifests care."""
-
-    relative: str
 
 
 def project(
@@ -37,7 +29,7 @@ def project(
 
 
 def lane(declared: Project, which: Lane = Lane.STABLE, **options: Any) -> LaneDocument:
-    models = {service.model: Placed(relative=service.model) for service in declared.services.values() if service.model}
+    models = {service.model: service.model for service in declared.services.values() if service.model}
     return render(declared, declared.targets["there"], which, models=models, **options)
 
 
