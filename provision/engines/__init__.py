@@ -69,7 +69,7 @@ class Wheel:
         }
         return {"package": self.package, "version": self.version, "wheels": wheels}
 
-    def place(self, path: str) -> str:
+    def on_host(self, path: str) -> str:
         """The program on a host, in a target's folder."""
         return f"{path}/shared/engines/{self.id}/llama-server"
 

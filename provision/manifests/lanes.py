@@ -16,19 +16,6 @@ from provision.project.ports import port_of
 from provision.project.schema import Lane, Platform, Project, Resources, Service, Target
 
 
-def render(
-    project: Project,
-    target: Target,
-    lane: Lane,
-    *,
-    models: Mapping[str, str],
-    contents: Mapping[str, str] | None = None,
-    overrides: Path | None = None,
-) -> LaneDocument:
-    """One lane of `project` on `target`. See `render_lanes`."""
-    return render_lanes(project, target, models=models, contents=contents, overrides=overrides)[lane]
-
-
 def render_lanes(
     project: Project,
     target: Target,

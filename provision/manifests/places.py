@@ -71,7 +71,7 @@ class Places:
         if self.target.platform not in (Platform.SUPERVISORD, Platform.SYSTEMD):
             reason = 'the wheel engine is for hosts; an image brings a compiled one: engine = "build", or binary = "…"'
             raise UnencodableValue(subject, reason)
-        return wheel().place(self.target.path)
+        return wheel().on_host(self.target.path)
 
     def value(self, template: Template, subject: str, service: str = "") -> Value:
         """What `template` is in this lane; `service` is the one it belongs to, if any.

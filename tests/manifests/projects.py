@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provision.manifests import LaneDocument, ServiceDocument, render
+from provision.manifests import LaneDocument, ServiceDocument, render_lanes
 from provision.project.schema import Lane, Project
 
 
@@ -30,7 +30,7 @@ def project(
 
 def lane(declared: Project, which: Lane = Lane.STABLE, **options: Any) -> LaneDocument:
     models = {service.model: service.model for service in declared.services.values() if service.model}
-    return render(declared, declared.targets["there"], which, models=models, **options)
+    return render_lanes(declared, declared.targets["there"], models=models, **options)[which]
 
 
 def service(declared: Project, name: str, which: Lane = Lane.STABLE, **options: Any) -> ServiceDocument:
