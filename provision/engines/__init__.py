@@ -21,7 +21,6 @@ from provision.contract.layout import Layout
 from provision.events import OnEvent
 
 BUILT = "build/bin/llama-server"
-FORK_TYPES = ("I2_S", "TL1", "TL2")  # of ternary models; read by builds of microsoft/BitNet alone
 
 _DATA = Path(__file__).with_name("wheel.json")
 # Sent to hosts as text; what runs there knows nothing of this package.
@@ -78,7 +77,7 @@ class Wheel:
         }
         return {"package": self.package, "version": self.version, "wheels": wheels}
 
-    def place(self, path: str) -> str:
+    def on_host(self, path: str) -> str:
         """The program on a host, in a target's folder."""
         return f"{Layout(path).engine(self.id)}/llama-server"
 

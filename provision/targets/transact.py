@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provision import errors, plan
 from provision.contract.answers import Transacted
+from provision.contract.names import begun
 from provision.contract.outcome import MISMATCH, UNCHANGED
 from provision.targets import ahead
 from provision.targets.conversation import failure
@@ -167,7 +168,7 @@ def _nonce(release: Release) -> str:
 
 def _full(release: str, known: list[str], host: str) -> str:
     """The one release whose id begins with `release`."""
-    matches = [name for name in known if name.startswith(release)]
+    matches = begun(release, known)
     if len(matches) != 1:
         what = "is on no release" if not matches else "means more than one release"
         raise errors.UsageError(f"{release!r} {what} of this host.", host=host, next_step="deploy history")
