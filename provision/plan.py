@@ -20,7 +20,7 @@ from provision.errors import Refused
 
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
-    from provision.contract.release import ReleaseDocument
+    from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,12 @@ class Content:
 
     Attributes:
         kind: model or engine.
-        id: what the host has it by: a model's sha256, an engine's id.
         name: as the project has it, or the engine's.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
     """
 
     kind: str
-    id: str
     name: str
     bytes: int
     there: int
@@ -137,7 +135,8 @@ def plan(
     documents = dict(facts["documents"])
     if document is not None:
         documents[release] = document
-    contents = tuple(_contents(document, facts)) if document else ()
+    models = document["models"] if document else {}
+    engines = document.get("engines", {}) if document else {}
     rotated = new_secrets(facts, secrets or {})
     steps = decide(state, channels, documents, View.of(facts["view"]), set(rotated))
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
@@ -149,24 +148,25 @@ def plan(
         generation=state.generation,
         steps=tuple(steps),
         ship=kind == "up" and release not in facts["releases"],
-        models=tuple(sorted({content.id for content in contents if content.kind == "model" and not content.is_there})),
-        engines=tuple(sorted(content.id for content in contents if content.kind == "engine" and not content.is_there)),
+        models=tuple(sorted({model["sha256"] for model in models.values()} - set(facts["models"]))),
+        engines=tuple(sorted(engines.keys() - set(facts["engines"]))),
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
         interrupted=facts["recovery_needed"],
-        contents=contents,
+        contents=tuple(_contents(models, engines, facts)),
         taken_from=taken_from,
     )
 
 
-def _contents(document: ReleaseDocument, facts: ProjectFacts) -> Iterator[Content]:
-    for name, model in document.get("models", {}).items():
+def _contents(
+    models: Mapping[str, ModelDocument], engines: Mapping[str, EngineDocument], facts: ProjectFacts
+) -> Iterator[Content]:
+    for name, model in models.items():
         whole = model["sha256"] in facts["models"]
         there = model["bytes"] if whole else facts["uploads"].get(model["sha256"], 0)
-        yield Content("model", model["sha256"], name, model["bytes"], there, whole)
-    for engine, described in document.get("engines", {}).items():
-        name = f"{described['package']} {described['version']}"
-        yield Content("engine", engine, name, 0, 0, engine in facts["engines"])
+        yield Content("model", name, model["bytes"], there, whole)
+    for engine, described in engines.items():
+        yield Content("engine", f"{described['package']} {described['version']}", 0, 0, engine in facts["engines"])
 
 
 def new_secrets(facts: ProjectFacts, secrets: Mapping[str, str]) -> list[str]:

@@ -11,12 +11,12 @@ import re
 import time
 from typing import TYPE_CHECKING, Iterable, List, Set
 
+from ..contract.layout import Layout
 from . import processes
 from . import state as states
 
 if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument
-from ..contract.layout import Layout
 
 UNUSED_SECONDS = 7 * 24 * 3600.0  # how long what never served is kept
 PREPARED = ".complete"  # in the folder of a prepare step that came to its end

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List
 
 from ..contract import names
+from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from . import commands, files
 from .content import PREPARED
@@ -22,7 +23,6 @@ from .masks import Masks
 if TYPE_CHECKING:
     from ..contract.events import Emit
     from ..contract.release import PrepareDocument
-from ..contract.failure import FAILED, REFUSED, Failure
 
 _LINE = 8 << 10  # characters; a longer line is told in pieces
 _TOLD = 1 << 20  # characters of its output that are told as they come; more is read, and the end of it kept

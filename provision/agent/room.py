@@ -9,6 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
+from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from . import content, engines, files, models
 from .documents import read_documents
@@ -16,7 +17,6 @@ from .preflight import DISK_RESERVE, INODE_RESERVE
 
 if TYPE_CHECKING:
     from ..contract.requests import AheadQuestion
-from ..contract.failure import REFUSED, Failure
 
 _BLOCK = 4096  # bytes: the least that a file takes on most file systems
 

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provision.caches import caches, demand_caches
-from provision.contract import release as contract
 from provision.contract.layout import Layout
 from provision.events import OnEvent
+
+if TYPE_CHECKING:
+    from provision.contract import release as contract
 
 BUILT = "build/bin/llama-server"
 

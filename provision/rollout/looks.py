@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.agent import loader
 from provision.contract.answers import Lines
-from provision.contract.facts import ProjectFacts
 from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
-from provision.contract.release import ServiceDocument
-from provision.contract.requests import Logs
 from provision.contract.slots import FIRST, home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, open_session, plan_up
+
+if TYPE_CHECKING:
+    from provision.contract.facts import ProjectFacts
+    from provision.contract.release import ServiceDocument
+    from provision.contract.requests import Logs
 
 _FOLLOW_SECONDS = 24 * 3600.0
 

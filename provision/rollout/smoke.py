@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provision.contract.answers import Probed
-from provision.contract.checks import CheckDocument
 from provision.contract.slots import home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.moves import chosen, values
@@ -20,6 +19,7 @@ from provision.targets import Deployment, HostSession, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
+    from provision.contract.checks import CheckDocument
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Facts
-from provision.contract.requests import FactsRequest, Wanted
 from provision.targets.conversation import Conversation
 
 if TYPE_CHECKING:
+    from provision.contract.requests import FactsRequest, Wanted
     from provision.hosts import HostConnection, HostSpec
     from provision.targets.deployment import Deployment
 
