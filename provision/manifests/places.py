@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from provision.contract.layout import Layout
+from provision.contract.slots import home, named
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
@@ -50,12 +51,12 @@ class Places:
         On supervisord the plain name, as operators type it; systemd's units and an engine's containers share one
         namespace with everything else on the machine, so the project's name goes in front.
         """
-        lane = "" if self.lane is Lane.STABLE else f".{self.lane}"
+        copy = named(service, home(self.lane))
         if self.target.platform is Platform.SYSTEMD:
-            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}.service"
+            return f"{self.target.name_prefix}{self.project.name}-{copy}.service"
         if self.target.platform is Platform.DOCKER:
-            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}"
-        return f"{self.target.name_prefix}{service}{lane}"
+            return f"{self.target.name_prefix}{self.project.name}-{copy}"
+        return f"{self.target.name_prefix}{copy}"
 
     def run(self, service: str) -> str:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
