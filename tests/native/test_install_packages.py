@@ -110,6 +110,21 @@ def test_a_user_without_sudo_is_given_the_command(run: Run, calls: Callable[[], 
     assert calls() == []
 
 
+@pytest.mark.parametrize(("knows", "installed"), [("exit 0", "docker-cli"), ("exit 100", "docker.io")])
+def test_of_two_names_it_is_the_one_that_apt_knows(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path, knows: str, installed: str
+) -> None:
+    cache = tmp_path / "bin" / "apt-cache"
+    cache.write_text(f"#!/bin/sh\n{knows}\n")
+    cache.chmod(0o755)
+
+    run("test")
+
+    named = calls()[0].split()
+    assert named.count(installed) == 1
+    assert [word for word in named if "|" in word] == []
+
+
 def test_what_apt_said_is_shown_when_it_fails(run: Run) -> None:
     done = run("build", programs="cmake gcc g++ ccache", apt="echo 'E: no network' >&2; exit 100")
     assert done.returncode == 1
