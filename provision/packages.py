@@ -67,6 +67,6 @@ def package(manager: str, program: str) -> str:
 
 @cache
 def _listed() -> Mapping[str, str]:
-    """Debian's package of each program in the list. Of "a|b" it is b, whose recommendation a is where there is one."""
+    """Debian's package of each program in the list. Of "a,b|c" it is c, which recommends the others where they are."""
     rows = (row.split(maxsplit=3) for row in _LIST.read_text(encoding="utf-8").splitlines())
     return {row[2]: row[1].rpartition("|")[2] for row in rows if len(row) == 4 and not row[0].startswith("#")}

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.testbed.problems import TestBedProblem
 
 RELEASE = "bookworm"
+PYTHON = "3.11"  # its own
 PACKAGES = [
     "ca-certificates",
     "cron",
