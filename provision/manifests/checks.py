@@ -2,105 +2,85 @@
 
 from __future__ import annotations
 
-from provision.errors import UsageError
-from provision.manifests.documents import CheckCommon, CheckDocument, CommandCheck, CompletionCheck, HttpCheck, TcpCheck
-from provision.manifests.places import Places
-from provision.project.ports import port_of
-from provision.project.schema import Check, Service
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-# Checks run on the host itself. Not "localhost", which may mean ::1, where a server that was told 127.0.0.1 is not.
-HOST = "127.0.0.1"
+from provision.errors import UsageError
+from provision.manifests.places import Places
+from provision.project.checks import KINDS, Check
+from provision.project.checks.kind import HOST
+from provision.project.ports import port_of
+from provision.project.schema import Service
+from provision.project.template import Template
+
+if TYPE_CHECKING:
+    from provision.agent.checks.check import CheckDocument
 
 
 def service_checks(places: Places, name: str, service: Service) -> list[CheckDocument]:
     """A service's checks in the order in which they run; `warm` comes last and passes once."""
     declared = [*([service.check] if service.check else []), *service.checks]
-    documents = [_check(places, check, f"services.{name}.check", name, name) for check in declared]
+    asked = [_Asked(places, check, f"services.{name}.check", name, name) for check in declared]
     if service.warm:
         warm = service.warm.model_copy(update={"passes": 1})
-        documents.append(_check(places, warm, f"services.{name}.warm", f"{name} warm", name))
-    return documents
+        asked.append(_Asked(places, warm, f"services.{name}.warm", f"{name} warm", name))
+    return [each.told() for each in asked]
 
 
 def project_checks(places: Places) -> list[CheckDocument]:
     """The checks of the project as a whole, in the order in which they are declared."""
-    return [_check(places, check, f"checks.{name}", name, "") for name, check in places.project.checks.items()]
+    return [_Asked(places, check, f"checks.{name}", name, "").told() for name, check in places.project.checks.items()]
 
 
-def _check(places: Places, check: Check, subject: str, label: str, service: str) -> CheckDocument:
-    if check.http is not None:
-        return _http(places, check, subject, label, service)
-    if check.tcp is not None:
-        return _tcp(places, check, subject, label, service)
-    if check.command is not None:
-        argv = [places.text(word, f"{subject}.command", service) for word in check.command]
-        common = _common(check, f"{label} command {argv[0]}")
-        return CommandCheck(kind="command", argv=argv, env=_known_env(places, service), **common)
-    if check.completion is not None:
-        return CompletionCheck(
-            kind="completion",
-            url=_own_address(places, subject, service),
-            token=_token(places, check, service),
-            prompt=places.text(check.completion, f"{subject}.completion", service),
-            tokens=check.tokens,
-            min_tokens_per_second=check.min_tokens_per_second,
-            **_common(check, f"{label} completion"),
-        )
-    raise UsageError(f"{subject}: expected one of http, tcp, command or completion")
+@dataclass(frozen=True)
+class _Asked:
+    """What `provision.project.checks.kind.Asked` asks for."""
 
+    places: Places
+    check: Check
+    subject: str
+    label: str
+    service: str  # empty for a check of the project
 
-def _http(places: Places, check: Check, subject: str, label: str, service: str) -> HttpCheck:
-    assert check.http is not None  # noqa: S101 (the caller's branch)
-    asked = places.text(check.http, f"{subject}.http", service)
-    return HttpCheck(
-        kind="http",
-        url=_own_address(places, subject, service) + asked if asked.startswith("/") else asked,
-        token=_token(places, check, service),
-        status=list(check.status),
-        body=check.body or "",
-        headers=check.headers,
-        **_common(check, f"{label} http {asked}"),
-    )
+    def told(self) -> CheckDocument:
+        for kind in self.check.kinds:
+            return kind.document(self.check, self)
+        *others, last = KINDS
+        raise UsageError(f"{self.subject}: expected one of {', '.join(others)} or {last}")
 
+    @property
+    def token(self) -> str:
+        known = self.places.project.services[self.service].every_secret if self.service else ()
+        return self.check.token if self.check.token in known else ""
 
-def _tcp(places: Places, check: Check, subject: str, label: str, service: str) -> TcpCheck:
-    assert check.tcp is not None  # noqa: S101 (the caller's branch)
-    asked = places.text(check.tcp, f"{subject}.tcp", service)
-    host, _, port = asked.rpartition(":")
-    if not port.isdecimal():
-        raise UsageError(f'{subject}.tcp: expected "${{port}}" or "host:port", got "{asked}"')
-    common = _common(check, f"{label} tcp {asked}")
-    return TcpCheck(kind="tcp", host=host.strip("[]") or HOST, port=int(port), **common)
+    @property
+    def address(self) -> str:
+        port = port_of(self.places.project.services[self.service], self.places.lane) if self.service else None
+        if port is None:
+            raise UsageError(f"{self.subject}: it asks the service itself, but the service declares no port")
+        return f"http://{HOST}:{port}"
 
+    @property
+    def env(self) -> dict[str, str]:
+        """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
+        if not self.service:
+            return {}
+        declared = self.places.project.services[self.service].env
+        values = {
+            name: self.places.value(template, f"services.{self.service}.env.{name}", self.service)
+            for name, template in declared.items()
+        }
+        return {name: each.text for name, each in values.items() if all(isinstance(part, str) for part in each.parts)}
 
-def _own_address(places: Places, subject: str, service: str) -> str:
-    port = port_of(places.project.services[service], places.lane) if service else None
-    if port is None:
-        raise UsageError(f"{subject}: it asks the service itself, but the service declares no port")
-    return f"http://{HOST}:{port}"
+    def text(self, template: Template, key: str) -> str:
+        return self.places.text(template, f"{self.subject}.{key}", self.service)
 
-
-def _token(places: Places, check: Check, service: str) -> str:
-    known = places.project.services[service].every_secret if service else ()
-    return check.token if check.token in known else ""
-
-
-def _known_env(places: Places, service: str) -> dict[str, str]:
-    """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
-    if not service:
-        return {}
-    values = {
-        name: places.value(template, f"services.{service}.env.{name}", service)
-        for name, template in places.project.services[service].env.items()
-    }
-    return {name: value.text for name, value in values.items() if all(isinstance(part, str) for part in value.parts)}
-
-
-def _common(check: Check, name: str) -> CheckCommon:
-    return CheckCommon(
-        name=name,
-        timeout=check.timeout,
-        interval=check.interval,
-        passes=check.passes,
-        attempt_timeout=check.attempt_timeout,
-    )
+    def document(self, kind: str, what: str) -> CheckDocument:
+        return {
+            "name": f"{self.label} {kind} {what}".rstrip(),
+            "kind": kind,
+            "timeout": self.check.timeout,
+            "interval": self.check.interval,
+            "passes": self.check.passes,
+            "attempt_timeout": self.check.attempt_timeout,
+        }
