@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from provision.errors import UsageError
 from provision.manifests.places import Places
 from provision.project.checks import KINDS, Check
-from provision.project.checks.kind import HOST
+from provision.project.checks.kind import HOST, Asked
 from provision.project.ports import port_of
 from provision.project.schema import Service
-from provision.project.template import Template
 
 if TYPE_CHECKING:
     from provision.agent.checks.check import CheckDocument
@@ -19,68 +18,48 @@ if TYPE_CHECKING:
 
 def service_checks(places: Places, name: str, service: Service) -> list[CheckDocument]:
     """A service's checks in the order in which they run; `warm` comes last and passes once."""
-    declared = [*([service.check] if service.check else []), *service.checks]
-    asked = [_Asked(places, check, f"services.{name}.check", name, name) for check in declared]
+    documents = [_told(places, check, f"services.{name}.check", name, name) for check in service.every_check]
     if service.warm:
         warm = service.warm.model_copy(update={"passes": 1})
-        asked.append(_Asked(places, warm, f"services.{name}.warm", f"{name} warm", name))
-    return [each.told() for each in asked]
+        documents.append(_told(places, warm, f"services.{name}.warm", f"{name} warm", name))
+    return documents
 
 
 def project_checks(places: Places) -> list[CheckDocument]:
     """The checks of the project as a whole, in the order in which they are declared."""
-    return [_Asked(places, check, f"checks.{name}", name, "").told() for name, check in places.project.checks.items()]
+    return [_told(places, check, f"checks.{name}", name, "") for name, check in places.project.checks.items()]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What `provision.project.checks.kind.Asked` asks for."""
+def _told(places: Places, check: Check, subject: str, label: str, service: str) -> CheckDocument:
+    known = places.project.services[service].every_secret if service else ()
+    asked = Asked(
+        check,
+        subject,
+        label,
+        token=check.token if check.token in known else "",
+        text=lambda template, key: places.text(template, f"{subject}.{key}", service),
+        address=partial(_own_address, places, subject, service),
+        env=partial(_known_env, places, service),
+    )
+    for kind in check.kinds:
+        return kind.document(check, asked)
+    *others, last = KINDS
+    raise UsageError(f"{subject}: expected one of {', '.join(others)} or {last}")
 
-    places: Places
-    check: Check
-    subject: str
-    label: str
-    service: str  # empty for a check of the project
 
-    def told(self) -> CheckDocument:
-        for kind in self.check.kinds:
-            return kind.document(self.check, self)
-        *others, last = KINDS
-        raise UsageError(f"{self.subject}: expected one of {', '.join(others)} or {last}")
+def _own_address(places: Places, subject: str, service: str) -> str:
+    port = port_of(places.project.services[service], places.lane) if service else None
+    if port is None:
+        raise UsageError(f"{subject}: it asks the service itself, but the service declares no port")
+    return f"http://{HOST}:{port}"
 
-    @property
-    def token(self) -> str:
-        known = self.places.project.services[self.service].every_secret if self.service else ()
-        return self.check.token if self.check.token in known else ""
 
-    @property
-    def address(self) -> str:
-        port = port_of(self.places.project.services[self.service], self.places.lane) if self.service else None
-        if port is None:
-            raise UsageError(f"{self.subject}: it asks the service itself, but the service declares no port")
-        return f"http://{HOST}:{port}"
-
-    @property
-    def env(self) -> dict[str, str]:
-        """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
-        if not self.service:
-            return {}
-        declared = self.places.project.services[self.service].env
-        values = {
-            name: self.places.value(template, f"services.{self.service}.env.{name}", self.service)
-            for name, template in declared.items()
-        }
-        return {name: each.text for name, each in values.items() if all(isinstance(part, str) for part in each.parts)}
-
-    def text(self, template: Template, key: str) -> str:
-        return self.places.text(template, f"{self.subject}.{key}", self.service)
-
-    def document(self, kind: str, what: str) -> CheckDocument:
-        return {
-            "name": f"{self.label} {kind} {what}".rstrip(),
-            "kind": kind,
-            "timeout": self.check.timeout,
-            "interval": self.check.interval,
-            "passes": self.check.passes,
-            "attempt_timeout": self.check.attempt_timeout,
-        }
+def _known_env(places: Places, service: str) -> dict[str, str]:
+    """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
+    if not service:
+        return {}
+    values = {
+        name: places.value(template, f"services.{service}.env.{name}", service)
+        for name, template in places.project.services[service].env.items()
+    }
+    return {name: value.text for name, value in values.items() if all(isinstance(part, str) for part in value.parts)}

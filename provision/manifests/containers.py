@@ -172,8 +172,8 @@ def refuse_docker(places: Places, name: str, place: str) -> None:
 def _refs(service: Service) -> Iterator[Ref]:
     for template in (*service.command, *service.env.values()):
         yield from template.refs
-    for check in (service.check, *service.checks, service.warm):
-        for _, text in check.texts if check else ():
+    for check in (*service.every_check, *([service.warm] if service.warm else [])):
+        for _, text in check.texts:
             yield from text.refs
 
 

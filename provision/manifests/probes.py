@@ -34,21 +34,21 @@ class Probe:
 def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
     """How to ask service `name`, and whether it has checks that ask for more than that."""
     service = places.project.services[name]
-    checks = [*([service.check] if service.check else []), *service.checks]
-    kinds = [(check, kind) for check in checks for kind in check.kinds]
+    kinds = [(check, kind) for check in service.every_check for kind in check.kinds]
     beyond = any(kind.asks_more(check) for check, kind in kinds)
     for check, kind in kinds:
         asked = kind.in_container(check)
         if asked is None:
             continue
-        words = tuple(places.value(word, f"services.{name}.check.{kind.name}", name) for word in asked.words)
-        if asked.kind == "exec":
+        how, texts = asked
+        words = tuple(places.value(text, f"services.{name}.check.{kind.name}", name) for text in texts)
+        if how == "exec":
             return _probe("exec", check, command=words), beyond
         if service.port:
             return _probe("http", check, path=words[0]), beyond
     if service.port is None:
         return None, beyond
-    return _probe("tcp", checks[0] if checks else Check()), beyond
+    return _probe("tcp", next(iter(service.every_check), Check())), beyond
 
 
 def asks_in_python(asked: Probe, port: int | None) -> str:

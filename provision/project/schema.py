@@ -262,6 +262,11 @@ class Service(Section):
         return (*self.secrets, *self.secret_files)
 
     @property
+    def every_check(self) -> tuple[Check, ...]:
+        """Its checks but `warm`, in the order in which they run."""
+        return (*([self.check] if self.check else []), *self.checks)
+
+    @property
     def is_native(self) -> bool:
         """Whether its program is compiled, and no Python of the project's own."""
         return self.binary is not None or self.engine is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from provision.project.checks.kind import Asked, InContainer, InImage, Kind
+from provision.project.checks.kind import Asked, InImage, Kind
 from provision.project.section import Section
 from provision.project.values import Text
 
@@ -21,7 +21,7 @@ class Command(Section):
 
 def _document(check: Command, asked: Asked) -> CommandCheck:
     argv = [asked.text(word, "command") for word in check.command or ()]
-    return {**asked.document("command", argv[0]), "argv": argv, "env": asked.env}
+    return {**asked.document("command", argv[0]), "argv": argv, "env": asked.env()}
 
 
 def _is_words(value: object) -> bool:
@@ -30,9 +30,8 @@ def _is_words(value: object) -> bool:
 
 KIND = Kind(
     "command",
-    lambda *_: iter(()),
     _document,
-    lambda check: InContainer("exec", check.command or ()),
+    in_container=lambda check: ("exec", check.command or ()),
     on_host=True,
     no_secret=lambda name: (
         "a check's command is kept in the release and seen by every account of the host",

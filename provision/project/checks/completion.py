@@ -36,8 +36,8 @@ def _faults(path: Path, _: Completion, has_port: bool | None) -> Iterator[Fault]
 def _document(check: Completion, asked: Asked) -> CompletionCheck:
     assert check.completion is not None  # noqa: S101 (it is of this kind)
     return {
-        **asked.document("completion", ""),
-        "url": asked.address,
+        **asked.document("completion"),
+        "url": asked.address(),
         "token": asked.token,
         "prompt": asked.text(check.completion, "completion"),
         "tokens": check.tokens,
@@ -45,4 +45,4 @@ def _document(check: Completion, asked: Asked) -> CompletionCheck:
     }
 
 
-KIND = Kind("completion", _faults, _document, asks_more=lambda _: True, sends_token=True)
+KIND = Kind("completion", _document, _faults, asks_more=lambda _: True, sends_token=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from provision.project.checks.kind import Asked, InContainer, InImage, Kind, shape
+from provision.project.checks.kind import Asked, InImage, Kind, shape
 from provision.project.fault import Fault, Path
 from provision.project.section import Section
 from provision.project.template import Template
@@ -64,7 +64,7 @@ def _document(check: Http, asked: Asked) -> HttpCheck:
     where = asked.text(check.http, "http")
     return {
         **asked.document("http", where),
-        "url": asked.address + where if where.startswith("/") else where,
+        "url": asked.address() + where if where.startswith("/") else where,
         "token": asked.token,
         "status": list(check.status),
         "body": check.body or "",
@@ -72,10 +72,10 @@ def _document(check: Http, asked: Asked) -> HttpCheck:
     }
 
 
-def _in_container(check: Http) -> InContainer | None:
+def _in_container(check: Http) -> tuple[Literal["http"], tuple[Template]] | None:
     if check.page is None or not set(check.status) <= set(_PASSES_IN_CONTAINER):
         return None
-    return InContainer("http", (check.page,))
+    return "http", (check.page,)
 
 
 def _asks_more(check: Http) -> bool:
@@ -85,8 +85,8 @@ def _asks_more(check: Http) -> bool:
 
 KIND = Kind(
     "http",
-    _faults,
     _document,
+    _faults,
     _in_container,
     _asks_more,
     sends_token=True,

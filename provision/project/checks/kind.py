@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from provision.project.fault import Fault, Path
 from provision.project.template import Template
@@ -17,42 +17,37 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 
-class Asked(Protocol):
-    """One declared check of one copy of a service, or of the project."""
-
-    @property
-    def subject(self) -> str:
-        """Where it is declared."""
-
-    @property
-    def token(self) -> str:
-        """The secret to send, by its name; empty for none."""
-
-    @property
-    def address(self) -> str:
-        """The URL of the service's own port.
-
-        Raises:
-            UsageError: it has none.
-        """
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The service's environment, as far as it is known before a start."""
-
-    def text(self, template: Template, key: str) -> str:
-        """What stands at `key` of the check, every reference resolved."""
-
-    def document(self, kind: str, what: str) -> CheckDocument:
-        """The part that all kinds have alike. `kind` and `what` are its name: "http", "/docs"."""
-
-
 @dataclass(frozen=True)
-class InContainer:
-    """What who runs a container can ask: a path on its port, or a program inside it."""
+class Asked:
+    """One declared check of one copy of a service, or of the project.
 
-    kind: Literal["http", "exec"]
-    words: tuple[Template, ...]  # the path, or the program and its arguments
+    Attributes:
+        subject: where it is declared.
+        label: what its name begins with.
+        token: the secret to send, by its name; empty for none.
+        text: what stands at a key of it, every reference resolved.
+        address: the URL of the service's own port; raises UsageError where it has none.
+        env: the service's environment, as far as it is known before a start.
+    """
+
+    check: Check
+    subject: str
+    label: str
+    token: str
+    text: Callable[[Template, str], str]
+    address: Callable[[], str]
+    env: Callable[[], dict[str, str]]
+
+    def document(self, kind: str, what: str = "") -> CheckDocument:
+        """The part that all kinds have alike; `kind` and `what` name it: "http", "/docs"."""
+        return {
+            "name": f"{self.label} {kind} {what}".rstrip(),
+            "kind": kind,
+            "timeout": self.check.timeout,
+            "interval": self.check.interval,
+            "passes": self.check.passes,
+            "attempt_timeout": self.check.attempt_timeout,
+        }
 
 
 @dataclass(frozen=True)
@@ -60,21 +55,20 @@ class Kind:
     """One kind of check in `deploy.toml`; `name` is its key there, and its document's `kind`.
 
     Attributes:
-        faults: given where a check stands, the check, and whether its service has a port (None: it belongs to the
-            project), what is wrong with it that no single value shows.
-        document: what a host is told; `provision.agent.checks` has the probe that works from it.
-        in_container: the same for who runs containers; None where they can't ask that.
-        asks_more: whether it demands more than `in_container` does.
+        document: what a host is told; the probe in `provision.agent.checks` works from it.
+        faults: what no single value shows: where the check stands, and whether its service has a port (None: it is the
+            project's).
+        in_container: how who runs containers asks it: a path on its port, or a program inside; None where they can't.
+        asks_more: whether it demands more than that.
         sends_token: whether it sends its `token`.
         on_host: whether it runs where the release is, also when it is asked from a laptop.
-        no_secret: why the named secret can't stand in it, and how it is done instead; None where nothing special is
-            to be said.
+        no_secret: why a secret of that name can't stand in it, and how it is done instead.
     """
 
     name: str
-    faults: Callable[[Path, Check, bool | None], Iterator[Fault]]
     document: Callable[[Check, Asked], CheckDocument]
-    in_container: Callable[[Check], InContainer | None] = lambda _: None
+    faults: Callable[[Path, Check, bool | None], Iterable[Fault]] = lambda *_: ()
+    in_container: Callable[[Check], tuple[Literal["http", "exec"], tuple[Template, ...]] | None] = lambda _: None
     asks_more: Callable[[Check], bool] = lambda _: False
     sends_token: bool = False
     on_host: bool = False
@@ -83,16 +77,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class InImage:
-    """One kind of check in `image.toml`.
-
-    Attributes:
-        expected: what a value of it is, for a person.
-        fits: whether something is one. Lists come as tuples.
-        document: what its probe needs of it, besides what all kinds have alike.
-    """
+    """One kind of check in `image.toml`: what its value is, for a person and to judge, and what its probe is told."""
 
     expected: str
-    fits: Callable[[object], bool]
+    fits: Callable[[object], bool]  # a list comes as a tuple
     document: Callable[[Any], Mapping[str, Any]]
 
 

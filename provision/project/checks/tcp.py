@@ -39,5 +39,5 @@ def _is_port(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LAST_PORT
 
 
-KIND = Kind("tcp", _faults, _document)
+KIND = Kind("tcp", _document, _faults)
 IN_IMAGE = InImage("a port such as 9481", _is_port, lambda port: {"host": HOST, "port": port})
