@@ -39,6 +39,7 @@ _SECOND = 10**9  # durations of the API are nanoseconds
 _NAME = "deploy-smoke"
 _LOG_LINES = 20
 _POLL = 0.05
+_GRACE = 5  # seconds: a probe that waits says better than we what is missing
 _SAID = 300  # characters of what a command says that are kept, the last ones
 _Found = TypeVar("_Found")
 
@@ -64,43 +65,43 @@ class Booted:
 
     def ask(self, url: str, seconds: float = 5, body: bytes | None = None) -> Answer:
         """`url` is a path. Any answer but 2xx fails."""
-        words = ["-t", str(max(1, round(seconds))), url, *([body.decode()] if body is not None else [])]
-        return Answer(0, self._probe(*words), {})
+        patience = max(1, round(seconds))  # for each piece of the answer
+        words = ["-t", str(patience), url, *([body.decode()] if body is not None else [])]
+        return Answer(0, self._probe(words, patience), {})
 
-    def connect(self, host: str, port: int, seconds: float) -> None:  # noqa: ARG002  # the probe has its own
-        self._probe("-p", str(port))
+    def connect(self, host: str, port: int, seconds: float) -> None:  # noqa: ARG002  # it has one address
+        self._probe(["-p", str(port)], seconds)
 
     def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
-        """One that is too slow goes with the container."""
+        return self._exec(list(argv), seconds, env)[-_SAID:]
+
+    def _probe(self, words: list[str], seconds: float) -> str:
+        if not self.probe[0]:
+            raise Failed(f"the image has no probe to ask with (label {PROBE_LABEL})")
+        return self._exec([*self.probe, *words], seconds + _GRACE)
+
+    def _exec(self, argv: list[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+        """What a command inside says. One that is too slow goes with the container."""
         outcome: Future[str] = Future()
 
         def run() -> None:
             try:
-                outcome.set_result(self._exec(list(argv), env))
+                done = self.container.exec_run(argv, demux=True, environment=dict(env or {}))
+                parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
+                out, err = ((part or b"").decode(errors="replace") for part in parts)
+                if done.exit_code:
+                    raise Failed((err or out).strip()[-_SAID:] or f"exit status {done.exit_code}")
+                outcome.set_result(out)
             except Exception as error:  # of that thread, for this one
                 outcome.set_exception(error)
 
         threading.Thread(target=run, daemon=True).start()
         try:
-            return outcome.result(seconds)[-_SAID:]
+            return outcome.result(seconds)
         except TimeoutError:
             raise Failed(f"it did not end within {seconds:.0f} s") from None
-
-    def _probe(self, *words: str) -> str:
-        if not self.probe[0]:
-            raise Failed(f"the image has no probe to ask with (label {PROBE_LABEL})")
-        return self._exec([*self.probe, *words])
-
-    def _exec(self, argv: list[str], env: Mapping[str, str] | None = None) -> str:
-        try:
-            done = self.container.exec_run(argv, demux=True, environment=dict(env or {}))
         except APIError as error:
             raise Failed(str(error.explanation or error)) from None
-        parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
-        out, err = ((part or b"").decode(errors="replace") for part in parts)
-        if done.exit_code:
-            raise Failed((err or out).strip()[-_SAID:] or f"exit status {done.exit_code}")
-        return out
 
     @property
     def hostname(self) -> str:
