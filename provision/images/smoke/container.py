@@ -73,20 +73,20 @@ class Booted:
         self._probe(["-p", str(port)], seconds)
 
     def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
-        return self._exec(list(argv), seconds, env)[-_SAID:]
+        return self.exec(argv, seconds, env)[-_SAID:]
 
     def _probe(self, words: list[str], seconds: float) -> str:
         if not self.probe[0]:
             raise Failed(f"the image has no probe to ask with (label {PROBE_LABEL})")
-        return self._exec([*self.probe, *words], seconds + _GRACE)
+        return self.exec([*self.probe, *words], seconds + _GRACE)
 
-    def _exec(self, argv: list[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+    def exec(self, argv: Sequence[str], seconds: float = 60, env: Mapping[str, str] | None = None) -> str:
         """What a command inside says. One that is too slow goes with the container."""
         outcome: Future[str] = Future()
 
         def run() -> None:
             try:
-                done = self.container.exec_run(argv, demux=True, environment=dict(env or {}))
+                done = self.container.exec_run(list(argv), demux=True, environment=dict(env or {}))
                 parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
                 out, err = ((part or b"").decode(errors="replace") for part in parts)
                 if done.exit_code:

@@ -49,7 +49,7 @@ def running(engine: Engine, stack: Built, model: Path) -> Iterator[Booted]:
     """The stack as it runs in production: no network, a root that is read-only, no capabilities."""
     image = load(engine.client, stack.layout, "vast-stack")
     with booted(engine.client, image, model, Limits()) as container:
-        until(lambda: container.run(["probe", "-p", "8000", "/health"], 30), '"llama":"up"')
+        until(lambda: container.exec(["probe", "-p", "8000", "/health"]), '"llama":"up"')
         yield container
 
 
@@ -186,11 +186,11 @@ def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_net
     }
 
     # One is started by hand, the other by the API.
-    assert "worker-cpu: started" in running.run(["supervisorctl", "start", "worker-cpu"])
+    assert "worker-cpu: started" in running.exec(["supervisorctl", "start", "worker-cpu"])
     for mode in ("cpu", "gpu"):
         batch = json.dumps({"prompts": ["Hello"]})
-        job = json.loads(running.run(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
-        look = partial(running.run, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
+        job = json.loads(running.exec(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
+        look = partial(running.exec, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
         done = until(look, '"state":"done"')
         assert json.loads(done)["completions"][0]
 
@@ -213,4 +213,4 @@ def test_the_recursive_runtime_is_healthy_without_a_docker_daemon_and_answers_a_
 
 def _status(running: Booted) -> list[str]:
     # Its exit status tells of programs that are stopped.
-    return running.run(["sh", "-c", "supervisorctl status || true"]).splitlines()
+    return running.exec(["sh", "-c", "supervisorctl status || true"]).splitlines()
