@@ -17,6 +17,7 @@ import pytest
 from provision.agent.checks import PROBES
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
+from provision.images.smoke.run import INSIDE
 from provision.project.checks import IN_IMAGES, KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def test_what_a_project_can_declare_can_be_probed_and_is_documented() -> None:
     for_images = (ROOT / "images/README.md").read_text()
 
     assert KINDS.keys() == PROBES.keys()
-    assert IN_IMAGES.keys() <= {*PROBES, "queue"}
+    assert IN_IMAGES.keys() <= INSIDE.keys()
     for kind in KINDS:
         assert re.search(rf"^{kind} = ", for_projects, re.MULTILINE), f"docs/deploy.toml.md shows no {kind}"
     for kind in IN_IMAGES:

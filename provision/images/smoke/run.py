@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from provision.images.build.engine import OnEvent
 
-_PROBES = {**PROBES, "queue": queue.attempt}
+INSIDE = {**PROBES, "queue": queue.attempt}  # by kind
 _STATUS_OF_SIGTERM = 143
 _ANSWER_SECONDS = 60.0
 _LONG_ANSWER = 200  # tokens, at most: still being written when SIGTERM comes
@@ -183,7 +183,7 @@ def all_declared(image: Image, wanted: Wanted) -> list[Declared]:
 
 def _declared(container: Booted, check: Declared) -> dict[str, Any]:
     """A command may change something, so it is tried once; what else there is may take its time."""
-    probe, document = _PROBES[check.kind], IN_IMAGES[check.kind].document(check.value)
+    probe, document = INSIDE[check.kind], IN_IMAGES[check.kind].document(check.value)
     if check.kind == "command":
         return probe(document, container, check.seconds)
     _, found = container.until(check.seconds, lambda: probe(document, container, check.seconds))
