@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import command, completion, http, tcp
-from .check import CheckDocument, Facts, Failed, Reach
+from .check import Failed
+
+if TYPE_CHECKING:
+    from .check import CheckDocument, Facts, Reach
 
 # A document of a kind goes to the probe of that kind: no type can say so.
 PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {

@@ -3,20 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Protocol, Sequence, TypedDict
-
-Facts = Dict[str, Any]  # worth keeping of an attempt that passed
-
-
-class CheckDocument(TypedDict):
-    """A check as a release tells of it. Each kind adds what its probe needs."""
-
-    name: str  # as in "fastapi http /docs"
-    kind: str
-    timeout: float  # seconds until it must have passed
-    interval: float  # seconds between attempts
-    passes: int  # in a row
-    attempt_timeout: float  # seconds
+from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 
 class Failed(Exception):
@@ -44,17 +31,32 @@ class Answer(NamedTuple):
         return " ".join(self.text.split())[:120]
 
 
-class Reach(Protocol):
-    """How a probe gets at what it asks: from where it runs (`here`), or inside an image's container.
+if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
+    from typing import Any, Dict, Optional, Protocol, Sequence, TypedDict
 
-    Each raises `Failed` where it does not get there.
-    """
+    Facts = Dict[str, Any]  # worth keeping of an attempt that passed
 
-    def ask(self, url: str, seconds: float, body: Optional[bytes] = None) -> Answer:
-        """GET, or POST of JSON where there is a body."""
+    class CheckDocument(TypedDict):
+        """A check as a release tells of it. Each kind adds what its probe needs."""
 
-    def connect(self, host: str, port: int, seconds: float) -> None:
-        """Open a connection, and close it."""
+        name: str  # as in "fastapi http /docs"
+        kind: str
+        timeout: float  # seconds until it must have passed
+        interval: float  # seconds between attempts
+        passes: int  # in a row
+        attempt_timeout: float  # seconds
 
-    def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
-        """The end of what a command says, once it has ended with status 0."""
+    class Reach(Protocol):
+        """How a probe gets at what it asks: from where it runs (`here`), or inside an image's container.
+
+        Each raises `Failed` where it does not get there.
+        """
+
+        def ask(self, url: str, seconds: float, body: Optional[bytes] = None) -> Answer:
+            """GET, or POST of JSON where there is a body."""
+
+        def connect(self, host: str, port: int, seconds: float) -> None:
+            """Open a connection, and close it."""
+
+        def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
+            """The end of what a command says, once it has ended with status 0."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import TYPE_CHECKING
 
-from .check import CheckDocument, Facts, Reach
+if TYPE_CHECKING:
+    from typing import Dict, List
 
+    from .check import CheckDocument, Facts, Reach
 
-class CommandCheck(CheckDocument):
-    argv: List[str]  # run in the release
-    env: Dict[str, str]  # the service's own, without secrets
+    class CommandCheck(CheckDocument):
+        argv: List[str]  # run in the release
+        env: Dict[str, str]  # the service's own, without secrets
 
 
 def attempt(check: CommandCheck, reach: Reach, seconds: float) -> Facts:

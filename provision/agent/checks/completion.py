@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
 
-from .check import CheckDocument, Facts, Failed, Reach
+from .check import Failed
 
+if TYPE_CHECKING:
+    from .check import CheckDocument, Facts, Reach
 
-class CompletionCheck(CheckDocument):
-    url: str
-    token: str  # as for http
-    prompt: str
-    tokens: int
-    min_tokens_per_second: float
+    class CompletionCheck(CheckDocument):
+        url: str
+        token: str  # as for http
+        prompt: str
+        tokens: int
+        min_tokens_per_second: float
 
 
 def attempt(check: CompletionCheck, reach: Reach, seconds: float) -> Facts:

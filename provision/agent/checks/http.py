@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List
+from typing import TYPE_CHECKING
 
-from .check import CheckDocument, Facts, Failed, Reach
+from .check import Failed
 
+if TYPE_CHECKING:
+    from typing import Dict, List
 
-class HttpCheck(CheckDocument):
-    url: str
-    token: str  # the secret to send as a bearer token, by its name; or empty
-    status: List[int]
-    body: str  # regular expression, or empty
-    headers: Dict[str, str]  # name -> regular expression
+    from .check import CheckDocument, Facts, Reach
+
+    class HttpCheck(CheckDocument):
+        url: str
+        token: str  # the secret to send as a bearer token, by its name; or empty
+        status: List[int]
+        body: str  # regular expression, or empty
+        headers: Dict[str, str]  # name -> regular expression
 
 
 def attempt(check: HttpCheck, reach: Reach, seconds: float) -> Facts:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .check import CheckDocument, Facts, Reach
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from .check import CheckDocument, Facts, Reach
 
-class TcpCheck(CheckDocument):
-    host: str
-    port: int
+    class TcpCheck(CheckDocument):
+        host: str
+        port: int
 
 
 def attempt(check: TcpCheck, reach: Reach, seconds: float) -> Facts:
