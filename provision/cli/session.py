@@ -67,11 +67,17 @@ class Session:
     @cached_property
     def deployment(self) -> Deployment:
         """The project on its target."""
-        from provision.cli.ahead import connect_ahead
+        from provision.hosts import Ahead
         from provision.project import load
 
-        ahead = connect_ahead(self.directory, self.target, self._env_file)
-        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets, env_file=self._env_file)
+        ahead = Ahead(self.directory)
+        loaded = load(
+            self.directory,
+            target=self.target,
+            demand_secrets=self._secrets,
+            env_file=self._env_file,
+            meanwhile=ahead.begin,
+        )
         from provision.targets import Deployment
 
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask, ahead=ahead)

@@ -49,7 +49,6 @@ class HostConnection:
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
         self._lock = threading.Lock()
         self._ahead: Future[paramiko.Channel] | None = None
-        self._started: dict[tuple[str, ...], Channel] = {}
         self._open_ahead()
 
     @property
@@ -67,12 +66,6 @@ class HostConnection:
         """Whether the connection still stands."""
         return self._transport.is_active()
 
-    def start_ahead(self, argv: Sequence[str]) -> None:
-        """Run `argv` now, for whoever asks for it next; raises as `session` does."""
-        channel = self.session(argv)
-        with self._lock:
-            self._started[tuple(argv)] = channel
-
     def session(self, argv: Sequence[str]) -> Channel:
         """Run `argv` on the host and talk to it. The login shell sees it quoted, word for word.
 
@@ -80,11 +73,6 @@ class HostConnection:
             Unreachable: the connection is gone, or the host opens no session in time.
             DeployError: the host refuses another session.
         """
-        with self._lock:
-            started = self._started.pop(tuple(argv), None)
-        if started is not None:
-            return started
-
         from provision.hosts.transport import start_command
 
         self._free.acquire()
