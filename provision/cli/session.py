@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
 from provision.errors import UsageError
+from provision.project import load
+from provision.project.ports import port_of
+from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
@@ -53,7 +56,7 @@ class Session:
         """
         if self._target is not None:
             return self._target
-        names = declared_targets(self.directory)
+        names = list(declared_targets(self.directory))
         if len(names) == 1:
             return names[0]
         if not names:
@@ -67,11 +70,16 @@ class Session:
     @cached_property
     def deployment(self) -> Deployment:
         """The project on its target."""
-        from provision.cli.ahead import connect_ahead
-        from provision.project import load
+        from provision.hosts import Ahead
 
-        ahead = connect_ahead(self.directory, self.target, self._env_file)
-        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets, env_file=self._env_file)
+        ahead = Ahead(self.directory)
+        loaded = load(
+            self.directory,
+            target=self.target,
+            demand_secrets=self._secrets,
+            env_file=self._env_file,
+            meanwhile=ahead.begin,
+        )
         from provision.targets import Deployment
 
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask, ahead=ahead)
@@ -89,7 +97,6 @@ class Session:
 
     def ports(self, channel: str, *, on_demand: bool = False) -> dict[str, int]:
         """Service -> port, for those that have one; with `on_demand` also for those that are started by hand."""
-        from provision.project.ports import port_of
         from provision.project.schema import Lane
 
         services = self.deployment.loaded.project.services
@@ -116,15 +123,13 @@ class Session:
         self.console.close()
 
 
-def declared_targets(directory: Path) -> list[str]:
-    """The names of the targets in deploy.toml, read without judging anything else in it."""
-    import tomllib
+def declared_targets(directory: Path) -> dict[str, dict[str, Any]]:
+    """The targets in deploy.toml by name, read without judging anything in it.
 
-    from provision.project import load
-
-    try:
-        targets = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8")).get("targets", {})
-    except (OSError, ValueError):
-        load(directory)  # says what is wrong, and where
-        raise
-    return list(targets)
+    Raises:
+        UsageError, DeclarationError: there is no such file, or it is no TOML.
+    """
+    targets = read_declaration(directory).values.get("targets")
+    if not isinstance(targets, dict):
+        return {}
+    return {name: target if isinstance(target, dict) else {} for name, target in targets.items()}

@@ -24,12 +24,11 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
-from provision.project.units import parse_bytes, parse_seconds
+from provision.project.units import PLACE, parse_bytes, parse_seconds
 
 NAME = r"^[a-z][a-z0-9-]{0,39}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 USER = r"^[a-z_][a-z0-9_-]*\$?$"
-PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 TARGET_PLACE = r"^~?/[A-Za-z0-9._/@+-]+$"  # ~ is the home of a sandbox
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535
@@ -125,6 +124,16 @@ def _below(template: Template) -> Template:
     return template
 
 
+def _pattern(value: str) -> str:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([value])
+    except ValueError:
+        raise ValueError(f'"{value}" is no pattern. A backslash needs a character behind it, and "!" a name.') from None
+    return value
+
+
 def _parsed(parse_text: Callable[[str], object]) -> BeforeValidator:
     """Text that is known when the file is loaded, read by `parse_text`."""
 
@@ -196,6 +205,7 @@ UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TE
 Metric = Annotated[str, Field(pattern=METRIC)]
 Entry = Annotated[str, Field(pattern=ENTRY)]
 Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Flag = Annotated[bool, Field(strict=True)]
