@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import DeclarationError, Location, Problem, UsageError
 from provision.images.promotion.policy import Policy
@@ -23,7 +24,8 @@ FILE = "promotion.toml"
 _KEYS = ("repository", "checks", "min_age", "max_age", "who")
 
 
-class DeclaredImage(NamedTuple):
+@dataclass(frozen=True)
+class DeclaredImage:
     """An image that is promoted, and the rules for it."""
 
     repository: Reference

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import Refused
 from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history
@@ -22,7 +23,8 @@ _PROMOTED = "stable"
 _REVISION = "org.opencontainers.image.revision"
 
 
-class Attachment(NamedTuple):
+@dataclass(frozen=True)
+class Attachment:
     """A document about the image that goes with it: a bill of materials, a build record."""
 
     media_type: str

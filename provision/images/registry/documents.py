@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import RegistryFailed
 
@@ -54,14 +55,15 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-class Descriptor(NamedTuple):
+@dataclass(frozen=True)
+class Descriptor:
     """A pointer to content: what it is, which bytes, how many."""
 
     media_type: str
     digest: str
     size: int
     artifact_type: str = ""
-    annotations: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = field(default_factory=dict)
     data: bytes = b""  # the content itself, where it is small: it saves a request
 
     @classmethod

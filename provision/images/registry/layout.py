@@ -7,15 +7,16 @@ because what they point at is followed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from provision.errors import UsageError
-from provision.images.registry.connection import CHUNK
+from provision.images.registry.connections import CHUNK
 from provision.images.registry.documents import Descriptor, Malformed, Manifest
 
 
-class ImageFolder(NamedTuple):
+@dataclass(frozen=True)
+class ImageFolder:
     """One image, of one platform or of several."""
 
     folder: Path

@@ -7,7 +7,7 @@ holds `.` or `:` or is `localhost`; without one it is Docker Hub, whose official
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from provision.errors import UsageError
 
@@ -23,7 +23,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST_NAME = 255  # registry and repository together, as the distribution project counts
 
 
-class Reference(NamedTuple):
+@dataclass(frozen=True)
+class Reference:
     """A repository of a registry, and perhaps which image of it."""
 
     registry: str
@@ -57,11 +58,11 @@ class Reference(NamedTuple):
                 f"{tag!r} cannot be a tag.",
                 why="A tag is at most 128 letters, digits, `_`, `.` and `-`.",
             )
-        return self._replace(tag=tag, digest="")
+        return replace(self, tag=tag, digest="")
 
     def at(self, digest: str) -> Reference:
         """The same repository at `digest`."""
-        return self._replace(tag="", digest=digest)
+        return replace(self, tag="", digest=digest)
 
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
