@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from provision.errors import RegistryFailed
+from provision.project.image_names import DIGEST
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -25,9 +26,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
 MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
-
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Malformed(RegistryFailed):
@@ -74,7 +72,7 @@ class Descriptor:
             KeyError, TypeError, ValueError: it is none.
         """
         # It becomes part of addresses, and nothing here hashes otherwise.
-        if not _DIGEST.fullmatch(value["digest"]):
+        if not re.fullmatch(DIGEST, value["digest"]):
             raise ValueError(f"{value['digest']!r} is not a SHA-256 digest")
         return cls(
             str(value["mediaType"]),

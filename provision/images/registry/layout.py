@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from provision.errors import UsageError
@@ -21,7 +22,8 @@ class ImageFolder:
 
     folder: Path
 
-    def image(self) -> Manifest:
+    @cached_property
+    def manifest(self) -> Manifest:
         """The image itself.
 
         Raises:
@@ -34,19 +36,21 @@ class ImageFolder:
             held = index.children
         except (OSError, ValueError, Malformed) as error:
             why = str(getattr(error, "strerror", None) or error)
-            raise UsageError(f"{self.folder} is not an OCI image layout.", why=why) from None
+            raise UsageError(
+                f"{self.folder} is not an OCI image layout.", why=why, next_step="deploy image build NAME"
+            ) from None
         if len(held) != 1:
             raise UsageError(f"{self.folder} holds {len(held)} images, and one is expected.")
-        return self.manifest(held[0])
+        return self.child(held[0])
 
-    def manifest(self, descriptor: Descriptor) -> Manifest:
+    def child(self, descriptor: Descriptor) -> Manifest:
         """An image or an index that the image points at.
 
         Raises:
             UsageError: it is not there, or not those bytes.
         """
         try:
-            found = Manifest(self._blob(descriptor.digest).read_bytes(), descriptor.media_type)
+            found = Manifest(self.blob(descriptor.digest).read_bytes(), descriptor.media_type)
         except OSError as error:
             raise self._broken(descriptor.digest, str(error.strerror)) from None
         if found.digest != descriptor.digest or not found.is_object:
@@ -60,13 +64,13 @@ class ImageFolder:
             UsageError: it is not there.
         """
         try:
-            with self._blob(descriptor.digest).open("rb") as blob:
+            with self.blob(descriptor.digest).open("rb") as blob:
                 while part := blob.read(CHUNK):
                     yield part
         except OSError as error:
             raise self._broken(descriptor.digest, str(error.strerror)) from None
 
-    def _blob(self, digest: str) -> Path:
+    def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def _broken(self, digest: str, why: str) -> UsageError:
