@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from provision.cli.session import Session
-from provision.errors import Refused
+from provision.cli.trust import pin_shown_key
 from provision.hosts import bootstrap as hosts
-from provision.hosts import fetch_key
-from provision.hosts import trust as pin
 
 
 def trust_hosts(session: Session, *, fingerprint: str = "", replace: bool = False, yes: bool = False) -> None:
@@ -22,24 +20,11 @@ def trust_hosts(session: Session, *, fingerprint: str = "", replace: bool = Fals
         HostKeyChanged: another one is pinned, or `fingerprint` is another one.
         Unreachable: no SSH server answers.
     """
-    console = session.console
     for spec in session.specs:
-        pinned = spec.known_hosts[0]  # the project's own file
-        key = fetch_key(spec, ask_passphrase=lambda file: console.ask(f"passphrase of {file}: "))
-        if not (yes or fingerprint):
-            question = f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"
-            if not console.is_interactive:
-                raise Refused(
-                    f"shows {key.fingerprint} ({key.type}); nobody is there to confirm it.",
-                    host=spec.name,
-                    next_step=f"deploy host trust {spec.name} --fingerprint {key.fingerprint}",
-                )
-            if not console.confirm(question):
-                raise Refused("its key was not confirmed; nothing was pinned.", host=spec.name)
-        pin(spec, pinned, replace, key=key, fingerprint=fingerprint)
-        console.answer(
+        key = pin_shown_key(session.console, spec, yes=yes, fingerprint=fingerprint, replace=replace)
+        session.console.answer(
             {"event": "result", "host": spec.name, "fingerprint": key.fingerprint, "type": key.type},
-            f"{spec.name}: pinned {key.fingerprint} in {pinned}",
+            f"{spec.name}: pinned {key.fingerprint} in {spec.known_hosts[0]}",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
-    with located(loaded.file):
+    with located(loaded.declaration):
         files = chosen.files(loaded.project, place, loaded.root)
     if out is None:
         _show(session, platform, files)
@@ -55,16 +54,19 @@ def _only_target(directory: Path, platform: str) -> str | None:
     on_hosts = PLATFORMS[platform].on_hosts
     if not on_hosts and platform != _FIREWALL:
         return None
-    names = declared_targets(directory)
-    written = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig")).get("targets", {})
+    targets = declared_targets(directory)
     if on_hosts:
-        fitting, have = [name for name in names if written[name].get("platform", "supervisord") == platform], platform
+        fitting = [name for name, target in targets.items() if target.get("platform", "supervisord") == platform]
     else:
-        fitting, have = [name for name in names if "firewall" in written[name]], "a firewall"
+        fitting = [name for name, target in targets.items() if "firewall" in target]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UsageError("which target?", why=f"{', '.join(fitting)} have {have}.", next_step=f"--target {fitting[0]}")
+        raise UsageError(
+            "which target?",
+            why=f"{', '.join(fitting)} have {platform if on_hosts else 'a firewall'}.",
+            next_step=f"--target {fitting[0]}",
+        )
     if not on_hosts:
         return None
     raise UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +15,6 @@ from provision.manifests.programs import manifest
 from provision.manifests.secret_values import secret_refusals
 from provision.project.schema import Lane, Platform, Project, Target
 from provision.release.models import place
-
-
-@dataclass(frozen=True)
-class _Model:
-    relative: str
 
 
 def refusals(
@@ -50,7 +44,7 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
     if target.platform is Platform.KUBERNETES:
         yield partial(PLATFORMS["kubernetes"].files, project, target, root)
         return
-    models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+    models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
     for lane in Lane:
         places = Places(project, target, lane, models)
         for name in filter(places.holds, project.services):

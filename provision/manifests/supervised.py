@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from provision.agent.grouping import target_unit
@@ -15,11 +14,6 @@ from provision.project.schema import Lane, Platform, Project, Target
 from provision.release.models import place
 
 
-@dataclass(frozen=True)
-class _Model:
-    relative: str
-
-
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
     """Each service's manifest, its launcher in launch/, systemd's target of all, and what lets services start others.
 
@@ -27,7 +21,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     """
     if target is None:
         raise UsageError("which target?", why="Names, paths and accounts are a target's.")
-    models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+    models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
     places, overrides = Places(project, target, Lane.STABLE, models), root / "templates"
     found: dict[str, str] = {}
     for name in filter(places.holds, project.services):
