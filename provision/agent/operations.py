@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 from ..contract.outcome import MISMATCH
 from . import checks, engines, facts, files, launch, mend, models, moved, outside, prove, seal, work
 from . import state as states
+from .checks.here import Here
 from .masks import Masks
 from .supervisors import open_supervisor, options
 from .takeover import give_back, login
@@ -73,7 +74,7 @@ def _probe(session: Session, request: requests.Probe) -> answers.Probed:
     bearer = None
     if check.get("token") and platform:
         bearer = prove.bearer(open_supervisor(layout, platform, options(layout)), program, check)
-    outcome = checks.prove(check, layout.channel(request["channel"]), bearer=bearer)
+    outcome = checks.prove(check, Here(layout.channel(request["channel"]), bearer))
     masks = Masks(launch.every_secret(layout))
     return {"event": "result", "check": masks.message(checks.event(outcome, ""))}
 

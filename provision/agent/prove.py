@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Union
 
 from ..contract.failure import UNPROVEN, Failure
 from . import checks, launch, processes
+from .checks.here import Here
 from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
 
@@ -97,7 +98,7 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
-        outcome = checks.prove(check, folder, watch, bearer=bearer(watch.supervisor, program, check))
+        outcome = checks.prove(check, Here(folder, bearer(watch.supervisor, program, check)), watch)
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)

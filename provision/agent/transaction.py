@@ -19,6 +19,7 @@ from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
 from . import checks, files, journal, launch, preflight, processes, supervision
+from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
 from .programs import Programs, levels
@@ -210,7 +211,7 @@ class Transaction:
         if release is None or all(step.do is Do.KEEP for step in change.steps):
             return
         for check in change.documents[release]["lanes"]["stable"]["checks"]:
-            outcome = checks.prove(check, self.layout.release(release), self._stop_if_aborted)
+            outcome = checks.prove(check, Here(self.layout.release(release)), self._stop_if_aborted)
             self.emit(checks.event(outcome, ""))
             if not outcome.passed:
                 raise Failure(UNPROVEN, outcome.sentence, facts={"attempts": outcome.attempts})

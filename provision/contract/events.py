@@ -6,11 +6,11 @@ with any number of events; the last is `result` (see `answers`) or `error`.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Literal, Optional, Tuple, TypedDict, Union
+from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .records import Holder
 
-Facts = Dict[str, object]  # of a check: what was measured, or tried; for `--json`
+Facts = Dict[str, Any]  # of a check: what was measured, or tried; each kind has its own
 Attempts = List[Tuple[str, int]]  # each different answer with how often it came in a row
 
 

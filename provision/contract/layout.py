@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 CONTROL = "deploy-ctl"  # in the project's folder
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
+PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
 
 

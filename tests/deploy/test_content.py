@@ -129,7 +129,6 @@ def test_a_shell_that_prints_what_looks_like_an_answer_is_named_with_what_it_sai
     assert raised.value.why == "To 'facts' it said: 42"
 
 
-
 def test_a_prepare_step_is_given_secrets_that_the_host_does_not_keep(world: World) -> None:
     prepare = {
         "command": ["sh", "-c", 'echo "asking with $HF_TOKEN"; printf %s "$HF_TOKEN" | wc -c >made/length'],

@@ -17,13 +17,12 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Set,
 from urllib.parse import quote
 
 from ...contract.failure import FAILED, REFUSED, Failure
-from ...contract.layout import OF_SECRETS, Layout
+from ...contract.layout import OF_SECRETS, PROJECT_LABEL, Layout
 from .. import files, launch, processes, strays
 from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor
 
 _SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
-_LABEL = "bitnet-provision.path"
 _SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 _PULL_SECONDS = 1800.0
@@ -93,13 +92,13 @@ class Docker(Supervisor):
         return os.path.join(self.folder, manifest)
 
     def ours(self) -> Dict[str, str]:
-        wanted = quote(json.dumps({"label": [f"{_LABEL}={self.layout.root}"]}))
+        wanted = quote(json.dumps({"label": [f"{PROJECT_LABEL}={self.layout.root}"]}))
         listed = self._ask("GET", f"/containers/json?all=true&filters={wanted}")
         return {found["Names"][0].lstrip("/"): "" for found in listed}
 
     def foreign(self, program: str, manifest: str) -> str:  # noqa: ARG002  containers are told by their names
         found = self._inspect(program)
-        if found is None or (found["Config"].get("Labels") or {}).get(_LABEL) == self.layout.root:
+        if found is None or (found["Config"].get("Labels") or {}).get(PROJECT_LABEL) == self.layout.root:
             return ""
         return f"a container of that name, of image {found['Config']['Image']}, is not this project's"
 
