@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib
-import json
 import socket
 import threading
 import time
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.platforms import Deployed, face
 from provision.project.fault import dotted
+from provision.project.platforms import OVER_SSH
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
@@ -23,8 +24,6 @@ from provision.targets.questions import Questions
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.release import Release
-
-_SSH_PLATFORMS = ("supervisord", "systemd", "docker")
 
 
 class Deployment:
@@ -55,11 +54,13 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
-        if self.target.platform not in _SSH_PLATFORMS:
+        platform = face(self.target.platform)
+        if not isinstance(platform, Deployed):
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
-                next_step=f"use one of: {', '.join(_SSH_PLATFORMS)}",
+                next_step=f"use one of: {', '.join(OVER_SSH)}",
             )
+        self.platform = platform
 
     @cached_property
     def hosts(self) -> list[HostSpec]:
@@ -134,12 +135,13 @@ class Deployment:
         Raises:
             UsageError: the credentials at hand are not usable.
         """
-        if str(self.target.platform) != "docker":
+        services = self.release.document["lanes"]["stable"]["services"]
+        images = [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
+        if not images:
             return {}
         from provision.images.registry.logins import logins
 
-        services = self.release.document["lanes"]["stable"]["services"]
-        return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
+        return logins(images)
 
     @cached_property
     def secrets(self) -> dict[str, str]:

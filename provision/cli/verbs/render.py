@@ -12,9 +12,8 @@ import click
 from provision.cli.session import Session, declared_targets
 from provision.cli.verb import verb
 from provision.errors import UsageError
-from provision.manifests.platforms import PLATFORMS
+from provision.project.platforms import DEFAULT, PLATFORMS, RENDERED
 
-_FIREWALL = "ufw"
 _EXAMPLE = """\
 deploy render kubernetes
 deploy render kubernetes --out k8s && kubectl apply -k k8s/overlays/staging
@@ -22,7 +21,7 @@ deploy render systemd --target fleet --out units"""
 
 
 @verb("render", example=_EXAMPLE, hosts=False)
-@click.argument("platform", type=click.Choice(list(PLATFORMS)), metavar="PLATFORM")
+@click.argument("platform", type=click.Choice(RENDERED), metavar="PLATFORM")
 @click.option("-t", "--target", "only", metavar="NAME", help="Only the services of this target; hosts need one.")
 @click.option(
     "-o", "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write them there, not here."
@@ -35,19 +34,19 @@ def command(session: Session, platform: str, only: str | None, out: Path | None,
     rendered no more is removed; one that deploy render did not write, or that was changed by hand, is refused by name.
     A template of the project's own, templates/PLATFORM/NAME, replaces ours. Secrets are never in these files.
     """
+    from provision.platforms import face
     from provision.project import load
     from provision.project.located import located
 
-    chosen = PLATFORMS[platform]
     name = only or _only_target(session.directory, platform)
     loaded = load(session.directory, target=name, without_targets=name is None, demand_secrets=False)
     place = loaded.project.targets[name] if name else None
-    if chosen.on_hosts and place and place.platform != platform:
+    if PLATFORMS[platform].rendered_for == "target" and place and place.platform != platform:
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
     with located(loaded.file):
-        files = chosen.files(loaded.project, place, loaded.root)
+        files = face(platform).files(loaded.project, place, loaded.root)
     if out is None:
         _show(session, platform, files)
     else:
@@ -58,7 +57,7 @@ command.help = "\n".join(
     [
         inspect.cleandoc(command.help or ""),
         "\n\b\nPlatforms:",
-        *(f"  {name:<14} {each.gives}" for name, each in PLATFORMS.items()),
+        *(f"  {name:<14} {each.gives}" for name, each in PLATFORMS.items() if each.gives),
     ]
 )
 
@@ -72,20 +71,20 @@ def _only_target(directory: Path, platform: str) -> str | None:
     Raises:
         UsageError: there is none, or there are several.
     """
-    on_hosts = PLATFORMS[platform].on_hosts
-    if not on_hosts and platform != _FIREWALL:
+    kind = PLATFORMS[platform].rendered_for
+    if not kind:
         return None
     names = declared_targets(directory)
     written = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig")).get("targets", {})
-    if on_hosts:
-        fitting, have = [name for name in names if written[name].get("platform", "supervisord") == platform], platform
+    if kind == "target":
+        fitting, have = [name for name in names if written[name].get("platform", DEFAULT) == platform], platform
     else:
-        fitting, have = [name for name in names if "firewall" in written[name]], "a firewall"
+        fitting, have = [name for name in names if kind in written[name]], f"a {kind}"
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise UsageError("which target?", why=f"{', '.join(fitting)} have {have}.", next_step=f"--target {fitting[0]}")
-    if not on_hosts:
+    if kind != "target":
         return None
     raise UsageError(
         f"deploy.toml declares no target with {platform}.",
