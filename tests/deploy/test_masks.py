@@ -20,7 +20,7 @@ from provision.agent import checks, commands, launch
 from provision.agent.layout import Layout
 from provision.agent.masks import Masks
 from provision.agent.prepare import Told
-from provision.agent.supervisors.supervisord import tail
+from provision.agent.supervisors.log_file import tail
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"
 

@@ -19,7 +19,7 @@ from provision.agent import content, files, models, moved, processes, supervisio
 from provision.agent import state as states
 from provision.agent.layout import STATE_DIR_VARIABLE, Layout
 from provision.agent.protocol import AgentError
-from provision.agent.supervisors import LOG_BYTES, docker, open_supervisor
+from provision.agent.supervisors import LOG_BYTES, docker_engine, open_supervisor
 
 _NOBODY = 65534
 _SHA = "a" * 64
@@ -227,7 +227,7 @@ def test_of_a_container_s_log_no_more_is_held_than_is_told() -> None:
     pieces = [b"x" * (3 * LOG_BYTES), b"\nthe last line\n", b""]
     log = b"".join(b"\1\0\0\0" + len(piece).to_bytes(4, "big") + piece for piece in pieces)
 
-    told = docker._frames(io.BytesIO(log + b"\1\0"))
+    told = docker_engine.frames(io.BytesIO(log + b"\1\0"))
 
     assert len(told) == LOG_BYTES
     assert told.endswith(b"x\nthe last line\n")
