@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import commands, engines, files, launch, models, processes, sockets
+from . import commands, engines, files, launch, models, processes, sockets, strays
 from . import state as states
 from .decide import View
 from .documents import manifest_digest, read_documents
@@ -156,14 +156,17 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
     programs = {}
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
-    strays = supervisor.strays(list(observed))
+    # A process that was proven had its ports to itself, so while it runs nothing older can be in its way.
+    proven = strays.remembered(layout)
+    doubtful = [name for name, seen in observed.items() if not seen.pid or proven.get(name) != seen.pid]
+    astray = supervisor.strays(doubtful) if doubtful else {}
     for name, seen in observed.items():
         pid, activity = seen.pid, seen.activity
         members = processes.family([pid], table) if activity is Activity.RUNNING else set()
-        first = min(strays[name], key=processes.start_time, default=0)
+        first = min(astray.get(name, ()), key=processes.start_time, default=0)
         # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
         if first and (not members or processes.start_time(first) < processes.start_time(pid)):
-            pid, activity, members = first, Activity.UNSUPERVISED, strays[name]
+            pid, activity, members = first, Activity.UNSUPERVISED, astray[name]
         programs[name] = {
             "activity": activity.value,
             "pid": pid,

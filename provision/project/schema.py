@@ -31,6 +31,7 @@ from provision.project.values import (
     Network,
     Number,
     Outbound,
+    Pattern,
     Percent,
     Place,
     Port,
@@ -239,7 +240,7 @@ class Service(Section):
     """Run once after the checks, before traffic."""
     after: tuple[Name, ...] = ()
     """Services that must be proven before this one starts."""
-    paths: tuple[str, ...] = ("**",)
+    paths: tuple[Pattern, ...] = ("**",)
     """Patterns, as in .gitignore, of the files whose change restarts the service."""
     model: String | None = None
     """A GGUF file. It is shipped by content, once; `${model}` names it."""
@@ -410,7 +411,7 @@ class Head(Section):
     """Names folders, units and programs on the host."""
     image: Image | None = None
     """Docker, Compose, Kubernetes: the image of every service that names no other, by digest."""
-    include: tuple[str, ...] = ()
+    include: tuple[Pattern, ...] = ()
     """Patterns of files to ship although an ignore rule says otherwise."""
 
 

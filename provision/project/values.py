@@ -125,6 +125,16 @@ def _below(template: Template) -> Template:
     return template
 
 
+def _pattern(value: str) -> str:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([value])
+    except ValueError:
+        raise ValueError(f'"{value}" is no pattern. A backslash needs a character behind it, and "!" a name.') from None
+    return value
+
+
 def _parsed(parse_text: Callable[[str], object]) -> BeforeValidator:
     """Text that is known when the file is loaded, read by `parse_text`."""
 
@@ -196,6 +206,7 @@ UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TE
 Metric = Annotated[str, Field(pattern=METRIC)]
 Entry = Annotated[str, Field(pattern=ENTRY)]
 Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Flag = Annotated[bool, Field(strict=True)]

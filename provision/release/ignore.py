@@ -2,7 +2,9 @@
 
 The rules are git's (gitignore(5)): files named `.gitignore` count in every folder, later and deeper lines win, and
 nothing is looked for in an ignored folder. `.deployignore` has the same form and is asked first. `[project] include`
-brings files back whatever those say. A few names are never shipped: they are secrets, or about this machine alone.
+brings files back whatever those say. Of a git repository, what lies above the project counts too, as do its
+`info/exclude` and the user's `core.excludesFile`. A few names are never shipped: they are secrets, or about this
+machine alone.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec, RegexPattern
+
+from provision.release.repository import rules_outside
 
 _RULE_FILES = (".deployignore", ".gitignore")  # in the order in which they are asked
 NEVER = frozenset({".git", ".venv", ".deploy", "__pycache__", *_RULE_FILES})
@@ -37,15 +42,16 @@ class _Rules:
 
     folder: str  # relative to the project, "" for its top
     rules: tuple[_Rule, ...]  # the last line first: it wins
+    prefix: str = ""  # where the project lies, for rules of a folder above it: "a/b/"
 
     @classmethod
-    def read(cls, file: Path, folder: str) -> _Rules:
+    def read(cls, file: Path, folder: str, prefix: str = "") -> _Rules:
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        return cls(folder, tuple(rule for rule in map(_rule, reversed(lines)) if rule))
+        return cls(folder, tuple(rule for rule in map(_rule, reversed(lines)) if rule), prefix)
 
     def say(self, path: str, *, is_folder: bool) -> bool | None:
         """Whether `path` is ignored, brought back, or not mentioned."""
-        path = path[len(self.folder) + 1 :] if self.folder else path
+        path = self.prefix + (path[len(self.folder) + 1 :] if self.folder else path)
         for rule in self.rules:
             if is_folder or not rule.folders_only:
                 found = rule.regex.search(path)
@@ -60,7 +66,13 @@ def _rule(line: str) -> _Rule | None:
     text = line.rstrip()
     if text.endswith("\\"):
         text += line[len(text) :][:1]  # a blank that is escaped belongs to the name
-    for pattern in GitIgnoreSpec.from_lines([text.removesuffix("/")]).patterns:
+    try:
+        with warnings.catch_warnings():  # of what later versions of Python may understand in `[[`
+            warnings.simplefilter("ignore", FutureWarning)
+            found = GitIgnoreSpec.from_lines([text.removesuffix("/")]).patterns
+    except ValueError:
+        return None  # malformed: matches nothing, as in git
+    for pattern in found:
         if isinstance(pattern, RegexPattern) and pattern.regex and pattern.include is not None:
             return _Rule(pattern.regex, ignores=pattern.include, folders_only=text.endswith("/"))
     return None  # a comment, or nothing
@@ -93,7 +105,8 @@ def shipped(root: Path, wanted: Wanted, without: frozenset[str]) -> Iterator[str
     Args:
         without: paths, of files or folders, that are left out in any case.
     """
-    return _walk(os.fspath(root), "", wanted, without, ((), ()), within_ignored=False)
+    outside = tuple(_Rules.read(file, "", prefix) for file, prefix in rules_outside(root) if file.is_file())
+    return _walk(os.fspath(root), "", wanted, without, ((), outside), within_ignored=False)
 
 
 _Stack = tuple[tuple[_Rules, ...], tuple[_Rules, ...]]  # for each kind of rule file, the deepest folder's first

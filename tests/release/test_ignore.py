@@ -55,6 +55,7 @@ _PATTERNS = st.sampled_from(
             "/",
             "**",
         ),
+        *("!", "!/", "a\\", "\\/a", "a/\\", "[", "[a", "[[a]", "***", "//"),  # malformed, most of them
     ]
 )
 _RULES = st.lists(_PATTERNS, max_size=5).map("\n".join)
@@ -101,6 +102,68 @@ def test_gitignore_means_what_it_means_to_git(files: list[str], rules: Mapping[s
 
         theirs = {path for path in listed.stdout.split("\0") if path and not path.endswith(".gitignore")}
         assert set(shipped(root, NOTHING, frozenset())) == theirs
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose user has a file of rules as well; it says what git leaves in `sub/project`."""
+    write(tmp_path, {"gitconfig": f"[core]\n\texcludesFile = {tmp_path}/mine\n"})
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    subprocess.run(["git", "init", "-q", tmp_path / "checkout"], check=True)
+    return tmp_path / "checkout"
+
+
+def listed_by_git(root: Path) -> set[str]:
+    command = ["git", "ls-files", "-oz", "--exclude-standard", "."]
+    found = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {path for path in found.split("\0") if path and not path.endswith(".gitignore")}
+
+
+def test_rules_outside_of_the_project_count_as_git_counts_them(checkout: Path) -> None:
+    """Issue 13, 16."""
+    project = checkout / "sub" / "project"
+    write(checkout.parent, {"mine": "*.swp\n!top.log\n*.mine\n"})
+    write(checkout / ".git", {"info/exclude": "/sub/project/local\n/project/no\n*.sec\n!a.mine\n"})
+    write(
+        checkout, {".gitignore": "*.log\n/sub/project/dist/\nproject/b\n", "sub/.gitignore": "!top.log\n/project/c\n"}
+    )
+    write(project, {".gitignore": "!kept.sec\n"})
+    write(
+        project,
+        dict.fromkeys(
+            [
+                "a",
+                "b",
+                "c",
+                "local",
+                "no",
+                "dist/x",
+                "x.log",
+                "top.log",
+                "a.swp",
+                "x.sec",
+                "kept.sec",
+                "a.mine",
+                "b.mine",
+            ],
+            "",
+        ),
+    )
+
+    assert set(names(project)) == listed_by_git(project) == {"a", "b", "no", "top.log", "kept.sec", "a.mine"}
+
+
+def test_a_repository_that_ignores_the_project_itself_says_nothing_of_what_is_in_it(checkout: Path) -> None:
+    write(checkout, {".gitignore": "*\n", "project/app.py": "", "project/x.log": "", "project/.gitignore": "*.log\n"})
+
+    assert names(checkout / "project") == ["app.py"]
+
+
+def test_without_git_the_project_s_own_rules_count(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(checkout, {".gitignore": "*.log\n", "project/app.py": "", "project/x.log": ""})
+    monkeypatch.setenv("PATH", str(checkout))
+
+    assert names(checkout / "project") == ["app.py", "x.log"]
 
 
 def names(root: Path, wanted: Wanted = NOTHING, without: frozenset[str] = frozenset()) -> list[str]:
