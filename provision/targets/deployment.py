@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
-from provision.platforms import Deployed, face
+from provision.platforms import Deployed, deployed
 from provision.project.fault import dotted
 from provision.project.platforms import OVER_SSH
 from provision.targets import sandbox
@@ -54,13 +54,16 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
-        platform = face(self.target.platform)
-        if not isinstance(platform, Deployed):
+        if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
                 next_step=f"use one of: {', '.join(OVER_SSH)}",
             )
-        self.platform = platform
+
+    @cached_property
+    def platform(self) -> Deployed:
+        """What runs the programs there. It knows manifests, so it comes with the release."""
+        return deployed(self.target.platform)
 
     @cached_property
     def hosts(self) -> list[HostSpec]:
