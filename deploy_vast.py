@@ -19,7 +19,7 @@ import click
 from provision import rollout
 from provision.cli.failures import tell
 from provision.cli.session import Session
-from provision.errors import DeployError, Exit, HostKeyUnknown, Refused
+from provision.errors import DeployError, Exit, HostKeyUnknown
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
@@ -78,21 +78,14 @@ def _build(session: Session) -> None:
 
 def _know(session: Session, spec: HostSpec, *, trust: bool) -> None:
     """A machine that was just rented is new to everybody: its key is pinned once a person has agreed."""
-    from provision.hosts import connect, fetch_key
-    from provision.hosts import trust as pin
+    from provision.cli.trust import pin_shown_key
+    from provision.hosts import connect
 
     try:
         connect(spec).close()
     except HostKeyUnknown:
-        key = fetch_key(spec)
-        question = f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"
-        if not (trust or (session.console.is_interactive and click.confirm(question, err=True))):
-            raise Refused(
-                f"nobody has pinned its key, {key.fingerprint} ({key.type}).",
-                host=spec.name,
-                next_step="compare it with the instance's log, then: python deploy_vast.py --trust",
-            ) from None
-        pin(spec, spec.known_hosts[0], key=key)
+        compare = "compare it with the instance's log, then: python deploy_vast.py --trust"
+        key = pin_shown_key(session.console, spec, yes=trust, next_step=compare)
         session.console.note(f"{spec.name}: pinned {key.fingerprint} in {spec.known_hosts[0]}")
 
 

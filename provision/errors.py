@@ -1,4 +1,4 @@
-"""What can go wrong, as facts. `provision.cli.console` turns them into sentences.
+"""What can go wrong, as facts. `provision.cli.failures` turns them into sentences.
 
 An exception carries what failed, why, and the next command; it never carries a secret. The exit code belongs to
 the class, so that a library user and the command line agree on what an outcome means.
@@ -94,7 +94,7 @@ class Problem(NamedTuple):
 
 
 class DeclarationError(DeployError):
-    """`deploy.toml` or `.env` says something that cannot be; carries every problem found, in file order."""
+    """A file that a person wrote says something that cannot be; carries every problem found, in file order."""
 
     exit = Exit.USAGE
 

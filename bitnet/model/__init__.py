@@ -1,6 +1,18 @@
 """What a GGUF file says about itself, and what it needs to run."""
 
-from bitnet.model.facts import ModelFacts, read_model
+from bitnet.errors import ModelUnusable
+from bitnet.model.facts import ModelFacts, PartFacts, read_model, read_part
 from bitnet.model.fit import GpuPlan, memory_needed, plan_gpu_layers
+from bitnet.model.types import BITNET_CPP_TYPES
 
-__all__ = ["GpuPlan", "ModelFacts", "memory_needed", "plan_gpu_layers", "read_model"]
+__all__ = [
+    "BITNET_CPP_TYPES",
+    "GpuPlan",
+    "ModelFacts",
+    "ModelUnusable",
+    "PartFacts",
+    "memory_needed",
+    "plan_gpu_layers",
+    "read_model",
+    "read_part",
+]

@@ -68,6 +68,25 @@ class ModelFacts:
         }
 
 
+@dataclass(frozen=True)
+class PartFacts:
+    """What one file of a model holds: the architecture, as it names it, and each type of its tensors once, sorted."""
+
+    architecture: str
+    tensor_types: tuple[str, ...]
+
+
+def read_part(path: Path) -> PartFacts:
+    """The facts of one file, whatever other parts the model has.
+
+    Raises:
+        ModelUnusable: it is missing, unreadable, no GGUF file, or shorter than its header says.
+    """
+    header = _checked_header(path)
+    types = {kind for _, kind, _ in _tensors(path, header)}
+    return PartFacts(_architecture(header), tuple(sorted(types)))
+
+
 def read_model(path: Path) -> ModelFacts:
     """The facts of the model at `path`; of all its parts, if it is the first of a split model.
 
@@ -109,7 +128,7 @@ def _read(parts: tuple[tuple[Path, int, int, int], ...]) -> ModelFacts:
                 layers[int(layer[1])] += size
             else:
                 others += size
-    architecture = str(first.metadata.get("general.architecture", ""))
+    architecture = _architecture(first)
     layer_count = max(layers, default=-1) + 1
     return ModelFacts(
         path=first_path,
@@ -125,6 +144,10 @@ def _read(parts: tuple[tuple[Path, int, int, int], ...]) -> ModelFacts:
         kv_per_token=_kv_per_token(first, architecture, layer_count),
         chat_template="tokenizer.chat_template" in first.metadata,
     )
+
+
+def _architecture(header: Header) -> str:
+    return str(header.metadata.get("general.architecture", ""))
 
 
 def _checked_header(path: Path) -> Header:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 from .protocol import REFUSED, AgentError
 
 # Tensor types that only microsoft/BitNet's llama.cpp reads; their names stand in its type table.
-_FORK_TYPES = {"I2_S": b"i2_s", "TL1": b"tl1", "TL2": b"tl2"}
+FORK_TYPES = ("I2_S", "I8_S", "TL1", "TL2")
 _ELF_MACHINE = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
@@ -32,8 +32,8 @@ def check(service: Dict[str, Any], document: Dict[str, Any], path: str, machine:
             raise AgentError(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
     model = document["models"].get(service.get("model") or "") or {}
     for tensor_type in model.get("tensor_types", []):
-        mark = _FORK_TYPES.get(tensor_type)
-        if mark and not any(_holds(part, mark) for part in _parts(path)):
+        mark = tensor_type.lower().encode()
+        if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):
             raise AgentError(
                 REFUSED,
                 f"{service['name']}: the model holds {tensor_type} tensors, which {service['binary']} can't read.",

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional
 
-from . import commands, engines, files, launch, models, processes, sockets, strays
+from . import commands, engines, files, launch, models, names, processes, sockets, strays
 from . import state as states
 from .decide import View
 from .documents import manifest_digest, read_documents
@@ -233,7 +233,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
 
 def _complete(name: str, releases: List[str]) -> str:
     """The one release whose id begins with `name`, else `name` itself."""
-    matches = [release for release in releases if release.startswith(name)]
+    matches = names.begun(name, releases)
     return matches[0] if len(matches) == 1 else name
 
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterable, List
 
 from .protocol import REFUSED, AgentError, Message
 
 RELEASE_DOCUMENT = "release.json"
 OURS = (RELEASE_DOCUMENT, ".complete", ".rsync-partial")  # at the top of a release, or of what a step has prepared
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def begun(prefix: str, releases: Iterable[str]) -> List[str]:
+    """The releases that `prefix` may mean: those whose ids begin with it."""
+    return [release for release in releases if release.startswith(prefix)]
 
 
 def judge(request: Message) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
 from provision.agent import loader
 from provision.errors import DeployError
 from provision.hosts import SANDBOX, Ahead, declared_hosts
 from provision.project import environment, template
+from provision.project.toml import read_declaration
 
 
 def connect_ahead(directory: Path, target: str, env_file: Path | None) -> Ahead | None:
@@ -18,7 +18,7 @@ def connect_ahead(directory: Path, target: str, env_file: Path | None) -> Ahead 
     Whatever is wrong with the declaration is said by `provision.project.load`, with its place.
     """
     try:
-        declared = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig"))["targets"][target]
+        declared = read_declaration(directory).values["targets"][target]
         hosts = declared["hosts"]
         if not isinstance(hosts, list) or len(hosts) != 1:
             return None

@@ -20,7 +20,7 @@ from provision.errors import UsageError
 Event = Mapping[str, Any]
 
 
-class View(Protocol):
+class Display(Protocol):
     """How events are shown to people while something runs."""
 
     def event(self, event: Event) -> None: ...
@@ -56,7 +56,7 @@ class Console:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._view: View = Lines()
+        self._display: Display = Lines()
         self._lock = threading.RLock()
 
     @property
@@ -70,13 +70,13 @@ class Console:
             if self.as_json:
                 _write_json(event)
             else:
-                self._view.event(event)
+                self._display.event(event)
 
     def note(self, text: str) -> None:
         """A sentence beside the answer, for people alone."""
         with self._lock:
             if not self.as_json:
-                self._view.line(text)
+                self._display.line(text)
 
     def answer(self, event: Event, text: str | Iterable[str] = ()) -> None:
         """What the verb was asked for: `event` for programs, `text` for people."""
@@ -105,13 +105,13 @@ class Console:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show progress in place while this lasts, where the terminal can; within another one, as that one does."""
-        if not isinstance(self._view, Lines):
+        if not isinstance(self._display, Lines):
             yield
             return
         if not self.as_json and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
             from provision.cli.progress import Progress
 
-            self._view = Progress()
+            self._display = Progress()
         try:
             yield
         finally:
@@ -120,8 +120,8 @@ class Console:
     def close(self) -> None:
         """End live progress; later events come as plain lines."""
         with self._lock:
-            view, self._view = self._view, Lines()
-            view.close()
+            display, self._display = self._display, Lines()
+            display.close()
 
 
 def _write_json(event: Event) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from provision.cli.sarif import Result
 from provision.errors import Exit, Location, Problem, UnencodableValue, UsageError
 from provision.manifests.kubernetes import files as kubernetes_files
 from provision.platforms import face
+from provision.project.fault import Fault, dotted
 from provision.project.fault import Path as KeyPath
-from provision.project.fault import dotted
 from provision.project.loaded import LoadedProject
 from provision.project.located import located
-from provision.project.positions import Positions
 from provision.project.presets import with_preset
 from provision.project.production import RULES, EnvFile, Finding, Severity, Subject, Verdict, in_the_release, judge
 
@@ -52,7 +50,7 @@ def subject(loaded: LoadedProject) -> Subject:
         DeclarationError: what a target needs cannot be rendered; says where.
     """
     project, root = loaded.project, loaded.root
-    with located(loaded.file):
+    with located(loaded.declaration):
         rendered = {
             name: face(target.platform).files(project, target, root)
             for name, target in project.targets.items()
@@ -108,15 +106,17 @@ def exposed(loaded: LoadedProject) -> list[Problem]:
 
 
 def _placed(loaded: LoadedProject, findings: Iterable[Finding], fix: str) -> list[Problem]:
-    source = loaded.file.read_text(encoding="utf-8-sig")
-    positions, services = Positions(source), tomllib.loads(source)["services"]
-    placed: dict[tuple[Location, str], Problem] = {}  # one place is told once, whatever sees it
+    """One place is told once, whatever sees it."""
+    declaration, elsewhere, faults = loaded.declaration, [], []
     for finding in findings:
-        path = _as_written(finding.path, services)
-        place = (1, 1) if finding.file else positions.value(path)
-        where = Location(os.path.relpath(loaded.root / (finding.file or loaded.file)), *place)
-        problem = Problem(where, dotted(path), finding.message, fix)
-        placed.setdefault((where, problem.key), problem)
+        if finding.file:
+            where = Location(os.path.relpath(loaded.root / finding.file), 1, 1)
+            elsewhere.append(Problem(where, dotted(finding.path), finding.message, fix))
+        else:
+            faults.append(Fault(_as_written(finding.path, declaration.values["services"]), finding.message, fix))
+    placed: dict[tuple[Location, str], Problem] = {}
+    for problem in (*elsewhere, *declaration.problems(faults)):
+        placed.setdefault((problem.location, problem.key), problem)
     return sorted(placed.values(), key=lambda problem: problem.location)
 
 

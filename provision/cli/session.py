@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
 from provision.errors import UsageError
@@ -53,7 +53,7 @@ class Session:
         """
         if self._target is not None:
             return self._target
-        names = declared_targets(self.directory)
+        names = list(declared_targets(self.directory))
         if len(names) == 1:
             return names[0]
         if not names:
@@ -116,15 +116,15 @@ class Session:
         self.console.close()
 
 
-def declared_targets(directory: Path) -> list[str]:
-    """The names of the targets in deploy.toml, read without judging anything else in it."""
-    import tomllib
+def declared_targets(directory: Path) -> dict[str, dict[str, Any]]:
+    """The targets in deploy.toml by name, read without judging anything in it.
 
-    from provision.project import load
+    Raises:
+        UsageError, DeclarationError: there is no such file, or it is no TOML.
+    """
+    from provision.project.toml import read_declaration
 
-    try:
-        targets = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8")).get("targets", {})
-    except (OSError, ValueError):
-        load(directory)  # says what is wrong, and where
-        raise
-    return list(targets)
+    targets = read_declaration(directory).values.get("targets")
+    if not isinstance(targets, dict):
+        return {}
+    return {name: target if isinstance(target, dict) else {} for name, target in targets.items()}

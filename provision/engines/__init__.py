@@ -20,7 +20,6 @@ from provision.caches import caches, demand_caches
 from provision.events import OnEvent
 
 BUILT = "build/bin/llama-server"
-FORK_TYPES = ("I2_S", "TL1", "TL2")  # of ternary models; read by builds of microsoft/BitNet alone
 
 _DATA = Path(__file__).with_name("wheel.json")
 # Sent to hosts as text; what runs there knows nothing of this package.
@@ -70,7 +69,7 @@ class Wheel:
         }
         return {"package": self.package, "version": self.version, "wheels": wheels}
 
-    def place(self, path: str) -> str:
+    def on_host(self, path: str) -> str:
         """The program on a host, in a target's folder."""
         return f"{path}/shared/engines/{self.id}/llama-server"
 

@@ -1,6 +1,6 @@
 """A project as the files that places read. Pure: no network, no clock; the same input gives the same bytes.
 
-`render` gives what one lane of a project is on a target. Behind it: `places` knows names, paths and ports;
+`render_lanes` gives what each lane of a project is on a target. Behind it: `places` knows names, paths and ports;
 `launcher` and `programs` gather facts; `templates` turns them into text, and lets `encoders` alone print a value.
 A further format is a `Format`, a module in `encoders`, a folder in templates/, and a module that gathers its facts.
 """
@@ -14,7 +14,7 @@ from provision.manifests.documents import (
     canonical,
     digest,
 )
-from provision.manifests.lanes import render, render_lanes
+from provision.manifests.lanes import render_lanes
 
 __all__ = [
     "CheckDocument",
@@ -24,6 +24,5 @@ __all__ = [
     "ServiceDocument",
     "canonical",
     "digest",
-    "render",
     "render_lanes",
 ]

@@ -76,11 +76,6 @@ class Containers(Places):
         return str(declared.port)
 
 
-@dataclass(frozen=True)
-class _Model:
-    relative: str
-
-
 def containers(project: Project, platform: str, lane: Lane, target: Target | None = None) -> Containers:
     """`project` in containers of `platform`: those services that `target` runs, or all."""
     # No host is part of this, so it is no target that a file could declare.
@@ -88,7 +83,7 @@ def containers(project: Project, platform: str, lane: Lane, target: Target | Non
         platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None
     )
     # An image has the model where a release would have it.
-    models = {each.model: _Model(each.model) for each in project.services.values() if each.model}
+    models = {each.model: each.model for each in project.services.values() if each.model}
     return Containers(project, place, lane, models)
 
 

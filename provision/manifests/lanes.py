@@ -9,37 +9,24 @@ from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.documents import Idle, LaneDocument, Needs, ServiceDocument, digest
 from provision.manifests.launcher import launch
-from provision.manifests.places import PlacedModel, Places
+from provision.manifests.places import Places
 from provision.project.order import start_order
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Project, Resources, Service, Target
-
-
-def render(
-    project: Project,
-    target: Target,
-    lane: Lane,
-    *,
-    models: Mapping[str, PlacedModel],
-    contents: Mapping[str, str] | None = None,
-    overrides: Path | None = None,
-) -> LaneDocument:
-    """One lane of `project` on `target`. See `render_lanes`."""
-    return render_lanes(project, target, models=models, contents=contents, overrides=overrides)[lane]
 
 
 def render_lanes(
     project: Project,
     target: Target,
     *,
-    models: Mapping[str, PlacedModel],
+    models: Mapping[str, str],
     contents: Mapping[str, str] | None = None,
     overrides: Path | None = None,
 ) -> dict[Lane, LaneDocument]:
     """Every lane of `project` on `target`. Pure but for reading templates; the same input gives the same bytes.
 
     Args:
-        models: the model files, by what services declare.
+        models: what a service declares as its model -> where the release has it.
         contents: by service, a digest of everything in the release that a change of must restart it.
         overrides: a folder whose templates replace ours.
 
@@ -71,7 +58,7 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         program=places.program(name),
         after=[other for other in service.after if places.holds(other)],
         binary=places.binary(service, f"services.{name}.engine"),
-        model=places.models[service.model].relative if service.model else "",
+        model=places.models[service.model] if service.model else "",
         fingerprint="",  # of all lanes together, so it comes when they are there
         on_demand=service.on_demand,
         prove=service.prove,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
@@ -19,13 +18,6 @@ from provision.project.template import Ref, SecretPart, Template
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 
-class PlacedModel(Protocol):
-    """A model file, and where the release has it."""
-
-    @property
-    def relative(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class Places:
     """One lane of a project on a target."""
@@ -33,7 +25,7 @@ class Places:
     project: Project
     target: Target
     lane: Lane
-    models: Mapping[str, PlacedModel]  # by what a service declares as its model
+    models: Mapping[str, str]  # what a service declares as its model -> where the release has it
 
     @cached_property
     def platform(self) -> Face:
@@ -76,7 +68,7 @@ class Places:
         if not self.target.can.on_host:
             reason = 'the wheel engine is for hosts; an image brings a compiled one: engine = "build", or binary = "…"'
             raise UnencodableValue(subject, reason)
-        return wheel().place(self.target.path)
+        return wheel().on_host(self.target.path)
 
     def value(self, template: Template, subject: str, service: str = "") -> Value:
         """What `template` is in this lane; `service` is the one it belongs to, if any.
@@ -128,7 +120,7 @@ class Places:
             case "project":
                 return self.project.name
             case "model" if service and service.model:
-                return self.models[service.model].relative
+                return self.models[service.model]
             case "binary" if service and service.is_native:
                 binary = self.binary(service, f"services.{owner}.engine")
                 # A bare name would be looked up on PATH instead of in the release.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +14,6 @@ from provision.manifests.secret_values import secret_refusals
 from provision.platforms import face
 from provision.project.schema import Lane, Project, Target
 from provision.release.models import place
-
-
-@dataclass(frozen=True)
-class _Model:
-    relative: str
 
 
 def refusals(
@@ -49,7 +43,7 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
     if not target.can.over_ssh:
         yield partial(face(target.platform).files, project, target, root)
         return
-    models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+    models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
     for lane in Lane:
         places = Places(project, target, lane, models)
         for name in filter(places.holds, project.services):

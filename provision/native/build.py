@@ -22,7 +22,7 @@ from provision.native.finished import Finished, cpu_facts
 from provision.native.sources import Source, fetch
 from provision.native.sources import find as find_source
 from provision.native.toolchain import Toolchain
-from provision.place import Here, Place
+from provision.workbench import Here, Workbench
 
 # Raised when the layout of a finished build changes, so that an older one is not taken for one of today's.
 _FORMAT = 1
@@ -54,7 +54,7 @@ class _Recipe:
 
     def facts(self) -> dict[str, Any]:
         """The part of build.json that is known before anything is compiled."""
-        place = self.tools.place
+        workbench = self.tools.workbench
         compilers = {"c": self.tools.c.version, "cxx": self.tools.cxx.version}
         facts: dict[str, Any] = {
             "format": _FORMAT,
@@ -62,11 +62,11 @@ class _Recipe:
             "source": {**self.source.facts, "digest": self.source.digest},
             "ternary_types": [*self.source.ternary_types, *self._lookup_table_types()],
             "flags": self.variables,
-            "environment": {name: place.environment[name] for name in _DECISIVE if name in place.environment},
+            "environment": {name: workbench.environment[name] for name in _DECISIVE if name in workbench.environment},
             "compiler": compilers | ({"nvcc": self.cuda.version} if self.cuda else {}),
         }
         facts |= {"cuda": dict(self.cuda.facts)} if self.cuda else {}
-        return facts | ({"packages": dict(place.packages)} if place.packages else {})
+        return facts | ({"packages": dict(workbench.packages)} if workbench.packages else {})
 
     def _lookup_table_types(self) -> list[str]:
         kernels = {"BITNET_X86_TL2": "TL2", "BITNET_ARM_TL1": "TL1"}
@@ -88,7 +88,7 @@ def build(
     out: Path | None = None,
     define: Mapping[str, str] | None = None,
     toolkit: str = "",
-    place: Place | None = None,
+    workbench: Workbench | None = None,
     on_event: OnEvent = ignore,
     jobs: int | None = None,
     cache: Cache | None = None,
@@ -105,7 +105,7 @@ def build(
         out: where `bin` and `build.json` go; `ROOT/build` by default.
         define: CMake variables on top of the profile's.
         toolkit: of CUDA: `pinned`, or a folder; by default the one that nvcc on PATH belongs to.
-        place: where the compilers run; on this machine by default.
+        workbench: where the compilers run; on this machine by default.
         on_event: told what happens, see `provision.events`.
         jobs: compilers at once; by default what cores and memory allow.
         cache: `Cache.of_user()` by default.
@@ -122,7 +122,7 @@ def build(
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least one compiler has to run")
     declared, wanted = find_profile(profile), find_source(source, cache, on_event)
-    recipe = _recipe(declared, wanted, define or {}, place or Here(), toolkit, cache)
+    recipe = _recipe(declared, wanted, define or {}, workbench or Here(), toolkit, cache)
     finished = Finished(cache.finished(recipe.key()))
 
     try:
@@ -139,7 +139,7 @@ def build(
 
 
 def _recipe(
-    profile: Profile, source: Source, define: Mapping[str, str], place: Place, toolkit: str, cache: Cache
+    profile: Profile, source: Source, define: Mapping[str, str], workbench: Workbench, toolkit: str, cache: Cache
 ) -> _Recipe:
     if source.profiles is not None and profile.name not in source.profiles:
         raise UsageError(
@@ -147,11 +147,11 @@ def _recipe(
             why=f"Its own build supports: {', '.join(source.profiles)}.",
         )
     variables = {**profile.variables, **source.variables, **define}
-    tools = toolchain.find(source.compilers, place)
+    tools = toolchain.find(source.compilers, workbench)
     if toolkit and variables.get("GGML_CUDA") != "ON":
         raise UsageError(f"profile {profile.name} has no CUDA, so it needs no toolkit", next_step="--profile cuda")
     with_cuda = cuda.find(toolkit, variables, cache) if variables.get("GGML_CUDA") == "ON" else None
-    if with_cuda and place.packages and toolkit != cuda.PINNED:
+    if with_cuda and workbench.packages and toolkit != cuda.PINNED:
         raise UsageError(
             "a container compiles for CUDA with the pinned toolkit alone, which lies in the cache that it sees",
             next_step=f'toolkit = "{cuda.PINNED}" in image.toml',

@@ -111,7 +111,7 @@ class Workshop:
                 copy.write(line)
                 on_line(line.rstrip("\n"))
 
-            return self.tools.place.run(arguments, environment, self.tree, keep, self.lock)
+            return self.tools.workbench.run(arguments, environment, self.tree, keep, self.lock)
 
 
 def _failure(what: str, lines: list[str], log: Path, *, next_step: str = "") -> DeployError:

@@ -54,7 +54,7 @@ class Finished:
         part = kept.with_name(f".{built.name}.part")
         shutil.copy(built, part)
         if tools.strip:
-            tools.place.ask(tools.strip, "--strip-unneeded", str(part)).check_returncode()
+            tools.workbench.ask(tools.strip, "--strip-unneeded", str(part)).check_returncode()
         part.replace(kept)
         return {"sha256": sha256(kept), "bytes": kept.stat().st_size}
 

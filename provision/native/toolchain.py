@@ -9,7 +9,7 @@ from pathlib import Path
 from provision import linux
 from provision.errors import UsageError
 from provision.packages import install
-from provision.place import Here, Place
+from provision.workbench import Here, Workbench
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Compiler:
 class Toolchain:
     """What configures, compiles and strips. `ccache` and `strip` may be missing: slower, larger, but the same."""
 
-    place: Place
+    workbench: Workbench
     cmake: str
     ninja: str
     c: Compiler
@@ -33,7 +33,7 @@ class Toolchain:
     strip: str | None
 
 
-def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
+def find(compilers: tuple[str, str] | None, workbench: Workbench) -> Toolchain:
     """Look for every program at once, so that a person installs once.
 
     Args:
@@ -42,14 +42,14 @@ def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
     Raises:
         UsageError: names all that are missing and the command that installs them; or this is no Linux machine.
     """
-    if isinstance(place, Here):
+    if isinstance(workbench, Here):
         linux.demand(
             "a native build",
             instead='build on a Linux machine, and name what it made: binary = "…" of the service, in deploy.toml',
         )
-    c, cxx = compilers or (place.environment.get("CC") or "cc", place.environment.get("CXX") or "c++")
+    c, cxx = compilers or (workbench.environment.get("CC") or "cc", workbench.environment.get("CXX") or "c++")
     wanted = {"cmake": ("cmake",), "ninja": ("ninja", "ninja-build"), c: (c,), cxx: (cxx,)}
-    found = {name: path for name, names in wanted.items() if (path := place.which(*names))}
+    found = {name: path for name, names in wanted.items() if (path := workbench.which(*names))}
     missing = [name for name in wanted if name not in found]
     if missing:
         raise UsageError(
@@ -57,18 +57,18 @@ def find(compilers: tuple[str, str] | None, place: Place) -> Toolchain:
             next_step=install(*missing),
         )
     return Toolchain(
-        place=place,
+        workbench=workbench,
         cmake=found["cmake"],
         ninja=found["ninja"],
-        c=_compiler(found[c], place),
-        cxx=_compiler(found[cxx], place),
-        ccache=place.which("ccache"),
-        strip=place.which("strip"),
+        c=_compiler(found[c], workbench),
+        cxx=_compiler(found[cxx], workbench),
+        ccache=workbench.which("ccache"),
+        strip=workbench.which("strip"),
     )
 
 
-def _compiler(path: str, place: Place) -> Compiler:
-    shown = place.ask(path, "--version")
+def _compiler(path: str, workbench: Workbench) -> Compiler:
+    shown = workbench.ask(path, "--version")
     if shown.returncode != 0:
         raise UsageError(f"{path} does not run", why=(shown.stderr or shown.stdout).strip())
     return Compiler(path, shown.stdout.strip().splitlines()[0])
@@ -126,7 +126,7 @@ _FEATURES: Mapping[str, str] = {
 
 def required_features(tools: Toolchain, options: list[str]) -> list[str]:
     """CPU features that code compiled with these `-m…` options may use, as /proc/cpuinfo names them."""
-    told = tools.place.ask(tools.c.path, *options, "-dM", "-E", "-x", "c", "/dev/null")
+    told = tools.workbench.ask(tools.c.path, *options, "-dM", "-E", "-x", "c", "/dev/null")
     told.check_returncode()
     defined = {row.split()[1] for row in told.stdout.splitlines()}
     return sorted(name for macro, name in _FEATURES.items() if macro in defined)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
@@ -16,11 +15,6 @@ from provision.manifests.value import AtStart
 from provision.platforms.face import Deployed
 from provision.project.schema import Lane, Project, Target
 from provision.release.models import place
-
-
-@dataclass(frozen=True)
-class _Model:
-    relative: str
 
 
 class OnHost(Deployed):
@@ -38,7 +32,7 @@ class OnHost(Deployed):
         """Each service's manifest of the stable lane, its launcher in launch/, and what lets services start others."""
         if target is None:
             raise UsageError("which target?", why="Names, paths and accounts are a target's.")
-        models = {each.model: _Model(place(each.model, root)) for each in project.services.values() if each.model}
+        models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
         places, overrides = Places(project, target, Lane.STABLE, models), root / "templates"
         found: dict[str, str] = {}
         for name in filter(places.holds, project.services):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
-from provision.project.loading import FILE
 from provision.project.platforms import DEFAULT, OF_IMAGES
 from provision.project.sandbox import SANDBOX
+from provision.project.toml import DECLARATION
 
 _APP = re.compile(r"^(\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?FastAPI\(", re.MULTILINE)
 _NOT_OURS = {"node_modules", "__pycache__", "venv", "site-packages", "build", "dist", "tests"}
@@ -89,7 +89,7 @@ def write(directory: Path, answers: Answers) -> Path:
             f"the platform {' or '.join(OF_IMAGES)} goes with an image, and no other platform does.",
             next_step=f"deploy init --platform {OF_IMAGES[0]} --image ghcr.io/owner/app@sha256:…",
         )
-    file = directory / FILE
+    file = directory / DECLARATION
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text(answers))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provision.project.environment import Environment
 from provision.project.secrets import Secrets
 from provision.project.suspects import Suspect
+from provision.project.toml import TomlFile
 
 if TYPE_CHECKING:
     from provision.project.schema import Project
@@ -19,7 +20,8 @@ class LoadedProject:
     """A project that can be deployed: judged, presets applied, variables replaced.
 
     Attributes:
-        root: the folder of `file`, absolute.
+        root: the folder of `deploy.toml`, absolute.
+        declaration: `deploy.toml` as it was read.
         secrets: the values that the project's services name; empty where they were not asked for.
         environment: the variables that replaced references.
         suspects: variables that look like secrets, and are declared as none.
@@ -27,7 +29,7 @@ class LoadedProject:
 
     project: Project
     root: Path
-    file: Path
+    declaration: TomlFile
     secrets: Secrets
     environment: Environment
     suspects: tuple[Suspect, ...] = ()

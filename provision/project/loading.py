@@ -8,17 +8,15 @@ is something to report.
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from provision.errors import DeclarationError, Location, Problem, UsageError
+from provision.errors import DeclarationError, UsageError
 from provision.project import environment, sandbox
-from provision.project.fault import Fault, dotted, nearest
+from provision.project.fault import Fault, nearest
 from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
 from provision.project.loaded import LoadedProject
@@ -31,9 +29,9 @@ from provision.project.secrets import Secrets
 from provision.project.sentences import fault
 from provision.project.suspects import suspects
 from provision.project.template import Known
+from provision.project.toml import DECLARATION, read_declaration, shown
 from provision.project.values import MISSING_VARIABLE
 
-FILE = "deploy.toml"
 _GROUPS = ("secrets", "services", "targets", "checks")
 
 
@@ -48,12 +46,11 @@ def load_project(
     ask_commands: bool,
 ) -> LoadedProject:
     """See `provision.project.load`."""
-    file = directory / FILE
-    source = _source(file)
-    written = _toml(source, _shown(file))
+    declaration = read_declaration(directory)
+    written = declaration.values
     dotenv = env_file or directory / ".env"
     variables = environment.read(
-        dotenv, _shown(dotenv), os.environ if environ is None else environ, required=env_file is not None
+        dotenv, shown(dotenv), os.environ if environ is None else environ, required=env_file is not None
     )
     unasked = _targets(written) if without_targets else _unasked(written, target)
     merged, faults = _merged(written)
@@ -61,7 +58,7 @@ def load_project(
     asked, found = _validated(merged, known, unasked, faults)
     values: dict[str, str] = {}
     if demand_secrets and asked and not found:
-        values, missing = secret_values(asked, known, directory, _shown(dotenv), ask_commands=ask_commands)
+        values, missing = secret_values(asked, known, directory, shown(dotenv), ask_commands=ask_commands)
         found += missing
         if alike_more := alike(known.declared, variables.variables, values).keys() - known.alike.keys():
             # What a command gave is the value of a variable, too. Now it is known, and the variable a secret.
@@ -70,63 +67,15 @@ def load_project(
             found += again
             values |= {name: variables.variables[name] for name in alike_more}
     elif demand_secrets and asked:
-        found += secret_values(asked, known, directory, _shown(dotenv), ask_commands=False)[1]
+        found += secret_values(asked, known, directory, shown(dotenv), ask_commands=False)[1]
     found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
-    problems = [*_located(found, source, _shown(file)), *variables.problems]
+    problems = [*declaration.problems(found), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
     root = directory.resolve()
     asked = asked.model_copy(update={"targets": sandbox.at_home(asked.targets, root)})
     suspected = tuple(suspects(_without(merged, unasked), known))
-    return LoadedProject(finish(asked), root, file.resolve(), Secrets(values), variables, suspected)
-
-
-def _source(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")  # an editor's byte order mark is no mistake
-    except FileNotFoundError:
-        raise UsageError(f"{_shown(file)}: no such file.", next_step="deploy init") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        problem = Problem(Location(_shown(file), line), "", "not UTF-8 text.", "Save the file as UTF-8.")
-        raise DeclarationError([problem]) from None
-    except OSError as error:
-        raise UsageError(f"{_shown(file)}: cannot be read.", why=f"{error.strerror}.") from None
-
-
-def _shown(file: Path) -> str:
-    """`file` as a person in the current folder would name it."""
-    try:
-        return str(file.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(file)
-
-
-def _toml(source: str, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        from provision.project.positions import Positions
-
-        duplicates = Positions(source).duplicates
-        again = {duplicate.path for duplicate in duplicates}
-        problems = [
-            Problem(Location(shown, *found.place), dotted(found.path), f"given twice; first on line {found.first[0]}.")
-            for found in duplicates
-            if not any(found.path[:length] in again for length in range(len(found.path)))  # what is in a table, is too
-        ]
-        if problems:
-            raise DeclarationError(problems) from None
-        # tomllib says the place in words: "Invalid value (at line 3, column 8)", "… (at end of document)".
-        place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
-        said = str(error)[: place.start()] if place else str(error)
-        line, column = (int(place[1]), int(place[2])) if place and place[1] else (source.count("\n") + 1, 0)
-        hint = "Text stands in quotes." if said == "Invalid value" else ""
-        hint = hint if place and place[1] else "Something is not closed."
-        if said == "Cannot overwrite a value":
-            said = "a key or table of this name was given before"
-        message = f"not TOML: {said[:1].lower()}{said[1:].rstrip('.')}."
-        raise DeclarationError([Problem(Location(shown, line, column), "", message, hint)]) from None
+    return LoadedProject(finish(asked), root, declaration, Secrets(values), variables, suspected)
 
 
 def _known(merged: Mapping[str, Any], variables: Mapping[str, str], values: Mapping[str, str] | None = None) -> Known:
@@ -192,7 +141,7 @@ def _unasked(written: Mapping[str, Any], target: str | None) -> set[KeyPath]:
     known = _names(written, "targets")
     if target not in known:
         hint = nearest(target, sorted(known), "targets") or f"Declare it: [targets.{target}]."
-        raise UsageError(f'{FILE} has no target "{target}". {hint}')
+        raise UsageError(f'{DECLARATION} has no target "{target}". {hint}')
     chosen = written["targets"][target]
     runs = chosen.get("services") if isinstance(chosen, dict) else None
     others = _targets(written) - {("targets", target)}
@@ -221,15 +170,3 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left
-
-
-def _located(faults: list[Fault], source: str, shown: str) -> list[Problem]:
-    """`faults` with their places, in the order of the file."""
-    if not faults:
-        return []
-    from provision.project.positions import Positions
-
-    positions = Positions(source)
-    placed = [(positions.key(fault.path) if fault.at_key else positions.value(fault.path), fault) for fault in faults]
-    placed.sort(key=lambda entry: entry[0])
-    return [Problem(Location(shown, *place), dotted(fault.path), fault.message, fault.hint) for place, fault in placed]

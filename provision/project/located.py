@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from provision.errors import DeclarationError, Location, Problem, UnencodableValue
+from provision.errors import DeclarationError, UnencodableValue
+from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
+from provision.project.toml import TomlFile
 
 
 @contextmanager
-def located(file: Path) -> Iterator[None]:
-    """Say of a value that no file can hold where `file` declares it.
+def located(declaration: TomlFile) -> Iterator[None]:
+    """Say of a value that no file can hold where `declaration` has it.
 
     Raises:
         DeclarationError: an `UnencodableValue` was raised inside.
@@ -22,21 +22,14 @@ def located(file: Path) -> Iterator[None]:
     try:
         yield
     except UnencodableValue as error:
-        raise declaration_error([error], file) from None
+        raise declaration_error([error], declaration) from None
 
 
-def declaration_error(refusals: Iterable[UnencodableValue], file: Path) -> DeclarationError:
+def declaration_error(refusals: Iterable[UnencodableValue], declaration: TomlFile) -> DeclarationError:
     """The refusals with their places, in the order of the file."""
-    from provision.project.positions import Positions
-
-    shown = os.path.relpath(file)
-    positions = Positions(file.read_text(encoding="utf-8-sig"))
     # A value that a preset brings stands nowhere: then it is the service's place.
-    placed = [(positions.value(_path(refusal.subject)), refusal) for refusal in refusals]
-    placed.sort(key=lambda entry: entry[0])
-    return DeclarationError(
-        [Problem(Location(shown, *place), refusal.subject, f"{refusal.reason}.") for place, refusal in placed]
-    )
+    faults = (Fault(_path(refusal.subject), f"{refusal.reason}.") for refusal in refusals)
+    return DeclarationError(declaration.problems(faults))
 
 
 def _path(subject: str) -> KeyPath:

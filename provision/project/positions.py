@@ -15,7 +15,7 @@ import tree_sitter_toml
 
 from provision.project.fault import Path
 
-Place = tuple[int, int]  # line and column, both from 1; a column counts characters
+Position = tuple[int, int]  # line and column, both from 1; a column counts characters
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Duplicate:
     """A key or table given a second time."""
 
     path: Path
-    place: Place
-    first: Place
+    place: Position
+    first: Position
 
 
 class Positions:
@@ -32,9 +32,9 @@ class Positions:
 
     def __init__(self, source: str) -> None:
         self._lines = source.encode().split(b"\n")
-        self._keys: dict[Path, Place] = {}
-        self._values: dict[Path, Place] = {}
-        self._given: dict[Path, Place] = {}  # by a pair or a [table] header, not merely as part of a longer key
+        self._keys: dict[Path, Position] = {}
+        self._values: dict[Path, Position] = {}
+        self._given: dict[Path, Position] = {}  # by a pair or a [table] header, not merely as part of a longer key
         self._arrays: dict[Path, int] = {}  # [[table]] -> index of its last element
         self.duplicates: list[Duplicate] = []
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language()))
@@ -46,13 +46,13 @@ class Positions:
             elif node.type == "pair":
                 self._pair(node, ())
 
-    def key(self, path: Path) -> Place:
+    def key(self, path: Path) -> Position:
         return self._nearest(path, self._keys)
 
-    def value(self, path: Path) -> Place:
+    def value(self, path: Path) -> Position:
         return self._values.get(path) or self.key(path)
 
-    def _nearest(self, path: Path, places: dict[Path, Place]) -> Place:
+    def _nearest(self, path: Path, places: dict[Path, Position]) -> Position:
         while path and path not in places:
             path = path[:-1]
         return places.get(path, (1, 1))
@@ -99,12 +99,12 @@ class Positions:
                 self._keys.setdefault((*path, index), self._place(element))
                 self._value(element, (*path, index))
 
-    def _give(self, path: Path, place: Place) -> None:
+    def _give(self, path: Path, place: Position) -> None:
         if path in self._given:
             self.duplicates.append(Duplicate(path, place, self._given[path]))
         self._given.setdefault(path, place)
 
-    def _place(self, node: tree_sitter.Node) -> Place:
+    def _place(self, node: tree_sitter.Node) -> Position:
         row, column = node.start_point
         return row + 1, len(self._lines[row][:column].decode(errors="replace")) + 1
 

@@ -103,7 +103,7 @@ def _document(
     lanes = manifests.render_lanes(
         project,
         target,
-        models={declared: parts[0] for declared, parts in models.items()},
+        models={declared: parts[0].relative for declared, parts in models.items()},
         contents=contents,
         overrides=root / "templates",
     )

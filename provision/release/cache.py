@@ -16,6 +16,7 @@ from typing import Any
 
 from provision.caches import caches
 
+_FORMAT = 2  # before, tensor type 39 was named after the architecture
 _SETTLED_NS = 2_000_000_000  # the coarsest file times in use (FAT) have two seconds
 
 
@@ -44,5 +45,5 @@ def remember(path: Path, read: os.stat_result, facts: dict[str, Any]) -> None:
 
 
 def _place(path: Path, status: os.stat_result) -> Path:
-    identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
+    identity = [_FORMAT, str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
     return caches() / "models" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bitnet import llama_server
-from provision.engines import FORK_TYPES, wheel
+from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
 from provision.project.template import Template
-from provision.release.gguf_header import NotGguf, read_header
 
 _RECORD = "build/build.json"  # of `deploy native build`
 
@@ -30,11 +29,13 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         reads = _ternary_types(service, root)
         if service.model is None or reads is None:
             continue
+        from bitnet.model import BITNET_CPP_TYPES, ModelUnusable, read_part  # brings numpy
+
         try:
-            types = read_header(root / Path(service.model).expanduser()).tensor_types
-        except (OSError, NotGguf):
+            types = read_part(root / Path(service.model).expanduser()).tensor_types
+        except ModelUnusable:
             continue  # not here yet, or no model: `plan` and `up` say so
-        if wrong := [kind for kind in types if kind in FORK_TYPES and kind not in reads]:
+        if wrong := [kind for kind in types if kind in BITNET_CPP_TYPES and kind not in reads]:
             reason = (
                 f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"

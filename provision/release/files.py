@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from provision.agent import tree
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
+from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.models import ModelFile
 
-DECLARATION = "deploy.toml"
 KNOWN_HOSTS = "known_hosts"  # where pinned host keys are, unless a target says otherwise
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from provision.errors import UsageError
 from provision.project.schema import Service
 from provision.release import cache
-from provision.release.gguf_header import NotGguf, read_header
 
 _CHUNK = 8 << 20
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -101,7 +100,7 @@ def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing]
     try:
         known = cache.recall(path)
         if known is None:
-            known = _read(path, on_event)
+            known = _read(path, subject, on_event)
         return ModelFile(
             relative=relative,
             source=path,
@@ -117,21 +116,24 @@ def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing]
         ) from None
     except OSError as error:
         raise UsageError(f"{subject}: {path} cannot be read", why=error.strerror or str(error)) from None
-    except NotGguf as error:
-        raise UsageError(f"{subject}: {path} is not a model", why=str(error)) from None
 
 
-def _read(path: Path, on_event: Callable[[Hashing], None] | None) -> dict[str, Any]:
-    header = read_header(path)
+def _read(path: Path, subject: str, on_event: Callable[[Hashing], None] | None) -> dict[str, Any]:
+    from bitnet.model import ModelUnusable, read_part  # brings numpy, and is needed once a model
+
     digest = hashlib.sha256()
     done = 0
     with path.open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())
+        try:
+            part = read_part(path)
+        except ModelUnusable as error:
+            raise UsageError(f"{subject}: {error.what}", why=f"{error.why}.", next_step=error.next_step) from None
         while block := file.read(_CHUNK):
             digest.update(block)
             done += len(block)
             if on_event:
                 on_event(Hashing(path, done, status.st_size))
-    facts = {**asdict(header), "sha256": digest.hexdigest(), "bytes": done}
+    facts = {**asdict(part), "sha256": digest.hexdigest(), "bytes": done}
     cache.remember(path, status, facts)
     return facts

@@ -129,7 +129,7 @@ class Deployment:
 
         loaded = self.loaded
         found = refusals(loaded.project, [self.target], loaded.root, loaded.secrets)
-        return declaration_error(found or [refusal], loaded.file)
+        return declaration_error(found or [refusal], loaded.declaration)
 
     @cached_property
     def logins(self) -> dict[str, str]:
@@ -161,7 +161,7 @@ class Deployment:
         if found:
             from provision.project.located import declaration_error
 
-            raise declaration_error(found, self.loaded.file)
+            raise declaration_error(found, self.loaded.declaration)
         return {name: str(self.loaded.secrets[name]) for name in names}
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors, plan
+from provision.agent.names import begun
 from provision.targets import ahead
 from provision.targets.conversation import failure
 from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
@@ -166,7 +167,7 @@ def _nonce(release: Release) -> str:
 
 def _full(release: str, known: list[str], host: str) -> str:
     """The one release whose id begins with `release`."""
-    matches = [name for name in known if name.startswith(release)]
+    matches = begun(release, known)
     if len(matches) != 1:
         what = "is on no release" if not matches else "means more than one release"
         raise errors.UsageError(f"{release!r} {what} of this host.", host=host, next_step="deploy history")

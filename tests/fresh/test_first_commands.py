@@ -62,7 +62,7 @@ def test_no_compiler_comes_along(visited):
 
 def test_a_machine_that_nobody_knows_is_refused_with_the_command_that_trusts_it(visited):
     assert visited.visit.refused.status == 4
-    assert "nobody has pinned its key" in visited.visit.refused.text
+    assert "nobody is there to confirm it" in visited.visit.refused.text
 
 
 def test_the_second_command_brings_the_stack_to_a_machine_and_says_how_to_reach_it(visited):

@@ -41,8 +41,7 @@ NEEDLESS = {
     "subprocess",
     "yaml",
 }
-# What reads any command line, and what that imports.
-COMMAND_LINE = {"click", "dataclasses", "inspect"}
+COMMAND_LINE = {"click"}
 
 
 @pytest.fixture

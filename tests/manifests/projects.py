@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provision.manifests import LaneDocument, ServiceDocument, render
+from provision.manifests import LaneDocument, ServiceDocument, render_lanes
 from provision.project.schema import Lane, Project
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A model as far as manifests care."""
-
-    relative: str
 
 
 def project(
@@ -37,8 +29,8 @@ def project(
 
 
 def lane(declared: Project, which: Lane = Lane.STABLE, **options: Any) -> LaneDocument:
-    models = {service.model: Placed(relative=service.model) for service in declared.services.values() if service.model}
-    return render(declared, declared.targets["there"], which, models=models, **options)
+    models = {service.model: service.model for service in declared.services.values() if service.model}
+    return render_lanes(declared, declared.targets["there"], models=models, **options)[which]
 
 
 def service(declared: Project, name: str, which: Lane = Lane.STABLE, **options: Any) -> ServiceDocument:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from provision.agent.launch import quote
 from provision.errors import UnencodableValue
-from provision.manifests import render
+from provision.manifests import render_lanes
 from provision.manifests.compose import files as compose_files
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.secret_values import secret_refusals
@@ -52,7 +52,7 @@ def test_the_launcher_puts_a_variable_together_byte_for_byte(
 
     with tempfile.TemporaryDirectory() as folder:
         declared = project(env, Path(folder))
-        service = render(declared, declared.targets["here"], Lane.STABLE, models={})["services"][0]
+        service = render_lanes(declared, declared.targets["here"], models={})[Lane.STABLE]["services"][0]
         launcher = install(service, Path(folder))
         Path(launcher).with_name("secrets").write_text(
             f"export A={quote(a)}\nexport B={quote(b)}\n", encoding="utf-8", newline=""
@@ -113,7 +113,7 @@ def test_what_only_env_1_could_set_is_refused_for_its_arguments_are_seen(env: di
     declared = project(env)
 
     with pytest.raises(UnencodableValue, match=reason):
-        render(declared, declared.targets["here"], Lane.STABLE, models={})
+        render_lanes(declared, declared.targets["here"], models={})
 
 
 def test_a_variable_that_has_no_room_for_its_secrets_is_refused() -> None:
@@ -131,4 +131,4 @@ def test_a_launcher_of_the_project_s_own_that_leaves_it_out_is_refused(tmp_path:
     declared = project({"URL": "u:${A}@"})
 
     with pytest.raises(UnencodableValue, match=r"take the lines on launcher\.composed over"):
-        render(declared, declared.targets["here"], Lane.STABLE, models={}, overrides=tmp_path)
+        render_lanes(declared, declared.targets["here"], models={}, overrides=tmp_path)

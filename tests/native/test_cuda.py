@@ -16,7 +16,7 @@ import pytest
 
 from provision.errors import DeployError, UsageError
 from provision.native import Cache, build, cuda, cuda_wheels, data, sources
-from provision.place import Here
+from provision.workbench import Here
 from tests.native.conftest import Told
 
 WHOLE = (
@@ -115,7 +115,7 @@ def test_a_toolkit_for_a_profile_without_cuda_is_a_slip(checkout: Path, cache: C
 
 
 class Pinned(Here):
-    """A place like a container's: its packages are pinned, and it sees the cache alone."""
+    """A workbench like a container's: its packages are pinned, and it sees the cache alone."""
 
     packages: Mapping[str, str] = {"gcc-12": "12.2.0"}
 
@@ -124,7 +124,7 @@ def test_a_container_takes_no_toolkit_that_lies_elsewhere(checkout: Path, cache:
     root = write(tmp_path / "cuda", *WHOLE)
     (root / "bin/nvcc").write_text("#!/bin/sh\necho release 13.0\n")
     (root / "bin/nvcc").chmod(0o755)
-    arguments = {"targets": ["llama-cli"], "source": checkout, "root": tmp_path, "cache": cache, "place": Pinned()}
+    arguments = {"targets": ["llama-cli"], "source": checkout, "root": tmp_path, "cache": cache, "workbench": Pinned()}
 
     with pytest.raises(UsageError, match="with the pinned toolkit alone"):
         build("cuda", toolkit=str(root), **arguments)  # type: ignore[arg-type]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bitnet.model import BITNET_CPP_TYPES
+from provision.agent import binaries
 from provision.errors import UsageError
 from provision.release import Hashing, Release, build
-from provision.release.gguf_header import Header, NotGguf, read_header
 from tests.release.projects import declare, paths, released, write, write_model
 
 SERVICE = {"llama": {"command": ["llama", "${model}"], "model": "models/x.gguf"}}
@@ -112,17 +113,20 @@ def test_a_missing_part_is_named(root: Path) -> None:
     ("spoil", "why"),
     [
         (lambda file: file.unlink(), "does not exist"),
-        (lambda file: file.write_bytes(b"<html>not found</html>"), "it begins with b'<htm', and a GGUF file with"),
-        (lambda file: file.write_bytes(b""), "it begins with b''"),
-        (lambda file: file.write_bytes(file.read_bytes()[:60]), "it ends within its header"),
-        (lambda file: file.write_bytes(b"GGUF" + b"\1\0\0\0" + bytes(16)), "it has GGUF version 1"),
+        (lambda file: file.write_bytes(b"<html>not found</html>"), "it starts with b'<htm' instead of b'GGUF'"),
+        (lambda file: file.write_bytes(b""), "the file is empty"),
+        (lambda file: file.write_bytes(file.read_bytes()[:60]), "the model is truncated"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-40]), "tensor packed.weight ends at byte"),
+        (lambda file: file.write_bytes(b"GGUF" + b"\1\0\0\0" + bytes(16)), "GGUF version 1 is not known"),
         (
             lambda file: file.write_bytes(b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + b"\xff" * 16),
-            "impossible length",
+            "entries do not fit into the rest of the file",
         ),
         (
-            lambda file: file.write_bytes(b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + bytes(8) + b"\x63\0\0\0"),
-            "unknown type 99",
+            lambda file: file.write_bytes(
+                b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + bytes(8) + b"\x63" + bytes(4)
+            ),
+            "99 is no GGUF value type",
         ),
     ],
 )
@@ -139,34 +143,23 @@ def test_a_file_that_is_no_model_is_refused_with_the_reason(
 
 @pytest.mark.parametrize(
     ("architecture", "number", "name"),
-    [
-        ("bitnet-b1.58", 36, "I2_S"),
-        ("bitnet", 39, "TL2"),
-        ("gpt-oss", 39, "MXFP4"),
-        ("llama", 38, "TL1"),
-        ("x", 9999, "type 9999"),
-    ],
+    [("bitnet-b1.58", 36, "I2_S"), ("llama", 39, "TL2"), ("llama", 38, "TL1"), ("x", 9999, "type 9999")],
 )
-def test_types_that_bitnet_alone_has_are_named(architecture: str, number: int, name: str, tmp_path: Path) -> None:
-    write_model(tmp_path / "m.gguf", architecture=architecture)
+def test_types_that_bitnet_alone_has_are_named(architecture: str, number: int, name: str, root: Path) -> None:
+    file = root / "models" / "x.gguf"
+    write_model(file, architecture=architecture)
     old = b"packed.weight" + bytes([2, 0, 0, 0]) + (256).to_bytes(8, "little") + (2).to_bytes(8, "little")
-    content = (tmp_path / "m.gguf").read_bytes()
+    content = file.read_bytes()
     at = content.index(old) + len(old)
-    (tmp_path / "m.gguf").write_bytes(content[:at] + number.to_bytes(4, "little") + content[at + 4 :])
+    file.write_bytes(content[:at] + number.to_bytes(4, "little") + content[at + 4 :])
 
-    assert read_header(tmp_path / "m.gguf") == Header(architecture, tuple(sorted({"F32", name})))
+    (model,) = released(root, SERVICE).document["models"].values()
+
+    assert (model["architecture"], model["tensor_types"]) == (architecture, sorted({"F32", name}))
 
 
-def test_the_header_alone_is_read(tmp_path: Path) -> None:
-    write_model(tmp_path / "m.gguf")
-    content = (tmp_path / "m.gguf").read_bytes()
-    end_of_header = content.rindex(b"packed.weight") + 60
-    (tmp_path / "m.gguf").write_bytes(content[:end_of_header])
-
-    assert read_header(tmp_path / "m.gguf").tensor_types == ("F32", "TQ2_0")
-    with pytest.raises(NotGguf):
-        (tmp_path / "m.gguf").write_bytes(content[: end_of_header - 30])
-        read_header(tmp_path / "m.gguf")
+def test_the_agent_knows_the_same_types_as_bitnets_alone() -> None:
+    assert set(binaries.FORK_TYPES) == BITNET_CPP_TYPES
 
 
 def build_and_listen(root: Path) -> tuple[Release, list[Hashing]]:

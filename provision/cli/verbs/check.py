@@ -51,7 +51,7 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
     refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
     refused += unreadable(project, loaded.root)
     if refused:
-        raise declaration_error(refused, loaded.file)
+        raise declaration_error(refused, loaded.declaration)
     for problem in exposed(loaded):
         session.console.event({"event": "warning", "host": "", "text": str(problem)})
     services = ", ".join(project.services)

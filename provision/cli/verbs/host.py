@@ -6,7 +6,6 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.errors import Refused
 
 
 @click.group("host")
@@ -24,28 +23,14 @@ def trust(session: Session, names: tuple[str, ...], fingerprint: str | None, rep
 
     They go into known_hosts in the project's folder, so that the team shares them; ~/.ssh is not changed.
     """
-    from provision.hosts import fetch_key
-    from provision.hosts import trust as pin
+    from provision.cli.trust import pin_shown_key
 
     session.hosts += names
-    console = session.console
     for spec in session.specs:
-        pinned = spec.known_hosts[0]  # the project's own file
-        key = fetch_key(spec, ask_passphrase=lambda file: console.ask(f"passphrase of {file}: "))
-        if not (yes or fingerprint):
-            question = f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"
-            if not console.is_interactive:
-                raise Refused(
-                    f"shows {key.fingerprint} ({key.type}); nobody is there to confirm it.",
-                    host=spec.name,
-                    next_step=f"deploy host trust {spec.name} --fingerprint {key.fingerprint}",
-                )
-            if not click.confirm(question, err=True):
-                raise Refused("its key was not confirmed; nothing was pinned.", host=spec.name)
-        pin(spec, pinned, replace, key=key, fingerprint=fingerprint or "")
-        console.answer(
+        key = pin_shown_key(session.console, spec, yes=yes, fingerprint=fingerprint or "", replace=replace)
+        session.console.answer(
             {"event": "result", "host": spec.name, "fingerprint": key.fingerprint, "type": key.type},
-            f"{spec.name}: pinned {key.fingerprint} in {pinned}",
+            f"{spec.name}: pinned {key.fingerprint} in {spec.known_hosts[0]}",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def command(session: Session, platform: str, only: str | None, out: Path | None,
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
-    with located(loaded.file):
+    with located(loaded.declaration):
         files = face(platform).files(loaded.project, place, loaded.root)
     if out is None:
         _show(session, platform, files)
@@ -74,12 +73,11 @@ def _only_target(directory: Path, platform: str) -> str | None:
     kind = PLATFORMS[platform].rendered_for
     if not kind:
         return None
-    names = declared_targets(directory)
-    written = tomllib.loads((directory / "deploy.toml").read_text(encoding="utf-8-sig")).get("targets", {})
+    targets = declared_targets(directory)
     if kind == "target":
-        fitting, have = [name for name in names if written[name].get("platform", DEFAULT) == platform], platform
+        fitting, have = [name for name, each in targets.items() if each.get("platform", DEFAULT) == platform], platform
     else:
-        fitting, have = [name for name in names if kind in written[name]], f"a {kind}"
+        fitting, have = [name for name, each in targets.items() if kind in each], f"a {kind}"
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -7,14 +7,15 @@ packages) stands in images/NAME/image.toml.
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from provision.errors import UsageError
+from provision.errors import DeclarationError, UsageError
 from provision.images.build import checks as declared_checks
+from provision.project.fault import Fault, nearest
+from provision.project.toml import read_toml
 
 FOLDER = "images"
 _FILE = "docker-bake.json"
@@ -88,19 +89,27 @@ def find(root: Path, name: str) -> Recipe:
 
 def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:
     folder = root / FOLDER / name
-    file = folder / "image.toml"
-    text = file.read_text(encoding="utf-8")
+    declaration = read_toml(folder / "image.toml")
+    if faults := list(_faults(declaration.values)):
+        raise DeclarationError(declaration.problems(faults))
+    said: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in declaration.values.items()
+    }
     try:
-        said: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in tomllib.loads(text).items()
-        }
-        unknown = said.keys() - {field.name for field in fields(Recipe)}
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        if said.get("serves", "llama") not in SERVES:
-            raise ValueError(f"serves is one of {', '.join(SERVES)}, not {said['serves']!r}")
-        for check in said.get("checks", ()):
-            declared_checks.read(check)
         return Recipe(name=name, folder=folder, context=root / target["context"], **said)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{file}: {error}") from None
+    except TypeError as error:
+        raise UsageError(f"{declaration.shown}: {error}") from None
+
+
+def _faults(said: Mapping[str, Any]) -> Iterator[Fault]:
+    known = [field.name for field in fields(Recipe) if field.name not in ("name", "folder", "context")]
+    for key in said.keys() - set(known):
+        yield Fault((key,), "unknown key.", nearest(key, known, "keys"), at_key=True)
+    if (serves := said.get("serves", "llama")) not in SERVES:
+        yield Fault(("serves",), f"expected one of {', '.join(SERVES)}, not {serves!r}.")
+    checks = said.get("checks", [])
+    for number, check in enumerate(checks if isinstance(checks, list) else [checks]):
+        try:
+            declared_checks.read(check)
+        except ValueError as error:
+            yield Fault(("checks", number), f"{str(error).removeprefix('checks: ')}.")

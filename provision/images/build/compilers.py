@@ -22,7 +22,7 @@ from docker.types import Mount
 from provision.errors import DeployError, UsageError
 from provision.images.build.bake import FOLDER
 from provision.images.build.engine import OnEvent
-from provision.place import OnLine
+from provision.workbench import OnLine
 
 _FOLDER = "builder"
 _NAME = "bitnet-provision-builder"
@@ -104,7 +104,7 @@ def compilers(client: docker.DockerClient, image: str, root: Path, cache: Path) 
 
 
 class Container:
-    """A place (`provision.place`) in which the cache lies at `/cache`."""
+    """A workbench (`provision.workbench`) in which the cache lies at `/cache`."""
 
     environment: Mapping[str, str] = _ENVIRONMENT
 

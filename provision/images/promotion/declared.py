@@ -6,17 +6,16 @@ asked for just these two files (CODEOWNERS), and so that a repository without an
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from provision.errors import DeclarationError, Location, Problem, UsageError
+from provision.errors import DeclarationError, UsageError
 from provision.images.promotion.policy import Policy
 from provision.images.registry.reference import Reference, parse
-from provision.project.fault import Fault, did_you_mean, dotted, nearest
+from provision.project.fault import Fault, did_you_mean, nearest
+from provision.project.toml import read_toml
 from provision.project.units import parse_seconds
 
 FILE = "promotion.toml"
@@ -58,25 +57,13 @@ def policy_of(directory: Path, repository: Reference) -> Policy | None:
 
 
 def _read(file: Path) -> dict[str, DeclaredImage]:
-    if not file.exists():
-        return {}
-    import tomllib
-
-    shown = os.path.relpath(file)
     try:
-        source = file.read_text(encoding="utf-8")
-        written = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        # tomllib says the place in words: "Expected ']' (at line 3, column 8)", "… (at end of document)".
-        said, _, place = str(error).rpartition(" (at ")
-        line, column = (int(number) for number in re.findall(r"[0-9]+", place) or ("0", "0"))
-        message = f"not TOML: {said[:1].lower()}{said[1:]}."
-        raise DeclarationError([Problem(Location(shown, line, column), "", message)]) from None
-    except (OSError, ValueError) as error:
-        raise DeclarationError([Problem(Location(shown), "", f"cannot be read: {error}.")]) from None
+        declaration = read_toml(file)
+    except FileNotFoundError:
+        return {}
     faults: list[Fault] = []
     found: dict[str, DeclaredImage] = {}
-    for name, table in written.items():
+    for name, table in declaration.values.items():
         image = _image(name, table, faults)
         for other, known in found.items():
             if image.repository.repository and image.repository.name == known.repository.name:
@@ -85,16 +72,7 @@ def _read(file: Path) -> dict[str, DeclaredImage]:
                 )
         found[name] = image
     if faults:
-        from provision.project.positions import Positions
-
-        positions = Positions(source)
-        placed = [(positions.key(f.path) if f.at_key else positions.value(f.path), f) for f in faults]
-        raise DeclarationError(
-            [
-                Problem(Location(shown, *place), dotted(f.path), f.message, f.hint)
-                for place, f in sorted(placed, key=lambda entry: entry[0])
-            ]
-        )
+        raise DeclarationError(declaration.problems(faults))
     return found
 
 

@@ -62,22 +62,22 @@ def test_programs_see_the_cache_at_the_same_path_on_every_machine(
     cache, lines = tmp_path / "a cache", list[str]()
     (cache / "trees").mkdir(parents=True)
 
-    with compilers(engine.client, BASE, project, cache) as place:
+    with compilers(engine.client, BASE, project, cache) as workbench:
         script = ["sh", "-c", 'pwd; echo "$CCACHE_DIR $1"; touch made; exit 3', "sh", f"-I{cache}/sources"]
-        status = place.run(script, {"CCACHE_DIR": f"{cache}/ccache"}, cache / "trees", lines.append, 0)
-        asked = place.ask("sh", "-c", "echo out; echo err >&2; exit 4")
-        found = place.which("no-such-program", "python3")
+        status = workbench.run(script, {"CCACHE_DIR": f"{cache}/ccache"}, cache / "trees", lines.append, 0)
+        asked = workbench.ask("sh", "-c", "echo out; echo err >&2; exit 4")
+        found = workbench.which("no-such-program", "python3")
 
     assert (status, lines) == (3, ["/cache/trees\n", "/cache/ccache -I/cache/sources\n"])
     assert (asked.returncode, asked.stdout, asked.stderr) == (4, "out\n", "err\n")
     assert found == "/usr/bin/python3"
     assert (cache / "trees/made").stat().st_uid == os.getuid()
-    assert "python3" in place.packages
+    assert "python3" in workbench.packages
 
 
 def test_the_container_has_no_network_and_ends_with_the_block(engine: Engine, project: Path, tmp_path: Path) -> None:
-    with compilers(engine.client, BASE, project, tmp_path / "cache") as place:
-        interfaces = place.ask("ls", "/sys/class/net").stdout.split()
+    with compilers(engine.client, BASE, project, tmp_path / "cache") as workbench:
+        interfaces = workbench.ask("ls", "/sys/class/net").stdout.split()
         (container,) = engine.client.containers.list()
 
     assert interfaces == ["lo"]
@@ -89,8 +89,8 @@ def test_the_container_ends_when_whoever_compiles_is_killed(engine: Engine, proj
 import docker, pathlib
 from provision.images.build.compilers import compilers
 client = docker.DockerClient(base_url={engine.url!r})
-with compilers(client, {BASE!r}, pathlib.Path({str(project)!r}), pathlib.Path({str(tmp_path / "cache")!r})) as place:
-    place.run(["sh", "-c", "echo ready; sleep 600"], {{}}, place.cache, lambda line: print(line, flush=True), 0)
+with compilers(client, {BASE!r}, pathlib.Path({str(project)!r}), pathlib.Path({str(tmp_path / "cache")!r})) as box:
+    box.run(["sh", "-c", "echo ready; sleep 600"], {{}}, box.cache, lambda line: print(line, flush=True), 0)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -175,8 +175,8 @@ def image(engine: Engine) -> str:
 
 
 def _compile(engine: Engine, image: str, cache: Path, out: Path) -> BuildResult:
-    with compilers(engine.client, image, REPOSITORY, cache) as place:
-        return build("min", targets=["llama-server"], cache=Cache(cache), out=out, place=place)
+    with compilers(engine.client, image, REPOSITORY, cache) as workbench:
+        return build("min", targets=["llama-server"], cache=Cache(cache), out=out, workbench=workbench)
 
 
 @pytest.mark.slow
@@ -192,18 +192,18 @@ def test_a_small_source_is_compiled_once_and_the_next_container_goes_on_with_its
         if number == 2:
             shutil.rmtree(cache / "trees")
             shutil.rmtree(cache / "finished")
-        with compilers(engine.client, image, REPOSITORY, cache) as place:
+        with compilers(engine.client, image, REPOSITORY, cache) as workbench:
             result = build(
                 "min",
                 targets=["llama-cli"],
                 source=source,
                 cache=Cache(cache),
                 out=tmp_path / str(number),
-                place=place,
+                workbench=workbench,
                 on_event=told[number],
             )
             results.append(result)
-            hits = place.ask("env", f"CCACHE_DIR={cache}/ccache", "ccache", "--print-stats").stdout
+            hits = workbench.ask("env", f"CCACHE_DIR={cache}/ccache", "ccache", "--print-stats").stdout
 
     assert len({result.facts["binaries"]["llama-cli"]["sha256"] for result in results}) == 1
     assert len({result.key for result in results}) == 1
@@ -222,8 +222,8 @@ def test_programs_and_probe_are_the_same_bytes_wherever_they_are_compiled(
     for name in ("one", "a folder of another machine"):
         cache = tmp_path / name
         builds.append(_compile(engine, image, cache, tmp_path / f"{name}.out"))
-        with compilers(engine.client, image, REPOSITORY, cache) as place:
-            probes.append(probe(REPOSITORY / "images/probe.c", cache / "images", place))
+        with compilers(engine.client, image, REPOSITORY, cache) as workbench:
+            probes.append(probe(REPOSITORY / "images/probe.c", cache / "images", workbench))
         built = build_image(
             replace(recipe, context=tmp_path / f"{name}.image/context"),
             Parts(tmp_path / f"{name}.out", probes[-1], None, []),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provision.images.build.engine import DockerBuilder, OnEvent
     from provision.images.build.image import Built
     from provision.images.build.lock import Lock
-    from provision.place import Place
+    from provision.workbench import Workbench
 
 _PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
@@ -71,14 +71,14 @@ def command(
     replaced = dict(item.partition("=")[::2] for item in bases)
     variables = dict(item.partition("=")[::2] for item in define)
     with session.console.live(), ExitStack() as stack:
-        place = None
+        workbench = None
         if compile_in == "container" and any(recipe.programs for recipe in recipes):
             box = _compilers(with_builder, replaced.get("builder", ""), root, locked, session.console.event)
-            place = stack.enter_context(box)
+            workbench = stack.enter_context(box)
         for recipe in recipes:
             built = build(
                 recipe,
-                gather(recipe, wanted, root, session.console.event, place=place, define=variables),
+                gather(recipe, wanted, root, session.console.event, workbench=workbench, define=variables),
                 with_builder,
                 root=root,
                 base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),
@@ -106,7 +106,7 @@ def _builder(name: str) -> DockerBuilder | BuildahBuilder:
 
 def _compilers(
     builder: DockerBuilder | BuildahBuilder, image: str, root: Path, locked: Lock, on_event: OnEvent
-) -> AbstractContextManager[Place]:
+) -> AbstractContextManager[Workbench]:
     """The container of `image`, else of the one that images/builder describes."""
     from provision.cli.verbs.image.parts import image_cache
     from provision.images.build.compilers import builder_image, compilers

@@ -12,7 +12,7 @@ from provision.images.build.licences import licences
 from provision.images.build.packages import of_file, packages
 from provision.images.build.probe import probe
 from provision.native import cuda, sources
-from provision.place import Place
+from provision.workbench import Workbench
 
 
 def gather(
@@ -21,13 +21,13 @@ def gather(
     root: Path,
     on_event: Callable[[dict[str, object]], None],
     *,
-    place: Place | None = None,
+    workbench: Workbench | None = None,
     define: Mapping[str, str] | None = None,
 ) -> Parts:
     """The parts of `recipe`; what was made before comes from the cache.
 
     Args:
-        place: where compilers run; on this machine by default.
+        workbench: where compilers run; on this machine by default.
         define: CMake variables on top of the profile's.
 
     Raises:
@@ -45,7 +45,7 @@ def gather(
             out=binaries,
             define=define,
             toolkit=recipe.toolkit,
-            place=place,
+            workbench=workbench,
             on_event=on_event,
         )
         kept = native.Cache.of_user()
@@ -56,7 +56,7 @@ def gather(
             found += loaded.licences
     return Parts(
         binaries=binaries,
-        probe=probe(root / FOLDER / "probe.c", cache, place) if recipe.probe else None,
+        probe=probe(root / FOLDER / "probe.c", cache, workbench) if recipe.probe else None,
         packages=_packages(recipe, platform, cache),
         licences=found,
         libraries=loaded.libraries if loaded else (),

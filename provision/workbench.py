@@ -13,8 +13,8 @@ from typing import Protocol
 OnLine = Callable[[str], None]
 
 
-class Place(Protocol):
-    """Runs programs. Paths below the cache's folder are given as they are here; a place knows what it calls them."""
+class Workbench(Protocol):
+    """Runs programs. Paths below the cache's folder are given as they are here; each knows what it calls them."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -36,7 +36,7 @@ class Place(Protocol):
         """Run a program in `folder`, its output line by line to `on_line`; whatever ends us ends it first.
 
         Args:
-            environment: on top of what the place has.
+            environment: on top of what the workbench has.
             lock: a file descriptor that the program holds open as long as it runs.
         """
 
