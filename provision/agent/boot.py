@@ -14,7 +14,8 @@ import sys
 from typing import List
 from urllib.parse import quote
 
-from . import commands, files, trust
+from . import commands, files
+from .alone import program
 from .layout import Layout, host_folder, sandbox_environment
 
 _MARK = "# deploy: recover projects after a restart"
@@ -33,29 +34,6 @@ ExecStart={python} -I {script}
 [Install]
 WantedBy={wanted_by}
 """
-# Stands alone on purpose: it must run whatever agents there are.
-_SCRIPT = '''\
-"""Written by deploy: run at boot; asks the agent of each project to recover it."""
-import glob, json, os, subprocess, sys
-here = os.path.dirname(os.path.abspath(__file__))
-os.environ.update({environment!r})
-exec({trust!r})
-projects = os.path.join(here, "projects")
-if fault(projects):
-    sys.exit("deploy: %s; no project is recovered" % fault(projects))
-for path in sorted(glob.glob(os.path.join(projects, "*.json"))):
-    if own(path) or not os.path.isfile(path):
-        continue
-    with open(path) as stream:
-        python, isolated, main, *words = json.load(stream)["recover"]
-    agent = os.path.dirname(os.path.dirname(main))
-    wrong = refusal(agent) if os.path.exists(main) else "its agent is gone"
-    if wrong:
-        sys.stderr.write("deploy: %s: %s\\n" % (path, wrong))
-        continue
-    command = [python, isolated, "-X", "pycache_prefix=" + compiled(), main]
-    subprocess.run(command + words, stdin=subprocess.DEVNULL)
-'''
 
 
 def register(layout: Layout, agent: str, platform: str) -> str:
@@ -75,7 +53,9 @@ def register(layout: Layout, agent: str, platform: str) -> str:
     _forget_older(layout)
     kept = sandbox_environment()
     script = os.path.join(base, "boot.py")
-    files.write_if_other(script, _SCRIPT.format(environment=kept, trust=trust.text()))
+    # Stands alone: it must run whatever agents there are.
+    call = f"main(os.path.dirname(os.path.abspath(__file__)), {kept!r})"
+    files.write_if_other(script, program("alone/boot", "trust", call=call))
     if kept:
         return "sandbox"
     return _hook(script)

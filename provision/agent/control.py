@@ -15,8 +15,9 @@ import sys
 import time
 from typing import Optional, Set, Tuple
 
-from . import files, launch, trust
+from . import files, launch
 from . import state as states
+from .alone import program
 from .documents import read_documents, service_of
 from .layout import Layout, sandbox_environment
 from .masks import Masks
@@ -38,49 +39,6 @@ _PEER = struct.Struct("3i")  # socket(7), SO_PEERCRED: pid, uid, gid
 
 Answer = Tuple[int, str]
 
-# Stands alone on purpose: who may not read the agent runs it.
-_SCRIPT = '''\
-#!{python} -I
-"""Written by deploy: starts, stops and shows what this project declares on demand, and nothing else.
-
-    deploy-ctl start|stop|status SERVICE
-"""
-import os, socket, sys
-
-SELF, OWNER, SOCKET, EARLIER = {self!r}, {owner!r}, {socket!r}, {earlier!r}
-AGENT, FOLDER = {agent!r}, {folder!r}
-TRUST = {trust!r}
-
-def ask(words):
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(SOCKET)
-        connection.sendall(" ".join(words).encode("utf-8", "replace") + b"\\n")
-        status, _, said = connection.makefile(encoding="utf-8").read().partition(" ")
-    (sys.stdout if status in ("0", "3") else sys.stderr).write(said)
-    return int(status or 1)
-
-words = sys.argv[1:]
-if words != ["serve"] and (len(words) != 2 or any(set(word) & set(" \\n\\0") for word in words)):
-    sys.stderr.write(__doc__)
-    sys.exit(2)
-if os.geteuid() == {uid}:
-    os.environ.update({environment!r})
-    exec(TRUST)
-    wrong = refusal(FOLDER)
-    if wrong:
-        sys.exit("deploy-ctl: %s. next: deploy host mend" % wrong)
-    os.execv(AGENT[0], AGENT + words)
-try:
-    if os.path.exists(SOCKET):
-        sys.exit(ask(words))
-    if os.path.exists(EARLIER):  # or it is that of another project
-        sys.stderr.write("deploy-ctl: an earlier version may have listened on %s; this one's place is %s. "
-                         "next: put there what deploy render systemd writes\\n" % (EARLIER, SOCKET))
-    os.execvp("sudo", ["sudo", "-n", "-u", OWNER, "--", SELF, *words])
-except OSError as error:
-    sys.exit("deploy-ctl: this account can't ask %s to do it: %s" % (OWNER, error))
-'''
-
 
 def refresh(layout: Layout, agent: str) -> None:
     """Have the program there where something is on demand, and only there."""
@@ -89,18 +47,19 @@ def refresh(layout: Layout, agent: str) -> None:
         files.remove(path)
         return
     entry = os.path.join(layout.agents, agent, "deploy_agent", "__main__.py")
-    text = _SCRIPT.format(
-        python=sys.executable,
-        self=path,
-        uid=os.geteuid(),
-        owner=pwd.getpwuid(os.geteuid()).pw_name,
-        socket=control_socket(layout.root),
-        earlier=earlier_control_socket(layout.root),
-        agent=[sys.executable, "-I", entry, "control", layout.root],
-        folder=os.path.join(layout.agents, agent),
-        trust=trust.text(),
-        environment=sandbox_environment(),
-    )
+    project = {
+        "owner": pwd.getpwuid(os.geteuid()).pw_name,
+        "uid": os.geteuid(),
+        "itself": path,
+        "listens": control_socket(layout.root),
+        "earlier": earlier_control_socket(layout.root),
+        "agent": [sys.executable, "-I", entry, "control", layout.root],
+        "folder": os.path.join(layout.agents, agent),
+        "environment": sandbox_environment(),
+    }
+    # Stands alone: who may not read the agent runs it.
+    call = f"sys.exit(main(sys.argv[1:], Project(**{project!r})))"
+    text = f"#!{sys.executable} -I\n" + program("alone/control", "trust", call=call)
     files.write_if_other(path, text, 0o755)
 
 

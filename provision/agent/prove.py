@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from . import checks, launch, processes
+from .checks.here import Here
 from .protocol import Message
 from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
@@ -105,7 +106,7 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
-        outcome = checks.prove(check, folder, watch, bearer=bearer(watch.supervisor, program, check))
+        outcome = checks.prove(check, Here(folder, bearer(watch.supervisor, program, check)), watch)
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)

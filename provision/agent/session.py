@@ -310,6 +310,7 @@ class Session:
 
     def _probe(self, request: Message) -> Message:
         from . import checks, launch, prove
+        from .checks.here import Here
         from .masks import Masks
 
         check, program = request["check"], request["program"]
@@ -317,7 +318,7 @@ class Session:
         bearer = None
         if check.get("token") and platform:
             bearer = prove.bearer(open_supervisor(self.layout, platform, options(self.layout)), program, check)
-        outcome = checks.prove(check, self.layout.channel(request["channel"]), bearer=bearer)
+        outcome = checks.prove(check, Here(self.layout.channel(request["channel"]), bearer))
         masks = Masks(launch.every_secret(self.layout))
         return {"event": RESULT, "check": masks.message(checks.event(outcome, ""))}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Set
 
 from . import checks, decide, files, journal, launch, preflight, processes, supervision
+from .checks.here import Here
 from .documents import service_of
 from .ending import finish, sentence, undo
 from .layout import Layout
@@ -226,7 +227,7 @@ class Transaction:
         if release is None or all(step.do == decide.KEEP for step in change.steps):
             return
         for check in change.documents[release]["lanes"]["stable"]["checks"]:
-            outcome = checks.prove(check, self.layout.release(release), self._stop_if_aborted)
+            outcome = checks.prove(check, Here(self.layout.release(release)), self._stop_if_aborted)
             self.emit(checks.event(outcome, ""))
             if not outcome.passed:
                 raise NotProven(outcome.sentence, "", [], attempts=outcome.attempts)

@@ -5,7 +5,7 @@ account or to root, and neither its group nor others may write to it. Besides, a
 this account alone; and a folder like /tmp, which everybody may add to and nobody may take from (sticky), will do
 where what lies next below is there already and is ours.
 
-Stands alone, for Python 3.8: this text is a part of each program that runs an agent by its path.
+Stands alone, for Python 3.8: it is a part of each program that runs an agent by its path (`alone`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,6 @@ import os
 import stat
 import sys
 from typing import Any, Iterator, NamedTuple, Optional
-
-
-def text() -> str:
-    """This text, for programs that run an agent."""
-    with open(__file__, encoding="utf-8") as stream:
-        return stream.read()
-
 
 _LINKS = 40  # as the kernel follows in one path
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH

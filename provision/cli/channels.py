@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provision.cli.render.promotion import show_done, show_plan
 from provision.errors import UsageError
+from provision.images import connect, parse
+from provision.images.promotion.declared import find_image, policy_of
+from provision.images.promotion.here import actor, place
+from provision.images.promotion.history import history_tag
+from provision.images.promotion.move import Judge, apply, plan_promotion
+from provision.images.promotion.signing import read_public
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
@@ -38,9 +45,6 @@ def promote(
         Refused: something speaks against it.
         RegistryFailed: a registry did not take part.
     """
-    from provision.images.promotion.declared import find_image, policy_of
-    from provision.images.promotion.move import plan_promotion
-
     declared = find_image(session.directory, name)
     origin_, goal_ = (
         channel_of(text, declared.repository, option) for text, option in ((origin, "--from"), (goal, "--to"))
@@ -63,9 +67,6 @@ def carry_out(session: Session, plan: Plan, decides: Judge, *, dry_run: bool) ->
         Refused: something speaks against it.
         RegistryFailed: a registry did not take part.
     """
-    from provision.cli.render.promotion import show_done, show_plan
-    from provision.images.promotion.move import apply
-
     show_plan(session.console, plan)
     if dry_run:
         plan.demand()
@@ -81,10 +82,6 @@ def judge(directory: Path, policy: Policy, key: Path | None) -> Judge:
     Raises:
         UsageError: there are no public keys.
     """
-    from provision.images.promotion.here import actor, place
-    from provision.images.promotion.move import Judge
-    from provision.images.promotion.signing import read_public
-
     trusted = read_public(key or directory / "evidence.pub")
     return Judge(policy, trusted, actor(), place(), datetime.now(UTC).replace(microsecond=0))
 
@@ -95,9 +92,6 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
     Raises:
         UsageError: it means nothing.
     """
-    from provision.images import parse
-    from provision.images.promotion.history import history_tag
-
     if "/" in text:
         found = parse(text)
         if not found.wanted:
@@ -111,8 +105,6 @@ def channel_of(text: str, repository: Reference, option: str) -> Reference:
 
 def _open_both(origin: Reference, goal: Reference) -> tuple[Repository, Repository]:
     """The two repositories; one and the same object where they are the same."""
-    from provision.images import connect
-
     target = connect(goal, write=True)
     if origin.name == goal.name:
         return target, target

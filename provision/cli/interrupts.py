@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from provision.targets import Interrupt
+
 if TYPE_CHECKING:
     from provision.cli.console import Console
     from provision.targets import Interrupt
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 @contextmanager
 def putting_back(console: Console) -> Iterator[Interrupt]:
     """Until this ends, Ctrl-C asks the hosts to put everything back before it ends the program."""
-    from provision.targets import Interrupt
-
     interrupt = Interrupt()
     pressed = 0
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
 from provision.errors import UsageError
+from provision.project import load
+from provision.project.ports import port_of
+from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
@@ -67,11 +70,16 @@ class Session:
     @cached_property
     def deployment(self) -> Deployment:
         """The project on its target."""
-        from provision.cli.ahead import connect_ahead
-        from provision.project import load
+        from provision.hosts import Ahead
 
-        ahead = connect_ahead(self.directory, self.target, self._env_file)
-        loaded = load(self.directory, target=self.target, demand_secrets=self._secrets, env_file=self._env_file)
+        ahead = Ahead(self.directory)
+        loaded = load(
+            self.directory,
+            target=self.target,
+            demand_secrets=self._secrets,
+            env_file=self._env_file,
+            meanwhile=ahead.begin,
+        )
         from provision.targets import Deployment
 
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask, ahead=ahead)
@@ -89,7 +97,6 @@ class Session:
 
     def ports(self, channel: str, *, on_demand: bool = False) -> dict[str, int]:
         """Service -> port, for those that have one; with `on_demand` also for those that are started by hand."""
-        from provision.project.ports import port_of
         from provision.project.schema import Lane
 
         services = self.deployment.loaded.project.services
@@ -122,8 +129,6 @@ def declared_targets(directory: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError, DeclarationError: there is no such file, or it is no TOML.
     """
-    from provision.project.toml import read_declaration
-
     targets = read_declaration(directory).values.get("targets")
     if not isinstance(targets, dict):
         return {}

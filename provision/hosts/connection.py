@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from provision.errors import DeployError, Unreachable
+from provision.hosts import rsync
 from provision.hosts.channel import Channel, Completed
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.spec import HostSpec
+from provision.hosts.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import fabric
@@ -49,7 +51,6 @@ class HostConnection:
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
         self._lock = threading.Lock()
         self._ahead: Future[paramiko.Channel] | None = None
-        self._started: dict[tuple[str, ...], Channel] = {}
         self._open_ahead()
 
     @property
@@ -67,12 +68,6 @@ class HostConnection:
         """Whether the connection still stands."""
         return self._transport.is_active()
 
-    def start_ahead(self, argv: Sequence[str]) -> None:
-        """Run `argv` now, for whoever asks for it next; raises as `session` does."""
-        channel = self.session(argv)
-        with self._lock:
-            self._started[tuple(argv)] = channel
-
     def session(self, argv: Sequence[str]) -> Channel:
         """Run `argv` on the host and talk to it. The login shell sees it quoted, word for word.
 
@@ -80,11 +75,6 @@ class HostConnection:
             Unreachable: the connection is gone, or the host opens no session in time.
             DeployError: the host refuses another session.
         """
-        with self._lock:
-            started = self._started.pop(tuple(argv), None)
-        if started is not None:
-            return started
-
         from provision.hosts.transport import start_command
 
         self._free.acquire()
@@ -127,15 +117,11 @@ class HostConnection:
         on_progress: Callable[[RsyncProgress], None] | None = None,
     ) -> RsyncStats:
         """Bring `files` (relative to `source`) into the folder `destination` of the host; see `rsync.send`."""
-        from provision.hosts import rsync
-
         options = rsync.Options(tuple(link_dest), checksum=checksum, partial=partial, in_place=in_place, chmod=chmod)
         return rsync.send(self, source, files, destination, options, on_progress)
 
     def forward(self, remote_port: int, local_port: int = 0, *, remote_host: str = "127.0.0.1") -> Tunnel:
         """A local port that leads to `remote_host:remote_port` as the host sees it; 0 takes a free one."""
-        from provision.hosts.tunnel import Tunnel
-
         return Tunnel(self, (remote_host, remote_port), local_port)
 
     def open_direct(self, address: tuple[str, int], origin: tuple[str, int]) -> paramiko.Channel:

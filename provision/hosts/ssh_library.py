@@ -1,7 +1,9 @@
 """paramiko, without what it loads for a single word of ssh's configuration.
 
 It imports invoke for `Match exec` alone, and invoke brings unittest.mock and asyncio: together a third of the time
-that the import takes. It expects invoke to be missing and remembers that, so it is told so until the word is met.
+that the import takes, before the first byte of a handshake. It expects invoke to be missing and remembers that, so it
+is told so until the word is met. Where invoke is imported already, as in `fab`, nothing is saved and nothing is done.
+It waits for an import inside of `Match exec` (paramiko/paramiko#717 brought it; none asks for that yet).
 
 Heavy: imported when a connection is made, never before.
 """

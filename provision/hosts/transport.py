@@ -31,10 +31,16 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class _Authentication(AuthOnlyHandler):
+    """Ready for the answer before the question is sent.
+
+    The library makes the event that the answer sets after it has sent the question. An answer can come faster than
+    that, and then it is waited for until the time is over. The same in little as paramiko/paramiko#2505.
+    """
+
     def send_auth_request(
         self, username: str, method: str, finish_message: Callable[[Message], None] | None = None
     ) -> Any:
-        """As inherited, but ready for the answer before the question is sent: it can come faster than a thread."""
+        """As inherited, its lines in another order: nothing it calls lies between them."""
         self.auth_method = method
         self.username = username
         message = Message()
@@ -52,7 +58,9 @@ class _Authentication(AuthOnlyHandler):
 class PinnedTransport(ServiceRequestingTransport):
     """Asks for the authentication service and authenticates in one flight instead of two.
 
-    RFC 4253, 10, has the server answer a service request and go on reading; nothing asks the client to wait.
+    RFC 4253, 10, has the server answer a service request and go on reading; nothing asks the client to wait. The
+    library waits, looks for the answer ten times a second, and is not ready for what follows it meanwhile
+    (paramiko/paramiko#2505).
     """
 
     def ensure_session(self) -> None:
@@ -61,12 +69,16 @@ class PinnedTransport(ServiceRequestingTransport):
             message.add_byte(cMSG_SERVICE_REQUEST)
             message.add_string("ssh-userauth")
             self._send_message(message)  # type: ignore[attr-defined]
-            self.auth_handler = _Authentication(self)
+            self.auth_handler = self.get_auth_handler()
+
+    def get_auth_handler(self) -> AuthOnlyHandler:
+        return _Authentication(self)
 
     def open_channel(self, *args: Any, **options: Any) -> paramiko.Channel:
         """As inherited, but a channel that keeps the order of what is sent."""
         channel = super().open_channel(*args, **options)
-        channel.__class__ = _OrderedChannel  # nothing was sent over it yet
+        # The library names the class in the middle of what is inherited. Nothing was sent over the channel yet.
+        channel.__class__ = _OrderedChannel
         return channel
 
 
@@ -75,7 +87,8 @@ class _OrderedChannel(paramiko.Channel):
 
     The library writes a message while it holds the channel's lock, and sends it when it does not: exchanging keys needs
     that. So a CLOSE, be it the answer to the server's, can overtake what another thread is about to send. sshd ends the
-    whole connection when it hears of a channel that it has forgotten. Here the last thread that speaks sends the CLOSE.
+    whole connection when it hears of a channel that it has forgotten (paramiko/paramiko#1115). Here the last thread
+    that speaks sends the CLOSE.
     """
 
     _speakers = 0

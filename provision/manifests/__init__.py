@@ -6,7 +6,6 @@ A further format is a `Format`, a module in `encoders`, a folder in templates/, 
 """
 
 from provision.manifests.documents import (
-    CheckDocument,
     LaneDocument,
     Manifest,
     Needs,
@@ -17,7 +16,6 @@ from provision.manifests.documents import (
 from provision.manifests.lanes import render_lanes
 
 __all__ = [
-    "CheckDocument",
     "LaneDocument",
     "Manifest",
     "Needs",

@@ -45,9 +45,9 @@ def ready(places: Places, name: str) -> Ready | None:
     port = port_of(service, places.lane)
     if port is None or places.lane is Lane.CANDIDATE or not places.target.can.waits:
         return None
-    for check in (service.check, *service.checks):
-        path = places.value(check.http, f"services.{name}.check.http", name) if check and check.http else None
-        if check and path and path.text.startswith("/"):
+    for check in service.every_check:
+        if check.page:
+            path = places.value(check.page, f"services.{name}.check.http", name)
             return Ready(math.ceil(check.timeout), port, path, check.status)
     return None
 

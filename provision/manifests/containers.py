@@ -167,10 +167,9 @@ def refuse_docker(places: Places, name: str, place: str) -> None:
 def _refs(service: Service) -> Iterator[Ref]:
     for template in (*service.command, *service.env.values()):
         yield from template.refs
-    for check in (service.check, *service.checks, service.warm):
-        if check:
-            for text in (check.http, check.tcp, check.completion, *(check.command or ())):
-                yield from text.refs if text else ()
+    for check in (*service.every_check, *([service.warm] if service.warm else [])):
+        for _, text in check.texts:
+            yield from text.refs
 
 
 def _refuse_loopback(template: Template, subject: str, name: str) -> None:

@@ -4,48 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-
-class CheckCommon(TypedDict):
-    name: str  # as in "fastapi http /docs"
-    timeout: float  # seconds until it must have passed
-    interval: float  # seconds between attempts
-    passes: int  # in a row
-    attempt_timeout: float  # seconds
-
-
-class HttpCheck(CheckCommon):
-    kind: Literal["http"]
-    url: str
-    token: str  # the secret to send as a bearer token, by its name; or empty
-    status: list[int]
-    body: str  # regular expression, or empty
-    headers: dict[str, str]  # name -> regular expression
-
-
-class TcpCheck(CheckCommon):
-    kind: Literal["tcp"]
-    host: str
-    port: int
-
-
-class CommandCheck(CheckCommon):
-    kind: Literal["command"]
-    argv: list[str]  # run in the release
-    env: dict[str, str]  # the service's own, without secrets
-
-
-class CompletionCheck(CheckCommon):
-    kind: Literal["completion"]
-    url: str
-    token: str  # as for http
-    prompt: str
-    tokens: int
-    min_tokens_per_second: float
-
-
-CheckDocument = HttpCheck | TcpCheck | CommandCheck | CompletionCheck
+if TYPE_CHECKING:
+    from provision.agent.checks.check import CheckDocument
 
 
 class Idle(TypedDict):

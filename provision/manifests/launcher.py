@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from provision import agent
+from provision.agent.alone import program
 from provision.agent.protocol import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
@@ -22,8 +22,6 @@ from provision.manifests.templates import render
 from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
 
 TEMPLATE = "launcher/launch.sh.j2"
-
-_OTHER_PART = "from .sockets import Bearer, Guarded, Withheld"  # in one program it is there already
 
 # execve(2): arguments and environment together may take a quarter of the stack limit, which is 8 MiB nearly
 # everywhere. Some of that is left to what the program inherits.
@@ -103,10 +101,8 @@ def launcher(places: Places, name: str) -> Launcher:
 @cache
 def _attend() -> Encoded:
     """What a shell gives to Python as it is, up to a line `END`: two modules of the agent as one program."""
-    folder = Path(agent.__file__).parent
-    parts = [(folder / name).read_text(encoding="utf-8") for name in ("sockets.py", "attend.py")]
-    source = "\n".join(part.replace(f"{_OTHER_PART}\n", "") for part in parts)
-    return Encoded(re.sub(r"\n\n\n+", "\n\n", source).removesuffix("\n"), Format.LAUNCHER)
+    source = re.sub(r"\n\n\n+", "\n\n", program("sockets", "attend"))
+    return Encoded(source.removesuffix("\n"), Format.LAUNCHER)
 
 
 def launch(places: Places, name: str, overrides: Path | None) -> str:

@@ -110,8 +110,8 @@ def _addresses(service: Service, proxy: Proxy, lane: Lane) -> tuple[str, ...]:
 
 def _health(service: Service) -> str:
     """The path that the service's own check asks, where it can stand in nginx's file as it is."""
-    for check in (service.check, *service.checks):
-        path = check.http.text if check and check.http and not check.http.refs else ""
+    for check in service.every_check:
+        path = check.http.text if check.http and not check.http.refs else ""
         if path.startswith("/") and set("?#;{}\"'\\$ ").isdisjoint(path):
             return path
     return "/health"

@@ -14,10 +14,9 @@ from typing import Literal
 
 from provision.manifests.containers import Containers
 from provision.manifests.value import Value
-from provision.project.schema import Check
+from provision.project.checks import Check
 
 _PERIOD = 5  # seconds between attempts once it has started
-_PASSES = range(200, 400)  # Kubernetes, "Configure Liveness, Readiness and Startup Probes", HTTP probes
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,21 @@ class Probe:
 def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
     """How to ask service `name`, and whether it has checks that ask for more than that."""
     service = places.project.services[name]
-    checks = [*([service.check] if service.check else []), *service.checks]
-    beyond = any(_asks_more(check) for check in checks)
-    for check in checks:
-        if check.http is not None and service.port and set(check.status) <= set(_PASSES):
-            path = places.value(check.http, f"services.{name}.check.http", name)
-            if path.text.startswith("/"):
-                return _probe("http", check, path=path), beyond
-        if check.command is not None:
-            command = tuple(places.value(word, f"services.{name}.check.command", name) for word in check.command)
-            return _probe("exec", check, command=command), beyond
+    kinds = [(check, kind) for check in service.every_check for kind in check.kinds]
+    beyond = any(kind.asks_more(check) for check, kind in kinds)
+    for check, kind in kinds:
+        asked = kind.in_container(check)
+        if asked is None:
+            continue
+        how, texts = asked
+        words = tuple(places.value(text, f"services.{name}.check.{kind.name}", name) for text in texts)
+        if how == "exec":
+            return _probe("exec", check, command=words), beyond
+        if service.port:
+            return _probe("http", check, path=words[0]), beyond
     if service.port is None:
         return None, beyond
-    return _probe("tcp", checks[0] if checks else Check()), beyond
+    return _probe("tcp", next(iter(service.every_check), Check())), beyond
 
 
 def asks_in_python(asked: Probe, port: int | None) -> str:
@@ -60,11 +61,6 @@ def asks_in_python(asked: Probe, port: int | None) -> str:
 def url(asked: Probe, port: int | None) -> str:
     """What an http probe asks for, from inside the container."""
     return f"http://127.0.0.1:{port}{asked.path.text if asked.path else ''}"
-
-
-def _asks_more(check: Check) -> bool:
-    only_these = check.http is not None and set(check.status) != set(_PASSES) and check.status != (200,)
-    return bool(check.body or check.headers or check.completion is not None or only_these)
 
 
 def _probe(

@@ -5,9 +5,13 @@ Importing this costs nothing: pydantic comes with the first `load`, tree-sitter 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from provision.project import environment
+from provision.project.toml import read_declaration, shown
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -24,6 +28,7 @@ def load(
     without_targets: bool = False,
     demand_secrets: bool = True,
     ask_commands: bool = True,
+    meanwhile: Callable[[Any, Mapping[str, str]], None] | None = None,
 ) -> LoadedProject:
     """The project in `directory`: `deploy.toml`, with the variables of `.env` and of the process (which win).
 
@@ -36,17 +41,27 @@ def load(
             demanded, and the result has no targets.
         demand_secrets: False for what needs no secret's value (`render`, `status`): then `secrets` is empty.
         ask_commands: False where it is enough that the commands which give secrets could be run (`check`).
+        meanwhile: given the target as it is written, whatever that is, and the variables, before anything is judged:
+            to begin what takes long and hurts nobody if the target is refused.
 
     Raises:
         DeclarationError: something in the files is wrong; it carries every problem, in the order of the file.
         UsageError: there is no `deploy.toml`, or no such target.
     """
+    declaration = read_declaration(directory)
+    dotenv = env_file or directory / ".env"
+    environ = os.environ if environ is None else environ
+    variables = environment.read(dotenv, shown(dotenv), environ, required=env_file is not None)
+    targets = declaration.values.get("targets")
+    if meanwhile and target and isinstance(targets, dict):
+        meanwhile(targets.get(target), variables.variables)
     from provision.project.loading import load_project
 
     return load_project(
         directory,
-        environ=environ,
-        env_file=env_file,
+        declaration,
+        variables,
+        dotenv,
         target=target,
         without_targets=without_targets,
         demand_secrets=demand_secrets,

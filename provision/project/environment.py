@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 from provision.errors import Location, Problem
@@ -52,8 +53,6 @@ _QUOTES = "A value with blanks or several lines stands in quotes."
 
 def _entries(text: str) -> Iterator[tuple[int, str | None, str | None]]:
     """Line, name and value of each entry; no name where a line can't be read. Values are never in a message."""
-    from io import StringIO
-
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(StringIO(text)):

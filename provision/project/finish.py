@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from provision.engines import BUILT
-from provision.project.schema import Check, Declaration, Prepare, Project, Service
+from provision.project.schema import Declaration, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
 
@@ -43,9 +41,9 @@ def _service(service: Service) -> Service:
             # What its environment is made of are its secrets too: one that changes has to restart it.
             "secrets": (*service.secrets, *(name for name in used if name not in service.secrets)),
             "env": {variable: text for variable, text in env.items() if not text.is_secret(variable)},
-            "check": _check(service.check, known) if service.check else None,
-            "checks": tuple(_check(check, known) for check in service.checks),
-            "warm": _check(service.warm, known) if service.warm else None,
+            "check": service.check.fill(known) if service.check else None,
+            "checks": tuple(check.fill(known) for check in service.checks),
+            "warm": service.warm.fill(known) if service.warm else None,
             "resources": resources,
         }
     )
@@ -66,17 +64,3 @@ def _docker(service: Service) -> dict[str, Template]:
     if service.docker is None or not service.starts_containers:
         return {}
     return {"DOCKER_HOST": Template((f"unix://{service.docker}",))}
-
-
-def _check(check: Check, known: Mapping[str, str]) -> Check:
-    def fill(text: Template | None) -> Template | None:
-        return text.fill(known) if text is not None else None
-
-    return check.model_copy(
-        update={
-            "http": fill(check.http),
-            "tcp": fill(check.tcp),
-            "completion": fill(check.completion),
-            "command": tuple(text.fill(known) for text in check.command) if check.command else None,
-        }
-    )

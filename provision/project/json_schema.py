@@ -9,12 +9,14 @@ import ast
 import inspect
 import json
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from provision.project import schema as models
 from provision.project.presets import presets
 from provision.project.schema import Declaration
+from provision.project.section import Section
 
 
 def text() -> str:
@@ -35,16 +37,20 @@ def _explained(schema: dict[str, Any]) -> dict[str, Any]:
 
     pydantic can read them itself (`use_attribute_docstrings`), but then does so in each process that loads a project.
     """
-    sections = {Declaration.__name__: schema, **schema["$defs"]}
-    for model in ast.parse(inspect.getsource(models)).body:
-        if not isinstance(model, ast.ClassDef) or model.name not in sections:
-            continue
-        properties = sections[model.name].get("properties", {})
-        for field, following in pairwise(model.body):
+    for name, section in {Declaration.__name__: schema, **schema["$defs"]}.items():
+        for key, text in _descriptions(getattr(models, name)):
+            properties = section["properties"]
+            properties[key] = dict(sorted({**properties[key], "description": inspect.cleandoc(text)}.items()))
+    return schema
+
+
+def _descriptions(model: type) -> Iterator[tuple[str, str]]:
+    for base in model.__mro__:
+        lines = inspect.getsource(base) if issubclass(base, Section) else ""
+        for field, following in pairwise(node for part in ast.parse(lines).body for node in ast.iter_child_nodes(part)):
             match field, following:
                 case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
-                    properties[key] = dict(sorted({**properties[key], "description": inspect.cleandoc(text)}.items()))
-    return schema
+                    yield key, text
 
 
 def _plain(node: Any) -> Any:

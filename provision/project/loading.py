@@ -7,7 +7,6 @@ is something to report.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from provision.errors import DeclarationError, UsageError
-from provision.project import environment, sandbox
+from provision.project import sandbox
+from provision.project.environment import Environment
 from provision.project.fault import Fault, nearest
 from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
@@ -29,7 +29,7 @@ from provision.project.secrets import Secrets
 from provision.project.sentences import fault
 from provision.project.suspects import suspects
 from provision.project.template import Known
-from provision.project.toml import DECLARATION, read_declaration, shown
+from provision.project.toml import DECLARATION, TomlFile, shown
 from provision.project.values import MISSING_VARIABLE
 
 _GROUPS = ("secrets", "services", "targets", "checks")
@@ -37,21 +37,17 @@ _GROUPS = ("secrets", "services", "targets", "checks")
 
 def load_project(
     directory: Path,
+    declaration: TomlFile,
+    variables: Environment,
+    dotenv: Path,
     *,
-    environ: Mapping[str, str] | None,
-    env_file: Path | None,
     target: str | None,
     without_targets: bool,
     demand_secrets: bool,
     ask_commands: bool,
 ) -> LoadedProject:
-    """See `provision.project.load`."""
-    declaration = read_declaration(directory)
+    """What `provision.project.load` has read, judged."""
     written = declaration.values
-    dotenv = env_file or directory / ".env"
-    variables = environment.read(
-        dotenv, shown(dotenv), os.environ if environ is None else environ, required=env_file is not None
-    )
     unasked = _targets(written) if without_targets else _unasked(written, target)
     merged, faults = _merged(written)
     known = _known(merged, variables.variables)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provision.project.fault import Fault
-from provision.project.schema import Target
-from provision.project.values import PLACE
+from provision.project.units import PLACE
+
+if TYPE_CHECKING:
+    from provision.project.schema import Target
 
 SANDBOX = "sandbox"  # among the hosts of a target
 FOLDER = Path(".deploy") / "sandbox"  # in the project's

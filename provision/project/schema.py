@@ -10,9 +10,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from provision.project.checks import Check
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
+from provision.project.section import Section
 from provision.project.values import (
     PREFIX,
     Address,
@@ -57,49 +59,6 @@ class Lane(StrEnum):
     STABLE = "stable"
     CANARY = "canary"
     CANDIDATE = "candidate"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        defer_build=True,  # only the whole is validated, and it builds its parts by itself
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        protected_namespaces=(),
-    )
-
-
-class Check(Section):
-    """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion` is given."""
-
-    http: Text | None = None
-    """A path on the service's own port ("/health"), or a whole URL."""
-    tcp: Text | None = None
-    """Something must listen there: "${port}", or "host:port"."""
-    command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """Run in the release; exit status 0 passes."""
-    completion: Text | None = None
-    """A prompt for the llama-server on the service's port; tokens must come back."""
-    status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1)] = (200,)
-    """http: the status codes that pass."""
-    body: str | None = None
-    """http: a regular expression that must be found in the body."""
-    headers: dict[str, str] = Field(default_factory=dict)
-    """http: for each header of the answer, a regular expression that must be found in it."""
-    tokens: Whole = Field(default=8, ge=1)
-    """completion: how many tokens to ask for."""
-    min_tokens_per_second: Number = Field(default=0.0, ge=0)
-    """completion: slower than this does not pass."""
-    timeout: Seconds = 60.0
-    """By when the check must have passed."""
-    attempt_timeout: Seconds = 10.0
-    """How long one attempt may take."""
-    interval: Seconds = 0.2
-    """The pause between attempts."""
-    passes: Whole = Field(default=2, ge=1)
-    """How many attempts in a row must pass."""
-    token: Variable | None = None
-    """http, completion: the secret to send as a bearer token; passed over where the service has none of that name."""
 
 
 class Resources(Section):
@@ -296,6 +255,11 @@ class Service(Section):
     def every_secret(self) -> tuple[str, ...]:
         """The names of all its secrets, however they reach it."""
         return (*self.secrets, *self.secret_files)
+
+    @property
+    def every_check(self) -> tuple[Check, ...]:
+        """Its checks but `warm`, in the order in which they run."""
+        return (*([self.check] if self.check else []), *self.checks)
 
     @property
     def is_native(self) -> bool:

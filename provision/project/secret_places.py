@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provision.project.checks import KINDS
 from provision.project.fault import Fault, Path
 from provision.project.template import SecretPart
 
@@ -30,13 +31,10 @@ def _place(path: Path, name: str) -> tuple[str, str]:
                 "arguments are seen by every account of the host and kept in the release",
                 f'Write "${{secret_files.{secret}}}", the path of its file.',
             )
-        case ("services", _, "check" | "checks" | "warm", *rest) if "http" in rest:
-            return "a check's URL is kept in the release and in logs", f'Send it as a bearer token: token = "{name}".'
-        case ("services", _, "check" | "checks" | "warm", *rest) if "command" in rest:
-            return (
-                "a check's command is kept in the release and seen by every account of the host",
-                f'Ask over HTTP: check = {{ http = "/…", token = "{name}" }}.',
-            )
+        case ("services", _, "check" | "checks" | "warm", *rest) if special := [
+            kind.no_secret for key, kind in KINDS.items() if key in rest and kind.no_secret
+        ]:
+            return special[0](name)
         case ("checks", *_):
             return (
                 "a check is kept in the release and in logs",

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from provision.project.fault import Fault, Path, did_you_mean, nearest
 from provision.project.schema import Declaration
 from provision.project.secret_places import refused
+from provision.project.units import PLACE
 from provision.project.values import (
     ENTRY,
     HEADER_NAME,
@@ -21,7 +22,6 @@ from provision.project.values import (
     IMAGE,
     METRIC,
     NAME,
-    PLACE,
     PREFIX,
     SECRET_HERE,
     SERVER_NAME,

@@ -1,9 +1,10 @@
-"""Durations and sizes as people write them: `30s`, `2m`, `500ms`; `4GB`, `512MiB`."""
+"""What people write: durations and sizes (`30s`, `2m`, `500ms`; `4GB`, `512MiB`), and a path on a host."""
 
 from __future__ import annotations
 
 import re
 
+PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"  # as many digits as a float keeps
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # IEC 80000-13 for the binary units; plain ones are decimal, as disks and GPUs are sold.

@@ -24,12 +24,11 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
-from provision.project.units import parse_bytes, parse_seconds
+from provision.project.units import PLACE, parse_bytes, parse_seconds
 
 NAME = r"^[a-z][a-z0-9-]{0,39}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 USER = r"^[a-z_][a-z0-9_-]*\$?$"
-PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 TARGET_PLACE = r"^~?/[A-Za-z0-9._/@+-]+$"  # ~ is the home of a sandbox
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535

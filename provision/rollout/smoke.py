@@ -5,18 +5,22 @@ A check that sends a secret is asked on the host, which has it: nobody here need
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from provision.hosts import HostSpec, run_on_hosts
+from provision.project.checks import KINDS
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
+    from provision.agent.checks.check import CheckDocument
+
+_Seen = Callable[[str, int | None], tuple[str, int | None]]  # a host's address -> where it is, seen from here
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -38,26 +42,17 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
 
     def look(spec: HostSpec) -> list[CheckReport]:
         with open_session(deployment, spec) as session, ExitStack() as open_tunnels:
-            tunnels: dict[int, int] = {}
-            return [
-                CheckReport(spec.name, _probe(session, open_tunnels, tunnels, channel, program, check))
-                for program, check in wanted
-            ]
+            at = _tunnels(session, open_tunnels)
+            return [CheckReport(spec.name, _probe(session, at, channel, program, check)) for program, check in wanted]
 
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
 
-def _probe(
-    session: HostSession,
-    open_tunnels: ExitStack,
-    tunnels: dict[int, int],
-    channel: str,
-    program: str,
-    check: checks.Check,
-) -> checks.Outcome:
+def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: dict[str, Any]) -> checks.Outcome:
     from provision.agent import checks
+    from provision.agent.checks.here import Here
 
-    if check["kind"] == "command" or check.get("token"):
+    if KINDS[check["kind"]].on_host or check.get("token"):
         answer = session.conversation.ask("probe", check=check, channel=channel, program=program)["check"]
         outcome = checks.Outcome(
             name=answer["check"],
@@ -67,26 +62,19 @@ def _probe(
             facts=answer["facts"],
         )
     else:
-        outcome = checks.prove(_through(session, open_tunnels, tunnels, check))
+        outcome = checks.prove(cast("CheckDocument", check), Here(at=at))
     session.deployment.on_event({**checks.event(outcome, ""), "host": session.spec.name})
     return outcome
 
 
-def _through(
-    session: HostSession, open_tunnels: ExitStack, tunnels: dict[int, int], check: checks.Check
-) -> dict[str, Any]:
-    """`check` with the host's own addresses replaced by local ends of tunnels."""
+def _tunnels(session: HostSession, opened: ExitStack) -> _Seen:
+    """Where the host's own addresses are here: at local ends of tunnels, of which each port gets one."""
 
+    @cache
     def local(port: int) -> int:
-        if port not in tunnels:
-            tunnels[port] = open_tunnels.enter_context(session.connection.forward(port)).local_port
-        return tunnels[port]
+        return opened.enter_context(session.connection.forward(port)).local_port
 
-    if check["kind"] == "tcp":
-        if check["host"] not in _LOOPBACK:
-            return check
-        return {**check, "host": "127.0.0.1", "port": local(check["port"])}
-    parts = urlsplit(check["url"])
-    if parts.hostname not in _LOOPBACK or parts.port is None:
-        return check
-    return {**check, "url": parts._replace(netloc=f"127.0.0.1:{local(parts.port)}").geturl()}
+    def at(host: str, port: int | None) -> tuple[str, int | None]:
+        return (host, port) if host not in _LOOPBACK or port is None else ("127.0.0.1", local(port))
+
+    return at

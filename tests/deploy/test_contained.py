@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from provision.agent import checks, commands
+from provision.agent.checks.check import Failed
+from provision.agent.checks.here import Here
 from tests.faults.hooks import until
 
 # Each leaves a process that writes its pid to the file $1 and keeps the output open.
@@ -115,7 +117,7 @@ def test_a_tool_whose_child_keeps_its_output_open_holds_up_nobody() -> None:
 
 
 def test_a_command_check_whose_child_keeps_its_output_open_has_its_own_time_alone() -> None:
-    check = {"kind": "command", "name": "c", "argv": ["sh", "-c", "sleep 1000 & sleep 1000"], "env": {}}
+    check = {"argv": ["sh", "-c", "sleep 1000 & sleep 1000"], "env": {}}
 
-    with pytest.raises(checks.Failed, match="did not end in 1 s"):
-        checks.attempt(check, 1.0)
+    with pytest.raises(Failed, match="did not end in 1 s"):
+        checks.PROBES["command"](check, Here(), 1.0)

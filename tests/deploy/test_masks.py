@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.agent import checks, commands, launch
+from provision.agent import commands, launch
+from provision.agent.checks import here
+from provision.agent.checks.check import Failed
 from provision.agent.layout import Layout
 from provision.agent.masks import Masks
 from provision.agent.prepare import Told
@@ -106,7 +108,9 @@ def test_a_message_keeps_what_the_protocol_goes_by_and_its_sentences() -> None:
 
 _READS = """
 import sys
-from provision.agent import checks, commands, launch
+from provision.agent import commands, launch
+from provision.agent.checks import here
+from provision.agent.checks.check import Failed
 from provision.agent.layout import Layout
 try:
     print(launch.every_secret(Layout(sys.argv[1])))
@@ -136,9 +140,9 @@ def test_what_is_cut_is_cut_between_lines(tmp_path: Path) -> None:
     log.write_text(f"{KEY.splitlines()[1]}{'x' * (64 << 10)}\nthe last\n")
     assert tail(str(log), 5) == ["the last"]
 
-    script = f"echo {'k' * checks.OUTPUT_LIMIT}; echo the last; exit 1"
-    with pytest.raises(checks.Failed, match=r"^exit status 1: the last$"):
-        checks.attempt({"kind": "command", "argv": ["sh", "-c", script]}, 5.0)
+    script = f"echo {'k' * here.OUTPUT_LIMIT}; echo the last; exit 1"
+    with pytest.raises(Failed, match=r"^exit status 1: the last$"):
+        here.Here().run(["sh", "-c", script], 5.0)
 
 
 def test_empty_lines_of_a_step_cost_what_is_sent_for_them() -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from provision import rollout
 from provision.agent import attend, checks
+from provision.agent.checks.check import Failed
+from provision.agent.checks.here import Here
 from provision.agent.sockets import Bearer
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
@@ -124,8 +126,8 @@ def members(pid: int) -> set[int]:
 
 def asked(address: str, port: int, pid: int) -> dict[str, object]:
     host = f"[{address}]" if ":" in address else address
-    check = {"kind": "http", "name": "it", "url": f"http://{host}:{port}/", "status": [200, 302]}
-    return checks.attempt(check, 5.0, bearer=Bearer(TOKEN, "web", lambda: members(pid)))
+    check = {"url": f"http://{host}:{port}/", "status": [200, 302]}
+    return checks.PROBES["http"](check, Here(bearer=Bearer(TOKEN, "web", lambda: members(pid))), 5.0)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +149,7 @@ def test_a_service_is_given_its_secret_however_it_listens(listens: str, how: str
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_one_that_listens_everywhere_does_not_vouch_for_who_listens_on_one_address(address: str) -> None:
     with serving(address) as (other, port), serving("127.0.0.1") as (pid, _):
-        with pytest.raises(
-            checks.Failed, match=rf"port {port} of web is held by pid {other} \(.*, not by web: its token"
-        ):
+        with pytest.raises(Failed, match=rf"port {port} of web is held by pid {other} \(.*, not by web: its token"):
             asked(address, port, pid)
         idle, said = attend.is_idle(port, "/", ["busy"], Bearer(TOKEN, "web", lambda: members(pid)))
     assert idle
@@ -168,10 +168,9 @@ def test_who_listens_and_takes_nothing_is_given_nothing() -> None:
     """A connection that waits to be taken is nobody's yet."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        check = {"kind": "http", "name": "it", "url": f"http://127.0.0.1:{port}/", "status": [200]}
         ours = Bearer(TOKEN, "web", lambda: members(1_000_000))
-        with pytest.raises(checks.Failed, match=r"is held by pid .* not by web"):
-            checks.attempt(check, 5.0, bearer=ours)
+        with pytest.raises(Failed, match=r"is held by pid .* not by web"):
+            Here(bearer=ours).ask(f"http://127.0.0.1:{port}/", 5.0)
         got: list[bytes] = []
 
         def take() -> None:
@@ -189,9 +188,8 @@ def test_a_service_that_takes_no_connection_is_busy_and_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         ours = Bearer(TOKEN, "web", lambda: {os.getpid()})
-        check = {"kind": "http", "name": "it", "url": f"http://127.0.0.1:{port}/", "status": [200]}
-        with pytest.raises(checks.Failed, match=r"^web took no connection on port \d+ in 0 s: its token was not sent$"):
-            checks.attempt(check, 0.2, bearer=ours)
+        with pytest.raises(Failed, match=r"^web took no connection on port \d+ in 0 s: its token was not sent$"):
+            Here(bearer=ours).ask(f"http://127.0.0.1:{port}/", 0.2)
         began = time.monotonic()
         done, said = attend.wait(lambda: attend.is_idle(port, "/", ["busy"], ours), 0.1, lambda: False)
     assert not done

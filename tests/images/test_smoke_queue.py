@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from provision.images.build.checks import Declared
-from provision.images.smoke import temporal
-from provision.images.smoke.attempt import attempt
-from provision.images.smoke.container import Booted, NoAnswer
+from provision.agent.checks.check import Failed
+from provision.images.smoke import queue as asked
+from provision.images.smoke.container import Booted
 from tests.images.temporal import PROGRAMS, temporal_server, worker
 
 
@@ -44,16 +43,16 @@ def registered(queue: str, within: float = 60) -> dict[str, Any]:
     deadline = time.monotonic() + within
     while True:
         try:
-            return attempt(cast(Booted, Container()), Declared("queue", queue))
-        except NoAnswer:
+            return asked.attempt({"queue": queue}, cast(Booted, Container()), 30)
+        except Failed:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 
 
 def refused(queue: str) -> str:
-    with pytest.raises(NoAnswer) as failure:
-        attempt(cast(Booted, Container()), Declared("queue", queue))
+    with pytest.raises(Failed) as failure:
+        asked.attempt({"queue": queue}, cast(Booted, Container()), 30)
     return str(failure.value)
 
 
@@ -65,7 +64,7 @@ def test_a_real_worker_of_the_container_is_seen_with_what_it_polls_for(server: s
 def test_a_worker_of_somebody_else_on_the_same_queue_does_not_count_and_is_named(server: str) -> None:
     with worker(server, "shared", "1@production"):
         deadline = time.monotonic() + 60
-        while not temporal.pollers("shared") and time.monotonic() < deadline:
+        while not asked.pollers("shared") and time.monotonic() < deadline:
             time.sleep(0.1)
 
         assert refused("shared").endswith("has registered (1@production did)")
@@ -94,8 +93,8 @@ def test_a_server_that_is_down_is_named_with_its_address(monkeypatch: pytest.Mon
 def test_a_server_that_says_nothing_is_not_waited_for(
     connect: float, whole: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(temporal, "_CONNECT_SECONDS", connect)
-    monkeypatch.setattr(temporal, "_SECONDS", whole)
+    monkeypatch.setattr(asked, "_CONNECT_SECONDS", connect)
+    monkeypatch.setattr(asked, "_SECONDS", whole)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{silent.getsockname()[1]}")
 

@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from provision import rollout
+from provision import native, rollout
 from provision.caches import caches
 from provision.cli.console import Console
 from provision.cli.demo.watcher import Watcher, fetch
 from provision.cli.demo.workshop import Workshop
+from provision.cli.render.status import entry_line, status_lines
 from provision.cli.sentences import seconds, size
 from provision.engines import wheel
 from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
 from provision.hosts import HostSpec, connect, fetch_key, trust
+from provision.native.model import write_demo_model
 from provision.packages import install
 from provision.project import load
 from provision.targets import Deployment, Interrupt, sandbox
@@ -70,8 +72,6 @@ class Story:
 
     def tell(self) -> None:
         with self._chapter("Make a small ternary model"):
-            from provision.native.model import write_demo_model
-
             model = write_demo_model(self.shop.model)
             self._say(f"{size(model.bytes)} of random weights: they prove the path, not the prose", model=model.sha256)
         with self._chapter("Start a throwaway SSH host, and trust its key"):
@@ -134,8 +134,6 @@ class Story:
         self._say(f"pinned {key.fingerprint}, as `deploy host trust` does", fingerprint=key.fingerprint)
 
     def _compile(self) -> None:
-        from provision import native
-
         with self.console.live():
             built = native.build("native", targets=("llama-server",), root=self.shop.root, on_event=self.console.event)
         self._say("compiled" if built.compiled else "compiled before; taken from the cache", compiled=built.compiled)
@@ -189,8 +187,6 @@ class Story:
         self.shop.change("HEALTHY = False", "HEALTHY = True")
 
     def _look(self) -> None:
-        from provision.cli.render.status import entry_line, status_lines
-
         for status in rollout.status(self._deployment()):
             self.facts["state"] = status.state
             for line in status_lines(status):

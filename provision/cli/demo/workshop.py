@@ -16,7 +16,8 @@ from pathlib import Path
 
 from provision.caches import demand_writable
 from provision.errors import Refused, UsageError
-from provision.project.values import PLACE
+from provision.project.units import PLACE
+from provision.targets import sandbox
 
 _TEMPLATE = Path(__file__).parent / "project"
 # With 10000 and 20000 added for canary and candidate, all stay below the ports that Linux hands out by itself.
@@ -80,8 +81,6 @@ def alone(root: Path) -> Iterator[None]:
 
 def clear(root: Path) -> bool:
     """End a demo that was kept, and remove its files; False where there was none."""
-    from provision.targets import sandbox
-
     if not root.exists():
         return False
     sandbox.stop(root)

@@ -6,6 +6,8 @@ import time
 
 import click
 
+from provision import linux
+from provision.cli.demo import workshop
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -27,9 +29,6 @@ def command(session: Session, engine: str, keep: bool, stop: bool) -> None:
     and lets a broken one be put back. Needs no root, and a network only for what it fetches the first time; nothing of
     ~/.ssh is read or changed.
     """
-    from provision import linux
-    from provision.cli.demo import workshop
-
     linux.demand("the demo", instead="run it on a Linux machine; to deploy from here: deploy init")
     root = workshop.folder()
     console = session.console

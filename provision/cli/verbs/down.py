@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.hosts import SANDBOX
+from provision.targets import sandbox
 
 
 @verb("down", example="deploy down --channel canary\ndeploy down")
@@ -15,10 +18,6 @@ def command(session: Session, channel: str | None) -> None:
 
     Releases, logs and models stay on the host; `deploy up` brings the services back. A sandbox ends with them.
     """
-    from provision import rollout
-    from provision.hosts import SANDBOX
-    from provision.targets import sandbox
-
     with session.interruptible() as interrupt:
         rollout.down(session.deployment, channel or "", interrupt=interrupt, hosts=session.hosts)
     throwaway = not channel and [host.text for host in session.deployment.target.hosts] == [SANDBOX]

@@ -7,6 +7,7 @@ import threading
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
@@ -22,8 +23,6 @@ def command(session: Session, service: str, words: tuple[str, ...], *, on_host: 
     In its folder on the host; where services are containers, inside one, in the same folder. Its output comes back as
     it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
     """
-    from provision import rollout
-
     if len(session.hosts) > 1:
         raise UsageError("a command runs on one host at a time.", next_step=f"--host {session.hosts[0]}")
     host = session.hosts[0] if session.hosts else None

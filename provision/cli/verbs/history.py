@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from provision import rollout
+from provision.cli.render.status import entry_line
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -12,9 +14,6 @@ def command(session: Session) -> None:
 
     Oldest first, host by host. The beginning of a release's id is what `deploy rollback` takes.
     """
-    from provision import rollout
-    from provision.cli.render.status import entry_line
-
     with session.console.live():
         entries = rollout.history(session.deployment, hosts=session.hosts)
     for entry in entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
@@ -19,8 +20,6 @@ def command(session: Session, service: str, lines: int, follow: bool, channel: s
 
     Of one host: with several, name it with --host.
     """
-    from provision import rollout
-
     if len(session.hosts) > 1:
         raise UsageError("logs are read from one host at a time.", next_step=f"--host {session.hosts[0]}")
     host = session.hosts[0] if session.hosts else None

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from provision import native
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
@@ -41,8 +42,6 @@ def build(
 
     The sources are pinned and hash-checked. What was compiled once is not compiled again, for any checkout.
     """
-    from provision import native
-
     if wrong := [item for item in define if "=" not in item]:
         raise UsageError(f"--define {wrong[0]}: a CMake variable is NAME=VALUE.")
     with session.console.live():
@@ -81,8 +80,6 @@ def model(session: Session, path: Path, size: Literal["demo", "2b4t"]) -> None:
 @verb("profiles", example="deploy native profiles", project=False, hosts=False)
 def profiles(session: Session) -> None:
     """List the profiles that can be built, and where each runs."""
-    from provision import native
-
     for profile in native.profiles().values():
         session.console.answer(
             {"event": "profile", "name": profile.name, "variables": dict(profile.variables)},

@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 import click
 
+from provision import rollout
+from provision.cli.render.plan import plan_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
@@ -20,9 +22,6 @@ def command(session: Session, channel: str, take_over: str) -> int:
     Program by program and file by file. `deploy up` applies this very plan, or says that the host has changed since.
     What `up` would be refused for is told too, and the exit status is 4 then.
     """
-    from provision import rollout
-    from provision.cli.render.plan import plan_lines
-
     with session.console.live():
         plans = rollout.plan(session.deployment, channel, hosts=session.hosts, take_over=take_over)
     for item in plans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -12,7 +13,5 @@ def command(session: Session) -> None:
 
     Exactly the release that was tried: nothing is built or shipped. The canary ends when stable serves it.
     """
-    from provision import rollout
-
     with session.interruptible() as interrupt:
         rollout.promote(session.deployment, interrupt=interrupt, hosts=session.hosts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -15,7 +16,5 @@ def command(session: Session, release: str | None) -> None:
 
     RELEASE is the beginning of an id that `deploy history` shows. Secrets keep today's values.
     """
-    from provision import rollout
-
     with session.interruptible() as interrupt:
         rollout.rollback(session.deployment, to=release or "", interrupt=interrupt, hosts=session.hosts)

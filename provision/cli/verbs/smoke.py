@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
@@ -16,8 +17,6 @@ def command(session: Session, channel: str) -> int:
 
     The same checks that a deploy demands, seen from outside. Exit status 1 where one does not pass.
     """
-    from provision import rollout
-
     with session.console.live():
         reports = rollout.smoke(session.deployment, channel, hosts=session.hosts)
     failed = [report for report in reports if not report.outcome.passed]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from provision import rollout
+from provision.cli.render.status import status_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -12,9 +14,6 @@ def command(session: Session) -> None:
 
     Also who is deploying right now, and how the last deploy ended, should the machine that began it be gone.
     """
-    from provision import rollout
-    from provision.cli.render.status import status_lines
-
     with session.console.live():
         found = rollout.status(session.deployment, hosts=session.hosts)
     for item in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -22,7 +23,5 @@ def command(session: Session, channel: str, take_over: str) -> None:
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
     """
-    from provision import rollout
-
     with session.interruptible() as interrupt:
         rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)

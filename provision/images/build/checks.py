@@ -13,24 +13,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from provision.project.checks import IN_IMAGES
 from provision.project.units import parse_seconds
 
 LABEL = "bitnet-provision.checks"
 _SECONDS = 30.0
-_KINDS = {
-    "http": 'a path such as "/v1/models"',
-    "tcp": "a port such as 9481",
-    "command": 'a list of words such as ["bitnet", "diagnose"]',
-    "queue": "the name of a task queue",
-}
 
 
 @dataclass(frozen=True)
 class Declared:
-    """One check: exactly one of http, tcp, command, queue."""
+    """One check, of a kind in `IN_IMAGES`."""
 
     kind: str
-    value: Any  # str, int or a tuple of str, as _KINDS says
+    value: Any  # as its kind has it; a list is a tuple
     seconds: float = _SECONDS  # how long it may take to pass; a command, to end
 
     @property
@@ -47,27 +42,19 @@ def read(written: object) -> Declared:
     """
     if not isinstance(written, Mapping):
         raise ValueError(f'checks: expected a table such as {{ http = "/v1/models" }}, not {written!r}')
-    kinds = [key for key in written if key in _KINDS]
-    unknown = written.keys() - {*_KINDS, "timeout"}
+    kinds = [key for key in written if key in IN_IMAGES]
+    unknown = written.keys() - {*IN_IMAGES, "timeout"}
     if unknown or len(kinds) != 1:
-        raise ValueError(f"checks: {dict(written)}: expected one of {', '.join(_KINDS)}, and perhaps timeout")
+        raise ValueError(f"checks: {dict(written)}: expected one of {', '.join(IN_IMAGES)}, and perhaps timeout")
     (kind,) = kinds
     value = written[kind]
     value = tuple(value) if isinstance(value, list) else value
-    if not _fits(kind, value):
-        raise ValueError(f"checks: {kind}: expected {_KINDS[kind]}, not {written[kind]!r}")
+    if not IN_IMAGES[kind].fits(value):
+        raise ValueError(f"checks: {kind}: expected {IN_IMAGES[kind].expected}, not {written[kind]!r}")
     try:
         return Declared(kind, value, parse_seconds(written.get("timeout", _SECONDS)))
     except ValueError as error:
         raise ValueError(f"checks: {kind}: timeout: {error}") from None
-
-
-def _fits(kind: str, value: object) -> bool:
-    if kind == "tcp":
-        return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 16
-    if kind == "command":
-        return isinstance(value, tuple) and bool(value) and all(isinstance(word, str) for word in value)
-    return isinstance(value, str) and value.startswith("/" if kind == "http" else "") and value != ""
 
 
 def write(checks: Iterable[Mapping[str, Any]]) -> str:

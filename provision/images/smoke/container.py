@@ -6,11 +6,12 @@ Requests are made inside it by the image's own probe, so that it needs no networ
 from __future__ import annotations
 
 import io
-import json
 import tarfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import Healthcheck
 
+from provision.agent.checks.check import Answer, Failed
 from provision.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -37,11 +39,9 @@ _SECOND = 10**9  # durations of the API are nanoseconds
 _NAME = "deploy-smoke"
 _LOG_LINES = 20
 _POLL = 0.05
+_GRACE = 5  # seconds: a probe that waits says better than we what is missing
+_SAID = 300  # characters of what a command says that are kept, the last ones
 _Found = TypeVar("_Found")
-
-
-class NoAnswer(Exception):
-    """The container did not answer as it should; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -56,49 +56,52 @@ class Limits:
 
 @dataclass(frozen=True)
 class Booted:
-    """One that was started."""
+    """One that was started, as checks reach it: each fails where the container does not do as it should."""
 
     container: Container
     probe: tuple[str, ...]
     serves: str  # "llama", "http" or "stdin"
     drains: bool
 
-    def ask(self, path: str, body: dict[str, Any] | None = None, *, seconds: int = 5) -> str:
-        """The body of a 2xx answer.
+    def ask(self, url: str, seconds: float = 5, body: bytes | None = None) -> Answer:
+        """`url` is a path. Any answer but 2xx fails."""
+        patience = max(1, round(seconds))  # for each piece of the answer
+        words = ["-t", str(patience), url, *([body.decode()] if body is not None else [])]
+        return Answer(0, self._probe(words, patience), {})
 
-        Raises:
-            NoAnswer: there was none.
-        """
-        return self._probe("-t", str(seconds), path, *([json.dumps(body)] if body is not None else []))
+    def connect(self, host: str, port: int, seconds: float) -> None:  # noqa: ARG002  # it has one address
+        self._probe(["-p", str(port)], seconds)
 
-    def connect(self, port: int) -> None:
-        """Open a connection to `port`, from inside.
+    def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+        return self.exec(argv, seconds, env)[-_SAID:]
 
-        Raises:
-            NoAnswer: nothing listens there.
-        """
-        self._probe("-p", str(port))
-
-    def _probe(self, *argv: str) -> str:
+    def _probe(self, words: list[str], seconds: float) -> str:
         if not self.probe[0]:
-            raise NoAnswer(f"the image has no probe to ask with (label {PROBE_LABEL})")
-        return self.run([*self.probe, *argv])
+            raise Failed(f"the image has no probe to ask with (label {PROBE_LABEL})")
+        return self.exec([*self.probe, *words], seconds + _GRACE)
 
-    def run(self, argv: list[str]) -> str:
-        """What a command inside writes.
+    def exec(self, argv: Sequence[str], seconds: float = 60, env: Mapping[str, str] | None = None) -> str:
+        """What a command inside says. One that is too slow goes with the container."""
+        outcome: Future[str] = Future()
 
-        Raises:
-            NoAnswer: it failed, or the container does not run.
-        """
+        def run() -> None:
+            try:
+                done = self.container.exec_run(list(argv), demux=True, environment=dict(env or {}))
+                parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
+                out, err = ((part or b"").decode(errors="replace") for part in parts)
+                if done.exit_code:
+                    raise Failed((err or out).strip()[-_SAID:] or f"exit status {done.exit_code}")
+                outcome.set_result(out)
+            except Exception as error:  # of that thread, for this one
+                outcome.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
         try:
-            done = self.container.exec_run(argv, demux=True)
+            return outcome.result(seconds)
+        except TimeoutError:
+            raise Failed(f"it did not end within {seconds:.0f} s") from None
         except APIError as error:
-            raise NoAnswer(str(error.explanation or error)) from None
-        parts: tuple[bytes | None, bytes | None] = done.output  # type: ignore[assignment]  # because of demux
-        out, err = ((part or b"").decode(errors="replace") for part in parts)
-        if done.exit_code:
-            raise NoAnswer((err or out).strip()[-300:] or f"exit status {done.exit_code}")
-        return out
+            raise Failed(str(error.explanation or error)) from None
 
     @property
     def hostname(self) -> str:
@@ -108,19 +111,19 @@ class Booted:
         """Repeat `attempt` until it passes: how long that took, and what it found.
 
         Raises:
-            NoAnswer: it did not pass within `limit` seconds, or the container ended.
+            Failed: it did not pass within `limit` seconds, or the container ended.
         """
         began = time.monotonic()
         while True:
             try:
                 found = attempt()
                 return round(time.monotonic() - began, 3), found
-            except NoAnswer as failure:
+            except Failed as failure:
                 state = self.state()
                 if not state["Running"]:
-                    raise NoAnswer(f"it ended with status {state['ExitCode']} {state['Error']}".rstrip()) from None
+                    raise Failed(f"it ended with status {state['ExitCode']} {state['Error']}".rstrip()) from None
                 if time.monotonic() - began > limit:
-                    raise NoAnswer(f"not within {limit:.0f} s: {failure}") from None
+                    raise Failed(f"not within {limit:.0f} s: {failure}") from None
             time.sleep(_POLL)
 
     def state(self) -> dict[str, Any]:
@@ -137,13 +140,13 @@ class Booted:
         """Send SIGTERM; how long it took to end, and its exit status.
 
         Raises:
-            NoAnswer: it did not end in time.
+            Failed: it did not end in time.
         """
         began = time.monotonic()
         self.container.kill("SIGTERM")
         while (state := self.state())["Running"]:
             if time.monotonic() - began > limit:
-                raise NoAnswer(f"it still runs {limit:.0f} s after SIGTERM")
+                raise Failed(f"it still runs {limit:.0f} s after SIGTERM")
             time.sleep(_POLL)
         return time.monotonic() - began, int(state["ExitCode"])
 

@@ -16,11 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provision.agent.checks import PROBES
+from provision.agent.checks.check import Failed
 from provision.errors import UsageError
 from provision.images.build.checks import LABEL, Declared, of_label
 from provision.images.promotion.evidence import CheckResult
-from provision.images.smoke.attempt import attempt
-from provision.images.smoke.container import Booted, Limits, NoAnswer, booted
+from provision.images.smoke import queue
+from provision.images.smoke.container import Booted, Limits, booted
+from provision.project.checks import IN_IMAGES
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
     from provision.images.build.engine import OnEvent
 
+INSIDE = {**PROBES, "queue": queue.attempt}  # by kind
 _STATUS_OF_SIGTERM = 143
+_ANSWER_SECONDS = 60.0
 _LONG_ANSWER = 200  # tokens, at most: still being written when SIGTERM comes
 _SHARE_OF_DRAIN = 6  # one part in so many of the time to drain is what that answer may take
 _IN_FLIGHT = re.compile(r"^llamacpp:requests_processing ([1-9]\d*)", re.MULTILINE)
@@ -118,7 +123,7 @@ def _try(name: str, attempt: _Attempt) -> CheckResult:
     began = time.monotonic()
     try:
         facts, passed = attempt(), True
-    except NoAnswer as failure:
+    except Failed as failure:
         facts, passed = {"why": str(failure)}, False
     return CheckResult(name, passed, round(time.monotonic() - began, 3), facts)
 
@@ -135,9 +140,9 @@ def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
     def healthy() -> None:
         health = container.state().get("Health")
         if health is None:
-            raise NoAnswer("the image has no HEALTHCHECK")
+            raise Failed("the image has no HEALTHCHECK")
         if health["Status"] != "healthy":
-            raise NoAnswer(f"its HEALTHCHECK says {health['Status']}")
+            raise Failed(f"its HEALTHCHECK says {health['Status']}")
 
     seconds, _ = container.until(limit, healthy)
     return {"healthy_seconds": seconds}
@@ -146,28 +151,21 @@ def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
 def _not_root(image: Image) -> dict[str, Any]:
     user = str(image.attrs["Config"].get("User") or "")
     if user.partition(":")[0] in ("", "0", "root"):
-        raise NoAnswer("the image runs as root")
+        raise Failed("the image runs as root")
     return {"user": user}
 
 
 def _completion(container: Booted, wanted: Wanted) -> dict[str, Any]:
     """A real answer: tokens, and how fast they came."""
-    said = container.ask("/completion", {"prompt": wanted.prompt, "n_predict": wanted.tokens}, seconds=60)
-    try:
-        answer = json.loads(said)
-        tokens, text = int(answer["tokens_predicted"]), str(answer["content"])
-        rate = float(answer["timings"]["predicted_per_second"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise NoAnswer(f"its answer is no completion ({type(error).__name__}): {said[:200]}") from None
-    if tokens < 1 or not text:
-        raise NoAnswer("it answered without a token")
-    return {"tokens": tokens, "tokens_per_second": round(rate, 1)}
+    asked = {"url": "", "prompt": wanted.prompt, "tokens": wanted.tokens}
+    found = PROBES["completion"](asked, container, _ANSWER_SECONDS)
+    return {"tokens": found["tokens"], "tokens_per_second": round(found["tokens_per_second"], 1)}
 
 
 def _metrics(container: Booted) -> dict[str, Any]:
-    found = _TOKENS.search(container.ask("/metrics"))
+    found = _TOKENS.search(container.ask("/metrics").text)
     if found is None:
-        raise NoAnswer("llamacpp:tokens_predicted_total does not count the tokens of the completion")
+        raise Failed("llamacpp:tokens_predicted_total does not count the tokens of the completion")
     return {"tokens_predicted_total": int(found[1])}
 
 
@@ -185,9 +183,10 @@ def all_declared(image: Image, wanted: Wanted) -> list[Declared]:
 
 def _declared(container: Booted, check: Declared) -> dict[str, Any]:
     """A command may change something, so it is tried once; what else there is may take its time."""
+    probe, document = INSIDE[check.kind], IN_IMAGES[check.kind].document(check.value)
     if check.kind == "command":
-        return attempt(container, check)
-    _, found = container.until(check.seconds, lambda: attempt(container, check))
+        return probe(document, container, check.seconds)
+    _, found = container.until(check.seconds, lambda: probe(document, container, check.seconds))
     return found
 
 
@@ -207,25 +206,25 @@ def _drain(container: Booted, wanted: Wanted) -> dict[str, Any]:
     seconds, status = container.terminate(wanted.drain_seconds)
     facts = {"drain_seconds": round(seconds, 3), "exit_status": status}
     if status not in (0, _STATUS_OF_SIGTERM):
-        raise NoAnswer(f"after SIGTERM it ended with status {status}")
+        raise Failed(f"after SIGTERM it ended with status {status}")
     if container.drains:
         request.join(timeout=5)
         if not answers:
-            raise NoAnswer("the request in flight was cut off, and the image says that it drains")
+            raise Failed("the request in flight was cut off, and the image says that it drains")
         facts["finished_in_flight"] = len(answers)
     return facts
 
 
 def _ask_long(container: Booted, body: dict[str, Any], answers: list[str]) -> None:
     try:
-        said = container.ask("/completion", body, seconds=300)
+        said = container.ask("/completion", 300, json.dumps(body).encode()).text
         json.loads(said)
-    except (NoAnswer, ValueError):
+    except (Failed, ValueError):
         return  # cut off
     answers.append(said)
 
 
 def _in_flight(container: Booted, request: threading.Thread) -> None:
     """Where the answer was quicker than the look, there is nothing to wait for."""
-    if request.is_alive() and not _IN_FLIGHT.search(container.ask("/metrics")):
-        raise NoAnswer("the request did not begin")
+    if request.is_alive() and not _IN_FLIGHT.search(container.ask("/metrics").text):
+        raise Failed("the request did not begin")

@@ -116,7 +116,6 @@ def _function(places: Containers, name: str, service: Service, declared: Serverl
 
 def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[tuple[str, str]]:
     """What is declared and cannot be had there: the key, and why."""
-    checks = [check for check in (service.check, *service.checks) if check]
     for key, is_given, reason in (
         ("on_demand", service.on_demand, "a function runs while it answers; a worker waits for work of its own"),
         ("batch", service.batch, "a function answers requests; a batch runs to its end without one"),
@@ -132,7 +131,7 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
         ("resources.vram", service.resources.vram, "a function gets no GPU"),
         (
             "check" if service.check and service.check.tcp else "checks",
-            any(check.tcp for check in checks),
+            any(check.tcp for check in service.every_check),
             "its port is asked by TCP, and a function answers HTTP alone",
         ),
         (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from provision.project.production.rule import Finding, Rule, Severity, Subject
 
 _DIGEST = "@sha256:"
@@ -49,8 +51,6 @@ def _disruption(subject: Subject) -> Iterator[Finding]:
 
 
 def _by_file(subject: Subject) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    import yaml
-
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for file, text in subject.kubernetes.items():
         if "PodDisruptionBudget" in text:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from provision.project.checks import Check
 from provision.project.fault import Path
-from provision.project.schema import Check, Prepare, Service, Target
+from provision.project.schema import Prepare, Service, Target
 from provision.project.template import Template
 
 
@@ -49,12 +50,7 @@ def service_checks(name: str, service: Service) -> Iterator[tuple[Path, Check]]:
 
 def check_texts(path: Path, check: Check) -> Iterator[tuple[Path, Template]]:
     """Each text of a check that may hold references."""
-    for key in ("http", "tcp", "completion"):
-        text = getattr(check, key)
-        if text is not None:
-            yield (*path, key), text
-    for index, text in enumerate(check.command or ()):
-        yield (*path, "command", index), text
+    yield from (((*path, *place), text) for place, text in check.texts)
 
 
 def service_texts(name: str, service: Service) -> Iterator[tuple[Path, Template]]:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from provision.agent.checks.check import Failed
 from provision.images.build.buildah import BuildahBuilder
 from provision.images.build.engine import DockerBuilder
 from provision.images.build.image import Built
-from provision.images.smoke.container import Booted, Limits, NoAnswer, booted
+from provision.images.smoke.container import Booted, Limits, booted
 from provision.images.smoke.pull import load
 from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
@@ -48,7 +49,7 @@ def running(engine: Engine, stack: Built, model: Path) -> Iterator[Booted]:
     """The stack as it runs in production: no network, a root that is read-only, no capabilities."""
     image = load(engine.client, stack.layout, "vast-stack")
     with booted(engine.client, image, model, Limits()) as container:
-        until(lambda: container.run(["probe", "-p", "8000", "/health"]), '"llama":"up"')
+        until(lambda: container.exec(["probe", "-p", "8000", "/health"]), '"llama":"up"')
         yield container
 
 
@@ -58,7 +59,7 @@ def until(attempt: Callable[[], str], said: str) -> str:
     while True:
         try:
             found = attempt()
-        except NoAnswer as failure:
+        except Failed as failure:
             found = str(failure)
         if said in found:
             return found
@@ -153,7 +154,7 @@ def test_a_volume_with_tokenizers_is_all_that_a_rollout_server_needs(engine: Eng
         )
         try:
             booted = Booted(server, ("probe", "-p", "9000"), "http", drains=False)
-            assert '"in_memory":1' in until(lambda: booted.ask("/warm"), "acme/tiny")
+            assert '"in_memory":1' in until(lambda: booted.ask("/warm").text, "acme/tiny")
         finally:
             server.remove(force=True)
     finally:
@@ -185,11 +186,11 @@ def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_net
     }
 
     # One is started by hand, the other by the API.
-    assert "worker-cpu: started" in running.run(["supervisorctl", "start", "worker-cpu"])
+    assert "worker-cpu: started" in running.exec(["supervisorctl", "start", "worker-cpu"])
     for mode in ("cpu", "gpu"):
         batch = json.dumps({"prompts": ["Hello"]})
-        job = json.loads(running.run(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
-        look = partial(running.run, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
+        job = json.loads(running.exec(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
+        look = partial(running.exec, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
         done = until(look, '"state":"done"')
         assert json.loads(done)["completions"][0]
 
@@ -212,4 +213,4 @@ def test_the_recursive_runtime_is_healthy_without_a_docker_daemon_and_answers_a_
 
 def _status(running: Booted) -> list[str]:
     # Its exit status tells of programs that are stopped.
-    return running.run(["sh", "-c", "supervisorctl status || true"]).splitlines()
+    return running.exec(["sh", "-c", "supervisorctl status || true"]).splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,12 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.cli.verbs.image.keygen import default_private
 from provision.errors import Refused, UsageError
+from provision.images import connect, parse
+from provision.images.promotion.evidence import Evidence, read_check, store
+from provision.images.promotion.here import actor, place
+from provision.images.promotion.signing import read_private
 
 if TYPE_CHECKING:
     from provision.images.promotion.evidence import CheckResult
@@ -36,12 +42,6 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
 
     IMAGE is named by its digest: a tag may have moved since it was tried.
     """
-    from datetime import UTC, datetime
-
-    from provision.images import connect, parse
-    from provision.images.promotion.evidence import Evidence, store
-    from provision.images.promotion.here import actor, place
-
     reference = parse(image)
     if not reference.digest:
         raise UsageError(
@@ -69,8 +69,6 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
 
 
 def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
-    from provision.images.promotion.evidence import read_check
-
     try:
         document = json.loads(report.read_text(encoding="utf-8"))
         checks = tuple(map(read_check, document["checks"]))
@@ -88,9 +86,6 @@ def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
 
 
 def _key(private: Path | None) -> SigningKey:
-    from provision.cli.verbs.image.keygen import default_private
-    from provision.images.promotion.signing import read_private
-
     if private is None and os.environ.get(_VARIABLE):
         return read_private(os.environ[_VARIABLE], _VARIABLE)
     file = private or default_private()

@@ -7,9 +7,15 @@ from pathlib import Path
 import click
 
 from provision.cli.channels import CANARY
+from provision.cli.render.image import inspect_event, inspect_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import key_option
+from provision.images import connect, parse
+from provision.images.promotion.declared import find_image
+from provision.images.promotion.evidence import findings
+from provision.images.promotion.history import History, read_history
+from provision.images.promotion.signing import read_public
 
 
 @verb("inspect", example="deploy image inspect ghcr.io/owner/app:canary", hosts=False)
@@ -21,13 +27,6 @@ def command(session: Session, image: str, key: Path | None) -> None:
     IMAGE is REGISTRY/REPOSITORY[:TAG] or an image of promotion.toml; without a tag, its canary. Evidence counts if a
     key in evidence.pub signed it for this very digest; the rest is shown with the reason.
     """
-    from provision.cli.render.image import inspect_event, inspect_lines
-    from provision.images import connect, parse
-    from provision.images.promotion.declared import find_image
-    from provision.images.promotion.evidence import findings
-    from provision.images.promotion.history import History, read_history
-    from provision.images.promotion.signing import read_public
-
     reference = parse(image) if "/" in image else find_image(session.directory, image).repository
     reference = reference if reference.wanted else reference.tagged(CANARY)
     repository = connect(reference, write=False)

@@ -9,6 +9,7 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.images.promotion.signing import generate
 
 
 @verb("keygen", example="deploy image keygen && git add evidence.pub", hosts=False)
@@ -20,8 +21,6 @@ def command(session: Session, private: Path | None, public: Path | None) -> None
     The public half belongs into the repository. The secret half goes into your configuration folder; CI has it as a
     secret named DEPLOY_EVIDENCE_KEY. To change keys, append the new public half, and remove the old one later.
     """
-    from provision.images.promotion.signing import generate
-
     private = private or default_private()
     public = public or session.directory / "evidence.pub"
     made = generate(private, public)

@@ -6,6 +6,7 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.images.build import lock
 
 
 @verb("lock", example="deploy image lock && git diff images/lock.json", hosts=False)
@@ -15,8 +16,6 @@ def command(session: Session, check: bool) -> int:
 
     Images are built FROM digests, so a base changes when a person says so, and the change is seen in a commit.
     """
-    from provision.images.build import lock
-
     root = session.directory.absolute()
     fresh, moved = lock.refresh(lock.read(root), root)
     if not check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,11 @@ from provision.cli.channels import CANARY, channel_of
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
+from provision.images import connect
+from provision.images.promotion.declared import find_image
+from provision.images.promotion.here import actor, place
+from provision.images.promotion.push import Attachment, push
+from provision.images.registry.layout import ImageFolder
 
 if TYPE_CHECKING:
     from provision.images.promotion.push import Attachment
@@ -42,14 +48,6 @@ def command(
     NAME is an image of promotion.toml, or REGISTRY/REPOSITORY. The bill of materials and the build record that
     `deploy image build` left go with it. Channels that promotions move, such as stable, are refused.
     """
-    from datetime import UTC, datetime
-
-    from provision.images import connect
-    from provision.images.promotion.declared import find_image
-    from provision.images.promotion.here import actor, place
-    from provision.images.promotion.push import push
-    from provision.images.registry.layout import ImageFolder
-
     repository = find_image(session.directory, name).repository
     channel = channel_of(goal, repository, "--to")
     if channel.name != repository.name or channel.digest:
@@ -76,15 +74,11 @@ def command(
 
 
 def _beside(built: Path) -> list[Attachment]:
-    from provision.images.promotion.push import Attachment
-
     files = {built.parent / name: media_type for name, media_type in _BESIDE.items()}
     return [Attachment(media_type, file.read_bytes()) for file, media_type in files.items() if file.is_file()]
 
 
 def _attachment(text: str) -> Attachment:
-    from provision.images.promotion.push import Attachment
-
     media_type, equals, file = text.partition("=")
     if not equals or "/" not in media_type:
         raise UsageError(f"--attach {text}: expected TYPE=FILE.", next_step="--attach application/spdx+json=sbom.json")

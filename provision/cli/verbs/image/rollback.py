@@ -11,6 +11,9 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import dry_run_option, key_option
 from provision.errors import UsageError
+from provision.images import connect, parse
+from provision.images.promotion.declared import find_image
+from provision.images.promotion.move import plan_rollback
 
 
 @verb("rollback", example="deploy image rollback app", hosts=False)
@@ -24,10 +27,6 @@ def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, 
 
     The earlier image still needs evidence that passes; its age does not matter. A second rollback goes further back.
     """
-    from provision.images import connect, parse
-    from provision.images.promotion.declared import find_image
-    from provision.images.promotion.move import plan_rollback
-
     declared = find_image(session.directory, name)
     channel = channel_of(goal, declared.repository, "--to")
     if channel.name != declared.repository.name or channel.digest:

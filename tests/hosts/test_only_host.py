@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provision.cli import ahead
+from provision.errors import DeployError
 from provision.hosts import HostSpec
+from provision.hosts.ahead import only_host
+from provision.project import load
+from provision.targets import Deployment
 
 TARGET = '[targets.gpu]\nplatform = "supervisord"\npath = "/workspace/x"\n'
 
 
-@pytest.fixture
-def wanted(monkeypatch: pytest.MonkeyPatch) -> list[HostSpec]:
-    """The hosts that were begun to be connected to."""
-    begun: list[HostSpec] = []
+def wanted(folder: Path) -> list[HostSpec | None]:
+    """What is found before judging begins, if it is asked for at all."""
+    found: list[HostSpec | None] = []
 
-    def begin(spec: HostSpec, start: Any) -> None:
-        begun.append(spec)
+    def meanwhile(target: Any, variables: Mapping[str, str]) -> None:
+        found.append(only_host(target, variables, folder.resolve()))
 
-    monkeypatch.setattr(ahead, "Ahead", begin)
-    return begun
+    with contextlib.suppress(DeployError):
+        load(folder, target="gpu", meanwhile=meanwhile)
+    return found
 
 
 def test_the_only_host_is_the_one_that_the_judged_declaration_means(
-    tmp_path: Path, wanted: list[HostSpec], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from provision.project import load
-    from provision.targets import Deployment
-
     monkeypatch.delenv("GPU_HOST", raising=False)
     (tmp_path / ".env").write_text("GPU_HOST=203.0.113.7\n")
     (tmp_path / "deploy.toml").write_text(
@@ -38,8 +40,7 @@ def test_the_only_host_is_the_one_that_the_judged_declaration_means(
         + TARGET
         + 'hosts = ["root@${GPU_HOST}:${GPU_PORT:-2222}"]\nidentity = "~/.ssh/gpu"\nknown_hosts = "pins"\nsudo = true\n'
     )
-    ahead.connect_ahead(tmp_path, "gpu", None)
-    assert wanted == Deployment(load(tmp_path, target="gpu"), "gpu").hosts
+    assert wanted(tmp_path) == Deployment(load(tmp_path, target="gpu"), "gpu").hosts
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,6 @@ def test_the_only_host_is_the_one_that_the_judged_declaration_means(
         "targets = 7",
     ],
 )
-def test_nothing_is_connected_to_unless_it_is_sure(tmp_path: Path, wanted: list[HostSpec], declaration: str) -> None:
+def test_nothing_is_connected_to_unless_it_is_sure(tmp_path: Path, declaration: str) -> None:
     (tmp_path / "deploy.toml").write_text(declaration)
-    assert ahead.connect_ahead(tmp_path, "gpu", None) is None
-    assert wanted == []
+    assert wanted(tmp_path) in ([], [None])

@@ -1,0 +1,62 @@
+"""What all kinds of checks share: the document that tells of one, and how its probe gets at what it asks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Mapping, NamedTuple
+
+
+class Failed(Exception):
+    """One attempt did not pass; the message says why."""
+
+
+class Answer(NamedTuple):
+    """An answer over HTTP."""
+
+    status: int  # 0: some 2xx, and who asked can't say which
+    text: str
+    headers: Mapping[str, str]  # by their names in lower case
+
+    @property
+    def gist(self) -> str:
+        """What a person would quote of it: the message of a JSON error, else its first words."""
+        try:
+            value = json.loads(self.text)
+            error = value.get("error", value)
+            message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+            if isinstance(message, str):
+                return message[:120]
+        except (ValueError, AttributeError):
+            pass
+        return " ".join(self.text.split())[:120]
+
+
+if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
+    from typing import Any, Dict, Optional, Protocol, Sequence, TypedDict
+
+    Facts = Dict[str, Any]  # worth keeping of an attempt that passed
+
+    class CheckDocument(TypedDict):
+        """A check as a release tells of it. Each kind adds what its probe needs."""
+
+        name: str  # as in "fastapi http /docs"
+        kind: str
+        timeout: float  # seconds until it must have passed
+        interval: float  # seconds between attempts
+        passes: int  # in a row
+        attempt_timeout: float  # seconds
+
+    class Reach(Protocol):
+        """How a probe gets at what it asks: from where it runs (`here`), or inside an image's container.
+
+        Each raises `Failed` where it does not get there.
+        """
+
+        def ask(self, url: str, seconds: float, body: Optional[bytes] = None) -> Answer:
+            """GET, or POST of JSON where there is a body."""
+
+        def connect(self, host: str, port: int, seconds: float) -> None:
+            """Open a connection, and close it."""
+
+        def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
+            """The end of what a command says, once it has ended with status 0."""

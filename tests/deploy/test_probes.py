@@ -1,0 +1,150 @@
+"""Probes of checks: each kind has one, it judges alike wherever it asks from, and it ends when its time is over."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.agent.checks import PROBES
+from provision.agent.checks.check import Answer, Failed
+from provision.agent.checks.here import BODY_LIMIT, Here
+from provision.images.smoke.run import INSIDE
+from provision.project.checks import IN_IMAGES, KINDS
+
+ROOT = Path(__file__).parents[2]
+ASKED = {"url": "http://127.0.0.1:1", "prompt": "and", "tokens": 2}
+TOLD = json.dumps({"tokens_predicted": 2, "content": "so on", "timings": {"predicted_per_second": 4.26}})
+
+
+@dataclass
+class Told:
+    """A reach that has one answer, whatever is asked."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def ask(self, url: str, seconds: float, body: bytes | None = None) -> Answer:
+        return Answer(self.status, self.text, self.headers)
+
+    def connect(self, host: str, port: int, seconds: float) -> None: ...
+
+    def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+        return self.text
+
+
+PASSES: list[tuple[str, dict[str, Any], Told, dict[str, Any]]] = [
+    ("http", {"status": [204]}, Told(204, ""), {"status": 204}),
+    ("http", {"status": [200], "body": "o+k"}, Told(200, "ook"), {"status": 200}),
+    ("http", {"status": [200], "headers": {"Server": "^uv"}}, Told(200, "", {"server": "uvi"}), {"status": 200}),
+    ("http", {}, Told(0, "ok"), {"bytes": 2}),
+    ("tcp", {"host": "127.0.0.1", "port": 1}, Told(0, ""), {}),
+    ("command", {"argv": ["true"]}, Told(0, "said"), {"output": "said"}),
+    *(
+        ("completion", ASKED, Told(status, TOLD), {"tokens": 2, "tokens_per_second": 4.26, "content": "so on"})
+        for status in (0, 200)
+    ),
+]
+FAILS: list[tuple[str, dict[str, Any], Told, str]] = [
+    ("http", {"status": [200]}, Told(503, '{"error": {"message": "Loading model"}}'), "HTTP 503 Loading model"),
+    ("http", {"status": [200]}, Told(404, "no\n such  page"), "HTTP 404 no such page"),
+    ("http", {"status": [200], "body": "ok"}, Told(200, "ko"), "HTTP 200, but the body does not match 'ok': ko"),
+    (
+        "http",
+        {"status": [200], "headers": {"Server": "^uv"}},
+        Told(200, ""),
+        "header Server is None, expected a match of '^uv'",
+    ),
+    ("completion", ASKED, Told(401, '{"detail": "no key"}'), "HTTP 401 no key"),
+    ("completion", ASKED, Told(0, "<html>"), "the answer is not a completion: <html>"),
+    ("completion", ASKED, Told(0, "[]"), "the answer is not a completion: []"),
+    ("completion", ASKED, Told(200, "{}"), "the model predicted no token"),
+    (
+        "completion",
+        {**ASKED, "min_tokens_per_second": 5.0},
+        Told(200, TOLD),
+        "4.3 tokens/s, below the 5 that are demanded",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "check", "told", "facts"), PASSES)
+def test_a_probe_that_passes_keeps_what_it_saw(
+    kind: str, check: dict[str, Any], told: Told, facts: dict[str, Any]
+) -> None:
+    found = PROBES[kind]({"url": "http://127.0.0.1:1", **check}, told, 5.0)
+
+    assert {key: value for key, value in found.items() if key != "latency_seconds"} == facts
+
+
+@pytest.mark.parametrize(("kind", "check", "told", "why"), FAILS)
+def test_a_probe_that_fails_says_what_it_was_told(kind: str, check: dict[str, Any], told: Told, why: str) -> None:
+    with pytest.raises(Failed, match=f"^{re.escape(why)}$"):
+        PROBES[kind]({"url": "http://127.0.0.1:1", **check}, told, 5.0)
+
+
+def test_what_a_project_can_declare_can_be_probed_and_is_documented() -> None:
+    for_projects = (ROOT / "docs/deploy.toml.md").read_text()
+    for_images = (ROOT / "images/README.md").read_text()
+
+    assert KINDS.keys() == PROBES.keys()
+    assert IN_IMAGES.keys() <= INSIDE.keys()
+    for kind in KINDS:
+        assert re.search(rf"^{kind} = ", for_projects, re.MULTILINE), f"docs/deploy.toml.md shows no {kind}"
+    for kind in IN_IMAGES:
+        assert f"`{{ {kind} = " in for_images, f"images/README.md shows no {kind}"
+
+
+@contextmanager
+def answers(head: bytes, drip: bytes) -> Iterator[str]:
+    """A server that says `head`, and then `drip` again and again for as long as anybody listens."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            try:
+                connection.sendall(head)
+                while not over.wait(0.05 if len(drip) < 10 else 0):
+                    connection.sendall(drip)
+            except OSError:
+                pass
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            over.set()
+            server.join(5)
+
+
+@pytest.mark.parametrize(
+    ("head", "drip"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["head", "body", "announced", "chunks"],
+)
+def test_an_answer_that_comes_by_bytes_and_never_ends_is_given_up(head: bytes, drip: bytes) -> None:
+    with answers(head, drip) as url, pytest.raises(Failed, match=r"^no answer in 0 s$"):
+        Here().ask(url, 0.3)
+
+
+def test_of_an_answer_that_never_ends_its_beginning_is_looked_at() -> None:
+    with answers(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536) as url:
+        assert len(Here().ask(url, 60).text) == BODY_LIMIT
