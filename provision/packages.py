@@ -33,7 +33,7 @@ _OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
     "clang": {"brew": "llvm"},
     "python3": {"pacman": "python", "brew": "python"},
 }
-_SAME_PROGRAM = {"cc": "gcc", "c++": "g++", "clang++": "clang", "ninja-build": "ninja", "docker": "dockerd"}
+_SAME_PROGRAM = {"cc": "gcc", "c++": "g++", "clang++": "clang", "ninja-build": "ninja"}
 _NOT_LISTED = {"python3": "python3", "supervisord": "supervisor"}  # what hosts need, and the checkout brings itself
 
 # In a wheel the list lies inside the package (pyproject.toml, force-include); in a checkout among its scripts.
@@ -67,6 +67,6 @@ def package(manager: str, program: str) -> str:
 
 @cache
 def _listed() -> Mapping[str, str]:
-    """Debian's package of each program in the list."""
+    """Debian's package of each program in the list. Of "a,b|c" it is c, which recommends the others where they are."""
     rows = (row.split(maxsplit=3) for row in _LIST.read_text(encoding="utf-8").splitlines())
-    return {row[2]: row[1] for row in rows if len(row) == 4 and not row[0].startswith("#")}
+    return {row[2]: row[1].rpartition("|")[2] for row in rows if len(row) == 4 and not row[0].startswith("#")}

@@ -20,6 +20,7 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "",
         "project",
         "engines",
+        "tasks",
         "cli",
         "rollout",
         "targets",

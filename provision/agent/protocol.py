@@ -15,6 +15,7 @@ FORMAT = 1
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
+PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
 
 CONTROL = "deploy-ctl"  # in the project's folder
 

@@ -125,6 +125,7 @@ def dropped(hop: Hop, why: str) -> Unreachable:
     """The server hung up before it said who it is, or in the middle of the handshake."""
     return TryAgain(
         f"{hop.address}:{hop.port} hung up during the handshake",
-        why=f"{why}. A busy server does that when too many log in at once (MaxStartups).",
+        why=f"{why}. A server does that when too many log in at once (MaxStartups), and from OpenSSH 9.8 on for a while"
+        " after logins that failed (PerSourcePenalties).",
         host=hop.name,
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from provision.agent.protocol import OF_SECRETS
+from provision.agent.protocol import OF_SECRETS, PROJECT_LABEL
 from provision.errors import UnencodableValue
 from provision.manifests.containers import image, refuse_docker
 from provision.manifests.documents import Manifest
@@ -21,7 +21,6 @@ from provision.manifests.places import Places
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
 from provision.project.schema import Lane
 
-PROJECT_LABEL = "bitnet-provision.path"
 _LOG_SIZE, _LOG_FILES = "10m", "3"
 _PIDS = 4096
 _NANO = 10**9

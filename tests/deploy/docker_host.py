@@ -12,7 +12,7 @@ import docker
 
 from tests.images.registry import registry
 from tests.testbed import Kind, TestHost
-from tests.testbed.docker import base, install_engine, see
+from tests.testbed.docker import base, see, start_engine
 from tests.testbed.slots import Slot
 
 _numbers = itertools.count()
@@ -44,9 +44,9 @@ class DockerHost:
 def engine_on_a_host(slot: Slot, folder: Path) -> Iterator[DockerHost]:
     """Fresh, with the image `python:base`; the registry keeps what it has in `folder`."""
     with registry(folder) as images:
-        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30)
+        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30, engine=True)
         try:
-            client = install_engine(host)
+            client = start_engine(host)
             client.api.import_image_from_file(str(base()), repository="python", tag="base")
             relay = see(host.name, images.authority)
             yield DockerHost(host, client, images.authority)

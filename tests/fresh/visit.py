@@ -12,13 +12,13 @@ from pathlib import Path
 
 from tests.fresh.machine import Line, Machine, Transcript
 from tests.testbed import TestHost
+from tests.testbed.rootfs import PYTHON as RENTED_PYTHON
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ENVIRONMENT = re.compile(r"`(\. \.venv/bin/activate)`")
 _MODEL = re.compile(r"`(deploy native model) FILE`")
 _MODEL_PLACE = re.compile(r"`(\S+\.gguf)`")
 _TRUST = re.compile(r"next: .*?(python deploy_vast\.py --\w+)")
-_RENTED_PYTHON = "3.11"  # of the test bed's hosts
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def visit(machine: Machine, rented: TestHost, tell: Callable[[object], None] = l
 def _bring_packages(rented: TestHost) -> None:
     """What a rented image brings. The host reaches no index: it gets what these tests run with."""
     uv = [Path(sys.executable).with_name("uv"), "pip"]
-    into = f"/proc/{rented.init}/root/usr/local/lib/python{_RENTED_PYTHON}/dist-packages"
+    into = f"/proc/{rented.init}/root/usr/local/lib/python{RENTED_PYTHON}/dist-packages"
     with tempfile.NamedTemporaryFile() as versions:
         frozen = [*uv, "freeze", "--quiet", "--exclude-editable", "--python", sys.executable]
         subprocess.run(frozen, stdout=versions, check=True)
-        options = ["--quiet", "--target", into, "--python-version", _RENTED_PYTHON, "--constraint", versions.name]
+        options = ["--quiet", "--target", into, "--python-version", RENTED_PYTHON, "--constraint", versions.name]
         subprocess.run([*uv, "install", *options, "fastapi", "uvicorn"], check=True)

@@ -48,7 +48,7 @@ def test_a_missing_program_becomes_the_command_that_installs_it_here(
 
 def test_every_program_of_the_list_has_the_package_that_the_list_says() -> None:
     rows = [row.split(maxsplit=3) for row in (ROOT / "scripts/packages.txt").read_text().splitlines()]
-    listed = {row[2]: row[1] for row in rows if row and row[0] != "#" and row[2] != "-"}
+    listed = {row[2]: row[1].split("|")[-1] for row in rows if row and row[0] != "#" and row[2] != "-"}
     assert {program: package("apt-get", program) for program in listed} == listed
 
 

@@ -21,6 +21,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from tests.testbed.docker import Engine
+from tests.testbed.rootfs import PYTHON as BASE_PYTHON
 from tests.testbed.rootfs import cache
 
 PYTHON = "python-base:1"
@@ -74,12 +75,13 @@ def make_base(engine: Engine, base: str, packages: list[str], folder: Path) -> N
 
 def _fetched(packages: list[str]) -> Path:
     """Their wheels, and those of what they need; from PyPI once, then from the test bed's cache."""
-    recipe = "\0".join([sys.version, *packages])
+    recipe = "\0".join([BASE_PYTHON, *packages])
     place = cache() / f"wheels-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if not place.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as unfinished:
             download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
+            download += ["--python-version", BASE_PYTHON]
             subprocess.run([*download, "--dest", f"{unfinished}/wheels", *packages], check=True)
             Path(unfinished, "wheels").rename(place)
     return place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import chain
@@ -24,7 +23,8 @@ from tests.manifests.projects import project as placed
 from tests.manifests.serverless.project import CRES, parsed, write_code
 from tests.manifests.serverless.runtime_api import RuntimeApi
 from tests.manifests.values import batches, examples, texts
-from tests.testbed.docker import Engine, libraries
+from tests.testbed.docker import Engine
+from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot
 
 pytestmark = pytest.mark.root
@@ -242,22 +242,10 @@ def test_the_image_for_lambda_answers_through_lambda_s_own_client(
         container.remove(force=True)
 
 
-REDIS = """\
-FROM {base}
-COPY . /
-"""
-
-
 def test_a_store_in_containers_keeps_what_it_has_when_they_are_made_anew(engine: Engine, tmp_path: Path) -> None:
     """The image has no folder for its data, as those of others have none."""
-    programs = [Path(found) for name in ("redis-server", "redis-cli") if (found := shutil.which(name))]
-    context = tmp_path / "image"
-    for file in (*programs, *libraries(programs)):
-        place = context / file.parent.resolve().relative_to("/")  # /lib is a link in Debian, and has to stay one
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, place)
-    (context / "Dockerfile").write_text(REDIS.format(base=BASE))
-    engine.client.images.build(path=str(context), tag="redis:1")
+    root = debian("engine-redis", ["redis-server"])
+    engine.client.api.import_image_from_file(str(root), repository="redis", tag="1")
     text = compose.files(project({"redis": {"preset": "redis", "image": IMAGE}}), None, NOWHERE)["compose.yaml"]
     (tmp_path / "compose.yaml").write_text(text.replace(f'"{IMAGE}"', "redis:1"))
 

@@ -73,8 +73,9 @@ def bitnet(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def clang(tools: Callable[..., Path]) -> None:
+def clang(tools: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The names that microsoft/BitNet asks for, on machines with and without the real ones."""
+    monkeypatch.setenv("CCACHE_COMPILERTYPE", "gcc")  # it would go by the name, and add what only clang takes
     tools(clang="gcc", clang_plus="g++")
 
 

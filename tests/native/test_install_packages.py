@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/install-packages"
-NEEDED = ("sh", "dirname", "grep", "awk", "mktemp", "rm", "cat", "env", "chmod")
+NEEDED = ("sh", "dirname", "grep", "awk", "mktemp", "rm", "cat", "env", "chmod", "tr")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -108,6 +108,23 @@ def test_a_user_without_sudo_is_given_the_command(run: Run, calls: Callable[[], 
     assert done.returncode == 1
     assert "apt-get update && apt-get install --yes --no-install-recommends ninja-build" in done.stderr
     assert calls() == []
+
+
+@pytest.mark.parametrize(
+    ("knows", "installed"), [("exit 0", ["docker-cli", "docker-buildx"]), ("exit 100", ["docker.io"])]
+)
+def test_of_two_names_it_is_the_one_that_apt_knows(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path, knows: str, installed: list[str]
+) -> None:
+    cache = tmp_path / "bin" / "apt-cache"
+    cache.write_text(f"#!/bin/sh\n{knows}\n")
+    cache.chmod(0o755)
+
+    run("test")
+
+    named = calls()[0].split()
+    assert [named.count(name) for name in installed] == [1 for _ in installed]
+    assert [word for word in named if "|" in word or "," in word] == []
 
 
 def test_what_apt_said_is_shown_when_it_fails(run: Run) -> None:

@@ -8,7 +8,6 @@ killed test run.
 from __future__ import annotations
 
 import ctypes
-import shutil
 import socket
 import subprocess
 import threading
@@ -24,7 +23,6 @@ from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot, configure, destroy, end
 
 _START_SECONDS = 60
-_PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "docker-proxy", "docker")
 # On a host. runc would look for the folder of whoever runs the tests.
 START_ENGINE = (
     "env -u XDG_RUNTIME_DIR setsid dockerd --data-root /workspace/.engine"
@@ -105,15 +103,9 @@ def base() -> Path:
     return debian("engine-base", BASE_PACKAGES)
 
 
-def install_engine(host: TestHost) -> docker.DockerClient:
-    """Start an engine on a host of the test bed: the outer machine's programs, the host's own namespaces and disk."""
+def start_engine(host: TestHost) -> docker.DockerClient:
+    """Start the engine of a host that was made with one."""
     root = Path(f"/proc/{host.init}/root")
-    programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name))]
-    for file in [*programs, *libraries(programs)]:
-        inside = root / file.relative_to("/")
-        if not inside.exists():
-            inside.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, inside)
     host.exec(["sh", "-c", START_ENGINE])
     deadline = time.monotonic() + _START_SECONDS
     while True:
@@ -123,13 +115,6 @@ def install_engine(host: TestHost) -> docker.DockerClient:
         if time.monotonic() > deadline:
             raise TestBedProblem("dockerd did not start:\n" + host.read("/var/log/dockerd").decode(), "see above")
         time.sleep(0.05)
-
-
-def libraries(programs: list[Path]) -> set[Path]:
-    """The shared libraries that these programs load, as this machine has them."""
-    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout.splitlines()
-    words = [line.split() for line in listed if "=> /" in line]
-    return {Path(line[2]) for line in words}
 
 
 def see(namespace: str, authority: str) -> socket.socket:

@@ -35,15 +35,25 @@ class TestHost:
         workspace_size: bytes of a file system of its own at /workspace, which survives a reboot and can be filled.
         sudo: whether `ann` may use sudo with her password, `annspassword`.
         linger: whether `ann`'s user manager runs without a login (systemd).
+        engine: whether a Docker Engine is installed, for `start_engine`. Programs of the outer machine would want its
+            libraries, too.
     """
 
     __test__ = False  # the name is no test class for pytest
     port = 22
 
     def __init__(
-        self, kind: Kind, slot: Slot, *, workspace_size: int = 0, sudo: bool = False, linger: bool = False
+        self,
+        kind: Kind,
+        slot: Slot,
+        *,
+        workspace_size: int = 0,
+        sudo: bool = False,
+        linger: bool = False,
+        engine: bool = False,
     ) -> None:
         self.kind = kind
+        self._lower = rootfs("docker.io") if engine else rootfs()
         self.slot = slot
         self.number = slot.take_number()
         self.name = slot.name(self.number)
@@ -68,7 +78,7 @@ class TestHost:
         Raises:
             TestBedProblem: it did not come up; the console is in the message.
         """
-        waiter, init = boot(self.name, self.disk, rootfs(), self.kind.init)
+        waiter, init = boot(self.name, self.disk, self._lower, self.kind.init)
         self._running = _Running(waiter, init)
         deadline = time.monotonic() + _BOOT_SECONDS
         while not (root_is_ready(init) and listens_on_ssh(init)):

@@ -13,13 +13,12 @@ from urllib.parse import quote
 
 from .. import files, processes, strays
 from ..layout import Layout
-from ..protocol import FAILED, REFUSED, AgentError
+from ..protocol import FAILED, PROJECT_LABEL, REFUSED, AgentError
 from . import docker_engine as engine
 from .base import Activity, Observed, Supervisor
 from .docker_container import give_secret_files, inspect, observed, request
 from .unix_http import is_listening
 
-_LABEL = "bitnet-provision.path"
 _PULL_SECONDS = 1800.0
 
 
@@ -77,13 +76,13 @@ class Docker(Supervisor):
         return os.path.join(self.folder, manifest)
 
     def ours(self) -> Dict[str, str]:
-        wanted = quote(json.dumps({"label": [f"{_LABEL}={self.layout.root}"]}))
+        wanted = quote(json.dumps({"label": [f"{PROJECT_LABEL}={self.layout.root}"]}))
         listed = engine.ask("GET", f"/containers/json?all=true&filters={wanted}")
         return {found["Names"][0].lstrip("/"): "" for found in listed}
 
     def foreign(self, program: str, manifest: str) -> str:
         found = inspect(program)
-        if found is None or (found["Config"].get("Labels") or {}).get(_LABEL) == self.layout.root:
+        if found is None or (found["Config"].get("Labels") or {}).get(PROJECT_LABEL) == self.layout.root:
             return ""
         return f"a container of that name, of image {found['Config']['Image']}, is not this project's"
 

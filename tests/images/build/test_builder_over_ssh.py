@@ -18,7 +18,7 @@ from provision.images.build.engine import DockerBuilder, connect
 from provision.images.build.image import Built
 from provision.images.smoke.pull import load
 from tests.images.build.make import BASE, REPOSITORY, build_image
-from tests.testbed.docker import base, install_engine
+from tests.testbed.docker import base, start_engine
 from tests.testbed.host import TestHost
 from tests.testbed.kinds import Kind
 from tests.testbed.slots import Slot
@@ -38,12 +38,10 @@ SSHSocket.close = _close_as_often_as_you_like  # type: ignore[method-assign]
 @pytest.fixture(scope="module")
 def machine(slot: Slot) -> Iterator[TestHost]:
     """With an engine, the base, and the `docker` program, which the engine's clients start over ssh."""
-    host = TestHost(Kind.SUPERVISORD, slot, workspace_size=2 << 30)
+    host = TestHost(Kind.SUPERVISORD, slot, workspace_size=2 << 30, engine=True)
     try:
-        client = install_engine(host)
+        client = start_engine(host)
         client.api.import_image_from_file(str(base()), repository=BASE.partition(":")[0], tag=BASE.partition(":")[2])
-        program = Path(shutil.which("docker") or "")
-        shutil.copy(program, Path(f"/proc/{host.init}/root/usr/bin/docker"))
         yield host
     finally:
         host.destroy()
