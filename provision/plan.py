@@ -1,6 +1,6 @@
 """What has to change on a host so that it runs a release. Pure: values in, a value out.
 
-The steps come from `agent.decide`, which the host runs again under its locks: what was shown is what is done, or the
+The steps come from `contract.decide`, which the host runs again under its locks: what was shown is what is done, or the
 transaction is refused.
 """
 

@@ -69,7 +69,7 @@ def demand_no_link(layout: Layout, supervisor: Supervisor) -> None:
     Raises:
         Failure: a folder on the way is a link.
     """
-    for folder in (layout.root, layout.shared, layout.logs) if supervisor.kind == "supervisord" else ():
+    for folder in (layout.root, layout.shared, layout.logs) if supervisor.logs_in_project else ():
         if os.path.islink(folder):
             raise Failure(
                 REFUSED,
@@ -94,7 +94,7 @@ def down(
     if fault is None:
         raise Failure(FAILED, "the host was mended meanwhile.", next_step="deploy down")
     manifests = supervisor.ours()
-    own = {program: path for program, path in manifests.items() if _is_of(project, supervisor.kind, program, path)}
+    own = {program: path for program, path in manifests.items() if supervisor.is_of(project, program, path)}
     left = sorted(set(manifests) - set(own))
     if left and not own:
         raise Failure(
@@ -107,13 +107,6 @@ def down(
     if guard.is_ours(host_folder()) and not left:
         boot.forget(layout)
     return {"event": "result", "outcome": COMMITTED, "programs": gone}
-
-
-def _is_of(project: str, kind: str, program: str, manifest: str) -> bool:
-    """Whether a program is the project's: by its name, PREFIX-PROJECT-SERVICE, or its file's, PROJECT.PROGRAM.conf."""
-    if kind == "supervisord":
-        return os.path.basename(manifest).startswith(f"{project}.") or not project
-    return f"-{project}-" in f"-{program}" or not project
 
 
 def end_all(supervisor: Supervisor, emit: Emit) -> List[str]:

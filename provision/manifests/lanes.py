@@ -11,10 +11,9 @@ from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.launcher import launch
 from provision.manifests.places import Places
-from provision.manifests.programs import manifest
 from provision.project.order import start_order
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform, Project, Resources, Service, Target
+from provision.project.schema import Lane, Project, Resources, Service, Target
 
 
 def render_lanes(
@@ -77,13 +76,13 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         stop_timeout=service.drain + service.stop_timeout,
         needs=_needs(service.resources),
         launch=launch(places, name, overrides),
-        manifest=manifest(places, name, overrides),
+        manifest=places.platform.manifest(places, name, overrides),
     )
 
 
 def _idle(places: Places, name: str) -> Idle | None:
     asked = idle(places, name)
-    if asked is None or places.target.platform is Platform.SYSTEMD:
+    if asked is None or places.target.can.waits:
         return None
     return Idle(
         seconds=asked.seconds,

@@ -151,21 +151,10 @@ def logs(
             answer = session.conversation.ask(request, Lines)
         yield from answer["lines"]
         return
-    with deployment.connect(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
+    words = deployment.platform.follow(deployment.target, program, lines)
+    with deployment.connect(spec) as connection, connection.session(words) as channel_:
         while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
             yield line.decode(errors="replace")
-
-
-def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
-    sudo = ["sudo", "-n"] if deployment.target.sudo else []
-    if str(deployment.target.platform) == "systemd":
-        scope = "--user-unit" if deployment.target.user_units else "--unit"
-        return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
-    if str(deployment.target.platform) == "docker":
-        return [*sudo, "docker", "logs", "--follow", "--tail", str(lines), program]
-    layout = Layout(deployment.target.path)
-    tail = ["tail", "-n", str(lines), "-F", layout.log(program)]
-    return [*sudo, *loader.guarded(deployment.target.python, layout.logs, tail)]
 
 
 def execute(
@@ -188,7 +177,7 @@ def execute(
         UsageError: it is not clear in which container, or there is none.
     """
     spec = _one(deployment, host)
-    in_container = str(deployment.target.platform) == "docker" and not on_host
+    in_container = not (deployment.target.can.on_host or on_host)
     if service and not in_container:
         raise errors.UsageError(
             "a service is named where each has a container of its own.",
@@ -215,8 +204,8 @@ def _inside(deployment: Deployment, service: str) -> list[str]:
             why=f"There are {', '.join(item['name'] for item in services)}.",
             next_step=f"--service {services[0]['name']}, or --on-host",
         )
-    sudo = ["sudo", "-n"] if deployment.target.sudo else []
-    return [*sudo, "docker", "exec", _service(deployment, service or services[0]["name"], "stable")["program"]]
+    program = _service(deployment, service or services[0]["name"], "stable")["program"]
+    return deployment.platform.inside(deployment.target, program)
 
 
 def _one(deployment: Deployment, host: str | None) -> HostSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib
-import json
 import socket
 import threading
 import time
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING
 from provision import errors
 from provision.contract.slots import FIRST, services_in
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.platforms import Deployed, deployed
 from provision.project.fault import dotted
+from provision.project.platforms import OVER_SSH
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.release import Release
-
-_SSH_PLATFORMS = ("supervisord", "systemd", "docker")
 
 
 class Deployment:
@@ -57,11 +56,16 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
-        if self.target.platform not in _SSH_PLATFORMS:
+        if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
-                next_step=f"use one of: {', '.join(_SSH_PLATFORMS)}",
+                next_step=f"use one of: {', '.join(OVER_SSH)}",
             )
+
+    @cached_property
+    def platform(self) -> Deployed:
+        """What runs the programs there. It knows manifests, so it comes with the release."""
+        return deployed(self.target.platform)
 
     @cached_property
     def hosts(self) -> list[HostSpec]:
@@ -136,12 +140,13 @@ class Deployment:
         Raises:
             UsageError: the credentials at hand are not usable.
         """
-        if str(self.target.platform) != "docker":
+        services = self.release.document["lanes"]["stable"]["services"]
+        images = [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
+        if not images:
             return {}
         from provision.images.registry.logins import logins
 
-        services = services_in(self.release.document, FIRST)
-        return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
+        return logins(images)
 
     @cached_property
     def secrets(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ import pytest
 from provision.agent import content, files, models, moved, processes, supervision, takeover
 from provision.agent import state as states
 from provision.agent.folders import STATE_DIR_VARIABLE, create
-from provision.agent.supervisors import LOG_BYTES, docker, open_supervisor
+from provision.agent.supervisors import LOG_BYTES, docker_engine, open_supervisor
 from provision.contract.failure import Failure
 from provision.contract.layout import Layout
 from provision.contract.state import Program, State
@@ -229,7 +229,7 @@ def test_of_a_container_s_log_no_more_is_held_than_is_told() -> None:
     pieces = [b"x" * (3 * LOG_BYTES), b"\nthe last line\n", b""]
     log = b"".join(b"\1\0\0\0" + len(piece).to_bytes(4, "big") + piece for piece in pieces)
 
-    told = docker._frames(io.BytesIO(log + b"\1\0"))
+    told = docker_engine.frames(io.BytesIO(log + b"\1\0"))
 
     assert len(told) == LOG_BYTES
     assert told.endswith(b"x\nthe last line\n")

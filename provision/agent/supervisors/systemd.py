@@ -12,13 +12,13 @@ import pwd
 import re
 import subprocess
 import time
-from typing import Dict, List, Sequence, Set
+from typing import Dict, List, Mapping, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.grouping import target_unit
 from ...contract.layout import Layout
 from .. import commands, files, processes
-from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
+from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -32,6 +32,11 @@ _HUNG_UP = re.compile(
     rb"Connection reset by peer|Transport endpoint is not connected|(message bus|Remote peer) ?(without|disconnected)"
 )
 _REEXEC_SECONDS = 20.0
+
+
+def on_this_host(layout: Layout, options: Mapping[str, object]) -> Supervisor:
+    """The system's manager, or the account's own."""
+    return Systemd(layout, user_units=bool(options.get("user_units")))
 
 
 class Systemd(Supervisor):
@@ -65,11 +70,6 @@ class Systemd(Supervisor):
             why = done.errors.decode("utf-8", "replace").strip()
             raise Failure(FAILED, f"{' '.join(command)} failed", why=why)
         return done.output.decode("utf-8", "replace")
-
-    def twin(self) -> Systemd:
-        other = Systemd(self.layout, self.user_units)
-        other._marks = self._marks
-        return other
 
     def ready(self) -> None:
         self.usable()
@@ -143,19 +143,14 @@ class Systemd(Supervisor):
                 reason = values.get("LoadError") or values.get("LoadState") or "unknown"
                 raise Failure(FAILED, f"systemd does not take {name}: {reason}")
 
-    def start(self, program: str) -> None:
-        self._marks[program] = time.time()
+    def _start(self, program: str) -> None:
         # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
         self._systemctl("reset-failed", "--", program, check=False)
         self._systemctl("start", "--no-block", "--", program)
 
     def stop(self, program: str, timeout: float) -> None:
         self._systemctl("stop", "--", program, check=False, timeout=timeout + 30.0)
-        until = time.monotonic() + 5.0
-        while self.members(program):
-            if time.monotonic() > until:
-                raise Failure(FAILED, f"{program} did not stop.")
-            time.sleep(_POLL)
+        self._await_end(program)
 
     def enable(self, programs: Sequence[str]) -> None:
         if not programs:
@@ -201,9 +196,6 @@ class Systemd(Supervisor):
                 for folder, _, _ in os.walk(base + group):
                     found |= _cgroup_members(folder)
         return {member for member in found if processes.alive(member)}
-
-    def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  `show` told all
-        return seen.detail or f"is {seen.activity.value}"
 
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
