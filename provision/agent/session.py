@@ -99,7 +99,8 @@ class Session:
 
     def emit(self, message: Message) -> None:
         with self._writing:
-            self._output.write((json.dumps(message, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            text = json.dumps(message, ensure_ascii=False) + "\n"
+            self._output.write(text.encode("utf-8", "backslashreplace"))  # half of a character as JSON has it
             self._output.flush()
 
     def _answer(self, request: Message) -> Optional[Message]:
@@ -344,7 +345,7 @@ class Session:
             outside.demand_no_link(self.layout, supervisor)
         else:
             supervisor = self._serving(request)
-        lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)))
+        lines = supervisor.log_tail(request["program"], int(request.get("lines", 100)), exact=True)
         return {"event": RESULT, "lines": lines}
 
 

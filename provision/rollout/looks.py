@@ -119,7 +119,10 @@ def logs(
     channel: str = "stable",
     host: str | None = None,
 ) -> Iterator[str]:
-    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted."""
+    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted.
+
+    What is no UTF-8 in them is there as `surrogateescape` has it.
+    """
     spec = _one(deployment, host)
     program = _service(deployment, service, channel)["program"]
     if not follow:
@@ -136,7 +139,7 @@ def logs(
         return
     with deployment.connect(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
         while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
-            yield line.decode(errors="replace")
+            yield line.decode("utf-8", "surrogateescape")
 
 
 def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from .. import files, launch, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, OF_SECRETS, REFUSED, AgentError
-from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines
 
 _SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
@@ -232,11 +232,11 @@ class Docker(Supervisor):
     def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  the engine told all
         return seen.detail or f"is {seen.activity.value}"
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         since = f"&since={self._marks[program]:.3f}" if program in self._marks else ""
         path = f"/containers/{quote(program)}/logs?stdout=true&stderr=true&tail={lines}{since}"
         try:
-            return self._raw("GET", path, read=_frames).decode("utf-8", "replace").splitlines()[-lines:]
+            return last_lines(self._raw("GET", path, read=_frames), lines, exact)
         except (AgentError, OSError):
             return []
 

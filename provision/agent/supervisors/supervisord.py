@@ -20,7 +20,7 @@ from xml.parsers.expat import ExpatError
 from .. import commands, files, processes, strays
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
 from .supervisord_config import Instance, create_own, find, program, programs_in
 
 # supervisor/xmlrpc.py, class Faults
@@ -363,8 +363,8 @@ class Supervisord(Supervisor):
     def log_path(self, program: str) -> str:
         return os.path.join(self.layout.logs, program + ".log")
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
-        return tail(self.log_path(program), lines, int(self._marks.get(program, 0)))
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
+        return last_lines(tail(self.log_path(program), int(self._marks.get(program, 0))), lines, exact)
 
     def facts(self) -> Dict[str, object]:
         running = self.answers()
@@ -419,8 +419,8 @@ def _size(path: str) -> int:
         return 0
 
 
-def tail(path: str, lines: int, since: int = 0) -> List[str]:
-    """The last lines of a file, at most `LOG_BYTES` of them; none from before the byte `since`."""
+def tail(path: str, since: int = 0) -> bytes:
+    """The end of a file, at most `LOG_BYTES` of it; nothing from before the byte `since`."""
     try:
         with files.open_plain(path) as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -430,7 +430,6 @@ def tail(path: str, lines: int, since: int = 0) -> List[str]:
             stream.seek(size - LOG_BYTES if cut else begin)
             if cut:
                 stream.readline(LOG_BYTES)  # torn: who takes secrets out of lines would not know the end of one
-            text = stream.read(LOG_BYTES).decode("utf-8", "replace")
+            return stream.read(LOG_BYTES)
     except OSError:
-        return []
-    return text.splitlines()[-lines:]
+        return b""

@@ -18,7 +18,7 @@ from .. import commands, files, processes
 from ..grouping import target_unit
 from ..layout import Layout
 from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
+from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -207,7 +207,7 @@ class Systemd(Supervisor):
     def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  `show` told all
         return seen.detail or f"is {seen.activity.value}"
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
         if program in self._marks:
             scope.append(f"--since=@{self._marks[program]:.3f}")
@@ -217,7 +217,7 @@ class Systemd(Supervisor):
             )
         except (OSError, subprocess.TimeoutExpired):
             return []
-        return done.output[-LOG_BYTES:].decode("utf-8", "replace").splitlines()[-lines:]
+        return last_lines(done.output[-LOG_BYTES:], lines, exact)
 
     def facts(self) -> Dict[str, object]:
         try:
