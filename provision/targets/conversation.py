@@ -19,6 +19,7 @@ OnEvent = Callable[[Event], None]
 _HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
+_NOISE = 1 << 20  # bytes that are no messages: a host's start-up files may print something, and not for ever
 
 _ERRORS: dict[str, type[errors.DeployError]] = {
     protocol.FAILED: errors.DeployError,
@@ -28,6 +29,17 @@ _ERRORS: dict[str, type[errors.DeployError]] = {
     protocol.INTERRUPTED: errors.Interrupted,
     protocol.USAGE: errors.UsageError,
 }
+
+
+class Told(dict[str, Any]):
+    """What a host told. It may be any program that answers there: what it leaves out is its fault, and not ours."""
+
+    def __missing__(self, key: str) -> Any:
+        raise errors.DeployError(
+            f'the host\'s answer cannot be read: it has no "{key}".',
+            why="What answers there is not the agent, or is another version of it.",
+            next_step="look at what python3 is on that host",
+        )
 
 
 class Interrupt:
@@ -79,6 +91,8 @@ class Conversation:
         self.host = connection.name
         self._round_trips = connection.round_trips
         self._on_event = on_event
+        self._noise = 0
+        self._gave_agent = False
         digest = loader.digest()
         command = loader.command(python)
         if sudo_password is not None:
@@ -105,6 +119,9 @@ class Conversation:
                 asked = True
                 self._send({"op": "abort"})
             elif message["event"] == protocol.NEED_AGENT:
+                if self._gave_agent:
+                    raise self._unreadable("it asks for the agent again and again")
+                self._gave_agent = True
                 package = loader.package()
                 self._send({"size": len(package), "sha256": hashlib.sha256(package).hexdigest()})
                 self._channel.send(package)
@@ -113,7 +130,14 @@ class Conversation:
             elif message["event"] == protocol.ERROR:
                 raise failure(message, self.host)
             elif message["event"] != protocol.ALIVE:
-                self._on_event({**message, "host": self.host})
+                self._tell(message)
+
+    def _tell(self, message: Event) -> None:
+        try:
+            self._on_event({**message, "host": self.host})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # whoever shows it takes it at its word
+            why = f'its event "{message["event"]}" is not as it should be ({type(error).__name__}: {error})'
+            raise self._unreadable(why) from error
 
     def close(self) -> None:
         self._channel.close()
@@ -150,10 +174,20 @@ class Conversation:
                 continue
             if line is None:
                 raise self._ended()
-            try:
-                return dict(json.loads(line))
-            except ValueError:
-                continue  # a start-up file of the host's shell that prints something
+            message = _message(line)
+            if message is not None:
+                return message
+            self._noise += len(line)  # of a start-up file of the host's shell that prints something
+            if self._noise > _NOISE or time.monotonic() > patience:
+                raise self._unreadable("it prints and prints, and says nothing of what it was asked")
+
+    def _unreadable(self, why: str) -> errors.DeployError:
+        return errors.Unreachable(
+            "what answers on the host is not the agent.",
+            why=f"{why[0].upper()}{why[1:]}.",
+            host=self.host,
+            next_step="look at what its login shell and its python3 print",
+        )
 
     def _ended(self) -> errors.DeployError:
         said = self._channel.stderr_tail().decode(errors="replace").strip()
@@ -168,6 +202,15 @@ class Conversation:
         return errors.Unreachable("the agent ended early.", why=f"{last}.", host=self.host, next_step="deploy status")
 
 
+def _message(line: bytes) -> Event | None:
+    """What a line says as a message; None where it is none."""
+    try:
+        value = json.loads(line, object_hook=Told)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, Told) and isinstance(value.get("event"), str) else None
+
+
 def failure(message: Event, host: str) -> errors.DeployError:
     """The exception that an agent's `error` message stands for."""
     if newer := message.get("newer"):
@@ -179,7 +222,7 @@ def failure(message: Event, host: str) -> errors.DeployError:
         why=message.get("why", ""),
         next_step=message.get("next", ""),
         host=host,
-        log=message.get("log") or (),
+        log=[str(line) for line in message.get("log") or ()],
         details={key: value for key, value in message.items() if key not in known},
     )
 
