@@ -11,8 +11,15 @@ import argparse
 import os
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+
+def _leave_when_told(mode: Callable[[], str]) -> None:
+    while mode() != "exit":
+        time.sleep(0.02)
+    os._exit(5)
 
 
 def serve(host: str, port: int, mode_file: Path | None) -> None:
@@ -61,12 +68,7 @@ def serve(host: str, port: int, mode_file: Path | None) -> None:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    def leave_when_told() -> None:
-        while mode() != "exit":
-            time.sleep(0.02)
-        os._exit(5)
-
-    threading.Thread(target=leave_when_told, daemon=True).start()
+    threading.Thread(target=_leave_when_told, args=(mode,), daemon=True).start()
     ThreadingHTTPServer((host, port), Answers).serve_forever()
 
 
