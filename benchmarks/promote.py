@@ -6,7 +6,8 @@ Every round moves `canary` to a new image (the large layer is the same, the conf
 it, and lets each contender bring it to a tag of its own. `bare` is the floor: a Python interpreter that sends one GET
 and one PUT. It and skopeo look at no evidence, no policy and no history. `python` is the interpreter alone; all three
 run the same one in the same environment, with bytecode in place as pip leaves it. Rounds are interleaved; figures are
-medians, those over `bare` of each round's own ratio, since machines are not equally fast all the time.
+medians, those over `bare` of each round's own difference, since machines are not equally fast all the time. A promotion
+is no function of the size: what the largest image costs beyond the smallest is judged, too.
 
 The engine for `docker` is started here, with a socket and folders of its own, and stopped again; it needs root.
 """
@@ -14,7 +15,6 @@ The engine for `docker` is started here, with a socket and folders of its own, a
 from __future__ import annotations
 
 import argparse
-import compileall
 import contextlib
 import gzip
 import hashlib
@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import provision
 from provision.images import Repository, connect, parse
 from provision.images.promotion.evidence import CheckResult, Evidence, store
 from provision.images.promotion.signing import SigningKey, read_private
@@ -40,7 +39,8 @@ from provision.images.promotion.signing import generate as generate_key
 from provision.images.registry.documents import OCI_MANIFEST, Descriptor, Manifest
 from tests.images.registry import registry
 
-GOAL = 1.5  # times `bare`
+GOAL = 250  # ms over `bare`
+SAME = 50  # ms that sizes may differ by, as rounds of the same size do
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _BARE = """\
@@ -194,8 +194,9 @@ def main() -> int:
     sizes = [int(size) for size in asked.megabytes.split(",")]
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # Without it, each run would compile the project anew where the environment says to write no bytecode.
-        compileall.compile_dir(Path(provision.__file__).parent, quiet=1)
+        # As pip leaves it, in a place of its own: else each run compiles click and urllib3 where none may be written.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(work / "bytecode")
         os.environ["DOCKER_CONFIG"] = str(work / "no-docker")
         generate_key(work / "key", work / "evidence.pub")
         key = read_private((work / "key").read_text(), "key")
@@ -206,29 +207,36 @@ def main() -> int:
         )
         canaries = [Canary(connect(parse(f"{local.authority}/size-{size}"), write=True), size, key) for size in sizes]
         times: dict[tuple[str, int], list[float]] = defaultdict(list)
-        for _ in range(asked.rounds):
+        for number in range(asked.rounds + 1):
             for canary in canaries:
                 canary.move()
                 for name, (before, run) in contenders(canary, work, docker, peers).items():
                     before()
                     began = time.perf_counter()
                     run()
-                    times[name, canary.megabytes].append(time.perf_counter() - began)
+                    if number:  # the first one compiles
+                        times[name, canary.megabytes].append(time.perf_counter() - began)
     return report(times, sizes)
 
 
 def report(times: dict[tuple[str, int], list[float]], sizes: list[int]) -> int:
-    def over_bare(name: str) -> float:
-        size = sizes[-1]
-        return statistics.median(a / b for a, b in zip(times[name, size], times["bare", size], strict=True))
+    def more(name: str, size: int, than: str, than_size: int) -> float:
+        pairs = zip(times[name, size], times[than, than_size], strict=True)
+        return statistics.median(a - b for a, b in pairs) * 1000
 
     print(f"{'ms':<8}" + "".join(f"{size:>8} MB" for size in sizes) + f"{'over bare':>12}")
     for name in dict.fromkeys(name for name, _ in times):
         row = [statistics.median(times[name, size]) * 1000 for size in sizes]
-        print(f"{name:<8}" + "".join(f"{value:>11.0f}" for value in row) + f"{over_bare(name):>11.2f}x")
-    ratio = over_bare("deploy")
-    print(f"goal: at most {GOAL} x bare: {'met' if ratio <= GOAL else 'MISSED'}")
-    return 0 if ratio <= GOAL else 1
+        print(
+            f"{name:<8}"
+            + "".join(f"{value:>11.0f}" for value in row)
+            + f"{more(name, sizes[-1], 'bare', sizes[-1]):>12.0f}"
+        )
+    over, grown = more("deploy", sizes[-1], "bare", sizes[-1]), more("deploy", sizes[-1], "deploy", sizes[0])
+    is_met = over <= GOAL and grown <= SAME
+    print(f"{sizes[-1]} MB cost {grown:.0f} ms more than {sizes[0]} MB")
+    print(f"goal: at most {GOAL} ms over bare, of any size: {'met' if is_met else 'MISSED'}")
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

@@ -20,14 +20,17 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "",
         "project",
         "engines",
+        "tasks",
         "cli",
         "rollout",
         "targets",
         "hosts",
         "images",
         "manifests",
+        "platforms",
         "release",
         "agent",
+        "contract",
     ):
         (house / package).mkdir(parents=True, exist_ok=True)
         (house / package / "__init__.py").touch()

@@ -119,6 +119,12 @@ class Console:
             self.close()
             return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))
 
+    def confirm(self, question: str) -> bool:
+        """Whether a person says yes; nobody there is a no."""
+        import click
+
+        return self.is_interactive and click.confirm(question, err=True)
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show progress in place while this lasts, where the terminal can; within another one, as that one does."""

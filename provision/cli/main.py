@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from provision.cli import plain
 from provision.errors import Exit, UsageError
 
 
@@ -13,8 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. Whatever goes wrong has been told as sentences by then."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        promotion = plain.read(words)
-        return _by_click(words) if promotion is None else plain.run(promotion)
+        return _run(words)
     except BrokenPipeError:  # whoever read the output has gone, and wants to hear nothing
         return Exit.FAILED
     except (Exception, KeyboardInterrupt) as error:
@@ -23,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error, as_json="--json" in words)
 
 
-def _by_click(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     try:
         from provision.cli.commands import deploy
     except ModuleNotFoundError as error:

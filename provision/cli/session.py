@@ -47,6 +47,11 @@ class Session:
         self._env_file = env_file
         self.hosts = hosts
 
+    @property
+    def named_target(self) -> str | None:
+        """The target that was named; None where none was."""
+        return self._target
+
     @cached_property
     def target(self) -> str:
         """The name of the target that is meant.

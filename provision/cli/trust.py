@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from provision.cli.console import Console
 from provision.errors import Refused
 from provision.hosts import HostKey, HostSpec, fetch_key, trust
@@ -33,6 +31,6 @@ def pin_shown_key(
                 host=spec.name,
                 next_step=next_step or f"deploy host trust {spec.name} --fingerprint {key.fingerprint}",
             )
-        if not click.confirm(f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?", err=True):
+        if not console.confirm(f"{spec.name} shows {key.fingerprint} ({key.type}). Is that its key?"):
             raise Refused("its key was not confirmed; nothing was pinned.", host=spec.name)
     return trust(spec, spec.known_hosts[0], replace, key=key, fingerprint=fingerprint)

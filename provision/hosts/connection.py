@@ -18,7 +18,6 @@ from provision.hosts.spec import HostSpec
 from provision.hosts.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    import fabric
     import paramiko
 
     from provision.hosts.login import Login
@@ -40,12 +39,13 @@ class HostConnection:
 
     Attributes:
         spec: what was asked for.
+        login: what it runs over, as the SSH library has it.
         round_trips: what went over the line so far.
     """
 
     def __init__(self, spec: HostSpec, login: Login, round_trips: RoundTrips) -> None:
         self.spec = spec
-        self._login = login
+        self.login = login
         self.round_trips = round_trips
         self._transport: paramiko.Transport = login.transport
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
@@ -57,11 +57,6 @@ class HostConnection:
     def name(self) -> str:
         """As users know the host."""
         return self.spec.name
-
-    @property
-    def fabric(self) -> fabric.Connection:
-        """The same connection as Fabric's, for tasks of one's own."""
-        return self._login.fabric
 
     @property
     def is_open(self) -> bool:
@@ -138,7 +133,7 @@ class HostConnection:
 
     def close(self) -> None:
         """End the connection and everything that runs over it."""
-        self._login.close()
+        self.login.close()
 
     def __enter__(self) -> HostConnection:
         return self

@@ -5,14 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 from provision.hosts.route import Hop
 from provision.hosts.ssh_library import paramiko
-
-if TYPE_CHECKING:
-    import fabric
 
 
 @dataclass(frozen=True)
@@ -29,24 +24,6 @@ class Login:
         transport = self.client.get_transport()
         assert transport is not None  # noqa: S101  # for the type checker: the client is connected
         return transport
-
-    @cached_property
-    def fabric(self) -> fabric.Connection:
-        """The same as a Fabric connection that takes nothing from Fabric's own files.
-
-        Made when it is first asked for: a deploy needs none of what Fabric adds, and importing it takes as long as a
-        round trip to another continent.
-        """
-        import fabric
-
-        config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
-        connection = fabric.Connection("host", user=self.hop.user, port=self.hop.port, gateway=False, config=config)
-        connection.host = self.hop.address
-        connection.original_host = self.hop.name
-        connection.gateway = self.gateway.fabric if self.gateway else None
-        connection.client = self.client
-        connection.transport = self.transport
-        return connection
 
     def close(self) -> None:
         """End the connection, and those that it runs through."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from provision.project.fault import Fault, Path, did_you_mean, nearest
+from provision.project.image_names import IMAGE
 from provision.project.schema import Declaration
 from provision.project.secret_places import refused
 from provision.project.units import PLACE
@@ -19,7 +20,6 @@ from provision.project.values import (
     ENTRY,
     HEADER_NAME,
     HEADER_VALUE,
-    IMAGE,
     METRIC,
     NAME,
     PREFIX,

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from provision.project.image_names import IMAGE
 from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
 from provision.project.units import PLACE, parse_bytes, parse_seconds
@@ -41,8 +42,6 @@ METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
-# [host/]path[:tag][@digest], as registries have it.
-IMAGE = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 
 MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere, or to nothing
 SECRET_HERE = "secret_here"  # noqa: S105 (no password: the type of the error for a secret where none can stand; its context has the `SecretPart`)

@@ -145,7 +145,3 @@ def test_round_trips_are_counted_by_phase(host: HostConnection) -> None:
         host.run(["true"])
     assert host.round_trips.by_phase()["facts"]["exec"] == 1
     assert host.round_trips.total >= 5
-
-
-def test_the_fabric_connection_underneath_works_in_tasks(host: HostConnection) -> None:
-    assert host.fabric.run("echo from a task", hide=True, in_stream=False).stdout == "from a task\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,7 +27,7 @@ CHECKS = (CheckResult("health", True, 0.2), CheckResult("completion", True, 1.5,
 
 
 def evidence(made, **changes):
-    return Evidence("registry/app", made.digest, CHECKS, AT, "ada", "ci")._replace(**changes)
+    return replace(Evidence("registry/app", made.digest, CHECKS, AT, "ada", "ci"), **changes)
 
 
 def test_evidence_comes_back_as_it_was_signed_newest_first(repository):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -138,7 +139,7 @@ def test_what_is_not_proven_as_demanded_is_refused(evidence, policy, why, reposi
     if evidence is not None:
         prove(repository, made, **evidence)
     with pytest.raises(Refused) as refusal:
-        promote(repository, JUDGE._replace(policy=Policy(**policy)))
+        promote(repository, replace(JUDGE, policy=Policy(**policy)))
     assert why in refusal.value.why
     assert refusal.value.exit == 4
     assert repository.digest("stable") == ""
@@ -381,7 +382,7 @@ def test_a_rollback_is_to_what_was_proven_and_its_age_does_not_matter(repository
     promote(repository)
     proven(repository)
     promote(repository)
-    years_later = JUDGE._replace(policy=Policy(max_age=timedelta(days=1)), now=NOW + timedelta(days=800))
+    years_later = replace(JUDGE, policy=Policy(max_age=timedelta(days=1)), now=NOW + timedelta(days=800))
     rollback(repository, judge=years_later)
     assert repository.get("stable") == old
 

@@ -1,11 +1,14 @@
 """Which image a name means."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.errors import UsageError
 from provision.images.registry.reference import Reference, parse
+from provision.project.image_names import IMAGE
 
 HEX = "0123456789abcdef" * 4
 
@@ -55,6 +58,21 @@ def test_what_names_no_image_is_refused_with_the_text_and_an_example(text):
         parse(text)
     assert repr(text) in refusal.value.what
     assert "ghcr.io/owner/name:canary" in refusal.value.next_step
+
+
+@pytest.mark.parametrize("text", [text for text, _ in NAMES])
+def test_what_names_an_image_may_stand_in_deploy_toml(text):
+    assert re.fullmatch(IMAGE, text)
+
+
+@given(st.text("aB0.:/-_@[]", max_size=12) | st.sampled_from([text for text in BAD if len(text) < 200]))
+def test_deploy_toml_takes_exactly_the_names_that_are_read(text):
+    try:
+        parse(text)
+    except UsageError:
+        assert not re.fullmatch(IMAGE, text)
+    else:
+        assert re.fullmatch(IMAGE, text)
 
 
 _part = st.from_regex(r"[a-z0-9]+(?:(?:\.|_|__|-)[a-z0-9]+){0,2}", fullmatch=True)

@@ -72,6 +72,12 @@ def test_a_certificate_of_an_unknown_authority_is_refused_even_on_loopback(locke
     assert "REGISTRY_CA" in refusal.value.next_step
 
 
+def test_a_certificate_for_another_host_is_refused(locked, name):
+    elsewhere = locked.authority.replace("127.0.0.1", "localhost")
+    with pytest.raises(RegistryFailed, match="is not trusted"):
+        connect(parse(f"{elsewhere}/{name}"), write=False, environ=locked.environ).find("canary")
+
+
 def test_a_registry_whose_authority_is_configured_is_never_spoken_to_in_plain_http(plain, locked, name):
     environ = {**plain.environ, "REGISTRY_CA": locked.environ["REGISTRY_CA"]}
     with pytest.raises(RegistryFailed):

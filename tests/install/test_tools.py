@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from provision import __version__
+from tests.cli.ports import free_ports
 from tests.install.conftest import ROOT, Home, install
 
 IMAGE = 'image = "ghcr.io/acme/small@sha256:' + "0123456789abcdef" * 4 + '"'
@@ -102,6 +103,17 @@ def test_what_platforms_read_is_rendered(home: Home, project: Path, tmp_path: Pa
     shutil.copy(project / "main.py", tmp_path)
     said = home.ok("deploy", "render", platform, "--json", folder=tmp_path).splitlines()
     assert file in [json.loads(line).get("path") for line in said]
+
+
+@pytest.mark.parametrize("home", ["uv", *BY_PIPX], indirect=True)
+def test_a_fabfile_has_the_rooms_and_its_own_tasks_have_connections(home: Home) -> None:
+    folder = home.folder / "minimal"
+    shutil.copytree(ROOT / "examples/minimal", folder, ignore=shutil.ignore_patterns(".deploy", "__pycache__"))
+    (port,) = free_ports(1)
+    for name in ("deploy.toml", "fabfile.py"):
+        (folder / name).write_text((folder / name).read_text().replace("8000", str(port)))
+    fab = home.program("deploy").resolve().with_name("fab")
+    assert home.ok(fab, "up", "greet", "down", folder=folder) == "Hello\n"
 
 
 def test_what_is_missing_is_named_with_this_machine_s_own_command(home: Home, tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple
 
 from . import command, completion, http, tcp
 from .check import Failed
 
 if TYPE_CHECKING:
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Checked, Facts
+    from .check import Reach
 
 # A document of a kind goes to the probe of that kind: no type can say so.
 PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
@@ -47,7 +49,7 @@ class Outcome:
         return f"{self.name} did not pass in {self.seconds:.0f} s ({tries or 'never tried'})"
 
 
-def event(outcome: Outcome, program: str) -> Dict[str, Any]:
+def event(outcome: Outcome, program: str) -> Checked:
     """The event that tells of an outcome."""
     return {
         "event": "check",
@@ -55,7 +57,7 @@ def event(outcome: Outcome, program: str) -> Dict[str, Any]:
         "check": outcome.name,
         "passed": outcome.passed,
         "seconds": round(outcome.seconds, 3),
-        "attempts": [list(item) for item in outcome.attempts],
+        "attempts": list(outcome.attempts),
         "facts": outcome.facts,
     }
 

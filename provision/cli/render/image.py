@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from provision.cli.sentences import size
@@ -49,11 +50,7 @@ def inspect_lines(
 
 
 def finding_event(item: Finding) -> dict[str, Any]:
-    event = {**item._asdict(), "evidence": None, "passed": None}
-    if item.evidence:
-        checks = [check.as_json() for check in item.evidence.checks]
-        event |= {"evidence": {**item.evidence._asdict(), "checks": checks}, "passed": item.evidence.passed}
-    return event
+    return {**asdict(item), "passed": item.evidence.passed if item.evidence else None}
 
 
 def finding_line(item: Finding) -> str:

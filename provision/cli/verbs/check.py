@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from provision.cli.session import Session, declared_targets
+from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.errors import Exit, UsageError
 
 _EXAMPLE = """\
 deploy check
@@ -34,40 +33,6 @@ def command(session: Session, only: str | None, production: bool, sarif: Path | 
     With --production, each rule of the checklist passes, warns or fails, with the line to change, why and how. The exit
     status is 1 where one fails. Secrets need not be set for it, so that CI can ask.
     """
-    from provision.cli.production import exposed
-    from provision.manifests.refusals import refusals
-    from provision.project import load
-    from provision.project.located import declaration_error
-    from provision.release.engines import engines, unreadable
+    from provision.cli.checking import check
 
-    if sarif and not production:
-        raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
-    loaded = load(session.directory, target=only, demand_secrets=not production, ask_commands=False)
-    if production:
-        from provision.cli.production import report
-
-        return report(session.console, loaded, sarif)
-    project = loaded.project
-    refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
-    refused += unreadable(project, loaded.root)
-    if refused:
-        raise declaration_error(refused, loaded.declaration)
-    for problem in exposed(loaded):
-        session.console.event({"event": "warning", "host": "", "text": str(problem)})
-    services = ", ".join(project.services)
-    targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
-    served = engines(project, loaded.root)
-    session.console.answer(
-        {
-            "event": "result",
-            "project": project.name,
-            "services": [*project.services],
-            "targets": [*project.targets],
-            "engines": served,
-        },
-        [
-            f"{project.name} is sound. Services: {services}. Targets: {targets}.",
-            *(f"  {name}: {sentence}" for name, sentence in served.items()),
-        ],
-    )
-    return Exit.DONE
+    return check(session, only, production=production, sarif=sarif)

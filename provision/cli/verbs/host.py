@@ -23,15 +23,10 @@ def trust(session: Session, names: tuple[str, ...], fingerprint: str | None, rep
 
     They go into known_hosts in the project's folder, so that the team shares them; ~/.ssh is not changed.
     """
-    from provision.cli.trust import pin_shown_key
+    from provision.cli.preparing import trust_hosts
 
     session.hosts += names
-    for spec in session.specs:
-        key = pin_shown_key(session.console, spec, yes=yes, fingerprint=fingerprint or "", replace=replace)
-        session.console.answer(
-            {"event": "result", "host": spec.name, "fingerprint": key.fingerprint, "type": key.type},
-            f"{spec.name}: pinned {key.fingerprint} in {spec.known_hosts[0]}",
-        )
+    trust_hosts(session, fingerprint=fingerprint or "", replace=replace, yes=yes)
 
 
 @verb("facts", example="deploy host facts\ndeploy host facts --json | jq .machine.cpu.features")
@@ -56,23 +51,10 @@ def bootstrap(session: Session, names: tuple[str, ...], yes: bool) -> None:
 
     The commands are shown first, and run only when you agree.
     """
-    from provision.hosts import bootstrap as hosts
+    from provision.cli.preparing import bootstrap_hosts
 
     session.hosts += names
-    console = session.console
-
-    def agreed(plan: hosts.Bootstrap) -> bool:
-        console.note(f"{', '.join(plan.missing)} missing on {spec.name}. These commands install it:\n{plan}")
-        return yes or (console.is_interactive and click.confirm("Run them?", err=True))
-
-    wanted = [tool for tool in hosts.TOOLS if tool != "supervisord" or session.deployment.target.platform == tool]
-    for spec in session.specs:
-        with session.deployment.connect(spec) as connection:
-            done = hosts.bootstrap(connection, agreed, wanted)
-        console.answer(
-            {"event": "result", "host": spec.name, "installed": list(done.missing)},
-            f"{spec.name}: {'installed ' + ', '.join(done.missing) if done.missing else 'nothing is missing'}",
-        )
+    bootstrap_hosts(session, yes=yes)
 
 
 @verb("mend", example="deploy host mend\ndeploy host mend gpu-03 --target fleet")

@@ -23,6 +23,7 @@ from provision.images.build import checks
 from provision.images.build.bake import Recipe
 from provision.images.build.context import Parts, stage
 from provision.images.build.engine import OnEvent
+from provision.images.build.labels import DRAINS_LABEL, PORT_LABEL, PROBE_LABEL, SECRETS_LABEL, SERVES_LABEL
 from provision.images.build.layout import Layout
 from provision.images.build.layout import write as write_layout
 from provision.images.build.sbom import sbom
@@ -170,16 +171,15 @@ def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict
         "base.name": base.partition("@")[0],
         "base.digest": base.partition("@")[2],
     }
-    own = {
-        "probe": recipe.probe,
-        "port": str(recipe.port or ""),
-        "serves": recipe.serves,
-        "secrets": " ".join(recipe.secrets),
-        "checks": checks.write(recipe.checks),
-        "drains": "true" if recipe.drains else "",
-    }
     labels = {f"org.opencontainers.image.{key}": value for key, value in standard.items()}
-    labels |= {f"bitnet-provision.{key}": value for key, value in own.items()}
+    labels |= {
+        PROBE_LABEL: recipe.probe,
+        PORT_LABEL: str(recipe.port or ""),
+        SERVES_LABEL: recipe.serves,
+        SECRETS_LABEL: " ".join(recipe.secrets),
+        checks.LABEL: checks.write(recipe.checks),
+        DRAINS_LABEL: "true" if recipe.drains else "",
+    }
     return {key: value for key, value in sorted(labels.items()) if value}
 
 

@@ -10,15 +10,14 @@ import json
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from provision.errors import DeployError
 from provision.images.build.layers import Layer, keep, rewrite
 from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.registry.layout import ImageFolder
 
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -27,26 +26,8 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _SETTINGS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "StopSignal", "User", "Volumes", "WorkingDir")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One image in a folder."""
-
-    folder: Path
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """What the folder holds.
-
-        Raises:
-            DeployError: it is not there.
-        """
-        try:
-            index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
-            return Manifest(self.blob(index["manifests"][0]["digest"]).read_bytes(), OCI_MANIFEST)
-        except (OSError, ValueError, LookupError) as error:
-            raise DeployError(
-                f"no image is in {self.folder}.", why=str(error), next_step="deploy image build NAME"
-            ) from None
+class Layout(ImageFolder):
+    """One that was built here: of one platform."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -62,9 +43,6 @@ class Layout:
     def bytes_(self) -> int:
         """What has to be downloaded by who has nothing of it."""
         return len(self.manifest.content) + sum(blob.size for blob in self.manifest.blobs)
-
-    def blob(self, digest: str) -> Path:
-        return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def save(self, archive: Path, name: str) -> None:
         """Write the image as `docker load` takes it, under `name`."""

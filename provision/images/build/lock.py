@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def refresh(
         digest = repository(base).digest(base.tag)
         if not digest:
             raise RegistryFailed(f"{base.name} has no tag {base.tag} any more.", next_step=f"edit {FOLDER}/{_FILE}")
-        bases[name] = base._replace(digest=digest)
+        bases[name] = replace(base, digest=digest)
         moved += [Moved(f"{base.name}:{base.tag}", base.digest, digest)] if digest != base.digest else []
     sources = _sources(root)
     for name, pin in sources.items():

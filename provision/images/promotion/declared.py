@@ -7,9 +7,10 @@ asked for just these two files (CODEOWNERS), and so that a repository without an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import DeclarationError, UsageError
 from provision.images.promotion.policy import Policy
@@ -22,7 +23,8 @@ FILE = "promotion.toml"
 _KEYS = ("repository", "checks", "min_age", "max_age", "who")
 
 
-class DeclaredImage(NamedTuple):
+@dataclass(frozen=True)
+class DeclaredImage:
     """An image that is promoted, and the rules for it."""
 
     repository: Reference

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import RegistryFailed
 from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
@@ -27,19 +28,18 @@ _PREDICATE = "urn:bitnet-provision:evidence:1"
 _EMBEDDED_AT_MOST = 64 << 10  # a manifest may have 4 MiB in all
 
 
-class CheckResult(NamedTuple):
+@dataclass(frozen=True)
+class CheckResult:
     """One check that ran."""
 
     name: str
     passed: bool
     seconds: float = 0.0
-    facts: Mapping[str, Any] = {}  # tokens per second, boot time, what it said
-
-    def as_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "facts": dict(self.facts)}
+    facts: Mapping[str, Any] = field(default_factory=dict)  # tokens per second, boot time, what it said
 
 
-class Evidence(NamedTuple):
+@dataclass(frozen=True)
+class Evidence:
     """What was tried with an image, when, where and by whom."""
 
     name: str  # the repository
@@ -55,7 +55,8 @@ class Evidence(NamedTuple):
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """A piece of evidence that was found beside an image: it counts, or `problem` says why not."""
 
     artifact: str  # the digest of the artifact
@@ -127,7 +128,7 @@ def _statement(evidence: Evidence) -> dict[str, Any]:
             "at": written_time(evidence.at),
             "who": evidence.who,
             "where": evidence.where,
-            "checks": [check.as_json() for check in evidence.checks],
+            "checks": [asdict(check) for check in evidence.checks],
         },
     }
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import Refused, RegistryFailed
 from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
@@ -23,7 +24,8 @@ _FULL, _CARRIED = 500, 50  # moves: so many are set aside under a tag of their o
 PUSH, PROMOTE, ROLLBACK = "push", "promote", "rollback"
 
 
-class Move(NamedTuple):
+@dataclass(frozen=True)
+class Move:
     """One change of a channel."""
 
     kind: str  # PUSH, PROMOTE or ROLLBACK
@@ -35,7 +37,7 @@ class Move(NamedTuple):
     evidence: tuple[str, ...] = ()  # digests of the artifacts that allowed it
 
     def as_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "at": written_time(self.at)}
+        return {**asdict(self), "at": written_time(self.at)}
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Move:
@@ -50,7 +52,8 @@ class Move(NamedTuple):
         return cls(kind, old, new, at, who, where, evidence)
 
 
-class History(NamedTuple):
+@dataclass(frozen=True)
+class History:
     """All moves of a channel, oldest first, and the index that they were read from, if there is one."""
 
     channel: str

@@ -7,8 +7,9 @@ again, writes the move down, puts the same bytes under the channel, and reads th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import Refused, RegistryFailed, UsageError
 from provision.images.promotion.evidence import Finding, findings
@@ -20,7 +21,8 @@ from provision.images.registry.repository import Repository
 from provision.images.registry.together import together
 
 
-class Judge(NamedTuple):
+@dataclass(frozen=True)
+class Judge:
     """What decides whether a channel may move: the rules, whose signatures count, who asks, and when."""
 
     policy: Policy
@@ -30,7 +32,8 @@ class Judge(NamedTuple):
     now: datetime  # in UTC, to the second
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """One move of a channel, and all that was seen when it was planned."""
 
     kind: str  # PROMOTE or ROLLBACK
@@ -105,7 +108,7 @@ def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -
             next_step=f"deploy image promote {target} --from {wanted} --to {channel}",
         )
     image = target.get(wanted)
-    lenient = judge._replace(policy=judge.policy._replace(min_age=timedelta(), max_age=None))
+    lenient = replace(judge, policy=replace(judge.policy, min_age=timedelta(), max_age=None))
     found, against = _judged(target, image, lenient, None)
     return Plan(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
 

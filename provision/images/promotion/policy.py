@@ -7,15 +7,16 @@ and a failure is not outvoted by an older success.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from provision.images.promotion.evidence import CheckResult, Evidence, Finding
 
 _SKEW = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 
 
-class Policy(NamedTuple):
+@dataclass(frozen=True)
+class Policy:
     """What one image demands. Without any of these it demands that something was tried, and that all of it passed."""
 
     checks: tuple[str, ...] = ()  # must have been tried

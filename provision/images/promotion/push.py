@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import Refused
 from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history
@@ -22,7 +23,8 @@ _PROMOTED = "stable"
 _REVISION = "org.opencontainers.image.revision"
 
 
-class Attachment(NamedTuple):
+@dataclass(frozen=True)
+class Attachment:
     """A document about the image that goes with it: a bill of materials, a build record."""
 
     media_type: str
@@ -61,7 +63,7 @@ def push(
             why="It stands for what was proven, and only a promotion moves it.",
             next_step=f"push to another tag, then: deploy image promote {target} --to {channel}",
         )
-    image, old = folder.image(), target.digest(channel)
+    image, old = folder.manifest, target.digest(channel)
     _send(folder, target, image, on_event)
     for item in attachments:
         _attach(target, image, item)
@@ -83,7 +85,7 @@ def _send(
     folder: ImageFolder, target: Repository, image: Manifest, on_event: Callable[[Mapping[str, Any]], None]
 ) -> None:
     for child in image.children:
-        _send(folder, target, folder.manifest(child), on_event)
+        _send(folder, target, folder.child(child), on_event)
     for blob in image.blobs:
         how = target.send_blob(blob, folder.stream(blob))
         on_event({"event": "blob", "digest": blob.digest, "bytes": blob.size, "how": how})
@@ -99,7 +101,7 @@ def _attach(target: Repository, image: Manifest, item: Attachment) -> None:
 def _revision(folder: ImageFolder, image: Manifest) -> str:
     """The commit that the image says it was built from; that of its first platform, where it has several."""
     while image.children:
-        image = folder.manifest(image.children[0])
+        image = folder.child(image.children[0])
     try:
         config = json.loads(b"".join(folder.stream(Descriptor.read(image.document["config"]))))
         return str(config["config"]["Labels"][_REVISION])

@@ -13,25 +13,31 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from provision.errors import UsageError
 
-_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", re.DOTALL)
-# RFC 8410, section 4: what stands before the 32 bytes of every Ed25519 public key. Such a key is read without
-# `serialization`, which imports all kinds of keys and takes longer than all that a promotion verifies.
-_ED25519 = bytes.fromhex("302a300506032b6570032100")
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 class NotSigned(Exception):
     """An envelope that no trusted key signed. Its message ends the sentence "it …"."""
 
 
-class PublicKey(NamedTuple):
+@dataclass(frozen=True)
+class PublicKey:
     """Whose signature counts."""
 
     key: Ed25519PublicKey
@@ -42,7 +48,8 @@ class PublicKey(NamedTuple):
         return hashlib.sha256(self.key.public_bytes_raw()).hexdigest()[:16]
 
 
-class SigningKey(NamedTuple):
+@dataclass(frozen=True)
+class SigningKey:
     """Who signs."""
 
     key: Ed25519PrivateKey
@@ -96,20 +103,14 @@ def generate(private: Path, public: Path) -> PublicKey:
                 why="A lost key cannot be made again, so none is overwritten.",
                 next_step="name other files with --private and --public, or move it away",
             )
-    from cryptography.hazmat.primitives import serialization
-
     made = SigningKey(Ed25519PrivateKey.generate())
-    pem = made.key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(private, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
             stream.write(pem)
         public.parent.mkdir(parents=True, exist_ok=True)
-        public.write_bytes(
-            made.public.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
+        public.write_bytes(made.public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written.", why=str(error.strerror)) from None
     return made.public
@@ -121,8 +122,6 @@ def read_private(text: str, source: str) -> SigningKey:
     Raises:
         UsageError: it is none. Nothing of the text is shown.
     """
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     try:
         key = load_pem_private_key(text.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -141,7 +140,7 @@ def read_public(file: Path) -> list[PublicKey]:
         UsageError: there are none.
     """
     try:
-        keys = [_public(base64.b64decode(b"".join(block.split()))) for block in _PEM.findall(file.read_bytes())]
+        keys = [load_pem_public_key(block) for block in _PEM.findall(file.read_bytes())]
     except FileNotFoundError:
         raise UsageError(
             f"{file} is missing.",
@@ -154,14 +153,6 @@ def read_public(file: Path) -> list[PublicKey]:
     if not found or len(found) != len(keys):
         raise UsageError(f"{file} has to hold Ed25519 public keys and no others.", next_step="deploy image keygen")
     return found
-
-
-def _public(der: bytes) -> object:
-    if der.startswith(_ED25519) and len(der) == len(_ED25519) + 32:
-        return Ed25519PublicKey.from_public_bytes(der[len(_ED25519) :])
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-    return load_der_public_key(der)
 
 
 def _encoded(payload_type: str, payload: bytes) -> bytes:

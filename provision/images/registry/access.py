@@ -10,17 +10,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.registry.connection import Body
-from provision.images.registry.connections import Answer
+from provision.images.registry.challenge import Challenge, challenges
+from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import Credentials
 from provision.images.registry.wire import Wire
-
-if TYPE_CHECKING:
-    from provision.images.registry.challenge import Challenge
 
 _LONGEST_ANSWER = 1 << 20  # of a token service, or an error
 _CLIENT = "bitnet-provision"
@@ -59,12 +56,14 @@ class Access:
         accept: Collection[int],
         headers: Mapping[str, str] | None = None,
         body: Body = None,
+        size: int = 0,
     ) -> Answer:
         """One request; its answer if the status is one of `accept`.
 
         Args:
             path: below the registry, or a whole address that the registry gave.
             doing: what for, as the end of "could not …".
+            size: as `Wire.send` takes it.
 
         Raises:
             RegistryFailed: any other status, or no answer.
@@ -73,21 +72,20 @@ class Access:
         # An upload may be sent elsewhere; what opens the registry is not shown there.
         ours = urlsplit(path).netloc in {"", self.authority}
         shown = self._authorization
-        answer = self._wire.send(method, path, headers=_headers(headers, shown if ours else ""), body=body)
+        answer = self._wire.send(method, path, headers=_headers(headers, shown if ours else ""), body=body, size=size)
         if answer.status == 401 and ours:
             with self._lock:
                 if self._authorization == shown:
                     self._authorize(answer, doing)
             if body is None or isinstance(body, bytes):
                 answer.drop()
-                answer = self._wire.send(method, path, headers=_headers(headers, self._authorization), body=body)
+                sent = _headers(headers, self._authorization)
+                answer = self._wire.send(method, path, headers=sent, body=body, size=size)
         if answer.status in accept:
             return answer
         raise self._refusal(answer, doing)
 
     def _authorize(self, answer: Answer, doing: str) -> None:
-        from provision.images.registry.challenge import challenges
-
         asked = answer.headers.get("www-authenticate", "")
         offered = {challenge.scheme: challenge for challenge in challenges(asked)}
         answer.read(_LONGEST_ANSWER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # "token" is the RFC's word for a word
 _PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
@@ -16,11 +16,12 @@ _CREDENTIAL = r"[A-Za-z0-9._~+/-]+=*"  # the RFC's token68
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|$|,)(?:\s+{_CREDENTIAL}(?=\s*(?:,|$)))?")
 
 
-class Challenge(NamedTuple):
+@dataclass(frozen=True)
+class Challenge:
     """One way to prove who we are."""
 
     scheme: str  # in lower case
-    parameters: Mapping[str, str] = {}
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def challenges(header: str) -> list[Challenge]:

@@ -1,48 +1,120 @@
-"""Connections that stay open from one request to the next.
+"""Connections that stay open from one request to the next; urllib3 speaks HTTP and TLS over them.
 
-What is sent, when it is sent again and what an answer means is decided above; this only brings it there.
+Its time-outs are for each read, so that who sends a byte a minute keeps us for good. Here every read and every write
+gets what is left of one deadline over all of a request. What is sent, when it is sent again and what an answer means
+is decided above; this only brings it there.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
+import ssl
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from functools import partial
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from provision.errors import RegistryFailed
-from provision.images.registry.connection import CHUNK, Body, Connection, Incoming, connect
+from urllib3 import BaseHTTPResponse, make_headers
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
-if TYPE_CHECKING:
-    import ssl
+from provision.errors import RegistryFailed, UsageError
 
+CHUNK = 64 << 10  # bytes of a body at once
+CONNECT = 10.0  # seconds
+_SILENCE = 120.0  # seconds; a transfer that takes hours does not stand still for longer
+_WRITTEN = 16 << 10  # bytes at once: TLS sends no more with one time-out
 _LEGAL = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986: stands in an address as it is
-_OWN_HEADERS = {"Accept-Encoding": "identity"}  # digests are taken over what is on the wire
-_PORTS = {"http": 80, "https": 443}
+
+Body = bytes | Iterator[bytes] | None
+
+
+class Deadline:
+    """When a request is over: with all attempts, redirects and the body of its answer; not counting waits between."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end
+
+    def left(self, most: float = _SILENCE) -> float:
+        """Seconds for what comes next, at most `most`.
+
+        Raises:
+            TimeoutError: it is over.
+        """
+        if self.is_over:
+            raise TimeoutError("timed out")
+        return min(self._end - time.monotonic(), most)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self._end += seconds
+
+
+class _Timely(io.RawIOBase):
+    """What arrives on a socket until the deadline."""
+
+    def __init__(self, raw: io.RawIOBase, own: socket.socket, deadline: Deadline) -> None:
+        self._raw, self._socket, self._deadline = raw, own, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._socket.settimeout(self._deadline.left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Incoming(http.client.HTTPResponse):
+    """What urllib3 reads answers from, a proxy's too."""
+
+    def __init__(self, deadline: Deadline, own: socket.socket, method: str | None = None) -> None:
+        super().__init__(own, method=method)
+        self.fp = io.BufferedReader(_Timely(self.fp.detach(), own, deadline))
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status < 200:  # an interim answer, such as 103; the one that was asked for comes behind it
+            self.headers = self.msg = None  # type: ignore[assignment]  # not begun, says http.client
+            super().begin()
 
 
 class Answer:
     """An answer whose body is still to come. Its connection takes the next request once the body was read."""
 
-    def __init__(self, incoming: Incoming, connection: Connection, idle: list[Connection]) -> None:
-        self.status = incoming.status
-        self.headers = incoming.headers  # names in lower case
-        self._incoming = incoming
-        self._connection: Connection | None = connection  # until it was given back, or closed
+    def __init__(self, response: BaseHTTPResponse, connection: HTTPConnection, idle: list[HTTPConnection]) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers  # of any case; what came twice is joined with commas
+        self._response = response
+        self._connection: HTTPConnection | None = connection  # until it was given back, or closed
         self._idle = idle
 
     def chunks(self) -> Iterator[bytes]:
         """The body, as it is on the wire: digests are taken over that.
 
         Raises:
-            RegistryFailed: the connection ended before the body did.
+            RegistryFailed: the connection, or the time, ended before the body did.
         """
+        is_free = False
         try:
-            yield from self._incoming.body()
-        except OSError as error:
-            raise RegistryFailed("the registry stopped in the middle of its answer.", why=str(error)) from None
+            yield from self._response.stream(CHUNK, decode_content=False)
+            is_free = True
+        except (OSError, HTTPError, http.client.HTTPException) as error:
+            why = str(error.__cause__ or error)
+            raise RegistryFailed("the registry stopped in the middle of its answer.", why=why) from None
         finally:
-            self._release(is_free=self._incoming.is_complete and not self._incoming.is_last)
+            self._release(is_free=is_free)
 
     def read(self, most: int) -> bytes:
         """The whole body, of at most `most` bytes.
@@ -70,6 +142,7 @@ class Answer:
         if connection and is_free:
             self._idle.append(connection)
         elif connection:
+            self._response.close()
             connection.close()
 
 
@@ -84,39 +157,76 @@ class Connections:
     def __init__(self, tls: Callable[[], ssl.SSLContext], proxy_of: Callable[[str], str]) -> None:
         self._tls = tls
         self._proxy_of = proxy_of
-        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[str, list[HTTPConnection]] = defaultdict(list)
 
-    def ask(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Answer:
-        """One request, and its answer.
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: Body, deadline: Deadline) -> Answer:
+        """One request, and its answer once its head is there.
 
         Raises:
             OSError: there was none.
+            RegistryFailed: a header has what no header can hold; such values come from registries.
+            UsageError: the proxy cannot be used.
         """
         parts = urlsplit(url)
         authority = parts.netloc.rpartition("@")[2]
+        sent = {"Host": authority, "Accept-Encoding": "identity", **headers}  # digests are over what is on the wire
+        if isinstance(body, bytes):
+            sent["Content-Length"] = str(len(body))
+        if not all(value.isascii() and value.isprintable() for value in sent.values()):
+            raise RegistryFailed("the registry gave something for the next request that no header can hold.")
+        target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_LEGAL)
         idle = self._idle[f"{parts.scheme}://{authority}"]
-        connection = _alive(idle) or self._new(parts.scheme, parts.hostname or "", parts.port)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection = _alive(idle) or self._new(parts)
+        connection.response_class = partial(_Incoming, deadline)  # type: ignore[assignment]
         try:
-            sent = {"Host": authority, **_OWN_HEADERS, **headers}
-            return Answer(connection.ask(method, quote(target, safe=_LEGAL), sent, body), connection, idle)
-        except BaseException:
+            if connection.is_closed:
+                connection.timeout = deadline.left(CONNECT)
+                connection.connect()
+            connection.timeout = deadline.left()
+            content = _paced(body, connection, deadline) if body else None
+            connection.request(method, target, content, sent, preload_content=False, decode_content=False)
+            return Answer(connection.getresponse(), connection, idle)
+        except BaseException as error:
             connection.close()
-            raise
+            if isinstance(error, OSError) or not isinstance(error, (HTTPError, http.client.HTTPException)):
+                raise
+            cause = error.__cause__  # urllib3 tells of an OSError with an address of an object in front
+            raise cause if isinstance(cause, OSError) else OSError(f"it does not speak HTTP: {error}") from None
 
-    def _new(self, scheme: str, host: str, port: int | None) -> Connection:
-        is_covered = scheme == "https"
-        proxy = self._proxy_of(host) if is_covered else ""
-        return connect(host, port or _PORTS[scheme], self._tls() if is_covered else None, proxy)
+    def _new(self, parts: SplitResult) -> HTTPConnection:
+        host = parts.hostname or ""
+        if parts.scheme != "https":
+            return HTTPConnection(host, parts.port)
+        address = self._proxy_of(host)
+        if not address:
+            return HTTPSConnection(host, parts.port, ssl_context=self._tls())
+        proxy = urlsplit(address if "://" in address else f"http://{address}")
+        if proxy.scheme != "http":
+            raise UsageError(
+                f"the proxy {proxy.scheme}://{proxy.hostname} cannot be used.",
+                why="Proxies are asked in HTTP, and pass TLS on unopened.",
+                next_step="HTTPS_PROXY=http://HOST:PORT, or NO_PROXY for the registry",
+            )
+        connection = HTTPSConnection(proxy.hostname or "", proxy.port or 80, ssl_context=self._tls())
+        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}" if proxy.username else None
+        connection.set_tunnel(host, parts.port or 443, make_headers(proxy_basic_auth=login))
+        return connection
 
 
-def _alive(idle: list[Connection]) -> Connection | None:
-    """One that the other side has not closed meanwhile."""
+def _paced(body: bytes | Iterator[bytes], connection: HTTPConnection, deadline: Deadline) -> Iterator[bytes]:
+    for part in [body] if isinstance(body, bytes) else body:
+        for begin in range(0, len(part), _WRITTEN):
+            connection.sock.settimeout(deadline.left())
+            yield part[begin : begin + _WRITTEN]
+
+
+def _alive(idle: list[HTTPConnection]) -> HTTPConnection | None:
+    """One that the other side has not closed meanwhile: nobody speaks unasked, so what can be read is the end."""
     while True:
         try:
             connection = idle.pop()
         except IndexError:  # another thread may have been faster
             return None
-        if not connection.has_ended:
+        if connection.is_connected:
             return connection
         connection.close()

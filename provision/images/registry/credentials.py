@@ -11,9 +11,11 @@ import base64
 import binascii
 import json
 import os
+import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import UsageError
 from provision.images.registry.reference import HUB
@@ -23,15 +25,13 @@ _HELPER_SECONDS = 30  # one that asks a person may take a while
 _NOT_FOUND = "credentials not found"  # what every helper says for a registry it does not know
 
 
-class Credentials(NamedTuple):
+@dataclass(frozen=True)
+class Credentials:
     """A user with a password, or an identity token (then `user` is empty)."""
 
     user: str
-    secret: str
+    secret: str = field(repr=False)
     source: str  # where it was found, for sentences
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.user!r}, source={self.source!r})"
 
     @property
     def basic(self) -> str:
@@ -97,8 +97,6 @@ def _entry(entry: Mapping[str, Any], file: Path, registry: str) -> Credentials |
 
 
 def _ask(helper: str, key: str, environ: Mapping[str, str]) -> Credentials | None:
-    import subprocess
-
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

@@ -11,11 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from provision.errors import RegistryFailed
+from provision.project.image_names import DIGEST
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,9 +26,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
 MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
-
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Malformed(RegistryFailed):
@@ -54,14 +53,15 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-class Descriptor(NamedTuple):
+@dataclass(frozen=True)
+class Descriptor:
     """A pointer to content: what it is, which bytes, how many."""
 
     media_type: str
     digest: str
     size: int
     artifact_type: str = ""
-    annotations: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = field(default_factory=dict)
     data: bytes = b""  # the content itself, where it is small: it saves a request
 
     @classmethod
@@ -72,7 +72,7 @@ class Descriptor(NamedTuple):
             KeyError, TypeError, ValueError: it is none.
         """
         # It becomes part of addresses, and nothing here hashes otherwise.
-        if not _DIGEST.fullmatch(value["digest"]):
+        if not re.fullmatch(DIGEST, value["digest"]):
             raise ValueError(f"{value['digest']!r} is not a SHA-256 digest")
         return cls(
             str(value["mediaType"]),

@@ -7,20 +7,23 @@ because what they point at is followed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from provision.errors import UsageError
-from provision.images.registry.connection import CHUNK
+from provision.images.registry.connections import CHUNK
 from provision.images.registry.documents import Descriptor, Malformed, Manifest
 
 
-class ImageFolder(NamedTuple):
+@dataclass(frozen=True)
+class ImageFolder:
     """One image, of one platform or of several."""
 
     folder: Path
 
-    def image(self) -> Manifest:
+    @cached_property
+    def manifest(self) -> Manifest:
         """The image itself.
 
         Raises:
@@ -33,19 +36,21 @@ class ImageFolder(NamedTuple):
             held = index.children
         except (OSError, ValueError, Malformed) as error:
             why = str(getattr(error, "strerror", None) or error)
-            raise UsageError(f"{self.folder} is not an OCI image layout.", why=why) from None
+            raise UsageError(
+                f"{self.folder} is not an OCI image layout.", why=why, next_step="deploy image build NAME"
+            ) from None
         if len(held) != 1:
             raise UsageError(f"{self.folder} holds {len(held)} images, and one is expected.")
-        return self.manifest(held[0])
+        return self.child(held[0])
 
-    def manifest(self, descriptor: Descriptor) -> Manifest:
+    def child(self, descriptor: Descriptor) -> Manifest:
         """An image or an index that the image points at.
 
         Raises:
             UsageError: it is not there, or not those bytes.
         """
         try:
-            found = Manifest(self._blob(descriptor.digest).read_bytes(), descriptor.media_type)
+            found = Manifest(self.blob(descriptor.digest).read_bytes(), descriptor.media_type)
         except OSError as error:
             raise self._broken(descriptor.digest, str(error.strerror)) from None
         if found.digest != descriptor.digest or not found.is_object:
@@ -59,13 +64,13 @@ class ImageFolder(NamedTuple):
             UsageError: it is not there.
         """
         try:
-            with self._blob(descriptor.digest).open("rb") as blob:
+            with self.blob(descriptor.digest).open("rb") as blob:
                 while part := blob.read(CHUNK):
                     yield part
         except OSError as error:
             raise self._broken(descriptor.digest, str(error.strerror)) from None
 
-    def _blob(self, digest: str) -> Path:
+    def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def _broken(self, digest: str, why: str) -> UsageError:

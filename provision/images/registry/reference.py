@@ -1,29 +1,26 @@
 """Names of images, as people write them: `NAME[:TAG][@sha256:HEX]`.
 
-The grammar is that of the distribution project's `reference` package: the part before the first `/` is a registry if it
-holds `.` or `:` or is `localhost`; without one it is Docker Hub, whose official images live under `library/`.
+Without a registry it is Docker Hub, whose official images live under `library/`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from provision.errors import UsageError
+from provision.project.image_names import DIGEST, REGISTRY, REPOSITORY, TAG
 
 HUB = "docker.io"
 _HUB_NAMES = {HUB, "index.docker.io", "registry-1.docker.io"}
 _HUB_HOST = "registry-1.docker.io"
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_REGISTRY = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY, _REGISTRY, _TAG, _DIGEST = map(re.compile, (REPOSITORY, REGISTRY, TAG, DIGEST))
 _LONGEST_NAME = 255  # registry and repository together, as the distribution project counts
 
 
-class Reference(NamedTuple):
+@dataclass(frozen=True)
+class Reference:
     """A repository of a registry, and perhaps which image of it."""
 
     registry: str
@@ -57,11 +54,11 @@ class Reference(NamedTuple):
                 f"{tag!r} cannot be a tag.",
                 why="A tag is at most 128 letters, digits, `_`, `.` and `-`.",
             )
-        return self._replace(tag=tag, digest="")
+        return replace(self, tag=tag, digest="")
 
     def at(self, digest: str) -> Reference:
         """The same repository at `digest`."""
-        return self._replace(tag="", digest=digest)
+        return replace(self, tag="", digest=digest)
 
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")

@@ -12,8 +12,7 @@ from urllib.parse import urlencode, urljoin
 
 from provision.errors import RegistryFailed
 from provision.images.registry.access import Access
-from provision.images.registry.connection import Body
-from provision.images.registry.connections import Answer
+from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import find
 from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
 from provision.images.registry.reference import Reference
@@ -148,7 +147,7 @@ class Repository:
             RegistryFailed: it is not there, or not those bytes.
         """
         hashed, held = hashlib.sha256(), b""
-        for part in self._open(descriptor.digest).chunks():
+        for part in self._open(descriptor.digest, descriptor.size).chunks():
             hashed.update(part)
             if held:
                 yield held
@@ -182,8 +181,10 @@ class Repository:
         self._finish(location, descriptor, source.stream(descriptor))
         return "streamed"
 
-    def _open(self, digest: str) -> Answer:
-        return self.access.request("GET", f"{self._path}/blobs/{digest}", doing=f"read a blob of {self}", accept={200})
+    def _open(self, digest: str, size: int = 0) -> Answer:
+        return self.access.request(
+            "GET", f"{self._path}/blobs/{digest}", doing=f"read a blob of {self}", accept={200}, size=size
+        )
 
     def _begin(self, mount: Mapping[str, str] | None = None) -> str:
         """Start an upload: where it goes on, or empty where a mount made it needless."""
@@ -211,6 +212,7 @@ class Repository:
             accept={201},
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body=body,
+            size=descriptor.size,
         )
         answer.finish()
 

@@ -1,4 +1,4 @@
-"""TLS to registries: whom to trust, and what went wrong. Imported where it is spoken, since `ssl` takes its time."""
+"""TLS to registries: whom to trust, and what went wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from provision.errors import RegistryFailed, UsageError
-from provision.images.registry.connection import CONNECT
+from provision.images.registry.connections import CONNECT
 
 
 def trusting(authorities: Iterable[Path]) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""How bytes reach a registry: TLS, the loopback exception, retries.
+"""How bytes reach a registry: TLS, the loopback exception, redirects, retries, and one deadline over all of it.
 
 HTTPS everywhere, with the system's authorities and one's own. A registry on a loopback address may speak plain HTTP,
 which is found out before anything else is sent; one whose own authority is configured has to speak TLS.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from provision.errors import RegistryFailed
-from provision.images.registry.connection import Body
-from provision.images.registry.connections import Answer, Connections
+from provision.images.registry import tls
+from provision.images.registry.connections import Answer, Body, Connections, Deadline
 
-if TYPE_CHECKING:
-    import ssl
-
+_SECONDS = 120.0  # for a request of small bodies, all attempts together
+_SLOWEST = 100_000  # bytes a second; what is larger gets the time that it takes at this
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _RETRIES = 4
 _BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds; the first retry is at once, then each waits twice as long
@@ -49,22 +50,25 @@ class Wire:
         """The registry's address; until something was sent, the one to expect."""
         return f"{self._scheme or ('http' if self._may_be_plain else 'https')}://{self.authority}"
 
-    def send(self, method: str, where: str, *, headers: Mapping[str, str], body: Body = None) -> Answer:
+    def send(self, method: str, where: str, *, headers: Mapping[str, str], body: Body = None, size: int = 0) -> Answer:
         """One request, retried where that helps; its answer, whatever the status, body unread.
 
         A body that is an iterator can be sent once, so it is not retried.
 
         Args:
             where: a path below the registry, or a whole address.
+            size: bytes of the larger body that travels, sent or answered, where that is not small.
 
         Raises:
-            RegistryFailed: no answer, a certificate that is not trusted, or a redirect that would uncover what is sent.
+            RegistryFailed: no answer in time, a certificate that is not trusted, or a redirect that would uncover what
+                is sent.
         """
-        first = None if self._scheme else self._find_out(method, where, headers)
+        deadline = Deadline(_SECONDS + size / _SLOWEST)
+        first = None if self._scheme else self._find_out(method, where, headers, deadline)
         url = urljoin(self.base, where)
         for _ in range(_REDIRECTS):
             self._demand_cover(url)
-            answer = self._patiently(method, url, headers, body, first)
+            answer = self._patiently(method, url, headers, body, deadline, first)
             location = answer.headers.get("location") if answer.status in _MOVED else None
             if not location or method not in {"GET", "HEAD"}:
                 return answer
@@ -76,7 +80,7 @@ class Wire:
             url, first = target, None
         raise RegistryFailed(f"{self.authority} redirected more than {_REDIRECTS} times.")
 
-    def _find_out(self, method: str, where: str, headers: Mapping[str, str]) -> Answer | None:
+    def _find_out(self, method: str, where: str, headers: Mapping[str, str], deadline: Deadline) -> Answer | None:
         """Whether a registry on loopback speaks plain HTTP; the first answer shows it, and is worth keeping.
 
         What opens the registry is shown to nobody before that is known.
@@ -87,7 +91,7 @@ class Wire:
         is_open = method in {"GET", "HEAD"} and "Authorization" not in headers and not urlsplit(where).netloc
         if is_open:
             try:
-                answer = self._connections.ask(method, urljoin(self.base, where), headers, None)
+                answer = self._connections.ask(method, urljoin(self.base, where), headers, None, deadline)
             except OSError:
                 pass
             else:
@@ -96,13 +100,17 @@ class Wire:
                     self._scheme = "http"
                     return answer
                 answer.drop()
-        from provision.images.registry import tls
-
         self._scheme = "https" if tls.is_spoken_at(self.authority) else "http"
         return None
 
     def _patiently(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body, answer: Answer | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body,
+        deadline: Deadline,
+        answer: Answer | None,
     ) -> Answer:
         # PUT by digest and starting an upload can be repeated too.
         left = _RETRIES if body is None or isinstance(body, bytes) else 0
@@ -110,11 +118,9 @@ class Wire:
         while True:
             wait = backoff
             try:
-                answer = answer or self._connections.ask(method, url, headers, body)
+                answer = answer or self._connections.ask(method, url, headers, body, deadline)
             except OSError as error:
-                from provision.images.registry import tls
-
-                if not left or tls.stays_wrong(error):
+                if not left or deadline.is_over or tls.stays_wrong(error):
                     raise tls.silence(urlsplit(url).netloc, error, _CERTIFICATES) from None
             else:
                 if not left or answer.status not in _AGAIN:
@@ -123,7 +129,7 @@ class Wire:
                 if wait > _LONGEST_WAIT:
                     return answer
                 answer.drop()
-            time.sleep(max(wait, 0))
+            deadline.wait(max(wait, 0))
             answer = None
             left, backoff = left - 1, min(max(2 * backoff, _BACKOFF), _LONGEST_BACKOFF)
 
@@ -141,8 +147,6 @@ class Wire:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        from provision.images.registry import tls
-
         return tls.trusting(self._own_authorities)
 
     @cached_property
@@ -161,15 +165,11 @@ def is_loopback(authority: str) -> bool:
 
 
 def _proxy_of(host: str) -> str:
-    from urllib.request import getproxies, proxy_bypass
-
     return "" if is_loopback(host) or proxy_bypass(host) else getproxies().get("https", "")
 
 
 def _asked_wait(answer: Answer, otherwise: float) -> float:
     """Seconds that the answer asks us to wait; RFC 9110, section 10.2.3: a number or a date."""
-    from email.utils import parsedate_to_datetime
-
     written = answer.headers.get("retry-after", "").strip()
     try:
         return float(written) if written.isdigit() else parsedate_to_datetime(written).timestamp() - time.time()

@@ -24,17 +24,13 @@ from docker.types import Healthcheck
 
 from provision.agent.checks.check import Answer, Failed
 from provision.errors import DeployError, UsageError
+from provision.images.build.labels import DRAINS_LABEL, PORT_LABEL, PROBE_LABEL, SECRETS_LABEL, SERVES_LABEL
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
     from docker.models.images import Image
 
-PROBE_LABEL = "bitnet-provision.probe"
-PORT_LABEL = "bitnet-provision.port"
-SECRETS_LABEL = "bitnet-provision.secrets"
-SERVES_LABEL = "bitnet-provision.serves"
-DRAINS_LABEL = "bitnet-provision.drains"
 _SECOND = 10**9  # durations of the API are nanoseconds
 _NAME = "deploy-smoke"
 _LOG_LINES = 20

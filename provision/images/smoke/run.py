@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class Report:
         """As `deploy image attest --report` reads it."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(
-            json.dumps({**vars(self), "checks": [check.as_json() for check in self.checks]}, indent=1) + "\n",
+            json.dumps({**vars(self), "checks": [asdict(check) for check in self.checks]}, indent=1) + "\n",
             encoding="utf-8",
         )
 

@@ -6,7 +6,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-from provision.cli.verbs.image.parts import gather, image_cache
+from provision.cli.parts import gather, image_cache
 from provision.images.build import bake
 from provision.images.build.image import Builder, Built, Revision, build
 from tests.native.conftest import Told

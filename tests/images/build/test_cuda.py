@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.cli.verbs.image.parts import gather, image_cache
+from provision.cli.parts import gather, image_cache
 from provision.images.build import bake
 from provision.images.build.engine import DockerBuilder
 from provision.images.build.image import build

@@ -152,7 +152,7 @@ def test_what_was_pushed_is_pulled_by_digest_and_answers(
     text = f"{plain.authority}/{name}"
     repository = connect(parse(text), write=True)
     folder = ImageFolder(smallest.layout.folder)
-    manifest = folder.image()
+    manifest = folder.manifest
     for blob in manifest.blobs:
         repository.put_blob(b"".join(folder.stream(blob)))
     repository.put(manifest, "canary")

@@ -1,0 +1,97 @@
+"""Files for a platform, shown or written; `deploy render` and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from provision.cli.session import Session, declared_targets
+from provision.errors import UsageError
+from provision.manifests.folder import compare, write
+from provision.platforms import face
+from provision.project import load
+from provision.project.located import located
+from provision.project.platforms import DEFAULT, PLATFORMS
+
+
+def render(session: Session, platform: str, only: str | None, out: Path | None, *, force: bool) -> None:
+    """Show the files of `platform`, or write them into `out`.
+
+    Args:
+        only: the target whose services are meant.
+        force: replace files that somebody else wrote or changed, too.
+
+    Raises:
+        DeclarationError: something cannot be rendered; says where.
+        UsageError: it is not clear for which target, or something would be lost.
+    """
+    name = only or _only_target(session.directory, platform)
+    loaded = load(session.directory, target=name, without_targets=name is None, demand_secrets=False)
+    place = loaded.project.targets[name] if name else None
+    if PLATFORMS[platform].rendered_for == "target" and place and place.platform != platform:
+        raise UsageError(
+            f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
+        )
+    with located(loaded.declaration):
+        files = face(platform).files(loaded.project, place, loaded.root)
+    if out is None:
+        _show(session, platform, files)
+    else:
+        _write(session, platform, files, out, force=force)
+
+
+def _only_target(directory: Path, platform: str) -> str | None:
+    """The one target that what is written depends on; None where it depends on none.
+
+    A supervisor's files are a matter of the targets that have it. A firewall is one of those that declare it: what they
+    say must not be lost because nobody named them.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    kind = PLATFORMS[platform].rendered_for
+    if not kind:
+        return None
+    targets = declared_targets(directory)
+    if kind == "target":
+        fitting, have = [name for name, each in targets.items() if each.get("platform", DEFAULT) == platform], platform
+    else:
+        fitting, have = [name for name, each in targets.items() if kind in each], f"a {kind}"
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError("which target?", why=f"{', '.join(fitting)} have {have}.", next_step=f"--target {fitting[0]}")
+    if kind != "target":
+        return None
+    raise UsageError(
+        f"deploy.toml declares no target with {platform}.",
+        why="Where things are on a host, and whose they are, is the target's matter.",
+        next_step=f'add [targets.NAME] with platform = "{platform}", hosts = ["user@host"] and path = "/srv/NAME"',
+    )
+
+
+def _show(session: Session, platform: str, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        # As head(1) does it; a single file stands alone, so that it can be piped.
+        heading = [f"==> {path} <=="] if len(files) > 1 else []
+        session.console.answer({"event": "file", "path": path, "text": text}, [*heading, text.removesuffix("\n")])
+    session.console.answer({"event": "result", "platform": platform, "files": len(files)})
+
+
+def _write(session: Session, platform: str, files: Mapping[str, str], folder: Path, *, force: bool) -> None:
+    changes = compare(folder, platform, files)
+    if changes.foreign and not force:
+        raise UsageError(
+            "\n".join(["nothing was written, because something would be lost:", *changes.foreign]),
+            next_step="move it away, or render with --force",
+        )
+    write(folder, platform, files, changes)
+    for state, paths in (("written", changes.write), ("removed", changes.remove), ("unchanged", changes.keep)):
+        for path in paths:
+            lines = [] if state == "unchanged" else [f"{state} {folder / path}"]
+            session.console.answer({"event": "file", "path": str(folder / path), "state": state}, lines)
+    counts = {"written": len(changes.write), "removed": len(changes.remove), "unchanged": len(changes.keep)}
+    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    session.console.answer(
+        {"event": "result", "platform": platform, "folder": str(folder), **counts}, f"{folder}: {said}"
+    )

@@ -1,0 +1,131 @@
+"""Names that come over the wire and become paths, judged in one place before anything is done with them.
+
+The toolkit has judged them too. But whoever speaks to the agent speaks to an account that may be root, and a name such
+as `../../etc/cron.d/x` must not depend on the other side's care.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping
+
+from .failure import REFUSED, Failure
+
+if TYPE_CHECKING:
+    from .release import ReleaseDocument
+
+RELEASE_DOCUMENT = "release.json"
+OURS = (RELEASE_DOCUMENT, ".complete", ".rsync-partial")  # at the top of a release, or of what a step has prepared
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def begun(prefix: str, releases: Iterable[str]) -> List[str]:
+    """The releases that `prefix` may mean: those whose ids begin with it."""
+    return [release for release in releases if release.startswith(prefix)]
+
+
+def judge(request: Mapping[str, Any]) -> None:
+    """Refuse a request with a name that leads elsewhere than its kind of name may.
+
+    Raises:
+        Failure: it has one.
+    """
+    for key, rule in _RULES.items():
+        if request.get(key):
+            rule(key, request[key])
+    if request.get("program") and request.get("op") != "adopt-engine":  # whose program is a text
+        component("program", request["program"])
+    for path in request.get("remove", ()):
+        inside("remove", path)
+    for key in ("secrets", "documents"):
+        for name in request.get(key, ()):
+            component(key, name)
+    for wheel in request.get("wheels", {}).values():
+        component("wheel", wheel["file"])
+    if request.get("document"):
+        _document(request["document"])
+    if request.get("seal"):
+        judge(request["seal"])
+
+
+def component(what: str, name: Any) -> None:
+    """One step of a path, and not one up."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name or len(name) > 255:
+        raise Failure(REFUSED, f"{what} {name!r} can't be the name of a file.")
+
+
+def inside(what: str, path: Any) -> None:
+    """A path that stays below where it begins, as far as its words say."""
+    if (
+        not isinstance(path, str)
+        or "\0" in path
+        or path.startswith("/")
+        or path in ("", ".")
+        or posixpath.normpath(path) != path
+        or ".." in path.split("/")
+    ):
+        raise Failure(REFUSED, f"{what} {path!r} is not a path inside the release.")
+
+
+def place(folder: str, what: str, path: str) -> str:
+    """Where `path` lies below `folder`, once no link on the way there leads out of it. What it names may be a link.
+
+    Raises:
+        Failure: one does.
+    """
+    inside(what, path)
+    full = os.path.join(folder, path)
+    base, parent = os.path.realpath(folder), os.path.realpath(os.path.dirname(full))
+    if parent != base and not parent.startswith(base + "/"):
+        raise Failure(REFUSED, f"{what} {path!r} leads out of the release: a link on its way goes to {parent}.")
+    return full
+
+
+def outputs(paths: Any) -> None:
+    """What a prepare step makes: apart from each other and from our own files."""
+    for at, path in enumerate(paths):
+        inside("output", path)
+        if path.split("/")[0] in OURS:
+            raise Failure(REFUSED, f"output {path!r} is a name of our own.")
+        for other in paths[:at]:
+            if (path + "/").startswith(other + "/") or (other + "/").startswith(path + "/"):
+                raise Failure(REFUSED, f"output {path!r} and output {other!r} lie in each other.")
+
+
+def _sha256(what: str, name: Any) -> None:
+    if not isinstance(name, str) or not _SHA256.fullmatch(name):
+        raise Failure(REFUSED, f"{what} {name!r} is no sha256.")
+
+
+_RULES: Dict[str, Callable[[str, Any], None]] = {
+    "nonce": component,
+    "release": component,
+    "channel": component,
+    "name": component,
+    "engine": component,
+    "sha256": _sha256,
+}
+
+
+def _document(document: ReleaseDocument) -> None:
+    for path in document.get("links", ()):
+        inside("link", path)
+    for path, model in document.get("models", {}).items():
+        inside("model", path)
+        _sha256("model", model["sha256"])
+    for engine in document.get("engines", ()):
+        component("engine", engine)
+    step = document.get("prepare")
+    if step:
+        for path in step["inputs"]:
+            inside("input", path)
+        outputs(step["outputs"])
+    for lane, content in document.get("lanes", {}).items():
+        component("lane", lane)
+        for service in content["services"]:
+            component("program", service["program"])
+            component("manifest", service["manifest"]["name"])
+            for secret in service["secrets"]:
+                component("secret", secret)
