@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import reaper
 
@@ -31,8 +30,7 @@ _POLL = 0.05
 _END_SECONDS = 10.0  # what the reaper takes to end everything, and a little more
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """What became of a command."""
 
     status: int  # negative for a signal

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Dict, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple, Sequence, Set
 
 from ..contract import failure
 from ..contract.decide import Do, Step, View, candidates
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument, ServiceDocument
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What a transaction is to achieve, decided and complete."""
 
     transaction: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 # The agent will need these: they are imported while the header is on its way.
 import configparser  # noqa: F401
-import dataclasses  # noqa: F401
 import hashlib  # noqa: F401
 import hmac  # noqa: F401
 import json

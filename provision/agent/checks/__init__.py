@@ -8,8 +8,7 @@ process that is about to die is no proof. How each kind is declared: `provision.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import command, completion, http, tcp
 from .check import Failed
@@ -28,8 +27,7 @@ PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one check.
 
     `attempts` holds each different answer with how often it came in a row, in order: `("HTTP 503 Loading model", 58)`.
@@ -39,7 +37,7 @@ class Outcome:
     passed: bool
     seconds: float
     attempts: Tuple[Tuple[str, int], ...] = ()
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = {}
 
     @property
     def sentence(self) -> str:

@@ -10,9 +10,8 @@ import copy
 import os
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from enum import Enum
-from typing import Dict, List, Sequence, Set
+from typing import Dict, List, NamedTuple, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
@@ -34,8 +33,7 @@ class Activity(Enum):
     UNSUPERVISED = "unsupervised"  # its processes are there, and the supervisor does not know them
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(NamedTuple):
     """A program as its supervisor sees it."""
 
     activity: Activity

@@ -12,8 +12,7 @@ import glob
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ...contract.failure import USAGE, Failure
 from .. import files
@@ -49,8 +48,7 @@ files = conf.d/*.conf
 """
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(NamedTuple):
     """One supervisord: how to reach it and where its programs are described."""
 
     config: str
