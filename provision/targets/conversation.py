@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ A = TypeVar("A", bound="Done")
 
 _HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
+_LOOK_SECONDS = 900.0  # all in all, for what only looks; a transaction takes what its services take, and Ctrl-C ends it
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
 _NOISE = 1 << 20  # bytes that are no messages: a start-up file of the host's shell prints something, and not for ever
 _SHOWN = 80  # characters of what does not fit
@@ -39,6 +41,21 @@ _ERRORS: dict[str, type[errors.DeployError]] = {
     kinds.INTERRUPTED: errors.Interrupted,
     kinds.USAGE: errors.UsageError,
 }
+
+
+class _Said(dict[str, Any]):
+    """What a host said. What may be left out of an answer, and was asked for, is missed where it is read."""
+
+    def __init__(self, pairs: Mapping[str, Any], host: str) -> None:
+        super().__init__(pairs)
+        self._host = host
+
+    def __missing__(self, key: str) -> Any:
+        raise errors.DeployError(
+            f'the host\'s answer has no "{key}", which was asked for.',
+            host=self._host,
+            next_step="see what `python` is there",
+        )
 
 
 class Interrupt:
@@ -120,6 +137,8 @@ class Conversation:
         self._round_trips.add("request")
         self._send(request)
         asked, noise, patience = False, 0, time.monotonic() + _ANSWER_SECONDS
+        looks = request["op"] in ("facts", "logs") and not request.get("claim")
+        until = time.monotonic() + (_LOOK_SECONDS if looks else math.inf)
         while True:
             line = self._read(interrupt, aborted=asked)
             if line is None:  # Ctrl-C
@@ -127,13 +146,15 @@ class Conversation:
                 self._send({"op": "abort"})
                 continue
             try:
-                said = json.loads(line)
+                said = json.loads(line, object_hook=lambda pairs: _Said(pairs, host=self.host))
             except (ValueError, RecursionError):  # a start-up file of the host's shell that prints something
                 noise += len(line)
                 if noise > _NOISE or time.monotonic() > patience:
                     raise self._something_else("it prints and prints, and none of it is an answer", line) from None
                 continue
             patience = time.monotonic() + _ANSWER_SECONDS
+            if time.monotonic() > until:
+                raise self._something_else(f"for {_LOOK_SECONDS:.0f} s it says that it is still looking", line)
             try:
                 if isinstance(said, dict) and said.get("event") == "result":
                     return answers.answer(said, expected)
