@@ -9,15 +9,18 @@ counters together are the sign of progress.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import urllib.error
-import urllib.request
+import socket
+import threading
+import urllib.parse
 from dataclasses import dataclass
 from enum import Enum
 
 from prometheus_client.parser import text_string_to_metric_families
 
 _PROGRESS = ("llamacpp:n_decode_total", "llamacpp:tokens_predicted_total", "llamacpp:prompt_tokens_total")
+_LARGEST = 4 << 20  # bytes of an answer
 _IN_FLIGHT = ("llamacpp:requests_processing", "llamacpp:requests_deferred")
 
 
@@ -47,7 +50,11 @@ class Sample:
 
 
 def take_sample(url: str, timeout: float, api_key: str = "") -> Sample:
-    """Look at the server at `url` (no trailing slash). Never raises."""
+    """Look at the server at `url` (no trailing slash). Never raises.
+
+    Args:
+        timeout: seconds that one answer may take in all, however it comes.
+    """
     status, text = _get(f"{url}/health", timeout, api_key)
     if status == 503:
         return Sample(Health.LOADING, detail=text)
@@ -68,16 +75,36 @@ def take_sample(url: str, timeout: float, api_key: str = "") -> Sample:
 
 def _get(url: str, timeout: float, api_key: str) -> tuple[int | None, str]:
     """Status and body, or None and the reason."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})  # noqa: S310
+    parts = urllib.parse.urlsplit(url)
+    # No proxy: the server is on this machine, whatever http_proxy says.
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with contextlib.suppress(OSError):  # it is over already
+            own.shutdown(socket.SHUT_RDWR)
+
+    # A socket's own time-out begins anew with each byte that comes.
+    timer = threading.Timer(timeout, cut)
+    timer.daemon = True
     try:
-        # No proxy: the server is on this machine, whatever http_proxy says.
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
-            return int(answer.status), answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.reason
-    except (OSError, http.client.HTTPException) as error:
-        return None, str(error)
+        connection.connect()
+        own = connection.sock
+        timer.start()
+        connection.request("GET", parts.path, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})
+        answer = connection.getresponse()
+        content = answer.read(_LARGEST + 1)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return None, "timed out" if late.is_set() else str(error)
+    finally:
+        timer.cancel()
+        connection.close()
+    if late.is_set():
+        return None, "timed out"
+    if len(content) > _LARGEST:
+        return None, f"more than {_LARGEST >> 20} MiB, without an end"
+    return answer.status, content.decode(errors="replace") if answer.status == 200 else answer.reason
 
 
 def _values(text: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ stand alone. Where a supervisor has no place for the question, the agent asks be
 """
 
 import http.client
+import io
 import os
 import sys
 import time
@@ -15,13 +16,13 @@ from .sockets import Bearer, Guarded, Withheld
 Answer = Tuple[bool, str]  # whether it is so, and what was seen
 
 _SECONDS = 5.0  # for one answer
-_LARGEST = 16 << 20  # bytes of one
+_LARGEST = 8 << 20  # bytes of one
 
 
 def is_ready(port: int, path: str, statuses: List[str]) -> Answer:
     """Whether it answers with one of `statuses`."""
     try:
-        status, _ = _get(port, path)
+        status, _ = _get(port, path, 0)
     except (OSError, http.client.HTTPException) as error:
         return False, str(error)
     return str(status) in statuses, f"HTTP {status}"
@@ -34,10 +35,14 @@ def is_idle(port: int, path: str, gauges: List[str], bearer: Optional[Bearer] = 
     lets us look.
     """
     try:
-        status, text = _get(port, path, bearer)
+        status, content = _get(port, path, _LARGEST + 1, bearer)
         if status != 200:
             return True, f"HTTP {status} does not tell what is in flight"
-        samples = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        if len(content) > _LARGEST:
+            return True, f"more than {_LARGEST >> 20} MiB do not tell what is in flight"
+        # Line by line: a list of them would take many times their room.
+        lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", "replace")
+        samples = (line.rstrip("\r\n").rsplit(" ", 1) for line in lines if line.strip() and not line.startswith("#"))
         busy = sum(float(value) for name, value in samples if name.partition("{")[0] in gauges)
     except ConnectionRefusedError:
         return True, "nothing listens"
@@ -61,11 +66,11 @@ def wait(question: Callable[[], Answer], seconds: float, over: Callable[[], bool
         time.sleep(0.05)
 
 
-def _get(port: int, path: str, bearer: Optional[Bearer] = None) -> Tuple[int, str]:
+def _get(port: int, path: str, largest: int, bearer: Optional[Bearer] = None) -> Tuple[int, bytes]:
     connection = Guarded("127.0.0.1", port, _SECONDS, bearer)
     try:
-        answer = connection.ask("GET", path)
-        return answer.status, answer.read(_LARGEST).decode("utf-8", "replace")
+        answer, content = connection.ask("GET", path, largest)
+        return answer.status, content
     finally:
         connection.close()
 

@@ -6,6 +6,7 @@ systemd → a unit; a Vast.ai image → /root/onstart.sh, which it runs at each 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from .folders import host_folder, sandbox_environment
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"
 _CRON_SECONDS = 10.0
+_LONGEST_NAME = 245  # characters: with what is put around it while it is written, a file's name has at most 255
 _UNIT = """\
 # Written by deploy. Ends interrupted transactions after a restart.
 [Unit]
@@ -118,11 +120,19 @@ def forget(layout: Layout) -> None:
 
 def _entry(layout: Layout) -> str:
     """Where a project is listed, by its folder: /a/b and /a-b are two."""
-    return os.path.join(host_folder(), "projects", quote(layout.root.strip("/"), safe="") + ".json")
+    name = quote(layout.root.strip("/"), safe="")
+    if len(name) > _LONGEST_NAME:  # still told apart
+        name = f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return os.path.join(host_folder(), "projects", name + ".json")
 
 
 def _forget_older(layout: Layout) -> None:
     """Remove the entry under a name that two folders could have, if it is this project's."""
-    older = os.path.join(host_folder(), "projects", layout.root.strip("/").replace("/", "-") + ".json")
-    if older != _entry(layout) and (files.read_json(older) or {}).get("root") == layout.root:
+    name = layout.root.strip("/").replace("/", "-")
+    older = os.path.join(host_folder(), "projects", name + ".json")
+    if (
+        len(os.fsencode(name)) <= _LONGEST_NAME
+        and older != _entry(layout)
+        and (files.read_json(older) or {}).get("root") == layout.root
+    ):
         files.remove(older)

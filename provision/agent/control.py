@@ -53,6 +53,7 @@ def refresh(layout: Layout, agent: str) -> None:
         "uid": os.geteuid(),
         "itself": path,
         "listens": control_socket(layout.root),
+        "listens_apart": {user: control_socket(layout.root, user) for user in sorted(_askers(layout))},
         "earlier": earlier_control_socket(layout.root),
         "agent": [sys.executable, "-I", entry, "control", layout.root],
         "folder": os.path.join(layout.agents, agent),
@@ -102,6 +103,14 @@ def _act(layout: Layout, state: State, action: str, service: str, asker: Optiona
     name, record = named[service]
     supervisor = open_supervisor(layout, state.platform, options(layout))
     return {"start": _start, "stop": _stop, "status": _status}[action](layout, supervisor, name, record)
+
+
+def _askers(layout: Layout) -> Set[str]:
+    """The accounts whose services may start others."""
+    state = states.read(layout)
+    documents = read_documents(layout, {record.release for record in state.programs.values()})
+    described = (service_of(documents, name, record) for name, record in state.programs.items())
+    return {service["user"] for service in described if service["user"] and service.get("starts")}
 
 
 def _startable(layout: Layout, state: State, asker: str) -> Set[str]:
@@ -158,13 +167,24 @@ def _serve(layout: Layout) -> int:
         return REFUSED
     with connection:
         uid = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
-        connection.settimeout(_REQUEST_SECONDS)
         try:
-            words = connection.makefile(encoding="utf-8", errors="replace").readline(_REQUEST_BYTES).split()
+            words = _request(connection).split()
             asker = pwd.getpwuid(uid).pw_name
         except (OSError, KeyError):
             return REFUSED
-        connection.settimeout(None)
         status, said = act(layout, words[0], words[1], asker) if len(words) == 2 else (REFUSED, _USAGE)
+        connection.settimeout(_REQUEST_SECONDS)  # of `sendall`, for all of it
         connection.sendall(f"{status} {said}\n".encode())
         return DONE
+
+
+def _request(connection: socket.socket) -> str:
+    """The first line that comes; raises OSError where it is not there in time, however it comes."""
+    until, said = time.monotonic() + _REQUEST_SECONDS, b""
+    while b"\n" not in said and len(said) < _REQUEST_BYTES:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        block = connection.recv(_REQUEST_BYTES - len(said))
+        if not block:
+            break
+        said += block
+    return said.partition(b"\n")[0].decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Dict
 
 from ..contract.layout import Layout
@@ -25,7 +26,8 @@ def sandbox_environment() -> Dict[str, str]:
 def create(layout: Layout) -> None:
     """Make the folders that are missing. `.deploy` and `run` may be passed through, but not listed.
 
-    Each has its mode from the start: nobody can have opened it before.
+    Each has its mode from the start: nobody can have opened it before. What an earlier version left open of what is
+    to be closed is closed, where it is ours.
     """
     for folder, mode in (
         (layout.root, 0o755),
@@ -40,3 +42,12 @@ def create(layout: Layout) -> None:
         (layout.run, 0o711),
     ):
         files.make_folder(folder, mode)
+        if mode != 0o755:
+            _close(folder, mode)
+
+
+def _close(folder: str, mode: int) -> None:
+    found = os.lstat(folder)
+    has = stat.S_IMODE(found.st_mode)
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and has & 0o777 & ~mode:
+        os.chmod(folder, has & ~0o777 | has & mode)

@@ -97,7 +97,7 @@ def _logs(session: Session, request: requests.Logs) -> answers.Lines:
         outside.demand_no_link(session.layout, supervisor)
     else:
         supervisor = moved.serving(session.layout, states.read(session.layout), supervisor)
-    return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"])}
+    return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"], exact=True)}
 
 
 BY_NAME: Dict[str, Callable[[Session, Any], Mapping[str, object]]] = {

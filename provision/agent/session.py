@@ -97,7 +97,8 @@ class Session:
 
     def tell(self, message: Answer) -> None:
         with self._writing:
-            self._output.write((json.dumps(message, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            text = json.dumps(message, ensure_ascii=False) + "\n"
+            self._output.write(text.encode("utf-8", "backslashreplace"))  # half of a character as JSON has it
             self._output.flush()
 
     def emit(self, event: Event) -> None:

@@ -11,12 +11,14 @@ import http.client
 import os
 import socket
 import struct
+import threading
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 LISTEN = "0A"  # TCP_LISTEN, in the column `st`
 _MARK = b"\r\nAuthorization: "
 _UNSENT = "its token was not sent"
+_GRACE = 0.5  # seconds: who sends and waits says better than we what is missing
 _POLL, _LONGEST_POLL = 0.01, 0.2  # each look reads all sockets of the machine
 _SIGHTINGS = 5  # of a socket that no process seems to hold: it may be on its way from one to another
 _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in IPv6 (RFC 4291, 2.5.5.2)
@@ -65,18 +67,51 @@ class Guarded(http.client.HTTPConnection):
         self._bearer = bearer
 
     def ask(
-        self, method: str, path: str, body: Optional[bytes] = None, headers: Optional[Dict[str, str]] = None
-    ) -> http.client.HTTPResponse:
-        """The answer to a request with the secret, where there is one.
+        self,
+        method: str,
+        path: str,
+        largest: int,
+        body: Optional[bytes] = None,
+        headers: Optional[Dict[str, str]] = None,
+    ) -> Tuple[http.client.HTTPResponse, bytes]:
+        """The answer to a request with the secret, where there is one, and the first `largest` bytes of its body.
+
+        All of it is over when the connection's time is: a socket's own time-out begins anew with each byte that comes.
 
         Raises:
-            Withheld, NotTaken: it was not sent.
+            Withheld, NotTaken: the secret was not sent.
             ValueError: no header can hold it.
-            OSError, http.client.HTTPException: there is no answer.
+            OSError, http.client.HTTPException: there is no answer. Where its time was over: socket.timeout.
         """
         secret = {"Authorization": "Bearer " + self._bearer.value} if self._bearer else {}
-        self.request(method, path, body, {**(headers or {}), **secret})
-        return self.getresponse()
+        until = time.monotonic() + self._seconds + _GRACE
+        self.connect()
+        own = self.sock  # the connection forgets it where the answer is the last one
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            try:
+                # Of what is below TLS: that has a state of its own, and another thread is in it.
+                socket.socket.shutdown(own, socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is over already
+
+        timer = threading.Timer(max(0.0, until - time.monotonic()), cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            self.request(method, path, body, {**(headers or {}), **secret})
+            answer = self.getresponse()
+            content = answer.read(largest)
+        except (OSError, http.client.HTTPException):
+            if not late.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise socket.timeout("timed out")
+        return answer, content
 
     def send(self, data: Any) -> None:
         head, mark, secret = data.partition(_MARK) if self._bearer else (data, b"", b"")

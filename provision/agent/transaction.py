@@ -17,7 +17,7 @@ from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
-from . import checks, files, journal, launch, preflight, processes, supervision
+from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -98,6 +98,9 @@ class Transaction:
     def _stage(
         self, change: Change, services: Mapping[str, ServiceDocument], beside: Sequence[ServiceDocument]
     ) -> None:
+        if self.supervisor.logs_in_project:
+            users = {launch.owner(service["user"]) for service in services.values()}
+            private_logs.keep(self.layout.logs, filter(None, users))
         for step in change.steps:
             if step.changes:
                 record = change.after.programs[step.program]

@@ -1,12 +1,11 @@
 """The one place that writes to the terminal.
 
 Three ways to tell the same: JSON Lines on stdout with `--json`; live progress where stderr is a terminal; else plain
-lines on stderr. A verb's answer goes to stdout, so that it can be piped.
+lines on stderr. A verb's answer goes to stdout, so that it can be piped. All of it passes `shown` on its way.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from provision.cli.milestones import Milestones
+from provision.cli.shown import json_line, shown, shown_event
 from provision.errors import UsageError
 
 Event = Mapping[str, Any]
@@ -70,13 +70,13 @@ class Console:
             if self.as_json:
                 _write_json(event)
             else:
-                self._display.event(event)
+                self._display.event(shown_event(event))
 
     def note(self, text: str) -> None:
         """A sentence beside the answer, for people alone."""
         with self._lock:
             if not self.as_json:
-                self._display.line(text)
+                self._display.line(shown(text))
 
     def answer(self, event: Event, text: str | Iterable[str] = ()) -> None:
         """What the verb was asked for: `event` for programs, `text` for people."""
@@ -85,8 +85,24 @@ class Console:
                 _write_json(event)
                 return
             for line in [text] if isinstance(text, str) else text:
-                sys.stdout.write(line + "\n")
+                sys.stdout.write(shown(line) + "\n")
             sys.stdout.flush()
+
+    def relay(self, event: Event, line: str) -> None:
+        """A line that is somebody else's and is what the verb was asked for: byte for byte where a program reads it.
+
+        Args:
+            line: with `surrogateescape` for what is no UTF-8.
+        """
+        content = line.encode("utf-8", "surrogateescape")
+        if self.as_json or sys.stdout.isatty():
+            text = content.decode("utf-8", "replace")
+            self.answer({**event, "line": text}, text)
+            return
+        with self._lock:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content + b"\n")
+            sys.stdout.buffer.flush()
 
     def ask(self, prompt: str) -> str:
         """A secret that a person types.
@@ -96,6 +112,7 @@ class Console:
         """
         import click
 
+        prompt = shown(prompt)  # which may be the host's
         if not self.is_interactive:
             raise UsageError(f"{prompt.rstrip(': ')}: nobody is there to type it.", next_step="run it in a terminal")
         with self._lock:
@@ -131,5 +148,5 @@ class Console:
 
 
 def _write_json(event: Event) -> None:
-    sys.stdout.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json_line(event) + "\n")
     sys.stdout.flush()

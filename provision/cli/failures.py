@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -10,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provision.cli.shown import json_line, shown
 from provision.errors import DeclarationError, DeployError, Exit
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def tell(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong, on stderr or as the last event on stdout; the exit code."""
     code, event, text = _facts(error)
     if as_json:
-        sys.stdout.write(json.dumps({"event": "error", **event, "exit": code}, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(json_line({"event": "error", **event, "exit": code}) + "\n")
     elif text:
-        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.write(shown(text.rstrip("\n")) + "\n")
     return code
 
 
@@ -82,7 +82,7 @@ def _log(error: BaseException) -> str:
     """Where the traceback was written; it goes to the terminal, too, where it was asked for."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get(_SHOW):
-        sys.stderr.write(text)
+        sys.stderr.write(shown(text))
     try:
         descriptor, log = _own_log()
     except (OSError, RuntimeError):  # of the second kind: nobody knows this user's home

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from typing import NamedTuple
 
 CONTROL = "deploy-ctl"  # in the project's folder
+_LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
@@ -126,10 +128,17 @@ class Layout(NamedTuple):
         return posixpath.join(self.launchers(program), "current")
 
 
-def control_socket(root: str) -> str:
-    """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place."""
-    told_apart = root.replace("_", "__").replace("-", "_-")  # /a/b is not /a-b
-    return f"/run/{CONTROL}{told_apart.replace('/', '-')}.sock"
+def control_socket(root: str, account: str = "") -> str:
+    """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place.
+
+    Args:
+        account: whose own place it is, where several may; what one of them does there is nothing to the others.
+    """
+    told_apart = root.replace("_", "__").replace("-", "_-").replace("/", "-")  # /a/b is not /a-b
+    path = f"/run/{CONTROL}{told_apart}{'_.' * bool(account)}{account}.sock"
+    if len(path) > _LONGEST_SOCKET:
+        path = f"/run/{CONTROL}-{hashlib.sha256(path.encode()).hexdigest()[:32]}.sock"
+    return path
 
 
 def earlier_control_socket(root: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _TAIL_BYTES = 65536
+_LARGEST = 64 << 20  # bytes of one line, or of all that a command says: a tree of 100,000 files is told in 20 MiB
 _WAIT_FOR_STATUS_SECONDS = 5.0
 
 
@@ -78,7 +79,7 @@ class Channel:
 
         Raises:
             TimeoutError: nothing came in time; what came so far stays for the next call.
-            Unreachable: the connection broke.
+            Unreachable: the connection broke, or what comes has no end.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         searched = 0
@@ -88,7 +89,7 @@ class Channel:
             if not data:
                 line, self._buffer = bytes(self._buffer), bytearray()
                 return line or None
-            self._buffer += data
+            self._keep(data)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
@@ -97,7 +98,7 @@ class Channel:
         """Everything up to the end of the output; raises as `read_line` does."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while data := self._receive(deadline):
-            self._buffer += data
+            self._keep(data)
         output, self._buffer = bytes(self._buffer), bytearray()
         return output
 
@@ -143,6 +144,12 @@ class Channel:
         if not data and not self._channel.get_transport().is_active():
             raise self._gone("while reading from it")
         return data
+
+    def _keep(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > _LARGEST:
+            self.close()
+            raise Unreachable(f"the command said more than {_LARGEST >> 20} MiB without an end.", host=self._host)
 
     def _read_stderr(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # the connection broke: whoever reads the output says so

@@ -37,13 +37,13 @@ def run_on_hosts(
     function: Callable[[HostSpec], Value],
     *,
     limit: int = AT_ONCE,
-    on_interrupt: Callable[[], None] = lambda: None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> list[HostResult[Value]]:
     """`function` for each of `specs`, at most `limit` at a time; the results stand in the order of `specs`.
 
     An error of one host stays with that host. On the first Ctrl-C no further host is begun (those results hold
-    `Interrupted`), `on_interrupt` may ask the running ones to stop, and they are waited for; the second one raises
-    KeyboardInterrupt at once and leaves them behind.
+    `Interrupted`), `on_interrupt` may ask the running ones to stop, and they are waited for; the second one, or the
+    first where there is nothing to ask them, raises KeyboardInterrupt at once and leaves them behind.
     """
     results: dict[int, HostResult[Value]] = {}
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -72,6 +72,8 @@ def run_on_hosts(
         _wait(finished, results, len(specs))
     except KeyboardInterrupt:
         stopping.set()
+        if on_interrupt is None:
+            raise
         work()  # gives those that nobody began their result, also where Ctrl-C came before the last thread did
         on_interrupt()
         _wait(finished, results, len(specs))

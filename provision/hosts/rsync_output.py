@@ -9,6 +9,7 @@ from typing import IO
 
 _PROGRESS = re.compile(rb"\s*(\d+)\s+(\d+)%\s+\S+\s+[\d:]+(?:\s+\(xfr#(\d+), (?:to|ir)-chk=(\d+)/(\d+)\))?")
 _TAIL_LINES = 8
+_LINE = 8192  # bytes; of a longer one the end counts, since it may be the host's own words
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class OutputReader:
         """Until the end; each step of progress is told as it comes."""
         rest = b""
         while stream is not None and (data := stream.read1(65536)):  # type: ignore[attr-defined]
-            *lines, rest = re.split(rb"[\r\n]", rest + data)
+            *lines, rest = re.split(rb"[\r\n]", rest[-_LINE:] + data)
             for line in lines:
                 self._line(line)
 
     def read_errors(self, stream: IO[bytes] | None) -> None:
         """Until the end, keeping the last lines."""
-        for line in stream or ():
+        while stream is not None and (line := stream.readline(_LINE)):
             self._said = [*self._said, line.rstrip()][-_TAIL_LINES:]
 
     def errors(self) -> str:

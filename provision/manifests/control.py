@@ -6,7 +6,7 @@ machine. Under systemd a socket takes requests, because a unit that may gain no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provision.contract.layout import CONTROL, control_socket
@@ -27,11 +27,22 @@ class Control:
     """What a template may use, as `control`."""
 
     project: str
+    path: str  # of the target
     name: str  # of what is put there: systemd's units, the file for sudo
     program: str  # absolute path of deploy-ctl
     socket: str  # absolute path
     in_home: bool  # the project lies in somebody's home
     grants: tuple[Grant, ...]
+
+    def apart(self) -> tuple[Control, ...]:
+        """One for each account, with names of its own where there are several: none can take another's room."""
+        if len(self.grants) == 1:
+            return (self,)
+        return tuple(
+            replace(self, name=f"{self.name}.{user}", socket=control_socket(self.path, user), grants=(grant,))
+            for grant in self.grants
+            for user in (grant.user.text,)
+        )
 
 
 def files(places: Places, overrides: Path | None) -> dict[str, str]:
@@ -51,6 +62,7 @@ def _control(places: Places) -> Control:
             started.setdefault(service.user, []).extend(filter(places.holds, service.starts))
     return Control(
         project=places.project.name,
+        path=path,
         name=f"{prefix}{places.project.name}-ctl",
         program=f"{path}/{CONTROL}",
         socket=control_socket(path),

@@ -27,8 +27,9 @@ class Systemd(OnHost):
 
     def grants(self, control: Control, overrides: Path | None) -> Mapping[str, str]:
         return {
-            f"{control.name}.socket": render("systemd/control.socket.j2", overrides, control=control),
-            f"{control.name}@.service": render("systemd/control.service.j2", overrides, control=control),
+            f"{own.name}{suffix}": render(f"systemd/control.{kind}.j2", overrides, control=own)
+            for own in control.apart()
+            for suffix, kind in ((".socket", "socket"), ("@.service", "service"))
         }
 
     def restarts(self, prefix: str, project: str) -> str:

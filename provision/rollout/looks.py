@@ -135,7 +135,10 @@ def logs(
     channel: str = "stable",
     host: str | None = None,
 ) -> Iterator[str]:
-    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted."""
+    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted.
+
+    What is no UTF-8 in them is there as `surrogateescape` has it.
+    """
     spec = _one(deployment, host)
     program = _service(deployment, service, channel)["program"]
     if not follow:
@@ -154,7 +157,7 @@ def logs(
     words = deployment.platform.follow(deployment.target, program, lines)
     with deployment.connect(spec) as connection, connection.session(words) as channel_:
         while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
-            yield line.decode(errors="replace")
+            yield line.decode("utf-8", "surrogateescape")
 
 
 def execute(

@@ -112,7 +112,7 @@ def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dic
         with open_session(deployment, spec) as session:
             return {**ask_outside(session, "mend", Mended), "host": spec.name}
 
-    return values(run_on_hosts(chosen(deployment, hosts), act))
+    return values(run_on_hosts(chosen(deployment, hosts), act, on_interrupt=_let_end))
 
 
 def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | 
             answer = session.conversation.ask({"op": "unlock", "yes": yes}, Unlocked)
         return {"host": spec.name, "holder": answer["holder"], "outcome": answer["outcome"]}
 
-    return values(run_on_hosts(chosen(deployment, hosts), act))
+    return values(run_on_hosts(chosen(deployment, hosts), act, on_interrupt=_let_end))
 
 
 def chosen(deployment: Deployment, names: Sequence[str] | None) -> list[HostSpec]:
@@ -211,7 +211,7 @@ def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> 
             kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
             return apply(session, plan_move(session, kind, release=old, channel=channel, claim=True))
 
-    return run_on_hosts([result.spec for result in done if result.spec.name in committed], act)
+    return run_on_hosts([result.spec for result in done if result.spec.name in committed], act, on_interrupt=_let_end)
 
 
 def _some_failed(
@@ -238,6 +238,10 @@ def _some_failed(
     return kind(
         f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step="deploy status, then deploy up"
     )
+
+
+def _let_end() -> None:
+    """What a host has begun goes to its end."""
 
 
 def _ask(interrupt: Interrupt | None) -> None:

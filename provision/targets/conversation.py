@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +28,9 @@ A = TypeVar("A", bound="Done")
 
 _HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
+_LOOK_SECONDS = 900.0  # all in all, for what only looks; a transaction takes what its services take, and Ctrl-C ends it
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
+_NOISE = 1 << 20  # bytes that are no messages: a start-up file of the host's shell prints something, and not for ever
 _SHOWN = 80  # characters of what does not fit
 
 _ERRORS: dict[str, type[errors.DeployError]] = {
@@ -38,6 +41,21 @@ _ERRORS: dict[str, type[errors.DeployError]] = {
     kinds.INTERRUPTED: errors.Interrupted,
     kinds.USAGE: errors.UsageError,
 }
+
+
+class _Said(dict[str, Any]):
+    """What a host said. What may be left out of an answer, and was asked for, is missed where it is read."""
+
+    def __init__(self, pairs: Mapping[str, Any], host: str) -> None:
+        super().__init__(pairs)
+        self._host = host
+
+    def __missing__(self, key: str) -> Any:
+        raise errors.DeployError(
+            f'the host\'s answer has no "{key}", which was asked for.',
+            host=self._host,
+            next_step="see what `python` is there",
+        )
 
 
 class Interrupt:
@@ -89,6 +107,7 @@ class Conversation:
         self.host = connection.name
         self._round_trips = connection.round_trips
         self._on_event = on_event
+        self._gave_agent = False
         digest = loader.digest()
         command = loader.command(python)
         if sudo_password is not None:
@@ -117,7 +136,9 @@ class Conversation:
         """
         self._round_trips.add("request")
         self._send(request)
-        asked = False
+        asked, noise, patience = False, 0, time.monotonic() + _ANSWER_SECONDS
+        looks = request["op"] in ("facts", "logs") and not request.get("claim")
+        until = time.monotonic() + (_LOOK_SECONDS if looks else math.inf)
         while True:
             line = self._read(interrupt, aborted=asked)
             if line is None:  # Ctrl-C
@@ -125,21 +146,25 @@ class Conversation:
                 self._send({"op": "abort"})
                 continue
             try:
-                said = json.loads(line)
-            except ValueError:
-                continue  # a start-up file of the host's shell that prints something
+                said = json.loads(line, object_hook=lambda pairs: _Said(pairs, host=self.host))
+            except (ValueError, RecursionError):  # a start-up file of the host's shell that prints something
+                noise += len(line)
+                if noise > _NOISE or time.monotonic() > patience:
+                    raise self._something_else("it prints and prints, and none of it is an answer", line) from None
+                continue
+            patience = time.monotonic() + _ANSWER_SECONDS
+            if time.monotonic() > until:
+                raise self._something_else(f"for {_LOOK_SECONDS:.0f} s it says that it is still looking", line)
             try:
                 if isinstance(said, dict) and said.get("event") == "result":
                     return answers.answer(said, expected)
                 told: answers.Told = answers.answer(said, answers.Told)  # type: ignore[arg-type]
             except answers.Misfit:
-                raise errors.DeployError(
-                    "the host answered something else.",
-                    why=f"To {request['op']!r} it said: {line.decode(errors='replace').strip()[:_SHOWN]}",
-                    host=self.host,
-                    next_step="keep its shell's start-up files quiet (~/.bashrc), and see what `python` is there",
-                ) from None
+                raise self._something_else(f"To {request['op']!r} it said", line) from None
             if told["event"] == "need-agent":
+                if self._gave_agent:
+                    raise self._something_else("it asks for the agent again and again", line)
+                self._gave_agent = True
                 package = loader.package()
                 self._send({"size": len(package), "sha256": hashlib.sha256(package).hexdigest()})
                 self._channel.send(package)
@@ -184,6 +209,14 @@ class Conversation:
             if line is None:
                 raise self._ended()
             return line
+
+    def _something_else(self, how: str, line: bytes) -> errors.DeployError:
+        return errors.DeployError(
+            "the host answered something else.",
+            why=f"{how[0].upper()}{how[1:]}: {line[: 4 * _SHOWN].decode(errors='replace').strip()[:_SHOWN]}",
+            host=self.host,
+            next_step="keep its shell's start-up files quiet (~/.bashrc), and see what `python` is there",
+        )
 
     def _ended(self) -> errors.DeployError:
         said = self._channel.stderr_tail().decode(errors="replace").strip()

@@ -121,7 +121,7 @@ def test_a_plan_is_a_table_of_its_steps():
 def test_an_error_says_why_and_what_next_and_the_last_lines():
     error = {"event": "error", "what": "web died.", "why": "It exited.", "next": "deploy logs", "log": ["last line"]}
     shown = summary(["up"], [{**error, "host": "a"}])
-    assert shown.endswith("**a: web died.**\n- It exited.\n- next: `deploy logs`\n\n    last line")
+    assert shown.endswith("**a: web died.**\n- It exited.\n- next: `deploy logs`\n\n```text\nlast line\n```")
     assert list(annotate([error])) == ["::error::web died.%0AIt exited.%0Adeploy logs"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from provision.contract.layout import control_socket
 from provision.platforms import face
 from provision.project import load
 from tests.deploy.world import World, web
@@ -71,9 +72,38 @@ def grant(world: World) -> None:
             world.host.write(f"/etc/systemd/system/{name}", text)
     if world.platform == "systemd":
         world.host.exec(["systemctl", "daemon-reload"])
-        (socket,) = [name for name in granted if name.endswith(".socket")]
-        world.host.exec(["systemd-analyze", "verify", f"/etc/systemd/system/{socket}"])
-        world.host.exec(["systemctl", "enable", "--quiet", "--now", socket])
+        for socket in [name for name in granted if name.endswith(".socket")]:
+            world.host.exec(["systemd-analyze", "verify", f"/etc/systemd/system/{socket}"])
+            world.host.exec(["systemctl", "enable", "--quiet", "--now", socket])
+
+
+# ACCOUNT REFUSED PLACE…: says "held" where so many of its connections were refused, of 60 to each place.
+CROWD = """\
+set -- $1; account=$1; shift
+exec setpriv --reuid="$account" --clear-groups python3 -c 'import socket, sys, time
+kept, refused = [], 0
+for path in sys.argv[2:] * 60:
+    kept.append(socket.socket(socket.AF_UNIX))
+    try:
+        kept[-1].connect(path)
+    except PermissionError:
+        refused += 1
+print("held" if refused == int(sys.argv[1]) else refused, flush=True)
+time.sleep(1000)' "$@"
+"""
+
+
+@pytest.mark.parametrize("platform", ["systemd"])  # sudo has no room that could be taken
+def test_neither_a_stranger_nor_another_account_takes_the_room_of_one_that_may(world: World) -> None:
+    """Issue 13, 2: 60 connections of one account shut the others out."""
+    second = {"command": ["sleep", "1000"], "user": "ann", "starts": ["other"], "check": {"command": ["true"]}}
+    declare(world, second=second)
+    world.up()
+    grant(world)
+    places = " ".join(control_socket(world.path, account) for account in ("www-data", "ann"))
+
+    with world.held(CROWD, f"daemon 120 {places}"), world.held(CROWD, f"ann 60 {places}"):
+        assert ask(world, "status", "worker")[0] == 3
 
 
 def test_an_account_starts_and_stops_what_it_was_granted_and_nothing_else(world: World) -> None:

@@ -122,6 +122,7 @@ def test_a_secret_is_shown_neither_whole_nor_by_line_nor_in_a_log(world: World) 
 
 
 def test_endless_output_fills_no_memory_and_its_end_is_shown(world: World) -> None:
+    """Issue 13, 7: neither without an end nor without a newline."""
     declare(world, "head -c 40000000 /dev/zero | tr '\\0' x; echo; seq 300000; echo the end; exit 1")
 
     with pytest.raises(DeployError) as failure:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from provision.agent import attend
 from provision.agent.checks import PROBES
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
 from provision.images.smoke.run import INSIDE
 from provision.project.checks import IN_IMAGES, KINDS
+from tests.endless import endless
 
 ROOT = Path(__file__).parents[2]
 ASKED = {"url": "http://127.0.0.1:1", "prompt": "and", "tokens": 2}
@@ -104,32 +103,6 @@ def test_what_a_project_can_declare_can_be_probed_and_is_documented() -> None:
         assert f"`{{ {kind} = " in for_images, f"images/README.md shows no {kind}"
 
 
-@contextmanager
-def answers(head: bytes, drip: bytes) -> Iterator[str]:
-    """A server that says `head`, and then `drip` again and again for as long as anybody listens."""
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(4096)
-            try:
-                connection.sendall(head)
-                while not over.wait(0.05 if len(drip) < 10 else 0):
-                    connection.sendall(drip)
-            except OSError:
-                pass
-
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        finally:
-            over.set()
-            server.join(5)
-
-
 @pytest.mark.parametrize(
     ("head", "drip"),
     [
@@ -137,14 +110,34 @@ def answers(head: bytes, drip: bytes) -> Iterator[str]:
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
-    ids=["head", "body", "announced", "chunks"],
+    ids=["head", "body", "announced", "chunks", "continued"],
 )
 def test_an_answer_that_comes_by_bytes_and_never_ends_is_given_up(head: bytes, drip: bytes) -> None:
-    with answers(head, drip) as url, pytest.raises(Failed, match=r"^no answer in 0 s$"):
-        Here().ask(url, 0.3)
+    with endless(head, drip) as port, pytest.raises(Failed, match=r"^no answer in 0 s$"):
+        Here().ask(f"http://127.0.0.1:{port}/", 0.3)
 
 
 def test_of_an_answer_that_never_ends_its_beginning_is_looked_at() -> None:
-    with answers(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536) as url:
-        assert len(Here().ask(url, 60).text) == BODY_LIMIT
+    with endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536) as port:
+        assert len(Here().ask(f"http://127.0.0.1:{port}/", 60).text) == BODY_LIMIT
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["head", "body"])
+def test_a_service_that_drips_is_not_idle_and_holds_nobody_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 13, 6: whoever asks before a stop, launchers on systemd among them, has one deadline in all."""
+    monkeypatch.setattr(attend, "_SECONDS", 0.3)
+    with endless(head, b"x") as port:
+        assert attend.is_idle(port, "/metrics", ["busy"]) == (False, "timed out")
+
+
+def test_metrics_without_an_end_are_not_waited_for() -> None:
+    """Issue 13, 7: they are read up to a bound, which is said, and never as a list of lines."""
+    with endless(b"HTTP/1.1 200 OK\r\n\r\n", b"busy 1\n" * 10_000) as port:
+        assert attend.is_idle(port, "/metrics", ["busy"]) == (True, "more than 8 MiB do not tell what is in flight")
+
+
+def test_a_service_is_ready_whose_answer_goes_on() -> None:
+    with endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as port:
+        assert attend.is_ready(port, "/", ["200"]) == (True, "HTTP 200")

@@ -157,9 +157,13 @@ def test_another_supervisor_in_the_same_folder_is_refused_until_the_old_programs
 
 
 def test_two_folders_never_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hole 2, its kind: /a/b and /a-b had one entry for the boot hook, and one socket."""
+    """Hole 2, its kind: /a/b and /a-b had one entry for the boot hook, and one socket.
+
+    Issue 13, 3: nor do two that have more letters than a name or a socket may have.
+    """
     monkeypatch.setenv(STATE_DIR_VARIABLE, str(tmp_path / "host"))
-    roots = [str(tmp_path / name) for name in ("a/b", "a-b", "a_/b", "a_-b", "a--b", "a/-b")]
+    names = ("a/b", "a-b", "a_/b", "a_-b", "a--b", "a/-b", *("/".join(["ä" * 100, "b" * 100, end]) for end in "xy"))
+    roots = [str(tmp_path / name) for name in names]
     for root in roots:
         boot.register(Layout(root), "agent", "supervisord")
 

@@ -80,6 +80,17 @@ def test_a_second_ctrl_c_waits_for_nobody() -> None:
     assert "KeyboardInterrupt" in said
 
 
+def test_the_first_ctrl_c_waits_for_nobody_where_nobody_can_be_asked_to_stop() -> None:
+    """Issue 13, 6: a host that hangs held `status` until its time for an answer was over."""
+
+    def work(spec: HostSpec) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_on_hosts(HOSTS[:1], work)
+
+
 def test_ctrl_c_is_seen_though_another_thread_was_given_it() -> None:
     asked = threading.Event()
 

@@ -51,7 +51,8 @@ class GRPCSupervisorDriver:
         allowed_commands: first words of commands that callers may run, exactly as they send them; `ANY_COMMAND`
             takes this fence down. Tasks of `submit_inference` name no command and are always allowed.
         task_timeout: no task of a caller may run longer; None for no limit.
-        max_concurrent_rpcs: more calls at a time are refused with RESOURCE_EXHAUSTED.
+        max_concurrent_rpcs: more tasks at a time are refused with RESOURCE_EXHAUSTED. Whoever asks for health without
+            the token takes none of their places.
         max_request_bytes: larger requests are refused with RESOURCE_EXHAUSTED.
 
     Raises:
@@ -80,11 +81,15 @@ class GRPCSupervisorDriver:
         self._tls = tls_config
         self._owner = secrets.token_urlsafe(32)
         self._interceptor = TokenInterceptor(auth_token, self._owner)
-        self._service = SupervisorService(supervisor, allowed_commands, self._owner, task_timeout)
-        self._max_concurrent_rpcs = max_concurrent_rpcs
+        self._service = SupervisorService(
+            supervisor, allowed_commands, self._owner, task_timeout, at_once=max_concurrent_rpcs
+        )
         self._options = [
             ("grpc.max_receive_message_length", max_request_bytes),
             ("grpc.so_reuseport", 0),  # else a second server on the same port would take half of the calls
+            # Who connects and asks for nothing is let go, in milliseconds; a client that comes back connects anew.
+            ("grpc.max_connection_idle_ms", 60_000),
+            ("grpc.server_handshake_timeout_ms", 10_000),
         ]
         self._server: grpc.aio.Server | None = None
         self._client: GRPCSupervisorClient | None = None
@@ -101,7 +106,6 @@ class GRPCSupervisorDriver:
         server = grpc.aio.server(
             interceptors=[self._interceptor],
             options=self._options,
-            maximum_concurrent_rpcs=self._max_concurrent_rpcs,
         )
         pb_grpc.add_SupervisorServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ OWNER_HEADER = "x-bitnet-owner"
 
 _OPEN_TO_ALL = "/grpc.health.v1.Health/"
 """Probes of Kubernetes cannot send a token; health tells nothing but whether the server serves."""
+
+_STRANGERS, _OF_ONE_PEER = 128, 32
+"""Calls of one kind of those without a token, at a time, and of these of one address: their room is their own."""
+
+_ASKS_SECONDS = 2.0
+"""A stranger's request is there by then."""
 
 TLSConfig = Mapping[str, str | os.PathLike[str]]
 
@@ -113,6 +121,9 @@ def same_secret(given: str | bytes | None, secret: str) -> bool:
 class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Turns away calls without the bearer token, before anything of them is read.
 
+    What is open to all is answered in a room apart, however many ask and however long they stay, so that they take
+    no place of those who are welcome.
+
     Args:
         token: what callers must send, or None where everybody who got through TLS is welcome.
         owner: the secret of this process's own calls.
@@ -121,6 +132,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, token: str | None, owner: str) -> None:
         self._token = token
         self._owner = owner
+        # By their addresses: those that ask, and those that watch, who stay and leave the others their room.
+        self._strangers: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
 
         async def deny(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the bearer token is missing or wrong")
@@ -134,10 +147,43 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Give the handler of the call, or the one that denies it."""
-        if self._token is None or handler_call_details.method.startswith(_OPEN_TO_ALL):
+        is_open = handler_call_details.method.startswith(_OPEN_TO_ALL)
+        if self._token is None and not is_open:
             return await continuation(handler_call_details)
         headers = dict(handler_call_details.invocation_metadata or ())
-        welcome = same_secret(headers.get("authorization"), f"Bearer {self._token}")
+        welcome = self._token is not None and same_secret(headers.get("authorization"), f"Bearer {self._token}")
         if welcome or same_secret(headers.get(OWNER_HEADER), self._owner):
             return await continuation(handler_call_details)
-        return self._deny
+        if not is_open:
+            return self._deny
+        handler = await continuation(handler_call_details)
+        return handler and self._apart(handler)
+
+    def _apart(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """`handler`, of one request, for strangers. As one of streams it begins before anything of the call is read."""
+        strangers = self._strangers[handler.response_streaming]
+
+        async def answer(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            peer = context.peer().rpartition(":")[0] or context.peer()
+            if strangers.total() >= _STRANGERS or strangers[peer] >= _OF_ONE_PEER:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many ask without a token at a time")
+            strangers[peer] += 1
+            try:
+                try:
+                    request = await asyncio.wait_for(anext(requests), _ASKS_SECONDS)
+                except (TimeoutError, StopAsyncIteration):
+                    await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+                if handler.response_streaming:
+                    await handler.unary_stream(request, context)
+                else:
+                    await context.write(await handler.unary_unary(request, context))
+            finally:
+                strangers[peer] -= 1
+                if not strangers[peer]:
+                    del strangers[peer]
+
+        return grpc.stream_stream_rpc_method_handler(
+            answer,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )

@@ -35,19 +35,26 @@ class SupervisorService(pb_grpc.SupervisorServicer):
         allowed: commands that callers may run, by their first word exactly as sent.
         owner: the secret of this process's own calls, which may run anything.
         task_timeout: no task may run longer; None for no limit.
+        at_once: more tasks at a time are refused.
     """
 
     def __init__(
-        self, supervisor: RuntimeSupervisor, allowed: Sequence[str], owner: str, task_timeout: float | None
+        self,
+        supervisor: RuntimeSupervisor,
+        allowed: Sequence[str],
+        owner: str,
+        task_timeout: float | None,
+        at_once: int,
     ) -> None:
         self._supervisor = supervisor
         self._allowed = tuple(allowed)
         self._owner = owner
         self._task_timeout = task_timeout
+        self._room = at_once
 
     async def Submit(self, request: pb.Task, context: Context) -> pb.Result:  # noqa: N802 - named by the .proto
         """Run a task to its end."""
-        async with _told(context):
+        async with self._admitted(context), _told(context):
             options = self._options(request, context)
             if request.HasField("inference"):
                 arguments = {**wire.read_inference(request.inference), **options}
@@ -59,9 +66,20 @@ class SupervisorService(pb_grpc.SupervisorServicer):
         self, request: pb.Task, context: Context
     ) -> AsyncIterator[pb.Moment]:
         """Run a task and tell its lines as they arrive."""
-        async with _told(context), aclosing(self._streamed(request, context)) as events:
+        async with self._admitted(context), _told(context), aclosing(self._streamed(request, context)) as events:
             async for event in events:
                 yield wire.moment(event)
+
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[None]:
+        """Takes a place. Whoever comes here has shown the token, so no stranger takes one."""
+        if self._room <= 0:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "as many tasks are here as may be at a time")
+        self._room -= 1
+        try:
+            yield
+        finally:
+            self._room += 1
 
     def _streamed(self, request: pb.Task, context: Context) -> AsyncGenerator[StreamEvent, None]:
         options = self._options(request, context)

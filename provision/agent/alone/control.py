@@ -6,6 +6,7 @@ deploy-ctl start|stop|status SERVICE
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import sys
 from typing import Dict, List, NamedTuple
@@ -24,6 +25,7 @@ class Project(NamedTuple):
     agent: List[str]  # the command that asks the agent
     folder: str  # the agent's
     environment: Dict[str, str]  # what a sandbox has beside the account's
+    listens_apart: Dict[str, str] = {}  # where the owner listens for one account alone, where there are several
 
 
 def main(words: List[str], project: Project) -> int:
@@ -37,15 +39,17 @@ def main(words: List[str], project: Project) -> int:
             sys.exit(f"deploy-ctl: {wrong}. next: deploy host mend")
         os.execv(project.agent[0], project.agent + words)  # noqa: S606
     try:
-        if os.path.exists(project.listens):
-            return _ask(project.listens, words)
+        own = project.listens_apart.get(pwd.getpwuid(os.geteuid()).pw_name, "")
+        for path in (own, project.listens):
+            if os.path.exists(path):
+                return _ask(path, words)
         if os.path.exists(project.earlier):  # or it is that of another project
             sys.stderr.write(
                 f"deploy-ctl: an earlier version may have listened on {project.earlier}; this one's place is "
                 f"{project.listens}. next: put there what deploy render systemd writes\n"
             )
         os.execvp("sudo", ["sudo", "-n", "-u", project.owner, "--", project.itself, *words])  # noqa: S606
-    except OSError as error:
+    except (OSError, KeyError) as error:
         sys.exit(f"deploy-ctl: this account can't ask {project.owner} to do it: {error}")
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import re
 import socket
-import threading
-import time
 import urllib.parse
-from typing import Callable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 from .. import commands
 from ..masks import Masks
@@ -18,7 +15,6 @@ from .check import Answer, Failed
 
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
-_GRACE = 0.5  # seconds: who sends and waits says better than we what is missing
 
 Address = Tuple[str, Optional[int]]
 
@@ -60,9 +56,7 @@ class Here:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with _within(seconds, connection):
-                response = connection.ask("GET" if body is None else "POST", path, body, headers)
-                content = response.read(BODY_LIMIT).decode("utf-8", "replace")
+            response, content = connection.ask("GET" if body is None else "POST", path, BODY_LIMIT, body, headers)
         except Withheld as why:
             way = 'ask the service\'s own port (http = "/health"), or leave the token out'
             raise Failed(f"{why}; {way}") from None
@@ -77,7 +71,7 @@ class Here:
         finally:
             connection.close()
         told = {name.lower(): masks.mask(response.getheader(name) or "") for name in response.headers}
-        return Answer(response.status, masks.mask(content), told)
+        return Answer(response.status, masks.mask(content.decode("utf-8", "replace")), told)
 
     def connect(self, host: str, port: int, seconds: float) -> None:
         try:
@@ -101,38 +95,6 @@ class Here:
         if ended.status != 0:
             raise Failed(f"exit status {ended.status}: {output.splitlines()[-1] if output else 'no output'}")
         return output
-
-
-@contextlib.contextmanager
-def _within(seconds: float, connection: http.client.HTTPConnection) -> Iterator[None]:
-    """One end for the whole conversation: a socket's own time-out begins anew with each byte that comes.
-
-    Raises:
-        socket.timeout: it is over.
-    """
-    until = time.monotonic() + seconds + _GRACE
-    connection.connect()
-    own = connection.sock  # the connection forgets it where the answer is the last one
-    late = threading.Event()
-
-    def cut() -> None:
-        late.set()
-        with contextlib.suppress(OSError):
-            # Of what is below TLS: that has a state of its own, and another thread is in it.
-            socket.socket.shutdown(own, socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, until - time.monotonic()), cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (OSError, http.client.HTTPException):
-        if not late.is_set():
-            raise
-    finally:
-        timer.cancel()
-    if late.is_set():
-        raise socket.timeout
 
 
 def _end_of(text: str) -> str:

@@ -181,12 +181,24 @@ class Supervisor(ABC):
         return seen.detail or f"is {seen.activity.value}"
 
     @abstractmethod
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
-        """The last lines that it wrote, `LOG_BYTES` at most; since its start where this object or a twin started it."""
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
+        """The last lines that it wrote, `LOG_BYTES` at most; since its start where this object or a twin started it.
+
+        Args:
+            exact: nothing of them is replaced or left out: what is no UTF-8 is there as `surrogateescape` has it.
+        """
 
     @abstractmethod
     def facts(self) -> Dict[str, object]:
         """For `deploy host facts` and the plan."""
+
+
+def last_lines(content: bytes, lines: int, exact: bool) -> List[str]:
+    """The end of a log as `Supervisor.log_tail` has it."""
+    if not exact:
+        return content.decode("utf-8", "replace").splitlines()[-lines:]
+    found = content.decode("utf-8", "surrogateescape").split("\n")
+    return (found if found[-1] else found[:-1])[-lines:]
 
 
 def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:

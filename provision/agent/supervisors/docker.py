@@ -15,7 +15,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import PROJECT_LABEL, Layout
 from .. import files, processes, strays
 from . import docker_engine as engine
-from .base import Activity, Observed, Supervisor
+from .base import Activity, Observed, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
 from .unix_http import is_listening
 
@@ -157,11 +157,11 @@ class Docker(Supervisor):
         pid = self.observe([program])[program].pid
         return {member for member in processes.family([pid]) if processes.alive(member)} if pid else set()
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         since = f"&since={self._marks[program]:.3f}" if program in self._marks else ""
         path = f"/containers/{quote(program)}/logs?stdout=true&stderr=true&tail={lines}{since}"
         try:
-            return engine.read("GET", path, reader=engine.frames).decode("utf-8", "replace").splitlines()[-lines:]
+            return last_lines(engine.read("GET", path, reader=engine.frames), lines, exact)
         except (Failure, OSError):
             return []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import List
 
 from .. import files
 from .base import LOG_BYTES
@@ -17,8 +16,8 @@ def size(path: str) -> int:
         return 0
 
 
-def tail(path: str, lines: int, since: int = 0) -> List[str]:
-    """The last lines of a file, at most `LOG_BYTES` of them; none from before the byte `since`."""
+def tail(path: str, since: int = 0) -> bytes:
+    """The end of a file, at most `LOG_BYTES` of it; nothing from before the byte `since`."""
     try:
         with files.open_plain(path) as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -28,7 +27,6 @@ def tail(path: str, lines: int, since: int = 0) -> List[str]:
             stream.seek(size - LOG_BYTES if cut else begin)
             if cut:
                 stream.readline(LOG_BYTES)  # torn: who takes secrets out of lines would not know the end of one
-            text = stream.read(LOG_BYTES).decode("utf-8", "replace")
+            return stream.read(LOG_BYTES)
     except OSError:
-        return []
-    return text.splitlines()[-lines:]
+        return b""

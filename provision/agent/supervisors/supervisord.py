@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Sequence, Set, Tuple
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import processes
-from .base import Activity, Observed, Supervisor, manifests_of
+from .base import Activity, Observed, Supervisor, last_lines, manifests_of
 from .log_file import size, tail
 from .supervisord_config import find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
@@ -230,8 +230,8 @@ class Supervisord(Supervisor):
     def log_path(self, program: str) -> str:
         return os.path.join(self.layout.logs, program + ".log")
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
-        return tail(self.log_path(program), lines, int(self._marks.get(program, 0)))
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
+        return last_lines(tail(self.log_path(program), int(self._marks.get(program, 0))), lines, exact)
 
     def facts(self) -> Dict[str, object]:
         running = self.answers()

@@ -18,7 +18,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.grouping import target_unit
 from ...contract.layout import Layout
 from .. import commands, files, processes
-from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
+from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -197,7 +197,7 @@ class Systemd(Supervisor):
                     found |= _cgroup_members(folder)
         return {member for member in found if processes.alive(member)}
 
-    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+    def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
         if program in self._marks:
             scope.append(f"--since=@{self._marks[program]:.3f}")
@@ -207,7 +207,7 @@ class Systemd(Supervisor):
             )
         except (OSError, subprocess.TimeoutExpired):
             return []
-        return done.output[-LOG_BYTES:].decode("utf-8", "replace").splitlines()[-lines:]
+        return last_lines(done.output[-LOG_BYTES:], lines, exact)
 
     def facts(self) -> Dict[str, object]:
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from provision.cli.github.summary import annotate, summary
 from provision.cli.milestones import Milestones
+from provision.cli.shown import shown, shown_event
 
 _COMMAND = "DEPLOY_COMMAND"
 _USAGE = 2
@@ -66,10 +67,10 @@ def _events(lines: Any) -> Iterator[dict[str, Any]]:
     """What was said as events; what was not (a help text) is passed on."""
     for line in lines:
         try:
-            event = json.loads(line)
+            event = shown_event(json.loads(line))
             event["event"]
-        except (ValueError, KeyError, TypeError):
-            sys.stdout.write(line)
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            sys.stdout.write(shown(line))
             continue
         yield event
 

@@ -13,6 +13,7 @@ from typing import Any
 from provision.cli.sentences import seconds, size
 
 Event = Mapping[str, Any]
+_ADDRESS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
 _SHORT = 19  # of a digest: sha256: and twelve digits
 _FILES = 20
 
@@ -131,8 +132,7 @@ def _error(event: Event) -> Iterator[str]:
     if event.get("next"):
         yield f"- next: {_code(event['next'])}"
     if event.get("log"):
-        yield ""
-        yield from (f"    {line}" for line in event["log"])
+        yield from ("", *_block(event["log"]))
 
 
 _PARTS: dict[str, Callable[[Event], Iterator[str]]] = {
@@ -145,13 +145,30 @@ _PARTS: dict[str, Callable[[Event], Iterator[str]]] = {
 
 
 def _text(value: object) -> str:
-    """Text that stays text: no markup, no link, no picture, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~@!&])", r"\\\1", " ".join(str(value).split()))
+    """Text that stays text: no markup, no link, no picture, on one line.
+
+    GFM, "Autolinks (extension)": an address, of a page or of a person, is a link without any markup. No backslash
+    hinders that, a fixed width does.
+    """
+    return " ".join(_code(word) if _ADDRESS.search(word) else _escaped(word) for word in str(value).split())
+
+
+def _escaped(word: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|~$!&])", r"\\\1", word)
 
 
 def _code(value: object) -> str:
     """The same in a fixed width; a backtick cannot end it, a bar does not end the cell."""
-    return "`" + " ".join(str(value).split()).replace("`", "'").replace("|", r"\|") + "`"
+    text = " ".join(str(value).split()).replace("`", "'")
+    return "`" + text.replace("\\|", "\\ |").replace("|", r"\|") + "`"
+
+
+def _block(lines: Sequence[str]) -> Iterator[str]:
+    """Lines as they are. CommonMark, "Fenced code blocks": one ends with a longer fence alone, or its own."""
+    texts = [" ".join(str(line).splitlines()) for line in lines]
+    longest = max((len(run) for text in texts for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield from (f"{fence}text", *texts, fence)
 
 
 def _data(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 import click
@@ -11,6 +12,8 @@ from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
+
+_PIECE = 64 << 10  # characters
 
 
 @verb("exec", example="deploy exec -- ls -la\ndeploy exec --host gpu-03 -- nvidia-smi")
@@ -21,12 +24,13 @@ def command(session: Session, service: str, words: tuple[str, ...], *, on_host: 
     """Run a command in the release that serves.
 
     In its folder on the host; where services are containers, inside one, in the same folder. Its output comes back as
-    it is, its exit status is this command's. No shell reads the words: for a pipe, run sh -c.
+    it is, but on a terminal without what that would obey. Its exit status is this command's. No shell reads the words:
+    for a pipe, run sh -c.
     """
     if len(session.hosts) > 1:
         raise UsageError("a command runs on one host at a time.", next_step=f"--host {session.hosts[0]}")
     host = session.hosts[0] if session.hosts else None
-    if not session.console.as_json:
+    if not (session.console.as_json or sys.stdout.isatty()):
         return rollout.execute(session.deployment, words, host, service=service, on_host=on_host)
     reading, writing = os.pipe()
     teller = threading.Thread(target=_tell, args=(session, reading))
@@ -36,12 +40,14 @@ def command(session: Session, service: str, words: tuple[str, ...], *, on_host: 
     finally:
         os.close(writing)
         teller.join()
-    session.console.event({"event": "result", "status": status})
+    if session.console.as_json:
+        session.console.event({"event": "result", "status": status})
     return status
 
 
 def _tell(session: Session, reading: int) -> None:
-    """Each line of output as an event."""
+    """Each line of output as an event, or shown; one without an end in pieces."""
     with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            session.console.event({"event": "output", "source": "exec", "text": line.rstrip("\n")})
+        while line := lines.readline(_PIECE):
+            text = line.rstrip("\n")
+            session.console.answer({"event": "output", "source": "exec", "text": text}, text)

@@ -24,4 +24,4 @@ def command(session: Session, service: str, lines: int, follow: bool, channel: s
         raise UsageError("logs are read from one host at a time.", next_step=f"--host {session.hosts[0]}")
     host = session.hosts[0] if session.hosts else None
     for line in rollout.logs(session.deployment, service, lines=lines, follow=follow, channel=channel, host=host):
-        session.console.answer({"event": "log", "service": service, "line": line}, line)
+        session.console.relay({"event": "log", "service": service}, line)

@@ -525,6 +525,37 @@ async def test_health_is_open_to_probes_and_tells_when_it_ends(supervisor: Runti
         await stopping
 
 
+async def test_strangers_take_no_place_of_those_who_are_welcome(supervisor: RuntimeSupervisor) -> None:
+    """Issue 13, 2: 300 streams that watch health, and as many questions that never come, from one address."""
+    async with (
+        GRPCSupervisorDriver(
+            supervisor, port=0, auth_token=TOKEN, allowed_commands=ANY_COMMAND, max_concurrent_rpcs=4
+        ) as driver,
+        grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel,
+        GRPCSupervisorClient(f"127.0.0.1:{driver.port}", auth_token=TOKEN) as client,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
+        silent = [channel.stream_stream("/grpc.health.v1.Health/Check")() for _ in range(300)]
+        refused = 0
+        for watch in watches:
+            try:
+                await watch.read()
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                refused += 1
+        assert 0 < refused < len(watches)
+
+        assert (await client.submit_task(["echo", "hi"])).stdout == "hi\n"
+        assert {await call.code() for call in silent} <= {
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+        }
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        for watch in watches:
+            watch.cancel()
+
+
 async def _services(channel: grpc.aio.Channel, metadata: Any = ()) -> set[str]:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")

@@ -1,8 +1,8 @@
 """A stand-in for llama-server, with the routes, metrics and manners that the watchdog relies on.
 
 Real llama-server cannot be told to stall; this one can. The word in the file of `--mode-file` steers it: `loading`,
-`silent` (no answer), `stall` (a request in flight and no progress), `slow` (a request in flight, decode steps go on),
-`busy` (`/metrics` does not answer), `nonsense`, `exit`.
+`silent` (no answer), `drip` (one without an end), `stall` (a request in flight and no progress), `slow` (a request in
+flight, decode steps go on), `busy` (`/metrics` does not answer), `nonsense`, `exit`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ import argparse
 import os
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+
+def _leave_when_told(mode: Callable[[], str]) -> None:
+    while mode() != "exit":
+        time.sleep(0.02)
+    os._exit(5)
 
 
 def serve(host: str, port: int, mode_file: Path | None) -> None:
@@ -28,7 +35,9 @@ def serve(host: str, port: int, mode_file: Path | None) -> None:
             if now == "silent" or (now == "busy" and self.path == "/metrics"):
                 time.sleep(3)
                 return
-            if now == "loading":
+            if now == "drip":
+                self.drip()
+            elif now == "loading":
                 self.answer(503, "Loading model")
             elif self.path == "/health":
                 self.answer(200, "ok")
@@ -43,6 +52,13 @@ def serve(host: str, port: int, mode_file: Path | None) -> None:
                     f"llamacpp:n_decode_total {steps}\nllamacpp:tokens_predicted_total 0\n",
                 )
 
+        def drip(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            while mode() == "drip":
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+
         def answer(self, status: int, body: str) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -52,12 +68,7 @@ def serve(host: str, port: int, mode_file: Path | None) -> None:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    def leave_when_told() -> None:
-        while mode() != "exit":
-            time.sleep(0.02)
-        os._exit(5)
-
-    threading.Thread(target=leave_when_told, daemon=True).start()
+    threading.Thread(target=_leave_when_told, args=(mode,), daemon=True).start()
     ThreadingHTTPServer((host, port), Answers).serve_forever()
 
 

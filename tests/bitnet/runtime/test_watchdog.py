@@ -21,6 +21,7 @@ from bitnet.telemetry import Telemetry
 from bitnet.watchdog import Ended, Health, Listener, Patience, RestartPolicy, Watchdog, WatchOptions, take_sample
 from bitnet.watchdog.state import WatchState
 from tests.bitnet.runtime.conftest import CHECKOUT
+from tests.endless import endless
 
 SERVER = CHECKOUT / "tests/bitnet/runtime/fake_server.py"
 
@@ -96,8 +97,11 @@ async def test_a_loading_server_is_left_alone_until_it_serves(watched: Watched) 
         assert watched.reasons() == []
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("stall", "stalled"), ("silent", "silent"), ("busy", "stalled")])
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("stall", "stalled"), ("silent", "silent"), ("busy", "stalled"), ("drip", "silent")]
+)
 async def test_a_server_that_stops_working_is_ended_and_started_again(watched: Watched, mode: str, reason: str) -> None:
+    """Issue 13, 6: what drips says nothing, however long it goes on."""
     async with running(watched):
         await until(serving(watched))
         first = watched.dog.state.pid
@@ -313,3 +317,20 @@ class TestListener:
 )
 def test_a_server_is_looked_at_where_it_can_be_reached(host: str, url: str) -> None:
     assert local_url(host, 1) == url
+
+
+DRIPS = [
+    (b"HTTP/1.1 200 OK\r\nX: ", b"x", "timed out"),
+    (b"HTTP/1.1 200 OK\r\n\r\n", b"x", "timed out"),
+    (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, "more than 4 MiB, without an end"),
+    (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "timed out"),
+]
+
+
+@pytest.mark.parametrize(("head", "drip", "said"), DRIPS, ids=["head", "body", "flood", "continued"])
+def test_an_answer_without_an_end_is_no_answer(head: bytes, drip: bytes, said: str) -> None:
+    """Issue 13, 6 and 7: a server that drips or floods, for ever."""
+    with endless(head, drip) as port:
+        sample = take_sample(f"http://127.0.0.1:{port}", 0.5 if said == "timed out" else 30.0)
+
+    assert (sample.health, sample.detail) == (Health.SILENT, said)
