@@ -1,6 +1,6 @@
 # make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
 # make test    every test but the slow ones; make test-slow: those
-# make golden  write the reviewed files of tests/manifests anew; then look at git diff
+# make golden  write the reviewed files of tests/manifests, and docs' tables of platforms, anew; then look at git diff
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
@@ -56,7 +56,7 @@ test-slow: more-binaries
 	@$(PYTEST) -m slow --timeout=3600
 
 golden: venv-run+test
-	@REWRITE_GOLDEN=1 $(PYTEST) $(PARALLEL) -q -k as_reviewed tests/manifests
+	@REWRITE_GOLDEN=1 $(PYTEST) $(PARALLEL) -q -k as_reviewed tests/manifests tests/platforms
 
 # Minutes the first time, with its progress shown; then under a second, from the cache.
 # One profile for all of `make test`: what the smallest image holds runs anywhere (tests/binaries.py).

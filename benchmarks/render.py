@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from provision.manifests.platforms import PLATFORMS
+from provision.platforms import face
 from provision.project.finish import finish
+from provision.project.platforms import PLATFORMS
 from provision.project.schema import Declaration, Project
 
 SIZES = (1000, 10000)
@@ -83,8 +84,8 @@ def main(sizes: tuple[int, ...]) -> int:
     for size in sizes:
         declared = project(size)
         for platform in a_service:
-            target = declared.targets["fleet"] if PLATFORMS[platform].on_hosts else None
-            seconds, files = measured(lambda: PLATFORMS[platform].files(declared, target, NOWHERE))  # noqa: B023
+            target = declared.targets["fleet"] if PLATFORMS[platform].rendered_for == "target" else None
+            seconds, files = measured(lambda: face(platform).files(declared, target, NOWHERE))  # noqa: B023
             a_service[platform].append(seconds / size)
             megabytes = sum(map(len, files.values())) / 1e6
             shown = f"{len(files):>7}{megabytes:>7.1f}{seconds:>9.2f}{seconds / size * 1000:>9.2f} ms"
@@ -95,7 +96,7 @@ def main(sizes: tuple[int, ...]) -> int:
     kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
     if kubectl:
         few = project(COMPARED)
-        ours, files = measured(lambda: PLATFORMS["kubernetes"].files(few, None, NOWHERE))
+        ours, files = measured(lambda: face("kubernetes").files(few, None, NOWHERE))
         theirs = kustomized(files, kubectl)
         print(f"{COMPARED} services on Kubernetes: {ours:.2f} s; kubectl kustomize of the same objects: {theirs:.2f} s")
     print(f"goal: at most {GOAL_SECONDS:g} s for {SIZES[0]} services on one core: {'met' if met else 'MISSED'}")

@@ -1,6 +1,6 @@
 """What has to change on a host so that it runs a release. Pure: values in, a value out.
 
-The steps come from `agent.decide`, which the host runs again under its locks: what was shown is what is done, or the
+The steps come from `contract.decide`, which the host runs again under its locks: what was shown is what is done, or the
 transaction is refused.
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from provision.agent.decide import KEEP, Step, View, decide
-from provision.agent.state import State, from_dict
+from provision.contract.channels import channels_after
+from provision.contract.decide import Do, Step, View, decide
+from provision.contract.failure import Failure
+from provision.contract.state import from_dict
 from provision.errors import Refused
 
-Document = dict[str, Any]
+if TYPE_CHECKING:
+    from provision.contract.facts import ProjectFacts
+    from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,15 @@ class Plan:
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
         same = self.release == self.current and not self.interrupted and not self.engines
-        return same and all(step.do == KEEP for step in self.steps)
+        return same and all(step.do is Do.KEEP for step in self.steps)
 
 
 def plan(
     kind: str,
     channel: str,
-    facts: Mapping[str, Any],
+    facts: ProjectFacts,
     *,
-    document: Document | None = None,
+    document: ReleaseDocument | None = None,
     release: str = "",
     secrets: Mapping[str, str] | None = None,
     paths: Mapping[str, str] | None = None,
@@ -122,13 +126,19 @@ def plan(
         Refused: there is nothing to promote or to go back to.
     """
     state = from_dict(facts["state"])
-    taken_from = state.project if document is not None and state.project not in ("", document["project"]) else ""
-    channels = _channels(kind, channel, replace(state, channels={}) if taken_from else state, facts, release)
+    project = document["project"] if document is not None else state.project
+    taken_from = state.project if project != state.project else ""
+    try:
+        channels = channels_after(kind, channel, release, state, project, lambda: facts["previous"])
+    except Failure as refused:
+        raise Refused(refused.what, next_step=refused.next_step) from None
     documents = dict(facts["documents"])
     if document is not None:
         documents[release] = document
+    models = document["models"] if document else {}
+    engines = document.get("engines", {}) if document else {}
     rotated = new_secrets(facts, secrets or {})
-    steps = decide(state, channels, documents, View(**facts["view"]), set(rotated))
+    steps = decide(state, channels, documents, View.of(facts["view"]), set(rotated))
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
     return Plan(
         kind=kind,
@@ -138,43 +148,28 @@ def plan(
         generation=state.generation,
         steps=tuple(steps),
         ship=kind == "up" and release not in facts["releases"],
-        models=tuple(
-            sorted({model["sha256"] for model in (document or {}).get("models", {}).values()} - set(facts["models"]))
-        ),
-        engines=tuple(sorted((document or {}).get("engines", {}).keys() - set(facts.get("engines", ())))),
+        models=tuple(sorted({model["sha256"] for model in models.values()} - set(facts["models"]))),
+        engines=tuple(sorted(engines.keys() - set(facts["engines"]))),
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
-        interrupted=bool(facts["recovery_needed"]),
-        contents=tuple(_contents(document or {}, facts)),
+        interrupted=facts["recovery_needed"],
+        contents=tuple(_contents(models, engines, facts)),
         taken_from=taken_from,
     )
 
 
-def _contents(document: Document, facts: Mapping[str, Any]) -> Iterator[Content]:
-    for name, model in document.get("models", {}).items():
+def _contents(
+    models: Mapping[str, ModelDocument], engines: Mapping[str, EngineDocument], facts: ProjectFacts
+) -> Iterator[Content]:
+    for name, model in models.items():
         whole = model["sha256"] in facts["models"]
         there = model["bytes"] if whole else facts["uploads"].get(model["sha256"], 0)
         yield Content("model", name, model["bytes"], there, whole)
-    for engine, described in document.get("engines", {}).items():
+    for engine, described in engines.items():
         yield Content("engine", f"{described['package']} {described['version']}", 0, 0, engine in facts["engines"])
 
 
-def _channels(kind: str, channel: str, state: State, facts: Mapping[str, Any], release: str) -> dict[str, str]:
-    if kind == "up":
-        return {**state.channels, channel: release}
-    if kind == "promote":
-        if "canary" not in state.channels:
-            raise Refused("there is no canary to promote.", next_step="deploy up --channel canary, then deploy promote")
-        return {"stable": state.channels["canary"]}
-    if kind == "rollback":
-        target = release or facts["previous"]
-        if not target:
-            raise Refused("there is no earlier release to go back to.", next_step="deploy history")
-        return {**state.channels, "stable": target}
-    return {name: value for name, value in state.channels.items() if channel and name != channel}
-
-
-def new_secrets(facts: Mapping[str, Any], secrets: Mapping[str, str]) -> list[str]:
+def new_secrets(facts: ProjectFacts, secrets: Mapping[str, str]) -> list[str]:
     """Names of the secrets whose value the host does not have. Values are compared by keyed digests alone."""
     salt = bytes.fromhex(facts["salt"])
     return sorted(

@@ -27,8 +27,10 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "hosts",
         "images",
         "manifests",
+        "platforms",
         "release",
         "agent",
+        "contract",
     ):
         (house / package).mkdir(parents=True, exist_ok=True)
         (house / package / "__init__.py").touch()

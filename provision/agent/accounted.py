@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, List, Tuple
 
-from . import content, files, guard, launch, models, seal, tree, trust
+from ..contract import tree
+from ..contract.canonical import canonical
+from ..contract.failure import Failure
+from . import content, files, guard, launch, models, trust
 from . import state as states
 from .documents import read_documents, service_of
-from .mending import Emit, Mending
-from .protocol import AgentError
+from .mending import Mending
 from .supervisors import Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+    from ..contract.release import ServiceDocument
 
 
 def not_what_they_say(mending: Mending) -> Iterator[str]:
@@ -64,14 +70,14 @@ def _is_model(folder: str, emit: Emit) -> bool:
 def _is_release(folder: str) -> bool:
     """Whether a release's id is that of its content; what the prepare step links to is looked at where it is."""
     try:
-        document: Dict[str, Any] = files.read_json(os.path.join(folder, tree.DOCUMENT)) or {}
+        document = files.read_json(os.path.join(folder, tree.DOCUMENT)) or {}
         outputs = set((document.get("prepare") or {}).get("outputs", ()))
         _drop_compiled(folder)
         entries = [entry for entry in tree.digest(folder)[1] if entry.path not in outputs]
     except (OSError, ValueError, AttributeError):
         return False
     document.pop("prepared", None)
-    return tree.release_id(seal.canonical(document), tree.combine(entries)) == os.path.basename(folder)
+    return tree.release_id(canonical(document), tree.combine(entries)) == os.path.basename(folder)
 
 
 def _drop_compiled(folder: str) -> None:
@@ -107,12 +113,12 @@ def is_whole(mending: Mending, supervisor: Supervisor) -> bool:
                 return False
             if not open_transaction and launch.current(layout, name) != program.launch:
                 return False
-    except (AgentError, OSError, ValueError, KeyError, TypeError):
+    except (Failure, OSError, ValueError, KeyError, TypeError):
         return False
     return wanted <= set(documents) and (open_transaction or set(supervisor.ours()) <= set(state.programs))
 
 
-def _is_launch(folder: str, service: Dict[str, Any]) -> bool:
+def _is_launch(folder: str, service: ServiceDocument) -> bool:
     """Whether a launch folder is its service's own, and starts what the release says."""
     uid = launch.owner(service.get("user", ""))
     uid = os.geteuid() if uid is None else uid

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import asdict, replace
-from typing import Any, Callable, Dict, List, Set
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
 
-from . import boot, control, decide, facts, files, launch, moved, prune, recover, supervision, whose
+from ..contract.channels import channels_after
+from ..contract.decide import Do, Step, decide
+from ..contract.failure import REFUSED, Failure, NewerHost
+from ..contract.layout import Layout
+from ..contract.outcome import UNCHANGED
+from ..contract.state import State
+from . import boot, control, facts, files, launch, moved, prune, recover, supervision, whose
 from . import state as states
-from .documents import digest_of, read_documents, service_of
-from .layout import Layout, host_folder
+from .after import after, again, demand_secrets
+from .documents import read_documents
+from .folders import host_folder
 from .locks import Lock, refuse
-from .protocol import REFUSED, UNCHANGED, AgentError, Message, NewerHost
-from .prove import NotProven
-from .state import Program, State
 from .supervisors import Supervisor, open_supervisor
 from .transaction import Change, Transaction
+
+if TYPE_CHECKING:
+    from ..contract.answers import Transacted
+    from ..contract.events import Emit
+    from ..contract.records import Holder
+    from ..contract.release import ReleaseDocument
+    from ..contract.requests import Header, PlannedStep, TransactionRequest
 
 _HOST_LOCK_SECONDS = 600.0  # another project's transaction on the same supervisor is waited for
 _PROJECT_LOCK_SECONDS = 3.0  # the last one may still be pruning
@@ -24,23 +34,24 @@ _PROJECT_LOCK_SECONDS = 3.0  # the last one may still be pruning
 
 def perform(
     layout: Layout,
-    agent: str,
+    header: Header,
     transaction: str,
-    request: Message,
-    emit: Callable[[Message], None],
+    request: TransactionRequest,
+    emit: Emit,
     aborted: Callable[[], bool],
-) -> Message:
+) -> Transacted:
     """Carry out a `transaction` request. Runs in the worker; holds both locks to the end.
 
     Raises:
-        AgentError: refused, put back or degraded.
+        Failure: refused, put back or degraded.
     """
-    locks = _take_locks(layout, transaction, request, emit)
-    whose.check(layout, request["project"], request["take_over"])
+    locks = _take_locks(layout, transaction, header["who"], request["kind"], emit)
+    agent, project = header["agent"], header["project"]
+    whose.check(layout, project, header["take_over"])
     degraded = _end_open_transaction(layout, agent, emit)
     before = states.read(layout)
     supervisor = _supervisor(layout, before, request)
-    supervisor.logins = request.get("logins") or {}
+    supervisor.logins = request["logins"]
     if not (supervisor.gone() and supervisor.starts()):
         supervisor.ready()
     hook = boot.register(layout, agent, supervisor.kind)
@@ -52,64 +63,65 @@ def perform(
             }
         )
     _same_generation(before, request["generation"])
-    channels = _channels(layout, before, request)
+    back = lambda: states.way_back(layout, before, states.history(layout))  # noqa: E731
+    channels = channels_after(request["kind"], request["channel"], request["release"], before, project, back)
     wanted = set(channels.values()) | {program.release for program in before.programs.values()}
     documents = read_documents(layout, wanted)
     for release in channels.values():
         if release not in documents:
-            raise AgentError(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
-        _is_meant_for(documents[release], release, request["project"], supervisor.kind)
-    view = facts.view(layout, supervisor, before, bool(request.get("gpus")))
+            raise Failure(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
+        _is_meant_for(documents[release], release, project, supervisor.kind)
+    view = facts.view(layout, supervisor, before, request["gpus"])
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
-    steps = decide.decide(before, channels, documents, view, rotated)
-    _same_as_planned(steps, request.get("steps"))
+    steps = decide(before, channels, documents, view, rotated)
+    _same_as_planned(steps, request["steps"])
     # Only now: what has run without its supervisor was planned to be started anew, and after this it runs.
     supervision.restore(layout, supervisor, emit)
     if degraded:
         # Nothing that runs can be trusted to be what the state says.
-        steps = [_again(step) for step in steps]
+        steps = [again(step) for step in steps]
     values = dict(launch.current_secrets(layout, before))
     versions = dict(before.secrets)
     for name, secret in request["secrets"].items():
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
-    after = _after(before, supervisor.kind, channels, documents, steps, versions, transaction)
-    after = replace(after, version=str(request.get("version", "")), project=request["project"])
-    _secrets_are_there(after, values)
-    if channels == before.channels and all(step.do == decide.KEEP for step in steps) and not degraded:
+    state = after(before, supervisor.kind, channels, documents, steps, versions, transaction)
+    state = state._replace(version=header["version"], project=project)
+    demand_secrets(state, values)
+    if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
-    change = Change(transaction, request["kind"], request["who"], agent, before, after, steps, documents, values)
+    change = Change(transaction, request["kind"], header["who"], agent, before, state, steps, documents, values)
     try:
         return Transaction(layout, supervisor, emit, aborted).run(change, view)
     finally:
         if not os.path.exists(layout.journal):
-            _tidy(layout, supervisor, agent, int(request.get("keep", 3)), emit)
+            _tidy(layout, supervisor, agent, request["keep"], emit)
         for lock in locks:
             lock.release()
 
 
-def _supervisor(layout: Layout, before: State, request: Message) -> Supervisor:
+def _supervisor(layout: Layout, before: State, request: TransactionRequest) -> Supervisor:
     """The one that the target names, from now on; for `down` the one that has the programs, whichever is named."""
-    asked = open_supervisor(layout, request["platform"], request.get("supervisor"))
+    asked = open_supervisor(layout, request["platform"], request["supervisor"])
     if request["kind"] == "down":
         there = moved.serving(layout, before, asked)
         if there is not asked:
             return there
     moved.check(layout, before, asked)
-    files.write_json(os.path.join(layout.private, "supervisor.json"), request.get("supervisor") or {})
+    files.write_json(layout.supervisor, request["supervisor"])
     return asked
 
 
-def _is_meant_for(document: Dict[str, Any], release: str, project: str, platform: str) -> None:
+def _is_meant_for(document: ReleaseDocument, release: str, project: str, platform: str) -> None:
     """A release of before another project, or another supervisor, took the place is none to go back to."""
     for what, meant, here in (("project", document["project"], project), ("platform", document["platform"], platform)):
         if meant != here:
-            raise AgentError(
+            raise Failure(
                 REFUSED, f"release {release[:12]} is of {what} {meant!r}, and this is {here!r}.", next_step="deploy up"
             )
 
 
-def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: Callable[[Message], None]) -> None:
+def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: Emit) -> None:
     """What is left to do once a transaction has ended; how it ended does not depend on it."""
     try:
         gone = prune.prune(layout, keep, agent)
@@ -117,7 +129,7 @@ def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: C
             emit({"event": "pruned", "releases": gone})
         supervisor.tidy(_manifests(layout, supervisor.kind))
         control.refresh(layout, agent)
-    except (AgentError, OSError) as failure:
+    except (Failure, OSError) as failure:
         emit({"event": "warning", "text": f"old releases could not be tidied away: {failure}"})
 
 
@@ -130,29 +142,30 @@ def _manifests(layout: Layout, platform: str) -> List[str]:
     return [service["manifest"]["text"] for lane in lanes for service in lane["services"]]
 
 
-def _take_locks(layout: Layout, transaction: str, request: Message, emit: Callable[[Message], None]) -> List[Lock]:
-    who = {"who": request["who"], "doing": request["kind"], "transaction": transaction}
+def _take_locks(layout: Layout, transaction: str, who: str, kind: str, emit: Emit) -> List[Lock]:
+    holder: Holder = {"who": who, "doing": kind, "transaction": transaction}
     project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
-    if not project.take(who, _PROJECT_LOCK_SECONDS):
+    if not project.take(holder, _PROJECT_LOCK_SECONDS):
         raise refuse("another transaction of this project is running.", project.holder() or {})
     files.make_folder(host_folder())
-    if not host.take(dict(who, project=layout.root)):
+    holder["project"] = layout.root
+    if not host.take(holder):
         emit({"event": "step", "step": "wait", "program": "", "detail": "for another project's transaction"})
-        if not host.take(dict(who, project=layout.root), _HOST_LOCK_SECONDS):
+        if not host.take(holder, _HOST_LOCK_SECONDS):
             raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
     return [host, project]
 
 
-def _same_generation(before: State, planned: Any) -> None:
+def _same_generation(before: State, planned: Optional[int]) -> None:
     if planned is not None and before.generation != planned:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"somebody deployed since: the plan is for generation {planned}, the host is at {before.generation}.",
             next_step="look at it with: deploy status; then deploy plan, and deploy up again",
         )
 
 
-def _end_open_transaction(layout: Layout, agent: str, emit: Callable[[Message], None]) -> bool:
+def _end_open_transaction(layout: Layout, agent: str, emit: Emit) -> bool:
     """Whether an older transaction is open that can neither be finished nor undone."""
     if not os.path.exists(layout.journal):
         return False
@@ -161,7 +174,7 @@ def _end_open_transaction(layout: Layout, agent: str, emit: Callable[[Message], 
         done = recover.recover(layout, agent, emit)
     except NewerHost:
         raise
-    except (NotProven, AgentError, OSError) as failure:
+    except (Failure, OSError) as failure:
         emit(
             {"event": "warning", "text": f"the interrupted transaction can't be undone: {failure}; going on from here"}
         )
@@ -170,39 +183,15 @@ def _end_open_transaction(layout: Layout, agent: str, emit: Callable[[Message], 
     return False
 
 
-def _channels(layout: Layout, before: State, request: Message) -> Dict[str, str]:
-    """Which release each channel is to have."""
-    kind = request["kind"]
-    if kind == "up":
-        kept = before.channels if before.project in ("", request["project"]) else {}
-        return dict(kept, **{request["channel"]: request["release"]})
-    if kind == "promote":
-        canary = before.channels.get("canary")
-        if canary is None:
-            raise AgentError(
-                REFUSED, "there is no canary to promote.", next_step="deploy up --channel canary, then deploy promote"
-            )
-        return {"stable": canary}
-    if kind == "rollback":
-        target = request.get("release") or states.way_back(layout, before, states.history(layout))
-        if target is None:
-            raise AgentError(REFUSED, "there is no earlier release to go back to.", next_step="deploy history")
-        return dict(before.channels, stable=target)
-    if kind == "down":
-        gone = request.get("channel")
-        return {name: release for name, release in before.channels.items() if gone and name != gone}
-    raise AgentError(REFUSED, f"unknown kind of transaction {kind!r}")
-
-
-def _same_as_planned(steps: List[decide.Step], planned: Any) -> None:
+def _same_as_planned(steps: Sequence[Step], planned: Optional[Sequence[PlannedStep]]) -> None:
     """The plan that was shown is the one that is applied."""
     if planned is None:
         return
-    now = {step.program: step.do for step in steps}
+    now = {step.program: step.do.value for step in steps}
     then = {step["program"]: step["do"] for step in planned}
     if now != then:
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
-        raise AgentError(
+        raise Failure(
             REFUSED,
             "the host changed since the plan was made: {}.".format(
                 ", ".join(
@@ -211,61 +200,4 @@ def _same_as_planned(steps: List[decide.Step], planned: Any) -> None:
                 )
             ),
             next_step="deploy plan, and deploy up again",
-        )
-
-
-def _again(step: decide.Step) -> decide.Step:
-    if step.do != decide.KEEP:
-        return decide.Step(**dict(asdict(step), how=decide.IN_PLACE))
-    return decide.Step(step.program, step.service, step.lane, decide.RESTART, decide.IN_PLACE, "the host was degraded")
-
-
-def _after(
-    before: State,
-    platform: str,
-    channels: Dict[str, str],
-    documents: Dict[str, Dict[str, Any]],
-    steps: List[decide.Step],
-    versions: Dict[str, str],
-    transaction: str,
-) -> State:
-    programs: Dict[str, Program] = {}
-    used: Set[str] = set()
-    for step in steps:
-        if step.do == decide.REMOVE:
-            continue
-        if step.do == decide.KEEP:
-            programs[step.program] = before.programs[step.program]
-        else:
-            release = channels[step.lane]
-            record = Program(step.service, step.lane, release, "", "")
-            service = service_of(documents, step.program, record)
-            programs[step.program] = Program(
-                service=step.service,
-                lane=step.lane,
-                release=release,
-                launch=f"{before.generation + 1}-{transaction}",
-                fingerprint=service["fingerprint"],
-                on_demand=service["on_demand"],
-                manifest=service["manifest"]["name"],
-                manifest_sha256=digest_of(service["manifest"]["text"]),
-                secrets={name: versions.get(name, "") for name in service["secrets"]},
-            )
-        used |= set(programs[step.program].secrets)
-    return states.advance(
-        before,
-        platform=platform,
-        channels=channels,
-        programs=programs,
-        secrets={name: version for name, version in versions.items() if name in used},
-    )
-
-
-def _secrets_are_there(after: State, values: Dict[str, str]) -> None:
-    missing = sorted({name for program in after.programs.values() for name in program.secrets if name not in values})
-    if missing:
-        raise AgentError(
-            REFUSED,
-            "the value of secret {} is not known on this host.".format(", ".join(missing)),
-            next_step="put it into .env and deploy up, which brings today's values along",
         )

@@ -6,15 +6,20 @@ The transaction asks again under its locks, and what only a release that is ther
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, List, Optional
 
-from . import decide, moved, preflight, room
-from .decide import View
+from ..contract.decide import Do, Step, View, candidates, decide
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.slots import home, services_in
+from ..contract.state import State
+from . import moved, preflight, room
 from .documents import read_documents
-from .layout import Layout
-from .protocol import REFUSED, AgentError, Message
-from .state import State
 from .supervisors import Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.facts import Ahead
+    from ..contract.requests import AheadQuestion
 
 
 def judge(
@@ -22,9 +27,9 @@ def judge(
     asked: Supervisor,
     state: State,
     seen: View,
-    ahead: Dict[str, Any],
+    ahead: AheadQuestion,
     make_room: Optional[Callable[[str], None]],
-) -> Message:
+) -> Ahead:
     """What stands against bringing a release here.
 
     Args:
@@ -36,7 +41,7 @@ def judge(
     Returns:
         `refused`, an error message or None; `measure`, whether `entries` are needed to tell; `machine`, of the host.
     """
-    answer: Message = {"refused": None, "measure": False, "machine": os.uname().machine}
+    answer: Ahead = {"refused": None, "measure": False, "machine": os.uname().machine}
     if os.path.exists(layout.journal):
         return answer  # it is ended first, and nobody knows how
     try:
@@ -50,47 +55,40 @@ def judge(
         lacks = short if not answer["measure"] else []
         if lacks and not room.could_be_made(layout, ahead, lacks, ahead["keep"]):
             raise room.refusal(lacks)
-        if any(step.do not in (decide.KEEP, decide.REMOVE) for step in steps):
+        if any(step.changes for step in steps):
             asked.usable()
             _programs(layout, asked, steps, seen, ahead)
         if lacks and make_room is not None:  # last: nothing goes for a deploy that is refused
             room.make(layout, ahead, lacks, ahead["keep"], make_room)
-    except AgentError as error:
+    except Failure as error:
         # Whatever it is called later on: here nothing was begun.
-        answer.update(refused=dict(error.message(), kind=REFUSED), measure=False)
+        answer["refused"], answer["measure"] = {**error.message(), "kind": REFUSED}, False
     return answer
 
 
-def _steps(layout: Layout, state: State, seen: View, ahead: Dict[str, Any]) -> List[decide.Step]:
+def _steps(layout: Layout, state: State, seen: View, ahead: AheadQuestion) -> List[Step]:
     kept = state.channels if state.project in ("", ahead["project"]) else {}
     channels = {**kept, ahead["channel"]: ahead["release"]}
     documents = {**read_documents(layout, kept.values()), ahead["release"]: ahead["document"]}
     if not set(channels.values()) <= set(documents):
         return []  # said by the plan
     # Values of secrets are not known yet: what restarts for a new one alone is asked in the transaction.
-    return decide.decide(state, channels, documents, seen, set())
+    return decide(state, channels, documents, seen, set())
 
 
-def _anything(layout: Layout, steps: List[decide.Step], ahead: Dict[str, Any]) -> bool:
+def _anything(layout: Layout, steps: List[Step], ahead: AheadQuestion) -> bool:
     """Whether there is anything to do."""
-    changes = any(step.do != decide.KEEP for step in steps)
+    changes = any(step.do is not Do.KEEP for step in steps)
     there = os.path.realpath(layout.channel(ahead["channel"]))
     return changes or there != os.path.realpath(layout.release(ahead["release"]))
 
 
-def _programs(
-    layout: Layout, supervisor: Supervisor, steps: List[decide.Step], seen: View, ahead: Dict[str, Any]
-) -> None:
-    release, lanes = ahead["release"], ahead["document"]["lanes"]
-    services = {service["program"]: service for service in lanes[ahead["channel"]]["services"]}
-    own = [step for step in steps if step.program in services or step.do == decide.REMOVE]
+def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: View, ahead: AheadQuestion) -> None:
+    release = ahead["release"]
+    services = {each["program"]: each for each in services_in(ahead["document"], home(ahead["channel"]))}
+    own = [step for step in steps if step.program in services or step.do is Do.REMOVE]
     documents = {release: ahead["document"]}
-    preflight.programs(supervisor, own, services, documents, seen)
-    for step in own:
-        if step.how == decide.BESIDE:
-            candidate = next(item for item in lanes["candidate"]["services"] if item["name"] == step.service)
-            beside = decide.Step(candidate["program"], step.service, "candidate", decide.START, decide.BESIDE)
-            preflight.programs(supervisor, [beside], {candidate["program"]: candidate}, {}, seen)
+    preflight.programs(supervisor, own, services, candidates(own, documents, release), documents, seen)
     for service in preflight.starting(own, ahead["document"]):
         path = preflight.binary(layout, release, service)
         is_here = os.path.isdir(layout.release(release)) if path.startswith(layout.releases + "/") else True

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, List
 
-from .protocol import REFUSED, AgentError
+from ..contract.failure import REFUSED, Failure
+
+if TYPE_CHECKING:
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
 # Tensor types that only microsoft/BitNet's llama.cpp reads; their names stand in its type table.
 FORK_TYPES = ("I2_S", "I8_S", "TL1", "TL2")
 _ELF_MACHINE = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
-def check(service: Dict[str, Any], document: Dict[str, Any], path: str, machine: str) -> None:
+def check(service: ServiceDocument, document: ReleaseDocument, path: str, machine: str) -> None:
     """Refuse a program that the host's machine can't run, or that can't read its model.
 
     Args:
@@ -22,19 +25,19 @@ def check(service: Dict[str, Any], document: Dict[str, Any], path: str, machine:
         machine: of the host, as uname(2) calls it.
 
     Raises:
-        AgentError: it can't.
+        Failure: it can't.
     """
     with open(path, "rb") as stream:
         head = stream.read(20)
     if head[:4] == b"\x7fELF":
         built_for = _ELF_MACHINE.get(int.from_bytes(head[18:20], "little"), "another machine")
         if built_for != machine:
-            raise AgentError(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
-    model = document["models"].get(service.get("model") or "") or {}
-    for tensor_type in model.get("tensor_types", []):
+            raise Failure(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
+    model = document["models"].get(service.get("model") or "")
+    for tensor_type in model["tensor_types"] if model else ():
         mark = tensor_type.lower().encode()
         if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 f"{service['name']}: the model holds {tensor_type} tensors, which {service['binary']} can't read.",
                 why="I2_S, TL1 and TL2 are read by builds of microsoft/BitNet alone; upstream reads TQ1_0 and TQ2_0.",

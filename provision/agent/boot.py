@@ -14,9 +14,10 @@ import sys
 from typing import List
 from urllib.parse import quote
 
+from ..contract.layout import Layout
 from . import commands, files
 from .alone import program
-from .layout import Layout, host_folder, sandbox_environment
+from .folders import host_folder, sandbox_environment
 
 _MARK = "# deploy: recover projects after a restart"
 _ONSTART = "/root/onstart.sh"

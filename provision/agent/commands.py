@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import reaper
+
+if TYPE_CHECKING:
+    from .reaped import Asked, News
 
 OUTPUT_KEPT = 4 << 20  # bytes, the last ones
 _BLOCK = 1 << 16
@@ -28,8 +30,7 @@ _POLL = 0.05
 _END_SECONDS = 10.0  # what the reaper takes to end everything, and a little more
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """What became of a command."""
 
     status: int  # negative for a signal
@@ -129,7 +130,7 @@ def run(
             bufsize=0,
         )
         os.close(teller)
-        request = {
+        request: Asked = {
             "argv": list(argv),
             "cwd": cwd,
             "env": dict(os.environ if env is None else env),
@@ -137,7 +138,7 @@ def run(
             "tell": teller,
             "hold": list(hold),
         }
-        facts: Dict[str, Any] = {}
+        facts: News = {}
         try:
             with contextlib.suppress(BrokenPipeError):  # it says nothing, then
                 _write(process, request)
@@ -155,9 +156,14 @@ def run(
     if facts.get("error"):
         raise OSError(facts["error"], os.strerror(facts["error"]), argv[0])
     # Who killed the reaper has killed the command, too.
-    status = -signal.SIGKILL if facts.get("status") is None else int(facts["status"])
-    late, ended, left = (int(facts.get(name, 0)) for name in ("late", "ended", "left"))
-    return Ended(status, kept.content, late=bool(late), ended=ended, left=left)
+    status = facts.get("status")
+    return Ended(
+        -signal.SIGKILL if status is None else status,
+        kept.content,
+        late=facts.get("late", False),
+        ended=facts.get("ended", 0),
+        left=facts.get("left", 0),
+    )
 
 
 class _Kept:
@@ -177,7 +183,7 @@ def _pipe() -> Iterator[List[int]]:
         os.close(read)
 
 
-def _write(process: subprocess.Popen[bytes], request: Dict[str, Any]) -> None:
+def _write(process: subprocess.Popen[bytes], request: Asked) -> None:
     assert process.stdin is not None  # noqa: S101  for mypy
     view = memoryview((json.dumps(request) + "\n").encode())
     while view:
@@ -217,7 +223,7 @@ def _follow(
             yield from lines
 
 
-def _let_go(process: subprocess.Popen[bytes], facts: Dict[str, Any]) -> None:
+def _let_go(process: subprocess.Popen[bytes], facts: News) -> None:
     """End what still runs: the reaper does at the end of its input."""
     assert process.stdin is not None and process.stdout is not None  # noqa: S101  for mypy
     process.stdin.close()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, Iterable, List, Set
+from typing import TYPE_CHECKING, Iterable, List, Set
 
+from ..contract.layout import Layout
 from . import processes
 from . import state as states
-from .layout import Layout
+
+if TYPE_CHECKING:
+    from ..contract.release import ReleaseDocument
 
 UNUSED_SECONDS = 7 * 24 * 3600.0  # how long what never served is kept
 PREPARED = ".complete"  # in the folder of a prepare step that came to its end
@@ -63,12 +66,12 @@ def over(layout: Layout, keep: int) -> List[str]:
     ]
 
 
-def of(layout: Layout, documents: Iterable[Dict[str, Any]]) -> Set[str]:
+def of(layout: Layout, documents: Iterable[ReleaseDocument]) -> Set[str]:
     """The folders of what these releases share with others."""
     found: Set[str] = set()
     for document in documents:
-        found |= {os.path.join(layout.models, "sha256-" + model["sha256"]) for model in document["models"].values()}
-        found |= {os.path.join(layout.engines, engine) for engine in document.get("engines", {})}
+        found |= {layout.model(model["sha256"]) for model in document["models"].values()}
+        found |= {layout.engine(engine) for engine in document.get("engines", {})}
         found |= {os.path.join(layout.prepared, name) for name in [document.get("prepared")] if name}
     return found
 

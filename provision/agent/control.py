@@ -15,15 +15,16 @@ import sys
 import time
 from typing import Optional, Set, Tuple
 
+from ..contract.failure import Failure
+from ..contract.layout import CONTROL, Layout, control_socket, earlier_control_socket
+from ..contract.state import Program, State
 from . import files, launch
 from . import state as states
 from .alone import program
 from .documents import read_documents, service_of
-from .layout import Layout, sandbox_environment
+from .folders import sandbox_environment
 from .masks import Masks
 from .programs import Programs
-from .protocol import CONTROL, AgentError, control_socket, earlier_control_socket
-from .state import Program
 from .supervisors import Activity, Supervisor, open_supervisor, options
 
 DONE, FAILED, REFUSED, NOT_RUNNING = 0, 1, 2, 3  # the last as in the LSB, "status"
@@ -82,11 +83,11 @@ def act(layout: Layout, action: str, service: str, asker: Optional[str] = None) 
         return REFUSED, f'deploy-ctl knows {", ".join(_ACTIONS)}, and no "{action}".'
     try:
         return _act(layout, states.read(layout), action, service, asker)
-    except (AgentError, OSError) as failure:
+    except (Failure, OSError) as failure:
         return FAILED, str(failure)
 
 
-def _act(layout: Layout, state: states.State, action: str, service: str, asker: Optional[str]) -> Answer:
+def _act(layout: Layout, state: State, action: str, service: str, asker: Optional[str]) -> Answer:
     named = {
         record.service: (name, record)
         for name, record in state.programs.items()
@@ -103,7 +104,7 @@ def _act(layout: Layout, state: states.State, action: str, service: str, asker: 
     return {"start": _start, "stop": _stop, "status": _status}[action](layout, supervisor, name, record)
 
 
-def _startable(layout: Layout, state: states.State, asker: str) -> Set[str]:
+def _startable(layout: Layout, state: State, asker: str) -> Set[str]:
     """The services that those of `asker` declare as `starts`, as they run now."""
     documents = read_documents(layout, {record.release for record in state.programs.values()})
     described = (service_of(documents, name, record) for name, record in state.programs.items())

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, Iterable
+from typing import TYPE_CHECKING, Dict, Iterable, Mapping
 
-from . import files, protocol
-from .layout import Layout
-from .protocol import FAILED, AgentError
-from .state import Program
+from ..contract.failure import FAILED, FORMAT_OF_SECRETS, Failure, check_format
+from ..contract.layout import Layout
+from ..contract.slots import services_in
+from ..contract.state import Program
+from . import files
 from .supervisors import Supervisor
 
+if TYPE_CHECKING:
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
-def service_of(documents: Dict[str, Dict[str, Any]], program: str, record: Program) -> Dict[str, Any]:
+
+def service_of(documents: Mapping[str, ReleaseDocument], program: str, record: Program) -> ServiceDocument:
     """How a release describes a program.
 
     Raises:
-        AgentError: its release is not on the host any more.
+        Failure: its release is not on the host any more.
     """
     document = documents.get(record.release)
-    for service in (document or {}).get("lanes", {}).get(record.lane, {}).get("services", []):
+    for service in services_in(document, record.slot) if document else ():
         if service["program"] == program:
-            return dict(service)
-    raise AgentError(FAILED, f"release {record.release[:12]} does not describe {program} any more.")
+            return service
+    raise Failure(FAILED, f"release {record.release[:12]} does not describe {program} any more.")
 
 
 def digest_of(text: str) -> str:
@@ -38,16 +42,16 @@ def manifest_digest(supervisor: Supervisor, manifest: str) -> str:
         return ""
 
 
-def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, Dict[str, Any]]:
+def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, ReleaseDocument]:
     """release.json of each release that is on the host.
 
     Raises:
-        AgentError: one has a format that this version does not read.
+        Failure: one has a format that this version does not read.
     """
     found = {}
     for release in releases:
         document = files.read_json(layout.document(release))
         if document is not None:
-            protocol.check_format(document, layout.document(release), protocol.FORMAT_OF_SECRETS)
+            check_format(document, layout.document(release), FORMAT_OF_SECRETS)
             found[release] = document
     return found

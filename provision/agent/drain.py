@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from . import attend
 from .sockets import Bearer
+
+if TYPE_CHECKING:
+    from ..contract.release import Idle
 
 _POLL = 0.05
 _LAST_ANSWER = 1.0  # seconds; one that was asked in time may come a little later
 
 
-def wait_until_idle(idle: Dict[str, Any], bearer: Optional[Bearer], interrupt: Callable[[], None]) -> str:
+def wait_until_idle(idle: Idle, bearer: Optional[Bearer], interrupt: Callable[[], None]) -> str:
     """Wait until all gauges of `idle` are 0, at most its `seconds`; a sentence of what was seen, and after how long.
 
     A thread asks, so that a service that never ends an answer holds up nobody.

@@ -7,39 +7,49 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Set
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Set
 
+from ..contract import failure
+from ..contract.failure import Failure
+from ..contract.layout import Layout
+from ..contract.outcome import COMMITTED
+from ..contract.state import State, from_dict
 from . import files, journal, processes, supervision
 from . import state as states
 from .documents import read_documents, service_of
-from .layout import Layout
 from .programs import Programs, levels
-from .protocol import COMMITTED, AgentError
-from .prove import NotProven
-from .state import State
+
+if TYPE_CHECKING:
+    from ..contract.records import Begin, Begun, HistoryEntry, Line
+    from ..contract.release import ReleaseDocument
 
 _STOP_SECONDS = 10.0  # for what was never proven
 
 
-def finish(layout: Layout, before: State, after: State, *, kind: str, who: str, when: float, transaction: str) -> None:
-    """Make the proven state the committed one."""
+def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
+    """Make the proven state the committed one.
+
+    Args:
+        begin: of the transaction, as its journal has it.
+    """
     files.remove(layout.reserve)  # first: the rest needs room
     for name in {*before.channels, *after.channels}:
         if name in after.channels:
             files.point(layout.channel(name), os.path.join("releases", after.channels[name]))
         else:
             files.remove(layout.channel(name))
-    entry = {
+    entry: HistoryEntry = {
         "sequence": after.sequence,
-        "kind": kind,
-        "who": who,
-        "time": int(when),
-        "transaction": transaction,
-        "channels": after.channels,
+        "kind": begin["kind"],
+        "who": begin["who"],
+        "time": int(begin["time"]),
+        "transaction": begin["transaction"],
+        "channels": dict(after.channels),
         "outcome": COMMITTED,
         "project": after.project,
-        **({"taken_from": before.project} if before.project != after.project and before.project else {}),
     }
+    if before.project != after.project and before.project:
+        entry["taken_from"] = before.project
     files.write_json(os.path.join(layout.history, f"{after.sequence:08d}.json"), entry)
     states.write(layout, after)
     journal.Journal(layout.journal).end()
@@ -49,50 +59,43 @@ def undo(programs: Programs) -> str:
     """Make the host what the journal's `before` says, and prove it; a sentence of what serves now.
 
     Raises:
-        NotProven, AgentError, OSError: it can't be proven; the journal is kept and says `degraded`.
+        Failure, OSError: it can't be proven; the journal is kept and says `degraded`.
     """
     kept = journal.Journal(programs.layout.journal)
-    records = kept.read() or []
-    begin = records[0]
-    before = states.from_dict(begin["before"], programs.layout.journal)
+    open_ = kept.read()
+    assert open_ is not None  # noqa: S101  whoever undoes has seen it
+    begin = open_.begin
+    before = from_dict(begin["before"], programs.layout.journal)
     files.remove(programs.layout.reserve)
-    _note(kept, journal.UNDO)
-    touched = {name for record in records for name in record.get("programs", [])}
+    _note(kept, {"step": journal.UNDO})
     try:
         try:
-            _put_back(programs, before, begin, touched)
-        except (NotProven, AgentError, OSError):
+            _put_back(programs, before, begin, open_.touched)
+        except (Failure, OSError):
             if not programs.supervisor.gone():
                 raise
-            _put_back(programs, before, begin, touched)  # it was killed on the way
-    except (NotProven, AgentError, OSError) as failure:
-        _note(kept, journal.DEGRADED, why=sentence(failure))
+            _put_back(programs, before, begin, open_.touched)  # it was killed on the way
+    except (Failure, OSError) as error:
+        _note(kept, {"step": journal.DEGRADED, "why": failure.of(error).sentence})
         raise
     kept.end()
     programs.remember(before)
     return _what_serves(before, begin["running"])
 
 
-def sentence(failure: BaseException) -> str:
-    """What went wrong, in words."""
-    if isinstance(failure, AgentError):
-        return f"{failure.what} {failure.why}".strip()
-    return str(getattr(failure, "what", "")) or str(failure)
-
-
-def _note(kept: journal.Journal, step: str, **facts: Any) -> None:
+def _note(kept: journal.Journal, line: Line) -> None:
     """Write down how far the way back is, if the disk has room: that the journal is there says enough."""
     try:
-        kept.add(step, **facts)
+        kept.add(line)
     except OSError:
         pass
 
 
-def _put_back(programs: Programs, before: State, begin: journal.Record, touched: Set[str]) -> None:
+def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]) -> None:
     """Every part that can be put back is, whichever other can't; then the first failure is raised."""
     failures: List[Exception] = []
     documents = read_documents(programs.layout, {record.release for record in before.programs.values()})
-    after = states.from_dict(begin["after"], programs.layout.journal)
+    after = from_dict(begin["after"], programs.layout.journal)
     new = {name: after.programs[name].manifest for name in sorted(touched) if name not in before.programs}
     new.update(begin["candidates"])
     revived = False
@@ -136,7 +139,7 @@ def _describe_before(
     programs: Programs,
     before: State,
     after: State,
-    documents: Dict[str, Dict[str, Any]],
+    documents: Mapping[str, ReleaseDocument],
     touched: Set[str],
     new: Dict[str, str],
 ) -> None:
@@ -152,14 +155,14 @@ def _bring_back(programs: Programs, unproven: List[str]) -> None:
     """Have the supervisor again, or at least nothing that was never proven."""
     try:
         supervision.restore(programs.layout, programs.supervisor, programs.emit, patient=True)
-    except AgentError:
+    except Failure:
         processes.end(lambda: programs.supervisor.stray_pids(unproven), _STOP_SECONDS)
         raise
 
 
-def _still_runs(programs: Programs, name: str, begin: journal.Record) -> bool:
+def _still_runs(programs: Programs, name: str, begin: Begin) -> bool:
     """Whether the very process of before runs: announced but not reached, or finishing on its old code."""
-    pid, began = begin["running"].get(name, (0, 0))
+    pid, began = begin["running"].get(name, [0, 0])
     return (
         pid != 0 and begin["boot"] == processes.boot_id() and processes.start_time(pid) == began and programs.runs(name)
     )
@@ -169,11 +172,11 @@ def _still_runs(programs: Programs, name: str, begin: journal.Record) -> bool:
 def _collected(failures: List[Exception]) -> Iterator[None]:
     try:
         yield
-    except (NotProven, AgentError, OSError) as failure:
-        failures.append(failure)
+    except (Failure, OSError) as error:
+        failures.append(error)
 
 
-def _what_serves(before: State, running: Dict[str, Any]) -> str:
+def _what_serves(before: State, running: Mapping[str, List[int]]) -> str:
     """What a host is back to."""
     release = before.channels.get("stable")
     if not release:

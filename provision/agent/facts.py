@@ -10,23 +10,30 @@ import pwd
 import secrets
 import shutil
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional
 
-from . import commands, engines, files, launch, models, names, processes, sockets, strays
+from ..contract import names
+from ..contract.decide import View
+from ..contract.layout import Layout
+from ..contract.state import State
+from . import commands, engines, files, launch, models, processes, sockets, strays
 from . import state as states
-from .decide import View
 from .documents import manifest_digest, read_documents
 from .journal import Journal
-from .layout import Layout
 from .locks import Lock
 from .supervisors import Activity, Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.facts import Cpu, Disk, Gpu, Machine, Memory, ProjectFacts, Seen
+    from ..contract.release import LaneDocument, ReleaseDocument, ServiceDocument
+    from ..contract.requests import Wanted
 
 _TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo")
 _GPU_SECONDS = 10.0
 _HISTORY_SHOWN = 50
 
 
-def host() -> Dict[str, Any]:
+def host() -> Machine:
     """Machine, CPU, memory, tools. GPUs are asked for apart: nvidia-smi takes long."""
     me = pwd.getpwuid(os.geteuid()).pw_name
     return {
@@ -54,7 +61,7 @@ def _init() -> str:
     return sockets.name(1).split(" ", 1)[0].rsplit("/", 1)[-1]
 
 
-def cpu() -> Dict[str, Any]:
+def cpu() -> Cpu:
     """The processor: its name, what decides which engine runs and how fast, how many cores."""
     model, flags = "", []  # type: str, List[str]
     try:
@@ -97,7 +104,7 @@ _INTERESTING = frozenset(
 )
 
 
-def memory() -> Dict[str, int]:
+def memory() -> Memory:
     """Bytes in all and available; a cgroup's limit counts where it is lower."""
     values = {}
     with open("/proc/meminfo", encoding="ascii") as stream:
@@ -123,7 +130,7 @@ def _number(path: str) -> Optional[int]:
         return None
 
 
-def gpus() -> List[Dict[str, Any]]:
+def gpus() -> List[Gpu]:
     """Name and memory of each NVIDIA GPU; none where there is no driver."""
     program = shutil.which("nvidia-smi", path=_search_path())
     if program is None:
@@ -135,7 +142,7 @@ def gpus() -> List[Dict[str, Any]]:
         return []
     if done.status != 0:
         return []
-    found = []
+    found: List[Gpu] = []
     for line in done.output.decode("utf-8", "replace").splitlines():
         fields = [field.strip() for field in line.split(",")]
         if len(fields) == 5 and fields[2].isdigit() and fields[3].isdigit():
@@ -151,9 +158,9 @@ def gpus() -> List[Dict[str, Any]]:
     return found
 
 
-def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus: bool) -> View:
+def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> View:
     """What decisions need to know."""
-    programs = {}
+    programs: Dict[str, Seen] = {}
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
     # A process that was proven had its ports to itself, so while it runs nothing older can be in its way.
@@ -185,39 +192,33 @@ def view(layout: Layout, supervisor: Supervisor, state: states.State, with_gpus:
     )
 
 
-def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> Dict[str, Any]:
+def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFacts:
     """Everything about one project on this host."""
     there = engines.present(layout)
-    for engine, wanted in request.get("engines", {}).items():
+    for engine, described in wanted.get("engines", {}).items():
         if engine not in there:
-            engines.judge(layout, wanted["wheels"], cpu()["features"])
+            engines.judge(layout, described["wheels"], cpu()["features"])
     state = states.read(layout)
-    records = Journal(layout.journal).read()
+    open_ = Journal(layout.journal).read()
     history = states.history(layout)
     salt = secrets.token_bytes(16)
     held = launch.current_secrets(layout, state)
     back = states.way_back(layout, state, history)
     named = dict(state.channels, **({"previous": back} if back else {}))
     releases = _names(layout.releases)
-    wanted = {named.get(name) or _complete(name, releases) for name in request.get("documents", ())}
-    wanted -= set(request.get("have", ()))
-    seen = view(layout, supervisor, state, bool(request.get("gpus")))
+    asked = {named.get(name) or _complete(name, releases) for name in wanted.get("documents", ())}
+    asked -= set(wanted.get("have", ()))
+    seen = view(layout, supervisor, state, bool(wanted.get("gpus")))
     return {
         "state": state.as_dict(),
-        "view": seen.__dict__,
+        "view": seen.as_dict(),
         "holder": Lock(layout.lock).holder(),
-        "journal": {
-            "begin": {key: records[0].get(key) for key in ("kind", "who", "time", "transaction")},
-            "step": records[-1]["step"],
-            "why": records[-1].get("why", ""),
-        }
-        if records
-        else None,
+        "journal": open_ and open_.told(),
         "history": history[-_HISTORY_SHOWN:],
         "previous": back,
         "releases": releases,
-        "documents": {name: _slim(document) for name, document in read_documents(layout, wanted).items()},
-        "files": _files(layout, named.get(str(request.get("files_of")), "")),
+        "documents": {name: _slim(document) for name, document in read_documents(layout, asked).items()},
+        "files": _files(layout, named.get(wanted.get("files_of") or "", "")),
         "models": models.present(layout),
         "uploads": models.arrived(layout),
         "engines": there,
@@ -226,7 +227,7 @@ def project(layout: Layout, supervisor: Supervisor, request: Dict[str, Any]) -> 
             name: hmac.new(salt, value.encode("utf-8"), hashlib.sha256).hexdigest() for name, value in held.items()
         },
         "salt": salt.hex(),
-        "disk": _disk(layout.root),
+        "disk": disk(layout.root),
         "recovery_needed": os.path.exists(layout.journal),
     }
 
@@ -237,26 +238,23 @@ def _complete(name: str, releases: List[str]) -> str:
     return matches[0] if len(matches) == 1 else name
 
 
-def _slim(document: Dict[str, Any]) -> Dict[str, Any]:
+def _slim(document: ReleaseDocument) -> ReleaseDocument:
     """A release without its texts: for decisions, not for starting."""
-    lanes = {
-        lane: dict(
-            content,
-            services=[
-                {key: value for key, value in service.items() if key not in ("launch", "manifest")}
-                for service in content["services"]
-            ],
-        )
-        for lane, content in document["lanes"].items()
-    }
-    return dict(document, lanes=lanes)
+    lanes: Dict[str, LaneDocument] = {}
+    for lane, content in document["lanes"].items():
+        services: List[ServiceDocument] = [
+            {**service, "launch": "", "manifest": {"name": service["manifest"]["name"], "text": ""}}
+            for service in content["services"]
+        ]
+        lanes[lane] = {"services": services, "checks": content["checks"]}
+    return {**document, "lanes": lanes}
 
 
 def _files(layout: Layout, release: str) -> Dict[str, str]:
     """What a release holds, path -> digest or link target, so that a plan can be shown file by file."""
     if not release:
         return {}
-    from . import tree
+    from ..contract import tree
 
     return {entry.path: entry.sha256 or entry.target for entry in tree.digest(layout.release(release))[1]}
 
@@ -268,6 +266,6 @@ def _names(folder: str) -> List[str]:
         return []
 
 
-def _disk(root: str) -> Dict[str, int]:
+def disk(root: str) -> Disk:
     stat = os.statvfs(files.nearest(root))
     return {"total": stat.f_blocks * stat.f_frsize, "free": stat.f_bavail * stat.f_frsize}

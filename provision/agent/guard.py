@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Callable, Dict, Iterator, Optional
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
 from . import files, trust
-from .layout import Layout, host_folder
-from .protocol import REFUSED, AgentError
+from .folders import host_folder
 
 UNBELIEVED = (".incoming-", ".trash-", ".set-aside-")  # how names of what is not believed begin
 
@@ -44,7 +45,7 @@ def below(layout: Layout) -> Optional[trust.Fault]:
     return None
 
 
-def note(layout: Layout, path: str) -> Dict[str, Any]:
+def note(layout: Layout, path: str) -> Dict[str, object]:
     """What we noted at `path`, in the project's own folder; nothing where others may have, or that is no such file."""
     if top(layout):
         return {}
@@ -97,10 +98,10 @@ def _here(path: str) -> Optional[trust.Fault]:
         return None
 
 
-def refusal(root: str, found: trust.Fault) -> AgentError:
+def refusal(root: str, found: trust.Fault) -> Failure:
     """The refusal that says what is wrong, and the ways out."""
     by_hand = f"by hand: {found.remedy}; " if found.remedy else ""
-    return AgentError(
+    return Failure(
         REFUSED,
         f"what lies at {root} can't be trusted: {found}.",
         why="Who can change that decides what this account runs, so nothing there is believed.",

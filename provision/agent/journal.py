@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Set
 
 from . import files
+
+if TYPE_CHECKING:
+    from ..contract.records import Begin, Journaled, Line
 
 BEGIN = "begin"
 TOUCH = "touch"  # about to disturb a program that served before
@@ -19,7 +22,34 @@ COMMIT = "commit"  # everything is proven: from here only forward
 UNDO = "undo"  # from here only back
 DEGRADED = "degraded"  # putting back failed; the next transaction tries again
 
-Record = Dict[str, Any]
+
+class Open(NamedTuple):
+    """A transaction that has begun and not ended."""
+
+    begin: Begin
+    lines: List[Line]
+
+    def told(self) -> Journaled:
+        """What others may know of it."""
+        begin = self.begin
+        return {
+            "begin": {
+                "kind": begin["kind"],
+                "who": begin["who"],
+                "time": begin["time"],
+                "transaction": begin["transaction"],
+            },
+            "step": self.lines[-1]["step"] if self.lines else BEGIN,
+            "why": self.lines[-1].get("why", "") if self.lines else "",
+        }
+
+    def took(self, step: str) -> bool:
+        return any(line["step"] == step for line in self.lines)
+
+    @property
+    def touched(self) -> Set[str]:
+        """The programs that it may have disturbed."""
+        return {name for line in self.lines for name in line.get("programs", ())}
 
 
 class Journal:
@@ -28,20 +58,20 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: Begin) -> None:
         """Start a journal, replacing that of a transaction whose undoing failed."""
-        files.write(self.path, json.dumps(dict(record, step=BEGIN), ensure_ascii=False) + "\n", 0o600)
+        files.write(self.path, json.dumps(record, ensure_ascii=False) + "\n", 0o600)
 
-    def add(self, step: str, **facts: Any) -> None:
+    def add(self, line: Line) -> None:
         """Append a line and wait until it is on disk; where that fails, the journal is as it was."""
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
         size = os.fstat(fd).st_size
         try:
-            line = (json.dumps(dict(facts, step=step), ensure_ascii=False) + "\n").encode()
+            text = (json.dumps(line, ensure_ascii=False) + "\n").encode()
             # A torn line of an earlier writer must not swallow this one.
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            view = memoryview(line)
+                text = b"\n" + text
+            view = memoryview(text)
             while view:
                 view = view[os.write(fd, view) :]
             os.fsync(fd)
@@ -51,8 +81,8 @@ class Journal:
         finally:
             os.close(fd)
 
-    def read(self) -> Optional[List[Record]]:
-        """The lines that were written whole, or None where no transaction is open."""
+    def read(self) -> Optional[Open]:
+        """What was written whole, or None where no transaction is open."""
         try:
             with open(self.path, "rb") as stream:
                 lines = stream.read().split(b"\n")
@@ -64,7 +94,7 @@ class Journal:
                 records.append(json.loads(line))
             except ValueError:
                 continue  # torn: its step was not begun
-        return records
+        return Open(records[0], records[1:])
 
     def end(self) -> None:
         files.remove(self.path)

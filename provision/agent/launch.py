@@ -14,12 +14,15 @@ import os
 import pwd
 import shlex
 import stat
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import SECRET_FOLDER, Layout
+from ..contract.state import State
 from . import files
-from .layout import Layout
-from .protocol import REFUSED, SECRET_FOLDER, AgentError
-from .state import State
+
+if TYPE_CHECKING:
+    from ..contract.release import ServiceDocument
 
 # What a path says that is no file of ours: nothing is there, or it is of another kind. Whatever else may happen to one
 # who looks, such as not being let in, says nothing of what is there.
@@ -35,20 +38,20 @@ def owner(user: str) -> Optional[int]:
     """The uid of a service's user, or None for our own.
 
     Raises:
-        AgentError: there is no such user, or we may not start programs as that user.
+        Failure: there is no such user, or we may not start programs as that user.
     """
     if not user:
         return None
     try:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise AgentError(
+        raise Failure(
             REFUSED, f"user {user!r} does not exist on this host.", next_step=f"useradd --system {user}"
         ) from None
     if uid == os.geteuid():
         return None
     if os.geteuid() != 0:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"{pwd.getpwuid(os.geteuid()).pw_name} can't start a service as {user!r}.",
             next_step="deploy as root or with sudo = true, or leave `user` out",
@@ -56,7 +59,7 @@ def owner(user: str) -> Optional[int]:
     return uid
 
 
-def stage(layout: Layout, service: Dict[str, Any], release: str, launch: str, secrets: Dict[str, str]) -> None:
+def stage(layout: Layout, service: ServiceDocument, release: str, launch: str, secrets: Dict[str, str]) -> None:
     """Make the folder `launch` for a program; not yet the one that is started."""
     base = layout.launchers(service["program"])
     uid = owner(service.get("user", ""))

@@ -61,5 +61,11 @@ def package() -> bytes:
 
 @lru_cache(maxsize=1)
 def _modules() -> List[Tuple[str, bytes]]:
-    folder = Path(__file__).parent
-    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in sorted(folder.rglob("*.py"))]
+    """What lies in `deploy_agent` on a host, in the order in which `trust.digest` reads it there."""
+    agent = Path(__file__).parent
+    found = {"__init__.py": b"", "__main__.py": (agent / "__main__.py").read_bytes()}
+    for folder in (agent, agent.parent / "contract"):
+        for path in folder.rglob("*.py"):
+            if path.name != "__main__.py":
+                found[path.relative_to(agent.parent).as_posix()] = path.read_bytes()
+    return sorted(found.items(), key=lambda item: item[0].split("/"))

@@ -13,9 +13,13 @@ import fcntl
 import json
 import os
 import time
-from typing import IO, Any, Dict, Optional
+from typing import IO, TYPE_CHECKING, Dict, Optional, cast
 
-from . import files, processes, protocol, sockets, trust
+from ..contract.failure import REFUSED, Failure
+from . import files, processes, sockets, trust
+
+if TYPE_CHECKING:
+    from ..contract.records import Holder
 
 _FOLDER = "locks"
 _FREE_AGAIN = 0.2  # seconds; who merely looks at a lock has it for a moment
@@ -33,7 +37,7 @@ class Lock:
         self.path = os.path.join(os.path.dirname(path), _FOLDER, os.path.basename(path))
         self._stream: Optional[IO[str]] = None
 
-    def take(self, holder: Dict[str, Any], wait: float = 0.0) -> bool:
+    def take(self, holder: Holder, wait: float = 0.0) -> bool:
         """Take it within `wait` seconds and write down who has it; False where somebody else keeps it."""
         self._make()
         until = time.monotonic() + max(wait, _FREE_AGAIN)
@@ -78,7 +82,7 @@ class Lock:
             self._stream.close()
             self._stream = None
 
-    def holder(self) -> Optional[Dict[str, Any]]:
+    def holder(self) -> Optional[Holder]:
         """Who holds it now, or None where it is free."""
         try:
             with self._open(os.O_RDONLY) as stream:
@@ -86,14 +90,14 @@ class Lock:
                     fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     try:
-                        return dict(json.loads(stream.read()))
+                        return cast("Holder", dict(json.loads(stream.read())))
                     except ValueError:
                         return {"who": "somebody", "pid": 0, "since": 0}
         except FileNotFoundError:
             pass
         return None
 
-    def keeper(self) -> Optional[Dict[str, Any]]:
+    def keeper(self) -> Optional[Holder]:
         """As `holder`; and who keeps it shared, which writes no label and yet keeps everybody else out."""
         found = self.holder()
         for pid, uid in () if found else self.holders().items():
@@ -185,11 +189,11 @@ def _held_by(pid: int, lock: os.stat_result) -> Optional[int]:
     return None
 
 
-def refuse(what: str, holder: Dict[str, Any]) -> protocol.AgentError:
+def refuse(what: str, holder: Holder) -> Failure:
     """The refusal that names the holder of a lock."""
     since = time.strftime(" since %H:%M:%S UTC", time.gmtime(holder["since"])) if holder.get("since") else ""
-    return protocol.AgentError(
-        protocol.REFUSED,
+    return Failure(
+        REFUSED,
         what,
         why="{} holds it{} (pid {}, {}).".format(
             holder.get("who", "somebody"), since, holder.get("pid", "?"), holder.get("doing", "deploying")

@@ -10,7 +10,7 @@ import base64
 import html
 import json
 import re
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, TypeVar, cast
 from urllib.parse import quote, quote_plus
 
 _TELLING = 4  # characters: what is shorter, of several lines, gives nothing away and stands everywhere
@@ -20,6 +20,7 @@ _COLUMNS = (64, 76)  # where `openssl base64` and `base64` begin a new line
 _OF_OTHERS = ("log", "attempts", "facts", "lines")  # of a message: what a program says
 _SENTENCES = ("what", "why", "text", "detail")  # ours, which may repeat some of that
 
+Message = TypeVar("Message", bound=Mapping[str, object])
 Span = Tuple[int, int, str]  # where, up to where, and the name of the secret
 
 
@@ -46,7 +47,7 @@ class Masks:
         """The same for a text that comes in pieces."""
         return Stream(self)
 
-    def message(self, message: Dict[str, Any]) -> Dict[str, Any]:
+    def message(self, message: Message) -> Message:
         """A message of the protocol, without secrets in what may repeat a program's words.
 
         A value of three characters or less is taken out of those words alone: our own sentences would lose theirs.
@@ -55,7 +56,7 @@ class Masks:
         for key, value in message.items():
             masks = self if key in _OF_OTHERS else self._for_sentences if key in _SENTENCES else None
             found[key] = masks._any(value) if masks else value
-        return found
+        return cast("Message", found)
 
     def _any(self, value: Any) -> Any:
         if isinstance(value, str):

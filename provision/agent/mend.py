@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, List, Optional
+from typing import TYPE_CHECKING, Iterator, List, Optional
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
 from . import files, guard, outside, trust
 from . import state as states
 from .accounted import is_whole, not_what_they_say
-from .layout import Layout, host_folder
+from .folders import host_folder
 from .locks import Lock
-from .mending import Emit, Mending, demand_movable, is_ours, mark, way
-from .protocol import REFUSED, RESULT, AgentError, Message
+from .mending import Mending, demand_movable, is_ours, mark, way
 from .supervisors import Supervisor
 
+if TYPE_CHECKING:
+    from ..contract.answers import Mended
+    from ..contract.events import Emit
 
-def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], emit: Emit) -> Message:
+
+def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], emit: Emit) -> Mended:
     """Mend the folders of the project and of the host; what was done.
 
     Raises:
-        AgentError: a folder above is not ours alone, or the project's or the host's own is another's, which only its
+        Failure: a folder above is not ours alone, or the project's or the host's own is another's, which only its
             owner or root can change: nothing was. Or a transaction runs, or something can't be moved.
     """
     mending = Mending(layout, emit)
     if fault is None:
-        return {"event": RESULT, "closed": [], "aside": {}, "ended": [], "trusted": True}
+        return {"event": "result", "closed": [], "aside": {}, "ended": [], "trusted": True}
     open_ = [path for folder in (layout.root, host_folder()) for path in way(layout, folder)]
     mark(layout)
     for path in dict.fromkeys(open_):
@@ -48,7 +53,7 @@ def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], e
         ended = _mend(mending, supervisor)
     finally:
         locked.release()
-    return {"event": RESULT, "closed": mending.closed, "aside": mending.aside, "ended": ended, "trusted": True}
+    return {"event": "result", "closed": mending.closed, "aside": mending.aside, "ended": ended, "trusted": True}
 
 
 def _mend(mending: Mending, supervisor: Supervisor) -> List[str]:
@@ -86,7 +91,7 @@ def _take(lock: Lock) -> None:
     if not lock.take({"who": "deploy host mend", "doing": "mending"}):
         holder = lock.holder() or {}
         pid = holder.get("pid", "?")
-        raise AgentError(
+        raise Failure(
             REFUSED,
             "a transaction of this project is running, and its folder can't be mended meanwhile.",
             why=f"{holder.get('who', 'somebody')} holds the lock (pid {pid}, {holder.get('doing', 'deploying')}).",

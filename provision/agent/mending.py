@@ -9,13 +9,15 @@ import pwd
 import stat
 import tempfile
 import time
-from typing import Callable, Dict, List
+from typing import TYPE_CHECKING, Dict, List
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
 from . import guard, trust
-from .layout import Layout, host_folder
-from .protocol import REFUSED, AgentError, Message
+from .folders import host_folder
 
-Emit = Callable[[Message], None]
+if TYPE_CHECKING:
+    from ..contract.events import Emit, Event
 
 _TIGHT = 0o7755
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,7 +35,7 @@ class Mending:
         self._emit = emit
         self._when = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
 
-    def emit(self, message: Message) -> None:
+    def emit(self, message: Event) -> None:
         """Tell it, if anybody listens: what has begun goes on either way."""
         with contextlib.suppress(OSError):
             self._emit(message)
@@ -61,7 +63,7 @@ class Mending:
         """Move away what is at `path`, whatever it is.
 
         Raises:
-            AgentError: it can't be moved.
+            Failure: it can't be moved.
         """
         base = host_folder() if path.startswith(host_folder() + "/") else self.layout.root
         # Of a name that nobody can have guessed: others could write there until now.
@@ -90,7 +92,7 @@ def way(layout: Layout, path: str) -> List[str]:
     """What is to be closed on the way down to a folder of ours: itself, or nothing.
 
     Raises:
-        AgentError: it is another's, or what is above it is not ours alone, which is not this project's to change.
+        Failure: it is another's, or what is above it is not ours alone, which is not this project's to change.
     """
     for _ in range(path.count("/") + 1):
         found = trust.fault(path)
@@ -162,9 +164,9 @@ def demand_movable(path: str) -> None:
         raise _by_hand(path, "is a mount, and can't be set aside")
 
 
-def _by_hand(path: str, why: str) -> AgentError:
+def _by_hand(path: str, why: str) -> Failure:
     found = os.lstat(path)
-    return AgentError(
+    return Failure(
         REFUSED,
         f"{path} belongs to {trust.account(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):04o}), and {why}.",
         why="What is below it is not believed before it is ours alone.",

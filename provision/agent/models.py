@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Dict, List
 
+from ..contract.failure import FAILED, Failure
+from ..contract.layout import Layout
 from . import files
-from .layout import Layout
-from .protocol import FAILED, AgentError, Message
 from .takeover import take_over
+
+if TYPE_CHECKING:
+    from ..contract.answers import Present
+    from ..contract.events import Emit
 
 _BLOCK = 8 << 20
 
@@ -23,14 +27,9 @@ def present(layout: Layout) -> List[str]:
     return sorted(name[len("sha256-") :] for name in names if name.startswith("sha256-"))
 
 
-def incoming(layout: Layout, sha256: str) -> str:
-    """Where a model arrives. Named by content, so that a cut upload is resumed whoever resumes it."""
-    return os.path.join(layout.models, ".incoming-" + sha256)
-
-
 def receive(layout: Layout, sha256: str) -> str:
     """The folder in which a model arrives, made; what an upload that was cut left there is where it goes on."""
-    folder = incoming(layout, sha256)
+    folder = layout.incoming_model(sha256)
     files.make_folder(folder)
     take_over(folder)  # for as long as we do something in it; then it is the login account's again
     apart = os.path.join(folder, ".rsync-partial")  # of versions that did not write in place
@@ -62,16 +61,16 @@ def _size(path: str) -> int:
         return 0
 
 
-def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None]) -> Dict[str, Any]:
+def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
     """Verify what arrived and give it its name; a wrong one is removed, so that the next try starts anew.
 
     Raises:
-        AgentError: it is not what it should be.
+        Failure: it is not what it should be.
     """
-    final = os.path.join(layout.models, "sha256-" + sha256)
+    final = layout.model(sha256)
     if os.path.isdir(final):
         return {"event": "result", "present": True}
-    folder = incoming(layout, sha256)
+    folder = layout.incoming_model(sha256)
     path = os.path.join(folder, name)
     take_over(folder)
     verify(path, sha256, "model", emit)
@@ -82,23 +81,23 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Callable[[Message], None
     return {"event": "result", "present": False}
 
 
-def verify(path: str, sha256: str, kind: str, emit: Callable[[Message], None]) -> None:
+def verify(path: str, sha256: str, kind: str, emit: Emit) -> None:
     """Hash what arrived and bring it to the disk; a folder with a wrong one is removed, so that the next try is new.
 
     Raises:
-        AgentError: it is not what it should be.
+        Failure: it is not what it should be.
     """
     name, found = os.path.basename(path), digest(path, emit)
     if found != sha256:
         files.remove_tree(os.path.dirname(path))
-        raise AgentError(
+        raise Failure(
             FAILED,
             f"{kind} {name} arrived damaged: sha256 {found[:16]}…, expected {sha256[:16]}….",
             next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
         )
 
 
-def digest(path: str, emit: Callable[[Message], None]) -> str:
+def digest(path: str, emit: Emit) -> str:
     """sha256 of a large file, told as it goes, and of what is on the disk then.
 
     Raises:

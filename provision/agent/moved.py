@@ -6,11 +6,10 @@ Nobody would end those: the new supervisor does not know them. So they are ended
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Optional
 
-from .layout import Layout
-from .protocol import REFUSED, AgentError
-from .state import State
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.state import State
 from .supervisors import Supervisor, open_supervisor, options
 
 _ANY = "any"  # a manifest's name
@@ -20,16 +19,16 @@ def serving(layout: Layout, state: State, asked: Supervisor) -> Supervisor:
     """The supervisor of what runs; the one that is asked for where nothing does.
 
     Raises:
-        AgentError: it is of another kind than is asked for, and can't be reached as it was noted.
+        Failure: it is of another kind than is asked for, and can't be reached as it was noted.
     """
     if not state.programs or not state.platform:
         return asked
-    noted: Optional[Dict[str, Any]] = options(layout) or None
+    noted = options(layout) or None
     if state.platform == asked.kind and noted is None:
         return asked
     try:
         there = open_supervisor(layout, state.platform, noted)
-    except AgentError:
+    except Failure:
         if state.platform != asked.kind:
             raise
         return asked  # its file was renamed or removed on the host, and the target says what it is called now
@@ -40,11 +39,11 @@ def check(layout: Layout, state: State, asked: Supervisor) -> None:
     """Refuse to go on under another supervisor.
 
     Raises:
-        AgentError: programs run under another one than is asked for.
+        Failure: programs run under another one than is asked for.
     """
     there = serving(layout, state, asked)
     if there is not asked:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"what runs here is run by {_named(there)}, and this target says {_named(asked)}.",
             why="Nobody would end it: " + ", ".join(sorted(state.programs)) + ".",

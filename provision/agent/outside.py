@@ -10,20 +10,27 @@ import contextlib
 import os
 import pwd
 import re
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import TYPE_CHECKING, Dict, List, Optional, Set
 
+from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.outcome import COMMITTED
+from ..contract.state import State
 from . import boot, guard, processes, trust
 from . import facts as of_hosts
-from .layout import Layout, host_folder
-from .protocol import COMMITTED, FAILED, REFUSED, RESULT, AgentError, Message
-from .state import State
+from .folders import host_folder
 from .supervisors import Activity, Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.answers import Down
+    from ..contract.events import Emit
+    from ..contract.facts import ProjectFacts
 
 _STOP_SECONDS = 600.0  # at most; how long a program really has stands in its manifest, and its supervisor reads it
 _STRAY_SECONDS = 30.0  # for what has none
 
 
-def facts(supervisor: Supervisor, refusal: AgentError) -> Dict[str, Any]:
+def facts(supervisor: Supervisor, refusal: Failure) -> ProjectFacts:
     """As `facts.project` tells it, as far as it can be told."""
     seen = supervisor.observe(sorted(supervisor.ours()))
     table = processes.table()
@@ -44,9 +51,14 @@ def facts(supervisor: Supervisor, refusal: AgentError) -> Dict[str, Any]:
                 for name, program in seen.items()
             }
         },
-        **dict.fromkeys(("holder", "journal", "previous")),
-        **{name: [] for name in ("history", "releases", "models", "engines")},
-        "disk": of_hosts._disk(supervisor.layout.root),
+        "holder": None,
+        "journal": None,
+        "previous": None,
+        "history": [],
+        "releases": [],
+        "models": [],
+        "engines": [],
+        "disk": of_hosts.disk(supervisor.layout.root),
         "recovery_needed": False,
     }
 
@@ -55,11 +67,11 @@ def demand_no_link(layout: Layout, supervisor: Supervisor) -> None:
     """Where logs are files of the project's folder, have them be there, and not where somebody linked to.
 
     Raises:
-        AgentError: a folder on the way is a link.
+        Failure: a folder on the way is a link.
     """
-    for folder in (layout.root, layout.shared, layout.logs) if supervisor.kind == "supervisord" else ():
+    for folder in (layout.root, layout.shared, layout.logs) if supervisor.logs_in_project else ():
         if os.path.islink(folder):
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 f"{folder} is a link in a folder that can't be trusted; no log is read there.",
                 next_step="deploy host mend",
@@ -71,21 +83,21 @@ def down(
     supervisor: Supervisor,
     project: str,
     fault: Optional[trust.Fault],
-    emit: Callable[[Message], None],
-) -> Message:
+    emit: Emit,
+) -> Down:
     """Stop every program of the project that the supervisor has, and take it from it. No file below `root` is touched.
 
     Raises:
-        AgentError: the folder can be trusted, and so tells more than the supervisor does; all that runs there is
+        Failure: the folder can be trusted, and so tells more than the supervisor does; all that runs there is
             another project's; or a program does not stop.
     """
     if fault is None:
-        raise AgentError(FAILED, "the host was mended meanwhile.", next_step="deploy down")
+        raise Failure(FAILED, "the host was mended meanwhile.", next_step="deploy down")
     manifests = supervisor.ours()
-    own = {program: path for program, path in manifests.items() if _is_of(project, supervisor.kind, program, path)}
+    own = {program: path for program, path in manifests.items() if supervisor.is_of(project, program, path)}
     left = sorted(set(manifests) - set(own))
     if left and not own:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"what runs at {layout.root} is not of project {project!r}: {', '.join(left)}.",
             why="Nothing in that folder can be believed, so it can't be told whose place this is.",
@@ -94,26 +106,19 @@ def down(
     gone = _end(supervisor, own, emit)
     if guard.is_ours(host_folder()) and not left:
         boot.forget(layout)
-    return {"event": RESULT, "outcome": COMMITTED, "programs": gone}
+    return {"event": "result", "outcome": COMMITTED, "programs": gone}
 
 
-def _is_of(project: str, kind: str, program: str, manifest: str) -> bool:
-    """Whether a program is the project's: by its name, PREFIX-PROJECT-SERVICE, or its file's, PROJECT.PROGRAM.conf."""
-    if kind == "supervisord":
-        return os.path.basename(manifest).startswith(f"{project}.") or not project
-    return f"-{project}-" in f"-{program}" or not project
-
-
-def end_all(supervisor: Supervisor, emit: Callable[[Message], None]) -> List[str]:
+def end_all(supervisor: Supervisor, emit: Emit) -> List[str]:
     """Stop and remove all programs that the supervisor has in this project's folder; their names. Raises as `_end`."""
     return _end(supervisor, supervisor.ours(), emit)
 
 
-def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Callable[[Message], None]) -> List[str]:
+def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Emit) -> List[str]:
     """Stop and remove the programs of these manifests; their names.
 
     Raises:
-        AgentError: one does not stop, or the supervisor does not tell.
+        Failure: one does not stop, or the supervisor does not tell.
     """
     supervisor.accounts = {name: _accounts(path) for name, path in manifests.items()}
     gone = bool(manifests) and supervisor.gone()
@@ -125,7 +130,7 @@ def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Callable[[Mess
                 emit({"event": "step", "step": "stop", "program": name, "detail": ""})
                 supervisor.end(name, _STOP_SECONDS)
             elif seen.detail:
-                raise AgentError(FAILED, f"{seen.detail}, so {name} can't be stopped.", next_step="start it there")
+                raise Failure(FAILED, f"{seen.detail}, so {name} can't be stopped.", next_step="start it there")
     supervisor.disable(sorted(manifests))
     for path in filter(None, manifests.values()):
         os.unlink(path)
@@ -134,13 +139,13 @@ def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Callable[[Mess
     return sorted(manifests)
 
 
-def _end_strays(supervisor: Supervisor, names: List[str], emit: Callable[[Message], None]) -> None:
+def _end_strays(supervisor: Supervisor, names: List[str], emit: Emit) -> None:
     """End what runs on after its supervisor was killed, as far as its environment tells."""
     if supervisor.stray_pids(names):
         emit({"event": "step", "step": "stop", "program": ", ".join(names), "detail": f"without {supervisor.kind}"})
     stuck = processes.end(lambda: supervisor.stray_pids(names), _STRAY_SECONDS)
     if stuck:
-        raise AgentError(FAILED, f"{supervisor.kind} is gone, and processes {sorted(stuck)} do not stop.")
+        raise Failure(FAILED, f"{supervisor.kind} is gone, and processes {sorted(stuck)} do not stop.")
     emit({"event": "warning", "text": f"{supervisor.kind} is gone: what hides its environment may run on"})
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any, Dict, List, Sequence
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
+from ..contract.decide import Do, How, Step, View
+from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
 from . import binaries, engines, processes
-from .decide import BESIDE, INSTALL, KEEP, REMOVE, RESTART, START, Step, View
 from .launch import owner
-from .layout import Layout
-from .protocol import FAILED, REFUSED, AgentError
 from .supervisors import Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
 # Room for the journal, launch folders and manifests, twice over so that undoing has room too.
 DISK_RESERVE = 16 << 20
@@ -23,26 +27,27 @@ def check(
     layout: Layout,
     supervisor: Supervisor,
     steps: Sequence[Step],
-    services: Dict[str, Dict[str, Any]],
-    documents: Dict[str, Dict[str, Any]],
+    services: Mapping[str, ServiceDocument],
+    candidates: Sequence[ServiceDocument],
+    documents: Mapping[str, ReleaseDocument],
     view: View,
 ) -> None:
     """Refuse what can't work.
 
     Args:
-        services: program -> its description, for every program of `steps` that is not removed, and its candidate.
+        services: program -> its description, for every program of `steps` that is not removed.
+        candidates: what is proven beside others first.
         documents: release -> release.json.
 
     Raises:
-        AgentError: the first thing found, with what to do about it.
+        Failure: the first thing found, with what to do about it.
     """
     disk(layout)
     _rename_and_lock_hold(layout)
     supervisor.readable()
-    programs(supervisor, steps, services, documents, view)
-    for step in steps:
-        if step.do not in (KEEP, REMOVE):
-            supervisor.fetch(services[step.program]["manifest"]["text"])
+    programs(supervisor, steps, services, candidates, documents, view)
+    for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
+        supervisor.fetch(service["manifest"]["text"])
     for release, document in documents.items():
         for service in starting(steps, document):
             model(layout, release, document, service)
@@ -51,45 +56,49 @@ def check(
 def programs(
     supervisor: Supervisor,
     steps: Sequence[Step],
-    services: Dict[str, Dict[str, Any]],
-    documents: Dict[str, Dict[str, Any]],
+    services: Mapping[str, ServiceDocument],
+    candidates: Sequence[ServiceDocument],
+    documents: Mapping[str, ReleaseDocument],
     view: View,
 ) -> None:
     """Refuse what stands against programs, as far as it needs no file of their release. Arguments as of `check`.
 
     Raises:
-        AgentError: an account is missing, a name or a port is taken, or memory is short.
+        Failure: an account is missing, a name or a port is taken, or memory is short.
     """
-    leaving = [step.program for step in steps if step.do == REMOVE]
+    leaving = [step.program for step in steps if step.do is Do.REMOVE]
     for step in steps:
-        if step.do in (KEEP, REMOVE):
-            continue
-        service = services[step.program]
-        owner(service.get("user", ""))
-        _name_is_ours(supervisor, service)
-        if step.do != INSTALL:
-            _ports(supervisor, step, service, leaving)
-            _gpu_memory(step, service, view)
+        if step.changes:
+            service = services[step.program]
+            _owner_and_name(supervisor, service)
+            if step.do is not Do.INSTALL:
+                _ports(supervisor, service, leaving)
+                _gpu_memory(service, view, has_some=step.do is Do.RESTART)
     _memory(steps, services, documents, view)
+    for candidate in candidates:
+        _owner_and_name(supervisor, candidate)
+        _ports(supervisor, candidate, [])
+        _gpu_memory(candidate, view, has_some=False)
+        _enough([candidate["program"]], candidate["needs"].get("memory_bytes") or 0, view.memory_available)
 
 
-def starting(steps: Sequence[Step], document: Dict[str, Any]) -> List[Dict[str, Any]]:
+def starting(steps: Sequence[Step], document: ReleaseDocument) -> List[ServiceDocument]:
     """The services of a release, by their stable lane, of which some program is not left as it is."""
-    changed = {step.service for step in steps if step.do not in (KEEP, REMOVE)}
-    return [service for service in document["lanes"]["stable"]["services"] if service["name"] in changed]
+    changed = {step.service for step in steps if step.changes}
+    return [service for service in services_in(document, FIRST) if service["name"] in changed]
 
 
 def disk(layout: Layout, needed: int = 0) -> None:
     free = os.statvfs(layout.root)
     available = free.f_bavail * free.f_frsize
     if available < DISK_RESERVE + needed:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"{available >> 20} MiB are free under {layout.root}; {(DISK_RESERVE + needed) >> 20} MiB are needed.",
             next_step=f"make room there; `deploy exec -- du -xh {layout.root}` shows what takes it",
         )
     if free.f_files and free.f_favail < INODE_RESERVE:
-        raise AgentError(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")
+        raise Failure(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")
 
 
 def _rename_and_lock_hold(layout: Layout) -> None:
@@ -102,17 +111,18 @@ def _rename_and_lock_hold(layout: Layout) -> None:
         with open(probe, encoding="ascii") as second:
             try:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                raise AgentError(REFUSED, f"flock does not hold on the file system of {layout.root}.")
+                raise Failure(REFUSED, f"flock does not hold on the file system of {layout.root}.")
             except OSError:
                 pass
     os.replace(probe, probed)
     os.unlink(probed)
 
 
-def _name_is_ours(supervisor: Supervisor, service: Dict[str, Any]) -> None:
+def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
+    owner(service.get("user", ""))
     holder = supervisor.foreign(service["program"], service["manifest"]["name"])
     if holder:
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"the name {service['program']!r} is taken: {holder}.",
             next_step='give this target a name_prefix in deploy.toml, such as name_prefix = "{}-"'.format(
@@ -121,87 +131,88 @@ def _name_is_ours(supervisor: Supervisor, service: Dict[str, Any]) -> None:
         )
 
 
-def _ports(supervisor: Supervisor, step: Step, service: Dict[str, Any], leaving: Sequence[str]) -> None:
+def _ports(supervisor: Supervisor, service: ServiceDocument, leaving: Sequence[str]) -> None:
     listening = processes.listening_inodes()
+    names = [service["program"], *leaving]
     for port in service["ports"]:
         if port not in listening:
             continue
-        names = [step.program, *leaving]
         own = {pid for name in names for pid in supervisor.members(name)}
         own |= supervisor.stray_pids(names)  # they end before it starts
         if not processes.listens(own, port):
-            raise AgentError(
+            raise Failure(
                 REFUSED,
-                f"port {port} of {step.program} is taken by {processes.holder(port)}.",
-                next_step=f"stop that, or change services.{step.service}.port in deploy.toml",
+                f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
+                next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
             )
 
 
 def _memory(
-    steps: Sequence[Step], services: Dict[str, Dict[str, Any]], documents: Dict[str, Dict[str, Any]], view: View
+    steps: Sequence[Step], services: Mapping[str, ServiceDocument], documents: Mapping[str, ReleaseDocument], view: View
 ) -> None:
     """All that starts has to fit at the same time; what ends first gives its memory back first."""
     stable = _stable_copies(documents)
+    starting_ = [step for step in steps if step.do in (Do.START, Do.RESTART)]
+    leaving = [step for step in steps if step.do is Do.REMOVE or (step.do is Do.RESTART and step.how is not How.BESIDE)]
+    needed = 0
+    for step in starting_:
+        # A canary that declares nothing will need what its stable copy takes.
+        copy = step.program if step.do is Do.RESTART else stable.get(step.program, "")
+        needed += services[step.program]["needs"].get("memory_bytes") or view.memory(copy)
+    free = view.memory_available + sum(view.memory(step.program) for step in leaving)
+    _enough([step.program for step in starting_], needed, free)
 
-    def measured(program: str) -> int:
-        return int(view.programs.get(program, {}).get("memory_bytes") or 0)
 
-    needed, free = 0, view.memory_available
-    for step in steps:
-        if step.do == REMOVE or (step.do == RESTART and step.how != BESIDE):
-            free += measured(step.program)
-        if step.do in (START, RESTART):
-            # A canary that declares nothing will need what its stable copy takes.
-            copy = step.program if step.do == RESTART else stable.get(step.program, "")
-            needed += int(services[step.program]["needs"].get("memory_bytes") or measured(copy))
+def _enough(programs: Sequence[str], needed: int, free: int) -> None:
     if needed > free:
-        names = ", ".join(step.program for step in steps if step.do in (START, RESTART))
-        raise AgentError(
+        raise Failure(
             REFUSED,
-            f"{names}: {needed >> 20} MiB of memory are needed and {free >> 20} MiB are free.",
+            f"{', '.join(programs)}: {needed >> 20} MiB of memory are needed and {free >> 20} MiB are free.",
             next_step="lower resources.memory, stop something (deploy down --channel canary), or take a larger host",
         )
 
 
-def _stable_copies(documents: Dict[str, Dict[str, Any]]) -> Dict[str, str]:
+def _stable_copies(documents: Mapping[str, ReleaseDocument]) -> Dict[str, str]:
     """Canary program -> the stable program of the same service."""
     found = {}
     for document in documents.values():
-        names = {item["name"]: item["program"] for item in document["lanes"]["stable"]["services"]}
-        found.update({item["program"]: names[item["name"]] for item in document["lanes"]["canary"]["services"]})
+        names = {item["name"]: item["program"] for item in services_in(document, home(STABLE))}
+        found.update({item["program"]: names[item["name"]] for item in services_in(document, home(CANARY))})
     return found
 
 
-def _gpu_memory(step: Step, service: Dict[str, Any], view: View) -> None:
+def _gpu_memory(service: ServiceDocument, view: View, *, has_some: bool) -> None:
+    """`has_some`: it ends first, and gives back what it has."""
     vram = service["needs"].get("vram_bytes") or 0
     if vram and view.vram_free is None:
-        raise AgentError(REFUSED, f"{step.program} needs GPU memory and no GPU was found (nvidia-smi).")
-    if vram and step.do != RESTART and vram > (view.vram_free or 0):
-        raise AgentError(
+        raise Failure(REFUSED, f"{service['program']} needs GPU memory and no GPU was found (nvidia-smi).")
+    free = view.vram_free or 0
+    if vram and not has_some and vram > free:
+        raise Failure(
             REFUSED,
-            f"{step.program} needs {vram >> 20} MiB of GPU memory and {(view.vram_free or 0) >> 20} MiB are free.",
+            f"{service['program']} needs {vram >> 20} MiB of GPU memory and {free >> 20} MiB are free.",
         )
 
 
-def binary(layout: Layout, release: str, service: Dict[str, Any]) -> str:
+def binary(layout: Layout, release: str, service: ServiceDocument) -> str:
     """Where the program of a model server is on this host; empty for what is none."""
     named = service.get("binary") or ""
     return os.path.join(layout.release(release), named) if named else ""
 
 
-def model(layout: Layout, release: str, document: Dict[str, Any], service: Dict[str, Any]) -> None:
+def model(layout: Layout, release: str, document: ReleaseDocument, service: ServiceDocument) -> None:
     """The binary of a model server runs here, and reads the types that the model holds."""
     path = binary(layout, release, service)
     if not path:
         return
     if not set(document.get("engines", {})) <= set(engines.present(layout)) and path.startswith(layout.engines + "/"):
-        raise AgentError(
+        raise Failure(
             FAILED,
             f"the engine that {service['name']} runs on is damaged on this host, or its Python has gone.",
             next_step="deploy up, which ships it again",
         )
     if not os.access(path, os.X_OK):
-        raise AgentError(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
+        raise Failure(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
     binaries.check(service, document, path, os.uname().machine)
     _runs(path, service["name"])
 
@@ -210,10 +221,10 @@ def _runs(path: str, service: str) -> None:
     try:
         status, said = processes.version(path, _PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AgentError(FAILED, f"{service}: {path} --version does not run here: {error}") from None
+        raise Failure(FAILED, f"{service}: {path} --version does not run here: {error}") from None
     if status != 0:
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        raise AgentError(
+        raise Failure(
             FAILED,
             f"{service}: {path} does not run here ({how}: {said}).",
             why="Signal 4 means an instruction that this CPU lacks; 127 a missing library.",

@@ -10,14 +10,19 @@ import hashlib
 import json
 import os
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List
+from typing import TYPE_CHECKING, Callable, Deque, Dict, List
 
-from . import commands, files, names
+from ..contract import names
+from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.layout import Layout
+from . import commands, files
 from .content import PREPARED
-from .layout import Layout
 from .locks import Lock
 from .masks import Masks
-from .protocol import FAILED, REFUSED, AgentError, Message
+
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+    from ..contract.release import PrepareDocument
 
 _LINE = 8 << 10  # characters; a longer line is told in pieces
 _TOLD = 1 << 20  # characters of its output that are told as they come; more is read, and the end of it kept
@@ -30,9 +35,9 @@ _BLOCK = 1 << 20
 def prepare(
     layout: Layout,
     folder: str,
-    step: Dict[str, Any],
+    step: PrepareDocument,
     secrets: Dict[str, str],
-    emit: Callable[[Message], None],
+    emit: Emit,
     stop: Callable[[], None],
 ) -> str:
     """Run the step, or take what it made for the same inputs; the name of its result.
@@ -41,14 +46,14 @@ def prepare(
         stop: called now and then; raises where the step is to be ended.
 
     Raises:
-        AgentError: it failed, or may not be run.
+        Failure: it failed, or may not be run.
     """
     names.outputs(step["outputs"])
     key = _key(folder, step)
     # Its processes hold the lock as well, so that none of an earlier step can write into what this one makes.
     lock = Lock(os.path.join(layout.private, "prepare"))
     if not lock.take({"doing": "prepare"}, _LOCK_SECONDS):
-        raise AgentError(REFUSED, "an earlier prepare step is still being ended.", next_step="deploy up again")
+        raise Failure(REFUSED, "an earlier prepare step is still being ended.", next_step="deploy up again")
     try:
         result = os.path.join(layout.prepared, key)
         ready = os.path.exists(os.path.join(result, PREPARED))
@@ -68,12 +73,12 @@ def prepare(
         lock.release()
 
 
-def _key(folder: str, step: Dict[str, Any]) -> str:
+def _key(folder: str, step: PrepareDocument) -> str:
     key = hashlib.sha256(json.dumps(step, sort_keys=True).encode("utf-8"))
     for name in step["inputs"]:
         path = os.path.realpath(names.place(folder, "input", name))
         if not path.startswith(os.path.realpath(folder) + "/") or not os.path.isfile(path):
-            raise AgentError(REFUSED, f"input {name!r} is no file of the release.")
+            raise Failure(REFUSED, f"input {name!r} is no file of the release.")
         digest = hashlib.sha256()
         with open(path, "rb") as stream:
             for block in iter(lambda: stream.read(_BLOCK), b""):
@@ -85,7 +90,7 @@ def _key(folder: str, step: Dict[str, Any]) -> str:
 def _link(folder: str, result: str, name: str) -> None:
     link = names.place(folder, "output", name)
     if os.path.lexists(link) and not os.path.islink(link):
-        raise AgentError(
+        raise Failure(
             REFUSED,
             f"output {name!r} is among the files that are shipped.",
             next_step="leave it out of the project, or out of prepare.outputs",
@@ -97,9 +102,9 @@ def _link(folder: str, result: str, name: str) -> None:
 
 def _run(
     folder: str,
-    step: Dict[str, Any],
+    step: PrepareDocument,
     secrets: Dict[str, str],
-    emit: Callable[[Message], None],
+    emit: Emit,
     stop: Callable[[], None],
     lock: Lock,
 ) -> None:
@@ -117,19 +122,19 @@ def _run(
             hold=[lock.fileno()],
         )
     except OSError as error:
-        raise AgentError(FAILED, f"the prepare step can't start: {error}") from None
+        raise Failure(FAILED, f"the prepare step can't start: {error}") from None
     told.end()
     log = list(told.last)
     if ended.left:
-        raise AgentError(FAILED, f"{ended.left} processes of the prepare step could not be ended.", log=log)
+        raise Failure(FAILED, f"{ended.left} processes of the prepare step could not be ended.", log=log)
     if ended.late:
-        raise AgentError(
+        raise Failure(
             FAILED,
             f"the prepare step did not end in {step['timeout']:.0f} s, so it was ended, with all that it had started.",
             log=log,
         )
     if ended.status != 0:
-        raise AgentError(FAILED, f"the prepare step ended with status {ended.status}.", log=log)
+        raise Failure(FAILED, f"the prepare step ended with status {ended.status}.", log=log)
     if ended.ended:
         emit({"event": "warning", "text": f"the prepare step left {ended.ended} processes behind; they were ended."})
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Set
 
+from ..contract.layout import Layout
+from ..contract.state import Program, State
 from . import drain, files, launch, strays
 from .documents import digest_of, manifest_digest
-from .layout import Layout
-from .prove import Emit, bearer, prove
-from .state import Program, State
+from .prove import bearer, prove
 from .supervisors import Activity, Supervisor
+
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+    from ..contract.release import ServiceDocument
 
 
 class Programs:
@@ -36,7 +40,7 @@ class Programs:
         self.step("start", name, detail)
         self.supervisor.start(name)
 
-    def stop(self, service: Dict[str, Any], interrupt: Callable[[], None] = lambda: None) -> None:
+    def stop(self, service: ServiceDocument, interrupt: Callable[[], None] = lambda: None) -> None:
         """Stop a program as its release describes it: once no request is in flight, or its drain is over.
 
         Args:
@@ -58,7 +62,7 @@ class Programs:
         if left or seen.activity is not Activity.ABSENT:
             self.supervisor.stop(name, timeout)
 
-    def describe(self, service: Dict[str, Any], launch_id: str, instead_of: Optional[Program] = None) -> None:
+    def describe(self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None) -> None:
         """Let the next start of a program be of this launch; the supervisor has to load it.
 
         Args:
@@ -71,7 +75,7 @@ class Programs:
         if instead_of is not None and instead_of.manifest not in ("", manifest["name"]):
             files.remove(self.supervisor.manifest_path(instead_of.manifest))
 
-    def prove(self, services: Sequence[Dict[str, Any]], state: State, stop: Callable[[], None]) -> None:
+    def prove(self, services: Sequence[ServiceDocument], state: State, stop: Callable[[], None]) -> None:
         """Prove services together, each from the release that `state` says it runs from."""
         for release in {state.programs[service["program"]].release for service in services}:
             group = [item for item in services if state.programs[item["program"]].release == release]
@@ -89,12 +93,12 @@ class Programs:
         self.supervisor.load([], list(manifests))
 
 
-def levels(services: Sequence[Dict[str, Any]]) -> List[List[Dict[str, Any]]]:
+def levels(services: Sequence[ServiceDocument]) -> List[List[ServiceDocument]]:
     """Services in the order of their `after`, grouped so that a group needs nothing of itself."""
     left = list(services)
     names = {service["name"] for service in left}
     done: Set[str] = set()
-    grouped: List[List[Dict[str, Any]]] = []
+    grouped: List[List[ServiceDocument]] = []
     while left:
         ready = [item for item in left if not (set(item.get("after", ())) & names) - done] or left
         grouped.append(ready)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Union
 
+from ..contract.failure import UNPROVEN, Failure
 from . import checks, launch, processes
 from .checks.here import Here
-from .protocol import Message
 from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
 
-Emit = Callable[[Message], None]
+if TYPE_CHECKING:
+    from ..contract.checks import CheckDocument
+    from ..contract.events import Emit
+    from ..contract.release import Idle, ServiceDocument
 
 _POLL = 0.03
 _ALIVE_SECONDS = 1.0  # a program without a port has to live that long: its checks may pass without it
@@ -20,17 +23,6 @@ _LISTEN_SECONDS = 60.0  # where no check gives a deadline
 _LOG_LINES = 12
 _NEWS_SECONDS = 3.0
 _START_SECONDS = 3.0  # systemd queues a start: until then "inactive" is no news
-
-
-class NotProven(Exception):
-    """A program could not be proven; `facts` go into the report."""
-
-    def __init__(self, what: str, program: str = "", log: Sequence[str] = (), **facts: Any) -> None:
-        super().__init__(what)
-        self.what = what
-        self.program = program
-        self.log = list(log)
-        self.facts = facts
 
 
 class Watch:
@@ -45,7 +37,7 @@ class Watch:
         self.since = time.monotonic()  # when we began to look; once there is a process, when that was first seen
 
     def __call__(self) -> None:
-        """Raises NotProven where the program ended or was restarted; whatever `stop` raises comes first."""
+        """Raises a failure where the program ended or was restarted; whatever `stop` raises comes first."""
         self.stop()
         seen = self.supervisor.observe([self.program])[self.program]
         if self.pid and seen.pid == self.pid and not processes.alive(self.pid):
@@ -71,11 +63,11 @@ class Watch:
             time.sleep(_POLL)
 
     def _fail(self, what: str) -> None:
-        raise NotProven(what, self.program, self.supervisor.log_tail(self.program, _LOG_LINES))
+        raise Failure(UNPROVEN, what, program=self.program, log=self.supervisor.log_tail(self.program, _LOG_LINES))
 
 
 def prove(
-    supervisor: Supervisor, services: Sequence[Dict[str, Any]], folder: str, emit: Emit, stop: Callable[[], None]
+    supervisor: Supervisor, services: Sequence[ServiceDocument], folder: str, emit: Emit, stop: Callable[[], None]
 ) -> None:
     """Prove services that were just started, all at the same time.
 
@@ -84,7 +76,7 @@ def prove(
         stop: raises where the transaction is to be aborted.
 
     Raises:
-        NotProven: the first one that failed.
+        Failure: the first one that failed.
     """
     if not services:
         return
@@ -96,7 +88,7 @@ def prove(
 
 
 def _prove_one(
-    supervisor: Supervisor, service: Dict[str, Any], folder: str, emit: Emit, stop: Callable[[], None]
+    supervisor: Supervisor, service: ServiceDocument, folder: str, emit: Emit, stop: Callable[[], None]
 ) -> None:
     program = service["program"]
     # Each thread has its own connection to the supervisor: XML-RPC transports are not thread-safe.
@@ -110,7 +102,7 @@ def _prove_one(
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
-            raise NotProven(outcome.sentence, program, log, attempts=outcome.attempts)
+            raise Failure(UNPROVEN, outcome.sentence, program=program, log=log, facts={"attempts": outcome.attempts})
     if not service["ports"]:
         while time.monotonic() < watch.since + _ALIVE_SECONDS:
             watch()
@@ -120,13 +112,13 @@ def _prove_one(
     watch()
 
 
-def bearer(supervisor: Supervisor, program: str, asked: Dict[str, Any]) -> Optional[Bearer]:
+def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle]) -> Optional[Bearer]:
     """The secret that a check or a drain sends: what the program was started with; None where it sends none.
 
     Args:
         supervisor: asked by the thread that sends, and by no other.
     """
-    name, layout = asked.get("token"), supervisor.layout
+    name, layout = str(asked.get("token") or ""), supervisor.layout
     value = launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
     return Bearer(value, program, lambda: supervisor.members(program)) if value else None
 
@@ -138,7 +130,7 @@ def _wait_for_process(watch: Watch, seconds: float) -> None:
         if watch.pid:
             return
         if time.monotonic() > until:
-            raise NotProven(f"{watch.program} has no process after {seconds:.0f} s", watch.program)
+            raise Failure(UNPROVEN, f"{watch.program} has no process after {seconds:.0f} s", program=watch.program)
         time.sleep(_POLL)
 
 
@@ -152,5 +144,5 @@ def _wait_for_listener(watch: Watch, port: int, seconds: float) -> None:
             holder = processes.holder(port)
             what = f"port {port} is held by {holder}" if holder else f"nothing listens on port {port}"
             log = watch.supervisor.log_tail(watch.program, _LOG_LINES)
-            raise NotProven(f"{watch.program}: {what} after {seconds:.0f} s", watch.program, log)
+            raise Failure(UNPROVEN, f"{watch.program}: {what} after {seconds:.0f} s", program=watch.program, log=log)
         time.sleep(_POLL)

@@ -6,10 +6,12 @@ import os
 import time
 from typing import List
 
+from ..contract.layout import Layout
+from ..contract.state import State
 from . import content, files, launch, processes
 from . import state as states
 from .documents import read_documents
-from .layout import Layout, host_folder
+from .folders import host_folder
 from .locks import Lock
 
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
@@ -85,7 +87,7 @@ def leftovers(layout: Layout) -> None:
                 files.discard(os.path.join(folder, name))
 
 
-def _launches(layout: Layout, state: states.State) -> None:
+def _launches(layout: Layout, state: State) -> None:
     for name in os.listdir(layout.run):
         base = layout.launchers(name)
         program = state.programs.get(name)

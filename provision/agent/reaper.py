@@ -7,6 +7,8 @@ time is over, and when its standard input ends, which it does with whoever start
 The first line of its input is the request, so that no value stands in its arguments. It stands alone.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -14,7 +16,10 @@ import select
 import signal
 import sys
 import time
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Set, Tuple
+
+if TYPE_CHECKING:
+    from .reaped import Asked, News
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
 _END_SECONDS = 5.0  # what does not die of SIGKILL within it hangs in the kernel, or is another account's
@@ -28,15 +33,15 @@ def main() -> None:
     _prctl(_SUBREAPER, 1)
     woken = _signals()
 
-    def tell(**facts: Any) -> None:
+    def tell(facts: News) -> None:
         os.write(request["tell"], (json.dumps(facts) + "\n").encode())
 
     try:
         first = _start(request)
     except OSError as error:
-        tell(error=error.errno)
+        tell({"error": error.errno or 0})
         return
-    tell(pid=first)
+    tell({"pid": first})
     until = time.monotonic() + request["seconds"]
     status: Optional[int] = None
     asked = False
@@ -48,17 +53,18 @@ def main() -> None:
         status, _ = _reap(first)
     late = status is None and not asked
     ended, left, last = _end_all(first)
-    tell(status=last if status is None else status, late=late, ended=ended, left=left)
+    tell({"status": last if status is None else status, "late": late, "ended": ended, "left": left})
 
 
-def _request() -> Dict[str, Any]:
+def _request() -> Asked:
     line = b""
     while not line.endswith(b"\n"):
         block = os.read(0, 1 << 16)
         if not block:
             sys.exit(0)
         line += block
-    return dict(json.loads(line))
+    asked: Asked = json.loads(line)
+    return asked
 
 
 def _prctl(option: int, value: int) -> None:
@@ -76,7 +82,7 @@ def _signals() -> int:
     return woken
 
 
-def _start(request: Dict[str, Any]) -> int:
+def _start(request: Asked) -> int:
     """Its pid. Raises OSError where it can't be started."""
     failed, fail = os.pipe()
     ours = os.getpid()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Callable, List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
+from ..contract.failure import DEGRADED, FAILED, UNPROVEN, Failure
+from ..contract.layout import Layout
+from ..contract.state import State, from_dict
 from . import commands, control, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .ending import finish, undo
-from .layout import Layout, host_folder
+from .folders import host_folder
 from .locks import Lock, refuse
 from .programs import Programs
-from .protocol import DEGRADED, FAILED, RESULT, AgentError, Message
-from .prove import Emit, NotProven
 from .supervisors import open_supervisor, options
+
+if TYPE_CHECKING:
+    from ..contract.answers import Recovered
+    from ..contract.events import Emit
+    from ..contract.records import Begin, Holder
 
 FINISHED = "finished"
 PUT_BACK = "put back"
@@ -30,24 +36,23 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     lines mean.
 
     Raises:
-        NotProven, AgentError, OSError: the old release can't be proven; the journal is kept.
+        Failure, OSError: the old release can't be proven; the journal is kept.
     """
-    records = journal.Journal(layout.journal).read()
-    if records is None:
+    open_ = journal.Journal(layout.journal).read()
+    if open_ is None:
         return None
-    begin = records[0]
+    begin = open_.begin
     writer = os.path.join(layout.agents, str(begin.get("agent")))
     if begin.get("agent") != agent and not trust.refusal(writer):
-        platform = begin["after"].get("platform") or begin["before"].get("platform")
+        platform = begin["after"].get("platform") or begin["before"].get("platform", "")
         supervision.restore(layout, open_supervisor(layout, platform, options(layout)), emit)
         return _by_another(layout, writer)
-    before, after = (states.from_dict(begin[key], layout.journal) for key in ("before", "after"))
+    before, after = from_dict(begin["before"], layout.journal), from_dict(begin["after"], layout.journal)
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
     for manifest in _manifests(begin, before, after):
         files.discard(files.temporary_of(supervisor.manifest_path(manifest)))
-    if any(record["step"] == journal.COMMIT for record in records):
-        facts = {name: begin[name] for name in ("kind", "who", "transaction")}
-        finish(layout, before, after, when=begin["time"], **facts)
+    if open_.took(journal.COMMIT):
+        finish(layout, before, after, begin)
         supervision.restore(layout, supervisor, emit)
         return FINISHED
     undo(Programs(layout, supervisor, emit))
@@ -58,7 +63,7 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     """Start a supervisord that we had started, after a reboot or because it was killed; what was done, if it is news.
 
     Raises:
-        NotProven: what had run on without it does not work under it.
+        Failure: what had run on without it does not work under it.
     """
     state = states.read(layout)
     if not state.programs:
@@ -74,7 +79,7 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
 
 
-def _manifests(begin: journal.Record, *committed: states.State) -> List[str]:
+def _manifests(begin: Begin, *committed: State) -> List[str]:
     """The manifest files that a transaction may have been writing."""
     return [*begin["candidates"].values(), *(item.manifest for state in committed for item in state.programs.values())]
 
@@ -86,36 +91,38 @@ def _by_another(layout: Layout, agent: str) -> Optional[str]:
     try:
         done = commands.ask(command, _OTHER_AGENT_SECONDS, apart=True)
     except subprocess.TimeoutExpired:
-        raise AgentError(
+        raise Failure(
             DEGRADED,
             f"the agent that began the open transaction did not end it in {_OTHER_AGENT_SECONDS / 60:.0f} minutes.",
             next_step="deploy status; deploy logs; then deploy unlock, which tries again",
         ) from None
     if done.status != 0:
-        raise AgentError(DEGRADED, done.errors.decode("utf-8", "replace").strip()[-2000:])
+        raise Failure(DEGRADED, done.errors.decode("utf-8", "replace").strip()[-2000:])
     return done.output.decode("utf-8", "replace").strip() or None
 
 
-def recover_project(layout: Layout, agent: str, who: str, emit: Callable[[Message], None]) -> Message:
+def recover_project(layout: Layout, agent: str, who: str, emit: Emit) -> Recovered:
     """End an open transaction under the locks.
 
     Raises:
-        AgentError: it can't be ended; the host stays degraded.
+        Failure: it can't be ended; the host stays degraded.
     """
     project, host = Lock(layout.lock), Lock(os.path.join(host_folder(), "lock"))
     files.make_folder(host_folder())
-    holder = {"who": who, "doing": "recovering"}
+    holder: Holder = {"who": who, "doing": "recovering"}
     if not project.take(holder, 3.0):
         raise refuse("a transaction of this project is running.", project.holder() or {})
     if not host.take(holder, 600.0):
         raise refuse("another project's transaction keeps this host busy.", host.holder() or {})
     try:
         done = recover(layout, agent, emit) or _supervise(layout, emit)
-    except (NotProven, OSError) as failure:
+    except (Failure, OSError) as error:
+        if isinstance(error, Failure) and error.kind != UNPROVEN:
+            raise
         open_ = os.path.exists(layout.journal)
         what = "the interrupted transaction can't be undone" if open_ else "what was started again can't be proven"
-        raise AgentError(DEGRADED if open_ else FAILED, f"{what}: {failure}") from None
+        raise Failure(DEGRADED if open_ else FAILED, f"{what}: {error}") from None
     prune.leftovers(layout)
     if done is not None:
         control.refresh(layout, agent)
-    return {"event": RESULT, "outcome": done or "nothing to recover"}
+    return {"event": "result", "outcome": done or "nothing to recover"}

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
 from . import content, engines, files, models
 from .documents import read_documents
-from .layout import Layout
 from .preflight import DISK_RESERVE, INODE_RESERVE
-from .protocol import REFUSED, AgentError
+
+if TYPE_CHECKING:
+    from ..contract.requests import AheadQuestion
 
 _BLOCK = 4096  # bytes: the least that a file takes on most file systems
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """What one thing will take."""
 
     what: str
@@ -29,8 +30,7 @@ class Need:
     inodes: int = 1
 
 
-@dataclass(frozen=True)
-class Shortage:
+class Shortage(NamedTuple):
     """A file system on which not all needs have room together."""
 
     where: str
@@ -57,7 +57,7 @@ class Shortage:
         return f"only {self.inodes_free} inodes are free under {self.where}; {needed}."
 
 
-def needs(layout: Layout, ahead: Dict[str, Any]) -> List[Need]:
+def needs(layout: Layout, ahead: AheadQuestion) -> List[Need]:
     """What shipping a release takes, besides what the transaction itself does.
 
     Args:
@@ -68,7 +68,8 @@ def needs(layout: Layout, ahead: Dict[str, Any]) -> List[Need]:
     found = [Need("the deploy itself", layout.root, DISK_RESERVE, INODE_RESERVE)]
     if not os.path.isdir(layout.release(ahead["release"])):
         entries = ahead.get("entries")
-        missing = _missing(layout, ahead) if entries is not None else [ahead["files"]["bytes"], ahead["files"]["count"]]
+        count = ahead["files"]
+        missing = (count["bytes"], count["count"]) if entries is None else _missing(layout, ahead, entries)
         found.append(Need("files", layout.releases, missing[0], missing[1]))
     arrived = models.arrived(layout)
     there = set(models.present(layout))
@@ -99,13 +100,13 @@ def shortages(wanted: Iterable[Need]) -> List[Shortage]:
     return found
 
 
-def can_be_linked(layout: Layout, ahead: Dict[str, Any]) -> bool:
+def can_be_linked(layout: Layout, ahead: AheadQuestion) -> bool:
     """Whether some of the files may be there already, which only a list of them can tell."""
     return not os.path.isdir(layout.release(ahead["release"])) and any(map(os.path.isdir, _bases(layout, ahead)))
 
 
 def make(
-    layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortage], keep: int, tell: Callable[[str], None]
+    layout: Layout, ahead: AheadQuestion, short: Sequence[Shortage], keep: int, tell: Callable[[str], None]
 ) -> None:
     """Remove what nothing needs, oldest first, on the file systems that lack room, until they lack none.
 
@@ -121,7 +122,7 @@ def make(
                 return
 
 
-def could_be_made(layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortage], keep: int) -> bool:
+def could_be_made(layout: Layout, ahead: AheadQuestion, short: Sequence[Shortage], keep: int) -> bool:
     """Whether `make` would find enough; nothing is removed."""
     spare = _spare(layout, ahead, keep)
     for item in short:
@@ -134,9 +135,9 @@ def could_be_made(layout: Layout, ahead: Dict[str, Any], short: Sequence[Shortag
     return True
 
 
-def refusal(short: Sequence[Shortage]) -> AgentError:
+def refusal(short: Sequence[Shortage]) -> Failure:
     """What to say where nothing more can go."""
-    return AgentError(
+    return Failure(
         REFUSED,
         " ".join(item.sentence() for item in short),
         next_step=f"make room there (du -xh {short[0].where} shows what takes it), or give the target a path on "
@@ -144,14 +145,14 @@ def refusal(short: Sequence[Shortage]) -> AgentError:
     )
 
 
-def _spare(layout: Layout, ahead: Dict[str, Any], keep: int) -> List[str]:
+def _spare(layout: Layout, ahead: AheadQuestion, keep: int) -> List[str]:
     """What could go, oldest first: content and uploads that neither a needed release nor this one has to do with."""
     wanted = ahead["document"]
     stay = content.needed(layout, keep)
     kept = content.of(layout, [*read_documents(layout, stay).values(), wanted])
     own = {layout.incoming(ahead["nonce"]), layout.release(ahead["release"])}
-    own |= {models.incoming(layout, model["sha256"]) for model in wanted["models"].values()}
-    own |= {os.path.join(layout.engines, ".incoming-" + engine) for engine in wanted.get("engines", {})}
+    own |= {layout.incoming_model(model["sha256"]) for model in wanted["models"].values()}
+    own |= {layout.incoming_engine(engine) for engine in wanted.get("engines", {})}
     if not os.path.isdir(layout.releases):
         return []
     found = [*content.everything(layout), *content.halves(layout)]
@@ -160,22 +161,22 @@ def _spare(layout: Layout, ahead: Dict[str, Any], keep: int) -> List[str]:
     return sorted((path for path in found if path not in kept | own), key=content.age, reverse=True)
 
 
-def _bases(layout: Layout, ahead: Dict[str, Any]) -> List[str]:
+def _bases(layout: Layout, ahead: AheadQuestion) -> List[str]:
     """Where files of the release may be already: in an upload that was cut, or in the release that serves."""
     return [layout.incoming(ahead["nonce"]), os.path.realpath(layout.channel(ahead["channel"]))]
 
 
-def _missing(layout: Layout, ahead: Dict[str, Any]) -> List[int]:
+def _missing(layout: Layout, ahead: AheadQuestion, entries: Sequence[Tuple[str, int, int]]) -> Tuple[int, int]:
     """Bytes and number of the files that are neither in the release that serves nor in an upload that was cut."""
     bases = _bases(layout, ahead)
     folders: Set[str] = set()
     bytes_, count = 0, 0
-    for path, size, when in ahead["entries"]:
+    for path, size, when in entries:
         folders.add(os.path.dirname(path))
         if not any(_is_there(os.path.join(base, path), size, when) for base in bases):
             bytes_ += -(-size // _BLOCK) * _BLOCK
             count += 1
-    return [bytes_, count + len(folders)]
+    return bytes_, count + len(folders)
 
 
 def _is_there(path: str, size: int, when: int) -> bool:
@@ -195,7 +196,7 @@ def _device(path: str) -> int:
         return -1
 
 
-def _taken(folder: str) -> List[int]:
+def _taken(folder: str) -> Tuple[int, int]:
     """Bytes and inodes that come free with a folder: of what is linked from elsewhere, none."""
     bytes_, inodes = 0, 0
     for parent, folders, names in os.walk(folder):
@@ -205,7 +206,7 @@ def _taken(folder: str) -> List[int]:
                 seen = os.lstat(os.path.join(parent, name))
                 if seen.st_nlink == 1:
                     bytes_, inodes = bytes_ + seen.st_blocks * 512, inodes + 1
-    return [bytes_, inodes + 1]
+    return bytes_, inodes + 1
 
 
 def _mib(bytes_: int) -> int:

@@ -5,16 +5,21 @@ A name in `releases/` is a promise that everything under it is there and is what
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Callable, Dict
 
-from . import files, names, tree
-from .layout import Layout
+from ..contract import names, tree
+from ..contract.canonical import canonical
+from ..contract.failure import FAILED, Failure
+from ..contract.layout import Layout
+from . import files
 from .prepare import prepare
-from .protocol import FAILED, AgentError, Message
 from .takeover import give_back, take_over
+
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+    from ..contract.requests import Seal
 
 
 class Mismatch(Exception):
@@ -27,45 +32,38 @@ class Mismatch(Exception):
 
 def seal(
     layout: Layout,
-    nonce: str,
-    release: str,
-    document: Dict[str, Any],
-    remove: List[str],
-    secrets: Dict[str, str],
-    emit: Callable[[Message], None],
+    asked: Seal,
+    emit: Emit,
     stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Turn `.incoming-NONCE` into `releases/RELEASE`.
 
     Args:
-        remove: paths left over from an earlier upload that was resumed.
-        secrets: what the prepare step is given besides; kept nowhere.
         stop: called now and then while that runs; may raise.
 
     Raises:
         Mismatch: the tree's digest is another one.
-        AgentError: the prepare step failed, a model is missing, or a link leads out of the upload.
+        Failure: the prepare step failed, a model is missing, or a link leads out of the upload.
     """
+    release, document = asked["release"], asked["document"]
     if os.path.isdir(layout.release(release)):
-        files.remove_tree(layout.incoming(nonce))
+        files.remove_tree(layout.incoming(asked["nonce"]))
         return
-    folder = layout.incoming(nonce)
+    folder = layout.incoming(asked["nonce"])
     files.make_folder(folder)
     shipper = take_over(folder)
-    for path in remove:
+    for path in asked["remove"]:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
         link = names.place(folder, "link", path)
         files.make_folder(os.path.dirname(link))
         files.point(link, target)
     for path, model in document["models"].items():
-        if not os.path.isdir(os.path.join(layout.models, "sha256-" + model["sha256"])):
-            raise AgentError(
-                FAILED, f"model {path} is not on this host.", next_step="deploy up again: it is shipped once"
-            )
+        if not os.path.isdir(layout.model(model["sha256"])):
+            raise Failure(FAILED, f"model {path} is not on this host.", next_step="deploy up again: it is shipped once")
     for engine, facts in document.get("engines", {}).items():
-        if not os.path.isdir(os.path.join(layout.engines, engine)):
-            raise AgentError(
+        if not os.path.isdir(layout.engine(engine)):
+            raise Failure(
                 FAILED,
                 f"the engine {facts['package']} {facts['version']} is not on this host.",
                 next_step="deploy up again: it is shipped once",
@@ -75,18 +73,14 @@ def seal(
     if tree.release_id(canonical(document), digest) != release:
         give_back(folder, shipper)
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
-    if document.get("prepare"):
-        document = dict(document, prepared=prepare(layout, folder, document["prepare"], secrets, emit, stop))
+    if document["prepare"]:
+        prepared = prepare(layout, folder, document["prepare"], asked["secrets"], emit, stop)
+        document = {**document, "prepared": prepared}
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
     _make_read_only(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
-
-
-def canonical(document: Dict[str, Any]) -> bytes:
-    """The bytes of a document that its release's id is made of."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def _remove_inside(folder: str, path: str) -> None:

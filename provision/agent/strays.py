@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterable, Set
 
+from ..contract.layout import Layout
 from . import files, guard, processes, trust
-from .layout import Layout
 
 
 def remember(layout: Layout, running: Dict[str, int]) -> None:

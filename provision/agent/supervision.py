@@ -13,16 +13,20 @@ import json
 import os
 import time
 from functools import partial
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Tuple
 
+from ..contract.failure import FAILED, Failure
+from ..contract.layout import Layout
 from . import guard, processes
 from . import state as states
 from .documents import read_documents, service_of
-from .layout import Layout, host_folder
+from .folders import host_folder
 from .programs import levels
-from .protocol import FAILED, AgentError
-from .prove import Emit
 from .supervisors import Activity, Supervisor, open_supervisor, options
+
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+    from ..contract.release import ServiceDocument
 
 _RETURN_SECONDS = 60.0  # within this somebody else starts an engine again: systemd does after seconds
 _STOP_SECONDS = 10.0  # for a program that no release describes any more
@@ -40,7 +44,7 @@ def restore(layout: Layout, supervisor: Supervisor, emit: Emit, *, patient: bool
         The programs of this project that had run on without it. They are started again, and not proven.
 
     Raises:
-        AgentError: it does not run, or what it left behind can't be ended.
+        Failure: it does not run, or what it left behind can't be ended.
     """
     if not supervisor.gone():
         supervisor.ready()
@@ -84,7 +88,7 @@ def _theirs(other: Layout, supervisor: Supervisor) -> Optional[Supervisor]:
     """The same supervisor, as another project has it; None where that has another one.
 
     Raises:
-        AgentError: nothing is believed of that project, because others could have put it there.
+        Failure: nothing is believed of that project, because others could have put it there.
     """
     wrong = guard.fault(other)
     if wrong is not None:
@@ -98,7 +102,7 @@ def _mended_later(other: Layout, emit: Emit) -> Iterator[None]:
     """What is wrong with another project is none of this one's business, whatever it is."""
     try:
         yield
-    except (AgentError, OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+    except (Failure, OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
         emit({"event": "warning", "text": f"the project in {other.root} has to be mended: {failure}"})
 
 
@@ -119,19 +123,19 @@ def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf"
     )
     known = _services(supervisor.layout)
     described = [[item for item in level if item["program"] in strays] for level in levels(list(known.values()))]
-    order: List[List[Dict[str, Any]]] = [
-        [{"program": name, "stop_timeout": _STOP_SECONDS} for name in strays if name not in known],
-        *reversed(described),
+    order = [
+        {name: _STOP_SECONDS for name in strays if name not in known},
+        *({item["program"]: item["stop_timeout"] for item in level} for level in reversed(described)),
     ]
-    for level in order:
-        names = [item["program"] for item in level]
+    for stops in order:
+        names = list(stops)
         if names:
             for name in names:
                 emit({"event": "step", "step": "stop", "program": name, "detail": "it has no supervisor"})
-            seconds = min(longest, max(float(item["stop_timeout"]) for item in level))
+            seconds = min(longest, max(stops.values()))
             left = processes.end(partial(supervisor.stray_pids, names), seconds)
             if left:
-                raise AgentError(FAILED, f"{_listed(names)} did not stop: processes {sorted(left)} are still there.")
+                raise Failure(FAILED, f"{_listed(names)} did not stop: processes {sorted(left)} are still there.")
     return sorted(strays)
 
 
@@ -144,7 +148,7 @@ def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
             emit({"event": "step", "step": "start", "program": name, "detail": "under its supervisor again"})
             try:
                 supervisor.start(name)
-            except AgentError as failure:
+            except Failure as failure:
                 emit({"event": "warning", "text": f"{name} is not started again: {failure}"})
 
 
@@ -154,14 +158,14 @@ def _names(layout: Layout) -> List[str]:
     return sorted({*staged, *states.read(layout).programs})
 
 
-def _services(layout: Layout) -> Dict[str, Dict[str, Any]]:
+def _services(layout: Layout) -> Dict[str, ServiceDocument]:
     """Program -> how its release describes it, where that is still there."""
     found = {}
     state = states.read(layout)
     for name, record in state.programs.items():
         try:
             found[name] = service_of(read_documents(layout, [record.release]), name, record)
-        except AgentError:
+        except Failure:
             continue
     return found
 

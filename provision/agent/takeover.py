@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from .protocol import FAILED, AgentError
+from ..contract.failure import FAILED, Failure
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,7 +34,7 @@ def take_over(folder: str) -> int:
     A folder that is ours already may have been taken over, or given back, by half.
 
     Raises:
-        AgentError: something in it is neither a folder, a link nor a file that was put there, or is still written to.
+        Failure: something in it is neither a folder, a link nor a file that was put there, or is still written to.
     """
     fd = os.open(folder, _FOLDER)
     try:
@@ -57,7 +57,7 @@ def _take(fd: int, shipper: int, where: str) -> None:
             os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
             continue
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-            raise AgentError(FAILED, f"{place} is neither a file, a folder nor a link.")
+            raise Failure(FAILED, f"{place} is neither a file, a folder nor a link.")
         inner = os.open(name, _FOLDER if stat.S_ISDIR(mode) else _FILE, dir_fd=fd)
         try:
             if stat.S_ISDIR(mode):
@@ -73,7 +73,7 @@ def _take_file(fd: int, shipper: int, place: str, folder: int) -> None:
     if found.st_uid == os.geteuid() and not found.st_mode & _WRITABLE:
         return  # rsync linked it to that of the last release
     if found.st_uid != shipper:
-        raise AgentError(FAILED, f"{place} is a file of another account, linked there.")
+        raise Failure(FAILED, f"{place} is a file of another account, linked there.")
     os.fchown(fd, os.geteuid(), os.getegid())
     os.fchmod(fd, stat.S_IMODE(found.st_mode) & 0o755)
     if not _is_settled(fd, place):
@@ -96,7 +96,7 @@ def _is_settled(fd: int, place: str) -> bool:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             return True
         if time.monotonic() > until:
-            raise AgentError(
+            raise Failure(
                 FAILED,
                 f"{place} is still open for writing by a process of the account that shipped it.",
                 "What is written after its digest was compared would be run.",

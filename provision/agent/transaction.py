@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple, Sequence, Set
 
-from . import checks, decide, files, journal, launch, preflight, processes, supervision
+from ..contract import failure
+from ..contract.decide import Do, Step, View, candidates
+from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
+from ..contract.layout import Layout
+from ..contract.outcome import COMMITTED
+from ..contract.state import State
+from . import checks, files, journal, launch, preflight, processes, supervision
 from .checks.here import Here
 from .documents import service_of
-from .ending import finish, sentence, undo
-from .layout import Layout
+from .ending import finish, undo
 from .programs import Programs, levels
-from .protocol import COMMITTED, DEGRADED, FAILED, INTERRUPTED, PUT_BACK, AgentError, Message
-from .prove import Emit, NotProven, prove
-from .state import State
+from .prove import prove
 from .supervisors import Activity, Supervisor
 
+if TYPE_CHECKING:
+    from ..contract.answers import Transacted
+    from ..contract.events import Details, Emit
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
-class Aborted(Exception):
-    """Somebody asked to stop."""
 
-
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What a transaction is to achieve, decided and complete."""
 
     transaction: str
@@ -38,8 +40,8 @@ class Change:
     agent: str  # digest of the agent that runs it
     before: State
     after: State
-    steps: Sequence[decide.Step]
-    documents: Dict[str, Dict[str, Any]]  # release -> release.json, of `before` and `after`
+    steps: Sequence[Step]
+    documents: Mapping[str, ReleaseDocument]  # release -> release.json, of `before` and `after`
     secrets: Dict[str, str]  # today's values
 
 
@@ -54,44 +56,34 @@ class Transaction:
         self.aborted = aborted
         self.journal = journal.Journal(layout.journal)
 
-    def run(self, change: Change, view: decide.View) -> Message:
+    def run(self, change: Change, view: View) -> Transacted:
         """Bring the host from `before` to `after`.
 
         Raises:
-            AgentError: refused before anything was disturbed, put back, or degraded; `kind` says which.
+            Failure: refused before anything was disturbed, put back, or degraded; `kind` says which.
         """
         began = time.monotonic()
         services = {name: service_of(change.documents, name, record) for name, record in change.after.programs.items()}
-        candidates = self._candidates(change)
+        beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
-        preflight.check(self.layout, self.supervisor, change.steps, services, documents, view)
-        for candidate in candidates:
-            preflight.check(
-                self.layout,
-                self.supervisor,
-                [decide.Step(candidate["program"], candidate["name"], "candidate", decide.START, decide.BESIDE)],
-                {candidate["program"]: candidate},
-                {},
-                view,
-            )
+        preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
         try:
-            self._stage(change, services, candidates)
-            self._stop_if_aborted()
-            self._begin(change, candidates)
-        except Aborted:
-            raise AgentError(INTERRUPTED, "interrupted before anything was disturbed.") from None
-        except OSError as failure:
-            raise AgentError(FAILED, f"the host can't prepare it: {failure}.", why="Nothing was disturbed.") from None
+            self._stage(change, services, beside)
+            if self.aborted():
+                raise Failure(INTERRUPTED, "interrupted before anything was disturbed.")
+            self._begin(change, beside)
+        except OSError as error:
+            raise Failure(FAILED, f"the host can't prepare it: {error}.", why="Nothing was disturbed.") from None
         try:
-            self._try_beside(change, candidates)
+            self._try_beside(change, beside)
             self._switch(change, services)
             self._remove(change)
             self._project_checks(change)
             self._stop_if_aborted()
-            self.journal.add(journal.COMMIT)
-        except (NotProven, AgentError, OSError, Aborted) as failure:
-            self._give_up(failure, began)
+            self.journal.add({"step": journal.COMMIT})
+        except (Failure, OSError) as error:
+            self._give_up(failure.of(error), began)
         self._commit(change)
         self._stay_supervised(change)
         return {
@@ -99,34 +91,23 @@ class Transaction:
             "outcome": COMMITTED,
             "generation": change.after.generation,
             "sequence": change.after.sequence,
-            "channels": change.after.channels,
+            "channels": dict(change.after.channels),
             "seconds": round(time.monotonic() - began, 3),
         }
 
-    def _candidates(self, change: Change) -> List[Dict[str, Any]]:
-        beside = {(step.service, step.lane) for step in change.steps if step.how == decide.BESIDE}
-        found = []
-        for record in change.after.programs.values():
-            if (record.service, record.lane) in beside:
-                document = change.documents[record.release]
-                found += [
-                    service
-                    for service in document["lanes"]["candidate"]["services"]
-                    if service["name"] == record.service
-                ]
-        return found
-
-    def _stage(self, change: Change, services: Dict[str, Dict[str, Any]], candidates: List[Dict[str, Any]]) -> None:
+    def _stage(
+        self, change: Change, services: Mapping[str, ServiceDocument], beside: Sequence[ServiceDocument]
+    ) -> None:
         for step in change.steps:
-            if step.do not in (decide.KEEP, decide.REMOVE):
+            if step.changes:
                 record = change.after.programs[step.program]
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets)
-        for candidate in candidates:
+        for candidate in beside:
             release = change.after.channels["stable"]
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets)
         files.sync_filesystem(self.layout.run)
 
-    def _begin(self, change: Change, candidates: List[Dict[str, Any]]) -> None:
+    def _begin(self, change: Change, beside: Sequence[ServiceDocument]) -> None:
         self._reserve()
         # It may have been killed since it was planned.
         supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
@@ -134,55 +115,56 @@ class Transaction:
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
                 running[name] = [seen.pid, processes.start_time(seen.pid)]
-        for degraded in (self.journal.read() or [])[:1]:
-            # What could not be put back last time is what "back" still means.
-            running = {**{name: [0, 0] for name in degraded["running"]}, **running}
+        degraded = self.journal.read()
+        if degraded:  # what could not be put back last time is what "back" still means
+            running = {**{name: [0, 0] for name in degraded.begin["running"]}, **running}
         self.journal.begin(
             {
+                "step": journal.BEGIN,
                 "transaction": change.transaction,
                 "kind": change.kind,
                 "who": change.who,
                 "agent": change.agent,
                 "before": change.before.as_dict(),
                 "after": change.after.as_dict(),
-                "candidates": {item["program"]: item["manifest"]["name"] for item in candidates},
+                "candidates": {item["program"]: item["manifest"]["name"] for item in beside},
                 "running": running,
                 "boot": processes.boot_id(),
                 "time": time.time(),
             }
         )
 
-    def _try_beside(self, change: Change, candidates: List[Dict[str, Any]]) -> None:
+    def _try_beside(self, change: Change, beside: Sequence[ServiceDocument]) -> None:
         """Prove the new beside the old, on ports of its own; the old ones are not touched."""
-        if not candidates:
+        if not beside:
             return
         release = change.after.channels["stable"]
-        names = [candidate["program"] for candidate in candidates]
-        for candidate in candidates:
+        names = [candidate["program"] for candidate in beside]
+        for candidate in beside:
             self.programs.describe(candidate, change.transaction)
         self.supervisor.load(names, [])
-        for level in levels(candidates):
+        for level in levels(beside):
             for candidate in level:
                 self.programs.start(candidate["program"], "beside the old one")
             prove(self.supervisor, level, self.layout.release(release), self.emit, self._stop_if_aborted)
         self._stop_if_aborted()
-        for candidate in reversed(candidates):
+        for candidate in reversed(beside):
             self.programs.step("stop", candidate["program"], "proven")
             self.supervisor.stop(candidate["program"], candidate["stop_timeout"])
-        self.programs.drop({name: item["manifest"]["name"] for name, item in zip(names, candidates)})
+        self.programs.drop({name: item["manifest"]["name"] for name, item in zip(names, beside)})
 
-    def _switch(self, change: Change, services: Dict[str, Dict[str, Any]]) -> None:
-        changed = [step for step in change.steps if step.do not in (decide.KEEP, decide.REMOVE)]
+    def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
+        changed = [step for step in change.steps if step.changes]
         self._vacate(change, {port for step in changed for port in services[step.program]["ports"]})
         do = {step.program: step.do for step in changed}
         for level in levels([services[step.program] for step in changed]):
             self._stop_if_aborted()
             names = [service["program"] for service in level]
-            self.journal.add(journal.TOUCH, programs=names)
+            self.journal.add({"step": journal.TOUCH, "programs": names})
             load = []
             for service in reversed(level):
                 name = service["program"]
-                finishing = do[name] == decide.INSTALL and service["on_switch"] == "finish" and self.programs.runs(name)
+                finishing = do[name] is Do.INSTALL and service["on_switch"] == "finish" and self.programs.runs(name)
                 if not finishing:
                     self.programs.stop(_as_it_runs(change, service), self._stop_if_aborted)
                 launched = change.after.programs[name].launch
@@ -191,31 +173,31 @@ class Transaction:
                 if not finishing:
                     load.append(name)
             self.supervisor.load(load, [])
-            start = [service for service in level if do[service["program"]] != decide.INSTALL]
-            start += [service for service in level if do[service["program"]] == decide.INSTALL and service["prove"]]
+            start = [service for service in level if do[service["program"]] is not Do.INSTALL]
+            start += [service for service in level if do[service["program"]] is Do.INSTALL and service["prove"]]
             for service in start:
                 self.programs.start(service["program"])
             self.programs.prove(start, change.after, self._stop_if_aborted)
             for service in start:
-                if do[service["program"]] == decide.INSTALL:
+                if do[service["program"]] is Do.INSTALL:
                     self.programs.stop(service, self._stop_if_aborted)
             self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
 
     def _vacate(self, change: Change, ports: Set[int]) -> None:
         """Stop what goes away first where it holds a port that something new needs."""
         for step in change.steps:
-            if step.do == decide.REMOVE:
+            if step.do is Do.REMOVE:
                 service = service_of(change.documents, step.program, change.before.programs[step.program])
                 if ports & set(service["ports"]):
-                    self.journal.add(journal.TOUCH, programs=[step.program])
+                    self.journal.add({"step": journal.TOUCH, "programs": [step.program]})
                     self.programs.step("stop", step.program, "its port goes to another service")
                     self.programs.stop(service, self._stop_if_aborted)
 
     def _remove(self, change: Change) -> None:
-        gone = [step.program for step in change.steps if step.do == decide.REMOVE]
+        gone = [step.program for step in change.steps if step.do is Do.REMOVE]
         if not gone:
             return
-        self.journal.add(journal.TOUCH, programs=gone)
+        self.journal.add({"step": journal.TOUCH, "programs": gone})
         for name in gone:
             record = change.before.programs[name]
             self.programs.step("stop", name, "no longer declared")
@@ -224,22 +206,26 @@ class Transaction:
 
     def _project_checks(self, change: Change) -> None:
         release = change.after.channels.get("stable")
-        if release is None or all(step.do == decide.KEEP for step in change.steps):
+        if release is None or all(step.do is Do.KEEP for step in change.steps):
             return
         for check in change.documents[release]["lanes"]["stable"]["checks"]:
             outcome = checks.prove(check, Here(self.layout.release(release)), self._stop_if_aborted)
             self.emit(checks.event(outcome, ""))
             if not outcome.passed:
-                raise NotProven(outcome.sentence, "", [], attempts=outcome.attempts)
+                raise Failure(UNPROVEN, outcome.sentence, facts={"attempts": outcome.attempts})
 
     def _commit(self, change: Change) -> None:
-        facts = {"kind": change.kind, "who": change.who, "transaction": change.transaction}
         try:
-            finish(self.layout, change.before, change.after, when=time.time(), **facts)
-        except OSError as failure:
-            raise AgentError(
+            finish(
+                self.layout,
+                change.before,
+                change.after,
+                {"kind": change.kind, "who": change.who, "transaction": change.transaction, "time": time.time()},
+            )
+        except OSError as error:
+            raise Failure(
                 DEGRADED,
-                f"the new release is proven and serves, but the host can't write that down: {failure}.",
+                f"the new release is proven and serves, but the host can't write that down: {error}.",
                 next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
             ) from None
 
@@ -252,41 +238,41 @@ class Transaction:
                 running = [name for name, record in after.programs.items() if not record.on_demand]
                 services = [service_of(change.documents, name, after.programs[name]) for name in running]
                 self.programs.prove(services, after, lambda: None)
-        except (NotProven, AgentError, OSError) as failure:
-            raise AgentError(
+        except (Failure, OSError) as error:
+            lost = failure.of(error).sentence
+            raise Failure(
                 DEGRADED,
-                f"the new release was proven, but then {self.supervisor.kind} was lost: {sentence(failure)}",
+                f"the new release was proven, but then {self.supervisor.kind} was lost: {lost}",
                 next_step="deploy status; then deploy up, or deploy unlock",
             ) from None
         self.programs.remember(after)
 
-    def _give_up(self, failure: BaseException, began: float) -> None:
+    def _give_up(self, failed: Failure, began: float) -> None:
         """Put back, and raise what is to be reported."""
-        self.emit({"event": "step", "step": "undo", "program": "", "detail": sentence(failure)})
-        program = getattr(failure, "program", "")
-        report: Dict[str, Any] = {
+        self.programs.step("undo", detail=failed.sentence)
+        program = failed.details.get("program", "")
+        report: Details = {
             "program": program,
-            "log": getattr(failure, "log", []),
-            "facts": getattr(failure, "facts", {}),
+            "log": failed.details.get("log", []),
+            "facts": failed.details.get("facts", {}),
         }
         try:
             now = undo(self.programs)
-        except (NotProven, AgentError, OSError) as second:
-            raise AgentError(
+        except (Failure, OSError) as error:
+            raise Failure(
                 DEGRADED,
-                sentence(failure),
-                why="Putting the old release back failed too: " + sentence(second),
+                failed.sentence,
+                why="Putting the old release back failed too: " + failure.of(error).sentence,
                 next_step="deploy logs" + (f" {program}" if program else "") + "; then deploy up, or deploy unlock",
                 **report,
             ) from None
-        kind = INTERRUPTED if isinstance(failure, Aborted) else PUT_BACK
-        raise AgentError(
-            kind, sentence(failure), why=now, seconds=round(time.monotonic() - began, 3), **report
-        ) from None
+        report["seconds"] = round(time.monotonic() - began, 3)
+        kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
+        raise Failure(kind, failed.sentence, now, **report) from None
 
     def _stop_if_aborted(self) -> None:
         if self.aborted():
-            raise Aborted("interrupted")
+            raise Failure(INTERRUPTED, "interrupted")
 
     def _reserve(self) -> None:
         """Hold some disk space, so that undoing has room on a disk that fills up meanwhile."""
@@ -297,7 +283,7 @@ class Transaction:
             os.close(fd)
 
 
-def _as_it_runs(change: Change, service: Dict[str, Any]) -> Dict[str, Any]:
+def _as_it_runs(change: Change, service: ServiceDocument) -> ServiceDocument:
     """How the release that a program was started from describes it; the new one's word where that is gone."""
     record = change.before.programs.get(service["program"])
     if record is None or record.release not in change.documents:

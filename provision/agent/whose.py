@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
 from . import state as states
 from .journal import Journal
-from .layout import Layout
-from .protocol import REFUSED, AgentError
 
 _OWN_FOLDERS = ("releases", "shared", ".deploy", "stable", "canary")  # of a project, in its path
 
@@ -23,7 +23,7 @@ def check(layout: Layout, project: str, take_over: str = "") -> None:
         take_over: the other project, where this one is to take its place.
 
     Raises:
-        AgentError: it is another's, and not the one to be taken over from.
+        Failure: it is another's, and not the one to be taken over from.
     """
     state = states.read(layout)
     there = state.project or _begun(layout)
@@ -32,7 +32,7 @@ def check(layout: Layout, project: str, take_over: str = "") -> None:
     if there in ("", project, take_over) or not project:
         return
     runs = ", ".join(sorted(state.programs))
-    raise AgentError(
+    raise Failure(
         REFUSED,
         f"{layout.root} is the folder of project {there!r}, and this is {project!r}.",
         why=f"A deploy would end what runs there: {runs}." if runs else "Its releases and data are there.",
@@ -43,8 +43,8 @@ def check(layout: Layout, project: str, take_over: str = "") -> None:
 
 def _begun(layout: Layout) -> str:
     """The project whose first deploy was cut short."""
-    records = Journal(layout.journal).read()
-    return str(records[0]["after"].get("project", "")) if records else ""
+    open_ = Journal(layout.journal).read()
+    return open_.begin["after"].get("project", "") if open_ else ""
 
 
 def _not_inside_another(layout: Layout) -> None:
@@ -52,7 +52,7 @@ def _not_inside_another(layout: Layout) -> None:
     above, name = os.path.split(os.path.normpath(layout.root))
     while name:
         if name in _OWN_FOLDERS and os.path.exists(Layout(above).state):
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 f"{layout.root} lies in {above}/{name}, which the project in {above} keeps for itself.",
                 next_step="give this target another path in deploy.toml",

@@ -10,13 +10,16 @@ import shutil
 import signal
 import subprocess
 import traceback
-from typing import Any, Callable, Dict, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
-from .layout import Layout
+from ..contract.failure import DEGRADED, FAILED, Failure
+from ..contract.layout import Layout
 from .masks import Masks
-from .protocol import DEGRADED, ERROR, FAILED, RESULT, AgentError, Message
 
-Work = Callable[[Callable[[Message], None], Callable[[], bool]], Message]
+if TYPE_CHECKING:
+    from ..contract.events import Emit
+
+    Work = Callable[[Emit, Callable[[], bool]], Mapping[str, object]]  # what it tells, whether it was asked to stop
 
 
 class Worker:
@@ -87,12 +90,12 @@ def _live(layout: Layout, transaction: str, work: Work, masks: Masks, stream: in
     emit = _Events(os.path.join(layout.transactions, transaction + ".jsonl"), stream, masks)
     try:
         emit(work(emit, lambda: bool(asked)))
-    except AgentError as error:
+    except Failure as error:
         emit(error.message())
     except BaseException as error:  # the last line must come, or the other side waits for ever
         lines = traceback.format_exc().splitlines()[-8:]
         kind = DEGRADED if os.path.exists(layout.journal) else FAILED
-        emit(AgentError(kind, f"the agent failed: {type(error).__name__}: {error}", log=lines).message())
+        emit(Failure(kind, f"the agent failed: {type(error).__name__}: {error}", log=lines).message())
     os._exit(0)
 
 
@@ -107,7 +110,7 @@ class _Events:
         except OSError:
             self._file = None
 
-    def __call__(self, message: Message) -> None:
+    def __call__(self, message: Mapping[str, object]) -> None:
         line = (json.dumps(self._masks.message(message), ensure_ascii=False) + "\n").encode("utf-8", "replace")
         if self._file is not None:
             try:
@@ -179,8 +182,11 @@ class Commands(Protocol):
 
 
 def forward(
-    worker: Worker, emit: Callable[[Message], None], commands: Commands, on_command: Callable[[bytes], bool]
-) -> Message:
+    worker: Worker,
+    emit: Callable[[Mapping[str, object]], None],
+    commands: Commands,
+    on_command: Callable[[bytes], bool],
+) -> Mapping[str, object]:
     """Pass the worker's events on until the last one, and each line of `commands` to `on_command`.
 
     Raises:
@@ -197,8 +203,8 @@ def forward(
             buffer += block
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
-                message: Dict[str, Any] = json.loads(line)
-                if message["event"] in (RESULT, ERROR):
+                message: Mapping[str, object] = json.loads(line)
+                if message["event"] in ("result", "error"):
                     os.close(worker.stream)
                     return message
                 emit(message)

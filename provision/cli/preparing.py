@@ -41,7 +41,7 @@ def bootstrap_hosts(session: Session, *, yes: bool = False) -> None:
         console.note(f"{', '.join(plan.missing)} missing on {spec.name}. These commands install it:\n{plan}")
         return yes or console.confirm("Run them?")
 
-    wanted = [tool for tool in hosts.TOOLS if tool != "supervisord" or session.deployment.target.platform == tool]
+    wanted = (*hosts.EVERYWHERE, *session.deployment.target.can.tools)
     for spec in session.specs:
         with session.deployment.connect(spec) as connection:
             done = hosts.bootstrap(connection, agreed, wanted)

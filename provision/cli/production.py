@@ -13,14 +13,14 @@ from provision.cli import sarif
 from provision.cli.console import Console
 from provision.cli.sarif import Result
 from provision.errors import Exit, Location, Problem, UnencodableValue, UsageError
-from provision.manifests.platforms import PLATFORMS
+from provision.manifests.kubernetes import files as kubernetes_files
+from provision.platforms import face
 from provision.project.fault import Fault, dotted
 from provision.project.fault import Path as KeyPath
 from provision.project.loaded import LoadedProject
 from provision.project.located import located
 from provision.project.presets import with_preset
 from provision.project.production import RULES, EnvFile, Finding, Severity, Subject, Verdict, in_the_release, judge
-from provision.project.schema import Platform
 
 _DAY = 24 * 60 * 60.0
 
@@ -52,9 +52,9 @@ def subject(loaded: LoadedProject) -> Subject:
     project, root = loaded.project, loaded.root
     with located(loaded.declaration):
         rendered = {
-            name: PLATFORMS[target.platform].files(project, target, root)
+            name: face(target.platform).files(project, target, root)
             for name, target in project.targets.items()
-            if target.platform in (Platform.SUPERVISORD, Platform.SYSTEMD)
+            if target.can.on_host
         }
     templates = root / "templates"
     return Subject(
@@ -70,7 +70,7 @@ def subject(loaded: LoadedProject) -> Subject:
 def _kubernetes(loaded: LoadedProject) -> dict[str, str]:
     """What Kubernetes would get; nothing of a project that it cannot hold, which is then not meant for it."""
     try:
-        return PLATFORMS["kubernetes"].files(loaded.project, None, loaded.root)
+        return kubernetes_files(loaded.project, None, loaded.root)
     except UnencodableValue:
         return {}
 

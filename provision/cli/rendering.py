@@ -8,11 +8,10 @@ from pathlib import Path
 from provision.cli.session import Session, declared_targets
 from provision.errors import UsageError
 from provision.manifests.folder import compare, write
-from provision.manifests.platforms import PLATFORMS
+from provision.platforms import face
 from provision.project import load
 from provision.project.located import located
-
-_FIREWALL = "ufw"
+from provision.project.platforms import DEFAULT, PLATFORMS
 
 
 def render(session: Session, platform: str, only: str | None, out: Path | None, *, force: bool) -> None:
@@ -26,16 +25,15 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         DeclarationError: something cannot be rendered; says where.
         UsageError: it is not clear for which target, or something would be lost.
     """
-    chosen = PLATFORMS[platform]
     name = only or _only_target(session.directory, platform)
     loaded = load(session.directory, target=name, without_targets=name is None, demand_secrets=False)
     place = loaded.project.targets[name] if name else None
-    if chosen.on_hosts and place and place.platform != platform:
+    if PLATFORMS[platform].rendered_for == "target" and place and place.platform != platform:
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
     with located(loaded.declaration):
-        files = chosen.files(loaded.project, place, loaded.root)
+        files = face(platform).files(loaded.project, place, loaded.root)
     if out is None:
         _show(session, platform, files)
     else:
@@ -51,23 +49,19 @@ def _only_target(directory: Path, platform: str) -> str | None:
     Raises:
         UsageError: there is none, or there are several.
     """
-    on_hosts = PLATFORMS[platform].on_hosts
-    if not on_hosts and platform != _FIREWALL:
+    kind = PLATFORMS[platform].rendered_for
+    if not kind:
         return None
     targets = declared_targets(directory)
-    if on_hosts:
-        fitting = [name for name, target in targets.items() if target.get("platform", "supervisord") == platform]
+    if kind == "target":
+        fitting, have = [name for name, each in targets.items() if each.get("platform", DEFAULT) == platform], platform
     else:
-        fitting = [name for name, target in targets.items() if "firewall" in target]
+        fitting, have = [name for name, each in targets.items() if kind in each], f"a {kind}"
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UsageError(
-            "which target?",
-            why=f"{', '.join(fitting)} have {platform if on_hosts else 'a firewall'}.",
-            next_step=f"--target {fitting[0]}",
-        )
-    if not on_hosts:
+        raise UsageError("which target?", why=f"{', '.join(fitting)} have {have}.", next_step=f"--target {fitting[0]}")
+    if kind != "target":
         return None
     raise UsageError(
         f"deploy.toml declares no target with {platform}.",

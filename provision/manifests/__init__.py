@@ -5,22 +5,6 @@
 A further format is a `Format`, a module in `encoders`, a folder in templates/, and a module that gathers its facts.
 """
 
-from provision.manifests.documents import (
-    LaneDocument,
-    Manifest,
-    Needs,
-    ServiceDocument,
-    canonical,
-    digest,
-)
 from provision.manifests.lanes import render_lanes
 
-__all__ = [
-    "LaneDocument",
-    "Manifest",
-    "Needs",
-    "ServiceDocument",
-    "canonical",
-    "digest",
-    "render_lanes",
-]
+__all__ = ["render_lanes"]

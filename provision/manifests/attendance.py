@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from provision.manifests.places import Places
 from provision.manifests.value import Value
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform
+from provision.project.schema import Lane
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def ready(places: Places, name: str) -> Ready | None:
     """
     service = places.project.services[name]
     port = port_of(service, places.lane)
-    if port is None or places.lane is Lane.CANDIDATE or places.target.platform is not Platform.SYSTEMD:
+    if port is None or places.lane is Lane.CANDIDATE or not places.target.can.waits:
         return None
     for check in service.every_check:
         if check.page:

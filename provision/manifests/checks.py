@@ -13,7 +13,7 @@ from provision.project.ports import port_of
 from provision.project.schema import Service
 
 if TYPE_CHECKING:
-    from provision.agent.checks.check import CheckDocument
+    from provision.contract.checks import CheckDocument
 
 
 def service_checks(places: Places, name: str, service: Service) -> list[CheckDocument]:

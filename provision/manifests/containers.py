@@ -14,7 +14,7 @@ from functools import cached_property
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.places import Places
 from provision.manifests.value import AtStart, Value, Variable
-from provision.project.schema import Lane, Platform, Project, Service, Target
+from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, Template
 
 # As in most images that are not root's, an account that no package of a distribution has.
@@ -76,8 +76,8 @@ class Containers(Places):
         return str(declared.port)
 
 
-def containers(project: Project, platform: Platform, lane: Lane, target: Target | None = None) -> Containers:
-    """`project` in containers: those services that `target` runs, or all."""
+def containers(project: Project, platform: str, lane: Lane, target: Target | None = None) -> Containers:
+    """`project` in containers of `platform`: those services that `target` runs, or all."""
     # No host is part of this, so it is no target that a file could declare.
     place = Target.model_construct(
         platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None

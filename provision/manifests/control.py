@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.agent.protocol import CONTROL, control_socket
+from provision.contract.layout import CONTROL, control_socket
 from provision.manifests.places import Places, in_home
-from provision.manifests.templates import render
 from provision.manifests.value import Value
-from provision.project.schema import Platform
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,7 @@ def files(places: Places, overrides: Path | None) -> dict[str, str]:
     control = _control(places)
     if not control.grants or places.target.user_units:
         return {}
-    if places.target.platform is Platform.SYSTEMD:
-        return {
-            f"{control.name}.socket": render("systemd/control.socket.j2", overrides, control=control),
-            f"{control.name}@.service": render("systemd/control.service.j2", overrides, control=control),
-        }
-    if places.target.platform is Platform.SUPERVISORD:
-        return {f"sudoers.d/{control.name}": render("supervisord/sudoers.j2", overrides, control=control)}
-    return {}
+    return dict(places.platform.grants(control, overrides))
 
 
 def _control(places: Places) -> Control:

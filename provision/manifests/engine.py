@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from provision.agent.protocol import OF_SECRETS, PROJECT_LABEL
+from provision.contract.layout import OF_SECRETS, PROJECT_LABEL, Layout
+from provision.contract.release import Manifest
 from provision.errors import UnencodableValue
 from provision.manifests.containers import image, refuse_docker
-from provision.manifests.documents import Manifest
 from provision.manifests.places import Places
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
 from provision.project.schema import Lane
@@ -83,7 +83,7 @@ def _host(places: Places, name: str) -> dict[str, Any]:
 
 def _binds(places: Places, name: str) -> Iterator[str]:
     """What it may write to: `shared/data`, and its volumes; those of the project's folder are the host's own there."""
-    data = f"{places.target.path}/shared/data"
+    data = f"{Layout(places.target.path).shared}/data"
     yield f"{data}:{data}"
     for key, volume in sorted(places.project.services[name].volumes.items()):
         path = places.text(volume.path, f"services.{name}.volumes.{key}.path", name)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from provision.contract.canonical import digest
+from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocument
 from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
-from provision.manifests.documents import Idle, LaneDocument, Needs, ServiceDocument, digest
 from provision.manifests.launcher import launch
 from provision.manifests.places import Places
-from provision.manifests.programs import manifest
 from provision.project.order import start_order
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform, Project, Resources, Service, Target
+from provision.project.schema import Lane, Project, Resources, Service, Target
 
 
 def render_lanes(
@@ -76,13 +76,13 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
         stop_timeout=service.drain + service.stop_timeout,
         needs=_needs(service.resources),
         launch=launch(places, name, overrides),
-        manifest=manifest(places, name, overrides),
+        manifest=places.platform.manifest(places, name, overrides),
     )
 
 
 def _idle(places: Places, name: str) -> Idle | None:
     asked = idle(places, name)
-    if asked is None or places.target.platform is Platform.SYSTEMD:
+    if asked is None or places.target.can.waits:
         return None
     return Idle(
         seconds=asked.seconds,

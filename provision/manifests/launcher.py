@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 
 from provision.agent.alone import program
-from provision.agent.protocol import SECRET_FOLDER
+from provision.contract.layout import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
 from provision.manifests.places import Places
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
-from provision.project.schema import Platform
 
 TEMPLATE = "launcher/launch.sh.j2"
 
@@ -76,7 +75,6 @@ def launcher(places: Places, name: str) -> Launcher:
     _check_size(name, command, variables)
     values = (*command, *(variable.value for variable in variables))
     cpus = service.resources.cpus
-    under_systemd = places.target.platform is Platform.SYSTEMD
     return Launcher(
         project=places.project.name,
         service=name,
@@ -88,7 +86,7 @@ def launcher(places: Places, name: str) -> Launcher:
         secrets_file=f"{places.run(name)}/secrets",
         secret_files=places.secret_files(name),
         secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
-        has_credentials=under_systemd,
+        has_credentials=places.target.can.credentials,
         release=f"{places.run(name)}/release",
         command=command,
         counts_cpus=any(AtStart.CPUS in value.parts for value in values),
@@ -96,7 +94,7 @@ def launcher(places: Places, name: str) -> Launcher:
         python=Value("the target's python", (places.target.python,)),
         attend=_attend(),
         ready=ready(places, name),
-        idle=idle(places, name) if under_systemd else None,
+        idle=idle(places, name) if places.target.can.waits else None,
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
-from provision.project.schema import Metrics, Platform, Project, Service, Target
+from provision.platforms import face
+from provision.project.schema import Metrics, Project, Service, Target
 
 _SELF = "$self"
 
@@ -92,7 +93,7 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """The files for Prometheus and Grafana. See `provision.manifests.platforms.Render`."""
+    """The files for Prometheus and Grafana. See `provision.platforms.face.Face.files`."""
     facts, overrides = monitoring(project, target), root / "templates"
     return {
         f"dashboards/{project.name}.json": render("monitoring/dashboard.json.j2", overrides, monitoring=facts),
@@ -166,12 +167,9 @@ def _machine(project: str, target: Target | None, *, gpu: bool) -> Iterator[Alar
         "Less than a tenth of a disk is free; a deploy needs room for one more release, and for going back.",
         900,
     )
-    if target is not None and target.platform is Platform.SYSTEMD:
-        units = f'{{name=~"{target.name_prefix}{project}-.+"}}'
-        restarts = f"increase(node_systemd_service_restart_total{units}[15m]) > 3"
-        yield alarm(
-            "UnitRestarts", restarts, "systemd started a unit more than three times in a quarter of an hour.", 60
-        )
+    if target is not None and (restarts := face(target.platform).restarts(target.name_prefix, project)):
+        says = f"{target.platform} started a unit more than three times in a quarter of an hour."
+        yield alarm("UnitRestarts", f"{restarts} > 3", says, 60)
     if gpu:
         memory = f'{{job="{project}-gpu"}}'
         used, free = f"DCGM_FI_DEV_FB_USED{memory}", f"DCGM_FI_DEV_FB_FREE{memory}"

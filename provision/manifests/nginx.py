@@ -82,7 +82,7 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What nginx includes. See `provision.manifests.platforms.Render`."""
+    """What nginx includes. See `provision.platforms.face.Face.files`."""
     chosen = target.services if target and target.services is not None else tuple(project.services)
     sites = [
         site(project, name, service.proxy)

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from provision.contract.layout import Layout
+from provision.contract.slots import home, named
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
+from provision.platforms import Face, face
 from provision.project.order import start_order
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform, Project, Service, Target
+from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart, Template
 
 _HOMES = ("/home/", "/root/", "/run/user/")
-CONTAINER_SECRETS = "/run/secrets"  # where a container has the files of its secrets
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Places:
     target: Target
     lane: Lane
     models: Mapping[str, str]  # what a service declares as its model -> where the release has it
+
+    @cached_property
+    def platform(self) -> Face:
+        """What runs the services."""
+        return face(self.target.platform)
 
     def holds(self, service: str) -> bool:
         """Whether the target runs `service`."""
@@ -44,21 +51,13 @@ class Places:
         return depths
 
     def program(self, service: str) -> str:
-        """What the supervisor calls a service of this lane.
-
-        On supervisord the plain name, as operators type it; systemd's units and an engine's containers share one
-        namespace with everything else on the machine, so the project's name goes in front.
-        """
-        lane = "" if self.lane is Lane.STABLE else f".{self.lane}"
-        if self.target.platform is Platform.SYSTEMD:
-            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}.service"
-        if self.target.platform is Platform.DOCKER:
-            return f"{self.target.name_prefix}{self.project.name}-{service}{lane}"
-        return f"{self.target.name_prefix}{service}{lane}"
+        """What the supervisor calls a service of this lane."""
+        copy = named(service, home(self.lane))
+        return self.platform.program(self.target.name_prefix, self.project.name, copy)
 
     def run(self, service: str) -> str:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
-        return f"{self.target.path}/.deploy/run/{self.program(service)}/current"
+        return Layout(self.target.path).launch(self.program(service))
 
     def binary(self, service: Service, subject: str) -> str:
         """The program that `${binary}` names: relative to the release, or absolute; empty where there is none.
@@ -68,7 +67,7 @@ class Places:
         """
         if service.engine != "wheel":
             return service.binary or ""
-        if self.target.platform not in (Platform.SUPERVISORD, Platform.SYSTEMD):
+        if not self.target.can.on_host:
             reason = 'the wheel engine is for hosts; an image brings a compiled one: engine = "build", or binary = "…"'
             raise UnencodableValue(subject, reason)
         return wheel().on_host(self.target.path)
@@ -95,16 +94,10 @@ class Places:
             return (FromSecret(part.name),)
         return (part,) if isinstance(part, str) else self._resolved(part, subject, service)
 
-    def secret_file(self, secret: str) -> tuple[str | AtStart, ...]:
-        """The path of a secret's file, as the program sees it."""
-        if self.target.platform in (Platform.SUPERVISORD, Platform.SYSTEMD):
-            return AtStart.FILES, f"/{secret}"
-        return (f"{CONTAINER_SECRETS}/{secret}",)
-
     def secret_files(self, service: str) -> tuple[Variable, ...]:
         """The variables that tell a service where the files of its secrets are."""
         return tuple(
-            Variable(f"{secret}_FILE", Value(f"services.{service}.secret_files", self.secret_file(secret)))
+            Variable(f"{secret}_FILE", Value(f"services.{service}.secret_files", self.platform.secret_file(secret)))
             for secret in self.project.services[service].secret_files
         )
 
@@ -114,7 +107,7 @@ class Places:
 
     def _resolved(self, ref: Ref, subject: str, owner: str) -> tuple[str | AtStart, ...]:
         secret = ref.name.removeprefix("secret_files.")
-        return (self._reference(ref, subject, owner),) if secret == ref.name else self.secret_file(secret)
+        return (self._reference(ref, subject, owner),) if secret == ref.name else self.platform.secret_file(secret)
 
     def _reference(self, ref: Ref, subject: str, owner: str) -> str | AtStart:
         service = self.project.services.get(owner)

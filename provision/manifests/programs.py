@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-from provision.agent.protocol import SECRET_FOLDER
-from provision.errors import UsageError
-from provision.manifests import engine
+from provision.contract.layout import SECRET_FOLDER, Layout
 from provision.manifests.attendance import idle, ready
-from provision.manifests.documents import Manifest
 from provision.manifests.places import Places, in_home
-from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Platform
-
-TEMPLATES = {Platform.SUPERVISORD: "supervisord/program.conf.j2", Platform.SYSTEMD: "systemd/program.service.j2"}
+from provision.project.schema import Lane
 
 _FIRST_UNPRIVILEGED_PORT = 1024
 
@@ -58,6 +51,7 @@ def program(places: Places, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
     target, resources, port = places.target, service.resources, port_of(service, places.lane)
+    layout = Layout(target.path)
     candidate = places.lane is Lane.CANDIDATE
     asked = ready(places, name)
     return Program(
@@ -67,8 +61,8 @@ def program(places: Places, name: str) -> Program:
         name=places.program(name),
         launch=f"{places.run(name)}/launch",
         path=target.path,
-        shared=f"{target.path}/shared",
-        log=f"{target.path}/shared/logs/{places.program(name)}.log",
+        shared=layout.shared,
+        log=layout.log(places.program(name)),
         user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
         after=tuple(places.program(other) for other in service.after if places.holds(other)),
         depth=places.depths[name],
@@ -76,7 +70,7 @@ def program(places: Places, name: str) -> Program:
         restarts=not candidate,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
         ready_seconds=asked.seconds if asked else 0,
-        waits_until_idle=target.platform is Platform.SYSTEMD and idle(places, name) is not None,
+        waits_until_idle=target.can.waits and idle(places, name) is not None,
         secret_files=service.secret_files,
         secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
         memory_bytes=resources.memory,
@@ -86,26 +80,5 @@ def program(places: Places, name: str) -> Program:
         low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
         in_home=in_home(target.path),
         user_unit=target.user_units,
-        group="" if candidate or target.platform is not Platform.SYSTEMD else group(places),
+        group="" if candidate else places.platform.group(target.name_prefix, places.project.name),
     )
-
-
-def group(places: Places) -> str:
-    """The unit that the project's programs are parts of."""
-    return f"{places.target.name_prefix}{places.project.name}.target"
-
-
-def manifest(places: Places, name: str, overrides: Path | None) -> Manifest:
-    """The file that the host's supervisor reads.
-
-    Raises:
-        UsageError: the platform has no supervisor on a host.
-    """
-    platform = places.target.platform
-    if platform is Platform.DOCKER:
-        return engine.manifest(places, name)
-    if platform not in TEMPLATES:
-        raise UsageError(f"{platform} has no supervisor on a host", next_step="choose supervisord, systemd or docker")
-    facts = program(places, name)
-    file = facts.name if platform is Platform.SYSTEMD else f"{facts.project}.{facts.name}.conf"
-    return Manifest(name=file, text=render(TEMPLATES[platform], overrides, program=facts))

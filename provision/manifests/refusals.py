@@ -10,10 +10,9 @@ from provision.errors import UnencodableValue
 from provision.manifests.checks import service_checks
 from provision.manifests.launcher import launch
 from provision.manifests.places import Places
-from provision.manifests.platforms import PLATFORMS
-from provision.manifests.programs import manifest
 from provision.manifests.secret_values import secret_refusals
-from provision.project.schema import Lane, Platform, Project, Target
+from provision.platforms import face
+from provision.project.schema import Lane, Project, Target
 from provision.release.models import place
 
 
@@ -41,13 +40,13 @@ def refusals(
 
 def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable[[], object]]:
     """What is written for `target`, part by part, so that one refusal hides no other."""
-    if target.platform is Platform.KUBERNETES:
-        yield partial(PLATFORMS["kubernetes"].files, project, target, root)
+    if not target.can.over_ssh:
+        yield partial(face(target.platform).files, project, target, root)
         return
     models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
     for lane in Lane:
         places = Places(project, target, lane, models)
         for name in filter(places.holds, project.services):
             yield partial(launch, places, name, root / "templates")
-            yield partial(manifest, places, name, root / "templates")
+            yield partial(places.platform.manifest, places, name, root / "templates")
             yield partial(service_checks, places, name, project.services[name])

@@ -11,7 +11,7 @@ from pathlib import Path
 from provision.manifests.templates import render
 from provision.project.networks import Endpoint
 from provision.project.rules.proxies import HTTP, listens_on
-from provision.project.schema import Platform, Project, Proxy, Service, Target
+from provision.project.schema import Project, Proxy, Service, Target
 
 _SSH = 22
 
@@ -45,7 +45,7 @@ def firewall(project: Project, target: Target | None) -> Firewall:
     rules = [rule for port in ports for rule in _ssh(port, declared.ssh if declared else ())]
     closed = []
     for name, service in services.items():
-        opened = list(_incoming(name, service, in_docker=target is not None and target.platform is Platform.DOCKER))
+        opened = list(_incoming(name, service, forwarded=target is not None and target.can.forwarded))
         rules += opened
         if service.port is not None and not opened:
             closed.append(f"{name}, port {service.port}: expose is empty")
@@ -60,7 +60,7 @@ def firewall(project: Project, target: Target | None) -> Firewall:
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """A script, and its rules for people. See `provision.manifests.platforms.Render`."""
+    """A script, and its rules for people. See `provision.platforms.face.Face.files`."""
     facts, overrides = firewall(project, target), root / "templates"
     return {
         "plan.txt": render("ufw/plan.txt.j2", overrides, firewall=facts),
@@ -85,14 +85,14 @@ def _ssh(port: int, networks: tuple[str, ...]) -> Iterator[Rule]:
         yield Rule(f"allow from {network} to any port {port} proto tcp", "SSH")
 
 
-def _incoming(name: str, service: Service, *, in_docker: bool) -> Iterator[Rule]:
+def _incoming(name: str, service: Service, *, forwarded: bool) -> Iterator[Rule]:
     """Who may reach a service: at nginx's port where that is in front of it on this host."""
     if service.port is None:
         return
     ports = {service.port: name}
     if service.proxy and all(ipaddress.ip_address(address).is_loopback for address in service.proxy.upstreams):
         ports = _proxy_ports(name, service.proxy)
-    route = "route " if in_docker and not service.proxy else ""
+    route = "route " if forwarded and not service.proxy else ""
     for port, why in ports.items():
         for network in service.expose:
             yield Rule(f"{route}allow from {network} to any port {port} proto tcp", why)

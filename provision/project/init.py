@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import UsageError
+from provision.project.platforms import DEFAULT, OF_IMAGES
 from provision.project.sandbox import SANDBOX
 from provision.project.toml import DECLARATION
 
@@ -39,7 +40,7 @@ class Answers:
     prepare: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     host: str = "root@${VAST_HOST}:${VAST_PORT}"
     identity: str = "${VAST_SSH_KEY}"
-    platform: str = "supervisord"
+    platform: str = DEFAULT
     path: str | None = None
     image: str | None = None
 
@@ -83,10 +84,10 @@ def write(directory: Path, answers: Answers) -> Path:
     Raises:
         UsageError: there is one already, or containers are asked for without an image.
     """
-    if (answers.platform == "docker") != bool(answers.image):
+    if (answers.platform in OF_IMAGES) != bool(answers.image):
         raise UsageError(
-            "the platform docker goes with an image, and no other platform does.",
-            next_step="deploy init --platform docker --image ghcr.io/owner/app@sha256:…",
+            f"the platform {' or '.join(OF_IMAGES)} goes with an image, and no other platform does.",
+            next_step=f"deploy init --platform {OF_IMAGES[0]} --image ghcr.io/owner/app@sha256:…",
         )
     file = directory / DECLARATION
     try:

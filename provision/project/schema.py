@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from provision.project.checks import Check
+from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.section import Section
 from provision.project.values import (
     PREFIX,
@@ -50,13 +51,6 @@ from provision.project.values import (
     either_count_or_auto,
     either_count_or_share,
 )
-
-
-class Platform(StrEnum):
-    SUPERVISORD = "supervisord"
-    SYSTEMD = "systemd"
-    DOCKER = "docker"
-    KUBERNETES = "kubernetes"
 
 
 class Lane(StrEnum):
@@ -319,7 +313,7 @@ class Firewall(Section):
 class Target(Section):
     """A named place: hosts and a platform."""
 
-    platform: Platform = Platform.SUPERVISORD
+    platform: Platform = DEFAULT
     """What starts the services there; docker: as containers, each of its image."""
     hosts: tuple[FilledText, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
@@ -350,6 +344,16 @@ class Target(Section):
     rollout: Rollout = Field(default_factory=Rollout)
     firewall: Firewall | None = None
     """What its hosts let through."""
+
+    @property
+    def can(self) -> Abilities:
+        """What its platform can and cannot do."""
+        return PLATFORMS[self.platform]
+
+    @property
+    def as_root(self) -> tuple[str, ...]:
+        """What stands before a command that needs root, on hosts where that is not who logs in."""
+        return ("sudo", "-n") if self.sudo else ()
 
 
 class Project(Section):

@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pathspec import GitIgnoreSpec
 
 from provision import manifests
-from provision.agent import tree
-from provision.agent.protocol import FORMAT, FORMAT_OF_SECRETS, OF_SECRETS
+from provision.contract import tree
+from provision.contract.canonical import canonical
+from provision.contract.canonical import digest as digest_of
+from provision.contract.failure import FORMAT, FORMAT_OF_SECRETS
+from provision.contract.layout import OF_SECRETS
+from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument
+from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.manifests.documents import LaneDocument
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
@@ -40,7 +43,7 @@ class Release:
     """What one project is, for one target, at one moment."""
 
     id: str
-    document: dict[str, Any]  # release.json
+    document: ReleaseDocument
     tree: str  # digest of the files and of the links to models
     files: tuple[FileEntry, ...]  # what rsync ships; the links to models are in the document
     models: tuple[ModelFile, ...]
@@ -53,7 +56,7 @@ def build(
     """Read the project's folder and render it for a target. Same content, same release.
 
     The id is sha256, in hex, of: "release 1", NUL, the tree's digest in hex, NUL, `release.json` in its canonical form
-    (sorted keys, no spaces, UTF-8). The tree's digest (`provision.agent.tree`) covers every shipped file's path,
+    (sorted keys, no spaces, UTF-8). The tree's digest (`provision.contract.tree`) covers every shipped file's path,
     bytes and executable bit, and every link's path and target, those to models included; the document covers how
     programs are started and by which manifests.
 
@@ -73,7 +76,7 @@ def build(
     linked = [tree.Entry(path, executable=False, size=0, sha256="", target=link) for path, link in links.items()]
     digest = tree.combine([*files.values(), *linked])
     return Release(
-        id=tree.release_id(manifests.canonical(document), digest),
+        id=tree.release_id(canonical(document), digest),
         document=document,
         tree=digest,
         files=tuple(FileEntry(*entry) for entry in tree.sort(files.values())),
@@ -93,7 +96,7 @@ def _document(
     files: Mapping[str, tree.Entry],
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
-) -> dict[str, Any]:
+) -> ReleaseDocument:
     prepare = _prepare(project, target, files)
     contents = {
         name: _content(service, files, models, prepare)
@@ -108,8 +111,7 @@ def _document(
         overrides=root / "templates",
     )
     served = [service for name, service in project.services.items() if _runs_on(target, name)]
-    engines = {wheel().id: wheel().document()} if any(service.engine == "wheel" for service in served) else {}
-    return {
+    document: ReleaseDocument = {
         "format": _format(prepare, lanes),
         "project": project.name,
         "platform": str(target.platform),
@@ -125,20 +127,22 @@ def _document(
             for parts in models.values()
             for model in parts
         },
-        **({"engines": engines} if engines else {}),
         "prepare": prepare,
         "lanes": {str(lane): document for lane, document in lanes.items()},
     }
+    if any(service.engine == "wheel" for service in served):
+        document["engines"] = {wheel().id: wheel().document()}
+    return document
 
 
-def _format(prepare: Mapping[str, Any] | None, lanes: Mapping[Lane, LaneDocument]) -> int:
+def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
     manifests_ = (service["manifest"]["text"] for lane in lanes.values() for service in lane["services"])
     made = (prepare and "env_of_secrets" in prepare) or any(f'"{OF_SECRETS}": ' in text for text in manifests_)
     return FORMAT_OF_SECRETS if made else FORMAT
 
 
-def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) -> dict[str, Any] | None:
+def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) -> PrepareDocument | None:
     if project.prepare is None or not target.prepare:
         return None
     if missing := [name for name in project.prepare.inputs if name not in files]:
@@ -150,16 +154,21 @@ def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) 
     known = {"path": target.path, "project": project.name}
     env = {name: value.fill(known) for name, value in project.prepare.env.items()}
     made = {name: value for name, value in env.items() if value.secrets}
-    step = project.prepare.model_dump(mode="json", exclude={"env"})
-    step["env"] = {name: value.text for name, value in env.items() if name not in made}
+    step: PrepareDocument = {
+        "command": list(project.prepare.command),
+        "inputs": list(project.prepare.inputs),
+        "outputs": list(project.prepare.outputs),
+        "timeout": project.prepare.timeout,
+        "secrets": [*project.prepare.secrets, *made],
+        "env": {name: value.text for name, value in env.items() if name not in made},
+    }
     if made:
         # The laptop puts them together, and hands them over as secrets; here stands what the release is made of.
-        step["secrets"] += made
         step["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
     return step
 
 
-def _part(part: str | Ref | SecretPart) -> str | dict[str, str]:
+def _part(part: str | Ref | SecretPart) -> str | Secret:
     return {"secret": part.name} if isinstance(part, SecretPart) else str(part)
 
 
@@ -167,7 +176,7 @@ def _content(
     service: Service,
     files: Mapping[str, tree.Entry],
     models: Mapping[str, tuple[ModelFile, ...]],
-    prepare: Mapping[str, Any] | None,
+    prepare: PrepareDocument | None,
 ) -> str:
     """A digest of what a service reads: a change of it must restart the service."""
     if service.paths == _EVERYTHING:
@@ -180,7 +189,7 @@ def _content(
     binary = os.path.normpath(service.binary or "")
     if binary in files:
         read.add(binary)
-    return manifests.digest(
+    return digest_of(
         {
             "files": tree.combine(files[path] for path in read),
             "models": [model.sha256 for model in models.get(service.model or "", ())],

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from provision.agent import tree
+from provision.contract import tree
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.project.toml import DECLARATION

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.agent import loader
+from provision.contract.answers import Lines
+from provision.contract.layout import Layout
+from provision.contract.records import HistoryEntry
+from provision.contract.slots import FIRST, home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, open_session, plan_up
+
+if TYPE_CHECKING:
+    from provision.contract.facts import ProjectFacts
+    from provision.contract.release import ServiceDocument
+    from provision.contract.requests import Logs
 
 _FOLLOW_SECONDS = 24 * 3600.0
 
@@ -29,13 +38,13 @@ class HostStatus:
     """How one host stands. `project` is the agent's answer to `facts`, see docs/reference.md."""
 
     host: str
-    project: dict[str, Any]
+    project: ProjectFacts
     asked_for: str = ""  # the name of the project that asked
 
     @property
     def another(self) -> str:
         """The other project that is there in place of the one that asked; empty where it is that one, or none."""
-        there = str(self.project["state"].get("project", ""))
+        there = self.project["state"].get("project", "")
         return there if there != self.asked_for and self.asked_for else ""
 
     @property
@@ -54,7 +63,8 @@ class HostStatus:
         if not programs:
             return "nothing"
         seen = project["view"]["programs"]
-        doing = {seen.get(name, {}).get("activity") for name, program in programs.items() if not program["on_demand"]}
+        started = [name for name, program in programs.items() if not program.get("on_demand")]
+        doing = {seen[name]["activity"] if name in seen else "missing" for name in started}
         if doing - {"running", "unsupervised"}:
             return "failing"
         return "unsupervised" if "unsupervised" in doing else "serving"
@@ -78,17 +88,23 @@ def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[H
 
     def look(spec: HostSpec) -> HostStatus:
         with open_session(deployment, spec) as session:
-            return HostStatus(spec.name, session.facts(outside=True)["project"], deployment.loaded.project.name)
+            return HostStatus(spec.name, session.facts({"outside": True})["project"], deployment.loaded.project.name)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
 
 
-def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
+class HostEntry(HistoryEntry):
+    """A committed transaction of one host."""
+
+    host: str
+
+
+def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostEntry]:
     """Committed transactions of each host, oldest first; each entry names its host."""
 
-    def look(spec: HostSpec) -> list[dict[str, Any]]:
+    def look(spec: HostSpec) -> list[HostEntry]:
         with open_session(deployment, spec) as session:
-            return [{"host": spec.name, **entry} for entry in session.facts()["project"]["history"]]
+            return [{"host": spec.name, **entry} for entry in session.facts({})["project"]["history"]]
 
     return [entry for entries in values(run_on_hosts(chosen(deployment, hosts), look)) for entry in entries]
 
@@ -98,7 +114,7 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
 
     def look(spec: HostSpec) -> dict[str, Any]:
         with open_session(deployment, spec) as session:
-            answer = session.facts(host=True, gpus=True, outside=True)
+            answer = session.facts({"host": True, "gpus": True, "outside": True})
         return {
             "host": spec.name,
             "machine": answer["host"],
@@ -124,31 +140,21 @@ def logs(
     program = _service(deployment, service, channel)["program"]
     if not follow:
         with open_session(deployment, spec) as session:
-            answer = session.conversation.ask(
-                "logs",
-                outside=True,
-                program=program,
-                lines=lines,
-                platform=str(deployment.target.platform),
-                supervisor=deployment.supervisor,
-            )
+            request: Logs = {
+                "op": "logs",
+                "outside": True,
+                "program": program,
+                "lines": lines,
+                "platform": str(deployment.target.platform),
+                "supervisor": deployment.supervisor,
+            }
+            answer = session.conversation.ask(request, Lines)
         yield from answer["lines"]
         return
-    with deployment.connect(spec) as connection, connection.session(_follow(deployment, program, lines)) as channel_:
+    words = deployment.platform.follow(deployment.target, program, lines)
+    with deployment.connect(spec) as connection, connection.session(words) as channel_:
         while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
             yield line.decode(errors="replace")
-
-
-def _follow(deployment: Deployment, program: str, lines: int) -> list[str]:
-    sudo = ["sudo", "-n"] if deployment.target.sudo else []
-    if str(deployment.target.platform) == "systemd":
-        scope = "--user-unit" if deployment.target.user_units else "--unit"
-        return [*sudo, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
-    if str(deployment.target.platform) == "docker":
-        return [*sudo, "docker", "logs", "--follow", "--tail", str(lines), program]
-    logs = f"{deployment.target.path}/shared/logs"
-    tail = ["tail", "-n", str(lines), "-F", f"{logs}/{program}.log"]
-    return [*sudo, *loader.guarded(deployment.target.python, logs, tail)]
 
 
 def execute(
@@ -171,14 +177,14 @@ def execute(
         UsageError: it is not clear in which container, or there is none.
     """
     spec = _one(deployment, host)
-    in_container = str(deployment.target.platform) == "docker" and not on_host
+    in_container = not (deployment.target.can.on_host or on_host)
     if service and not in_container:
         raise errors.UsageError(
             "a service is named where each has a container of its own.",
             why="This command runs on the host, in the release's folder.",
             next_step="leave --service out",
         )
-    folder = f"{deployment.target.path}/stable"
+    folder = Layout(deployment.target.path).channel("stable")
     # sh is told the folder and the command as arguments; it reads nothing of them.
     command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
     command += [*_inside(deployment, service), *argv] if in_container else argv
@@ -191,15 +197,15 @@ def execute(
 
 def _inside(deployment: Deployment, service: str) -> list[str]:
     """The words that run others in the container of `service`, in the release, which is its working directory."""
-    services = deployment.release.document["lanes"]["stable"]["services"]
+    services = services_in(deployment.release.document, FIRST)
     if not service and len(services) > 1:
         raise errors.UsageError(
             "a command runs in the container of one service.",
             why=f"There are {', '.join(item['name'] for item in services)}.",
             next_step=f"--service {services[0]['name']}, or --on-host",
         )
-    sudo = ["sudo", "-n"] if deployment.target.sudo else []
-    return [*sudo, "docker", "exec", _service(deployment, service or services[0]["name"], "stable")["program"]]
+    program = _service(deployment, service or services[0]["name"], "stable")["program"]
+    return deployment.platform.inside(deployment.target, program)
 
 
 def _one(deployment: Deployment, host: str | None) -> HostSpec:
@@ -210,10 +216,10 @@ def _one(deployment: Deployment, host: str | None) -> HostSpec:
     return specs[0]
 
 
-def _service(deployment: Deployment, name: str, channel: str) -> dict[str, Any]:
-    services = deployment.release.document["lanes"][channel]["services"]
+def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument:
+    services = services_in(deployment.release.document, home(channel))
     for service in services:
         if service["name"] == name:
-            return dict(service)
+            return service
     known = ", ".join(service["name"] for service in services)
     raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from provision import errors
+from provision.contract.answers import Mended, Unlocked
 from provision.hosts import HostResult, HostSpec, run_on_hosts
 from provision.rollout.batches import batches
 from provision.targets import (
@@ -109,7 +110,7 @@ def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dic
 
     def act(spec: HostSpec) -> dict[str, Any]:
         with open_session(deployment, spec) as session:
-            return {**ask_outside(session, "mend"), "host": spec.name}
+            return {**ask_outside(session, "mend", Mended), "host": spec.name}
 
     return values(run_on_hosts(chosen(deployment, hosts), act))
 
@@ -119,8 +120,8 @@ def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | 
 
     def act(spec: HostSpec) -> dict[str, Any]:
         with open_session(deployment, spec) as session:
-            answer = session.conversation.ask("unlock", yes=yes)
-        return {"host": spec.name, "holder": answer.get("holder"), "outcome": answer["outcome"]}
+            answer = session.conversation.ask({"op": "unlock", "yes": yes}, Unlocked)
+        return {"host": spec.name, "holder": answer["holder"], "outcome": answer["outcome"]}
 
     return values(run_on_hosts(chosen(deployment, hosts), act))
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
+from provision.contract.answers import Probed
+from provision.contract.slots import home, services_in
 from provision.hosts import HostSpec, run_on_hosts
 from provision.project.checks import KINDS
 from provision.rollout.moves import chosen, values
@@ -18,7 +20,7 @@ from provision.targets import Deployment, HostSession, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
-    from provision.agent.checks.check import CheckDocument
+    from provision.contract.checks import CheckDocument
 
 _Seen = Callable[[str, int | None], tuple[str, int | None]]  # a host's address -> where it is, seen from here
 
@@ -35,10 +37,10 @@ class CheckReport:
 
 def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
     """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
-    lane = deployment.release.document["lanes"][channel]
-    started = [service for service in lane["services"] if not service["on_demand"]]
+    document = deployment.release.document
+    started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
     wanted = [(service["program"], check) for service in started for check in service["checks"]]
-    wanted += [("", check) for check in lane["checks"]]
+    wanted += [("", check) for check in document["lanes"][channel]["checks"]]
 
     def look(spec: HostSpec) -> list[CheckReport]:
         with open_session(deployment, spec) as session, ExitStack() as open_tunnels:
@@ -48,12 +50,14 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
 
-def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: dict[str, Any]) -> checks.Outcome:
+def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: CheckDocument) -> checks.Outcome:
     from provision.agent import checks
     from provision.agent.checks.here import Here
 
     if KINDS[check["kind"]].on_host or check.get("token"):
-        answer = session.conversation.ask("probe", check=check, channel=channel, program=program)["check"]
+        answer = session.conversation.ask(
+            {"op": "probe", "check": check, "channel": channel, "program": program}, Probed
+        )["check"]
         outcome = checks.Outcome(
             name=answer["check"],
             passed=answer["passed"],
@@ -62,7 +66,7 @@ def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: d
             facts=answer["facts"],
         )
     else:
-        outcome = checks.prove(cast("CheckDocument", check), Here(at=at))
+        outcome = checks.prove(check, Here(at=at))
     session.deployment.on_event({**checks.event(outcome, ""), "host": session.spec.name})
     return outcome
 

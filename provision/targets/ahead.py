@@ -6,26 +6,27 @@ files are there already is asked in a second one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision.agent import binaries
-from provision.agent.decide import KEEP, REMOVE
-from provision.agent.protocol import AgentError
-from provision.targets.conversation import Event
+from provision.contract.failure import Failure
+from provision.contract.slots import FIRST, services_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provision.contract.events import ErrorMessage
+    from provision.contract.facts import Ahead
+    from provision.contract.release import LaneDocument, Manifest, ReleaseDocument, ServiceDocument
+    from provision.contract.requests import AheadQuestion
     from provision.plan import Plan
     from provision.release import Release
     from provision.targets.deployment import Deployment
 
 _BLOCK = 4096  # bytes: the least that a file takes on most file systems
-_KEPT: tuple[str, ...] = ("project", "platform", "models", "engines")  # of a release's document, besides the lanes
-_TEXTS = ("launch", "checks", "idle")  # of a service: for starting and proving it, not for judging
 
 
-def question(deployment: Deployment, channel: str, nonce: str) -> dict[str, Any]:
+def question(deployment: Deployment, channel: str, nonce: str) -> AheadQuestion:
     """What `agent.ahead` judges. Pure, and small: a release without its texts."""
     release = deployment.release
     files = [file for file in release.files if not file.target]
@@ -50,35 +51,35 @@ def entries(release: Release, root: Path) -> list[tuple[str, int, int]]:
     return [(file.path, file.size, int((root / file.path).lstat().st_mtime)) for file in files]
 
 
-def refused(deployment: Deployment, plan: Plan, answer: Event) -> Event | None:
+def refused(deployment: Deployment, plan: Plan, answer: Ahead) -> ErrorMessage | None:
     """The error message of what stands against `plan`, or None.
 
     Args:
         answer: the host's to `question`.
     """
     if answer["refused"] or not plan.ship:
-        return dict(answer["refused"]) if answer["refused"] else None
-    changed = {step.service for step in plan.steps if step.do not in (KEEP, REMOVE)}
+        return answer["refused"]
+    changed = {step.service for step in plan.steps if step.changes}
     document = deployment.release.document
-    for service in document["lanes"]["stable"]["services"]:
+    for service in services_in(document, FIRST):
         binary = service["binary"]
         if binary and not binary.startswith("/") and service["name"] in changed:
             try:
                 path = str(deployment.loaded.root / binary)
                 binaries.check(service, document, path, answer["machine"])
-            except AgentError as error:
+            except Failure as error:
                 return error.message()
     return None
 
 
-def _without_texts(document: dict[str, Any]) -> dict[str, Any]:
-    lanes = {
-        lane: {"services": [_service(service) for service in content["services"]]}
+def _without_texts(document: ReleaseDocument) -> ReleaseDocument:
+    lanes: dict[str, LaneDocument] = {
+        lane: {"checks": [], "services": [_service(service) for service in content["services"]]}
         for lane, content in document["lanes"].items()
     }
-    return {**{key: document[key] for key in _KEPT if key in document}, "lanes": lanes}
+    return {**document, "links": {}, "prepare": None, "lanes": lanes}
 
 
-def _service(service: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in service.items() if key not in _TEXTS}
-    return {**kept, "manifest": {"name": service["manifest"]["name"]}}
+def _service(service: ServiceDocument) -> ServiceDocument:
+    manifest: Manifest = {"name": service["manifest"]["name"], "text": ""}
+    return {**service, "launch": "", "checks": [], "idle": None, "manifest": manifest}

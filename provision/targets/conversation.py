@@ -7,26 +7,36 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from provision import __version__, errors
-from provision.agent import loader, protocol
+from provision.agent import loader
+from provision.contract import failure as kinds
 from provision.hosts import Channel, HostConnection
+from provision.targets import answers
 
-Event = dict[str, Any]
+if TYPE_CHECKING:
+    from provision.contract.answers import Done
+    from provision.contract.events import ErrorMessage, Newer
+    from provision.contract.requests import Header, Request
+
+Event = dict[str, Any]  # as it is shown: what a host tells, and what we do
 OnEvent = Callable[[Event], None]
+
+A = TypeVar("A", bound="Done")
 
 _HEARTBEAT_SECONDS = 15.0  # how often the agent says that it still works on what it was asked
 _ANSWER_SECONDS = 120.0  # without any line from the agent: it is hung, or the line is dead
 _POLL_SECONDS = 0.2  # how soon Ctrl-C is seen
+_SHOWN = 80  # characters of what does not fit
 
 _ERRORS: dict[str, type[errors.DeployError]] = {
-    protocol.FAILED: errors.DeployError,
-    protocol.PUT_BACK: errors.PutBack,
-    protocol.DEGRADED: errors.Degraded,
-    protocol.REFUSED: errors.Refused,
-    protocol.INTERRUPTED: errors.Interrupted,
-    protocol.USAGE: errors.UsageError,
+    kinds.FAILED: errors.DeployError,
+    kinds.PUT_BACK: errors.PutBack,
+    kinds.DEGRADED: errors.Degraded,
+    kinds.REFUSED: errors.Refused,
+    kinds.INTERRUPTED: errors.Interrupted,
+    kinds.USAGE: errors.UsageError,
 }
 
 
@@ -86,34 +96,57 @@ class Conversation:
         self._channel: Channel = connection.session(command)
         if sudo_password:
             self._channel.send_line(sudo_password.encode())
-        header = {"path": path, "agent": digest, "who": who, "version": __version__, "install": install}
-        self._send({**header, "project": project, "take_over": take_over, "heartbeat": _HEARTBEAT_SECONDS})
+        header: Header = {
+            "path": path,
+            "agent": digest,
+            "who": who,
+            "version": __version__,
+            "install": install,
+            "project": project,
+            "take_over": take_over,
+            "heartbeat": _HEARTBEAT_SECONDS,
+        }
+        self._send(header)
 
-    def ask(self, op: str, *, interrupt: Interrupt | None = None, **arguments: Any) -> Event:
-        """Ask for `op`; pass its events on; the last one.
+    def ask(self, request: Request, expected: type[A], *, interrupt: Interrupt | None = None) -> A:
+        """Ask; pass what is told meanwhile on; the answer.
 
         Raises:
-            DeployError: what the agent reported, as the class that its kind stands for.
+            DeployError: what the agent reported, as the class that its kind stands for; or it answered something else.
             Unreachable: the connection broke.
         """
         self._round_trips.add("request")
-        self._send({"op": op, **arguments})
+        self._send(request)
         asked = False
         while True:
-            message = self._read(interrupt, aborted=asked)
-            if message is None:  # Ctrl-C
+            line = self._read(interrupt, aborted=asked)
+            if line is None:  # Ctrl-C
                 asked = True
                 self._send({"op": "abort"})
-            elif message["event"] == protocol.NEED_AGENT:
+                continue
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # a start-up file of the host's shell that prints something
+            try:
+                if isinstance(said, dict) and said.get("event") == "result":
+                    return answers.answer(said, expected)
+                told: answers.Told = answers.answer(said, answers.Told)  # type: ignore[arg-type]
+            except answers.Misfit:
+                raise errors.DeployError(
+                    "the host answered something else.",
+                    why=f"To {request['op']!r} it said: {line.decode(errors='replace').strip()[:_SHOWN]}",
+                    host=self.host,
+                    next_step="keep its shell's start-up files quiet (~/.bashrc), and see what `python` is there",
+                ) from None
+            if told["event"] == "need-agent":
                 package = loader.package()
                 self._send({"size": len(package), "sha256": hashlib.sha256(package).hexdigest()})
                 self._channel.send(package)
-            elif message["event"] == protocol.RESULT:
-                return message
-            elif message["event"] == protocol.ERROR:
-                raise failure(message, self.host)
-            elif message["event"] != protocol.ALIVE:
-                self._on_event({**message, "host": self.host})
+            elif told["event"] == "error":
+                raise failure(told, self.host)
+            elif told["event"] != "alive":
+                self._on_event({**told, "host": self.host})
 
     def close(self) -> None:
         self._channel.close()
@@ -124,11 +157,11 @@ class Conversation:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Mapping[str, object]) -> None:
         self._channel.send_line(json.dumps(message, ensure_ascii=False).encode())
 
-    def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> Event | None:
-        """The next message; None where Ctrl-C came first."""
+    def _read(self, interrupt: Interrupt | None, *, aborted: bool) -> bytes | None:
+        """The next line; None where Ctrl-C came first."""
         patience = time.monotonic() + _ANSWER_SECONDS
         while True:
             if interrupt is not None and interrupt.detach:
@@ -150,10 +183,7 @@ class Conversation:
                 continue
             if line is None:
                 raise self._ended()
-            try:
-                return dict(json.loads(line))
-            except ValueError:
-                continue  # a start-up file of the host's shell that prints something
+            return line
 
     def _ended(self) -> errors.DeployError:
         said = self._channel.stderr_tail().decode(errors="replace").strip()
@@ -168,7 +198,7 @@ class Conversation:
         return errors.Unreachable("the agent ended early.", why=f"{last}.", host=self.host, next_step="deploy status")
 
 
-def failure(message: Event, host: str) -> errors.DeployError:
+def failure(message: ErrorMessage, host: str) -> errors.DeployError:
     """The exception that an agent's `error` message stands for."""
     if newer := message.get("newer"):
         return _newer(newer, host)
@@ -176,15 +206,15 @@ def failure(message: Event, host: str) -> errors.DeployError:
     kind = errors.Untrusted if "untrusted" in message else _ERRORS.get(message["kind"], errors.DeployError)
     return kind(
         message["what"],
-        why=message.get("why", ""),
-        next_step=message.get("next", ""),
+        why=message["why"],
+        next_step=message["next"],
         host=host,
         log=message.get("log") or (),
         details={key: value for key, value in message.items() if key not in known},
     )
 
 
-def _newer(found: Mapping[str, Any], host: str) -> errors.Refused:
+def _newer(found: Newer, host: str) -> errors.Refused:
     from provision.installed import installed
 
     by = f"deploy {found['version']}" if found["version"] else "a later version of deploy"

@@ -5,26 +5,27 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib
-import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision import errors
+from provision.contract.slots import FIRST, services_in
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
+from provision.platforms import Deployed, deployed
 from provision.project.fault import dotted
+from provision.project.platforms import OVER_SSH
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
 
 if TYPE_CHECKING:
+    from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.release import Release
-
-_SSH_PLATFORMS = ("supervisord", "systemd", "docker")
 
 
 class Deployment:
@@ -55,11 +56,16 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
-        if self.target.platform not in _SSH_PLATFORMS:
+        if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
-                next_step=f"use one of: {', '.join(_SSH_PLATFORMS)}",
+                next_step=f"use one of: {', '.join(OVER_SSH)}",
             )
+
+    @cached_property
+    def platform(self) -> Deployed:
+        """What runs the programs there. It knows manifests, so it comes with the release."""
+        return deployed(self.target.platform)
 
     @cached_property
     def hosts(self) -> list[HostSpec]:
@@ -134,12 +140,13 @@ class Deployment:
         Raises:
             UsageError: the credentials at hand are not usable.
         """
-        if str(self.target.platform) != "docker":
+        services = self.release.document["lanes"]["stable"]["services"]
+        images = [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
+        if not images:
             return {}
         from provision.images.registry.logins import logins
 
-        services = self.release.document["lanes"]["stable"]["services"]
-        return logins(json.loads(service["manifest"]["text"])["Image"] for service in services)
+        return logins(images)
 
     @cached_property
     def secrets(self) -> dict[str, str]:
@@ -150,7 +157,7 @@ class Deployment:
         """
         from provision.manifests.secret_values import secret_refusals
 
-        services = self.release.document["lanes"]["stable"]["services"]
+        services = services_in(self.release.document, FIRST)
         names = {name for service in services for name in service["secrets"]}
         found = [*secret_refusals(self.loaded.project, self.loaded.secrets)]
         if found:
@@ -172,7 +179,7 @@ class Deployment:
         return values
 
     @property
-    def supervisor(self) -> dict[str, Any]:
+    def supervisor(self) -> SupervisorOptions:
         """How the agent finds the supervisor."""
         return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}
 

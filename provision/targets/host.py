@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from provision.targets.conversation import Conversation, Event
+from provision.contract.answers import Facts
+from provision.targets.conversation import Conversation
 
 if TYPE_CHECKING:
+    from provision.contract.requests import FactsRequest, Wanted
     from provision.hosts import HostConnection, HostSpec
     from provision.targets.deployment import Deployment
 
@@ -41,22 +43,18 @@ class HostSession:
         with self.deployment.phase(self.spec.name, name), self.connection.round_trips.phase(name):
             yield
 
-    def facts(self, *, claim: bool = False, **more: Any) -> Event:
-        """What the host is and has, in one call.
-
-        Args:
-            claim: keep others from deploying this project while this session lives.
-            more: what is wanted besides the project (`host`, `gpus`), and of which channels the documents.
-        """
+    def facts(self, wanted: Wanted) -> Facts:
+        """What the host is and has, in one call."""
         deployment = self.deployment
+        request: FactsRequest = {
+            "op": "facts",
+            "gpus": deployment.wants_gpus,
+            **wanted,
+            "platform": str(deployment.target.platform),
+            "supervisor": deployment.supervisor,
+        }
         with self.phase("facts"):
-            return self.conversation.ask(
-                "facts",
-                claim=claim,
-                platform=str(deployment.target.platform),
-                supervisor=deployment.supervisor,
-                **{"gpus": deployment.wants_gpus, **more},
-            )
+            return self.conversation.ask(request, Facts)
 
 
 @contextlib.contextmanager

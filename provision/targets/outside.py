@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from provision.contract.answers import Done, Down
 from provision.plan import Plan
 from provision.targets.transact import HostOutcome, ended
 
 if TYPE_CHECKING:
-    from provision.targets.conversation import Event
     from provision.targets.host import HostSession
 
 
-def ask_outside(session: HostSession, op: str, **more: Any) -> Event:
+A = TypeVar("A", bound=Done)
+
+
+def ask_outside(session: HostSession, op: Literal["down-outside", "mend"], expected: type[A]) -> A:
     """Ask for what is done although nothing there can be believed."""
     deployment = session.deployment
     with session.phase("transaction"):
         return session.conversation.ask(
-            op, outside=True, platform=str(deployment.target.platform), supervisor=deployment.supervisor, **more
+            {
+                "op": op,
+                "outside": True,
+                "platform": str(deployment.target.platform),
+                "supervisor": deployment.supervisor,
+            },
+            expected,
         )
 
 
 def down_outside(session: HostSession) -> HostOutcome:
     """End everything of the project that the supervisor has."""
-    answer = ask_outside(session, "down-outside")
-    return ended(session, str(answer["outcome"]), Plan("down", "stable", release="", current="", generation=0))
+    answer = ask_outside(session, "down-outside", Down)
+    return ended(session, answer["outcome"], Plan("down", "stable", release="", current="", generation=0))

@@ -6,12 +6,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from provision.contract.answers import Done, EngineFolder, Folder, Present
+from provision.contract.layout import Layout
 from provision.engines import wheel
 from provision.errors import Interrupted, NoRoom
 
 if TYPE_CHECKING:
+    from provision.contract.requests import Seal
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
     from provision.release import Release
@@ -35,10 +38,14 @@ class Shipment:
     left_over: list[str] = field(default_factory=list)  # paths of an earlier upload that must go
 
     @property
-    def folder(self) -> str:
-        return f"{self.session.deployment.target.path}/releases/.incoming-{self.nonce}"
+    def layout(self) -> Layout:
+        return Layout(self.session.deployment.target.path)
 
-    def seal_request(self) -> dict[str, Any]:
+    @property
+    def folder(self) -> str:
+        return self.layout.incoming(self.nonce)
+
+    def seal_request(self) -> Seal:
         return {
             "nonce": self.nonce,
             "release": self.release.id,
@@ -63,21 +70,20 @@ def ship_files(shipment: Shipment) -> None:
     """Bring the release's files into its incoming folder."""
     session = shipment.session
     if session.spec.sudo:
-        session.conversation.ask("incoming", nonce=shipment.nonce)
+        session.conversation.ask({"op": "incoming", "nonce": shipment.nonce}, Folder)
     with session.phase("ship"):
         _rsync(shipment, [file.path for file in shipment.release.files], checksum=False)
 
 
 def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
     session = shipment.session
-    root = f"{session.deployment.target.path}/releases"
-    bases = [] if checksum else [f"{root}/{shipment.plan.current}"] if shipment.plan.current else []
+    current = "" if checksum else shipment.plan.current
     with _room_given_back(session, shipment.folder):
         session.connection.rsync(
             session.deployment.loaded.root,
             paths,
             shipment.folder,
-            link_dest=bases,
+            link_dest=[shipment.layout.release(current)] if current else [],
             checksum=checksum,
             chmod=_CHMOD,
             on_progress=_progress(shipment, "ship", ""),
@@ -90,7 +96,7 @@ def _room_given_back(session: HostSession, folder: str) -> Iterator[None]:
     try:
         yield
     except NoRoom as full:
-        session.conversation.ask("discard", folder=folder)
+        session.conversation.ask({"op": "discard", "folder": folder}, Done)
         raise NoRoom(
             full.what,
             why=f"What had arrived in {folder} was removed again.",
@@ -107,17 +113,18 @@ def ship_models(shipment: Shipment) -> None:
         if model.sha256 not in shipment.plan.models:
             continue
         with session.phase("model"):
-            folder = session.conversation.ask("incoming", sha256=model.sha256)["folder"]
-            with _room_given_back(session, str(folder)):
+            folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
+            with _room_given_back(session, folder):
                 session.connection.rsync(
                     model.source.parent,
                     [model.source.name],
-                    str(folder),
+                    folder,
                     in_place=True,
                     chmod="Fu=rw,Fgo=r",
                     on_progress=_progress(shipment, "model", model.source.name),
                 )
-            session.conversation.ask("adopt-model", sha256=model.sha256, name=model.source.name)
+            name = model.source.name
+            session.conversation.ask({"op": "adopt-model", "sha256": model.sha256, "name": name}, Present)
 
 
 def ship_engines(shipment: Shipment) -> None:
@@ -127,19 +134,26 @@ def ship_engines(shipment: Shipment) -> None:
         return
     wheels = engine.document()["wheels"]
     with session.phase("engine"):
-        asked = session.conversation.ask("incoming-engine", engine=engine.id, wheels=wheels)
+        asked = session.conversation.ask({"op": "incoming-engine", "engine": engine.id, "wheels": wheels}, EngineFolder)
         if not asked["have"]:
-            file = engine.fetch(str(asked["machine"]), session.deployment.on_event)
-            with _room_given_back(session, str(asked["folder"])):
+            file = engine.fetch(asked["machine"], session.deployment.on_event)
+            with _room_given_back(session, asked["folder"]):
                 session.connection.rsync(
                     file.parent,
                     [file.name],
-                    str(asked["folder"]),
+                    asked["folder"],
                     chmod="Fu=rw,Fgo=r",
                     on_progress=_progress(shipment, "engine", file.name),
                 )
         session.conversation.ask(
-            "adopt-engine", engine=engine.id, wheels=wheels, program=engine.program, version=engine.version
+            {
+                "op": "adopt-engine",
+                "engine": engine.id,
+                "wheels": wheels,
+                "program": engine.program,
+                "version": engine.version,
+            },
+            Present,
         )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision import errors, plan
-from provision.agent.names import begun
+from provision.contract.answers import Transacted
+from provision.contract.names import begun
+from provision.contract.outcome import MISMATCH, UNCHANGED
 from provision.targets import ahead
 from provision.targets.conversation import failure
 from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
 
 if TYPE_CHECKING:
+    from provision.contract.requests import Seal, TransactionRequest, Wanted
     from provision.release import Release
-    from provision.targets.conversation import Event, Interrupt
+    from provision.targets.conversation import Interrupt
     from provision.targets.host import HostSession
 
 
@@ -41,7 +44,7 @@ def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_fil
     deployment = session.deployment
     release = deployment.release
     other = "canary" if channel == "stable" else "stable"
-    wanted = {
+    wanted: Wanted = {
         "nonce": _nonce(release),
         "documents": [other],
         "have": [release.id],
@@ -49,10 +52,10 @@ def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_fil
         "engines": release.document.get("engines", {}),
     }
     question = ahead.question(deployment, channel, _nonce(release))
-    facts = session.facts(claim=claim, ahead=question, **wanted)
+    facts = session.facts({**wanted, "claim": claim, "ahead": question})
     if facts["ahead"]["measure"]:
-        entries = ahead.entries(release, deployment.loaded.root)
-        facts = session.facts(ahead={**question, "entries": entries}, **wanted)
+        question["entries"] = ahead.entries(release, deployment.loaded.root)
+        facts = session.facts({**wanted, "ahead": question})
     paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
     planned = plan.plan(
         "up",
@@ -76,7 +79,7 @@ def plan_move(
 ) -> plan.Plan:
     """Plan a promotion, a rollback or a removal: releases that are on the host already."""
     wanted = {"promote": ["canary"], "rollback": [release or "previous", "canary"]}.get(kind, ["stable", "canary"])
-    facts = session.facts(claim=claim, documents=wanted)["project"]
+    facts = session.facts({"claim": claim, "documents": wanted})["project"]
     if release:
         release = _full(release, facts["releases"], session.spec.name)
     return plan.plan(kind, channel, facts, release=release)
@@ -89,9 +92,9 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
         PutBack, Degraded, Refused, Interrupted: how it ended, if not well.
     """
     if plan_.unchanged:
-        return ended(session, "unchanged", plan_)
+        return ended(session, UNCHANGED, plan_)
     release = session.deployment.release if plan_.kind == "up" else None
-    seal: dict[str, Any] | None = None
+    seal: Seal | None = None
     if release is not None:
         shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
         ship_engines(shipment)
@@ -100,43 +103,41 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
             ship_files(shipment)
             seal = shipment.seal_request()
     answer = _transact(session, plan_, seal, interrupt)
-    if not answer.get("sealed", True) and release is not None:
+    if answer["outcome"] == MISMATCH and release is not None:
         shipment.send_again(answer["entries"])
         answer = _transact(session, plan_, shipment.seal_request(), interrupt)
-        if not answer.get("sealed", True):
+        if answer["outcome"] == MISMATCH:
             raise errors.DeployError(
                 "what arrives on the host differs from what was sent, twice.",
                 host=session.spec.name,
                 why="Files change here while they are shipped, or the host's disk is damaged.",
                 next_step="deploy up again when nothing writes into the project",
             )
-    return ended(session, str(answer["outcome"]), replace(plan_, generation=int(answer["generation"])))
+    return ended(session, answer["outcome"], replace(plan_, generation=answer["generation"]))
 
 
-def _transact(
-    session: HostSession, plan_: plan.Plan, seal: dict[str, Any] | None, interrupt: Interrupt | None
-) -> Event:
+def _transact(session: HostSession, plan_: plan.Plan, seal: Seal | None, interrupt: Interrupt | None) -> Transacted:
     deployment = session.deployment
-    secrets = {name: {"value": deployment.secrets[name]} for name in plan_.secrets}
+    request: TransactionRequest = {
+        "op": "transaction",
+        "kind": plan_.kind,
+        "channel": plan_.channel,
+        "release": plan_.release,
+        "generation": plan_.generation,
+        # An interrupted transaction is ended first, which may change what has to be done.
+        "steps": None if plan_.interrupted else [step.as_dict() for step in plan_.steps],
+        "secrets": {name: {"value": deployment.secrets[name]} for name in plan_.secrets},
+        "platform": str(deployment.target.platform),
+        "supervisor": deployment.supervisor,
+        # Whatever else may be done finds its images on the host.
+        "logins": deployment.logins if plan_.kind == "up" else {},
+        "gpus": deployment.wants_gpus,
+        "keep": deployment.target.keep,
+    }
+    if seal:
+        request["seal"] = seal
     with session.phase("transaction"):
-        return session.conversation.ask(
-            "transaction",
-            interrupt=interrupt,
-            kind=plan_.kind,
-            channel=plan_.channel,
-            release=plan_.release,
-            generation=plan_.generation,
-            # An interrupted transaction is ended first, which may change what has to be done.
-            steps=None if plan_.interrupted else [step.as_dict() for step in plan_.steps],
-            secrets=secrets,
-            platform=str(deployment.target.platform),
-            supervisor=deployment.supervisor,
-            # Whatever else may be done finds its images on the host.
-            logins=deployment.logins if plan_.kind == "up" else {},
-            gpus=deployment.wants_gpus,
-            keep=deployment.target.keep,
-            **({"seal": seal} if seal else {}),
-        )
+        return session.conversation.ask(request, Transacted, interrupt=interrupt)
 
 
 def ended(session: HostSession, outcome: str, plan_: plan.Plan) -> HostOutcome:

@@ -34,10 +34,10 @@ def check(session: Session, production: bool = False, sarif: str = "") -> None:
 def render(session: Session, platform: str, out: str = "", force: bool = False) -> None:
     """Show or write the files that a platform reads, for people to review."""
     from provision.cli import rendering
-    from provision.manifests.platforms import PLATFORMS
+    from provision.project.platforms import RENDERED
 
-    if platform not in PLATFORMS:
-        raise UsageError(f"{platform}: no such platform.", why=f"One of: {', '.join(PLATFORMS)}.")
+    if platform not in RENDERED:
+        raise UsageError(f"{platform}: no such platform.", why=f"One of: {', '.join(RENDERED)}.")
     rendering.render(session, platform, session.named_target, Path(out) if out else None, force=force)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, Literal
+from typing import Literal
 
 from invoke.exceptions import Exit as FabricExit
 
@@ -74,7 +74,7 @@ def status(session: Session) -> list[rollout.HostStatus]:
 
 
 @room()
-def history(session: Session) -> list[dict[str, Any]]:
+def history(session: Session) -> list[rollout.HostEntry]:
     """Show what was deployed, by whom, and how it ended."""
     with session.console.live():
         entries = rollout.history(session.deployment, session.hosts)

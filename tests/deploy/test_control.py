@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provision.manifests.platforms import PLATFORMS
+from provision.platforms import face
 from provision.project import load
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
@@ -60,7 +60,7 @@ def activity(world: World, service: str) -> str:
 def grant(world: World) -> None:
     """Put there what `deploy render` writes, as it says."""
     loaded = load(world.folder, environ={}, target="here")
-    files = PLATFORMS[world.platform].files(loaded.project, loaded.project.targets["here"], world.folder)
+    files = face(world.platform).files(loaded.project, loaded.project.targets["here"], world.folder)
     granted = {name: text for name, text in files.items() if "-ctl" in name}
     assert granted
     for name, text in granted.items():

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from provision.agent import commands, launch
 from provision.agent.checks import here
 from provision.agent.checks.check import Failed
-from provision.agent.layout import Layout
 from provision.agent.masks import Masks
 from provision.agent.prepare import Told
-from provision.agent.supervisors.supervisord import tail
+from provision.agent.supervisors.log_file import tail
+from provision.contract.layout import Layout
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"
 
@@ -111,7 +111,7 @@ import sys
 from provision.agent import commands, launch
 from provision.agent.checks import here
 from provision.agent.checks.check import Failed
-from provision.agent.layout import Layout
+from provision.contract.layout import Layout
 try:
     print(launch.every_secret(Layout(sys.argv[1])))
 except PermissionError:

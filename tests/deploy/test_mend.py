@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
-from provision.agent import files, guard, loader, mend, seal, strays, takeover, tree
-from provision.agent.layout import Layout
+from provision.agent import files, guard, loader, mend, strays, takeover
+from provision.agent.folders import create
 from provision.agent.locks import Lock
-from provision.agent.protocol import AgentError
 from provision.agent.supervisors import options
 from provision.agent.supervisors.supervisord import Supervisord
+from provision.contract import tree
+from provision.contract.canonical import canonical
+from provision.contract.failure import Failure
+from provision.contract.layout import Layout
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +37,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.setenv("DEPLOY_STATE_DIR", str(tmp_path / "host"))
     (tmp_path / "host").mkdir()
     made = Layout(str(tmp_path / "app"))
-    made.create()
+    create(made)
     return made
 
 
@@ -80,7 +83,7 @@ def test_no_file_is_taken_over_that_somebody_may_still_write_to(
 
     ship()
     with file.open("r+") as writer:
-        with pytest.raises(AgentError, match="file is still open for writing"):
+        with pytest.raises(Failure, match="file is still open for writing"):
             takeover.take_over(str(file.parent))
         ship()
         monkeypatch.setattr(takeover, "_is_settled", lambda *_: False)  # as where there are no leases
@@ -118,7 +121,7 @@ def test_mending_goes_on_where_nobody_listens_and_not_beside_a_transaction(layou
     os.chmod(layout.history, 0o777)
     lock = Lock(layout.lock)
     assert lock.take({"who": "ann"})
-    with pytest.raises(AgentError, match="a transaction of this project is running"):
+    with pytest.raises(Failure, match="a transaction of this project is running"):
         mended(layout)
     lock.release()
 
@@ -135,7 +138,7 @@ def _release(layout: Layout) -> Path:
     folder.mkdir()
     (folder / "app.py").write_text("1")
     document: dict[str, Any] = {"format": 1, "models": {}}
-    name = tree.release_id(seal.canonical(document), tree.digest(str(folder))[0])
+    name = tree.release_id(canonical(document), tree.digest(str(folder))[0])
     files.write_json(str(folder / "release.json"), document)
     return folder.rename(folder.with_name(name))
 
@@ -185,7 +188,7 @@ def test_what_is_not_the_project_s_to_change_is_left_to_a_person(layout: Layout)
         (guard.host_folder(), lambda: os.chown(guard.host_folder(), _SOMEBODY, -1), "chown -h root"),
     ):
         spoil()
-        with pytest.raises(AgentError, match="can't be trusted") as refusal:
+        with pytest.raises(Failure, match="can't be trusted") as refusal:
             mended(layout)
         assert refusal.value.next_step.startswith(f"by hand: {remedy} {path}; ")
         assert not os.path.exists(layout.mending)
@@ -204,7 +207,7 @@ def test_what_is_on_a_file_system_of_its_own_is_set_aside_there(layout: Layout) 
         (place,) = mended(layout)["aside"].values()
         assert (os.path.dirname(place), guard.fault(layout)) == (layout.models, None)
         os.chown(layout.models, _SOMEBODY, -1)
-        with pytest.raises(AgentError, match="is a mount"):
+        with pytest.raises(Failure, match="is a mount"):
             mended(layout)
     finally:
         subprocess.run(["umount", layout.models], check=True)
@@ -227,7 +230,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_sentence(monkeypatch: pytest.M
         monkeypatch.setenv("DEPLOY_STATE_DIR", folder)
         os.chmod(folder, 0o755)
         layout = Layout(os.path.join(folder, "app"))
-        layout.create()
+        create(layout)
         os.seteuid(_SOMEBODY)
         try:
             found = guard.fault(layout)
@@ -259,7 +262,7 @@ def test_a_default_acl_above_lets_nobody_in(layout: Layout, tmp_path: Path) -> N
         check=False,
     )
     assert (said.returncode, said.stderr) == (0, b"")
-    new.create()
+    create(new)
     assert guard.fault(new) is None
     assert os.listdir(new.agents) == [loader.digest()]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent.layout import STATE_DIR_VARIABLE, Layout
-from provision.agent.protocol import AgentError
+from provision.agent.folders import STATE_DIR_VARIABLE
 from provision.agent.supervisors.supervisord import Supervisord
+from provision.contract.failure import Failure
+from provision.contract.layout import Layout
 
 
 @pytest.mark.root
@@ -28,7 +29,7 @@ def test_a_socket_that_somebody_else_put_there_is_refused_and_named(
         try:
             listener.listen()
             os.chown(place, 65534, 65534)
-            with pytest.raises(AgentError, match=f"{place} is another user's socket"):
+            with pytest.raises(Failure, match=f"{place} is another user's socket"):
                 supervisor.answers()
         finally:
             place.unlink()

@@ -17,9 +17,11 @@ import pytest
 
 from provision.agent import content, files, models, moved, processes, supervision, takeover
 from provision.agent import state as states
-from provision.agent.layout import STATE_DIR_VARIABLE, Layout
-from provision.agent.protocol import AgentError
-from provision.agent.supervisors import LOG_BYTES, docker, open_supervisor
+from provision.agent.folders import STATE_DIR_VARIABLE, create
+from provision.agent.supervisors import LOG_BYTES, docker_engine, open_supervisor
+from provision.contract.failure import Failure
+from provision.contract.layout import Layout
+from provision.contract.state import Program, State
 
 _NOBODY = 65534
 _SHA = "a" * 64
@@ -31,7 +33,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.setenv(STATE_DIR_VARIABLE, str(tmp_path / "state"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     made = Layout(str(tmp_path / "good"))
-    made.create()
+    create(made)
     return made
 
 
@@ -54,11 +56,11 @@ def give(folder: str, uid: int) -> None:
 def other(layout: Layout, pid: int) -> Layout:
     """Another project on the same host, which says that `pid` is a program of its own that takes ages to stop."""
     made = Layout(str(Path(layout.root).with_name("other")))
-    made.create()
+    create(made)
     Path(made.launchers("web")).mkdir()
     record = {"boot": processes.boot_id(), "programs": {"web": [pid, processes.start_time(pid)]}}
     files.write_json(f"{made.private}/processes.json", record)
-    files.write_json(made.state, states.State(platform="supervisord").as_dict())
+    files.write_json(made.state, State(platform="supervisord").as_dict())
     projects = Path(os.environ[STATE_DIR_VARIABLE], "projects")
     projects.mkdir(parents=True)
     (projects / "other.json").write_text(json.dumps({"root": made.root, "platform": "supervisord"}))
@@ -113,7 +115,7 @@ def test_a_link_in_place_of_what_an_older_version_left_of_a_model_is_not_followe
     kept = tmp_path / "etc" / "shadow"
     kept.parent.mkdir()
     kept.write_text("root's own")
-    folder = Path(models.incoming(layout, _SHA))
+    folder = Path(layout.incoming_model(_SHA))
     folder.mkdir()
     (folder / ".rsync-partial").symlink_to(kept.parent)
     give(str(folder), _NOBODY)
@@ -137,7 +139,7 @@ def test_a_folder_that_was_taken_over_by_half_is_taken_over_wholly(
 ) -> None:
     """Hole 1: it is ours, so it was believed; and what is in it was the login account's still."""
     monkeypatch.setenv("SUDO_UID", str(_NOBODY))
-    folder = Path(models.incoming(layout, _SHA))
+    folder = Path(layout.incoming_model(_SHA))
     (folder / "within").mkdir(parents=True)
     give(str(folder / "within"), _NOBODY)
 
@@ -164,7 +166,7 @@ def test_removing_a_folder_follows_no_link(tmp_path: Path) -> None:
 def test_an_upload_counts_by_its_own_bytes_and_may_end_meanwhile(layout: Layout, tmp_path: Path) -> None:
     """Hole 9: the facts failed where a model got its name while they were asked for."""
     (tmp_path / "large").write_bytes(b"x" * 1000)
-    folder = Path(models.incoming(layout, _SHA))
+    folder = Path(layout.incoming_model(_SHA))
     folder.mkdir()
     (folder / "model").write_bytes(b"half")
     (folder / "gone").symlink_to("nowhere")
@@ -179,12 +181,12 @@ def test_a_supervisord_whose_file_was_renamed_is_the_one_that_the_target_names(l
     there.write_text("[unix_http_server]\nfile=/run/it.sock\n[include]\nfiles=conf.d/*.conf\n")
     files.write_json(f"{layout.private}/supervisor.json", {"config": str(tmp_path / "old.conf")})
     asked = open_supervisor(layout, "supervisord", {"config": str(there)})
-    program = states.Program("web", "stable", "r", "l", "f")
-    state = states.State(platform="supervisord", programs={"web": program})
+    program = Program("web", "stable", "", "r", "l", "f")
+    state = State(platform="supervisord", programs={"web": program})
 
     assert moved.serving(layout, state, asked) is asked
     moved.check(layout, state, asked)
-    with pytest.raises(AgentError, match=r"old\.conf can't be read"):  # nobody would end what that one has
+    with pytest.raises(Failure, match=r"old\.conf can't be read"):  # nobody would end what that one has
         moved.check(layout, state, open_supervisor(layout, "systemd"))
 
 
@@ -213,7 +215,7 @@ def test_the_way_back_leads_to_no_release_of_another_project(layout: Layout) -> 
     history = [{"kind": "up", "channels": {"stable": number}} for number in projects]
 
     def back(current: str, platform: str = "systemd") -> str | None:
-        state = states.State(project="new", platform=platform, channels={"stable": current})
+        state = State(project="new", platform=platform, channels={"stable": current})
         return states.way_back(layout, state, history[: int(current)])
 
     assert (back("4"), back("3")) == ("3", None)
@@ -227,7 +229,7 @@ def test_of_a_container_s_log_no_more_is_held_than_is_told() -> None:
     pieces = [b"x" * (3 * LOG_BYTES), b"\nthe last line\n", b""]
     log = b"".join(b"\1\0\0\0" + len(piece).to_bytes(4, "big") + piece for piece in pieces)
 
-    told = docker._frames(io.BytesIO(log + b"\1\0"))
+    told = docker_engine.frames(io.BytesIO(log + b"\1\0"))
 
     assert len(told) == LOG_BYTES
     assert told.endswith(b"x\nthe last line\n")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from provision import rollout
-from provision.agent import seal, tree
+from provision.contract import tree
+from provision.contract.answers import Done, Folder, Lines, Present
+from provision.contract.canonical import canonical
 from provision.errors import DeployError, Interrupted, PutBack, Refused
 from provision.targets import HostSession, Interrupt, open_session
 from tests.deploy.world import World, web
@@ -138,13 +140,15 @@ def test_endless_output_fills_no_memory_and_its_end_is_shown(world: World) -> No
 def sealed(session: HostSession, world: World, files: Path, **document: Any) -> None:
     """Ask the agent to seal what lies in `files`, as a toolkit would that judges nothing."""
     whole = {**session.deployment.release.document, **document}
-    release = tree.release_id(seal.canonical(whole), tree.digest(str(files))[0])
+    release = tree.release_id(canonical(whole), tree.digest(str(files))[0])
     folder = f"{world.path}/releases/.incoming-wire"
     world.host.exec(["mkdir", "-p", folder])
     for path in files.iterdir():
         if path.is_symlink():
             world.host.exec(["ln", "-sfn", str(path.readlink()), f"{folder}/{path.name}"])
-    session.conversation.ask("seal", nonce="wire", release=release, document=whole)
+    session.conversation.ask(
+        {"op": "seal", "nonce": "wire", "release": release, "document": whole, "remove": [], "secrets": {}}, Done
+    )
 
 
 def test_nothing_on_the_wire_leads_the_agent_out_of_the_project(world: World, tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_nothing_on_the_wire_leads_the_agent_out_of_the_project(world: World, tm
 
     with open_session(deployment, deployment.hosts[0]) as session:
         ask = session.conversation.ask
-        session.facts(claim=True, nonce="wire")
+        session.facts({"claim": True, "nonce": "wire"})
         for output in (f"../../../..{away}/evil", f"{away}/evil", "made/../../x", "release.json", ".complete"):
             with refused("output"):
                 sealed(session, world, upload, prepare={**step, "outputs": [output]})
@@ -175,14 +179,16 @@ def test_nothing_on_the_wire_leads_the_agent_out_of_the_project(world: World, tm
         with refused("leads out of the release"):
             sealed(session, world, upload, links={"way/evil": "x"})
         with refused("leads out of the release"):
-            ask("seal", nonce="wire", release="x", document=session.deployment.release.document, remove=["way/kept"])
+            document = session.deployment.release.document
+            seal = {"nonce": "wire", "release": "x", "document": document, "remove": ["way/kept"], "secrets": {}}
+            ask({"op": "seal", **seal}, Done)
         with refused("no sha256"):
-            ask("incoming", sha256="../../../x")
+            ask({"op": "incoming", "sha256": "../../../x"}, Folder)
         with refused("can't be the name of a file"):
-            ask("incoming", nonce="x/../../../x")
+            ask({"op": "incoming", "nonce": "x/../../../x"}, Folder)
         with refused("can't be the name of a file"):
-            ask("adopt-model", sha256="0" * 64, name="../../../x")
+            ask({"op": "adopt-model", "sha256": "0" * 64, "name": "../../../x"}, Present)
         with refused("can't be the name of a file"):
-            ask("logs", program="../../x", platform="supervisord", supervisor={})
+            ask({"op": "logs", "program": "../../x", "platform": "supervisord", "supervisor": {}, "lines": 1}, Lines)
 
     assert world.host.exec(["ls", away]).stdout.split() == ["kept"]

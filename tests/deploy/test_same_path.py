@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from provision import rollout
-from provision.agent import boot, protocol
-from provision.agent.layout import STATE_DIR_VARIABLE, Layout
+from provision.agent import boot
+from provision.agent.folders import STATE_DIR_VARIABLE
 from provision.cli.render.status import status_lines
+from provision.contract.layout import Layout, control_socket
 from provision.errors import PutBack, Refused
 from tests.deploy.world import World, web
 from tests.testbed import TestHost
@@ -163,4 +164,4 @@ def test_two_folders_never_have_one_name(tmp_path: Path, monkeypatch: pytest.Mon
         boot.register(Layout(root), "agent", "supervisord")
 
     assert len(list((tmp_path / "host/projects").iterdir())) == len(roots)
-    assert len(set(map(protocol.control_socket, roots))) == len(roots)
+    assert len(set(map(control_socket, roots))) == len(roots)

@@ -29,7 +29,7 @@ json.dump({"boot": boot, "programs": {program: [int(victim), began]}}, open(f"{f
 
 # An agent of somebody's own: whoever runs it leaves a mark.
 _EVIL = """
-folder=$1/.deploy/agents/$2/deploy_agent
+folder=$1/.deploy/agents/$2/deploy_agent/agent
 mkdir -p "$folder"
 printf 'open("%s", "w")\ndef serve(*_): pass\n' "$3" >"$folder/__main__.py"
 : >"$folder/__init__.py"
@@ -191,7 +191,7 @@ def test_an_agent_that_is_not_what_its_name_says_is_sent_again(world: World) -> 
     folder = f"{world.path}/.deploy/agents/{loader.digest()}"
     mark = f"/home/ann/ran-{world.name}"
     compiled = f"""
-cd {folder}/deploy_agent; mkdir -p __pycache__
+cd {folder}/deploy_agent/agent; mkdir -p __pycache__
 printf 'open("{mark}", "w")' >/tmp/evil.py
 python3 - <<'X'
 import importlib.util, os, py_compile, struct
@@ -208,8 +208,8 @@ X
         sh(world, damage)
         assert world.status().state == "serving"
         assert world.up().outcome == "unchanged"
-        assert sh(world, f"cd {folder}; ls; cat deploy_agent/session.py | wc -l").split()[0] == "deploy_agent"
-    assert int(sh(world, f"wc -l <{folder}/deploy_agent/session.py")) > 100
+        assert sh(world, f"cd {folder}; ls; cat deploy_agent/agent/session.py | wc -l").split()[0] == "deploy_agent"
+    assert int(sh(world, f"wc -l <{folder}/deploy_agent/agent/session.py")) > 100
     assert not exists(world, mark)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from provision.agent import engines
-from provision.agent.layout import Layout
-from provision.agent.protocol import AgentError
+from provision.contract.failure import Failure
+from provision.contract.layout import Layout
 from provision.engines import Wheel, wheel
 from provision.events import ignore
 
@@ -72,7 +72,7 @@ def test_one_that_is_damaged_counts_as_missing_and_is_replaced(spoil: str, layou
 def test_what_does_not_start_leaves_no_room_taken(layout: Layout) -> None:
     engine = replace(wheel(), program="raise SystemExit('no')\n")
 
-    with pytest.raises(AgentError, match="does not start on this host") as refused:
+    with pytest.raises(Failure, match="does not start on this host") as refused:
         bring(layout, engine)
 
     assert refused.value.why == "no"
@@ -91,14 +91,14 @@ def test_what_could_not_run_or_has_no_room_is_refused_before_it_is_sent(
 ) -> None:
     wheels = {machine: {**facts, **change} for machine, facts in wheel().document()["wheels"].items()}
 
-    with pytest.raises(AgentError, match=says):
+    with pytest.raises(Failure, match=says):
         engines.judge(layout, wheels, FEATURES)
 
     assert not Path(layout.root).exists()
 
 
 def test_a_machine_that_no_wheel_is_made_for_is_told_how_to_have_one(layout: Layout) -> None:
-    with pytest.raises(AgentError, match="not made for this machine") as refused:
+    with pytest.raises(Failure, match="not made for this machine") as refused:
         engines.judge(layout, {"riscv64": {}}, [])
 
     assert 'engine = "build"' in refused.value.next_step

@@ -32,19 +32,41 @@ def act(request):
     folder = agent_folder(request)
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True  # nor makes a folder for it: those that the transaction makes are counted
-    from deploy_agent import activate, worker
-    from deploy_agent.layout import Layout
-    from deploy_agent.masks import Masks
+    sink = os.open(events_of(request), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if not os.path.isdir(folder + "/deploy_agent/contract"):
+        act_as_before(request, os.path.basename(folder), sink)  # and ends there, as a worker does
+    from deploy_agent.agent import activate, worker
+    from deploy_agent.agent.masks import Masks
+    from deploy_agent.contract.layout import Layout
 
     layout, transaction = Layout(request["root"]), worker.new_transaction()
-    sink = os.open(events_of(request), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    header = dict(request["header"], agent=os.path.basename(folder))
     worker._live(
         layout,
         transaction,
-        lambda emit, aborted: activate.perform(
-            layout, os.path.basename(folder), transaction, request["transaction"], emit, aborted
-        ),
+        lambda emit, aborted: activate.perform(layout, header, transaction, request["transaction"], emit, aborted),
         Masks([]),
+        sink,
+    )
+
+
+def act_as_before(request, agent, sink):
+    """The same with an agent of before there was a contract: it was told in one request what is a header now."""
+    from deploy_agent import activate, worker
+    from deploy_agent.layout import Layout
+
+    layout, transaction = Layout(request["root"]), worker.new_transaction()
+    asked = dict(request["header"], **request["transaction"])
+    masks = []
+    if os.path.exists(worker.__file__.replace("worker.py", "masks.py")):
+        from deploy_agent.masks import Masks
+
+        masks.append(Masks([]))
+    worker._live(
+        layout,
+        transaction,
+        lambda emit, aborted: activate.perform(layout, agent, transaction, asked, emit, aborted),
+        *masks,
         sink,
     )
 

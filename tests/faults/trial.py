@@ -160,6 +160,7 @@ class Trial:
         world = self.world
         return {
             "root": world.path,
+            "header": {"who": "fault test", "version": "", "project": world.name, "take_over": ""},
             "name": world.name,
             "platform": world.platform,
             "prefix": f"{world.name}-",
@@ -170,14 +171,16 @@ class Trial:
         release = next(release for release, version in self.releases.items() if version == to)
         return {
             "kind": "rollback",
+            "channel": "stable",
             "release": release,
-            "who": "fault test",
-            "project": self.world.name,
-            "take_over": "",
             "generation": None,
+            "steps": None,
             "secrets": {},
             "platform": self.world.platform,
             "supervisor": {},
+            "logins": {},
+            "gpus": False,
+            "keep": 3,
         }
 
     def _run(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:

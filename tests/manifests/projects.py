@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provision.manifests import LaneDocument, ServiceDocument, render_lanes
+from provision.contract.release import LaneDocument, ServiceDocument
+from provision.manifests import render_lanes
 from provision.project.schema import Lane, Project
 
 

@@ -18,9 +18,9 @@ from provision.errors import UnencodableValue
 from provision.manifests import render_lanes
 from provision.manifests.compose import files as compose_files
 from provision.manifests.kubernetes import render_kubernetes
-from provision.manifests.platforms import PLATFORMS
 from provision.manifests.secret_values import secret_refusals
 from provision.manifests.value import LONGEST_STRING
+from provision.platforms import face
 from provision.project.finish import finish
 from provision.project.schema import Declaration, Lane, Project
 from provision.project.template import Known
@@ -100,7 +100,7 @@ def test_what_puts_nothing_together_refuses_by_name(platform: str, tmp_path: Pat
     with pytest.raises(
         UnencodableValue, match=r"made of the secret KEY, .* \.env, and name that in secrets"
     ) as refused:
-        PLATFORMS[platform].files(declared, None, tmp_path)
+        face(platform).files(declared, None, tmp_path)
 
     assert refused.value.subject == "services.web.env.URL"
 

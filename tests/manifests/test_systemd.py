@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from provision.agent.grouping import target_unit
+from provision.contract.grouping import target_unit
 from provision.errors import UnencodableValue
 from provision.manifests import control
 from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 
-from provision.manifests import ServiceDocument
+from provision.contract.release import ServiceDocument
 from provision.manifests.encoders import systemd_arg, systemd_env
 from provision.manifests.value import LONGEST_STRING, Value, Variable
 from tests.manifests.projects import dollars_doubled, lane, project, service

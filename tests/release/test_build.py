@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from provision.agent import tree
+from provision.contract import tree
 from provision.errors import UsageError
 from provision.release import Release, build
 from tests.release.projects import declare, paths, released, write, write_model

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent import tree
+from provision.contract import tree
 
 
 def fill(root: Path) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 # The agent will need these: they are imported while the header is on its way.
 import configparser  # noqa: F401
-import dataclasses  # noqa: F401
 import hashlib  # noqa: F401
 import hmac  # noqa: F401
 import json
@@ -21,9 +20,12 @@ import shutil
 import subprocess  # noqa: F401
 import sys
 import xmlrpc.client  # noqa: F401
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from ..trust import digest, enter, fault
+
+if TYPE_CHECKING:
+    from ...contract.requests import Header, Request
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     serve(header, sys.stdin.buffer, sys.stdout.buffer)
 
 
-def _find(header: Dict[str, Any]) -> Tuple[str, bool]:
+def _find(header: Header) -> Tuple[str, bool]:
     """The folder of the agent that is wanted, and whether it stays on the host."""
     agents = os.path.join(header["path"], ".deploy", "agents")
     folder = os.path.join(agents, header["agent"])
@@ -56,9 +58,9 @@ def _find(header: Dict[str, Any]) -> Tuple[str, bool]:
         raise _refusal(what, "make room or write access there") from None
 
 
-def _receive() -> Tuple[List[Dict[str, Any]], bytes]:
+def _receive() -> Tuple[List[Request], bytes]:
     """What is asked meanwhile, and the agent's package."""
-    pending: List[Dict[str, Any]] = []
+    pending: List[Request] = []
     while True:
         message = json.loads(_line())
         if "size" in message:

@@ -8,14 +8,15 @@ process that is about to die is no proof. How each kind is declared: `provision.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import command, completion, http, tcp
 from .check import Failed
 
 if TYPE_CHECKING:
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Checked, Facts
+    from .check import Reach
 
 # A document of a kind goes to the probe of that kind: no type can say so.
 PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
@@ -26,8 +27,7 @@ PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one check.
 
     `attempts` holds each different answer with how often it came in a row, in order: `("HTTP 503 Loading model", 58)`.
@@ -37,7 +37,7 @@ class Outcome:
     passed: bool
     seconds: float
     attempts: Tuple[Tuple[str, int], ...] = ()
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = {}
 
     @property
     def sentence(self) -> str:
@@ -47,7 +47,7 @@ class Outcome:
         return f"{self.name} did not pass in {self.seconds:.0f} s ({tries or 'never tried'})"
 
 
-def event(outcome: Outcome, program: str) -> Dict[str, Any]:
+def event(outcome: Outcome, program: str) -> Checked:
     """The event that tells of an outcome."""
     return {
         "event": "check",
@@ -55,7 +55,7 @@ def event(outcome: Outcome, program: str) -> Dict[str, Any]:
         "check": outcome.name,
         "passed": outcome.passed,
         "seconds": round(outcome.seconds, 3),
-        "attempts": [list(item) for item in outcome.attempts],
+        "attempts": list(outcome.attempts),
         "facts": outcome.facts,
     }
 

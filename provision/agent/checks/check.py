@@ -1,4 +1,4 @@
-"""What all kinds of checks share: the document that tells of one, and how its probe gets at what it asks."""
+"""What all kinds of checks share: how a probe gets at what it asks."""
 
 from __future__ import annotations
 
@@ -32,19 +32,7 @@ class Answer(NamedTuple):
 
 
 if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
-    from typing import Any, Dict, Optional, Protocol, Sequence, TypedDict
-
-    Facts = Dict[str, Any]  # worth keeping of an attempt that passed
-
-    class CheckDocument(TypedDict):
-        """A check as a release tells of it. Each kind adds what its probe needs."""
-
-        name: str  # as in "fastapi http /docs"
-        kind: str
-        timeout: float  # seconds until it must have passed
-        interval: float  # seconds between attempts
-        passes: int  # in a row
-        attempt_timeout: float  # seconds
+    from typing import Optional, Protocol, Sequence
 
     class Reach(Protocol):
         """How a probe gets at what it asks: from where it runs (`here`), or inside an image's container.

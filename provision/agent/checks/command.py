@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Dict, List
 
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Facts
+    from .check import Reach
 
     class CommandCheck(CheckDocument):
         argv: List[str]  # run in the release

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from .check import Failed
 
 if TYPE_CHECKING:
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Facts
+    from .check import Reach
 
     class CompletionCheck(CheckDocument):
         url: str

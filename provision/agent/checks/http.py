@@ -10,7 +10,9 @@ from .check import Failed
 if TYPE_CHECKING:
     from typing import Dict, List
 
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Facts
+    from .check import Reach
 
     class HttpCheck(CheckDocument):
         url: str

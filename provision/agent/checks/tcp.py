@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .check import CheckDocument, Facts, Reach
+    from ...contract.checks import CheckDocument
+    from ...contract.events import Facts
+    from .check import Reach
 
     class TcpCheck(CheckDocument):
         host: str

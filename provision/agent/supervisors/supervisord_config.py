@@ -12,12 +12,11 @@ import glob
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
+from ...contract.failure import USAGE, Failure
 from .. import files
-from ..layout import STATE_DIR_VARIABLE, host_folder
-from ..protocol import USAGE, AgentError
+from ..folders import STATE_DIR_VARIABLE, host_folder
 
 _SYSTEM_FILES = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 # An SSH command gets a short PATH on many hosts; images put the program here.
@@ -49,8 +48,7 @@ files = conf.d/*.conf
 """
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(NamedTuple):
     """One supervisord: how to reach it and where its programs are described."""
 
     config: str
@@ -73,7 +71,7 @@ def find(config: str = "") -> Instance:
     """The instance to use. `config` names its file where the target declares one.
 
     Raises:
-        AgentError: the file can't be used; it says which section is missing.
+        Failure: the file can't be used; it says which section is missing.
     """
     if config:
         return read(config)
@@ -118,7 +116,7 @@ def read(path: str) -> Instance:
         with open(path, encoding="utf-8") as stream:
             parser.read_file(stream)
     except (OSError, configparser.Error) as error:
-        raise AgentError(USAGE, f"{path} can't be read: {error}") from None
+        raise Failure(USAGE, f"{path} can't be read: {error}") from None
     here = os.path.dirname(os.path.abspath(path))
 
     def option(section: str, key: str) -> str:
@@ -127,7 +125,7 @@ def read(path: str) -> Instance:
 
     socket = option("unix_http_server", "file")
     if not socket:
-        raise AgentError(
+        raise Failure(
             USAGE,
             f"{path} has no [unix_http_server] with a file.",
             why="The deploy speaks to supervisord over its unix socket.",
@@ -151,7 +149,7 @@ def _include(patterns: str, here: str, path: str) -> Tuple[str, str]:
         folder, name = os.path.split(pattern if os.path.isabs(pattern) else os.path.join(here, pattern))
         if name.startswith("*.") and not glob.has_magic(folder) and "*" not in name[1:]:
             return folder, name[1:]
-    raise AgentError(
+    raise Failure(
         USAGE,
         f"{path} has no [include] with a pattern such as conf.d/*.conf.",
         why="Programs are added as files of their own; the file itself is never changed.",

@@ -12,13 +12,13 @@ import pwd
 import re
 import subprocess
 import time
-from typing import Dict, List, Sequence, Set
+from typing import Dict, List, Mapping, Sequence, Set
 
+from ...contract.failure import FAILED, REFUSED, Failure
+from ...contract.grouping import target_unit
+from ...contract.layout import Layout
 from .. import commands, files, processes
-from ..grouping import target_unit
-from ..layout import Layout
-from ..protocol import FAILED, REFUSED, AgentError
-from . import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
+from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, manifests_of
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -32,6 +32,11 @@ _HUNG_UP = re.compile(
     rb"Connection reset by peer|Transport endpoint is not connected|(message bus|Remote peer) ?(without|disconnected)"
 )
 _REEXEC_SECONDS = 20.0
+
+
+def on_this_host(layout: Layout, options: Mapping[str, object]) -> Supervisor:
+    """The system's manager, or the account's own."""
+    return Systemd(layout, user_units=bool(options.get("user_units")))
 
 
 class Systemd(Supervisor):
@@ -55,21 +60,16 @@ class Systemd(Supervisor):
             try:
                 done = commands.ask(command, timeout, apart=True, env={**os.environ, "LC_ALL": "C"})
             except FileNotFoundError:
-                raise AgentError(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
+                raise Failure(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
             except subprocess.TimeoutExpired:
-                raise AgentError(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
+                raise Failure(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
             if done.status == 0 or not _HUNG_UP.search(done.errors) or time.monotonic() > until:
                 break
             time.sleep(_POLL)  # all that we ask for may be asked for twice
         if check and done.status != 0:
             why = done.errors.decode("utf-8", "replace").strip()
-            raise AgentError(FAILED, f"{' '.join(command)} failed", why=why)
+            raise Failure(FAILED, f"{' '.join(command)} failed", why=why)
         return done.output.decode("utf-8", "replace")
-
-    def twin(self) -> Systemd:
-        other = Systemd(self.layout, self.user_units)
-        other._marks = self._marks
-        return other
 
     def ready(self) -> None:
         self.usable()
@@ -79,7 +79,7 @@ class Systemd(Supervisor):
         if self.user_units:
             linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")
             if not linger or not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "systemd", "private")):
-                raise AgentError(
+                raise Failure(
                     REFUSED,
                     f"the systemd of user {_user()} runs only while that user is logged in.",
                     why="Services would end with this connection.",
@@ -87,11 +87,9 @@ class Systemd(Supervisor):
                 )
             return
         if not os.path.isdir("/run/systemd/system"):
-            raise AgentError(
-                REFUSED, "this host was not booted with systemd.", next_step='use platform = "supervisord"'
-            )
+            raise Failure(REFUSED, "this host was not booted with systemd.", next_step='use platform = "supervisord"')
         if os.geteuid() != 0:
-            raise AgentError(
+            raise Failure(
                 REFUSED,
                 f"user {_user()} may not change system units.",
                 next_step="set sudo = true or user_units = true for this target in deploy.toml",
@@ -102,7 +100,7 @@ class Systemd(Supervisor):
             return {}
         try:
             shown = self._show(programs)
-        except AgentError:
+        except Failure:
             return dict.fromkeys(programs, ABSENT)
         return {name: _observed(shown.get(name, {})) for name in programs}
 
@@ -143,21 +141,16 @@ class Systemd(Supervisor):
             values = shown.get(name, {})
             if values.get("LoadState") != "loaded":
                 reason = values.get("LoadError") or values.get("LoadState") or "unknown"
-                raise AgentError(FAILED, f"systemd does not take {name}: {reason}")
+                raise Failure(FAILED, f"systemd does not take {name}: {reason}")
 
-    def start(self, program: str) -> None:
-        self._marks[program] = time.time()
+    def _start(self, program: str) -> None:
         # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
         self._systemctl("reset-failed", "--", program, check=False)
         self._systemctl("start", "--no-block", "--", program)
 
     def stop(self, program: str, timeout: float) -> None:
         self._systemctl("stop", "--", program, check=False, timeout=timeout + 30.0)
-        until = time.monotonic() + 5.0
-        while self.members(program):
-            if time.monotonic() > until:
-                raise AgentError(FAILED, f"{program} did not stop.")
-            time.sleep(_POLL)
+        self._await_end(program)
 
     def enable(self, programs: Sequence[str]) -> None:
         if not programs:
@@ -204,9 +197,6 @@ class Systemd(Supervisor):
                     found |= _cgroup_members(folder)
         return {member for member in found if processes.alive(member)}
 
-    def how_it_ended(self, program: str, seen: Observed) -> str:  # noqa: ARG002  `show` told all
-        return seen.detail or f"is {seen.activity.value}"
-
     def log_tail(self, program: str, lines: int = 20) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
         if program in self._marks:
@@ -223,7 +213,7 @@ class Systemd(Supervisor):
         try:
             self.ready()
             state = "running"
-        except AgentError as error:
+        except Failure as error:
             state = error.what
         version = self._systemctl("--version", check=False).split("\n", 1)[0] if state == "running" else ""
         linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")

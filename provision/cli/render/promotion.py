@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from provision.agent.protocol import COMMITTED, UNCHANGED
 from provision.cli.console import Console
 from provision.cli.render.image import finding_event, finding_line
+from provision.contract.outcome import COMMITTED, UNCHANGED
 from provision.images.promotion.move import Plan
 
 _PLANNED = "planned"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
 
 if TYPE_CHECKING:
+    from provision.contract.facts import Seen
+    from provision.contract.records import HistoryEntry, ProgramDocument
     from provision.rollout import HostStatus
 
 _STATES = {
@@ -40,27 +42,29 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     for channel, release in state["channels"].items():
         yield f"  {channel} is {release[:12]}, generation {state['generation']}"
     seen = project["view"]["programs"]
-    programs = [_program(name, record, seen.get(name, {})) for name, record in state["programs"].items()]
+    programs = [_program(name, record, seen.get(name)) for name, record in state["programs"].items()]
     yield from columns(programs, indent="  ")
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 
 
-def _program(name: str, record: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+def _program(name: str, record: ProgramDocument, seen: Seen | None) -> list[str]:
     columns_ = _seen(name, seen)
-    if record["on_demand"] and columns_[1] not in ("running", "unsupervised"):
+    if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
     return [*columns_[:4], f"from {record['release'][:12]}", columns_[4]]
 
 
-def _seen(name: str, seen: dict[str, Any]) -> list[str]:
+def _seen(name: str, seen: Seen | None) -> list[str]:
     """A program as its supervisor sees it."""
-    memory = size(seen["memory_bytes"]) if seen.get("memory_bytes") else ""
-    pid = f"pid {seen['pid']}" if seen.get("pid") else ""
-    return [name, seen.get("activity", "missing"), pid, memory, seen.get("detail", "")]
+    if seen is None:
+        return [name, "missing", "", "", ""]
+    memory = size(seen["memory_bytes"]) if seen["memory_bytes"] else ""
+    pid = f"pid {seen['pid']}" if seen["pid"] else ""
+    return [name, seen["activity"], pid, memory, seen["detail"]]
 
 
-def entry_line(entry: dict[str, Any]) -> str:
+def entry_line(entry: HistoryEntry) -> str:
     """One transaction of the history."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())

@@ -8,12 +8,13 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.project.platforms import OF_IMAGES, OVER_SSH
 
 
 @verb("init", example="deploy init\ndeploy init --name cres --on ann@gpu.example.net --platform systemd", hosts=False)
 @click.option("--name", help="The project's name (default: the folder's).")
 @click.option("--on", metavar="[USER@]HOST[:PORT]", help='Where it runs; "sandbox" is a throwaway host here.')
-@click.option("--platform", type=click.Choice(["supervisord", "systemd", "docker"]), help="What starts programs there.")
+@click.option("--platform", type=click.Choice(OVER_SSH), help="What starts programs there.")
 @click.option("--image", metavar="NAME@sha256:…", help="docker: what the containers are made of.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the folder suggests.")
 def command(
@@ -33,7 +34,7 @@ def command(
         answers,
         name=init.slug(name or answers.name),
         host=on or answers.host,
-        platform=platform or ("docker" if image else answers.platform),
+        platform=platform or (OF_IMAGES[0] if image else answers.platform),
         image=image,
     )
     file = init.write(session.directory, answers)

@@ -25,6 +25,7 @@ def command(session: Session, channel: str, take_over: str) -> int:
     with session.console.live():
         plans = rollout.plan(session.deployment, channel, hosts=session.hosts, take_over=take_over)
     for item in plans:
-        facts = {**asdict(item.plan), "unchanged": item.plan.unchanged}
+        steps = [step.as_dict() for step in item.plan.steps]
+        facts = {**asdict(item.plan), "steps": steps, "unchanged": item.plan.unchanged}
         session.console.answer({"event": "plan", "host": item.host, **facts}, plan_lines(item.host, item.plan))
     return Exit.REFUSED if any(item.plan.refused for item in plans) else Exit.DONE

@@ -9,7 +9,7 @@ import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.manifests.platforms import PLATFORMS
+from provision.project.platforms import PLATFORMS, RENDERED
 
 _EXAMPLE = """\
 deploy render kubernetes
@@ -18,7 +18,7 @@ deploy render systemd --target fleet --out units"""
 
 
 @verb("render", example=_EXAMPLE, hosts=False)
-@click.argument("platform", type=click.Choice(list(PLATFORMS)), metavar="PLATFORM")
+@click.argument("platform", type=click.Choice(RENDERED), metavar="PLATFORM")
 @click.option("-t", "--target", "only", metavar="NAME", help="Only the services of this target; hosts need one.")
 @click.option(
     "-o", "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write them there, not here."
@@ -40,6 +40,6 @@ command.help = "\n".join(
     [
         inspect.cleandoc(command.help or ""),
         "\n\b\nPlatforms:",
-        *(f"  {name:<14} {each.gives}" for name, each in PLATFORMS.items()),
+        *(f"  {name:<14} {each.gives}" for name, each in PLATFORMS.items() if each.gives),
     ]
 )

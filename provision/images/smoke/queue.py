@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provision.agent.checks.check import Failed
 
 if TYPE_CHECKING:
-    from provision.agent.checks.check import Facts
+    from provision.contract.events import Facts
     from provision.images.smoke.container import Booted
 
 _CONNECT_SECONDS = 5.0  # for a server that takes the connection and says nothing, it looks 3 s longer for the reason

@@ -10,6 +10,6 @@ __all__ = ["files"]
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What `deploy render compose` writes. See `provision.manifests.platforms.Render`."""
+    """What `deploy render compose` writes. See `provision.platforms.face.Face.files`."""
     facts = stack(project, target)
     return {"compose.yaml": render("compose/compose.yaml.j2", root / "templates", stack=facts)}

@@ -12,7 +12,7 @@ from provision.manifests.containers import Containers
 from provision.manifests.encoders.shell import shell_env
 from provision.manifests.value import Value, Variable
 from provision.project.order import start_order
-from provision.project.schema import Lane, Platform, Project, Target
+from provision.project.schema import Lane, Project, Target
 
 # Secrets are files, and programs read variables. The dot keeps a line's end at the end of a value, which `$(…)` drops.
 _WITH_SECRETS = """\
@@ -83,7 +83,7 @@ def stack(project: Project, target: Target | None) -> Stack:
     Raises:
         UnencodableValue: a value means nothing in a container, or an image is missing.
     """
-    places = containers.containers(project, Platform.DOCKER, Lane.STABLE, target)
+    places = containers.containers(project, "compose", Lane.STABLE, target)
     found = tuple(_container(places, name) for name in start_order(project.services) if places.holds(name))
     return Stack(
         project=project.name,

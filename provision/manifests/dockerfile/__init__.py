@@ -10,7 +10,7 @@ __all__ = ["files"]
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What `deploy render dockerfile` writes. See `provision.manifests.platforms.Render`."""
+    """What `deploy render dockerfile` writes. See `provision.platforms.face.Face.files`."""
     facts, overrides = recipe(project, target, root), root / "templates"
     return {
         "Dockerfile": render("dockerfile/Dockerfile.j2", overrides, recipe=facts),

@@ -12,7 +12,7 @@ from provision.manifests.containers import Containers
 from provision.manifests.probes import Probe, asks_in_python, probe
 from provision.manifests.value import Value
 from provision.project.order import start_order
-from provision.project.schema import Lane, Platform, Project, Target
+from provision.project.schema import Lane, Project, Target
 
 # Where packages are named, the most exact first.
 _SOURCES: tuple[tuple[Literal["uv", "requirements", "project"], str], ...] = (
@@ -57,7 +57,7 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
         UnencodableValue: a value means nothing in a container.
         UsageError: there is no such service.
     """
-    places = containers.containers(project, Platform.DOCKER, Lane.STABLE, target)
+    places = containers.containers(project, "dockerfile", Lane.STABLE, target)
     names = [
         name
         for name in start_order(project.services)

@@ -10,5 +10,5 @@ __all__ = ["files", "render_kubernetes"]
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What `deploy render kubernetes` writes. See `provision.manifests.platforms.Render`."""
+    """What `deploy render kubernetes` writes. See `provision.platforms.face.Face.files`."""
     return render_kubernetes(project, target, root / "templates")

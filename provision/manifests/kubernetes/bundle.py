@@ -19,7 +19,7 @@ from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import Workload, workload
 from provision.manifests.templates import render
 from provision.project.order import start_order
-from provision.project.schema import Lane, Platform, Project, Target
+from provision.project.schema import Lane, Project, Target
 
 LANES = (Lane.STABLE, Lane.CANARY)
 
@@ -48,7 +48,7 @@ def render_kubernetes(project: Project, target: Target | None = None, overrides:
         DeclarationError: a template is wrong; says where.
         UsageError: what was rendered is nothing that a cluster would take.
     """
-    lanes = {lane: _workloads(containers(project, Platform.KUBERNETES, lane, target)) for lane in LANES}
+    lanes = {lane: _workloads(containers(project, "kubernetes", lane, target)) for lane in LANES}
     files = dict(sorted(_files(project, lanes, overrides)))
     are_ours = overrides is None or not (overrides / "kubernetes").is_dir()
     everything = [facts for each in lanes.values() for facts in each]

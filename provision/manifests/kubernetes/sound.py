@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from provision.manifests.kubernetes.workload import Workload
-from provision.manifests.places import CONTAINER_SECRETS
+from provision.platforms.face import CONTAINER_SECRETS
 
 # The strictest rule that any of these names has to follow: a Service's (RFC 1035).
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -6,9 +6,9 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 
+from provision.contract.canonical import digest
 from provision.manifests import containers
 from provision.manifests.containers import Containers
-from provision.manifests.documents import digest
 from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint

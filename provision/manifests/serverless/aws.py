@@ -37,7 +37,7 @@ _RESERVED = frozenset(
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What `deploy render lambda` writes. See `provision.manifests.platforms.Render`."""
+    """What `deploy render lambda` writes. See `provision.platforms.face.Face.files`."""
     overrides = root / "templates"
     facts = functions(project, target, _cloud(project.name))
     recipe = Recipe(
@@ -59,6 +59,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
 def _cloud(project: str) -> Cloud:
     return Cloud(
         name="AWS Lambda",
+        platform="lambda",
         path=_path(project),
         most_seconds=900,
         most_env_bytes=4096,

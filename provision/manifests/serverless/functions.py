@@ -11,7 +11,7 @@ from provision.errors import UnencodableValue, UsageError
 from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.value import Variable, refuse_secrets
-from provision.project.schema import Lane, Platform, Project, Serverless, Service, Target
+from provision.project.schema import Lane, Project, Serverless, Service, Target
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _MIB = 1024**2
@@ -50,6 +50,7 @@ class Cloud:
     """A platform, and what it can hold."""
 
     name: str
+    platform: str  # as `deploy render` calls it
     path: str  # where the project lies
     most_seconds: int
     most_env_bytes: int  # of all variables together
@@ -65,7 +66,7 @@ def functions(project: Project, target: Target | None, cloud: Cloud) -> Function
         UsageError: none does.
         UnencodableValue: one asks for what the platform does not have.
     """
-    bare = containers.containers(project, Platform.DOCKER, Lane.STABLE, target)
+    bare = containers.containers(project, cloud.platform, Lane.STABLE, target)
     places = dataclasses.replace(bare, target=bare.target.model_copy(update={"path": cloud.path}))
     declared = {
         name: (service, service.serverless)

@@ -31,7 +31,7 @@ _RESERVED = frozenset(
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
-    """What `deploy render cloud-function` writes. See `provision.manifests.platforms.Render`."""
+    """What `deploy render cloud-function` writes. See `provision.platforms.face.Face.files`."""
     overrides = root / "templates"
     facts = functions(project, target, _CLOUD)
     named = packages(root)
@@ -74,6 +74,7 @@ def _refuse_variable(name: str) -> str:
 
 _CLOUD = Cloud(
     name="Cloud Functions",
+    platform="cloud-function",
     path="/workspace/app",
     most_seconds=3600,
     most_env_bytes=32_768,

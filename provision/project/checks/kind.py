@@ -10,7 +10,7 @@ from provision.project.fault import Fault, Path
 from provision.project.template import Template
 
 if TYPE_CHECKING:
-    from provision.agent.checks.check import CheckDocument
+    from provision.contract.checks import CheckDocument
     from provision.project.checks import Check
 
 # Checks run on the host itself. Not "localhost", which may mean ::1, where a server that was told 127.0.0.1 is not.

@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal
-from provision.project.schema import Platform, Target
+from provision.project.schema import Target
 
-_ON_HOSTS = (Platform.SUPERVISORD, Platform.SYSTEMD)
 _MANY = 100  # each try of supervisord comes a second later than the one before: more than an hour
 
 
@@ -21,7 +20,7 @@ def _root(subject: Subject) -> Iterator[Finding]:
         if service.user == "root":
             yield Finding(("services", name, "user"), f"{name} runs as root.")
     for place, target in subject.targets.items():
-        if target.platform not in _ON_HOSTS:
+        if not target.can.on_host:
             continue
         root = next((at for at, host in enumerate(target.hosts) if literal(host).startswith("root@")), None)
         unnamed = [name for name, service in subject.runs(target).items() if service.user is None]
@@ -62,7 +61,7 @@ def _logs(subject: Subject) -> Iterator[Finding]:
 
 def _in_manifests(subject: Subject, is_wrong: Callable[[str, str], bool], message: str) -> Iterator[Finding]:
     for place, target in subject.targets.items():
-        if target.platform not in _ON_HOSTS:
+        if not target.can.on_host:
             continue
         wrong = [
             file

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal, written
-from provision.project.schema import Platform, Service
+from provision.project.schema import Service
 
 _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-Fa-f:])::(?![0-9A-Fa-f:/])")
 
@@ -49,7 +49,7 @@ def _everybody(subject: Subject) -> Iterator[Finding]:
 
 def _firewall(subject: Subject) -> Iterator[Finding]:
     for place, target in subject.targets.items():
-        if target.platform is not Platform.KUBERNETES and target.firewall is None:
+        if target.can.over_ssh and target.firewall is None:
             yield Finding(("targets", place), "nothing says what its hosts let through.")
 
 

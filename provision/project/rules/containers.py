@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault
 from provision.project.rules.view import View
-from provision.project.schema import Platform
 from provision.project.template import Template
 
 
@@ -66,8 +65,7 @@ def _batch(view: View) -> Iterator[Fault]:
             message = "a batch runs once, to its end; its exit status says whether it worked."
             yield Fault(("services", name, key), message, f"Remove {key}, or batch.", at_key=True)
         for place, target in view.targets.items():
-            on_host = target.platform in (Platform.SUPERVISORD, Platform.SYSTEMD)
-            if on_host and not service.on_demand and name in view.chosen(target):
+            if target.can.on_host and not service.on_demand and name in view.chosen(target):
                 message = f"a host keeps running what a deploy starts there (targets.{place})."
                 hint = f"Add on_demand = true, or leave it out of targets.{place}.services."
                 yield Fault(("services", name, "batch"), message, hint, at_key=True)
@@ -82,7 +80,7 @@ def _docker(view: View) -> Iterator[Fault]:
             hint = 'Add docker = "/run/docker.sock", or env = { RLM_ENVIRONMENT = "wasm" }; or "local".'
             yield Fault(where, '"docker" starts containers, and nothing says on which Docker Engine.', hint)
         for place, target in view.targets.items():
-            if target.platform in (Platform.DOCKER, Platform.KUBERNETES) and name in view.chosen(target):
+            if not target.can.on_host and name in view.chosen(target):
                 message = f"targets.{place} runs it in a confined container, which reaches no Docker daemon."
                 hint = f'Leave it out of targets.{place}.services; or for rlm-runtime write "wasm" or "local".'
                 yield Fault(where, message, hint, at_key=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from provision.agent.names import OURS
+from provision.contract.names import OURS
 from provision.project.fault import Fault
 from provision.project.rules.view import View
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault, nearest
+from provision.project.platforms import DEFAULT, those
 from provision.project.rules.view import View, service_texts
-from provision.project.schema import Platform, Target
+from provision.project.schema import Target
 from provision.project.template import Template
 from provision.project.values import LAST_PORT
 
 # What two targets differ in that must not share a folder, and what each is where it is not written.
 _TELLS_APART: tuple[tuple[str, Any], ...] = (
     ("services", None),
-    ("platform", "supervisord"),
+    ("platform", DEFAULT),
     ("name_prefix", ""),
     ("user_units", False),
     ("supervisor_config", None),
@@ -78,13 +79,14 @@ def _wrong_host(host: Template) -> str:
 def _platform(view: View) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
-        if target.user_units and target.platform is not Platform.SYSTEMD:
-            yield Fault((*base, "user_units"), f"{target.platform} has no user units; systemd has.", at_key=True)
+        if target.user_units and not target.can.user_units:
+            message = f"{target.platform} has no user units; {those('user_units')} has."
+            yield Fault((*base, "user_units"), message, at_key=True)
         if target.user_units and target.sudo:
             hint = "Remove sudo, or user_units."
             yield Fault((*base, "sudo"), "user units belong to the user and need no sudo.", hint, at_key=True)
-        if target.supervisor_config and target.platform is not Platform.SUPERVISORD:
-            message = f"{target.platform} does not read it; supervisord does."
+        if target.supervisor_config and not target.can.own_config:
+            message = f"{target.platform} does not read it; {those('own_config')} does."
             yield Fault((*base, "supervisor_config"), message, at_key=True)
         for service_name, service in view.chosen(target).items():
             if target.user_units and service.user:

@@ -15,14 +15,14 @@ from provision.manifests.kubernetes.bundle import LANES
 from provision.manifests.kubernetes.faults import check
 from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import workload
-from provision.project.schema import Platform, Project
+from provision.project.schema import Project
 from tests.manifests.kubernetes.projects import project
 from tests.manifests.projects import dollars_doubled
 from tests.manifests.values import texts
 
 
 def sound(declared: Project) -> bool:
-    lanes = [containers(declared, Platform.KUBERNETES, lane) for lane in LANES]
+    lanes = [containers(declared, "kubernetes", lane) for lane in LANES]
     return are_sound([workload(lane, name) for lane in lanes for name in declared.services], [declared.name])
 
 

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from provision.cli.main import main
-from provision.manifests.platforms import PLATFORMS
+from provision.project.platforms import RENDERED
 
 GOLDEN = Path(__file__).parent / "golden"
 PROJECTS = tuple(sorted(file.parent.name for file in GOLDEN.glob("*/deploy.toml")))
-PAIRS = tuple(f"{project}/{platform}" for project in PROJECTS for platform in PLATFORMS)
+PAIRS = tuple(f"{project}/{platform}" for project in PROJECTS for platform in RENDERED)
 REFUSED = "refused: "
 # What these give is a matter of hosts, too, and both have several.
 _TARGET = dict.fromkeys(("ufw", "monitoring"), ("--target", "fleet"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.manifests.platforms import PLATFORMS
+from provision.project.platforms import RENDERED
 from provision.project.presets import presets
 from tests.manifests.presets.renders import GOLDEN, PAIRS, PROJECTS, REFUSED, place, shown
 
@@ -32,7 +32,7 @@ def test_every_preset_is_shown_on_every_platform() -> None:
     assert used == set(presets())
     assert {file.relative_to(GOLDEN).as_posix() for file in GOLDEN.rglob("*") if file.is_file()} == {
         *(f"{project}/deploy.toml" for project in PROJECTS),
-        *(f"{project}/{platform}.txt" for project in PROJECTS for platform in PLATFORMS),
+        *(f"{project}/{platform}.txt" for project in PROJECTS for platform in RENDERED),
     }
 
 

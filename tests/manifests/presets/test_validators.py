@@ -17,7 +17,7 @@ import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from provision.agent.grouping import target_unit
+from provision.contract.grouping import target_unit
 from tests.manifests.compose.composer import config
 from tests.manifests.nginx.server import complaints, install
 from tests.manifests.presets.renders import reviewed

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.encoders.gcloud import gcloud_env
 from provision.manifests.encoders.sam import sam_attribute, sam_env, sam_ref, sam_secret
-from provision.manifests.platforms import PLATFORMS
 from provision.manifests.value import Value, Variable
+from provision.platforms import face
 from tests.manifests.kubernetes.projects import project
 from tests.manifests.serverless.project import CRES, SERVICES, parsed
 from tests.manifests.values import texts
@@ -28,7 +28,7 @@ CLOUDS = ("lambda", "cloud-function")
 
 def rendered(cloud: str, folder: Path, **more: Any) -> dict[str, str]:
     service = {key: value for key, value in SERVICES["fastapi"].items() if key != "secrets"}
-    return PLATFORMS[cloud].files(project({"web": {**service, **more}}), None, folder)
+    return face(cloud).files(project({"web": {**service, **more}}), None, folder)
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -36,7 +36,7 @@ def rendered(cloud: str, folder: Path, **more: Any) -> dict[str, str]:
 def test_the_files_are_as_reviewed(cloud: str, packages: str, tmp_path: Path) -> None:
     (tmp_path / packages).touch()
     place = GOLDEN / cloud / packages.partition(".")[0]
-    files = PLATFORMS[cloud].files(CRES, None, tmp_path)
+    files = face(cloud).files(CRES, None, tmp_path)
     for name, text in files.items():
         if os.environ.get("REWRITE_GOLDEN"):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def test_the_files_are_as_reviewed(cloud: str, packages: str, tmp_path: Path) ->
         assert (place / name).read_text() == text
 
     assert sorted(files) == sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
-    assert PLATFORMS[cloud].files(CRES, None, tmp_path) == files
+    assert face(cloud).files(CRES, None, tmp_path) == files
 
 
 @pytest.mark.parametrize("packages", ["uv", "requirements"])
@@ -123,7 +123,7 @@ def test_names_that_lambda_cannot_tell_apart_are_refused() -> None:
     service = {"command": ["a"], "serverless": {"entry": "a:b"}}
 
     with pytest.raises(UnencodableValue, match=r"services\.a1b: .* as A1BFunction, and services\.a-1b"):
-        PLATFORMS["lambda"].files(project({"a1b": service, "a-1b": service}), None, GOLDEN)
+        face("lambda").files(project({"a1b": service, "a-1b": service}), None, GOLDEN)
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

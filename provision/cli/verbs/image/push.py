@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provision.agent.protocol import COMMITTED, UNCHANGED
 from provision.cli.channels import CANARY, channel_of
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.contract.outcome import COMMITTED, UNCHANGED
 from provision.errors import UsageError
 from provision.images import connect
 from provision.images.promotion.declared import find_image

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any, Callable, Dict, Iterable, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping
 
-from .protocol import REFUSED, AgentError, Message
+from .failure import REFUSED, Failure
+
+if TYPE_CHECKING:
+    from .release import ReleaseDocument
 
 RELEASE_DOCUMENT = "release.json"
 OURS = (RELEASE_DOCUMENT, ".complete", ".rsync-partial")  # at the top of a release, or of what a step has prepared
@@ -23,11 +26,11 @@ def begun(prefix: str, releases: Iterable[str]) -> List[str]:
     return [release for release in releases if release.startswith(prefix)]
 
 
-def judge(request: Message) -> None:
+def judge(request: Mapping[str, Any]) -> None:
     """Refuse a request with a name that leads elsewhere than its kind of name may.
 
     Raises:
-        AgentError: it has one.
+        Failure: it has one.
     """
     for key, rule in _RULES.items():
         if request.get(key):
@@ -50,7 +53,7 @@ def judge(request: Message) -> None:
 def component(what: str, name: Any) -> None:
     """One step of a path, and not one up."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name or len(name) > 255:
-        raise AgentError(REFUSED, f"{what} {name!r} can't be the name of a file.")
+        raise Failure(REFUSED, f"{what} {name!r} can't be the name of a file.")
 
 
 def inside(what: str, path: Any) -> None:
@@ -63,20 +66,20 @@ def inside(what: str, path: Any) -> None:
         or posixpath.normpath(path) != path
         or ".." in path.split("/")
     ):
-        raise AgentError(REFUSED, f"{what} {path!r} is not a path inside the release.")
+        raise Failure(REFUSED, f"{what} {path!r} is not a path inside the release.")
 
 
 def place(folder: str, what: str, path: str) -> str:
     """Where `path` lies below `folder`, once no link on the way there leads out of it. What it names may be a link.
 
     Raises:
-        AgentError: one does.
+        Failure: one does.
     """
     inside(what, path)
     full = os.path.join(folder, path)
     base, parent = os.path.realpath(folder), os.path.realpath(os.path.dirname(full))
     if parent != base and not parent.startswith(base + "/"):
-        raise AgentError(REFUSED, f"{what} {path!r} leads out of the release: a link on its way goes to {parent}.")
+        raise Failure(REFUSED, f"{what} {path!r} leads out of the release: a link on its way goes to {parent}.")
     return full
 
 
@@ -85,15 +88,15 @@ def outputs(paths: Any) -> None:
     for at, path in enumerate(paths):
         inside("output", path)
         if path.split("/")[0] in OURS:
-            raise AgentError(REFUSED, f"output {path!r} is a name of our own.")
+            raise Failure(REFUSED, f"output {path!r} is a name of our own.")
         for other in paths[:at]:
             if (path + "/").startswith(other + "/") or (other + "/").startswith(path + "/"):
-                raise AgentError(REFUSED, f"output {path!r} and output {other!r} lie in each other.")
+                raise Failure(REFUSED, f"output {path!r} and output {other!r} lie in each other.")
 
 
 def _sha256(what: str, name: Any) -> None:
     if not isinstance(name, str) or not _SHA256.fullmatch(name):
-        raise AgentError(REFUSED, f"{what} {name!r} is no sha256.")
+        raise Failure(REFUSED, f"{what} {name!r} is no sha256.")
 
 
 _RULES: Dict[str, Callable[[str, Any], None]] = {
@@ -106,7 +109,7 @@ _RULES: Dict[str, Callable[[str, Any], None]] = {
 }
 
 
-def _document(document: Dict[str, Any]) -> None:
+def _document(document: ReleaseDocument) -> None:
     for path in document.get("links", ()):
         inside("link", path)
     for path, model in document.get("models", {}).items():

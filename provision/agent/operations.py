@@ -1,0 +1,117 @@
+"""What is done for each request but `facts`, which most conversations ask for alone."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+
+from ..contract.outcome import MISMATCH
+from . import checks, engines, facts, files, launch, mend, models, moved, outside, prove, seal, work
+from . import state as states
+from .checks.here import Here
+from .masks import Masks
+from .supervisors import open_supervisor, options
+from .takeover import give_back, login
+
+if TYPE_CHECKING:
+    from ..contract import answers, requests
+    from .session import Session
+
+
+def _incoming(session: Session, request: requests.Incoming) -> answers.Folder:
+    """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
+    layout = session.layout
+    folder = models.receive(layout, request["sha256"]) if "sha256" in request else layout.incoming(request["nonce"])
+    files.make_folder(folder)
+    give_back(folder, login())
+    return {"event": "result", "folder": folder}
+
+
+def _discard(session: Session, request: requests.Discard) -> answers.Done:
+    """Remove an upload that filled the disk: what runs there needs the room."""
+    layout, folder = session.layout, os.path.normpath(request["folder"])
+    parent, name = os.path.split(folder)
+    if parent in (layout.releases, layout.models, layout.engines) and name.startswith(".incoming-"):
+        files.remove_tree(folder)
+    return {"event": "result"}
+
+
+def _adopt_model(session: Session, request: requests.AdoptModel) -> answers.Present:
+    return models.adopt(session.layout, request["sha256"], request["name"], session.emit)
+
+
+def _incoming_engine(session: Session, request: requests.IncomingEngine) -> answers.EngineFolder:
+    found = engines.incoming(session.layout, request["engine"], request["wheels"], facts.cpu()["features"])
+    give_back(found["folder"], login())
+    return found
+
+
+def _adopt_engine(session: Session, request: requests.AdoptEngine) -> answers.Present:
+    return engines.adopt(session.layout, request, session.emit)
+
+
+def _seal(session: Session, request: requests.Seal) -> answers.Done:
+    seal.seal(session.layout, request, session.emit, session.stop_if_asked)
+    return {"event": "result"}
+
+
+def _transaction(session: Session, request: requests.TransactionRequest) -> Mapping[str, object]:
+    if "seal" in request:
+        try:
+            _seal(session, request["seal"])
+        except seal.Mismatch as mismatch:
+            return _differs(mismatch.entries)
+    return work.transact(session, request)
+
+
+def _differs(entries: Dict[str, str]) -> answers.Transacted:
+    return {"event": "result", "outcome": MISMATCH, "entries": entries}
+
+
+def _probe(session: Session, request: requests.Probe) -> answers.Probed:
+    layout, check, program = session.layout, request["check"], request["program"]
+    platform = states.read(layout).platform
+    bearer = None
+    if check.get("token") and platform:
+        bearer = prove.bearer(open_supervisor(layout, platform, options(layout)), program, check)
+    outcome = checks.prove(check, Here(layout.channel(request["channel"]), bearer))
+    masks = Masks(launch.every_secret(layout))
+    return {"event": "result", "check": masks.message(checks.event(outcome, ""))}
+
+
+def _down_outside(session: Session, request: requests.Outside) -> answers.Down:
+    supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
+    return outside.down(session.layout, supervisor, session.header["project"], session.fault, session.emit)
+
+
+def _mend(session: Session, request: requests.Outside) -> answers.Mended:
+    supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
+    answer = mend.mend(session.layout, supervisor, session.fault, session.emit)
+    session.fault = None
+    return answer
+
+
+def _logs(session: Session, request: requests.Logs) -> answers.Lines:
+    supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
+    if session.fault is not None:
+        outside.demand_no_link(session.layout, supervisor)
+    else:
+        supervisor = moved.serving(session.layout, states.read(session.layout), supervisor)
+    return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"])}
+
+
+BY_NAME: Dict[str, Callable[[Session, Any], Mapping[str, object]]] = {
+    "seal": _seal,
+    "incoming": _incoming,
+    "discard": _discard,
+    "adopt-model": _adopt_model,
+    "incoming-engine": _incoming_engine,
+    "adopt-engine": _adopt_engine,
+    "transaction": _transaction,
+    "recover": work.recover,
+    "unlock": work.unlock,
+    "logs": _logs,
+    "down-outside": _down_outside,
+    "mend": _mend,
+    "probe": _probe,
+}

@@ -1,0 +1,209 @@
+"""What every supervisor of a host can do, behind one face.
+
+A supervisor starts, stops and watches programs; each program is described by one manifest file of ours. Nothing here
+touches a file or a program that is not ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import Dict, List, NamedTuple, Sequence, Set
+
+from ...contract.failure import FAILED, REFUSED, Failure
+from ...contract.layout import Layout
+from .. import trust
+
+LOG_BYTES = 64 << 10  # of a log, the last ones: more is not told at once
+_POLL = 0.03
+_LAST_SECONDS = 5.0  # until the processes of a program that was stopped are gone
+
+
+class Activity(Enum):
+    """What a program is doing."""
+
+    RUNNING = "running"  # has a process, perhaps still starting
+    STOPPING = "stopping"  # on its way out
+    STOPPED = "stopped"  # not started, or stopped on purpose
+    EXITED = "exited"  # ended by itself, or could not be started
+    ABSENT = "absent"  # the supervisor does not know it
+    UNSUPERVISED = "unsupervised"  # its processes are there, and the supervisor does not know them
+
+
+class Observed(NamedTuple):
+    """A program as its supervisor sees it."""
+
+    activity: Activity
+    pid: int = 0
+    detail: str = ""  # how it ended: "exited with status 1", "killed by SIGKILL"
+    restarts: int = 0
+
+
+ABSENT = Observed(Activity.ABSENT)
+
+
+class Supervisor(ABC):
+    """What each supervisor can do. Names are program names as they stand in release.json."""
+
+    kind = ""
+    logs_in_project = False  # whether logs are files of the project's own folder
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.logins: Dict[str, str] = {}  # registry -> X-Registry-Auth, for `fetch`; never written down
+        self.accounts: Dict[str, Set[int]] = {}  # program -> uids that its manifest tells, where nothing else may
+        self._marks: Dict[str, float] = {}  # program -> where its log was when we started it
+
+    def twin(self) -> Supervisor:
+        """Another connection to the same supervisor, for another thread; both know what either has started."""
+        return copy.copy(self)
+
+    @abstractmethod
+    def usable(self) -> None:
+        """Refuse where it can't be used, as far as that shows without starting or changing anything."""
+
+    def same_as(self, other: Supervisor) -> bool:
+        """Whether both are of one supervisor, for two projects perhaps."""
+        return self.kind == other.kind
+
+    @abstractmethod
+    def ready(self) -> None:
+        """Make sure that it runs, starting it where that is ours to do; Failure where it can't be."""
+
+    def gone(self) -> bool:
+        """Whether nobody is there who would answer: it was killed, or never started.
+
+        Raises:
+            Failure: it is there, and does not answer.
+        """
+        return False
+
+    def starts(self) -> bool:
+        """Whether `ready` starts one that is gone; otherwise somebody else does, as systemd starts a Docker Engine.
+
+        Raises:
+            Failure: it can't be started here.
+        """
+        return False
+
+    @abstractmethod
+    def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
+        """What the supervisor says; of one that is gone, that they are absent."""
+
+    def strays(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        """The processes of each program that the supervisor does not know: it was killed, or they escaped from it."""
+        return {program: set() for program in programs}
+
+    def stray_pids(self, programs: Sequence[str]) -> Set[int]:
+        """The strays of these programs together."""
+        return {pid for found in self.strays(programs).values() for pid in found}
+
+    @abstractmethod
+    def manifest_path(self, manifest: str) -> str: ...
+
+    @abstractmethod
+    def ours(self) -> Dict[str, str]:
+        """Program -> manifest, absolute, of all of this project that the supervisor has, whatever the project's own
+        folder says; only manifests that nobody else can have written count.
+        """
+
+    def readable(self) -> None:
+        """Make sure that the supervisor can read its configuration as it is; Failure names what it can't read."""
+
+    def is_of(self, project: str, program: str, manifest: str) -> bool:
+        """Whether one of `ours` is this project's, by its name: PREFIX-PROJECT-SERVICE; any, of no project."""
+        return f"-{project}-" in f"-{program}" or not project
+
+    @abstractmethod
+    def foreign(self, program: str, manifest: str) -> str:
+        """Who else has this name: a sentence for the refusal, or empty."""
+
+    def fetch(self, manifest: str) -> None:
+        """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""
+
+    def tidy(self, manifests: Sequence[str]) -> None:
+        """Remove what `fetch` got and none of these manifests needs: those of the releases that stay."""
+
+    @abstractmethod
+    def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+        """Let the supervisor read the manifests of these programs, already written or removed.
+
+        A changed program must be stopped. May start what the manifest says is to be started.
+        """
+
+    def enable(self, programs: Sequence[str]) -> None:
+        """Let them start with the host. supervisord's manifests say so themselves."""
+
+    def disable(self, programs: Sequence[str]) -> None:
+        """The opposite, before their manifests are removed."""
+
+    def start(self, program: str) -> None:
+        """Start it, without waiting until it runs."""
+        self._marks[program] = self._end_of_log(program)
+        self._start(program)
+
+    @abstractmethod
+    def _start(self, program: str) -> None: ...
+
+    def _end_of_log(self, program: str) -> float:
+        """Where its log ends now, as `log_tail` takes it: the time, unless the log is a file."""
+        return time.time()
+
+    @abstractmethod
+    def stop(self, program: str, timeout: float) -> None:
+        """Stop it and all of its processes, strays too; returns when they are gone."""
+
+    def end(self, program: str, timeout: float) -> None:
+        """As `stop`, where nothing but its manifest tells how long it has; waits for `timeout` seconds at most."""
+        self.stop(program, timeout)
+
+    @abstractmethod
+    def members(self, program: str) -> Set[int]:
+        """The processes of a program, of its present run alone."""
+
+    def _await_end(self, program: str) -> None:
+        """Wait until the processes of a program that was stopped are gone.
+
+        Raises:
+            Failure: they stay.
+        """
+        until = time.monotonic() + _LAST_SECONDS
+        while self.members(program):
+            if time.monotonic() > until:
+                raise Failure(FAILED, f"{program} did not stop.")
+            time.sleep(_POLL)
+
+    def how_it_ended(self, program: str, seen: Observed) -> str:
+        """For the sentence "web …": "exited with status 1"."""
+        return seen.detail or f"is {seen.activity.value}"
+
+    @abstractmethod
+    def log_tail(self, program: str, lines: int = 20) -> List[str]:
+        """The last lines that it wrote, `LOG_BYTES` at most; since its start where this object or a twin started it."""
+
+    @abstractmethod
+    def facts(self) -> Dict[str, object]:
+        """For `deploy host facts` and the plan."""
+
+
+def manifests_of(layout: Layout, folder: str, suffix: str) -> Dict[str, str]:
+    """Path -> text of the manifests in `folder` that start programs of this project and that only we can have written.
+
+    Raises:
+        Failure: others can write to that folder.
+    """
+    wrong = trust.fault(folder)
+    if wrong:
+        raise Failure(REFUSED, f"what lies in {folder} can't be trusted: {wrong}.", next_step=wrong.remedy)
+    found = {}
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if name.endswith(suffix) and os.path.isfile(path) and not os.path.islink(path) and not trust.own(path):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                text = stream.read()
+            if layout.run + "/" in text:
+                found[path] = text
+    return found

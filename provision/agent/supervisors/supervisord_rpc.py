@@ -1,0 +1,103 @@
+"""Calls to a supervisord by XML-RPC on its unix socket (supervisord.org, "XML-RPC API").
+
+`supervisorctl` waits in whole seconds and starts a Python each time; the interface under it does neither.
+"""
+
+from __future__ import annotations
+
+import http.client
+import xmlrpc.client
+from typing import Any, Dict, Optional
+from xml.parsers.expat import ExpatError
+
+from ...contract.failure import FAILED, Failure
+from .base import ABSENT, Activity, Observed
+from .supervisord_config import Instance
+from .unix_http import UnixConnection
+
+# supervisor/xmlrpc.py, class Faults
+BAD_NAME, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED = 10, 60, 70, 90
+NO_ANSWER = "supervisord does not answer"
+Fault = xmlrpc.client.Fault
+
+_ACTIVITY = {
+    "STARTING": Activity.RUNNING,
+    "RUNNING": Activity.RUNNING,
+    "STOPPING": Activity.STOPPING,
+    "STOPPED": Activity.STOPPED,
+    "BACKOFF": Activity.EXITED,
+    "EXITED": Activity.EXITED,
+    "FATAL": Activity.EXITED,
+    "UNKNOWN": Activity.EXITED,
+}
+
+_SECONDS = 30.0
+_UNANSWERED = (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError)
+
+
+class Rpc:
+    """One connection, opened when it is needed; for one thread."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._proxy: Optional[Any] = None
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        if self._proxy is None:
+            self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.instance))
+        return getattr(self._proxy.supervisor, method)(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """What supervisord answers.
+
+        Raises:
+            Fault: it refused.
+            Failure: it did not answer.
+        """
+        try:
+            return self._call(method, *arguments)
+        except Fault:
+            raise
+        except _UNANSWERED as error:
+            self._proxy = None
+            why = f"{self.instance.socket}: {error}."
+            raise Failure(FAILED, f"{NO_ANSWER}.", why=why, next_step="deploy unlock") from None
+
+    def answers(self) -> bool:
+        """Whether it is alive: the socket file outlives the daemon, so ask."""
+        try:
+            return bool(self._call("getState")["statecode"] == 1)
+        except _UNANSWERED:
+            self._proxy = None
+            return False
+
+
+def observed(info: Optional[Dict[str, Any]]) -> Observed:
+    """A program, as `getAllProcessInfo` tells of it."""
+    if info is None:
+        return ABSENT
+    activity = _ACTIVITY.get(info["statename"], Activity.EXITED)
+    detail = ""
+    if activity is Activity.EXITED:
+        detail = info["spawnerr"] or f"exited with status {info['exitstatus']}"
+    if info["statename"] == "STOPPED" and not info["start"]:
+        detail = "not started"
+    return Observed(activity, info["pid"], detail)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self._instance = instance
+        if instance.username:
+            import base64
+
+            token = base64.b64encode(f"{instance.username}:{instance.password}".encode()).decode("ascii")
+            self._headers = [("Authorization", "Basic " + token)]
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        if self._connection and self._connection[1]:
+            return self._connection[1]
+        opened = UnixConnection(self._instance.socket, _SECONDS, self._instance.own)
+        self._connection = host, opened
+        return opened

@@ -1,0 +1,42 @@
+"""Which release each channel is to have. Pure; the toolkit plans by it, and a host does by it."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Optional
+
+from .failure import REFUSED, Failure
+from .state import State
+
+
+def channels_after(
+    kind: str, channel: str, release: str, before: State, project: str, way_back: Callable[[], Optional[str]]
+) -> Dict[str, str]:
+    """Channel -> release, after a transaction of this kind.
+
+    Args:
+        kind: up, promote, rollback or down.
+        channel: that moves, or of `down` the one that goes; empty for all of them.
+        release: that it moves to; of `rollback` empty for the last one.
+        project: that deploys; what another one has here does not stay.
+        way_back: the release that a rollback without a name means.
+
+    Raises:
+        Failure: there is nothing to promote or to go back to.
+    """
+    if kind == "up":
+        kept = before.channels if before.project in ("", project) else {}
+        return {**kept, channel: release}
+    if kind == "promote":
+        if "canary" not in before.channels:
+            raise Failure(
+                REFUSED, "there is no canary to promote.", next_step="deploy up --channel canary, then deploy promote"
+            )
+        return {"stable": before.channels["canary"]}
+    if kind == "rollback":
+        target = release or way_back()
+        if not target:
+            raise Failure(REFUSED, "there is no earlier release to go back to.", next_step="deploy history")
+        return {**before.channels, "stable": target}
+    if kind == "down":
+        return {name: value for name, value in before.channels.items() if channel and name != channel}
+    raise Failure(REFUSED, f"unknown kind of transaction {kind!r}")

@@ -1,0 +1,114 @@
+"""What a host tells of itself and of a project on it. Types alone."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, TypedDict
+
+from .events import ErrorMessage
+from .records import HistoryEntry, Holder, Journaled, StateDocument
+from .release import ReleaseDocument
+
+
+class Cpu(TypedDict):
+    model: str
+    features: List[str]
+    count: int
+    usable: int
+
+
+class Memory(TypedDict):
+    """In bytes; a cgroup's limit counts where it is lower."""
+
+    total: int
+    available: int
+
+
+class Machine(TypedDict):
+    hostname: str
+    arch: str
+    kernel: str
+    cpu: Cpu
+    memory: Memory
+    tools: Dict[str, str]  # name -> path, or empty
+    python: str
+    user: str
+    uid: int
+    home: str
+    init: str
+
+
+class Gpu(TypedDict):
+    name: str
+    uuid: str
+    memory_total: int  # bytes
+    memory_free: int
+    driver: str
+
+
+class Disk(TypedDict):
+    total: int  # bytes
+    free: int
+
+
+class Seen(TypedDict):
+    """A program, as it is seen."""
+
+    activity: str
+    pid: int
+    detail: str  # how it ended
+    restarts: int
+    memory_bytes: int
+
+
+class _View(TypedDict):
+    programs: Dict[str, Seen]
+
+
+class ViewFacts(_View, total=False):
+    """`decide.View`, as it travels; of a folder that can't be trusted, its programs alone."""
+
+    manifests: Dict[str, str]
+    launches: Dict[str, str]
+    listening: Dict[str, str]
+    memory_available: int
+    vram_free: Optional[int]
+
+
+class UntrustedFacts(TypedDict):
+    path: str
+    why: str
+    what: str
+    next: str
+
+
+class _Project(TypedDict):
+    state: StateDocument
+    view: ViewFacts
+    holder: Optional[Holder]
+    journal: Optional[Journaled]
+    history: List[HistoryEntry]
+    previous: Optional[str]
+    releases: List[str]
+    models: List[str]  # sha256 of each
+    engines: List[str]
+    disk: Disk
+    recovery_needed: bool
+
+
+class ProjectFacts(_Project, total=False):
+    """One project on one host. What is left out of a folder that can't be trusted is not in the first part."""
+
+    untrusted: UntrustedFacts
+    documents: Dict[str, ReleaseDocument]  # without their texts
+    files: Dict[str, str]
+    uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
+    secrets: Dict[str, str]  # name -> keyed digest
+    salt: str
+
+
+class Ahead(TypedDict):
+    """What stands against bringing a release here."""
+
+    refused: Optional[ErrorMessage]
+    measure: bool  # whether the files are needed one by one to tell
+    machine: str

@@ -1,0 +1,105 @@
+"""What went wrong, as one value: raised on a host, carried over the wire, and turned into a sentence on the other side.
+
+Also the one way to refuse what another version wrote.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Mapping, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .events import Details, ErrorMessage
+
+# Of release.json, of state.json, and so of the two states in a journal. Whatever a later version writes, these two keys
+# stay: `format`, a number that rises with each change that an older version would misread, and `version`, its name.
+FORMAT = 1
+FORMAT_OF_SLOTS = 2  # of a state in which a lane is not at home, which version 1 would take for another program
+FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
+
+# Kinds: they decide the exit code (provision.errors.Exit).
+FAILED = "failed"
+PUT_BACK = "put back"
+DEGRADED = "degraded"
+REFUSED = "refused"
+INTERRUPTED = "interrupted"
+USAGE = "usage"
+UNPROVEN = "unproven"  # of a program: whoever proves it decides what that means, so it never leaves a host as it is
+
+
+class Failure(Exception):
+    """A failure with the facts that the other side needs.
+
+    Args:
+        kind: one of the kinds above.
+        what: one sentence of what failed; `why` and `next_step` likewise.
+        details: further facts, for whoever reports it.
+    """
+
+    def __init__(self, kind: str, what: str, why: str = "", next_step: str = "", **details: Unpack[Details]) -> None:
+        super().__init__(what)
+        self.kind = kind
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+        self.details = details
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, and why, in words."""
+        return f"{self.what} {self.why}".strip()
+
+    def message(self) -> ErrorMessage:
+        return {
+            "event": "error",
+            "kind": self.kind,
+            "what": self.what,
+            "why": self.why,
+            "next": self.next_step,
+            **self.details,
+        }
+
+
+def of(error: Exception) -> Failure:
+    """`error` as a failure: the system's, in its own words."""
+    return error if isinstance(error, Failure) else Failure(FAILED, str(error))
+
+
+def told(message: ErrorMessage) -> Failure:
+    """The failure that a message is of."""
+    known = ("event", "kind", "what", "why", "next")
+    details = cast("Details", {key: value for key, value in message.items() if key not in known})
+    return Failure(message["kind"], message["what"], message["why"], message["next"], **details)
+
+
+class NewerHost(Failure):
+    """What is on the host was written by a later version, and may mean other things than we would read in it."""
+
+    def __init__(self, where: str, format_: int, version: str, reads: int) -> None:
+        super().__init__(
+            REFUSED,
+            f"{where} has format {format_}, written by {version or 'a later version'}; this version reads {reads}.",
+            newer={"where": where, "format": format_, "reads": reads, "version": version},
+        )
+
+
+def check_format(value: Mapping[str, object], where: str, reads: int = FORMAT) -> None:
+    """Refuse what this version cannot read.
+
+    Args:
+        reads: the latest format of its kind that is read.
+
+    Raises:
+        NewerHost: a later version wrote it.
+        Failure: it has another format, or none.
+    """
+    found = value.get("format")
+    if isinstance(found, int) and found > reads:
+        raise NewerHost(where, found, str(value.get("version", "")), reads)
+    if not isinstance(found, int) or found < FORMAT:
+        raise Failure(
+            REFUSED,
+            f"{where} has format {found}, this version reads {reads}.",
+            next_step="deploy with the version that wrote it",
+        )

@@ -1,0 +1,137 @@
+"""Where things are on a host (design: "On a host"), and what they are called there."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import NamedTuple
+
+CONTROL = "deploy-ctl"  # in the project's folder
+SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
+PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
+OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
+
+
+class Layout(NamedTuple):
+    """The folder of one project on one host."""
+
+    root: str
+
+    @property
+    def releases(self) -> str:
+        return posixpath.join(self.root, "releases")
+
+    @property
+    def shared(self) -> str:
+        return posixpath.join(self.root, "shared")
+
+    @property
+    def models(self) -> str:
+        return posixpath.join(self.shared, "models")
+
+    @property
+    def engines(self) -> str:
+        return posixpath.join(self.shared, "engines")
+
+    @property
+    def logs(self) -> str:
+        return posixpath.join(self.shared, "logs")
+
+    @property
+    def prepared(self) -> str:
+        return posixpath.join(self.shared, "prepared")
+
+    @property
+    def private(self) -> str:
+        return posixpath.join(self.root, ".deploy")
+
+    @property
+    def state(self) -> str:
+        return posixpath.join(self.private, "state.json")
+
+    @property
+    def journal(self) -> str:
+        return posixpath.join(self.private, "journal")
+
+    @property
+    def history(self) -> str:
+        return posixpath.join(self.private, "history")
+
+    @property
+    def agents(self) -> str:
+        return posixpath.join(self.private, "agents")
+
+    @property
+    def transactions(self) -> str:
+        return posixpath.join(self.private, "transactions")
+
+    @property
+    def run(self) -> str:
+        return posixpath.join(self.private, "run")
+
+    @property
+    def lock(self) -> str:
+        return posixpath.join(self.private, "lock")
+
+    @property
+    def mending(self) -> str:
+        return posixpath.join(self.private, "mending")
+
+    @property
+    def reserve(self) -> str:
+        return posixpath.join(self.private, "reserve")
+
+    @property
+    def supervisor(self) -> str:
+        """How the last deploy found it."""
+        return posixpath.join(self.private, "supervisor.json")
+
+    @property
+    def claim(self) -> str:
+        return posixpath.join(self.private, "claim")
+
+    def release(self, release: str) -> str:
+        return posixpath.join(self.releases, release)
+
+    def document(self, release: str) -> str:
+        return posixpath.join(self.release(release), "release.json")
+
+    def model(self, sha256: str) -> str:
+        return posixpath.join(self.models, "sha256-" + sha256)
+
+    def incoming_model(self, sha256: str) -> str:
+        """Named by content, so that a cut upload is resumed whoever resumes it."""
+        return posixpath.join(self.models, ".incoming-" + sha256)
+
+    def engine(self, engine: str) -> str:
+        return posixpath.join(self.engines, engine)
+
+    def incoming_engine(self, engine: str) -> str:
+        return posixpath.join(self.engines, ".incoming-" + engine)
+
+    def log(self, program: str) -> str:
+        """Where supervisord writes what a program says."""
+        return posixpath.join(self.logs, program + ".log")
+
+    def incoming(self, nonce: str) -> str:
+        return posixpath.join(self.releases, ".incoming-" + nonce)
+
+    def channel(self, name: str) -> str:
+        return posixpath.join(self.root, name)
+
+    def launchers(self, program: str) -> str:
+        return posixpath.join(self.run, program)
+
+    def launch(self, program: str) -> str:
+        """The folder of a program's launcher, secrets and release, by the link that says which is current."""
+        return posixpath.join(self.launchers(program), "current")
+
+
+def control_socket(root: str) -> str:
+    """Where systemd listens for accounts that may start services of the project at `root`; of two, never one place."""
+    told_apart = root.replace("_", "__").replace("-", "_-")  # /a/b is not /a-b
+    return f"/run/{CONTROL}{told_apart.replace('/', '-')}.sock"
+
+
+def earlier_control_socket(root: str) -> str:
+    """Where earlier versions had it, which may be the place of another project's; never asked."""
+    return f"/run/{CONTROL}{root.replace('/', '-')}.sock"

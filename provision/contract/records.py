@@ -1,0 +1,120 @@
+"""What a host keeps as JSON: state, history, and the journal of a transaction that is open. Types alone."""
+
+from __future__ import annotations
+
+from typing import Dict, List, TypedDict
+
+
+class _Program(TypedDict):
+    service: str
+    lane: str
+    release: str
+    launch: str
+    fingerprint: str
+
+
+class ProgramDocument(_Program, total=False):
+    """`state.Program`, as it is written down."""
+
+    slot: str  # where its lane is not at home
+    on_demand: bool
+    manifest: str
+    manifest_sha256: str
+    secrets: Dict[str, str]
+
+
+class _State(TypedDict):
+    format: int
+
+
+class StateDocument(_State, total=False):
+    """`state.State`, as it is written down: .deploy/state.json."""
+
+    generation: int
+    sequence: int
+    platform: str
+    channels: Dict[str, str]
+    programs: Dict[str, ProgramDocument]
+    secrets: Dict[str, str]
+    version: str
+    project: str
+
+
+class _Entry(TypedDict):
+    sequence: int
+    kind: str
+    who: str
+    time: int  # seconds since 1970
+    transaction: str
+    channels: Dict[str, str]  # name -> release
+    outcome: str
+
+
+class HistoryEntry(_Entry, total=False):
+    """One committed transaction."""
+
+    project: str
+    taken_from: str  # the project whose place this one took
+
+
+class Begin(TypedDict):
+    """The first line of a journal: everything that putting back, or finishing, goes by."""
+
+    step: str
+    kind: str
+    who: str
+    transaction: str
+    agent: str  # digest of the agent that writes it: it alone knows for sure what its lines mean
+    time: float  # seconds since 1970
+    before: StateDocument
+    after: StateDocument
+    running: Dict[str, List[int]]  # program -> pid and start time
+    boot: str
+    candidates: Dict[str, str]  # program -> manifest
+
+
+class _Line(TypedDict):
+    step: str
+
+
+class Line(_Line, total=False):
+    """Another line of a journal: how far it got."""
+
+    programs: List[str]
+    why: str
+
+
+class Begun(TypedDict):
+    """Of a journal's first line, what is told."""
+
+    kind: str
+    who: str
+    time: float
+    transaction: str
+
+
+class Journaled(TypedDict):
+    """A journal, as it is told of."""
+
+    begin: Begun
+    step: str
+    why: str
+
+
+class Holder(TypedDict, total=False):
+    """Who has a lock, as its file says."""
+
+    who: str
+    doing: str
+    pid: int
+    since: int  # seconds since 1970
+    nonce: str  # of the upload that a claim is for
+    transaction: str
+    project: str  # the folder of the project whose transaction keeps the host
+
+
+class Processes(TypedDict):
+    """Which process each program was when it was proven."""
+
+    boot: str
+    programs: Dict[str, List[int]]  # pid and start time

@@ -1,0 +1,116 @@
+"""The shape of `release.json`, which a host works from. Types alone; plain JSON."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, TypedDict, Union
+
+from .checks import CheckDocument
+
+
+class Idle(TypedDict):
+    """How to see, before a program is stopped, that no request is in flight: all of these gauges are 0."""
+
+    seconds: float  # how long that may take
+    port: int
+    path: str
+    gauges: List[str]
+    token: str  # the secret to send as a bearer token, by its name; or empty
+
+
+class Needs(TypedDict):
+    """What preflight compares with what the host has free; 0 where nothing is declared."""
+
+    memory_bytes: int
+    vram_bytes: int
+    cpus: float
+
+
+class Manifest(TypedDict):
+    name: str  # of the file
+    text: str
+
+
+class ServiceDocument(TypedDict):
+    name: str
+    program: str  # as the supervisor knows it
+    fingerprint: str
+    after: List[str]  # services of the same lane that are proven before this one starts
+    binary: str  # relative to the release, or absolute; empty where none is declared
+    model: str  # relative to the release, a key of the document's `models`; empty where none is declared
+    on_demand: bool
+    prove: bool
+    on_switch: str
+    switch: str
+    user: str
+    starts: List[str]  # services on demand that its account may start through deploy-ctl
+    ports: List[int]
+    secrets: List[str]  # names alone
+    secret_files: List[str]  # those among them that it gets as files
+    checks: List[CheckDocument]
+    drain: float
+    idle: Optional[Idle]  # None too where the supervisor itself waits, as systemd does
+    stop_timeout: float  # from the polite signal to the hard one, `drain` included
+    needs: Needs
+    launch: str
+    manifest: Manifest
+
+
+class LaneDocument(TypedDict):
+    services: List[ServiceDocument]  # in the order in which they start
+    checks: List[CheckDocument]  # of the whole project
+
+
+class ModelDocument(TypedDict):
+    sha256: str
+    bytes: int
+    tensor_types: List[str]
+    architecture: str
+
+
+class Wheel(TypedDict):
+    """One file that holds an engine, for one kind of machine."""
+
+    file: str
+    sha256: str
+    bytes: int
+    unpacked: int  # bytes of what is taken out of it
+    features: List[str]  # of the processor, as /proc/cpuinfo names them, without which it does not run
+
+
+class EngineDocument(TypedDict):
+    package: str
+    version: str
+    wheels: Dict[str, Wheel]  # by kind of machine, as uname(2) calls it
+
+
+class SecretPart(TypedDict):
+    secret: str
+
+
+class _Prepare(TypedDict):
+    command: List[str]
+    inputs: List[str]
+    outputs: List[str]
+    timeout: float  # seconds
+    secrets: List[str]  # names alone; those of variables made of secrets as well
+    env: Dict[str, str]
+
+
+class PrepareDocument(_Prepare, total=False):
+    env_of_secrets: Dict[str, List[Union[str, SecretPart]]]  # what such a variable is made of
+
+
+class _Release(TypedDict):
+    format: int
+    project: str
+    platform: str
+    path: str
+    links: Dict[str, str]  # path in the release -> target
+    models: Dict[str, ModelDocument]  # by path in the release
+    prepare: Optional[PrepareDocument]
+    lanes: Dict[str, LaneDocument]  # stable, canary, candidate
+
+
+class ReleaseDocument(_Release, total=False):
+    engines: Dict[str, EngineDocument]  # by id; where a service runs on one
+    prepared: str  # in what a host keeps: the name of what the prepare step made there

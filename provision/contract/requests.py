@@ -1,0 +1,211 @@
+"""What a host is asked, a JSON line each. Types alone."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
+
+from .checks import CheckDocument
+from .release import EngineDocument, ReleaseDocument, Wheel
+
+
+class _Header(TypedDict):
+    path: str  # the project's folder
+    agent: str  # digest
+    who: str
+    version: str  # of the toolkit
+    install: bool  # whether the agent stays on the host
+    project: str
+    take_over: str  # the project whose place this one takes; or empty
+    heartbeat: float  # how often to say, in seconds, that a request is not forgotten
+
+
+class Header(_Header, total=False):
+    """The first line of a conversation."""
+
+    pending: List[Request]  # on the host: what came before this agent did
+
+
+class SupervisorOptions(TypedDict, total=False):
+    """How a supervisor is found, where the target says so."""
+
+    config: str
+    user_units: bool
+
+
+class FileCount(TypedDict):
+    bytes: int
+    count: int
+
+
+class _AheadQuestion(TypedDict):
+    project: str
+    channel: str
+    keep: int
+    nonce: str
+    release: str
+    document: ReleaseDocument  # without its texts
+    files: FileCount
+
+
+class AheadQuestion(_AheadQuestion, total=False):
+    """Whether a release could be brought here."""
+
+    entries: List[Tuple[str, int, int]]  # path, bytes and time of each file
+
+
+class Wanted(TypedDict, total=False):
+    """What facts are wanted besides the project's."""
+
+    claim: bool  # keep others from deploying this project while this conversation lives
+    outside: bool  # also where the folder can't be trusted
+    host: bool
+    gpus: bool
+    ahead: AheadQuestion
+    nonce: str  # of the upload that a claim is for
+    documents: List[str]  # channels, `previous`, or beginnings of ids of releases
+    have: List[str]  # releases whose documents are known
+    files_of: Optional[str]  # the channel whose files are to be told
+    engines: Dict[str, EngineDocument]
+
+
+class FactsRequest(Wanted):
+    op: Literal["facts"]
+    platform: str
+    supervisor: SupervisorOptions
+
+
+class Seal(TypedDict):
+    """An upload is to become a release."""
+
+    nonce: str
+    release: str
+    document: ReleaseDocument
+    remove: List[str]  # paths of an earlier upload that must go
+    secrets: Dict[str, str]  # for the prepare step; kept nowhere
+
+
+class SealRequest(Seal):
+    op: Literal["seal"]
+
+
+class SecretValue(TypedDict, total=False):
+    value: str
+
+
+class PlannedStep(TypedDict):
+    """`decide.Step`, as it travels."""
+
+    program: str
+    service: str
+    lane: str
+    do: str
+    how: str
+    why: str
+
+
+class _Transaction(TypedDict):
+    op: Literal["transaction"]
+    kind: str  # up, promote, rollback, down
+    channel: str
+    release: str
+    generation: Optional[int]  # the host's, that the plan is for
+    steps: Optional[List[PlannedStep]]  # None where what has to be done may differ from the plan
+    secrets: Dict[str, SecretValue]  # those whose value is new
+    platform: str
+    supervisor: SupervisorOptions
+    logins: Dict[str, str]  # by registry
+    gpus: bool
+    keep: int
+
+
+class TransactionRequest(_Transaction, total=False):
+    seal: Seal
+
+
+class _Incoming(TypedDict):
+    op: Literal["incoming"]
+
+
+class Incoming(_Incoming, total=False):
+    """A release is about to arrive, or a model."""
+
+    nonce: str
+    sha256: str
+
+
+class Discard(TypedDict):
+    op: Literal["discard"]
+    folder: str
+
+
+class AdoptModel(TypedDict):
+    op: Literal["adopt-model"]
+    sha256: str
+    name: str
+
+
+class IncomingEngine(TypedDict):
+    op: Literal["incoming-engine"]
+    engine: str
+    wheels: Dict[str, Wheel]
+
+
+class AdoptEngine(TypedDict):
+    op: Literal["adopt-engine"]
+    engine: str
+    wheels: Dict[str, Wheel]
+    program: str  # the text of what serves with it
+    version: str
+
+
+class Unlock(TypedDict):
+    op: Literal["unlock"]
+    yes: bool
+
+
+class Probe(TypedDict):
+    op: Literal["probe"]
+    check: CheckDocument
+    channel: str
+    program: str
+
+
+class Outside(TypedDict):
+    """What is done although nothing in the folder can be believed."""
+
+    op: Literal["down-outside", "mend"]
+    outside: bool
+    platform: str
+    supervisor: SupervisorOptions
+
+
+class Logs(TypedDict):
+    op: Literal["logs"]
+    outside: bool
+    platform: str
+    supervisor: SupervisorOptions
+    program: str
+    lines: int
+
+
+class Stop(TypedDict):
+    """Said while a request is being worked on: put everything back, or go on alone."""
+
+    op: Literal["abort", "detach"]
+
+
+Request = Union[
+    FactsRequest,
+    TransactionRequest,
+    SealRequest,
+    Incoming,
+    Discard,
+    AdoptModel,
+    IncomingEngine,
+    AdoptEngine,
+    Unlock,
+    Probe,
+    Outside,
+    Logs,
+    Stop,
+]

@@ -1,0 +1,35 @@
+"""A host's own Docker Engine: a container for each service. Containers share one namespace on an engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from provision.contract.release import Manifest
+from provision.errors import UsageError
+from provision.manifests import engine
+from provision.manifests.places import Places
+from provision.platforms.face import Deployed
+from provision.project.schema import Project, Target
+
+
+class Docker(Deployed):
+    """An engine, through its own program where a person watches or types."""
+
+    def files(self, project: Project, target: Target | None, root: Path) -> dict[str, str]:
+        raise UsageError("an engine reads no files", next_step="deploy render compose")
+
+    def manifest(self, places: Places, name: str, overrides: Path | None) -> Manifest:
+        return engine.manifest(places, name)
+
+    def follow(self, target: Target, program: str, lines: int) -> list[str]:
+        return [*target.as_root, "docker", "logs", "--follow", "--tail", str(lines), program]
+
+    def inside(self, target: Target, program: str) -> list[str]:
+        return [*target.as_root, "docker", "exec", program]
+
+    def image(self, manifest: str) -> str:
+        return str(json.loads(manifest)["Image"])
+
+
+FACE = Docker("docker")
