@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import re
-import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -53,6 +52,8 @@ def digest() -> str:
 def package() -> bytes:
     """The agent as one zip; most hosts have it, so it is made when one asks."""
     buffer = io.BytesIO()
+    import zipfile
+
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, content in _modules():
             archive.writestr("deploy_agent/" + name, content)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from provision.errors import DeployError, Unreachable
-from provision.hosts import login_shell, rsync
+from provision.hosts import login_shell
 from provision.hosts.channel import Channel, Completed
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.spec import HostSpec
@@ -119,6 +119,8 @@ class HostConnection:
         on_progress: Callable[[RsyncProgress], None] | None = None,
     ) -> RsyncStats:
         """Bring `files` (relative to `source`) into the folder `destination` of the host; see `rsync.send`."""
+        from provision.hosts import rsync  # an unchanged project is never shipped
+
         options = rsync.Options(tuple(link_dest), checksum=checksum, partial=partial, in_place=in_place, chmod=chmod)
         return rsync.send(self, source, files, destination, options, on_progress)
 

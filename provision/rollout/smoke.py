@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from provision.contract.answers import Probed
 from provision.contract.slots import home, services_in
 from provision.hosts import HostSpec, run_on_hosts
-from provision.project.checks import KINDS
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession, open_session
 
@@ -53,6 +52,7 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
 def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: CheckDocument) -> checks.Outcome:
     from provision.agent import checks
     from provision.agent.checks.here import Here
+    from provision.project.checks import KINDS  # with pydantic, which the connection does not wait for
 
     if KINDS[check["kind"]].on_host or check.get("token"):
         answer = session.conversation.ask(
