@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
-from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
 from ..contract.decide import Do, How, Step, View
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, files, processes, trust
+from . import binaries, engines, place, processes
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -122,7 +121,7 @@ def _rename_and_lock_hold(layout: Layout) -> None:
 def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
     uid = owner(service.get("user", ""))
     if not supervisor.in_containers:
-        _place(supervisor.layout.root, service.get("user", "") if uid is not None else "")
+        place.check(supervisor.layout.root, service.get("user", "") if uid is not None else "")
     holder = supervisor.foreign(service["program"], service["manifest"]["name"])
     if holder:
         raise Failure(
@@ -132,40 +131,6 @@ def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
                 service["manifest"]["name"].split(".", 1)[0]
             ),
         )
-
-
-def _place(root: str, user: str) -> None:
-    """Refuse a place from which nothing can be started, or to which the account of a service doesn't get."""
-    there = files.nearest(root)
-    if os.statvfs(there).f_flag & os.ST_NOEXEC:
-        raise Failure(
-            REFUSED,
-            f"{there} is mounted noexec, so nothing can be started from {root}.",
-            next_step="give the target another path, or mount it without noexec",
-        )
-    closed = _closed_to(user, there) if user else None
-    if closed:
-        raise Failure(
-            REFUSED,
-            f"{closed}, and a service runs as {user} below it.",
-            next_step=f"on the host: {closed.remedy}; or give the target another path",
-        )
-
-
-def _closed_to(user: str, path: str) -> Optional[trust.Fault]:
-    """The first folder, from `/` down to `path`, that does not let an account through; by its mode alone."""
-    import pwd
-
-    who = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, who.pw_gid)
-    path = os.path.realpath(path) + "/"
-    for folder in (path[:end] or "/" for end, letter in enumerate(path) if letter == "/"):
-        found = os.stat(folder)
-        of_group = stat.S_IXGRP if found.st_gid in groups else stat.S_IXOTH
-        needed = stat.S_IXUSR if found.st_uid == who.pw_uid else of_group
-        if not found.st_mode & needed and not trust.has_acl(folder):
-            return trust.shut(folder, user)
-    return None
 
 
 def _ports(supervisor: Supervisor, service: ServiceDocument, leaving: Sequence[str]) -> None:

@@ -205,7 +205,11 @@ def state_folder() -> str:
         return given
     if os.geteuid() == 0:
         return "/var/lib/deploy"
-    return os.path.join(os.path.expanduser("~"), ".local", "state", "deploy")
+    home = os.path.expanduser("~")
+    folder = os.path.join(home, ".local", "state", "deploy")
+    if os.path.isdir(folder) or os.access(home, os.W_OK):
+        return folder
+    return f"/var/tmp/deploy-{os.geteuid()}"  # noqa: S108  # no home to speak of; whose it is is looked at
 
 
 def compiled() -> str:

@@ -132,7 +132,8 @@ class HostConnection:
         """A connection to `address` made from the host.
 
         Raises:
-            Unreachable: nothing answers there, or the host forbids it.
+            DeployError: nothing answers there; or, as `Forbidden`, the host's SSH server is set up not to do it.
+            Unreachable: the connection is gone.
         """
         self.round_trips.add("forward")
         return self._guard(
@@ -212,12 +213,13 @@ class HostConnection:
         """`act`, with the library's ways to fail turned into ours."""
         import paramiko
 
-        from provision.hosts.line import said
+        from provision.hosts.line import PROHIBITED, Forbidden, said
 
         try:
             return act()
         except paramiko.ChannelException as error:
-            raise DeployError(failed, why=said(error), host=self.name) from error
+            kind = Forbidden if error.code == PROHIBITED else DeployError
+            raise kind(failed, why=said(error), host=self.name) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             why = str(error) if self.is_open else "The connection is gone."
             raise Unreachable(failed, why=why, host=self.name) from error

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from provision.errors import Unreachable
+from provision.errors import DeployError, Unreachable
 from provision.hosts.route import Hop
 
 if TYPE_CHECKING:
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
     from provision.hosts.login import Login
 
-_PROHIBITED = 1  # RFC 4254, 5.1
+PROHIBITED = 1  # RFC 4254, 5.1
 DEAD_PEER_MILLISECONDS = 60_000  # as long without an answer to a keep-alive, and the line is given up
 
 
 class TryAgain(Unreachable):
     """An attempt failed in a way that may pass."""
+
+
+class Forbidden(DeployError):
+    """The host's SSH server is set up not to do it."""
 
 
 class PromptSocket(socket.socket):
@@ -71,7 +75,7 @@ def _make_line(hop: Hop, gateway: Login | None) -> Any:
             )
         except (paramiko.SSHException, EOFError) as error:
             refusal = error if isinstance(error, paramiko.ChannelException) else None
-            raise (Unreachable if refusal and refusal.code == _PROHIBITED else TryAgain)(
+            raise (Unreachable if refusal and refusal.code == PROHIBITED else TryAgain)(
                 f"{gateway.hop.name} cannot reach {hop.address}:{hop.port}",
                 why=said(refusal) if refusal else f"It says: {error}.",
                 next_step="see ProxyJump in ssh's configuration",
@@ -87,9 +91,9 @@ def _make_line(hop: Hop, gateway: Login | None) -> Any:
 
 
 def said(refusal: paramiko.ChannelException) -> str:
-    """Why an SSH server opens no channel; RFC 4254, 5.1, has numbers for it."""
+    """Why an SSH server opens no channel."""
     code, text = refusal.args
-    if code == _PROHIBITED:
+    if code == PROHIBITED:
         return f"Its SSH server says: {text}. See AllowTcpForwarding and PermitOpen in its sshd_config."
     return f"The SSH server says: {text}."
 
