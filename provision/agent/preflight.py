@@ -10,7 +10,7 @@ from ..contract.decide import Do, How, Step, View
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, processes
+from . import binaries, engines, place, processes
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -119,7 +119,9 @@ def _rename_and_lock_hold(layout: Layout) -> None:
 
 
 def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
-    owner(service.get("user", ""))
+    uid = owner(service.get("user", ""))
+    if not supervisor.in_containers:
+        place.check(supervisor.layout.root, service.get("user", "") if uid is not None else "")
     holder = supervisor.foreign(service["program"], service["manifest"]["name"])
     if holder:
         raise Failure(

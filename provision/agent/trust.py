@@ -53,6 +53,8 @@ def fault(path: str) -> Optional[Fault]:
         except FileNotFoundError:
             break
         except OSError as error:
+            if not os.access(here, os.X_OK):
+                return shut(here, account(os.geteuid()))
             return Fault(there, f"cannot be looked at: {error.strerror}", "")
         wrong = own(there, found)
         if stat.S_ISLNK(found.st_mode) and not wrong:
@@ -135,15 +137,28 @@ def _writable(path: str, found: os.stat_result) -> Fault:
     return Fault(path, why, f"chmod go-w {path}" if not mode & stat.S_ISVTX else "")
 
 
+def shut(folder: str, who: str) -> Fault:
+    """That `folder` keeps an account from what lies below it."""
+    found = os.stat(folder)
+    mode = stat.S_IMODE(found.st_mode)
+    why = f"lets {who} not through (owner {account(found.st_uid)}, mode {mode:04o})"
+    return Fault(folder, why, f"chmod o+x {folder}")
+
+
 def _is_private(path: str, found: os.stat_result) -> bool:
     """Whether the group that may write is this account alone, as many systems make one for each, or root alone."""
     if found.st_mode & stat.S_IWOTH or not _is_alone(found.st_gid, os.geteuid()):
         return False
+    return not has_acl(path)  # then the bits mean more than the group
+
+
+def has_acl(path: str) -> bool:
+    """Whether more is said of who may do what with `path` than its mode says."""
     try:
-        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)  # then the bits mean more than the group
+        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
     except OSError:
-        return True
-    return False
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=None)
@@ -190,7 +205,11 @@ def state_folder() -> str:
         return given
     if os.geteuid() == 0:
         return "/var/lib/deploy"
-    return os.path.join(os.path.expanduser("~"), ".local", "state", "deploy")
+    home = os.path.expanduser("~")
+    folder = os.path.join(home, ".local", "state", "deploy")
+    if os.path.isdir(folder) or os.access(home, os.W_OK):
+        return folder
+    return f"/var/tmp/deploy-{os.geteuid()}"  # noqa: S108  # no home to speak of; whose it is is looked at
 
 
 def compiled() -> str:

@@ -9,6 +9,7 @@ from provision.hosts.connecting import ConnectEvent, connect
 from provision.hosts.connection import HostConnection
 from provision.hosts.fanout import HostResult, run_on_hosts
 from provision.hosts.known_hosts import HostKey
+from provision.hosts.line import Forbidden
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.rsync_output import RsyncProgress, RsyncStats
 from provision.hosts.spec import SANDBOX, HostSpec, declared_hosts, parse_hosts
@@ -21,6 +22,7 @@ __all__ = [
     "Channel",
     "Completed",
     "ConnectEvent",
+    "Forbidden",
     "HostConnection",
     "HostKey",
     "HostResult",

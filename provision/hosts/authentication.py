@@ -9,7 +9,10 @@ Heavy: imported when a connection is made, never before.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -42,7 +45,7 @@ class HopKeys:
         Raises:
             Unreachable: the host accepts none of them, or wants more than a key.
         """
-        with closing(paramiko.Agent()) if self._hop.use_agent else closing(_NoAgent()) as agent:
+        with closing(_Agent(self._hop.agent)) as agent:
             accepted: list[str] = []
             for label, key in self._keys(agent):
                 self.attempts += 1
@@ -83,37 +86,64 @@ class HopKeys:
             host=hop.name,
         )
 
-    def _keys(self, agent: paramiko.Agent | _NoAgent) -> Iterator[tuple[str, paramiko.PKey]]:
+    def _keys(self, agent: _Agent) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Each key as it is shown: with the certificates that are for it, and alone."""
+        certificates = [(path, _certificate(path)) for path in self._hop.certificates]
+        for label, key in self._plain_keys(agent):
+            body = _body(key.asbytes())
+            for path, certificate in certificates:
+                if body in certificate.key_blob:
+                    key.public_blob = certificate
+                    yield f"{label} with {path}", key
+            key.public_blob = None
+            yield label, key
+
+    def _plain_keys(self, agent: _Agent) -> Iterator[tuple[str, paramiko.PKey]]:
         """Files that need no passphrase or that the agent holds, then the agent's others, then locked files."""
-        held: dict[bytes, paramiko.PKey] | None = None
+        hop = self._hop
+        held = {key.blob: key for key in agent.get_keys()}
         locked: list[Path] = []
         used: set[bytes] = set()
-        for path in self._hop.identities:
-            if (key := _open(path, required=self._hop.only_identities)) is not None:
+        for path in hop.identities:
+            is_public = _public_line(path) != b""
+            key: paramiko.PKey | None = None
+            is_locked = False
+            try:
+                key = None if is_public else _open(path, required=hop.declared_identity)
+            except _Locked:
+                is_locked = True
+            label = str(path)
+            if key is None and (key := held.get(_public_half(path))):
+                label = f"{path} from the agent"
+            if key is not None:
                 used.add(key.asbytes())
-                yield str(path), key
-                continue
-            if not path.is_file():
-                continue
-            held = held if held is not None else {key.asbytes(): key for key in agent.get_keys()}
-            blob = _public_half(path)
-            if blob in held:
-                used.add(blob)
-                yield f"{path} from the agent", held[blob]
-            else:
+                yield label, key
+            elif is_locked:
                 locked.append(path)
-        if not self._hop.only_identities:
-            for key in agent.get_keys():
-                if key.asbytes() not in used:
-                    yield f"{getattr(key, 'comment', '') or 'a key'} from the agent", key
+            elif hop.declared_identity:
+                raise self._lacking(path, is_public=is_public)
+        if not hop.only_identities:
+            for blob, agent_key in held.items():
+                if blob not in used:
+                    yield f"{getattr(agent_key, 'comment', '') or 'a key'} from the agent", agent_key
         for path in locked:
             yield str(path), self._unlock(path)
+
+    def _lacking(self, path: Path, *, is_public: bool) -> UsageError:
+        if not is_public:
+            return UsageError(f"there is no key {path}", next_step="correct identity in the target")
+        agent = self._hop.agent
+        return UsageError(
+            f"{path} is the public half of a key whose other half is not at hand",
+            why=f"The agent at {agent} does not hold it." if agent else "No SSH agent is known here (SSH_AUTH_SOCK).",
+            next_step="ssh-add KEY, or name the private key as identity",
+        )
 
     def _unlock(self, path: Path) -> paramiko.PKey:
         """The key in `path`; its passphrase is asked for once in a process, however many hosts need it."""
         with _unlocking:
             if path in _unlocked:
-                return _unlocked[path]
+                return copy.copy(_unlocked[path])  # which certificate it is shown with is each hop's own
             if self._ask is None:
                 raise Unreachable(
                     f"the key {path} is locked by a passphrase",
@@ -127,27 +157,40 @@ class HopKeys:
                 except (ValueError, paramiko.SSHException):
                     continue
                 _unlocked[path] = key
-                return key
+                return copy.copy(key)
         raise UsageError(f"the passphrase does not open {path}", why=f"Asked {_ASK_TIMES} times.")
 
 
-class _NoAgent:
-    def get_keys(self) -> tuple[paramiko.PKey, ...]:
-        return ()
+class _Agent(paramiko.agent.AgentSSH):
+    """The SSH agent that listens at `path`; one that can't be asked holds no keys, as for ssh."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        if not path:
+            return
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]
+        except (OSError, struct.error, paramiko.SSHException):
+            connection.close()
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Hang up."""
+        self._close()  # type: ignore[attr-defined]
+
+
+class _Locked(Exception):
+    """A passphrase locks a key."""
 
 
 def _open(path: Path, *, required: bool) -> paramiko.PKey | None:
-    """The key in `path`, or `None` where a passphrase locks it (or where it is absent and not `required`)."""
+    """The key in `path`; `None` where it is absent, or of no use and not `required`."""
     try:
         return paramiko.PKey.from_path(path)
     except (TypeError, paramiko.PasswordRequiredException):
-        return None  # the library's way to say that it is encrypted
+        raise _Locked from None  # the library's way to say that it is encrypted
     except FileNotFoundError:
-        if required:
-            raise UsageError(f"there is no key {path}", next_step="correct identity in the target") from None
         return None
     except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
         if required:
@@ -162,10 +205,10 @@ def _public_half(path: Path) -> bytes:
 
     OpenSSH's PROTOCOL.key: cipher, kdf, kdf options, number of keys, and then the public key are not encrypted.
     """
-    public = path.with_name(path.name + ".pub")
+    for public in (path, path.with_name(path.name + ".pub")):
+        if blob := _public_line(public):
+            return blob
     try:
-        if public.is_file():
-            return base64.b64decode(public.read_text().split()[1])
         body = path.read_text().strip().splitlines()[1:-1]
         magic, _, rest = base64.b64decode("".join(body)).partition(b"openssh-key-v1\0")
     except (OSError, ValueError, IndexError):
@@ -177,6 +220,28 @@ def _public_half(path: Path) -> bytes:
         message.get_string()
     message.get_int()
     return message.get_string()
+
+
+def _public_line(path: Path) -> bytes:
+    """The key in a file of public ones (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); empty where it is none."""
+    try:
+        kind, encoded = path.read_text().split(maxsplit=2)[:2]
+        blob = base64.b64decode(encoded)
+        return blob if paramiko.Message(blob).get_text() == kind else b""
+    except (OSError, ValueError, IndexError):
+        return b""
+
+
+def _certificate(path: Path) -> Any:
+    try:
+        return paramiko.pkey.PublicBlob.from_file(str(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be used as a certificate", why=str(error)) from None
+
+
+def _body(blob: bytes) -> bytes:
+    """A public key without its type: so it stands in a certificate; OpenSSH's PROTOCOL.certkeys."""
+    return blob[4 + int.from_bytes(blob[:4], "big") :]
 
 
 def _fingerprint(blob: bytes) -> str:

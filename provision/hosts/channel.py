@@ -1,4 +1,4 @@
-"""One command on a host, talked to in lines."""
+"""One command on a host, talked to in lines. What its login shell says before it begins is skipped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.errors import Unreachable
+from provision.hosts import login_shell
 
 if TYPE_CHECKING:
     import paramiko
@@ -39,6 +40,8 @@ class Channel:
         self._on_close = on_close
         self._buffer = bytearray()
         self._tail = bytearray()
+        self._openings = login_shell.Opening(), login_shell.Opening()  # of output and error stream
+        self._patience = time.monotonic() + login_shell.PATIENCE_SECONDS
         # A command that fills its error stream stops until somebody reads it.
         self._stderr = threading.Thread(target=self._read_stderr, daemon=True, name=f"stderr of {host}")
         self._stderr.start()
@@ -133,6 +136,24 @@ class Channel:
         self.close()
 
     def _receive(self, deadline: float | None) -> bytes:
+        opening = self._openings[0]
+        while not opening.is_over:
+            soonest = self._patience if deadline is None else min(deadline, self._patience)
+            try:
+                data = self._take(soonest)
+            except TimeoutError:
+                if soonest is not self._patience:
+                    raise
+                raise login_shell.lost(self._host, self._openings, ended=False) from None
+            if not data:
+                raise self._never_began()
+            if after := opening.skip(data):
+                return after
+            if not opening.is_over and (opening.is_endless or time.monotonic() > self._patience):
+                raise login_shell.lost(self._host, self._openings, ended=False)
+        return self._take(deadline)
+
+    def _take(self, deadline: float | None) -> bytes:
         if deadline is None:
             self._channel.settimeout(None)
         else:
@@ -151,15 +172,25 @@ class Channel:
             self.close()
             raise Unreachable(f"the command said more than {_LARGEST >> 20} MiB without an end.", host=self._host)
 
+    def _never_began(self) -> Unreachable:
+        status = self.exit_status()
+        self._stderr.join(1)
+        return login_shell.lost(self._host, self._openings, ended=True, status=status)
+
     def _read_stderr(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # the connection broke: whoever reads the output says so
             while data := self._channel.recv_stderr(_CHUNK):
-                self._tail += data
+                self._tail += self._openings[1].skip(data)
                 del self._tail[:-_TAIL_BYTES]
 
     def _gone(self, when: str) -> Unreachable:
         if not self._channel.get_transport().is_active():
             return Unreachable(f"the connection broke {when}", host=self._host)
+        opening = self._openings[0]
+        while not opening.is_over and self._channel.recv_ready():  # nobody has read yet why
+            self._buffer += opening.skip(self._channel.recv(_CHUNK))
+        if not opening.is_over:
+            return self._never_began()
         said = self.stderr_tail().decode(errors="replace").strip().splitlines()
         return Unreachable(f"the command ended {when}", why=f"It said: {said[-1]}" if said else "", host=self._host)
 

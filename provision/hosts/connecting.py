@@ -99,9 +99,12 @@ def _connect_once(
     spec: HostSpec, hops: tuple[Hop, ...], ask_passphrase: Callable[[Path], str] | None
 ) -> HostConnection:
     round_trips = RoundTrips()
-    with _handshakes[hops[0].address, hops[0].port]:
-        login = open_route(hops, ask_passphrase, round_trips)
-    return HostConnection(spec, login, round_trips)
+
+    def log_in() -> Login:
+        with _handshakes[hops[0].address, hops[0].port]:
+            return open_route(hops, ask_passphrase, round_trips)
+
+    return HostConnection(spec, log_in(), log_in, round_trips)
 
 
 def open_route(hops: tuple[Hop, ...], ask_passphrase: Callable[[Path], str] | None, round_trips: RoundTrips) -> Login:

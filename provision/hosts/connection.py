@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from provision.errors import DeployError, Unreachable
+from provision.hosts import login_shell
 from provision.hosts.channel import Channel, Completed
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.spec import HostSpec
@@ -28,13 +29,15 @@ Value = TypeVar("Value")
 _MOST_SESSIONS = 6  # OpenSSH's MaxSessions is 10: room for one ahead of need and for some that are just ending
 _OPEN_SECONDS = 30.0
 _REFUSED_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+_NO_SESSION = "opens no session; MaxSessions in its sshd_config may allow none"
 _INPUT_CHUNK = 1 << 18
 
 
 class HostConnection:
     """A connected host. Made by `connect`; safe to use from several threads.
 
-    One session is always opened ahead of need, so that a command costs one round trip instead of two.
+    One session is always opened ahead of need, so that a command costs one round trip instead of two. Where the host
+    allows fewer at a time than are needed, it is logged in to again.
 
     Attributes:
         spec: what was asked for.
@@ -42,9 +45,12 @@ class HostConnection:
         round_trips: what went over the line so far.
     """
 
-    def __init__(self, spec: HostSpec, login: Login, round_trips: RoundTrips) -> None:
+    def __init__(self, spec: HostSpec, login: Login, log_in: Callable[[], Login], round_trips: RoundTrips) -> None:
         self.spec = spec
         self.login = login
+        self._log_in = log_in
+        self._more_logins: list[Login] = []
+        self._sessions = 0
         self.round_trips = round_trips
         self._transport: paramiko.Transport = login.transport
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
@@ -63,11 +69,11 @@ class HostConnection:
         return self._transport.is_active()
 
     def session(self, argv: Sequence[str]) -> Channel:
-        """Run `argv` on the host and talk to it. The login shell sees it quoted, word for word.
+        """Run `argv` on the host and talk to it, word for word, whatever the login shell.
 
         Raises:
             Unreachable: the connection is gone, or the host opens no session in time.
-            DeployError: the host refuses another session.
+            DeployError: the host refuses any session.
         """
         from provision.hosts.transport import start_command
 
@@ -75,11 +81,13 @@ class HostConnection:
         try:
             channel = self._open()
             self.round_trips.add("exec")
-            self._guard(lambda: start_command(channel, shlex.join(argv)), "starts no command")
+            self._guard(lambda: start_command(channel, login_shell.line(argv)), "starts no command")
         except BaseException:
             self._free.release()
             raise
-        return Channel(channel, self.name, self._free.release)
+        with self._lock:
+            self._sessions += 1
+        return Channel(channel, self.name, self._ended)
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:  # noqa: A002
         """Run `argv` with `input` until it ends.
@@ -124,7 +132,8 @@ class HostConnection:
         """A connection to `address` made from the host.
 
         Raises:
-            Unreachable: nothing answers there, or the host forbids it.
+            DeployError: nothing answers there; or, as `Forbidden`, the host's SSH server is set up not to do it.
+            Unreachable: the connection is gone.
         """
         self.round_trips.add("forward")
         return self._guard(
@@ -134,7 +143,8 @@ class HostConnection:
 
     def close(self) -> None:
         """End the connection and everything that runs over it."""
-        self.login.close()
+        for login in (*self._more_logins, self.login):
+            login.close()
 
     def __enter__(self) -> HostConnection:
         return self
@@ -156,18 +166,34 @@ class HostConnection:
         return self._open_now()
 
     def _open_now(self) -> paramiko.Channel:
-        def opening() -> paramiko.Channel:
-            self.round_trips.add("open")
-            return self._transport.open_session(timeout=_OPEN_SECONDS)
-
         for pause in _REFUSED_PAUSES:
             try:
-                return self._guard(opening, "opens no session")
+                return self._open_over(self._transport)
             except Unreachable:
                 raise
             except DeployError:
+                if self._sessions:
+                    return self._open_beside()
                 time.sleep(pause)  # the host may still count a session that has just ended
-        return self._guard(opening, "opens no session")
+        return self._open_over(self._transport)
+
+    def _open_beside(self) -> paramiko.Channel:
+        """A session over another login than the first, whose sessions are all taken."""
+        for login in [*self._more_logins]:
+            with contextlib.suppress(DeployError):
+                return self._open_over(login.transport)
+        login = self._log_in()
+        self._more_logins.append(login)
+        return self._open_over(login.transport)
+
+    def _open_over(self, transport: paramiko.Transport) -> paramiko.Channel:
+        self.round_trips.add("open")
+        return self._guard(lambda: transport.open_session(timeout=_OPEN_SECONDS), _NO_SESSION)
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._sessions -= 1
+        self._free.release()
 
     def _open_ahead(self) -> None:
         future: Future[paramiko.Channel] = Future()
@@ -187,10 +213,13 @@ class HostConnection:
         """`act`, with the library's ways to fail turned into ours."""
         import paramiko
 
+        from provision.hosts.line import PROHIBITED, Forbidden, said
+
         try:
             return act()
         except paramiko.ChannelException as error:
-            raise DeployError(failed, why=f"The SSH server says: {error.args[1]}.", host=self.name) from error
+            kind = Forbidden if error.code == PROHIBITED else DeployError
+            raise kind(failed, why=said(error), host=self.name) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             why = str(error) if self.is_open else "The connection is gone."
             raise Unreachable(failed, why=why, host=self.name) from error

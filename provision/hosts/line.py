@@ -9,18 +9,24 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from provision.errors import Unreachable
+from provision.errors import DeployError, Unreachable
 from provision.hosts.route import Hop
 
 if TYPE_CHECKING:
+    import paramiko
+
     from provision.hosts.login import Login
 
-
+PROHIBITED = 1  # RFC 4254, 5.1
 DEAD_PEER_MILLISECONDS = 60_000  # as long without an answer to a keep-alive, and the line is given up
 
 
 class TryAgain(Unreachable):
     """An attempt failed in a way that may pass."""
+
+
+class Forbidden(DeployError):
+    """The host's SSH server is set up not to do it."""
 
 
 class PromptSocket(socket.socket):
@@ -68,10 +74,10 @@ def _make_line(hop: Hop, gateway: Login | None) -> Any:
                 "direct-tcpip", (hop.address, hop.port), ("127.0.0.1", 0), timeout=hop.connect_timeout
             )
         except (paramiko.SSHException, EOFError) as error:
-            said = error.args[1] if isinstance(error, paramiko.ChannelException) else str(error)
-            raise TryAgain(
+            refusal = error if isinstance(error, paramiko.ChannelException) else None
+            raise (Unreachable if refusal and refusal.code == PROHIBITED else TryAgain)(
                 f"{gateway.hop.name} cannot reach {hop.address}:{hop.port}",
-                why=f"It says: {said}.",
+                why=said(refusal) if refusal else f"It says: {error}.",
                 next_step="see ProxyJump in ssh's configuration",
                 host=hop.name,
             ) from error
@@ -82,6 +88,14 @@ def _make_line(hop: Hop, gateway: Login | None) -> Any:
     except OSError as error:
         raise _no_line(hop, error) from error
     return PromptSocket(fileno=plain.detach())
+
+
+def said(refusal: paramiko.ChannelException) -> str:
+    """Why an SSH server opens no channel."""
+    code, text = refusal.args
+    if code == PROHIBITED:
+        return f"Its SSH server says: {text}. See AllowTcpForwarding and PermitOpen in its sshd_config."
+    return f"The SSH server says: {text}."
 
 
 def _proxied(hop: Hop) -> socket.socket:

@@ -6,22 +6,25 @@ Each jump is a hop of its own, with its own user, keys and pinned host key; ssh_
 from __future__ import annotations
 
 import getpass
+import os
 import re
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from provision.errors import UsageError
+from provision.hosts import ssh_config
 from provision.hosts.known_hosts import lookup_name
 from provision.hosts.spec import USER_KNOWN_HOSTS, HostSpec
+from provision.hosts.ssh_config import Options, default_known_hosts
+from provision.hosts.ssh_config_alone import path_of
 
 _MOST_JUMPS = 8
-_MOST_INCLUDES = 16  # ssh's own depth limit
-# The words of ssh's configuration that are read here: where none stands, its other lines decide nothing.
-_WORDS = {"hostname", "port", "user", "connecttimeout", "proxyjump", "proxycommand"}
-_WORDS |= {"identityfile", "identitiesonly", "hostkeyalias", "userknownhostsfile"}
-_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+_KNOWN_HOSTS = dict(zip(USER_KNOWN_HOSTS, ("userknownhostsfile", "globalknownhostsfile"), strict=True))
+_WITH_TOKENS = {"identityfile", "certificatefile", "identityagent", "proxycommand", *_KNOWN_HOSTS.values()}
+_TOKEN = re.compile(r"%(.)|\$\{(\w+)\}")
+_PERCENT = re.compile(r"%(.)()")  # the shell reads the rest of a command
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Hop:
 
     Attributes:
         key_name: the name that known_hosts files keep the host under.
-        identities: key files to try; `only_identities` forbids other keys of the agent.
+        identities: key files to try, or their public halves, whose others the agent has; `only_identities` forbids
+            other keys of the agent.
+        certificates: of keys, each shown with the key that it is for.
+        agent: the socket of the SSH agent; empty for none.
         proxy_command: a local command whose input and output are the connection; empty for none.
     """
 
@@ -42,7 +48,9 @@ class Hop:
     known_hosts: tuple[Path, ...]
     identities: tuple[Path, ...]
     only_identities: bool
-    use_agent: bool
+    declared_identity: bool
+    certificates: tuple[Path, ...]
+    agent: str
     connect_timeout: float
     proxy_command: str = ""
 
@@ -59,34 +67,49 @@ def resolve(spec: HostSpec) -> tuple[Hop, ...]:
 
 
 def _resolve(spec: HostSpec, hops: list[Hop], *, depth: int, follow: bool = True) -> None:
-    options = _options(spec)
-    jumps = options.get("proxyjump", "none") if follow else "none"
     if depth > _MOST_JUMPS:
         raise UsageError(f"the way to {spec.name} has more than {_MOST_JUMPS} jumps", next_step="see ProxyJump in ssh")
+    options = ssh_config.options(spec)
+    jumps = options.get("proxyjump", ["none"])[0] if follow else "none"
     if jumps.lower() != "none":
         for number, jump in enumerate(jumps.split(",")):
             # Only the first jump of a list may need jumps of its own; the others are reached through the one before.
             _resolve(_jump(jump.strip(), spec), hops, depth=depth + 1, follow=number == 0)
-    address = options.get("hostname", spec.address)
-    port = int(options.get("port", 22))
-    timeout = spec.connect_timeout
-    if "connecttimeout" in options:
-        timeout = min(timeout, float(options["connecttimeout"]))
+    address = options.get("hostname", [spec.address])[0]
+    port = int(options.get("port", ["22"])[0])
+    user = options.get("user", [""])[0] or _me()
+    alias = options.get("hostkeyalias", [""])[0].lower()
+    tokens = {"%": "%", "d": str(path_of("~")), "h": address, "n": spec.address, "p": str(port), "r": user}
+    tokens |= {"k": alias or address, "i": str(os.getuid()), "u": _me(), "l": socket.gethostname(), "j": jumps}
+    tokens["L"] = tokens["l"].partition(".")[0]
+    options = _expanded(options, tokens, spec)
+    proxy_command = options.get("proxycommand", ["none"])[0] if jumps.lower() == "none" else "none"
+    identities = _identities(spec, options)
     hops.append(
         Hop(
             name=spec.name,
             address=address,
             port=port,
-            user=options.get("user", "") or getpass.getuser(),
-            key_name=options["hostkeyalias"].lower() if "hostkeyalias" in options else lookup_name(address, port),
-            known_hosts=_known_hosts(spec, options.get("userknownhostsfile", "")),
-            identities=_identities(spec, list(options.get("identityfile", []))),
-            only_identities=spec.identity is not None or options.get("identitiesonly", "no") == "yes",
-            use_agent=spec.use_agent,
-            connect_timeout=timeout,
-            proxy_command=(options.get("proxycommand") or "") if jumps.lower() == "none" else "",
+            user=user,
+            key_name=alias or lookup_name(address, port),
+            known_hosts=_known_hosts(spec, options),
+            identities=identities,
+            certificates=_certificates(identities, options),
+            declared_identity=spec.identity is not None,
+            only_identities=spec.identity is not None or options.get("identitiesonly", ["no"])[0] == "yes",
+            agent=_agent(spec, options),
+            connect_timeout=_timeout(spec, options),
+            proxy_command="" if proxy_command.lower() == "none" else proxy_command,
         )
     )
+
+
+def _me() -> str:
+    """This account's name; some have a number alone."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _jump(text: str, spec: HostSpec) -> HostSpec:
@@ -109,66 +132,59 @@ def _jump(text: str, spec: HostSpec) -> HostSpec:
     )
 
 
-def _known_hosts(spec: HostSpec, configured: str) -> tuple[Path, ...]:
+def _known_hosts(spec: HostSpec, options: Options) -> tuple[Path, ...]:
     """The declared files; where the user's own count, the ones that ssh's configuration names instead of them."""
-    if not configured or USER_KNOWN_HOSTS[0] not in spec.known_hosts:
-        return spec.known_hosts
-    position = spec.known_hosts.index(USER_KNOWN_HOSTS[0])
-    named = tuple(Path(name) for name in configured.split())
-    return (*spec.known_hosts[:position], *named, *spec.known_hosts[position + 1 :])
+    files: list[Path] = []
+    for file in spec.known_hosts:
+        named = options.get(_KNOWN_HOSTS.get(file, ""), [""])[0].split()
+        defaults = {f"{default}{number}" for default in (default_known_hosts(), file) for number in ("", 2)}
+        files += [file] if defaults.issuperset(named) else [path_of(name) for name in named if name != "none"]
+    return tuple(files)
 
 
-def _identities(spec: HostSpec, configured: list[str]) -> tuple[Path, ...]:
+def _identities(spec: HostSpec, options: Options) -> tuple[Path, ...]:
     if spec.identity is not None:
         return (spec.identity.expanduser(),)
-    if configured:
-        return tuple(Path(name).expanduser() for name in configured)
-    if not spec.ssh_config:
-        return ()
-    return tuple(path for name in _DEFAULT_KEYS if (path := Path.home() / ".ssh" / name).is_file())
+    return tuple(path_of(name) for name in options.get("identityfile", []) if name != "none")
 
 
-def _options(spec: HostSpec) -> Mapping[str, Any]:
-    """What ssh's configuration says about `spec`. The declared port and user stand first, and the first value wins."""
-    declared = {name: str(value) for name, value in (("port", spec.port), ("user", spec.user)) if value}
-    texts = {path: _text(path) for file in spec.ssh_config if (path := file.expanduser()).is_file()}
-    words = {line.replace("=", " ").split()[0].lower() for text in texts.values() for line in text if line.strip(" =")}
-    if not words & _WORDS:
-        return declared  # and so the line is being made while the SSH library is imported
-    from provision.hosts.ssh_library import allow_match_exec, paramiko
-
-    if "match" in words:
-        allow_match_exec()
-    config = paramiko.SSHConfig()
-    config.parse(f"{name} {value}" for name, value in declared.items())
-    for file, text in texts.items():
-        try:
-            config.parse(text)
-        except paramiko.ConfigParseError as error:
-            raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
-    options: Mapping[str, Any] = config.lookup(spec.address)
-    return options
+def _certificates(identities: tuple[Path, ...], options: Options) -> tuple[Path, ...]:
+    """Those that are named, and those that lie beside a key; ssh_config(5), "CertificateFile"."""
+    beside = (path.with_name(path.name.removesuffix(".pub") + "-cert.pub") for path in identities)
+    named = (path_of(name) for name in options.get("certificatefile", []) if name != "none")
+    return tuple(dict.fromkeys(path for path in (*named, *beside) if path.is_file()))
 
 
-def _text(file: Path) -> list[str]:
-    try:
-        return list(_lines(file, 0))
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"cannot read ssh's configuration {file}", why=str(error)) from error
+def _agent(spec: HostSpec, options: Options) -> str:
+    """ssh_config(5), "IdentityAgent"."""
+    where = options.get("identityagent", ["SSH_AUTH_SOCK"])[0]
+    if not spec.use_agent or where == "none":
+        return ""
+    if where == "SSH_AUTH_SOCK" or where.startswith("$"):
+        return os.environ.get(where.removeprefix("$"), "")
+    return str(path_of(where))
 
 
-def _lines(file: Path, depth: int) -> Iterator[str]:
-    """The lines of `file`, with `Include` (which the library does not know) replaced by what it names."""
-    if depth > _MOST_INCLUDES:
-        raise OSError(f"Include goes more than {_MOST_INCLUDES} files deep at {file}")
-    for line in file.read_text(encoding="utf-8").splitlines():
-        key, _, value = line.strip().partition(" ")
-        if key.lower() != "include":
-            yield line
-            continue
-        for pattern in value.split():
-            # ssh_config(5): a relative name is meant from the folder of the configuration.
-            path = Path(pattern.strip('"')).expanduser()
-            base = Path(path.anchor) if path.is_absolute() else file.parent
-            for included in sorted(base.glob(str(path.relative_to(path.anchor)))):
-                yield from _lines(included, depth + 1)
+def _timeout(spec: HostSpec, options: Options) -> float:
+    """ssh's is the user's own word; where it has no end, ours has."""
+    seconds = options.get("connecttimeout", ["none"])[0]
+    return float(seconds) if seconds not in ("none", "0") else spec.connect_timeout
+
+
+def _expanded(options: Options, tokens: Mapping[str, str], spec: HostSpec) -> Options:
+    """ssh_config(5), "TOKENS" and "ENVIRONMENT VARIABLES": ssh tells what it has read, not what it makes of that."""
+
+    def meant(match: re.Match[str]) -> str:
+        token, variable = match.groups()
+        value = tokens.get(token) if token else os.environ.get(variable)
+        if value is None:
+            raise UsageError(f"ssh's configuration for {spec.name} has {match[0]}, which means nothing here")
+        return value
+
+    def expand(keyword: str, value: str) -> str:
+        return (_PERCENT if keyword == "proxycommand" else _TOKEN).sub(meant, value)
+
+    return {
+        keyword: [expand(keyword, value) for value in values] if keyword in _WITH_TOKENS else values
+        for keyword, values in options.items()
+    }

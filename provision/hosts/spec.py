@@ -1,8 +1,9 @@
 """Which machines a target means: `hosts = ["root@gpu-[01:16].example.net:2222"]` as values.
 
-An entry is `[user@]host[:port]`; an IPv6 address stands in brackets (`[::1]:22`). A range `[01:16]` stands for
-its numbers, both ends included, zero-padded as written; several ranges multiply. What an entry leaves out is taken
-from `~/.ssh/config` when the connection is made, then from ssh's own defaults.
+An entry is `[user@]host[:port]`, or the same behind `ssh://`, as providers print it; an IPv6 address stands in brackets
+(`[::1]:22`). A range `[01:16]` stands for its numbers, both ends included, zero-padded as written; several ranges
+multiply. What an entry leaves out is taken from `~/.ssh/config` when the connection is made, then from ssh's own
+defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SSH_CONFIG = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 _MOST_HOSTS = 10_000  # a mistyped range must not fill the memory
 
 _RANGE = re.compile(r"\[(\d+):(\d+)\]")
-_ENTRY = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:@\[\]\s]+))(?::(?P<port>\d+))?")
+_ENTRY = re.compile(r"(?:(?P<user>[^@/\s]+)@)?(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:@/\[\]\s]+))(?::(?P<port>\d+))?")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def parse_hosts(
     pinned = (*known_hosts, *(USER_KNOWN_HOSTS if user_known_hosts else ()))
     specs: dict[tuple[str, str, int], HostSpec] = {}
     for entry in entries:
-        for text in _expand(entry):
+        for text in _expand(entry.removeprefix("ssh://").removesuffix("/") if entry.startswith("ssh://") else entry):
             user, address, port = _split(text, entry)
             key = (user, address, port)
             if key in specs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from provision.contract.answers import Probed
 from provision.contract.slots import home, services_in
-from provision.hosts import HostSpec, run_on_hosts
+from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostSession, open_session
 
@@ -43,8 +43,16 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
 
     def look(spec: HostSpec) -> list[CheckReport]:
         with open_session(deployment, spec) as session, ExitStack() as open_tunnels:
-            at = _tunnels(session, open_tunnels)
-            return [CheckReport(spec.name, _probe(session, at, channel, program, check)) for program, check in wanted]
+            tunnels: list[Tunnel] = []
+            at = _tunnels(session, open_tunnels, tunnels)
+            reports = []
+            for program, check in wanted:
+                outcome = _probe(session, at, channel, program, check)
+                for tunnel in tunnels:
+                    if not outcome.passed and isinstance(tunnel.last_error, Forbidden):
+                        raise tunnel.last_error
+                reports.append(CheckReport(spec.name, outcome))
+            return reports
 
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
@@ -71,12 +79,13 @@ def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: C
     return outcome
 
 
-def _tunnels(session: HostSession, opened: ExitStack) -> _Seen:
-    """Where the host's own addresses are here: at local ends of tunnels, of which each port gets one."""
+def _tunnels(session: HostSession, opened: ExitStack, tunnels: list[Tunnel]) -> _Seen:
+    """Where the host's own addresses are here: at local ends of `tunnels`, of which each port gets one."""
 
     @cache
     def local(port: int) -> int:
-        return opened.enter_context(session.connection.forward(port)).local_port
+        tunnels.append(opened.enter_context(session.connection.forward(port)))
+        return tunnels[-1].local_port
 
     def at(host: str, port: int | None) -> tuple[str, int | None]:
         return (host, port) if host not in _LOOPBACK or port is None else ("127.0.0.1", local(port))

@@ -159,13 +159,13 @@ def test_a_locked_key_and_nobody_to_ask_names_ssh_add(spec: HostSpec, sandbox: S
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     socket = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     while not socket.exists():
         time.sleep(0.01)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-    yield
+    yield socket
     process.terminate()
     process.wait()
 
@@ -189,6 +189,65 @@ def test_without_an_identity_the_agents_keys_are_tried(spec: HostSpec, sandbox: 
     subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
     key.unlink()
     assert works(dataclasses.replace(spec, identity=None, use_agent=True))
+
+
+@pytest.fixture
+def held(sandbox: Sandbox, tmp_path: Path, agent: Path) -> Path:
+    """A key that the host accepts and the agent alone has; its public half lies there."""
+    key = new_key(tmp_path / "held", sandbox)
+    subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
+    key.unlink()
+    return key.with_name("held.pub")
+
+
+def test_the_agent_that_sshs_configuration_names_is_asked(
+    spec: HostSpec, held: Path, agent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 13, 13: IdentityAgent, as 1Password has it, and a `.pub` with IdentitiesOnly."""
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    config = tmp_path / "config"
+    configured = dataclasses.replace(spec, identity=None, use_agent=True, ssh_config=(config,))
+    config.write_text(f"Host *\n IdentityAgent {agent}\n IdentitiesOnly yes\n IdentityFile {held}\n")
+    assert works(configured)
+    config.write_text(f"Host *\n IdentityAgent {agent}\n IdentitiesOnly yes\n IdentityFile {held.with_suffix('')}\n")
+    assert works(configured)
+    config.write_text(f"Host *\n IdentityAgent {agent}.gone\n IdentitiesOnly yes\n IdentityFile {held}\n")
+    with pytest.raises(Unreachable, match="accepts none of our keys"):
+        connect(configured)
+
+
+def test_a_declared_identity_may_be_the_public_half(spec: HostSpec, held: Path) -> None:
+    assert works(dataclasses.replace(spec, identity=held, use_agent=True))
+    with pytest.raises(UsageError, match="public half of a key whose other half is not at hand"):
+        connect(dataclasses.replace(spec, identity=held, use_agent=False))
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
+    """A host that accepts what a certificate authority signed, and a key with its certificate elsewhere."""
+    folder = tmp_path_factory.mktemp("ca")
+    for name in ("ca", "key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    sign = ["ssh-keygen", "-q", "-s", f"{folder}/ca", "-I", "me", "-n", getpass.getuser(), f"{folder}/key.pub"]
+    subprocess.run(sign, check=True)
+    (folder / "key-cert.pub").rename(folder / "elsewhere.pub")
+    with Sandbox(folder / "host", server=Server.SSHD, settings=[f"TrustedUserCAKeys {folder}/ca.pub"]) as host:
+        yield host, folder / "key"
+
+
+def test_a_key_is_shown_with_its_certificate(certified: tuple[Sandbox, Path], agent: Path, tmp_path: Path) -> None:
+    """Issue 13, 13: CertificateFile, with the key in a file or in the agent."""
+    host, key = certified
+    config = tmp_path / "config"
+    configured = dataclasses.replace(host.spec, identity=None, use_agent=True, ssh_config=(config,))
+    config.write_text(f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
+    with pytest.raises(Unreachable, match="accepts none of our keys"):
+        connect(configured)
+    config.write_text(config.read_text() + f" CertificateFile {key.parent}/elsewhere.pub\n")
+    assert works(configured)
+    subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
+    config.write_text(config.read_text().replace(f"{key}\n", f"{key}.pub\n", 1))
+    assert works(configured)
 
 
 def test_keys_that_the_host_does_not_know_are_named(spec: HostSpec, tmp_path: Path) -> None:

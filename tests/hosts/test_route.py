@@ -90,4 +90,4 @@ def test_included_files_are_read(tmp_path: Path) -> None:
 
 def test_a_configuration_that_includes_itself_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read ssh's configuration"):
-        route(tmp_path, "gpu", "Include config\n")
+        route(tmp_path, "gpu", f"Include {tmp_path}/config\n")

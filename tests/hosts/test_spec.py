@@ -15,6 +15,8 @@ READABLE = {
     "203.0.113.7:40022": ("", "203.0.113.7", 40022),
     "[::1]:22": ("", "::1", 22),
     "me@[2001:db8::7]": ("me", "2001:db8::7", 0),
+    "ssh://root@203.0.113.7:40022": ("root", "203.0.113.7", 40022),
+    "ssh://host/": ("", "host", 0),
     "first.last@gpu_1.example.net": ("first.last", "gpu_1.example.net", 0),
 }
 
@@ -26,6 +28,8 @@ UNREADABLE = {
     "host:0": "0 is not a port",
     "host:65536": "65536 is not a port",
     "::1": "is not a host",
+    "host/": "is not a host",
+    "http://host": "is not a host",
     "[nonsense]:22": "neither an IPv6 address nor a range",
     "gpu-[16:01]": "ends before it begins",
     "gpu-[1:99999999999]": "more than 10000 hosts",

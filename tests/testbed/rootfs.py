@@ -37,6 +37,7 @@ PACKAGES = [
     "supervisor",
     "systemd",
     "systemd-sysv",
+    "tcsh",
     "tini",
 ]
 # Units that want hardware, a console or the network, and so keep a container from being "running".

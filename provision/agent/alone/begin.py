@@ -9,6 +9,7 @@ folder can't be trusted. Values come over the input, never as arguments: others 
 from __future__ import annotations
 
 # The agent will need these: they are imported while the header is on its way.
+import atexit
 import configparser  # noqa: F401
 import hashlib  # noqa: F401
 import hmac  # noqa: F401
@@ -17,12 +18,13 @@ import os
 import platform  # noqa: F401
 import secrets  # noqa: F401
 import shutil
+import stat
 import subprocess  # noqa: F401
 import sys
 import xmlrpc.client  # noqa: F401
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
-from ..trust import digest, enter, fault
+from ..trust import digest, enter, fault, own, state_folder
 
 if TYPE_CHECKING:
     from ...contract.requests import Header, Request
@@ -41,6 +43,8 @@ def main() -> None:
 def _find(header: Header) -> Tuple[str, bool]:
     """The folder of the agent that is wanted, and whether it stays on the host."""
     agents = os.path.join(header["path"], ".deploy", "agents")
+    for each in (agents, state_folder()):
+        _claim(each, bool(header.get("install")))
     folder = os.path.join(agents, header["agent"])
     is_safe = not fault(folder)
     if is_safe and digest(folder) == header["agent"]:
@@ -56,6 +60,32 @@ def _find(header: Header) -> Tuple[str, bool]:
         where = error.filename or agents
         what = f"the agent can't be unpacked on the host: {where}: {error.strerror or error}."
         raise _refusal(what, "make room or write access there") from None
+
+
+def _claim(path: str, keep: bool) -> None:
+    """Make the first folder of `path` that is missing in one like /tmp: there, nobody else can take it from us.
+
+    What only looks leaves nothing there.
+    """
+    wrong = fault(path)
+    if not wrong or own(wrong.path) or not path.startswith(wrong.path + "/"):
+        return
+    if not os.stat(wrong.path).st_mode & stat.S_ISVTX:
+        return
+    mine = os.path.join(wrong.path, path[len(wrong.path) + 1 :].split("/")[0])
+    try:
+        os.mkdir(mine, 0o755)
+    except OSError:
+        return  # it is there, or may not be: that is said by who judges it
+    if not keep:
+        atexit.register(_unclaim, mine)
+
+
+def _unclaim(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass  # it is in use by now
 
 
 def _receive() -> Tuple[List[Request], bytes]:
@@ -88,7 +118,6 @@ def _install(package: bytes, agents: str, name: str) -> str:
 
 def _unpack(package: bytes, into: Optional[str], name: str) -> str:
     """A new folder in `into` with the agent called `name`; in none, one that goes when this process ends."""
-    import atexit
     import io
     import tempfile
     import zipfile

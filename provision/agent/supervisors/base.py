@@ -49,6 +49,7 @@ class Supervisor(ABC):
     """What each supervisor can do. Names are program names as they stand in release.json."""
 
     kind = ""
+    in_containers = False  # whether programs are started there, and not from the project's own folder
     logs_in_project = False  # whether logs are files of the project's own folder
 
     def __init__(self, layout: Layout) -> None:

@@ -31,6 +31,7 @@ class Docker(Supervisor):
     """The containers of one project."""
 
     kind = "docker"
+    in_containers = True
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)

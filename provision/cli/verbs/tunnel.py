@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from provision.hosts import HostConnection, Tunnel
 
 
+_LOOK_SECONDS = 0.5  # how soon it is told that nothing comes through
+
+
 @verb("tunnel", example="deploy tunnel\ndeploy tunnel fastapi --local 9000")
 @click.argument("services", nargs=-1)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
@@ -30,12 +33,13 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
     hosts = session.specs
     if local is not None and len(ports) * len(hosts) != 1:
         raise UsageError("--local is for one service on one host.", next_step="name the service and --host")
+    tunnels: list[Tunnel] = []
     with ExitStack() as stack:
         for spec in hosts:
             connection = stack.enter_context(deployment.connect(spec))
             for name, port in ports.items():
                 tunnel = _open(connection, port, local if local is not None else port, strict=local is not None)
-                stack.enter_context(tunnel)
+                tunnels.append(stack.enter_context(tunnel))
                 url = f"http://127.0.0.1:{tunnel.local_port}"
                 session.console.answer(
                     {"event": "tunnel", "host": spec.name, "service": name, "port": port, "url": url},
@@ -43,8 +47,12 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
                 )
         session.console.note("Ctrl-C ends the tunnels.")
         try:
+            told: set[str] = set()
             while True:
-                time.sleep(3600)
+                time.sleep(_LOOK_SECONDS)
+                for error in {str(tunnel.last_error) for tunnel in tunnels if tunnel.last_error} - told:
+                    told.add(error)
+                    session.console.note(error)
         except KeyboardInterrupt:
             return
 
