@@ -74,9 +74,17 @@ def _request(
 
 def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again():
     connections = Connections(pytest.fail, pytest.fail)
-    with _server(partial(_once, _OK + b"Content-Length: 2\r\n\r\nok")) as authority:
+    closed = threading.Semaphore(0)
+
+    def serve(connection: socket.socket) -> None:
+        _once(_OK + b"Content-Length: 2\r\n\r\nok", connection)
+        connection.close()
+        closed.release()
+
+    with _server(serve) as authority:
         for _ in range(2):
             assert _request(connections, authority).read(100) == b"ok"
+            assert closed.acquire(timeout=10)
 
 
 def test_an_answer_that_is_read_twice_lends_its_connection_once(plain):
