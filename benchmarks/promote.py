@@ -199,6 +199,8 @@ def main() -> int:
         os.environ["PYTHONPYCACHEPREFIX"] = str(work / "bytecode")
         os.environ["DOCKER_CONFIG"] = str(work / "no-docker")
         generate_key(work / "key", work / "evidence.pub")
+        os.environ["DEPLOY_EVIDENCE_KEY"] = (work / "key").read_text()
+        os.environ["DEPLOY_SEEN"] = str(work / "seen.json")
         key = read_private((work / "key").read_text(), "key")
         local = stack.enter_context(registry(work / "registry"))
         docker = stack.enter_context(engine(work)) if "docker" in peers else None

@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from provision.images.promotion.history import History, read_history
+from provision.images.promotion.signing import SigningKey
 from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
 from provision.images.registry.repository import Repository
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (1, 2))
 _count = itertools.count()
 
 
@@ -42,3 +48,16 @@ def index(repository: Repository, tag: str = "") -> Manifest:
     made = Manifest(json.dumps(document, indent=1).encode(), OCI_INDEX)
     repository.put(made, tag)
     return made
+
+
+def recorded(repository: Repository, channel: str = "stable") -> History:
+    """What KEY signed of a channel."""
+    return read_history(repository, channel, [KEY.public])
+
+
+def private_pem(key: SigningKey) -> str:
+    return key.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def public_pem(key: SigningKey) -> bytes:
+    return key.public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

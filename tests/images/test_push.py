@@ -8,11 +8,11 @@ import subprocess
 import pytest
 
 from provision.cli.main import main
-from provision.images.promotion.history import read_history
 from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
 from provision.images.registry.referrers import referrers
-from tests.images.make import CONFIG, LAYER
+from tests.images.make import CONFIG, KEY, LAYER, private_pem, public_pem, recorded
 from tests.images.make import image as make_image
+from tests.images.test_promotion import prove
 
 pytestmark = pytest.mark.registry
 
@@ -56,6 +56,9 @@ def app(tmp_path, repository):
 @pytest.fixture
 def deploy(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DEPLOY_EVIDENCE_KEY", private_pem(KEY))
+    (tmp_path / "evidence.pub").write_bytes(public_pem(KEY))
 
     def run(*words: str) -> tuple[int, list[dict]]:
         code = main(["image", *words, "-C", str(tmp_path), "--json"])
@@ -70,7 +73,7 @@ def test_a_pushed_image_is_canary_and_the_commit_that_it_says_it_is(app, deploy,
     assert (code, result["outcome"], result["old"], result["new"]) == (0, "committed", "", made.digest)
     assert [event["how"] for event in blobs] == ["sent", "sent"]
     assert repository.get("canary") == repository.get(f"sha-{COMMIT}") == made
-    (move,) = read_history(repository, "canary").moves
+    (move,) = recorded(repository, "canary").moves
     assert (move.kind, move.old, move.new) == ("push", "", made.digest)
 
 
@@ -113,7 +116,7 @@ def test_pushing_the_same_again_changes_nothing(app, deploy, repository):
     code, (*blobs, result) = deploy("push", "app")
     assert (code, result["outcome"]) == (0, "unchanged")
     assert {event["how"] for event in blobs} == {"there"}
-    assert len(read_history(repository, "canary").moves) == 1
+    assert len(recorded(repository, "canary").moves) == 1
 
 
 def test_stable_is_not_pushed_to(app, deploy, repository):
@@ -124,13 +127,9 @@ def test_stable_is_not_pushed_to(app, deploy, repository):
 
 
 def test_no_channel_that_was_ever_promoted_to_is_pushed_to(app, deploy, repository, tmp_path):
-    from provision.images.promotion.signing import generate, read_private
-    from tests.images.test_promotion import prove
-
-    generate(tmp_path / "k", tmp_path / "evidence.pub")
     made = layout(app, one(app, 1))
     deploy("push", "app")
-    prove(repository, made, key=read_private((tmp_path / "k").read_text(), "k"))
+    prove(repository, made)
     assert deploy("promote", "app", "--to", "production")[0] == 0
     layout(app, one(app, 2))
     assert deploy("push", "app", "--to", "production")[0] == 4
@@ -149,13 +148,9 @@ def test_the_same_commit_with_other_bytes_is_told(app, deploy, repository):
 
 
 def test_a_minimum_age_counts_from_the_push(app, deploy, repository, tmp_path):
-    from provision.images.promotion.signing import generate, read_private
-    from tests.images.test_promotion import prove
-
-    generate(tmp_path / "k", tmp_path / "evidence.pub")
     made = layout(app, one(app, 1))
     deploy("push", "app")
-    prove(repository, made, key=read_private((tmp_path / "k").read_text(), "k"))
+    prove(repository, made)
     for age, code in (("1h", 4), ("0s", 0)):
         (tmp_path / "promotion.toml").write_text(f'[app]\nrepository = "{repository}"\nmin_age = "{age}"\n')
         assert deploy("promote", "app")[0] == code

@@ -46,6 +46,8 @@ def _facts(plan: Plan) -> dict[str, Any]:
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"{plan.kind} {plan.target}:{plan.channel}"
     yield f"  is   {plan.old or 'nothing yet'}"
+    if plan.old and plan.history.moves and plan.history.since(plan.old) is None:
+        yield "       which is not what its history says last: a move broke off, or somebody else put it there"
     yield f"  to   {plan.image.digest} ({plan.source}{'' if ':' in plan.origin else ':' + plan.origin})"
     for item in plan.found:
         yield f"  {finding_line(item)}"

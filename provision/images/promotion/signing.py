@@ -31,6 +31,8 @@ from provision.errors import UsageError
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
+_VARIABLE = "DEPLOY_EVIDENCE_KEY"
+
 
 class NotSigned(Exception):
     """An envelope that no trusted key signed. Its message ends the sentence "it …"."""
@@ -76,7 +78,7 @@ def unseal(envelope: bytes, payload_type: str, trusted: Sequence[PublicKey]) -> 
         payload = base64.b64decode(document["payload"], validate=True)
         signatures = [base64.b64decode(item["sig"], validate=True) for item in document["signatures"]]
         signed_as = str(document["payloadType"])
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
         raise NotSigned("is not a signed document") from None
     if signed_as != payload_type:
         raise NotSigned(f"is signed as {signed_as}, not as {payload_type}")
@@ -131,6 +133,31 @@ def read_private(text: str, source: str) -> SigningKey:
             f"{source} does not hold an Ed25519 private key without a passphrase.", next_step="deploy image keygen"
         )
     return SigningKey(key)
+
+
+def default_private() -> Path:
+    """Where the secret half is on a person's machine."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "bitnet-provision" / "evidence.key"
+
+
+def own_key(private: Path | None) -> SigningKey:
+    """The key to sign with: in the file `private`, else DEPLOY_EVIDENCE_KEY, else where `keygen` put it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if private is None and os.environ.get(_VARIABLE):
+        return read_private(os.environ[_VARIABLE], _VARIABLE)
+    file = private or default_private()
+    try:
+        return read_private(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no key to sign with: {file} cannot be read.",
+            why=str(getattr(error, "strerror", None) or error),
+            next_step=f"deploy image keygen, or set {_VARIABLE}",
+        ) from None
 
 
 def read_public(file: Path) -> list[PublicKey]:

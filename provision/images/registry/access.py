@@ -120,7 +120,7 @@ class Access:
         try:
             given = json.loads(content)
             return str(given.get("token") or given["access_token"])
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise RegistryFailed(f"could not {doing}: {urlsplit(realm).netloc} answered, but with no token.") from None
 
     def _login(self, what: str) -> Refused:
@@ -174,5 +174,5 @@ def _said(content: bytes) -> str:
     try:
         errors: list[dict[str, Any]] = json.loads(content)["errors"]
         return "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

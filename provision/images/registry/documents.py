@@ -25,6 +25,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
+CREATED = "org.opencontainers.image.created"  # an annotation
 MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 
 
@@ -120,7 +121,7 @@ class Manifest:
         """Whether it is JSON of the only kind that a manifest can be; the rest may be read only then."""
         try:
             return isinstance(json.loads(self.content), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
     @cached_property

@@ -18,12 +18,17 @@ from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100
+_MOST = 10_000  # a list of more is nobody's honest work, and as much of it is held in memory
 _ATTEMPTS = 5
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next"?')
 
 
 def referrers(repository: Repository, digest: str, artifact_type: str = "") -> list[Descriptor]:
-    """The manifests whose subject is `digest`, in the order of the list; of `artifact_type`, or all."""
+    """The manifests whose subject is `digest`, in the order of the list; of `artifact_type`, or all.
+
+    Raises:
+        RegistryFailed: the registry does not answer, or the list goes on and on.
+    """
     found = _of_type(_by_route(repository, digest, artifact_type), artifact_type)
     return found or _of_type(_by_tag(repository, digest), artifact_type)
 
@@ -66,18 +71,31 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
             return []
         try:
             found += [Descriptor.read(item) for item in json.loads(content)["manifests"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return []
         following = _NEXT.search(answer.headers.get("link", ""))
         if not following:
+            return found
+        if len(found) > _MOST:
             break
         path = following[1]
-    return found
+    raise _endless(repository, digest)
 
 
 def _by_tag(repository: Repository, digest: str) -> list[Descriptor]:
     index = repository.find(_tag(digest))
-    return index.children if index else []
+    found = index.children if index else []
+    if len(found) > _MOST:
+        raise _endless(repository, digest)
+    return found
+
+
+def _endless(repository: Repository, digest: str) -> RegistryFailed:
+    return RegistryFailed(
+        f"what points at {repository}@{digest} is more than is read: {_MOST:,} manifests, or {_PAGES} pages.",
+        why="Whoever may push can put any number there.",
+        next_step="delete what is not yours, or build the image anew",
+    )
 
 
 def _list_by_tag(repository: Repository, artifact: Manifest) -> None:
