@@ -61,3 +61,21 @@ def private_pem(key: SigningKey) -> str:
 
 def public_pem(key: SigningKey) -> bytes:
     return key.public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def delete(repository: Repository, digest: str) -> None:
+    """The manifest, and its entry where there is a list of them: what a tidy attacker does."""
+    path = f"/v2/{repository.reference.repository}/manifests/{digest}"
+    repository.access.request("DELETE", path, doing="delete", accept={202}).finish()
+
+
+def unlist(repository: Repository, made: Manifest, digest: str) -> None:
+    tag = made.digest.replace(":", "-")
+    if index := repository.find(tag):
+        left = [item for item in index.document["manifests"] if item["digest"] != digest]
+        repository.put(Manifest.write({**index.document, "manifests": left}), tag)
+
+
+def take_away(repository: Repository, made: Manifest, digest: str) -> None:
+    unlist(repository, made, digest)
+    delete(repository, digest)

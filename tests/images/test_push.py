@@ -195,3 +195,35 @@ def test_a_folder_whose_blob_was_changed_is_refused_by_the_registry(app, deploy,
     code, (*_, error) = deploy("push", "app")
     assert (code, error["status"]) == (1, 400)
     assert repository.digest("canary") == ""
+
+
+def test_a_push_without_a_key_writes_nothing_down_and_says_so(app, deploy, repository, monkeypatch):
+    monkeypatch.delenv("DEPLOY_EVIDENCE_KEY")
+    made = layout(app, one(app, 1))
+    code, events = deploy("push", "app")
+    assert (code, repository.get("canary")) == (0, made)
+    assert "nothing says since when canary is" in next(e["text"] for e in events if e["event"] == "warning")
+    assert repository.digest("canary.history") == ""
+
+
+def test_a_push_begins_anew_what_an_earlier_version_wrote_and_says_so(app, deploy, repository):
+    made = layout(app, one(app, 1))
+    repository.put(Manifest.write({**_INDEX, "annotations": {"bitnet-provision.moves": "[]"}}), "canary.history")
+    code, events = deploy("push", "app")
+    assert "canary.history is not signed" in next(e["text"] for e in events if e["event"] == "warning")
+    assert (code, [move.new for move in recorded(repository, "canary").moves]) == (0, [made.digest])
+
+
+_INDEX = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+
+
+def test_a_channel_that_was_moved_by_hand_has_its_age_from_the_next_push(app, deploy, repository):
+    first, second = one(app, 1), one(app, 2)
+    for made in (first, second):
+        layout(app, made)
+        deploy("push", "app")
+    repository.put(first, "canary")
+    assert recorded(repository, "canary").since(first.digest) is None
+    layout(app, first)
+    assert deploy("push", "app")[1][-1]["outcome"] == "unchanged"
+    assert recorded(repository, "canary").since(first.digest) is not None

@@ -26,7 +26,7 @@ from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest,
 from provision.images.registry.reference import parse
 from provision.images.registry.referrers import attach, put_empty
 from provision.images.registry.repository import connect
-from tests.images.make import KEY, STRANGER, image, recorded
+from tests.images.make import KEY, STRANGER, delete, image, recorded, take_away, unlist
 
 pytestmark = pytest.mark.registry
 
@@ -56,24 +56,6 @@ def why(repository, decides=None, **how):
     with pytest.raises(Refused) as refusal:
         promote(repository, decides, **how)
     return refusal.value.why
-
-
-def delete(repository, digest):
-    """The manifest, and its entry where there is a list of them: what a tidy attacker does."""
-    path = f"/v2/{repository.reference.repository}/manifests/{digest}"
-    repository.access.request("DELETE", path, doing="delete", accept={202}).finish()
-
-
-def unlist(repository, made, digest):
-    tag = made.digest.replace(":", "-")
-    if index := repository.find(tag):
-        left = [item for item in index.document["manifests"] if item["digest"] != digest]
-        repository.put(Manifest.write({**index.document, "manifests": left}), tag)
-
-
-def take_away(repository, made, digest):
-    unlist(repository, made, digest)
-    delete(repository, digest)
 
 
 # Evidence

@@ -59,7 +59,8 @@ def command(session: Session, image: str, report: Path, private: Path | None, an
     there = [] if anew else findings(repository, found.digest, trusted, known)
     lost = [item for item in there if item.lost and item.blocks]
     for item in lost:
-        session.console.note(f"evidence {item.artifact[:19]} {item.problem}.")
+        text = f"evidence {item.artifact[:19]} {item.problem}"
+        session.console.event({"event": "warning", "host": "", "text": text})
     # What this machine alone knows to be lost is named, so that others miss it as well.
     previous = (*heads(there), *(item.artifact for item in lost if item.artifact in known))
     evidence = Evidence(reference.name, found.digest, checks, at, actor(), place(), previous, anew)
