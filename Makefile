@@ -49,9 +49,8 @@ demo: venv-run
 	@cache=$$(UV_NO_CONFIG=1 .venv/bin/uv cache dir 2>/dev/null) && [ -d "$$cache" ] || exit 0; \
 		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB, shared by all projects): .venv/bin/uv cache clean empties it."
 
-# What failed is said before .ci/run's time is over, also where one hanging host makes all tests on it late.
 test: binaries
-	@$(PYTEST) $(PARALLEL) --session-timeout=4200
+	@$(PYTEST) $(PARALLEL)
 
 test-slow: more-binaries
 	@$(PYTEST) -m slow --timeout=3600

@@ -107,10 +107,12 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
         shipment.send_again(answer["entries"])
         answer = _transact(session, plan_, shipment.seal_request(), interrupt)
         if answer["outcome"] == MISMATCH:
+            differing = shipment.differing(answer["entries"])
+            named = f" ({', '.join(differing[:3])}{', …' * (len(differing) > 3)})" if differing else ""
             raise errors.DeployError(
                 "what arrives on the host differs from what was sent, twice.",
                 host=session.spec.name,
-                why="Files change here while they are shipped, or the host's disk is damaged.",
+                why=f"Files change here while they are shipped{named}, or the host's disk is damaged.",
                 next_step="deploy up again when nothing writes into the project",
             )
     return ended(session, answer["outcome"], replace(plan_, generation=answer["generation"]))

