@@ -81,12 +81,17 @@ def run_on_hosts(
         work()  # gives those that nobody began their result, also where Ctrl-C came before the last thread did
         on_interrupt()
         until = time.monotonic() + _LET_GO_SECONDS
-        left = lambda: [spec for number, spec in enumerate(specs) if number not in results]  # noqa: E731
-        _wait(finished, lambda: not left() or (time.monotonic() > until and not any(map(holds, left()))))
-    return [
-        results.get(number) or HostResult(spec, error=Interrupted("interrupted; nothing was disturbed.", host=spec.name))
-        for number, spec in enumerate(specs)
-    ]
+
+        def over() -> bool:
+            left = [spec for number, spec in enumerate(specs) if number not in results]
+            return not left or (time.monotonic() > until and not any(map(holds, left)))
+
+        _wait(finished, over)
+    return [results.get(number) or _let_go(spec) for number, spec in enumerate(specs)]
+
+
+def _let_go(spec: HostSpec) -> HostResult[Value]:
+    return HostResult(spec, error=Interrupted("interrupted; nothing was disturbed.", host=spec.name))
 
 
 def _result(spec: HostSpec, function: Callable[[HostSpec], Value]) -> HostResult[Value]:
