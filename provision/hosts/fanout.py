@@ -91,7 +91,8 @@ def run_on_hosts(
 
 
 def _let_go(spec: HostSpec) -> HostResult[Value]:
-    return HostResult(spec, error=Interrupted("interrupted; nothing was disturbed.", host=spec.name))
+    why = "What has arrived there is kept: the next run goes on from there."
+    return HostResult(spec, error=Interrupted("interrupted; nothing was disturbed.", why=why, host=spec.name))
 
 
 def _result(spec: HostSpec, function: Callable[[HostSpec], Value]) -> HostResult[Value]:
