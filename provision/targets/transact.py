@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -138,7 +139,8 @@ def _transact(session: HostSession, plan_: plan.Plan, seal: Seal | None, interru
     }
     if seal:
         request["seal"] = seal
-    with session.phase("transaction"):
+    held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
+    with held, session.phase("transaction"):
         return session.conversation.ask(request, Transacted, interrupt=interrupt)
 
 
