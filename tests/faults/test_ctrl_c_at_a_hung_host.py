@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ["up", "promote", "rollback", "down", "plan", "status", "history", "unlock", "smoke", "logs web", "exec true"]
-LONGEST = 5.0  # seconds; half of what a connection may take, and a twentieth of an answer
+MORE_VERBS = ["promote", "rollback", "down", "plan", "history", "smoke", "logs web", "exec true"]
+VERBS = ["up", "status", "unlock", *(pytest.param(verb, marks=pytest.mark.slow) for verb in MORE_VERBS)]
+LONGEST = 9.0  # seconds; a connection may take ten, and an answer 120
 
 
 def ctrl_c(command: list[str], folder: Path, after: float = 1.5) -> tuple[int, str]:
