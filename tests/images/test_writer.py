@@ -239,7 +239,7 @@ def test_more_evidence_than_anybody_signs_is_not_read(number, said, proxy, behin
     proxy.on("GET", "/manifests/sha256-", answer=(200, {"Content-Type": OCI_INDEX}, listed))
     with pytest.raises(RegistryFailed) as failure:
         promote(behind)
-    assert said in failure.value.what
+    assert said in f"{failure.value.what} {failure.value.why}"
     assert len(proxy.seen) < 40
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from provision.errors import RegistryFailed
-from provision.images.promotion.evidence import ARTIFACT_TYPE, Finding, read_finding
+from provision.images.promotion.evidence import ARTIFACT_TYPE, Evidence, Finding, read_finding
 from provision.images.promotion.signing import PublicKey
 from provision.images.registry.documents import CREATED, read_time
 from provision.images.registry.referrers import referrers
@@ -64,15 +64,22 @@ def chained(read: Sequence[Finding], listed: Mapping[str, str], known: Mapping[s
         known: as `findings` takes it.
     """
     begun = max((item.evidence.at for item in read if item.evidence and item.evidence.anew), default=_NEVER)
+    begins = {item.artifact for item in read if item.evidence and item.evidence.anew and item.evidence.at == begun}
+
+    def is_later(evidence: Evidence) -> bool:
+        if evidence.at != begun or evidence.anew:
+            return evidence.at >= begun
+        return not begins.isdisjoint(evidence.previous or ())  # times are in seconds
+
     named = {
         name: item.artifact
         for item in read
-        if item.evidence and item.evidence.at >= begun
+        if item.evidence and is_later(item.evidence)
         for name in item.evidence.previous or ()
     }
 
     def judged(item: Finding) -> Finding:
-        if item.evidence and item.evidence.at < begun:
+        if item.evidence and not is_later(item.evidence):
             return replace(item, problem="is from before evidence was begun anew")
         if item.evidence and item.evidence.previous is None and item.artifact not in named:
             why = "was signed by an older version, which names nothing before it; `deploy image attest` takes it in"
@@ -85,9 +92,9 @@ def chained(read: Sequence[Finding], listed: Mapping[str, str], known: Mapping[s
     def _missed_by(artifact: str) -> str:
         if artifact in named:
             return f"and {named[artifact][:19]} comes after it"
-        if artifact in known and known[artifact] >= begun:
+        if artifact in known and known[artifact] > begun:
             return f"and was there (it is known from {known[artifact]:%Y-%m-%d %H:%M} UTC)"
-        if artifact in listed and _made(listed[artifact]) >= begun:
+        if artifact in listed and _made(listed[artifact]) > begun:
             return "although it is listed"
         return ""
 

@@ -22,6 +22,7 @@ from provision.images.registry.documents import (
     Malformed,
     Manifest,
     artifact,
+    read_json,
     read_time,
     written_time,
 )
@@ -112,10 +113,10 @@ def read_finding(repository: Repository, artifact: str, digest: str, trusted: Se
         if len(layers) != 1:
             return Finding(artifact, problem="does not hold one signed document")
         payload, key = unseal(repository.content(layers[0]), _PAYLOAD_TYPE, trusted)
-        evidence = _read(json.loads(payload))
+        evidence = _read(read_json(payload))
     except NotSigned as error:
         return Finding(artifact, problem=str(error))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Finding(artifact, problem="is signed, and not evidence that this version reads")
     except Malformed:
         return Finding(artifact, problem="is malformed")

@@ -17,7 +17,15 @@ from typing import Any
 from provision.errors import Refused, RegistryFailed
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
-from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, digest_of, read_time, written_time
+from provision.images.registry.documents import (
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    digest_of,
+    read_json,
+    read_time,
+    written_time,
+)
 from provision.images.registry.repository import Repository
 
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
@@ -146,11 +154,11 @@ def read_history(
     try:
         annotations = index.document["annotations"]
         if _MOVES not in annotations:
-            claimed = tuple(map(Move.read, json.loads(annotations[_UNSIGNED])))
+            claimed = tuple(map(Move.read, read_json(annotations[_UNSIGNED])))
             why = "is not signed: an earlier version wrote it, or somebody without a key"
             return History(channel, written=index, problem=why, claimed=claimed)
         history = _signed(repository, channel, index, trusted)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RegistryFailed(
             f"{repository}:{history_tag(channel)} is not a history that this version reads.",
             why=f"{type(error).__name__}: {error}",
@@ -172,7 +180,7 @@ def _signed(repository: Repository, channel: str, index: Manifest, trusted: Sequ
         payload, _ = unseal(index.document["annotations"][_MOVES].encode(), _SIGNED_AS, trusted)
     except NotSigned as error:
         return History(channel, written=index, problem=str(error))
-    said = json.loads(payload)
+    said = read_json(payload)
     moves = tuple(map(Move.read, said["moves"]))
     if (said["repository"], said["channel"]) != (repository.reference.repository, channel):
         why = f"is that of {said['repository']}:{said['channel']}"

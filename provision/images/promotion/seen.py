@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from provision.errors import UsageError
-from provision.images.registry.documents import read_time, written_time
+from provision.images.registry.documents import read_json, read_time, written_time
 
 _VARIABLE = "DEPLOY_SEEN"
 _KEPT = 1000  # digests, and as many channels; those seen longest ago are forgotten first
@@ -48,7 +48,7 @@ class Seen:
         state = environ.get("XDG_STATE_HOME") or "~/.local/state"
         file = Path(environ.get(_VARIABLE) or f"{state}/bitnet-provision/registries.json").expanduser()
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))
+            known = read_json(file.read_text(encoding="utf-8"))
             found = cls(file, dict(known["evidence"]), dict(known["moves"]))
             for name in found.moves:
                 found.move(name)
@@ -56,7 +56,7 @@ class Seen:
                 found.beside(name)
         except FileNotFoundError:
             return cls(file)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{file} cannot be read: it holds what this machine saw in registries.",
                 why=str(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"),

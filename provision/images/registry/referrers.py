@@ -7,20 +7,21 @@ believed until the tag was looked at too.
 
 from __future__ import annotations
 
-import json
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 
 from provision.errors import RegistryFailed
-from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest
+from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest, read_json
 from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100
 _MOST = 10_000  # a list of more is nobody's honest work, and as much of it is held in memory
+_SECONDS = 300.0  # of all of them
 _ATTEMPTS = 5
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next"?')
+_LINK = re.compile(r"<([^<>]*)>\s*(;[^<,]*)")  # RFC 8288: the address, and what it is
 
 
 def referrers(repository: Repository, digest: str, artifact_type: str = "") -> list[Descriptor]:
@@ -61,6 +62,7 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
     path = f"/v2/{repository.reference.repository}/referrers/{digest}"
     path += f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
     found: list[Descriptor] = []
+    until = time.monotonic() + _SECONDS
     for _ in range(_PAGES):
         # Whatever else a registry answers means that it has no such route, or none that works.
         answer = repository.access.request(
@@ -70,15 +72,16 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
         if answer.status != 200:
             return []
         try:
-            found += [Descriptor.read(item) for item in json.loads(content)["manifests"]]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            found += [Descriptor.read(item) for item in read_json(content)["manifests"]]
+        except (ValueError, KeyError, TypeError, AttributeError):
             return []
-        following = _NEXT.search(answer.headers.get("link", ""))
+        links = _LINK.findall(answer.headers.get("link", ""))
+        following = [link for link, about in links if re.search('rel="?next"?', about)]
         if not following:
             return found
-        if len(found) > _MOST:
+        if len(found) > _MOST or time.monotonic() > until:
             break
-        path = following[1]
+        path = following[0]
     raise _endless(repository, digest)
 
 
@@ -92,8 +95,8 @@ def _by_tag(repository: Repository, digest: str) -> list[Descriptor]:
 
 def _endless(repository: Repository, digest: str) -> RegistryFailed:
     return RegistryFailed(
-        f"what points at {repository}@{digest} is more than is read: {_MOST:,} manifests, or {_PAGES} pages.",
-        why="Whoever may push can put any number there.",
+        f"what points at {repository}@{digest} has no end that is waited for.",
+        why=f"At most {_MOST:,} manifests are read, in {_PAGES} pages and {_SECONDS:.0f} s. Who may push can put more there.",
         next_step="delete what is not yours, or build the image anew",
     )
 
