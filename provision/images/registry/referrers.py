@@ -96,7 +96,7 @@ def _by_tag(repository: Repository, digest: str) -> list[Descriptor]:
 def _endless(repository: Repository, digest: str) -> RegistryFailed:
     return RegistryFailed(
         f"what points at {repository}@{digest} has no end that is waited for.",
-        why=f"At most {_MOST:,} manifests are read, in {_PAGES} pages and {_SECONDS:.0f} s. Who may push can put more there.",
+        why=f"At most {_MOST:,} manifests are read, in {_PAGES} pages and {_SECONDS:.0f} s.",
         next_step="delete what is not yours, or build the image anew",
     )
 
