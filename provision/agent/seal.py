@@ -13,9 +13,9 @@ from ..contract import names, tree
 from ..contract.canonical import canonical
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import files
+from . import content, files
 from .prepare import prepare
-from .takeover import give_back, take_over
+from .takeover import close, give_back, take_over
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
@@ -43,7 +43,7 @@ def seal(
 
     Raises:
         Mismatch: the tree's digest is another one.
-        Failure: the prepare step failed, a model is missing, or a link leads out of the upload.
+        Failure: the prepare step failed, a model is missing, a link leads out of the upload, or somebody writes to it.
     """
     release, document = asked["release"], asked["document"]
     if os.path.isdir(layout.release(release)):
@@ -51,7 +51,7 @@ def seal(
         return
     folder = layout.incoming(asked["nonce"])
     files.make_folder(folder)
-    shipper = take_over(folder)
+    shipper = take_over(folder, [layout.release(name) for name in content.releases(layout)])
     for path in asked["remove"]:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
@@ -77,7 +77,7 @@ def seal(
         prepared = prepare(layout, folder, document["prepare"], asked["secrets"], emit, stop)
         document = {**document, "prepared": prepared}
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
-    _make_read_only(folder)
+    close(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
@@ -89,18 +89,3 @@ def _remove_inside(folder: str, path: str) -> None:
         shutil.rmtree(full)
     elif os.path.lexists(full):
         os.unlink(full)
-
-
-def _make_read_only(folder: str) -> None:
-    for parent, folders, leaves in os.walk(folder, topdown=False):
-        for name in leaves:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                executable = os.stat(path).st_mode & 0o100
-                os.chmod(path, 0o555 if executable else 0o444)
-        for name in folders:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o555)
-    # rename(2) of a folder needs to write its `..`, so the folder itself stays writable for its owner.
-    os.chmod(folder, 0o755)
