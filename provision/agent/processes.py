@@ -189,10 +189,10 @@ def holder(port: int) -> str:
     return holders().get(port, "")
 
 
-def working_in(folder: str) -> Set[str]:
-    """Names of direct children of `folder` that some process has as its working directory or program."""
+def working_in(folder: str) -> Dict[str, Set[int]]:
+    """Direct children of `folder` that some process has as its working directory or program, and those processes."""
     prefix = os.path.realpath(folder).rstrip("/") + "/"  # the kernel tells where links lead
-    names = set()
+    names: Dict[str, Set[int]] = {}
     for pid in pids():
         for link in ("cwd", "exe"):
             try:
@@ -200,7 +200,7 @@ def working_in(folder: str) -> Set[str]:
             except OSError:
                 continue
             if target.startswith(prefix):
-                names.add(target[len(prefix) :].split("/", 1)[0])
+                names.setdefault(target[len(prefix) :].split("/", 1)[0], set()).add(pid)
     return names
 
 
