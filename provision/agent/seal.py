@@ -51,7 +51,9 @@ def seal(
         return
     folder = layout.incoming(asked["nonce"])
     files.make_folder(folder)
-    shipper = take_over(folder, [layout.release(name) for name in content.releases(layout)])
+    # What a prepare step may write to has no file in common with a release that is sealed.
+    linked = [] if document["prepare"] else [layout.release(name) for name in content.releases(layout)]
+    shipper = take_over(folder, linked)
     for path in asked["remove"]:
         _remove_inside(folder, path)
     for path, target in document["links"].items():

@@ -109,6 +109,20 @@ def test_who_opens_a_file_again_while_it_is_sealed_is_named_and_the_release_gets
     assert world.version == "2"
 
 
+def test_a_prepare_step_that_writes_to_a_shipped_file_changes_no_release_before_it(world: World) -> None:
+    """rsync links what is the same to the last release, and the step runs as root, whom no mode holds off."""
+    world.web("1")
+    world.up()
+    old = world.stable
+    prepare = {"command": ["sh", "-c", "echo evil >>opened"], "outputs": ["made"]}
+    world.declare({"web": web(world.port, "2")}, prepare=prepare)
+
+    world.up()
+
+    assert world.host.read(f"{world.path}/stable/opened") == b"goodevil\n"
+    assert world.host.read(f"{world.path}/releases/{old}/opened") == b"good"
+
+
 def test_a_model_that_somebody_writes_to_while_it_is_verified_gets_no_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
