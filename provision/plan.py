@@ -155,6 +155,7 @@ def plan(
         interrupted=facts["recovery_needed"],
         contents=tuple(_contents(models, engines, facts)),
         taken_from=taken_from,
+        warnings=tuple(facts.get("occupied", {}).values()),
     )
 
 

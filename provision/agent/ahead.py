@@ -53,13 +53,13 @@ def judge(
         # Only a list of the files can tell then how much of them has to be shipped.
         answer["measure"] = bool(short) and "entries" not in ahead and room.can_be_linked(layout, ahead)
         lacks = short if not answer["measure"] else []
-        if lacks and not room.could_be_made(layout, ahead, lacks, ahead["keep"]):
+        if lacks and not room.could_be_made(asked, ahead, lacks, ahead["keep"]):
             raise room.refusal(lacks)
         if any(step.changes for step in steps):
             asked.usable()
             _programs(layout, asked, steps, seen, ahead)
         if lacks and make_room is not None:  # last: nothing goes for a deploy that is refused
-            room.make(layout, ahead, lacks, ahead["keep"], make_room)
+            room.make(asked, ahead, lacks, ahead["keep"], make_room)
     except Failure as error:
         # Whatever it is called later on: here nothing was begun.
         answer["refused"], answer["measure"] = {**error.message(), "kind": REFUSED}, False

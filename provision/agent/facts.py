@@ -16,7 +16,7 @@ from ..contract import names
 from ..contract.decide import View
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import commands, engines, files, launch, models, processes, sockets, strays
+from . import commands, content, engines, files, launch, models, processes, sockets, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -229,6 +229,17 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "salt": salt.hex(),
         "disk": disk(layout.root),
         "recovery_needed": os.path.exists(layout.journal),
+        "occupied": occupied(layout, supervisor),
+    }
+
+
+def occupied(layout: Layout, supervisor: Supervisor) -> Dict[str, str]:
+    """Releases that serve nothing, and are kept while some process works in them: by whom, as a sentence."""
+    state = states.read(layout)
+    return {
+        name: f"release {name[:12]} is kept while pid {pid} ({sockets.name(pid)}) works in its folder; "
+        f"of programs that are not this project's, {content.OCCUPIED_KEPT} such are kept at most"
+        for name, pid in content.occupied(layout, supervisor, state.releases()).items()
     }
 
 
@@ -241,12 +252,12 @@ def _complete(name: str, releases: List[str]) -> str:
 def _slim(document: ReleaseDocument) -> ReleaseDocument:
     """A release without its texts: for decisions, not for starting."""
     lanes: Dict[str, LaneDocument] = {}
-    for lane, content in document["lanes"].items():
+    for lane, described in document["lanes"].items():
         services: List[ServiceDocument] = [
             {**service, "launch": "", "manifest": {"name": service["manifest"]["name"], "text": ""}}
-            for service in content["services"]
+            for service in described["services"]
         ]
-        lanes[lane] = {"services": services, "checks": content["checks"]}
+        lanes[lane] = {"services": services, "checks": described["checks"]}
     return {**document, "lanes": lanes}
 
 

@@ -10,7 +10,7 @@ from ..contract.decide import Do, How, Step, View
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, place, processes
+from . import binaries, engines, files, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Room for the journal, launch folders and manifests, twice over so that undoing has room too.
 DISK_RESERVE = 16 << 20
 INODE_RESERVE = 1000
+_MANIFESTS_RESERVE = 256 << 10  # bytes, for manifests and first lines of logs, on whatever disks those are
 _PROBE_SECONDS = 20.0
 
 
@@ -44,6 +45,8 @@ def check(
     """
     disk(layout)
     _rename_and_lock_hold(layout)
+    for folder in _written_to(supervisor, steps):
+        files.try_writing(files.nearest(folder), _MANIFESTS_RESERVE)
     supervisor.readable()
     programs(supervisor, steps, services, candidates, documents, view)
     for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
@@ -64,8 +67,10 @@ def programs(
     """Refuse what stands against programs, as far as it needs no file of their release. Arguments as of `check`.
 
     Raises:
-        Failure: an account is missing, a name or a port is taken, or memory is short.
+        Failure: an account is missing, a name or a port is taken, memory is short, or nothing can be written down.
     """
+    for folder in _written_to(supervisor, steps):
+        _demand_writable(folder)
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
     for step in steps:
         if step.changes:
@@ -99,6 +104,27 @@ def disk(layout: Layout, needed: int = 0) -> None:
         )
     if free.f_files and free.f_favail < INODE_RESERVE:
         raise Failure(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")
+
+
+def _written_to(supervisor: Supervisor, steps: Sequence[Step]) -> List[str]:
+    """The folders outside `.deploy` in which these steps have something written, be it by the supervisor."""
+    if all(step.do is Do.KEEP for step in steps):
+        return []
+    manifests = os.path.dirname(supervisor.manifest_path("a"))  # one folder has all of them
+    return [manifests, supervisor.layout.logs] if supervisor.logs_in_project else [manifests]
+
+
+def _demand_writable(folder: str) -> None:
+    there = files.nearest(folder)
+    if os.access(there, os.W_OK | os.X_OK):
+        return
+    read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    raise Failure(
+        REFUSED,
+        f"{there} is mounted read-only." if read_only else f"{trust.account(os.geteuid())} may not write to {there}.",
+        why="A program's description, or what it says, is written there. Nothing that runs was touched.",
+        next_step="mount it to be written to, then: deploy up" if read_only else "let it, then: deploy up",
+    )
 
 
 def _rename_and_lock_hold(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -188,10 +189,10 @@ def holder(port: int) -> str:
     return holders().get(port, "")
 
 
-def working_in(folder: str) -> Set[str]:
-    """Names of direct children of `folder` that some process has as its working directory or program."""
+def working_in(folder: str) -> Dict[str, Set[int]]:
+    """Direct children of `folder` that some process has as its working directory or program, and those processes."""
     prefix = os.path.realpath(folder).rstrip("/") + "/"  # the kernel tells where links lead
-    names = set()
+    names: Dict[str, Set[int]] = {}
     for pid in pids():
         for link in ("cwd", "exe"):
             try:
@@ -199,8 +200,29 @@ def working_in(folder: str) -> Set[str]:
             except OSError:
                 continue
             if target.startswith(prefix):
-                names.add(target[len(prefix) :].split("/", 1)[0])
+                names.setdefault(target[len(prefix) :].split("/", 1)[0], set()).add(pid)
     return names
+
+
+def writes(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has the file open for writing, or mapped so; False also where we may not know."""
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), file):
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii", errors="replace") as stream:
+                        flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
+                    if int(flags, 8) & (os.O_WRONLY | os.O_RDWR):
+                        return True
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+            mapped = [line.split(" ", 5) for line in stream]
+    except OSError:
+        return False
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
+    return any(
+        fields[1][1] + fields[1][3] == "ws" and fields[3] == device and int(fields[4]) == file.st_ino
+        for fields in mapped
+    )
 
 
 def is_told(path: str) -> bool:

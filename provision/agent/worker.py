@@ -12,6 +12,7 @@ import subprocess
 import traceback
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
+from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, Failure
 from ..contract.layout import Layout
 from .masks import Masks
@@ -92,6 +93,11 @@ def _live(layout: Layout, transaction: str, work: Work, masks: Masks, stream: in
         emit(work(emit, lambda: bool(asked)))
     except Failure as error:
         emit(error.message())
+    except OSError as error:
+        failed = failure.of_system("the transaction", error)
+        if os.path.exists(layout.journal):
+            failed = Failure(DEGRADED, failed.what, next_step="mend that, then: deploy unlock, or deploy up")
+        emit(failed.message())
     except BaseException as error:  # the last line must come, or the other side waits for ever
         lines = traceback.format_exc().splitlines()[-8:]
         kind = DEGRADED if os.path.exists(layout.journal) else FAILED

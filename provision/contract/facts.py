@@ -104,6 +104,7 @@ class ProjectFacts(_Project, total=False):
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
+    occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 
 class Ahead(TypedDict):

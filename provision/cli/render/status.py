@@ -44,6 +44,7 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     seen = project["view"]["programs"]
     programs = [_program(name, record, seen.get(name)) for name, record in state["programs"].items()]
     yield from columns(programs, indent="  ")
+    yield from (f"  {text}" for text in project.get("occupied", {}).values())
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 
