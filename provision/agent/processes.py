@@ -35,6 +35,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def lives(pid: int, began: int) -> bool:
+    """Whether the process of that start time is alive."""
+    return alive(pid) and start_time(pid) == began
+
+
 def age(pid: int) -> float:
     """For how many seconds a process has been there; 0 for none."""
     began = start_time(pid)
@@ -244,8 +249,8 @@ def holder(port: int) -> str:
     return holders().get(port, "")
 
 
-def working_in(folder: str) -> Set[str]:
-    """Names of direct children of `folder` that some process has as its working directory or program."""
+def working_in(folder: str, deep: int = 1) -> Set[str]:
+    """What some process has as its working directory or program, or above it, so many names below `folder`."""
     prefix = os.path.realpath(folder).rstrip("/") + "/"  # the kernel tells where links lead
     names = set()
     for pid in pids():
@@ -255,7 +260,7 @@ def working_in(folder: str) -> Set[str]:
             except OSError:
                 continue
             if target.startswith(prefix):
-                names.add(target[len(prefix) :].split("/", 1)[0])
+                names.add("/".join(target[len(prefix) :].split("/")[:deep]))
     return names
 
 

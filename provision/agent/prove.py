@@ -59,6 +59,12 @@ class Watch:
     def __call__(self) -> None:
         """Raises a failure where the program ended or was restarted; whatever `stop` raises comes first."""
         self.stop()
+        # While the very process lives, its supervisor knows nothing else that would count.
+        if not (self.pid and processes.lives(self.pid, self._began)):
+            self.ask()
+
+    def ask(self) -> None:
+        """The same by the supervisor's word."""
         seen = self.sight.observe(self.program)
         if self.pid and seen.pid == self.pid and not processes.alive(self.pid):
             seen = self._news_of_death()
@@ -145,7 +151,7 @@ def _prove_one(
             time.sleep(_POLL)
     for port in service["ports"]:
         _wait_for_listener(watch, port, 1.0)
-    watch()
+    watch.ask()
 
 
 def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle]) -> Optional[Bearer]:
