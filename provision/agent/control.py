@@ -124,7 +124,7 @@ def _start(layout: Layout, supervisor: Supervisor, name: str, record: Program) -
     seen = supervisor.observe([name])[name]
     if seen.activity is Activity.RUNNING:
         return DONE, f"{record.service} runs already (pid {seen.pid})."
-    supervisor.start(name)
+    supervisor.start([name])
     until, since = time.monotonic() + _START_SECONDS, 0.0
     while time.monotonic() < until:
         seen = supervisor.observe([name])[name]
@@ -147,7 +147,7 @@ def _stop(layout: Layout, supervisor: Supervisor, name: str, record: Program) ->
     if supervisor.observe([name])[name].activity not in (Activity.RUNNING, Activity.STOPPING):
         return DONE, f"{record.service} does not run."
     service = service_of(read_documents(layout, [record.release]), name, record)
-    Programs(layout, supervisor, lambda _: None).stop(service)
+    Programs(layout, supervisor, lambda _: None).stop([service])
     return DONE, f"{record.service} is stopped."
 
 

@@ -164,12 +164,12 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
     # A process that was proven had its ports to itself, so while it runs nothing older can be in its way.
-    proven = strays.remembered(layout)
+    proven, releases = strays.remembered(layout), strays.releases(layout)
     doubtful = [name for name, seen in observed.items() if not seen.pid or proven.get(name) != seen.pid]
     astray = supervisor.strays(doubtful) if doubtful else {}
     for name, seen in observed.items():
         pid, activity = seen.pid, seen.activity
-        members = processes.family([pid], table) if activity is Activity.RUNNING else set()
+        members = table.family([pid]) if activity is Activity.RUNNING else set()
         first = min(astray.get(name, ()), key=processes.start_time, default=0)
         # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
         if first and (not members or processes.start_time(first) < processes.start_time(pid)):
@@ -181,6 +181,9 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
             "restarts": seen.restarts,
             "memory_bytes": processes.memory_bytes(members),
         }
+        release = releases.get(name, "") if proven.get(name) == pid else ""
+        if release not in ("", state.programs[name].release):
+            programs[name]["release"] = release
     found = gpus() if with_gpus else []
     return View(
         programs=programs,

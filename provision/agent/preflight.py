@@ -71,18 +71,19 @@ def programs(
     """
     for folder in _written_to(supervisor, steps):
         _demand_writable(folder)
+    changed = [step for step in steps if step.changes]
+    started = [step for step in changed if step.do is not Do.INSTALL]
+    _owners_and_names(supervisor, [services[step.program] for step in changed])
+    new = [step for step in changed if step.do is Do.START]
+    supervisor.has_room(len(new) + len(candidates))
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
-    for step in steps:
-        if step.changes:
-            service = services[step.program]
-            _owner_and_name(supervisor, service)
-            if step.do is not Do.INSTALL:
-                _ports(supervisor, service, leaving)
-                _gpu_memory(service, view, has_some=step.do is Do.RESTART)
+    _ports(supervisor, [services[step.program] for step in started], leaving)
+    for step in started:
+        _gpu_memory(services[step.program], view, has_some=step.do is Do.RESTART)
     _memory(steps, services, documents, view)
+    _owners_and_names(supervisor, candidates)
+    _ports(supervisor, candidates, [])
     for candidate in candidates:
-        _owner_and_name(supervisor, candidate)
-        _ports(supervisor, candidate, [])
         _gpu_memory(candidate, view, has_some=False)
         _enough([candidate["program"]], candidate["needs"].get("memory_bytes") or 0, view.memory_available)
 
@@ -144,35 +145,39 @@ def _rename_and_lock_hold(layout: Layout) -> None:
     os.unlink(probed)
 
 
-def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
-    uid = owner(service.get("user", ""))
+def _owners_and_names(supervisor: Supervisor, services: Sequence[ServiceDocument]) -> None:
+    accounts = {user: owner(user) for user in {service.get("user", "") for service in services}}
     if not supervisor.in_containers:
-        place.check(supervisor.layout.root, service.get("user", "") if uid is not None else "")
-    holder = supervisor.foreign(service["program"], service["manifest"]["name"])
-    if holder:
+        for account in {user if uid is not None else "" for user, uid in accounts.items()}:
+            place.check(supervisor.layout.root, account)
+    manifests = {service["program"]: service["manifest"]["name"] for service in services}
+    for program, holder in supervisor.foreign(manifests).items():
         raise Failure(
             REFUSED,
-            f"the name {service['program']!r} is taken: {holder}.",
+            f"the name {program!r} is taken: {holder}.",
             next_step='give this target a name_prefix in deploy.toml, such as name_prefix = "{}-"'.format(
-                service["manifest"]["name"].split(".", 1)[0]
+                manifests[program].split(".", 1)[0]
             ),
         )
 
 
-def _ports(supervisor: Supervisor, service: ServiceDocument, leaving: Sequence[str]) -> None:
+def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving: Sequence[str]) -> None:
     listening = processes.listening_inodes()
-    names = [service["program"], *leaving]
-    for port in service["ports"]:
-        if port not in listening:
-            continue
-        own = {pid for name in names for pid in supervisor.members(name)}
-        own |= supervisor.stray_pids(names)  # they end before it starts
-        if not processes.listens(own, port):
-            raise Failure(
-                REFUSED,
-                f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
-                next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
-            )
+    held = [service for service in services if any(port in listening for port in service["ports"])]
+    if not held:
+        return
+    names = [*leaving, *(service["program"] for service in held)]
+    families, strays = supervisor.families(names), supervisor.strays(names)  # both end before anything starts
+    sockets_of = {name: processes.sockets_of(families[name] | strays[name]) for name in names}
+    left = set().union(*(sockets_of[name] for name in leaving))
+    for service in held:
+        for port in service["ports"]:
+            if port in listening and not listening[port] & (left | sockets_of[service["program"]]):
+                raise Failure(
+                    REFUSED,
+                    f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
+                    next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
+                )
 
 
 def _memory(

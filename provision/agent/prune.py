@@ -91,14 +91,16 @@ def leftovers(layout: Layout) -> None:
 
 
 def _launches(layout: Layout, state: State) -> None:
+    in_use = processes.working_in(layout.run, 2)
     for name in os.listdir(layout.run):
         base = layout.launchers(name)
         program = state.programs.get(name)
         if program is None:
             files.remove_tree(base)
             continue
-        used = {program.launch, launch.current(layout, name), "current", *processes.working_in(base)}
-        for path in (os.path.join(base, folder) for folder in os.listdir(base) if folder not in used):
+        used = {program.launch, launch.current(layout, name), "current"}
+        left = [folder for folder in os.listdir(base) if folder not in used and f"{name}/{folder}" not in in_use]
+        for path in (os.path.join(base, folder) for folder in left):
             # One that finishes on its old code may read its secrets again.
             if os.path.isdir(path) and not (launch.secret_files(path) and processes.is_told(path)):
                 files.remove_tree(path)

@@ -54,6 +54,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     if open_.took(journal.COMMIT):
         finish(layout, before, after, begin)
         supervision.restore(layout, supervisor, emit)
+        Programs(layout, supervisor, emit).remember(after, before, begin["running"])
         return FINISHED
     undo(Programs(layout, supervisor, emit))
     return PUT_BACK
@@ -74,8 +75,8 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     ended = supervision.restore(layout, supervisor, emit)
     programs = Programs(layout, supervisor, emit)
     documents = read_documents(layout, {record.release for record in state.programs.values()})
-    programs.prove([service_of(documents, name, state.programs[name]) for name in ended], state, lambda: None)
-    programs.remember(state)
+    programs.prove([service_of(documents, name, state.programs[name]) for name in ended], state, worked=True)
+    programs.remember(state, state, {})
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
 
 

@@ -50,14 +50,18 @@ class Disk(TypedDict):
     free: int
 
 
-class Seen(TypedDict):
-    """A program, as it is seen."""
-
+class _Seen(TypedDict):
     activity: str
     pid: int
     detail: str  # how it ended
     restarts: int
     memory_bytes: int
+
+
+class Seen(_Seen, total=False):
+    """A program, as it is seen."""
+
+    release: str  # that it was started from, where it finishes on the code of an older one than its state says
 
 
 class _View(TypedDict):
