@@ -210,12 +210,16 @@ def _libraries(path: Path) -> list[Path]:
 def _mentioned(path: Path, names: Iterable[str]) -> set[str]:
     """Those of `names` that end a C string in the program or its libraries; linkers fold a name into another's tail."""
     files = [(file, file.stat()) for file in (path.resolve(), *_libraries(path))]
-    marks = [(str(file), (mark.st_size, mark.st_mtime_ns)) for file, mark in files if mark.st_size]
+    marks = [
+        (str(file), (mark.st_size, mark.st_mtime_ns, mark.st_ctime_ns, mark.st_ino))
+        for file, mark in files
+        if mark.st_size
+    ]
     return {name for name in names if any(_holds(file, mark, name) for file, mark in marks)}
 
 
 @lru_cache(maxsize=4096)
-def _holds(file: str, _mark: tuple[int, int], name: str) -> bool:
-    """Whether a C string of the file ends in `name`. Size and time are there for the cache."""
+def _holds(file: str, _mark: tuple[int, ...], name: str) -> bool:
+    """Whether a C string of the file ends in `name`. Size, times and inode are there for the cache."""
     with Path(file).open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return data.find(name.encode() + b"\0") >= 0

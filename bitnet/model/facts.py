@@ -102,7 +102,7 @@ def read_model(path: Path) -> ModelFacts:
         ) from None
     except OSError as error:
         raise ModelUnusable(f"{path}: cannot be read", why=str(error.strerror)) from None
-    return _read(tuple((part, mark.st_size, mark.st_mtime_ns, mark.st_ino) for part, mark in marks))
+    return _read(tuple((part, mark.st_size, mark.st_mtime_ns, mark.st_ctime_ns, mark.st_ino) for part, mark in marks))
 
 
 def _parts(path: Path) -> list[Path]:
@@ -114,8 +114,8 @@ def _parts(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=32)
-def _read(parts: tuple[tuple[Path, int, int, int], ...]) -> ModelFacts:
-    """Cached by size, time and inode: a fleet of launches reads one model's header once."""
+def _read(parts: tuple[tuple[Path, int, int, int, int], ...]) -> ModelFacts:
+    """Cached by size, times and inode: a fleet of launches reads one model's header once."""
     files = [(path, _checked_header(path)) for path, *_ in parts]
     first_path, first = files[0]
     types: Counter[str] = Counter()

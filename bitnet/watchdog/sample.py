@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
 import socket
 import threading
 import urllib.parse
 from dataclasses import dataclass
 from enum import Enum
-
-from prometheus_client.parser import text_string_to_metric_families
 
 _PROGRESS = ("llamacpp:n_decode_total", "llamacpp:tokens_predicted_total", "llamacpp:prompt_tokens_total")
 _LARGEST = 4 << 20  # bytes of an answer
@@ -73,11 +72,19 @@ def take_sample(url: str, timeout: float, api_key: str = "") -> Sample:
     )
 
 
+class _Bounded(http.client.HTTPResponse):
+    def _safe_read(self, amt: int) -> bytes:
+        if amt < 0:  # all that comes, to http.client: the size of a chunk is what the server says
+            raise http.client.HTTPException("a chunk of a negative size")
+        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]
+
+
 def _get(url: str, timeout: float, api_key: str) -> tuple[int | None, str]:
     """Status and body, or None and the reason."""
     parts = urllib.parse.urlsplit(url)
     # No proxy: the server is on this machine, whatever http_proxy says.
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    connection.response_class = _Bounded
     late = threading.Event()
 
     def cut() -> None:
@@ -108,9 +115,13 @@ def _get(url: str, timeout: float, api_key: str) -> tuple[int | None, str]:
 
 
 def _values(text: str) -> dict[str, float]:
-    try:
-        return {
-            sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
-        }
-    except ValueError:
-        return {}
+    """What llama.cpp's server counts; none where one of them is no number."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.strip().rpartition(" ")
+        if name in (*_PROGRESS, *_IN_FLIGHT):
+            try:
+                found[name] = float(value)
+            except ValueError:
+                return {}
+    return found if all(map(math.isfinite, found.values())) else {}

@@ -15,7 +15,6 @@ class WatchState:
         self.verdict = Verdict.LOADING
         self.pid = 0
         self.draining = False
-        self.hurry = False
         self._restarts = Counter(
             "bitnet_watchdog_restarts_total", "Starts after a failure, by reason.", ["reason"], registry=self.registry
         )

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from bitnet.child import Child
 from bitnet.telemetry import Telemetry
 from bitnet.watchdog.judge import Judge, Patience, Verdict
 from bitnet.watchdog.restarts import RestartPolicy, Restarts
-from bitnet.watchdog.sample import take_sample
+from bitnet.watchdog.sample import Sample, take_sample
 from bitnet.watchdog.state import WatchState
 
 _KEPT_OUTPUT = 64 << 10
@@ -77,11 +78,12 @@ class Watchdog:
         self._restarts = Restarts(options.restarts)
         self._stop = asyncio.Event()
         self._renew = asyncio.Event()
+        self._hurry = asyncio.Event()
 
     def stop(self) -> None:
         """Drain, end the server, and return from `run`. Asking twice skips the drain."""
         if self._stop.is_set():
-            self.state.hurry = True
+            self._hurry.set()
         self._stop.set()
 
     def renew(self) -> None:
@@ -142,14 +144,39 @@ class Watchdog:
                 renewed = self._renew.is_set() and not self._stop.is_set()
                 self._renew.clear()
                 return "renewed" if renewed else "stopped"
-            verdict = await self._look(judge)
-            if verdict.is_final:
+            verdict = await self._look(judge, self._stop, self._renew)
+            if verdict is not None and verdict.is_final:
                 return verdict.value
             await self._pause(exited, self.options.interval)
         return "exited"
 
-    async def _look(self, judge: Judge) -> Verdict:
-        sample = await asyncio.to_thread(take_sample, self.options.url, self.options.poll_timeout, self.options.api_key)
+    async def _look(self, judge: Judge, *unless: asyncio.Event) -> Verdict | None:
+        """None where one of `unless` came before the answer, which is waited for no longer."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sample] = loop.create_future()
+
+        def tell(sample: Sample) -> None:
+            if not answer.cancelled():
+                answer.set_result(sample)
+
+        def look() -> None:
+            sample = take_sample(self.options.url, self.options.poll_timeout, self.options.api_key)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, sample)
+
+        # No executor: the end of the program would wait for its threads.
+        threading.Thread(target=look, daemon=True).start()
+        wakes = [asyncio.ensure_future(event.wait()) for event in unless]
+        waited: list[asyncio.Future[Any]] = [answer, *wakes]
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wake in wakes:
+                wake.cancel()
+        if not answer.done():
+            answer.cancel()
+            return None
+        sample = answer.result()
         now = time.monotonic()
         verdict = judge.observe(sample, now)
         if self.state.seen(verdict, judge.in_flight, judge.idle_seconds(now)):
@@ -161,8 +188,10 @@ class Watchdog:
         self.state.draining = True
         self._telemetry("watch.draining", in_flight=judge.in_flight, seconds=self.options.drain)
         deadline = time.monotonic() + self.options.drain
-        while not exited.done() and not self.state.hurry and time.monotonic() < deadline:
-            verdict = await self._look(judge)
+        while not exited.done() and not self._hurry.is_set() and time.monotonic() < deadline:
+            verdict = await self._look(judge, self._hurry)
+            if verdict is None:
+                return
             idle = verdict is Verdict.SERVING and not judge.in_flight
             if idle or verdict is Verdict.LOADING or verdict.is_final:
                 return

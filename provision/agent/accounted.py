@@ -53,11 +53,9 @@ def _is_kept(mending: Mending, release: str) -> bool:
 
 def _all_ours(folder: str) -> bool:
     """Whether nobody else could have written anything in the whole folder."""
-    for parent, folders, names in os.walk(folder):
-        for path in [parent, *(os.path.join(parent, name) for name in [*folders, *names])]:
-            if trust.own(path) is not None:
-                return False
-    return True
+    inside = tree.walk(folder) if os.path.isdir(folder) else ()
+    names = (os.path.join(parent, name) for parent, folders, others in inside for name in [*folders, *others])
+    return trust.own(folder) is None and all(trust.own(os.path.join(folder, name)) is None for name in names)
 
 
 def _is_model(folder: str, emit: Emit) -> bool:
@@ -82,11 +80,11 @@ def _is_release(folder: str) -> bool:
 
 def _drop_compiled(folder: str) -> None:
     """Remove what Python compiled beside its source, which it would believe; no release is shipped with it."""
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in tree.walk(folder):
         if os.path.basename(parent) == "__pycache__":
             for name in names:
                 if name.endswith(".pyc"):
-                    os.unlink(os.path.join(parent, name))
+                    os.unlink(os.path.join(folder, parent, name))
 
 
 def is_whole(mending: Mending, supervisor: Supervisor) -> bool:

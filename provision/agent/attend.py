@@ -6,6 +6,7 @@ stand alone. Where a supervisor has no place for the question, the agent asks be
 
 import http.client
 import io
+import math
 import os
 import sys
 import time
@@ -44,6 +45,8 @@ def is_idle(port: int, path: str, gauges: List[str], bearer: Optional[Bearer] = 
         lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", "replace")
         samples = (line.rstrip("\r\n").rsplit(" ", 1) for line in lines if line.strip() and not line.startswith("#"))
         busy = sum(float(value) for name, value in samples if name.partition("{")[0] in gauges)
+        if not math.isfinite(busy):
+            raise ValueError
     except ConnectionRefusedError:
         return True, "nothing listens"
     except Withheld as why:

@@ -11,9 +11,10 @@ import ctypes
 import errno
 import json
 import os
-import shutil
 import stat
-from typing import Any, BinaryIO, Optional
+from typing import Any, BinaryIO, List, Optional
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sync_directory(path: str) -> None:
@@ -29,15 +30,17 @@ def make_folder(path: str, mode: int = 0o755) -> None:
 
     Never with more rights than these: where a folder above has a default ACL, that counts in place of the umask.
     """
-    if os.path.isdir(path):
-        return
-    make_folder(os.path.dirname(path))
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-    sync_directory(os.path.dirname(path))
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, mode if folder == missing[0] else 0o755)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise
+        sync_directory(os.path.dirname(folder))
 
 
 def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) -> None:
@@ -156,12 +159,44 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_now(path: str) -> None:
-    # Root needs no right to write. Nothing is done by a path: who owns what is in it may put a link there meanwhile.
-    for _, _, _, fd in os.fwalk(path, follow_symlinks=False) if os.geteuid() != 0 else ():
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        if mode & 0o700 != 0o700:
-            os.fchmod(fd, mode | 0o700)
-    shutil.rmtree(path)
+    """Folders are emptied into the topmost one first, so that none is ever too deep for a path or for descriptors.
+
+    Nothing is done by a path: who owns what is in it may put a link there meanwhile.
+    """
+    top = os.open(path, _FOLDER)
+    try:
+        waiting = _empty(top, top)
+        while waiting:
+            folder = waiting.pop()
+            fd = os.open(folder, _FOLDER, dir_fd=top)
+            try:
+                waiting += _empty(fd, top)
+            finally:
+                os.close(fd)
+            os.rmdir(folder, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _empty(fd: int, top: int) -> List[str]:
+    """Remove what is in a folder but for the folders, which are moved to `top`; what they are called there."""
+    is_root = os.geteuid() == 0  # who needs no right to write
+    if not is_root:
+        os.fchmod(fd, 0o700)
+    moved = []
+    with os.scandir(fd) as found:
+        entries = list(found)
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=fd)
+            continue
+        if not is_root:
+            os.chmod(entry.name, 0o700, dir_fd=fd)  # to read it, and to move it
+        name = entry.name if fd == top else f".{os.urandom(8).hex()}.trash"
+        os.rename(entry.name, name, src_dir_fd=fd, dst_dir_fd=top)
+        moved.append(name)
+    return moved
 
 
 def nearest(path: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 _TELLING = 4  # characters: what is shorter, of several lines, gives nothing away and stands everywhere
 _ESCAPE = re.compile("%[0-9A-F]{2}")
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)  # public, and long
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")  # public, and long
 _COLUMNS = (64, 76)  # where `openssl base64` and `base64` begin a new line
 _OF_OTHERS = ("log", "attempts", "facts", "lines")  # of a message: what a program says
 _SENTENCES = ("what", "why", "text", "detail")  # ours, which may repeat some of that

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING, Dict, List
 
+from ..contract import tree
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
 from . import files
@@ -45,20 +47,17 @@ def arrived(layout: Layout) -> Dict[str, int]:
     found = {}
     for name in os.listdir(layout.models) if os.path.isdir(layout.models) else ():
         if name.startswith(".incoming-"):
-            found[name[len(".incoming-") :]] = sum(
-                _size(os.path.join(parent, file))
-                for parent, _, files_ in os.walk(os.path.join(layout.models, name))
-                for file in files_
-            )
+            found[name[len(".incoming-") :]] = _size(os.path.join(layout.models, name))
     return found
 
 
-def _size(path: str) -> int:
-    """Bytes of the file itself; of one that is gone, none: it got its name meanwhile."""
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
+def _size(folder: str) -> int:
+    """Bytes of the files in a folder; of one that is gone, none: it got its name meanwhile."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for parent, _, names in tree.walk(folder):
+            total += sum(os.lstat(os.path.join(folder, parent, name)).st_size for name in names)
+    return total
 
 
 def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
@@ -95,6 +94,15 @@ def verify(path: str, sha256: str, kind: str, emit: Emit) -> None:
             f"{kind} {name} arrived damaged: sha256 {found[:16]}…, expected {sha256[:16]}….",
             next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
         )
+
+
+def give_name(layout: Layout, sha256: str, name: str) -> None:
+    """Let a model that is there be found as `name` too: what is called otherwise elsewhere has the same content."""
+    folder = layout.model(sha256)
+    there = sorted(os.listdir(folder))
+    if name not in there and there:
+        os.link(os.path.join(folder, there[0]), os.path.join(folder, name), follow_symlinks=False)
+        files.sync_directory(folder)
 
 
 def digest(path: str, emit: Emit) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
+from ..contract import tree
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from . import content, engines, files, models
@@ -199,11 +200,11 @@ def _device(path: str) -> int:
 def _taken(folder: str) -> Tuple[int, int]:
     """Bytes and inodes that come free with a folder: of what is linked from elsewhere, none."""
     bytes_, inodes = 0, 0
-    for parent, folders, names in os.walk(folder):
-        inodes += len(folders)
-        for name in names:
-            with contextlib.suppress(OSError):  # gone meanwhile
-                seen = os.lstat(os.path.join(parent, name))
+    with contextlib.suppress(OSError):  # gone meanwhile
+        for parent, folders, names in tree.walk(folder):
+            inodes += len(folders)
+            for name in names:
+                seen = os.lstat(os.path.join(folder, parent, name))
                 if seen.st_nlink == 1:
                     bytes_, inodes = bytes_ + seen.st_blocks * 512, inodes + 1
     return bytes_, inodes + 1

@@ -6,14 +6,14 @@ A name in `releases/` is a promise that everything under it is there and is what
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 from typing import TYPE_CHECKING, Callable, Dict
 
 from ..contract import names, tree
 from ..contract.canonical import canonical
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import files
+from . import files, models
 from .prepare import prepare
 from .takeover import give_back, take_over
 
@@ -61,6 +61,7 @@ def seal(
     for path, model in document["models"].items():
         if not os.path.isdir(layout.model(model["sha256"])):
             raise Failure(FAILED, f"model {path} is not on this host.", next_step="deploy up again: it is shipped once")
+        models.give_name(layout, model["sha256"], os.path.basename(path))
     for engine, facts in document.get("engines", {}).items():
         if not os.path.isdir(layout.engine(engine)):
             raise Failure(
@@ -68,7 +69,6 @@ def seal(
                 f"the engine {facts['package']} {facts['version']} is not on this host.",
                 next_step="deploy up again: it is shipped once",
             )
-    shutil.rmtree(os.path.join(folder, ".rsync-partial"), ignore_errors=True)
     digest, entries = tree.digest(folder)
     if tree.release_id(canonical(document), digest) != release:
         give_back(folder, shipper)
@@ -86,21 +86,19 @@ def seal(
 def _remove_inside(folder: str, path: str) -> None:
     full = names.place(folder, "left over", path)
     if os.path.isdir(full) and not os.path.islink(full):
-        shutil.rmtree(full)
+        files.remove_tree(full)
     elif os.path.lexists(full):
         os.unlink(full)
 
 
 def _make_read_only(folder: str) -> None:
-    for parent, folders, leaves in os.walk(folder, topdown=False):
-        for name in leaves:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                executable = os.stat(path).st_mode & 0o100
-                os.chmod(path, 0o555 if executable else 0o444)
+    for parent, folders, others in tree.walk(folder):
+        for name in others:
+            path = os.path.join(folder, parent, name)
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISLNK(mode):
+                os.chmod(path, 0o555 if mode & 0o100 else 0o444)
         for name in folders:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o555)
+            os.chmod(os.path.join(folder, parent, name), 0o555)
     # rename(2) of a folder needs to write its `..`, so the folder itself stays writable for its owner.
     os.chmod(folder, 0o755)

@@ -7,6 +7,7 @@ connection is a socket which a process of the service holds.
 Launchers hold this file as it is, before `attend`. So it stands alone.
 """
 
+import contextlib
 import http.client
 import os
 import socket
@@ -54,12 +55,54 @@ class Bearer:
         self.members = members
 
 
+class Bounded(http.client.HTTPResponse):
+    """An answer of which no more is read than was asked for."""
+
+    def _safe_read(self, amt: int) -> bytes:
+        if amt < 0:  # all that comes, to http.client: the size of a chunk is what the other side says
+            raise http.client.HTTPException("a chunk of a negative size")
+        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]
+
+
+@contextlib.contextmanager
+def cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """What is read and written over `connection` meanwhile is over when its time is.
+
+    A socket's own time-out begins anew with each byte that comes.
+
+    Raises:
+        socket.timeout: it was.
+    """
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with contextlib.suppress(OSError):  # it is over already
+            # Of what is below TLS: that has a state of its own, and another thread is in it.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, seconds), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not late.is_set() or isinstance(error, (Withheld, NotTaken)):  # these say more
+            raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise socket.timeout("timed out")
+
+
 class Guarded(http.client.HTTPConnection):
     """A connection that gives its secret to nobody but the program that it is of.
 
     The rest of the head goes ahead: some servers take a connection only once something has come over it
     (TCP_DEFER_ACCEPT), and before one is taken nobody can say who takes it.
     """
+
+    response_class = Bounded
 
     def __init__(self, host: str, port: Optional[int], timeout: float, bearer: Optional[Bearer]) -> None:
         super().__init__(host, port, timeout=timeout)
@@ -76,7 +119,7 @@ class Guarded(http.client.HTTPConnection):
     ) -> Tuple[http.client.HTTPResponse, bytes]:
         """The answer to a request with the secret, where there is one, and the first `largest` bytes of its body.
 
-        All of it is over when the connection's time is: a socket's own time-out begins anew with each byte that comes.
+        All of it is over when the connection's time is.
 
         Raises:
             Withheld, NotTaken: the secret was not sent.
@@ -86,31 +129,10 @@ class Guarded(http.client.HTTPConnection):
         secret = {"Authorization": "Bearer " + self._bearer.value} if self._bearer else {}
         until = time.monotonic() + self._seconds + _GRACE
         self.connect()
-        own = self.sock  # the connection forgets it where the answer is the last one
-        late = threading.Event()
-
-        def cut() -> None:
-            late.set()
-            try:
-                # Of what is below TLS: that has a state of its own, and another thread is in it.
-                socket.socket.shutdown(own, socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is over already
-
-        timer = threading.Timer(max(0.0, until - time.monotonic()), cut)
-        timer.daemon = True
-        timer.start()
-        try:
+        with cut_after(self.sock, until - time.monotonic()):
             self.request(method, path, body, {**(headers or {}), **secret})
             answer = self.getresponse()
             content = answer.read(largest)
-        except (OSError, http.client.HTTPException):
-            if not late.is_set():
-                raise
-        finally:
-            timer.cancel()
-        if late.is_set():
-            raise socket.timeout("timed out")
         return answer, content
 
     def send(self, data: Any) -> None:

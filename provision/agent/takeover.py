@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import time
+from typing import List
 
 from ..contract.failure import FAILED, Failure
 
@@ -41,31 +42,39 @@ def take_over(folder: str) -> int:
         before = os.fstat(fd).st_uid
         shipper = before if before != os.geteuid() else login()
         if shipper != os.geteuid():
-            _take(fd, shipper, folder)
+            waiting = [folder]
+            while waiting:
+                waiting += _take(waiting.pop(), shipper)  # all folders above it are ours by now
         return shipper
     finally:
         os.close(fd)
 
 
-def _take(fd: int, shipper: int, where: str) -> None:
-    os.fchown(fd, os.geteuid(), os.getegid())
-    os.fchmod(fd, 0o755)
-    for name in os.listdir(fd):
-        place = os.path.join(where, name)
-        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
-            os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
-            continue
-        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-            raise Failure(FAILED, f"{place} is neither a file, a folder nor a link.")
-        inner = os.open(name, _FOLDER if stat.S_ISDIR(mode) else _FILE, dir_fd=fd)
-        try:
+def _take(folder: str, shipper: int) -> List[str]:
+    """Make a folder and what is in it ours, but for the folders, which are told."""
+    folders = []
+    fd = os.open(folder, _FOLDER)
+    try:
+        os.fchown(fd, os.geteuid(), os.getegid())
+        os.fchmod(fd, 0o755)
+        for name in os.listdir(fd):
+            place = os.path.join(folder, name)
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
-                _take(inner, shipper, place)
+                folders.append(place)
+            elif stat.S_ISLNK(mode):
+                os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
+            elif stat.S_ISREG(mode):
+                file = os.open(name, _FILE, dir_fd=fd)
+                try:
+                    _take_file(file, shipper, place, fd)
+                finally:
+                    os.close(file)
             else:
-                _take_file(inner, shipper, place, fd)
-        finally:
-            os.close(inner)
+                raise Failure(FAILED, f"{place} is neither a file, a folder nor a link.")
+    finally:
+        os.close(fd)
+    return folders
 
 
 def _take_file(fd: int, shipper: int, place: str, folder: int) -> None:
@@ -127,11 +136,21 @@ def give_back(folder: str, uid: int) -> None:
     """Let the account `uid` write there again, so that it can ship what differs; what is its already stays as it is."""
     if uid == os.geteuid():
         return
+    waiting, ours = [folder], []
+    while waiting:
+        place = waiting.pop()
+        if os.lstat(place).st_uid == os.geteuid():
+            with os.scandir(place) as found:
+                waiting += [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+            ours.append(place)
     # From the leaves up: in a folder that is given back nothing is done any more, so nothing planted there is followed.
-    for _, _, names, fd in os.fwalk(folder, topdown=False, follow_symlinks=False):
-        if os.fstat(fd).st_uid != os.geteuid():
-            continue
-        for name in names:
-            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_nlink == 1:
-                os.chown(name, uid, -1, dir_fd=fd, follow_symlinks=False)
-        os.fchown(fd, uid, -1)
+    for place in reversed(ours):
+        fd = os.open(place, _FOLDER)
+        try:
+            for name in os.listdir(fd):
+                seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if not stat.S_ISDIR(seen.st_mode) and seen.st_nlink == 1:
+                    os.chown(name, uid, -1, dir_fd=fd, follow_symlinks=False)
+            os.fchown(fd, uid, -1)
+        finally:
+            os.close(fd)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from provision.errors import Exit, UsageError
 
+_AGAIN_SECONDS = 0.05
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. Whatever goes wrong has been told as sentences by then."""
+    sys.unraisablehook = _unraisable
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)
@@ -19,6 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from provision.cli.failures import tell
 
         return tell(error, as_json="--json" in words)
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that came in a finalizer, also one of the import system's, is forgotten there: it comes once more."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    from threading import Timer
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def once(_number: int, _frame: object) -> None:  # pressed once, it counts once
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, once)
+    again = Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _run(words: list[str]) -> int:

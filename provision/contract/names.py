@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .release import ReleaseDocument
 
 RELEASE_DOCUMENT = "release.json"
-OURS = (RELEASE_DOCUMENT, ".complete", ".rsync-partial")  # at the top of a release, or of what a step has prepared
+PARTIAL = ".deploy"  # where rsync keeps what was cut, in each folder of an upload: a name that no project ships
+OURS = (RELEASE_DOCUMENT, ".complete", PARTIAL)  # at the top of a release, or of what a step has prepared
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

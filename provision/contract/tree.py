@@ -58,8 +58,29 @@ def digest(root: str) -> Tuple[str, List[Entry]]:
         NotAFile: something in it is neither a file, a folder nor a link.
         OSError: something in it cannot be read.
     """
-    entries = [entry(root, path) for path in _paths(root, "")]
+    paths = (os.path.join(folder, name) for folder, _, others in walk(root) for name in others)
+    entries = [entry(root, path) for path in paths if path != DOCUMENT]
     return combine(entries), sort(entries)
+
+
+def walk(root: str) -> Iterator[Tuple[str, List[str], List[str]]]:
+    """Each folder under `root` from the top, relative to it, with the names of the folders and of all else in it.
+
+    Folders may lie in each other as deep as a path is long; `os.walk` calls itself for each one before Python 3.12.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        folders: List[str] = []
+        others: List[str] = []
+        with os.scandir(os.path.join(root, folder)) as found:
+            for item in found:
+                (folders if item.is_dir(follow_symlinks=False) else others).append(item.name)
+        yield folder, folders, others
+        waiting.extend(os.path.join(folder, name) for name in folders)
 
 
 def entry(root: str, path: str) -> Entry:
@@ -94,16 +115,6 @@ def sort(entries: Iterable[Entry]) -> List[Entry]:
 def release_id(document: bytes, tree: str) -> str:
     """The id of a release: sha256 of "release 1", NUL, the tree's digest in hex, NUL, and `release.json`'s bytes."""
     return hashlib.sha256(b"release 1\0" + tree.encode() + b"\0" + document).hexdigest()
-
-
-def _paths(root: str, folder: str) -> Iterator[str]:
-    with os.scandir(os.path.join(root, folder)) as found:
-        for item in found:
-            path = folder + "/" + item.name if folder else item.name
-            if item.is_dir(follow_symlinks=False):
-                yield from _paths(root, path)
-            elif path != DOCUMENT:
-                yield path
 
 
 def _hash(descriptor: int, chunk: int) -> Tuple[int, str]:

@@ -20,6 +20,8 @@ _CHUNK = 65536
 _TAIL_BYTES = 65536
 _LARGEST = 64 << 20  # bytes of one line, or of all that a command says: a tree of 100,000 files is told in 20 MiB
 _WAIT_FOR_STATUS_SECONDS = 5.0
+_TAKEN_SECONDS = 120.0  # who takes nothing for so long hangs
+_AWAKE_SECONDS = 1.0  # the library has one time-out for who reads and who sends: each counts by itself
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Channel:
         self._host = host
         self._on_close = on_close
         self._buffer = bytearray()
+        self._channel.settimeout(_AWAKE_SECONDS)
         self._tail = bytearray()
         self._openings = login_shell.Opening(), login_shell.Opening()  # of output and error stream
         self._patience = time.monotonic() + login_shell.PATIENCE_SECONDS
@@ -56,17 +59,21 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Send `data` as it is; raises as `send_line` does."""
+        until = time.monotonic() + _TAKEN_SECONDS
         while data:
             try:
                 sent = self._channel.send(data)
-            except TimeoutError:  # the time-out that a reader set; sending has none but the connection's
+            except TimeoutError:  # the time-out that a reader set
+                if time.monotonic() > until:
+                    why = f"It took nothing for {_TAKEN_SECONDS:.0f} s."
+                    raise Unreachable("the command does not read what it is sent.", why=why, host=self._host) from None
                 time.sleep(0.01)
                 continue
             except (OSError, EOFError) as error:  # the library lets both out
                 raise self._gone("while sending to it") from error
             if not sent:
                 raise self._gone("while sending to it")
-            data = data[sent:]
+            data, until = data[sent:], time.monotonic() + _TAKEN_SECONDS
 
     def end_input(self) -> None:
         """Let the command read the end of its input."""
@@ -154,14 +161,19 @@ class Channel:
         return self._take(deadline)
 
     def _take(self, deadline: float | None) -> bytes:
-        if deadline is None:
-            self._channel.settimeout(None)
-        else:
-            self._channel.settimeout(max(0.0, deadline - time.monotonic()))
-        try:
-            data = self._channel.recv(_CHUNK)  # its socket.timeout is TimeoutError
-        except EOFError as error:  # reading makes room and says so, and nobody is there to hear it
-            raise self._gone("while reading from it") from error
+        while True:
+            left = _AWAKE_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+            self._channel.settimeout(min(left, _AWAKE_SECONDS))
+            try:
+                data = self._channel.recv(_CHUNK)
+                break
+            except TimeoutError:  # the library's socket.timeout
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+            except EOFError as error:  # reading makes room and says so, and nobody is there to hear it
+                raise self._gone("while reading from it") from error
+            finally:
+                self._channel.settimeout(_AWAKE_SECONDS)
         if not data and not self._channel.get_transport().is_active():
             raise self._gone("while reading from it")
         return data
@@ -179,7 +191,13 @@ class Channel:
 
     def _read_stderr(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # the connection broke: whoever reads the output says so
-            while data := self._channel.recv_stderr(_CHUNK):
+            while True:
+                try:
+                    data = self._channel.recv_stderr(_CHUNK)
+                except TimeoutError:
+                    continue
+                if not data:
+                    return
                 self._tail += self._openings[1].skip(data)
                 del self._tail[:-_TAIL_BYTES]
 

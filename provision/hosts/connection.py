@@ -115,13 +115,21 @@ class HostConnection:
         checksum: bool = False,
         partial: bool = True,
         in_place: bool = False,
+        follow_links: bool = False,
         chmod: str | None = None,
         on_progress: Callable[[RsyncProgress], None] | None = None,
     ) -> RsyncStats:
         """Bring `files` (relative to `source`) into the folder `destination` of the host; see `rsync.send`."""
         from provision.hosts import rsync  # an unchanged project is never shipped
 
-        options = rsync.Options(tuple(link_dest), checksum=checksum, partial=partial, in_place=in_place, chmod=chmod)
+        options = rsync.Options(
+            tuple(link_dest),
+            checksum=checksum,
+            partial=partial,
+            in_place=in_place,
+            follow_links=follow_links,
+            chmod=chmod,
+        )
         return rsync.send(self, source, files, destination, options, on_progress)
 
     def forward(self, remote_port: int, local_port: int = 0, *, remote_host: str = "127.0.0.1") -> Tunnel:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from provision.contract.names import PARTIAL
 from provision.errors import DeployError, Interrupted, NoRoom, Unreachable, UsageError
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
 from provision.packages import install
@@ -51,6 +52,7 @@ class Options:
     checksum: bool = False
     partial: bool = True
     in_place: bool = False
+    follow_links: bool = False
     chmod: str | None = None
 
 
@@ -64,8 +66,9 @@ def send(
 ) -> RsyncStats:
     """Bring `files` (names relative to `source`) into the folder `destination` of the host.
 
-    Modes, times and symbolic links are kept, owners are not. A file that is equal under one of `link_dest` (relative
-    to `destination`, or absolute) is hard-linked from there. What a cut transfer leaves is used by the next one.
+    Modes, times and symbolic links are kept, owners are not; `options` may have links followed. A file that is equal
+    under one of `link_dest` (relative to `destination`, or absolute) is hard-linked from there. What a cut transfer
+    leaves is used by the next one.
 
     Raises:
         UsageError: rsync is not installed here.
@@ -112,7 +115,7 @@ def command_line(program: str, socket_number: int, source: Path, destination: st
     helper = [sys.executable, "-I", "-S", str(_HELPER), str(socket_number)]
     return [
         program,
-        "--links",
+        "--copy-links" if options.follow_links else "--links",
         "--perms",
         "--times",
         "-s",  # --protect-args, called --secluded-args since 3.2.6
@@ -136,7 +139,7 @@ def _kept(options: Options) -> list[str]:
     """How what has arrived outlives a cut. In place, going on needs no room for a second copy."""
     if options.in_place:
         return ["--inplace"]
-    return ["--partial-dir=.rsync-partial"] if options.partial else []
+    return [f"--partial-dir={PARTIAL}"] if options.partial else []
 
 
 def _rsh_quoted(word: str) -> str:
@@ -256,8 +259,10 @@ class _Bridge:
                 self._serve([os.fsdecode(word) for word in message.split(b"\0")], *pipes)
         except DeployError as error:
             self.error = error
-        except OSError:
-            pass  # the helper or this side was ended
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # rsync or its helper was ended, and its status says more
+        except OSError as error:
+            self.error = DeployError("rsync's bytes could not be passed on", why=str(error), host=self._connection.name)
         try:
             self._helper.send(bytes([self.status & 255]))
         except OSError:
@@ -274,6 +279,8 @@ class _Bridge:
 
     def _serve(self, words: list[str], from_rsync: int, to_rsync: int) -> None:
         """`words`: the host, which is known here, and the remote command."""
+        for pipe in (from_rsync, to_rsync):
+            os.set_blocking(pipe, True)  # rsync makes its own ends wait for nothing, and the other ends with them
         with open(to_rsync, "wb", 0) as output:
             given = open(from_rsync, "rb", 0)  # noqa: SIM115  # the thread below closes it
             try:

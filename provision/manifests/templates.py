@@ -91,13 +91,18 @@ def _load(name: str, overrides: Path | None) -> tuple[str, str, Callable[[], boo
     file = _find(name, overrides)
     if file is None:
         return None
-    changed = file.stat().st_mtime_ns
+    mark = _mark(file)
 
     def is_current() -> bool:
         # Not FileSystemLoader's rule, which would not see that the project has one of its own by now.
-        return _find(name, overrides) == file and file.stat().st_mtime_ns == changed
+        return _find(name, overrides) == file and _mark(file) == mark
 
     return file.read_text(encoding="utf-8"), os.fspath(file), is_current
+
+
+def _mark(file: Path) -> tuple[int, ...]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _find(name: str, overrides: Path | None) -> Path | None:

@@ -71,7 +71,7 @@ def build(
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
     models = find_models(here, root, on_event)
     files, warnings = read_files(project, target, root, here, models)
-    links = {model.relative: model.link for parts in models.values() for model in parts}
+    links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, models, links)
     linked = [tree.Entry(path, executable=False, size=0, sha256="", target=link) for path, link in links.items()]
     digest = tree.combine([*files.values(), *linked])

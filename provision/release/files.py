@@ -14,6 +14,8 @@ from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.models import ModelFile
 
+_LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
+_DEEPEST = 1000  # folders in each other: rsync 3.5 takes 1,024 at most
 KNOWN_HOSTS = "known_hosts"  # where pinned host keys are, unless a target says otherwise
 
 
@@ -34,7 +36,7 @@ def read_files(
         for name, service in services.items()
         if service.binary and not service.binary.startswith("/")
     }
-    linked = {model.relative for parts in models.values() for model in parts}
+    linked = {path for parts in models.values() for model in parts for path in model.places}
     wanted = Wanted(project.include, frozenset(binaries.values()))
     entries: dict[str, tree.Entry] = {}
     warnings: list[str] = []
@@ -44,6 +46,7 @@ def read_files(
         if whose:
             warnings.append(f'not shipped: {path} {whose}; to ship it on purpose: [project] include = ["/{path}"]')
             continue
+        _check_length(path, target)
         try:
             entries[path] = _entry(root, path, linked)
         except tree.NotAFile as odd:
@@ -52,6 +55,17 @@ def read_files(
         _check_binary(f"services.{name}.binary", binary, entries.get(binary))
     warnings += _dangling(entries, linked)
     return entries, warnings
+
+
+def _check_length(path: str, target: Target) -> None:
+    length, depth = len(os.fsencode(path)), path.count("/")
+    if length + len(os.fsencode(target.path)) > _LONGEST_PATH:
+        what = f"is too long for a host: {length} bytes below {target.path}"
+    elif depth > _DEEPEST:
+        what = f"is too deep for rsync: {depth} folders in each other, and {_DEEPEST} can be shipped"
+    else:
+        return
+    raise UsageError(f"the path {path[:100]}… {what}", next_step="give it a shorter one, or add it to .deployignore")
 
 
 def _local(project: Project, target: Target) -> set[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec, RegexPattern
 
+from provision.errors import UsageError
 from provision.release.repository import rules_outside
 
 _RULE_FILES = (".deployignore", ".gitignore")  # in the order in which they are asked
@@ -46,7 +47,12 @@ class _Rules:
 
     @classmethod
     def read(cls, file: Path, folder: str, prefix: str = "") -> _Rules:
-        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        try:
+            lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        except (FileNotFoundError, IsADirectoryError):
+            lines = []
+        except OSError as error:
+            raise _unreadable(os.fspath(file), error) from None
         return cls(folder, tuple(rule for rule in map(_rule, reversed(lines)) if rule), prefix)
 
     def say(self, path: str, *, is_folder: bool) -> bool | None:
@@ -106,19 +112,21 @@ def shipped(root: Path, wanted: Wanted, without: frozenset[str]) -> Iterator[str
         without: paths, of files or folders, that are left out in any case.
     """
     outside = tuple(_Rules.read(file, "", prefix) for file, prefix in rules_outside(root) if file.is_file())
-    return _walk(os.fspath(root), "", wanted, without, ((), outside), within_ignored=False)
+    return _walk(os.fspath(root), wanted, without, ((), outside))
 
 
 _Stack = tuple[tuple[_Rules, ...], tuple[_Rules, ...]]  # for each kind of rule file, the deepest folder's first
 
 
-def _walk(
-    root: str, folder: str, wanted: Wanted, without: frozenset[str], above: _Stack, *, within_ignored: bool
-) -> Iterator[str]:
-    with os.scandir(f"{root}/{folder}") as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    stack = _deeper(root, folder, {entry.name for entry in entries}, above)
-    for entry in entries:
+def _walk(root: str, wanted: Wanted, without: frozenset[str], above: _Stack) -> Iterator[str]:
+    # The folders on the way to where it is: they may lie in each other deeper than a function can call itself.
+    way = [_enter(root, "", above, within_ignored=False)]
+    while way:
+        folder, entries, stack, within_ignored = way[-1]
+        entry = next(entries, None)
+        if entry is None:
+            way.pop()
+            continue
         path = f"{folder}/{entry.name}" if folder else entry.name
         if path in without or never(entry.name):
             continue
@@ -128,7 +136,32 @@ def _walk(
             if not ignored or wanted.names(path):
                 yield path
         elif not ignored or wanted.may_be_under(path):
-            yield from _walk(root, path, wanted, without, stack, within_ignored=ignored)
+            way.append(_enter(root, path, stack, within_ignored=ignored))
+
+
+def _enter(
+    root: str, folder: str, above: _Stack, *, within_ignored: bool
+) -> tuple[str, Iterator[os.DirEntry[str]], _Stack, bool]:
+    entries = _entries(f"{root}/{folder}", folder)
+    return folder, iter(entries), _deeper(root, folder, {entry.name for entry in entries}, above), within_ignored
+
+
+def _entries(place: str, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(place) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []  # it is gone meanwhile
+    except OSError as error:
+        raise _unreadable(f"the folder {folder or place}", error) from None
+
+
+def _unreadable(what: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"{what} cannot be read",
+        why=error.strerror or str(error),
+        next_step="make it readable, or add it to .deployignore",
+    )
 
 
 def never(name: str) -> bool:

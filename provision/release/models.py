@@ -38,11 +38,16 @@ class ModelFile:
     bytes: int
     tensor_types: tuple[str, ...]
     architecture: str
+    behind: str = ""  # where the file itself lies in the project, if what is declared is a link to it
 
     @property
-    def link(self) -> str:
-        """The target of the link in a release, which lies two folders below the project's: releases/ID/."""
-        up = "../" * (self.relative.count("/") + 2)
+    def places(self) -> tuple[str, ...]:
+        """Where a release has a link to the model's content."""
+        return (self.relative, self.behind) if self.behind else (self.relative,)
+
+    def link(self, path: str) -> str:
+        """The target of the link at `path` in a release, which lies two folders below the project's: releases/ID/."""
+        up = "../" * (path.count("/") + 2)
         return f"{up}shared/models/sha256-{self.sha256}/{Path(self.relative).name}"
 
 
@@ -61,7 +66,7 @@ def find_models(
             continue
         subject = f"services.{name}.model"
         first = _source(service.model, root)
-        files = tuple(_model(path, _relative(path, root), subject, on_event) for path in _shards(first))
+        files = tuple(_model(path, root, subject, on_event) for path in _shards(first))
         for file in files:
             other = places.setdefault(file.relative, file)
             if other.source != file.source:
@@ -75,11 +80,15 @@ def find_models(
 
 def place(model: str, root: Path) -> str:
     """Where a release of the project in `root` has what a service declares as its model; the file need not be there."""
+    root = root.resolve()
     return _relative(_source(model, root), root)
 
 
 def _source(model: str, root: Path) -> Path:
-    return Path(os.path.normpath(root / Path(model).expanduser()))
+    """Where the model is, or a link to it; links to folders that the project ships as such are followed."""
+    path = Path(os.path.normpath(root / Path(model).expanduser()))
+    within = Path(os.path.realpath(path.parent), path.name)
+    return within if within.is_relative_to(root) else path
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -96,13 +105,15 @@ def _shards(first: Path) -> list[Path]:
     return [first.with_name(name) for name in names]
 
 
-def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing], None] | None) -> ModelFile:
+def _model(path: Path, root: Path, subject: str, on_event: Callable[[Hashing], None] | None) -> ModelFile:
     try:
         known = cache.recall(path)
         if known is None:
             known = _read(path, subject, on_event)
+        relative, file = _relative(path, root), Path(os.path.realpath(path))
         return ModelFile(
             relative=relative,
+            behind=file.relative_to(root).as_posix() if file.is_relative_to(root) and file != path else "",
             source=path,
             sha256=known["sha256"],
             bytes=known["bytes"],
@@ -110,8 +121,9 @@ def _model(path: Path, relative: str, subject: str, on_event: Callable[[Hashing]
             architecture=known["architecture"],
         )
     except FileNotFoundError:
+        what = f"{path} is a link to {path.readlink()}, which" if path.is_symlink() else path
         raise UsageError(
-            f"{subject}: {path} does not exist",
+            f"{subject}: {what} does not exist",
             next_step=f"put it there; a small one to try with: {shlex.join(['deploy', 'native', 'model', str(path)])}",
         ) from None
     except OSError as error:

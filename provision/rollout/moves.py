@@ -95,7 +95,7 @@ def down(
         except errors.Untrusted:
             if channel:  # which channel a program serves is told by what is not believed
                 raise
-            return down_outside(session)
+            return down_outside(session, interrupt)
         return apply(session, plan, interrupt)
 
     return _on_all(deployment, act, interrupt, hosts)
@@ -112,7 +112,7 @@ def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dic
         with open_session(deployment, spec) as session:
             return {**ask_outside(session, "mend", Mended), "host": spec.name}
 
-    return values(run_on_hosts(chosen(deployment, hosts), act, on_interrupt=_let_end))
+    return values(run_on_hosts(chosen(deployment, hosts), act))
 
 
 def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | 
             answer = session.conversation.ask({"op": "unlock", "yes": yes}, Unlocked)
         return {"host": spec.name, "holder": answer["holder"], "outcome": answer["outcome"]}
 
-    return values(run_on_hosts(chosen(deployment, hosts), act, on_interrupt=_let_end))
+    return values(run_on_hosts(chosen(deployment, hosts), act))
 
 
 def chosen(deployment: Deployment, names: Sequence[str] | None) -> list[HostSpec]:
@@ -177,11 +177,18 @@ def _on_all(
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
             return do(session)
 
+    def ask_all() -> None:
+        if interrupt:
+            interrupt.request()
+
+    def holds(spec: HostSpec) -> bool:  # who can't be asked goes to its end
+        return interrupt is None or interrupt.holds(spec.name)
+
     specs = chosen(deployment, names)
     rollout = deployment.target.rollout
     done: list[HostResult[HostOutcome]] = []
     for group in batches(specs, rollout.canary, rollout.batch):
-        done += run_on_hosts(group, act, on_interrupt=lambda: _ask(interrupt))
+        done += run_on_hosts(group, act, on_interrupt=ask_all, holds=holds)
         if any(result.error is not None for result in done):
             break
     declared_wrong = any(isinstance(result.error, errors.DeclarationError) for result in done)
@@ -209,9 +216,11 @@ def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> 
         old = before.plan.current
         with open_session(deployment, spec, install=True) as session:
             kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
-            return apply(session, plan_move(session, kind, release=old, channel=channel, claim=True))
+            return apply(session, plan_move(session, kind, release=old, channel=channel, claim=True), begun)
 
-    return run_on_hosts([result.spec for result in done if result.spec.name in committed], act, on_interrupt=_let_end)
+    begun = Interrupt()  # asks for nothing: what was begun goes to its end
+    specs = [result.spec for result in done if result.spec.name in committed]
+    return run_on_hosts(specs, act, on_interrupt=lambda: None, holds=lambda spec: begun.holds(spec.name))
 
 
 def _some_failed(
@@ -238,12 +247,3 @@ def _some_failed(
     return kind(
         f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step="deploy status, then deploy up"
     )
-
-
-def _let_end() -> None:
-    """What a host has begun goes to its end."""
-
-
-def _ask(interrupt: Interrupt | None) -> None:
-    if interrupt is not None:
-        interrupt.request()

@@ -6,6 +6,7 @@ files are there already is asked in a second one.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from provision.agent import binaries
@@ -47,8 +48,12 @@ def question(deployment: Deployment, channel: str, nonce: str) -> AheadQuestion:
 
 def entries(release: Release, root: Path) -> list[tuple[str, int, int]]:
     """Path, size and time of each file, in bytes and seconds, as rsync compares them."""
-    files = [file for file in release.files if not file.target]
-    return [(file.path, file.size, int((root / file.path).lstat().st_mtime)) for file in files]
+    found = []
+    for file in release.files:
+        with contextlib.suppress(FileNotFoundError):  # gone meanwhile: whoever sends it says so
+            if not file.target:
+                found.append((file.path, file.size, int((root / file.path).lstat().st_mtime)))
+    return found
 
 
 def refused(deployment: Deployment, plan: Plan, answer: Ahead) -> ErrorMessage | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from provision import __version__, errors
@@ -63,6 +64,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._requests = 0
+        self._held: list[str] = []
         self._lock = threading.Lock()
 
     def request(self) -> int:
@@ -70,6 +72,26 @@ class Interrupt:
         with self._lock:
             self._requests += 1
             return self._requests
+
+    @contextlib.contextmanager
+    def held(self, host: str) -> Iterator[None]:
+        """While `host` is being changed, so that there may be something to put back.
+
+        Raises:
+            Interrupted: it was asked before.
+        """
+        with self._lock:
+            if self.abort:
+                raise errors.Interrupted("interrupted; nothing was disturbed.", host=host)
+            self._held.append(host)
+        try:
+            yield
+        finally:
+            self._held.remove(host)
+
+    def holds(self, host: str) -> bool:
+        """Whether `host` is being changed."""
+        return host in self._held
 
     @property
     def abort(self) -> bool:

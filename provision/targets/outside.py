@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from provision.contract.answers import Done, Down
@@ -9,6 +10,7 @@ from provision.plan import Plan
 from provision.targets.transact import HostOutcome, ended
 
 if TYPE_CHECKING:
+    from provision.targets.conversation import Interrupt
     from provision.targets.host import HostSession
 
 
@@ -30,7 +32,8 @@ def ask_outside(session: HostSession, op: Literal["down-outside", "mend"], expec
         )
 
 
-def down_outside(session: HostSession) -> HostOutcome:
+def down_outside(session: HostSession, interrupt: Interrupt | None) -> HostOutcome:
     """End everything of the project that the supervisor has."""
-    answer = ask_outside(session, "down-outside", Down)
+    with interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext():
+        answer = ask_outside(session, "down-outside", Down)
     return ended(session, answer["outcome"], Plan("down", "stable", release="", current="", generation=0))

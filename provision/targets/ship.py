@@ -59,11 +59,14 @@ class Shipment:
 
         Size and time were equal to those of an older file whose content is another, or an earlier upload left files.
         """
-        wanted = {file.path: file.sha256 or file.target for file in self.release.files}
-        self.left_over = sorted(entries.keys() - wanted.keys() - self.release.document["links"].keys())
-        differing = [path for path in wanted if entries.get(path) != wanted[path]]
-        if differing:
+        wanted = {file.path for file in self.release.files}
+        self.left_over = sorted(entries.keys() - wanted - self.release.document["links"].keys())
+        if differing := self.differing(entries):
             _rsync(self, differing, checksum=True)
+
+    def differing(self, entries: Mapping[str, str]) -> list[str]:
+        """The files that are missing in `entries`, or are others there."""
+        return [file.path for file in self.release.files if entries.get(file.path) != (file.sha256 or file.target)]
 
 
 def ship_files(shipment: Shipment) -> None:
@@ -109,7 +112,8 @@ def _room_given_back(session: HostSession, folder: str) -> Iterator[None]:
 def ship_models(shipment: Shipment) -> None:
     """Bring the models that the host lacks; each is verified there before it gets its name."""
     session = shipment.session
-    for model in shipment.release.models:
+    by_content = {model.sha256: model for model in shipment.release.models}
+    for model in by_content.values():
         if model.sha256 not in shipment.plan.models:
             continue
         with session.phase("model"):
@@ -120,6 +124,7 @@ def ship_models(shipment: Shipment) -> None:
                     [model.source.name],
                     folder,
                     in_place=True,
+                    follow_links=True,
                     chmod="Fu=rw,Fgo=r",
                     on_progress=_progress(shipment, "model", model.source.name),
                 )

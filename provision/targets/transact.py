@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -107,10 +108,12 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
         shipment.send_again(answer["entries"])
         answer = _transact(session, plan_, shipment.seal_request(), interrupt)
         if answer["outcome"] == MISMATCH:
+            differing = shipment.differing(answer["entries"])
+            named = f" ({', '.join(differing[:3])}{', …' * (len(differing) > 3)})" if differing else ""
             raise errors.DeployError(
                 "what arrives on the host differs from what was sent, twice.",
                 host=session.spec.name,
-                why="Files change here while they are shipped, or the host's disk is damaged.",
+                why=f"Files change here while they are shipped{named}, or the host's disk is damaged.",
                 next_step="deploy up again when nothing writes into the project",
             )
     return ended(session, answer["outcome"], replace(plan_, generation=answer["generation"]))
@@ -136,7 +139,8 @@ def _transact(session: HostSession, plan_: plan.Plan, seal: Seal | None, interru
     }
     if seal:
         request["seal"] = seal
-    with session.phase("transaction"):
+    held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
+    with held, session.phase("transaction"):
         return session.conversation.ask(request, Transacted, interrupt=interrupt)
 
 

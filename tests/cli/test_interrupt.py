@@ -5,6 +5,9 @@ import os
 import signal
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from tests.cli.conftest import Project, of
 
@@ -25,6 +28,12 @@ def _interrupt_while_proving(project: Project, times: int) -> tuple[int, list[di
     out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     return process.returncode, [json.loads(line) for line in [*lines, *out.splitlines()]]
+
+
+def _commands() -> Iterator[str]:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield file.read_text(errors="replace").replace("\0", " ")
 
 
 def test_once_puts_everything_back(project):
@@ -68,7 +77,11 @@ def test_while_shipping_it_ends_the_upload_and_disturbs_nothing(project):
     events = [*lines, *map(json.loads, out.splitlines())]
 
     assert process.returncode == 130, out + err
-    assert "interrupted while shipping; nothing was disturbed." in events[-1]["what"]
+    assert "nothing was disturbed." in events[-1]["what"]  # while shipping, where rsync said something in time
+    deadline = time.monotonic() + 10
+    while left := [line for line in _commands() if "rsync" in line and str(project.root) in line]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
     assert "transaction" not in {event.get("phase") for event in events}
     assert of(project.events("status"), "status")[0]["state"] == "serving"
     project.ok("up")  # goes on from there, with nothing to clean up

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.errors import DeployError, PutBack, Refused
+from provision.errors import PutBack, Refused
 from provision.native.model import write_demo_model
 from tests.deploy.world import World, web
 
@@ -114,19 +114,6 @@ def test_what_a_prepare_step_makes_can_be_read_by_other_accounts_whatever_the_lo
 
     read = ["setpriv", "--reuid=65534", "--clear-groups", "cat", f"{world.path}/stable/made/in/it"]
     assert world.host.exec(read).stdout == "it\n"
-
-
-def test_a_shell_that_prints_what_looks_like_an_answer_is_named_with_what_it_said(world: World) -> None:
-    world.web("1")
-    world.host.exec(["sh", "-c", "echo echo 42 >/root/.bashrc"])
-    try:
-        with pytest.raises(DeployError, match="the host answered something else") as raised:
-            world.up()
-    finally:
-        world.host.exec(["rm", "/root/.bashrc"])
-
-    assert raised.value.host == world.host.address
-    assert raised.value.why == "To 'facts' it said: 42"
 
 
 def test_a_prepare_step_is_given_secrets_that_the_host_does_not_keep(world: World) -> None:

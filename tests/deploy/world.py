@@ -126,7 +126,7 @@ class World:
 
     def get(self, path: str = "/", port: int | None = None) -> dict[str, Any]:
         """What the service on the host answers."""
-        ran = self.host.exec(["curl", "-fsS", "-m", "5", f"http://127.0.0.1:{port or self.port}{path}"])
+        ran = self.host.exec(["curl", "-fsS", "-m", "15", f"http://127.0.0.1:{port or self.port}{path}"])
         return dict(json.loads(ran.stdout))
 
     def answers(self, port: int | None = None) -> bool:

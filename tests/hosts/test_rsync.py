@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from provision.contract.names import PARTIAL
 from provision.errors import DeployError, Interrupted, Unreachable, UsageError
 from provision.hosts import HostConnection, RsyncProgress, connect
 from provision.hosts.rsync_output import OutputReader
@@ -131,7 +132,7 @@ def test_a_cut_upload_goes_on_where_it_was(any_sandbox: Sandbox, files: Path, pl
             host.rsync(files, ["model.gguf"], str(place))
         assert caught.value.next_step == "run the same command again"
     line.close()
-    kept = place / ".rsync-partial" / "model.gguf"
+    kept = place / PARTIAL / "model.gguf"
     deadline = time.monotonic() + 10
     while not kept.exists() and time.monotonic() < deadline:
         time.sleep(0.05)  # the host's rsync needs a moment to see the cut
@@ -187,6 +188,63 @@ exit 1
     assert "It is openrsync: protocol version 29, and says:" in caught.value.why
     assert "unrecognized option --info" in caught.value.why
     assert caught.value.next_step == "brew install rsync"
+
+
+def test_a_slow_reader_on_either_side_loses_nothing(
+    host: HostConnection, files: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As rsync with a tree of many files: it makes its pipes wait for nothing, and comes late to read them."""
+    rsync = f"""#!{sys.executable}
+import shlex, socket, subprocess, sys, time
+helper = shlex.split(next(word for word in sys.argv if word.startswith("--rsh="))[len("--rsh="):])
+(to_host, given), (from_host, taken) = socket.socketpair(), socket.socketpair()
+given.setblocking(False)
+taken.setblocking(False)
+remote = "head -c 4000000 /dev/zero; sleep 0.5; wc -c"
+command = [*helper, "host", "sh", "-c", remote]
+child = subprocess.Popen(command, stdin=given, stdout=taken, pass_fds=[int(helper[-1])])
+given.close()
+taken.close()
+time.sleep(0.5)
+said = from_host.makefile("rb")
+came = said.read(4000000)
+to_host.sendall(bytes(5000000))
+to_host.shutdown(socket.SHUT_WR)
+sys.exit((len(came), int(said.read() or 0), child.wait()) != (4000000, 5000000, 0))
+"""
+    program = tmp_path / "programs" / "rsync"
+    program.parent.mkdir()
+    program.write_text(rsync)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    host.rsync(files, [], str(place))
+
+
+def test_a_folder_called_as_rsyncs_own_arrives(host: HostConnection, files: Path, place: Path) -> None:
+    names = make(files, [".rsync-partial/a", "sub/.rsync-partial/b"])
+    host.rsync(files, names, str(place))
+    assert content(place) == content(files)
+
+
+def test_links_can_be_followed_and_what_they_lead_to_stays_as_it_is(
+    host: HostConnection, files: Path, place: Path
+) -> None:
+    make(files, ["blob"])
+    (files / "model").symlink_to(files / "blob")
+    (place / "model").symlink_to(files / "blob")  # as an earlier version left it
+    before = (files / "blob").stat()
+
+    host.rsync(files, ["model"], str(place), in_place=True, follow_links=True, chmod="Fu=rw,Fgo=r")
+
+    assert not (place / "model").is_symlink()
+    assert (place / "model").read_bytes() == (files / "blob").read_bytes()
+    after = (files / "blob").stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_mode,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
 
 
 def test_a_place_that_cannot_be_written_is_said_in_rsyncs_words(host: HostConnection, files: Path, place: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from provision.errors import RegistryFailed
-from provision.images.registry import wire
+from provision.images.registry import connections, wire
 from provision.images.registry.connections import Answer, Connections, Deadline
 from provision.images.registry.wire import Wire
 
@@ -55,25 +55,25 @@ def _dripping(at_once: bytes, then: bytes, connection: socket.socket) -> None:
 @pytest.fixture
 def ask() -> Iterator[Callable[..., Answer]]:
     """One request to a server that answers each connection with the given bytes, once, and closes it."""
-    connections = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, pytest.fail)
 
     with contextlib.ExitStack() as stack:
 
         def exchange(answer: bytes, method: str = "GET") -> Answer:
             authority = stack.enter_context(_server(partial(_once, answer)))
-            return _request(connections, authority, method=method)
+            return _request(open_, authority, method=method)
 
         yield exchange
 
 
 def _request(
-    connections: Connections, authority: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+    open_: Connections, authority: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
 ) -> Answer:
-    return connections.ask(method, f"http://{authority}/v2/", headers or {}, None, Deadline(_SECONDS))
+    return open_.ask(method, f"http://{authority}/v2/", headers or {}, None, Deadline(_SECONDS))
 
 
 def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again():
-    connections = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, pytest.fail)
     closed = threading.Semaphore(0)
 
     def serve(connection: socket.socket) -> None:
@@ -83,15 +83,15 @@ def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again():
 
     with _server(serve) as authority:
         for _ in range(2):
-            assert _request(connections, authority).read(100) == b"ok"
+            assert _request(open_, authority).read(100) == b"ok"
             assert closed.acquire(timeout=10)
 
 
 def test_an_answer_that_is_read_twice_lends_its_connection_once(plain):
-    connections = Connections(pytest.fail, pytest.fail)
-    first = _request(connections, plain.authority)
+    open_ = Connections(pytest.fail, pytest.fail)
+    first = _request(open_, plain.authority)
     assert (first.read(100), first.read(100)) == (b"{}", b"")
-    both = [_request(connections, plain.authority) for _ in range(2)]
+    both = [_request(open_, plain.authority) for _ in range(2)]
     assert [answer.read(100) for answer in both] == [b"{}", b"{}"]
 
 
@@ -149,10 +149,10 @@ def test_what_nobody_asked_for_is_not_taken_for_the_next_answer(method):
         _once(_OK + b"Content-Length: 0\r\n\r\n" + b"HTTP/1.1 418 Unasked\r\nContent-Length: 0\r\n\r\n", connection)
         _once(_OK + b"Content-Length: 0\r\n\r\n", connection)
 
-    connections = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, pytest.fail)
     with _server(serve) as authority:
         for _ in range(2):
-            answer = _request(connections, authority, method=method)
+            answer = _request(open_, authority, method=method)
             assert (answer.status, answer.read(100)) == (200, b"")
 
 
@@ -200,9 +200,10 @@ def test_who_sends_a_byte_now_and_then_keeps_nobody_longer_than_the_deadline(at_
 
 def test_a_large_body_gets_the_time_that_its_size_takes(monkeypatch):
     monkeypatch.setattr(wire, "_SECONDS", 10 * _DRIP)
-    monkeypatch.setattr(wire, "_SLOWEST", 1 / _DRIP)
+    monkeypatch.setattr(connections, "_SLOWEST", 1 / _DRIP)
+    monkeypatch.setattr(connections, "CHUNK", 1)
     with _server(partial(_dripping, _OK + b"Content-Length: 20\r\n\r\n", b"x" * 20)) as authority:
-        assert Wire(authority, {}).send("GET", "/v2/", headers={}, size=20).read(100) == b"x" * 20
+        assert Wire(authority, {}).send("GET", "/v2/", headers={}).read(100) == b"x" * 20
 
 
 def test_who_takes_a_body_too_slowly_keeps_nobody_longer_than_the_deadline(monkeypatch):
@@ -215,6 +216,7 @@ def test_who_takes_a_body_too_slowly_keeps_nobody_longer_than_the_deadline(monke
         wire_ = Wire(authority, {})
         wire_.send("GET", "/v2/", headers={}).finish()
         monkeypatch.setattr(wire, "_SECONDS", 10 * _DRIP)
+        monkeypatch.setattr(connections, "_SLOWEST", 1 << 30)
         with pytest.raises(RegistryFailed, match="does not answer") as failure:
             wire_.send("PUT", "/v2/", headers={}, body=bytes(64 << 20))
     assert "timed out" in failure.value.why

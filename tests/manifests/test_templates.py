@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,20 @@ def test_cpus_can_stand_in_a_launcher_alone(name: str, tmp_path: Path) -> None:
 
     with pytest.raises(UnencodableValue, match=r"services.llama.command: \$\{cpus\} is counted on the host"):
         rendered("{{ value | plain }}", tmp_path, name, value=threads)
+
+
+def test_a_template_changed_in_place_with_its_size_and_time_kept_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "systemd" / "mine.j2"
+    file.parent.mkdir()
+    file.write_text("one")
+    assert render("systemd/mine.j2", tmp_path) == "one"
+    before = file.stat()
+
+    time.sleep(0.02)  # kernels keep the time of a status by ticks
+    file.write_text("two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert render("systemd/mine.j2", tmp_path) == "two"
 
 
 def test_our_own_templates_are_used_where_the_project_has_none(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from provision.agent.files import remove_tree
 from provision.contract import tree
 from provision.errors import UsageError
 from provision.release import Release, build
@@ -291,17 +291,36 @@ def test_odd_things_are_named_and_left_out(root: Path) -> None:
     assert {"pipe", "s"}.isdisjoint(paths(release))
 
 
-def test_four_hundred_files_are_digested_while_nobody_notices(tmp_path: Path) -> None:
-    for number in range(400):
-        write(tmp_path, {f"d{number % 20}/f{number}": os.urandom(10_000).hex()})
-    write(tmp_path, {".gitignore": "*.log\n!keep.log\n/build/\n*.pyc\nnode_modules\n"})
-    released(tmp_path)
+def test_a_path_that_is_too_long_for_a_host_is_refused_by_name(tmp_path: Path) -> None:
+    folder = "/".join(["x" * 199] * 18)
+    write(tmp_path, {f"{folder}/file": ""})
 
-    # The best of several: other processes share the machine.
-    took = []
-    for _ in range(7):
-        start = time.perf_counter()
-        assert len(released(tmp_path).files) == 400
-        took.append(time.perf_counter() - start)
+    with pytest.raises(UsageError, match=r"x… is too long for a host: 3604 bytes below /y") as refused:
+        released(tmp_path, target={"path": "/y" * 200})
 
-    assert min(took) < 0.06
+    assert "deployignore" in refused.value.next_step
+
+
+def test_folders_deeper_in_each_other_than_can_be_shipped_are_refused_by_name_unless_ignored(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    for _ in range(1500):
+        folder.mkdir()
+        folder /= "d"
+    (folder.parent / "file").write_text("")
+
+    with pytest.raises(
+        UsageError, match=r"deep/d/d/.*… is too deep for rsync: 1500 folders in each other, and 1000 can"
+    ):
+        released(tmp_path)
+
+    write(tmp_path, {".deployignore": "/deep", "app.py": ""})
+    assert paths(released(tmp_path)) == ["app.py"]
+    remove_tree(str(tmp_path / "deep"))  # what cleans up behind tests calls itself
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".deployignore"])
+def test_a_folder_called_as_a_file_of_rules_has_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    write(tmp_path, {"app.py": ""})
+
+    assert paths(released(tmp_path)) == ["app.py"]

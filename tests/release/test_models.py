@@ -13,7 +13,7 @@ import pytest
 from bitnet.model import BITNET_CPP_TYPES
 from provision.agent import binaries
 from provision.errors import UsageError
-from provision.release import Hashing, Release, build
+from provision.release import Hashing, Release, build, cache
 from tests.release.projects import declare, paths, released, write, write_model
 
 SERVICE = {"llama": {"command": ["llama", "${model}"], "model": "models/x.gguf"}}
@@ -67,6 +67,42 @@ def test_a_model_that_is_itself_a_link_keeps_its_name(root: Path, tmp_path: Path
 
     assert model.relative == "models/x.gguf"
     assert model.sha256 == sha256(tmp_path / "elsewhere.gguf")
+
+
+def test_a_link_to_a_model_inside_the_project_and_the_model_itself_are_one_content(root: Path) -> None:
+    """The Hugging Face cache's own layout."""
+    snapshots = root / "hub" / "snapshots" / "rev"
+    snapshots.mkdir(parents=True)
+    (root / "models" / "x.gguf").rename(root / "hub" / "0123abc")
+    (snapshots / "x.gguf").symlink_to("../../0123abc")
+
+    release = released(root, {"llama": {"command": ["llama"], "model": "hub/snapshots/rev/x.gguf"}})
+
+    content = f"shared/models/sha256-{sha256(root / 'hub' / '0123abc')}/x.gguf"
+    assert paths(release) == ["app.py"]
+    assert release.document["links"] == {
+        "hub/snapshots/rev/x.gguf": f"../../../../../{content}",
+        "hub/0123abc": f"../../../{content}",
+    }
+
+
+def test_a_link_to_nothing_is_said_to_be_one(root: Path) -> None:
+    (root / "models" / "x.gguf").unlink()
+    (root / "models" / "x.gguf").symlink_to("../blobs/gone")
+
+    with pytest.raises(UsageError, match=r"models/x\.gguf is a link to \.\./blobs/gone, which does not exist"):
+        released(root, SERVICE)
+
+
+def test_a_models_folder_that_is_a_link_inside_the_project_stays_one(root: Path) -> None:
+    (root / "models").rename(root / "weights")
+    (root / "models").symlink_to("weights")
+
+    release = released(root, SERVICE)
+
+    assert paths(release) == ["app.py", "models"]
+    assert list(release.document["links"]) == ["weights/x.gguf"]
+    assert "exec 'llama' 'weights/x.gguf'" in release.document["lanes"]["stable"]["services"][0]["launch"]
 
 
 @pytest.mark.parametrize("declared", ["{outside}/y.gguf", "../outside/y.gguf"])
@@ -167,15 +203,14 @@ def build_and_listen(root: Path) -> tuple[Release, list[Hashing]]:
     return build(declare(SERVICE), "there", root, on_event=heard.append), heard
 
 
-def settle(file: Path) -> None:
-    """Let the file be as old as one that is not being written."""
-    past = time.time_ns() - 10_000_000_000
-    os.utime(file, ns=(past, past))
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is as old as one that is not being written. Nobody can set the time of a file's status."""
+    monkeypatch.setattr(cache, "_SETTLED_NS", 0)
 
 
+@pytest.mark.usefixtures("settled")
 def test_an_unchanged_model_is_read_once(root: Path) -> None:
-    settle(root / "models" / "x.gguf")
-
     first, heard = build_and_listen(root)
     second, heard_again = build_and_listen(root)
 
@@ -185,8 +220,34 @@ def test_an_unchanged_model_is_read_once(root: Path) -> None:
     assert second == first
 
 
+@pytest.mark.usefixtures("settled")
+def test_a_model_changed_in_place_with_its_size_and_time_kept_is_read_again(root: Path) -> None:
+    file = root / "models" / "x.gguf"
+    first, _ = build_and_listen(root)
+    before = file.stat()
+    time.sleep(0.02)  # kernels keep the time of a status by ticks
+    with file.open("r+b") as opened:
+        opened.seek(-1, os.SEEK_END)
+        opened.write(b"x")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+
+    second, _ = build_and_listen(root)
+
+    assert second.models[0].sha256 == sha256(file) != first.models[0].sha256
+
+
+def test_a_model_whose_time_was_set_back_just_now_is_not_trusted_to_stay(root: Path) -> None:
+    os.utime(root / "models" / "x.gguf", ns=(0, 0))
+    _, heard = build_and_listen(root)
+    _, heard_again = build_and_listen(root)
+
+    assert heard_again == heard != []
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_changed_model_is_read_again(root: Path) -> None:
-    settle(root / "models" / "x.gguf")
     first, _ = build_and_listen(root)
 
     write_model(root / "models" / "x.gguf", seed=1)
@@ -203,8 +264,8 @@ def test_a_model_that_was_written_just_now_is_not_trusted_to_stay(root: Path) ->
     assert heard_again == heard != []
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_damaged_cache_is_no_more_than_a_missing_one(root: Path, tmp_path: Path) -> None:
-    settle(root / "models" / "x.gguf")
     first, _ = build_and_listen(root)
     for file in (tmp_path / "cache").rglob("*"):
         if file.is_file():
@@ -213,8 +274,8 @@ def test_a_damaged_cache_is_no_more_than_a_missing_one(root: Path, tmp_path: Pat
     assert build_and_listen(root)[0] == first
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_cache_that_cannot_be_written_stops_nothing(root: Path, tmp_path: Path) -> None:
-    settle(root / "models" / "x.gguf")
     (tmp_path / "cache").write_text("a file where a folder should be")
 
     assert build_and_listen(root)[0].models

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
             message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
             if isinstance(message, str):
                 return message[:120]
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
         return " ".join(self.text.split())[:120]
 

@@ -6,6 +6,7 @@ llama.cpp, tools/server/README.md: the answer holds `content`, `tokens_predicted
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,9 @@ def attempt(check: CompletionCheck, reach: Reach, seconds: float) -> Facts:
         said = json.loads(answer.text)
         tokens = int(said.get("tokens_predicted", 0))
         speed = float(said.get("timings", {}).get("predicted_per_second", 0.0) or tokens / max(latency, 1e-6))
-    except (ValueError, AttributeError, TypeError):
+        if not math.isfinite(speed):
+            raise ValueError(speed)
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         raise Failed(f"the answer is not a completion: {answer.gist}") from None
     if tokens < 1:
         raise Failed("the model predicted no token")

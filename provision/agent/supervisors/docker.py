@@ -19,7 +19,7 @@ from .base import Activity, Observed, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
 from .unix_http import is_listening
 
-_PULL_SECONDS = 1800.0
+_PULL_SECONDS = 4 * 3600.0  # all in all, of some tens of GB
 
 
 def on_this_host(layout: Layout, options: Mapping[str, object]) -> Supervisor:  # noqa: ARG001  an engine has none
@@ -97,7 +97,8 @@ class Docker(Supervisor):
         name, _, digest = image.partition("@")
         path = f"/images/create?fromImage={quote(name, safe='')}&tag={quote(digest, safe='')}"
         login = self.logins.get(name.partition("/")[0], "")
-        said = engine.read("POST", path, accept=(200, 401, 403, 404, 500), seconds=_PULL_SECONDS, login=login)
+        any_ = (200, 401, 403, 404, 500)
+        said = engine.read("POST", path, accept=any_, seconds=_PULL_SECONDS, login=login, reader=engine.last)
         if engine.find("GET", f"/images/{quote(image, safe='')}/json") is None:
             raise Failure(
                 FAILED,

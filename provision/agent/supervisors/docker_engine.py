@@ -9,6 +9,7 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence
 
 from ...contract.failure import FAILED, Failure
+from ..sockets import cut_after
 from .base import LOG_BYTES
 from .unix_http import UnixConnection
 
@@ -17,11 +18,19 @@ Json = Dict[str, Any]  # an object, as the engine's interface has it
 SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
 _SECONDS = 60.0
+_LARGEST = 64 << 20  # bytes of an answer: the list of all containers
 _FRAME = 8  # bytes before each piece of a log: stream, three zeros, length
 
 
 class NoAnswer(Failure):
     """The engine is not there, or ended while it was asked."""
+
+
+def _whole(answer: http.client.HTTPResponse) -> bytes:
+    content = answer.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise http.client.HTTPException(f"more than {_LARGEST >> 20} MiB")
+    return content
 
 
 def find(method: str, path: str) -> Optional[Json]:
@@ -47,7 +56,7 @@ def ask(
     content = read(method, path, body, accept, seconds)
     try:
         return json.loads(content) if content else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # "OK", of a ping
 
 
@@ -58,7 +67,7 @@ def read(
     accept: Sequence[int] = (200, 201, 204),
     seconds: float = _SECONDS,
     login: str = "",
-    reader: Callable[[http.client.HTTPResponse], bytes] = http.client.HTTPResponse.read,
+    reader: Callable[[http.client.HTTPResponse], bytes] = _whole,
 ) -> bytes:
     """As `ask`, but the bytes.
 
@@ -72,9 +81,11 @@ def read(
         headers = {"Content-Type": "application/json"} if data else {}
         if login:
             headers["X-Registry-Auth"] = login
-        connection.request(method, _VERSION + path, data, headers)
-        answer = connection.getresponse()
-        content = reader(answer) if answer.status in accept else answer.read(LOG_BYTES)
+        connection.connect()
+        with cut_after(connection.sock, seconds):
+            connection.request(method, _VERSION + path, data, headers)
+            answer = connection.getresponse()
+            content = reader(answer) if answer.status in accept else answer.read(LOG_BYTES)
     except (ConnectionError, FileNotFoundError) as error:
         why, what_now = f"{SOCKET}: {error}", "start docker there, then: deploy up"
         raise NoAnswer(FAILED, "the Docker Engine does not answer.", why, what_now) from None
@@ -92,7 +103,7 @@ def read(
 def _message(content: bytes) -> str:
     try:
         return str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content.decode("utf-8", "replace")[:300]
 
 
@@ -102,8 +113,16 @@ def last_words(content: bytes) -> str:
     try:
         last = json.loads(lines[-1])
         return str(last.get("error") or last.get("message") or "")
-    except (ValueError, IndexError, AttributeError):
+    except (ValueError, IndexError, AttributeError, RecursionError):
         return lines[-1][:300] if lines else ""
+
+
+def last(answer: BinaryIO) -> bytes:
+    """The last of an answer that tells how far something is."""
+    text = b""
+    while block := answer.read(LOG_BYTES):
+        text = (text + block)[-LOG_BYTES:]
+    return text
 
 
 def frames(answer: BinaryIO) -> bytes:

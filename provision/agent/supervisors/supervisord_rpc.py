@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 from xml.parsers.expat import ExpatError
 
 from ...contract.failure import FAILED, Failure
+from ..sockets import cut_after
 from .base import ABSENT, Activity, Observed
 from .supervisord_config import Instance
 from .unix_http import UnixConnection
@@ -32,6 +33,7 @@ _ACTIVITY = {
 }
 
 _SECONDS = 30.0
+_LARGEST = 16 << 20  # bytes of an answer: a program is told in 1 KiB
 _UNANSWERED = (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError)
 
 
@@ -86,6 +88,8 @@ def observed(info: Optional[Dict[str, Any]]) -> Observed:
 
 
 class _UnixTransport(xmlrpc.client.Transport):
+    accept_gzip_encoding = False
+
     def __init__(self, instance: Instance) -> None:
         super().__init__()
         self._instance = instance
@@ -94,6 +98,29 @@ class _UnixTransport(xmlrpc.client.Transport):
 
             token = base64.b64encode(f"{instance.username}:{instance.password}".encode()).decode("ascii")
             self._headers = [("Authorization", "Basic " + token)]
+
+    def single_request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
+        connection = self.make_connection(host)
+        if connection.sock is None:
+            connection.connect()
+        try:
+            with cut_after(connection.sock, _SECONDS):
+                return super().single_request(host, handler, request_body, verbose)
+        except BaseException:
+            self.close()
+            raise
+
+    def parse_response(self, response: Any) -> Any:
+        content = response.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise http.client.HTTPException(f"more than {_LARGEST >> 20} MiB")
+        parser, read = self.getparser()
+        parser.feed(content)
+        parser.close()
+        try:
+            return read.close()
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise xmlrpc.client.ResponseError(f"what is no answer: {error}") from None
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         if self._connection and self._connection[1]:

@@ -7,6 +7,7 @@ import os
 import socket
 
 from ...contract.failure import REFUSED, Failure
+from ..sockets import Bounded
 
 _CONNECT_SECONDS = 5.0
 
@@ -20,6 +21,7 @@ class UnixConnection(http.client.HTTPConnection):
 
     def __init__(self, path: str, seconds: float, own: bool = False) -> None:
         super().__init__("localhost", timeout=seconds)
+        self.response_class = Bounded
         self._path = path
         self._seconds = seconds
         self._own = own

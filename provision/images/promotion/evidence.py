@@ -15,7 +15,15 @@ from typing import Any
 
 from provision.errors import RegistryFailed
 from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
-from provision.images.registry.documents import Descriptor, Malformed, Manifest, artifact, read_time, written_time
+from provision.images.registry.documents import (
+    Descriptor,
+    Malformed,
+    Manifest,
+    artifact,
+    read_json,
+    read_time,
+    written_time,
+)
 from provision.images.registry.referrers import attach, put_empty, referrers
 from provision.images.registry.repository import Repository
 from provision.images.registry.together import together
@@ -102,7 +110,7 @@ def _finding(repository: Repository, item: Descriptor, digest: str, trusted: Seq
         if len(layers) != 1:
             return Finding(item.digest, problem="does not hold one signed document")
         payload, key = unseal(repository.content(layers[0]), _PAYLOAD_TYPE, trusted)
-        evidence = _read(json.loads(payload))
+        evidence = _read(read_json(payload))
     except NotSigned as error:
         return Finding(item.digest, problem=str(error))
     except (ValueError, KeyError, TypeError):

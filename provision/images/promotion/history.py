@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed
-from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, read_time, written_time
+from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, read_json, read_time, written_time
 from provision.images.registry.repository import Repository
 
 _TYPE = "application/vnd.bitnet-provision.history.v1+json"
@@ -110,7 +110,7 @@ def read_history(repository: Repository, channel: str) -> History:
     if index is None:
         return history
     try:
-        moves = tuple(map(Move.read, json.loads(index.document["annotations"][_MOVES])))
+        moves = tuple(map(Move.read, read_json(index.document["annotations"][_MOVES])))
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryFailed(
             f"{repository}:{history.tag} is not a history that this version reads.",

@@ -28,8 +28,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from provision.errors import UsageError
+from provision.images.registry.documents import read_json
 
-_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----[^-]*-----END PUBLIC KEY-----")
 
 
 class NotSigned(Exception):
@@ -72,7 +73,7 @@ def unseal(envelope: bytes, payload_type: str, trusted: Sequence[PublicKey]) -> 
         NotSigned: nobody of `trusted` signed it as a `payload_type`.
     """
     try:
-        document = json.loads(envelope)
+        document = read_json(envelope)
         payload = base64.b64decode(document["payload"], validate=True)
         signatures = [base64.b64decode(item["sig"], validate=True) for item in document["signatures"]]
         signed_as = str(document["payloadType"])

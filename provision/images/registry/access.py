@@ -7,17 +7,17 @@ OAuth2's refresh grant instead.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from provision.errors import Refused, RegistryFailed
 from provision.images.registry.challenge import Challenge, challenges
 from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import Credentials
-from provision.images.registry.wire import Wire
+from provision.images.registry.documents import read_json
+from provision.images.registry.wire import Wire, joined
 
 _LONGEST_ANSWER = 1 << 20  # of a token service, or an error
 _CLIENT = "bitnet-provision"
@@ -56,23 +56,21 @@ class Access:
         accept: Collection[int],
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-        size: int = 0,
     ) -> Answer:
         """One request; its answer if the status is one of `accept`.
 
         Args:
             path: below the registry, or a whole address that the registry gave.
             doing: what for, as the end of "could not …".
-            size: as `Wire.send` takes it.
 
         Raises:
             RegistryFailed: any other status, or no answer.
             Refused: the registry does not let us.
         """
         # An upload may be sent elsewhere; what opens the registry is not shown there.
-        ours = urlsplit(path).netloc in {"", self.authority}
+        ours = urlsplit(joined(self._wire.base, path)).netloc == self.authority
         shown = self._authorization
-        answer = self._wire.send(method, path, headers=_headers(headers, shown if ours else ""), body=body, size=size)
+        answer = self._wire.send(method, path, headers=_headers(headers, shown if ours else ""), body=body)
         if answer.status == 401 and ours:
             with self._lock:
                 if self._authorization == shown:
@@ -80,7 +78,7 @@ class Access:
             if body is None or isinstance(body, bytes):
                 answer.drop()
                 sent = _headers(headers, self._authorization)
-                answer = self._wire.send(method, path, headers=sent, body=body, size=size)
+                answer = self._wire.send(method, path, headers=sent, body=body)
         if answer.status in accept:
             return answer
         raise self._refusal(answer, doing)
@@ -97,7 +95,7 @@ class Access:
             raise self._login(f"could not {doing}: {self.authority} wants a login.")
 
     def _token(self, challenge: Challenge, doing: str) -> str:
-        realm = urljoin(self._wire.base, challenge.parameters.get("realm", ""))
+        realm = joined(self._wire.base, challenge.parameters.get("realm", ""))
         service = challenge.parameters.get("service", "")
         scopes = list(dict.fromkeys([*challenge.parameters.get("scope", "").split(), *self._scopes]))
         who = self._credentials
@@ -118,7 +116,7 @@ class Access:
         if answer.status != 200:
             raise self._login(f"could not {doing}: {urlsplit(realm).netloc} gave no token ({answer.status}).")
         try:
-            given = json.loads(content)
+            given = read_json(content)
             return str(given.get("token") or given["access_token"])
         except (ValueError, KeyError, AttributeError):
             raise RegistryFailed(f"could not {doing}: {urlsplit(realm).netloc} answered, but with no token.") from None
@@ -172,7 +170,7 @@ def _when(retry_after: str) -> str:
 def _said(content: bytes) -> str:
     """What the registry says of an error, in its own words; their form is in the distribution specification."""
     try:
-        errors: list[dict[str, Any]] = json.loads(content)["errors"]
+        errors: list[dict[str, Any]] = read_json(content)["errors"]
         return "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""

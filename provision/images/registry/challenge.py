@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# What can begin in one way alone is read in one pass, however many blanks a registry sends.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # "token" is the RFC's word for a word
-_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 _CREDENTIAL = r"[A-Za-z0-9._~+/-]+=*"  # the RFC's token68
-_SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|$|,)(?:\s+{_CREDENTIAL}(?=\s*(?:,|$)))?")
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|$|,)(?:\s+{_CREDENTIAL}(?=\s*(?:,|$)))?")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from provision.errors import RegistryFailed, UsageError
 
 CHUNK = 64 << 10  # bytes of a body at once
 CONNECT = 10.0  # seconds
+_SLOWEST = 100_000  # bytes a second
 _SILENCE = 120.0  # seconds; a transfer that takes hours does not stand still for longer
 _WRITTEN = 16 << 10  # bytes at once: TLS sends no more with one time-out
 _LEGAL = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986: stands in an address as it is
@@ -34,7 +35,11 @@ Body = bytes | Iterator[bytes] | None
 
 
 class Deadline:
-    """When a request is over: with all attempts, redirects and the body of its answer; not counting waits between."""
+    """When a request is over: with all attempts, redirects and the body of its answer; not counting waits between.
+
+    What is large takes long. So bytes of a body that arrived, or were taken, earn the time that they take at a slow
+    pace: by what came, because how much is to come is something that the other side says.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -52,6 +57,9 @@ class Deadline:
         if self.is_over:
             raise TimeoutError("timed out")
         return min(self._end - time.monotonic(), most)
+
+    def earn(self, size: int) -> None:
+        self._end += size / _SLOWEST
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -83,6 +91,11 @@ class _Incoming(http.client.HTTPResponse):
         super().__init__(own, method=method)
         self.fp = io.BufferedReader(_Timely(self.fp.detach(), own, deadline))
 
+    def _safe_read(self, amt: int) -> bytes:
+        if amt < 0:  # all that comes, to http.client: the size of a chunk is what the server says
+            raise http.client.HTTPException("a chunk of a negative size")
+        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]
+
     def begin(self) -> None:
         super().begin()
         while self.status < 200:  # an interim answer, such as 103; the one that was asked for comes behind it
@@ -93,12 +106,15 @@ class _Incoming(http.client.HTTPResponse):
 class Answer:
     """An answer whose body is still to come. Its connection takes the next request once the body was read."""
 
-    def __init__(self, response: BaseHTTPResponse, connection: HTTPConnection, idle: list[HTTPConnection]) -> None:
+    def __init__(
+        self, response: BaseHTTPResponse, connection: HTTPConnection, idle: list[HTTPConnection], deadline: Deadline
+    ) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers  # of any case; what came twice is joined with commas
         self._response = response
         self._connection: HTTPConnection | None = connection  # until it was given back, or closed
         self._idle = idle
+        self._deadline = deadline
 
     def chunks(self) -> Iterator[bytes]:
         """The body, as it is on the wire: digests are taken over that.
@@ -108,7 +124,9 @@ class Answer:
         """
         is_free = False
         try:
-            yield from self._response.stream(CHUNK, decode_content=False)
+            for part in self._response.stream(CHUNK, decode_content=False):
+                self._deadline.earn(len(part))
+                yield part
             is_free = True
         except (OSError, HTTPError, http.client.HTTPException) as error:
             why = str(error.__cause__ or error)
@@ -185,7 +203,7 @@ class Connections:
             connection.timeout = deadline.left()
             content = _paced(body, connection, deadline) if body else None
             connection.request(method, target, content, sent, preload_content=False, decode_content=False)
-            return Answer(connection.getresponse(), connection, idle)
+            return Answer(connection.getresponse(), connection, idle, deadline)
         except BaseException as error:
             connection.close()
             if isinstance(error, OSError) or not isinstance(error, (HTTPError, http.client.HTTPException)):
@@ -218,6 +236,7 @@ def _paced(body: bytes | Iterator[bytes], connection: HTTPConnection, deadline: 
         for begin in range(0, len(part), _WRITTEN):
             connection.sock.settimeout(deadline.left())
             yield part[begin : begin + _WRITTEN]
+            deadline.earn(len(part[begin : begin + _WRITTEN]))
 
 
 def _alive(idle: list[HTTPConnection]) -> HTTPConnection | None:

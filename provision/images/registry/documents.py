@@ -49,6 +49,18 @@ def read_time(text: str) -> datetime:
     return at.astimezone(UTC)
 
 
+def read_json(content: bytes | str) -> Any:
+    """What comes from outside, as JSON.
+
+    Raises:
+        ValueError: it is none, or one within another without an end.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -74,10 +86,12 @@ class Descriptor:
         # It becomes part of addresses, and nothing here hashes otherwise.
         if not re.fullmatch(DIGEST, value["digest"]):
             raise ValueError(f"{value['digest']!r} is not a SHA-256 digest")
+        if not isinstance(value["size"], int) or value["size"] < 0:
+            raise ValueError(f"{value['size']!r} is not a size")
         return cls(
             str(value["mediaType"]),
             str(value["digest"]),
-            int(value["size"]),
+            value["size"],
             str(value.get("artifactType", "")),
             dict(value.get("annotations") or {}),
             base64.b64decode(value.get("data", ""), validate=True),
@@ -119,7 +133,7 @@ class Manifest:
     def is_object(self) -> bool:
         """Whether it is JSON of the only kind that a manifest can be; the rest may be read only then."""
         try:
-            return isinstance(json.loads(self.content), dict)
+            return isinstance(read_json(self.content), dict)
         except ValueError:
             return False
 

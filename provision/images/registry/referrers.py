@@ -7,19 +7,20 @@ believed until the tag was looked at too.
 
 from __future__ import annotations
 
-import json
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 
 from provision.errors import RegistryFailed
-from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest
+from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest, read_json
 from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100
+_SECONDS = 300.0  # of all of them
 _ATTEMPTS = 5
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next"?')
+_LINK = re.compile(r"<([^<>]*)>\s*(;[^<,]*)")  # RFC 8288: the address, and what it is
 
 
 def referrers(repository: Repository, digest: str, artifact_type: str = "") -> list[Descriptor]:
@@ -56,6 +57,7 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
     path = f"/v2/{repository.reference.repository}/referrers/{digest}"
     path += f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
     found: list[Descriptor] = []
+    until = time.monotonic() + _SECONDS
     for _ in range(_PAGES):
         # Whatever else a registry answers means that it has no such route, or none that works.
         answer = repository.access.request(
@@ -65,13 +67,16 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
         if answer.status != 200:
             return []
         try:
-            found += [Descriptor.read(item) for item in json.loads(content)["manifests"]]
+            found += [Descriptor.read(item) for item in read_json(content)["manifests"]]
         except (ValueError, KeyError, TypeError):
             return []
-        following = _NEXT.search(answer.headers.get("link", ""))
+        links = _LINK.findall(answer.headers.get("link", ""))
+        following = [link for link, about in links if re.search('rel="?next"?', about)]
         if not following:
             break
-        path = following[1]
+        path = following[0]
+        if time.monotonic() > until:
+            raise RegistryFailed(f"{repository.access.authority} lists what points at {digest} without an end.")
     return found
 
 

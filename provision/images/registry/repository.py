@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from provision.errors import RegistryFailed
 from provision.images.registry.access import Access
@@ -16,7 +16,7 @@ from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import find
 from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
 from provision.images.registry.reference import Reference
-from provision.images.registry.wire import Wire
+from provision.images.registry.wire import Wire, joined
 
 _LONGEST_MANIFEST = 4 << 20  # the specification's own bound
 _LONGEST_DOCUMENT = 16 << 20  # a blob that is read whole: evidence, not a layer
@@ -147,7 +147,11 @@ class Repository:
             RegistryFailed: it is not there, or not those bytes.
         """
         hashed, held = hashlib.sha256(), b""
-        for part in self._open(descriptor.digest, descriptor.size).chunks():
+        left = descriptor.size
+        for part in self._open(descriptor.digest).chunks():
+            left -= len(part)
+            if left < 0:
+                raise self._wrong(descriptor.digest)
             hashed.update(part)
             if held:
                 yield held
@@ -181,10 +185,8 @@ class Repository:
         self._finish(location, descriptor, source.stream(descriptor))
         return "streamed"
 
-    def _open(self, digest: str, size: int = 0) -> Answer:
-        return self.access.request(
-            "GET", f"{self._path}/blobs/{digest}", doing=f"read a blob of {self}", accept={200}, size=size
-        )
+    def _open(self, digest: str) -> Answer:
+        return self.access.request("GET", f"{self._path}/blobs/{digest}", doing=f"read a blob of {self}", accept={200})
 
     def _begin(self, mount: Mapping[str, str] | None = None) -> str:
         """Start an upload: where it goes on, or empty where a mount made it needless."""
@@ -201,7 +203,7 @@ class Repository:
             return ""
         if "location" not in answer.headers:
             raise RegistryFailed(f"could not write a blob to {self}: the registry did not say where to.")
-        return urljoin(path, answer.headers["location"])
+        return joined(path, answer.headers["location"])
 
     def _finish(self, location: str, descriptor: Descriptor, body: Body) -> None:
         joint = "&" if "?" in location else "?"
@@ -212,7 +214,6 @@ class Repository:
             accept={201},
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body=body,
-            size=descriptor.size,
         )
         answer.finish()
 

@@ -21,8 +21,7 @@ from provision.errors import RegistryFailed
 from provision.images.registry import tls
 from provision.images.registry.connections import Answer, Body, Connections, Deadline
 
-_SECONDS = 120.0  # for a request of small bodies, all attempts together
-_SLOWEST = 100_000  # bytes a second; what is larger gets the time that it takes at this
+_SECONDS = 120.0  # for a request, all attempts together, and what its bodies earn
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _RETRIES = 4
 _BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds; the first retry is at once, then each waits twice as long
@@ -50,22 +49,21 @@ class Wire:
         """The registry's address; until something was sent, the one to expect."""
         return f"{self._scheme or ('http' if self._may_be_plain else 'https')}://{self.authority}"
 
-    def send(self, method: str, where: str, *, headers: Mapping[str, str], body: Body = None, size: int = 0) -> Answer:
+    def send(self, method: str, where: str, *, headers: Mapping[str, str], body: Body = None) -> Answer:
         """One request, retried where that helps; its answer, whatever the status, body unread.
 
         A body that is an iterator can be sent once, so it is not retried.
 
         Args:
             where: a path below the registry, or a whole address.
-            size: bytes of the larger body that travels, sent or answered, where that is not small.
 
         Raises:
             RegistryFailed: no answer in time, a certificate that is not trusted, or a redirect that would uncover what
                 is sent.
         """
-        deadline = Deadline(_SECONDS + size / _SLOWEST)
+        deadline = Deadline(_SECONDS)
         first = None if self._scheme else self._find_out(method, where, headers, deadline)
-        url = urljoin(self.base, where)
+        url = joined(self.base, where)
         for _ in range(_REDIRECTS):
             self._demand_cover(url)
             answer = self._patiently(method, url, headers, body, deadline, first)
@@ -73,7 +71,7 @@ class Wire:
             if not location or method not in {"GET", "HEAD"}:
                 return answer
             answer.finish()
-            target = urljoin(url, location)
+            target = joined(url, location)
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 # What opens the registry does not open where it keeps its blobs, and must not be shown there.
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
@@ -153,6 +151,20 @@ class Wire:
     def _own_authorities(self) -> list[Path]:
         named = self._environ.get("REGISTRY_CA")
         return [*([Path(named)] if named else []), *sorted((_CERTIFICATES / self.authority).glob("*.crt"))]
+
+
+def joined(base: str, where: str) -> str:
+    """The address `where`, which a registry gave, seen from `base`.
+
+    Raises:
+        RegistryFailed: it is none.
+    """
+    try:
+        address = urljoin(base, where)
+        urlsplit(address).port  # noqa: B018  (it raises)
+    except ValueError:
+        raise RegistryFailed(f"the registry sent us to what is no address: {where[:80]!r}.") from None
+    return address
 
 
 def is_loopback(authority: str) -> bool:

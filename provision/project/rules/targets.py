@@ -60,7 +60,7 @@ def _hosts(view: View) -> Iterator[Fault]:
 def _wrong_host(host: Template) -> str:
     """What is wrong with one entry, without its text: variables may have given it."""
     user, at, rest = host.text.rpartition("@")
-    address, colon, port = re.sub(r"\[[^\]]*\]", "x", rest).partition(":")  # ranges and IPv6 have colons of their own
+    address, colon, port = re.sub(r"\[[^\[\]]*\]", "x", rest).partition(":")  # ranges and IPv6 have colons of their own
     if not address:
         return "the host is empty once variables are replaced."
     if at and not user:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import time
@@ -80,6 +81,21 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     Gguf(layers=2).write(path)
 
     assert len(read_model(path).layer_bytes) == 2
+
+
+def test_a_file_changed_in_place_with_its_size_and_time_kept_is_read_again(tmp_path: Path) -> None:
+    path = Gguf(architecture="bitnet").write(tmp_path / "m.gguf")
+    assert read_model(path).architecture == "bitnet"
+    before = path.stat()
+
+    time.sleep(0.02)  # kernels keep the time of a status by ticks
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write(content.replace(b"bitnet", b"tenbit"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert read_model(path).architecture == "tenbit"
 
 
 def test_the_parts_of_a_split_model_count_together(tmp_path: Path) -> None:
