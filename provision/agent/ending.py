@@ -126,8 +126,11 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
     for level in levels(start):
         with _collected(failures):
             for service in level:
-                if not programs.runs(service["program"]):
-                    programs.start(service["program"], "as before")
+                name = service["program"]
+                if not programs.runs(name):
+                    if programs.supervisor.stray_pids([name]):  # it ran on without its supervisor, and has its ports
+                        programs.end(name, service["stop_timeout"])
+                    programs.start(name, "as before")
             programs.prove(level, before, lambda: None)
     with _collected(failures):
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
