@@ -261,3 +261,19 @@ def _free(host: TestHost) -> int:
     return int(host.exec(["stat", "-f", "-c", "%a", "/workspace"]).stdout) * int(
         host.exec(["stat", "-f", "-c", "%S", "/workspace"]).stdout
     )
+
+
+def test_of_what_transactions_told_the_newest_is_kept_whatever_it_is_called(world: World) -> None:
+    told = f"{world.path}/.deploy/transactions"
+    world.web("1")
+    world.up()
+    earlier = "for number in $(seq 30); do touch -d '1 hour ago' \"$1/recover-$number.jsonl\"; done"
+    world.host.exec(["sh", "-c", earlier, "sh", told])
+
+    world.web("2")
+    world.up()
+
+    transactions = [entry["transaction"] for entry in world.status().project["history"]]
+    kept = world.host.exec(["ls", told]).stdout.split()
+    assert {f"{transaction}.jsonl" for transaction in transactions} <= set(kept)
+    assert len(kept) == 20
