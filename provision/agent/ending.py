@@ -130,7 +130,11 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
     for level in levels(start):
         with _collected(failures):
             running = programs.running(service["program"] for service in level)
-            programs.start([item["program"] for item in level if item["program"] not in running], "as before")
+            down = [service for service in level if service["program"] not in running]
+            # One that ran on without its supervisor has its ports.
+            astray = programs.supervisor.strays([service["program"] for service in down])
+            programs.end({item["program"]: item["stop_timeout"] for item in down if astray[item["program"]]})
+            programs.start([service["program"] for service in down], "as before")
             programs.prove(level, before, worked=True)
     with _collected(failures):
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])

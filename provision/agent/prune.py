@@ -56,9 +56,9 @@ def prune(layout: Layout, keep: int, agent: str, supervisor: Supervisor) -> List
         if name != agent and time.time() - os.stat(path).st_mtime > _AGENT_SECONDS:
             files.remove_tree(path)
             files.remove_tree(os.path.join(host_folder(), "pycache") + path)
-    logs = sorted(os.listdir(layout.transactions))
-    for name in logs[:-_TRANSACTIONS_KEPT]:
-        os.unlink(os.path.join(layout.transactions, name))
+    logs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(layout.transactions))
+    for _, path in logs[:-_TRANSACTIONS_KEPT]:
+        os.unlink(path)
     return gone
 
 

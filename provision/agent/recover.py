@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, List, Optional
 from ..contract.failure import DEGRADED, FAILED, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.state import State, from_dict
-from . import commands, control, files, journal, prune, supervision, trust
+from . import commands, control, facts, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .ending import finish, undo
 from .folders import host_folder
 from .locks import Lock, refuse
 from .programs import Programs
-from .supervisors import open_supervisor, options
+from .supervisors import Activity, open_supervisor, options
 
 if TYPE_CHECKING:
     from ..contract.answers import Recovered
     from ..contract.events import Emit
     from ..contract.records import Begin, Holder
+    from ..contract.release import ServiceDocument
 
 FINISHED = "finished"
 PUT_BACK = "put back"
@@ -61,7 +62,8 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
 
 
 def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
-    """Start a supervisord that we had started, after a reboot or because it was killed; what was done, if it is news.
+    """Put under their supervisor again what ran on when it was killed; start one that we had started, then or after a
+    reboot. What was done, if it is news.
 
     Raises:
         Failure: what had run on without it does not work under it.
@@ -70,14 +72,29 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     if not state.programs:
         return None
     supervisor = open_supervisor(layout, state.platform, options(layout))
-    if not supervisor.gone() or not supervisor.starts():
-        return None
-    ended = supervision.restore(layout, supervisor, emit)
     programs = Programs(layout, supervisor, emit)
-    documents = read_documents(layout, {record.release for record in state.programs.values()})
-    programs.prove([service_of(documents, name, state.programs[name]) for name in ended], state, worked=True)
+    if supervisor.gone():
+        if not supervisor.starts():
+            return None
+        ended = [name for name in supervision.restore(layout, supervisor, emit) if name in state.programs]
+        services = _services(layout, state, ended)
+    elif supervisor.stray_pids(list(state.programs)):
+        seen = facts.view(layout, supervisor, state, with_gpus=False).programs
+        ended = [name for name in state.programs if seen[name]["activity"] == Activity.UNSUPERVISED.value]
+        services = _services(layout, state, ended)
+        # Somebody else has started it again, and these keep the ports.
+        programs.end({service["program"]: service["stop_timeout"] for service in services})
+        programs.start([service["program"] for service in services], "under its supervisor again")
+    else:
+        return None
+    programs.prove(services, state, worked=True)
     programs.remember(state, state, {})
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
+
+
+def _services(layout: Layout, state: State, programs: List[str]) -> List[ServiceDocument]:
+    documents = read_documents(layout, {state.programs[name].release for name in programs})
+    return [service_of(documents, name, state.programs[name]) for name in programs]
 
 
 def _manifests(begin: Begin, *committed: State) -> List[str]:

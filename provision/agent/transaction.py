@@ -73,7 +73,7 @@ class Transaction:
             self._stage(change, services, beside)
             if self.aborted():
                 raise Failure(INTERRUPTED, "interrupted before anything was disturbed.")
-            self._begin(change, beside)
+            self._begin(change, beside, view)
         except OSError as error:
             raise Failure(FAILED, f"the host can't prepare it: {error}.", why="Nothing was disturbed.") from None
         try:
@@ -111,11 +111,14 @@ class Transaction:
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets)
         files.sync_filesystem(self.layout.run)
 
-    def _begin(self, change: Change, beside: Sequence[ServiceDocument]) -> None:
+    def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: View) -> None:
         self._reserve()
         # It may have been killed since it was planned.
         supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
-        running = {}
+        # What ran on without its supervisor, which somebody else has started again, served as well.
+        running = {
+            name: [0, 0] for name, seen in view.programs.items() if seen["activity"] == Activity.UNSUPERVISED.value
+        }
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
                 running[name] = [seen.pid, processes.start_time(seen.pid)]

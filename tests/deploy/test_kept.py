@@ -288,3 +288,19 @@ def test_a_release_that_a_shell_stands_in_is_told_and_few_such_are_kept(world: W
         world.host.exec(["kill", *pids])
     world.up()
     assert len(world.host.exec(["ls", f"{world.path}/releases"]).stdout.split()) == 2
+
+
+def test_of_what_transactions_told_the_newest_is_kept_whatever_it_is_called(world: World) -> None:
+    told = f"{world.path}/.deploy/transactions"
+    world.web("1")
+    world.up()
+    earlier = "for number in $(seq 30); do touch -d '1 hour ago' \"$1/recover-$number.jsonl\"; done"
+    world.host.exec(["sh", "-c", earlier, "sh", told])
+
+    world.web("2")
+    world.up()
+
+    transactions = [entry["transaction"] for entry in world.status().project["history"]]
+    kept = world.host.exec(["ls", told]).stdout.split()
+    assert {f"{transaction}.jsonl" for transaction in transactions} <= set(kept)
+    assert len(kept) == 20

@@ -129,6 +129,42 @@ def test_what_keeps_the_port_from_a_supervisord_that_somebody_started_again_is_e
     assert (world.version, world.status().state) == ("1", "serving")
 
 
+def _started_again_by_others(world: World) -> None:
+    """Its supervisord is killed, and somebody starts it again, whose programs find their ports taken."""
+    world.host.exec(_kill_supervisord(world), user=world.host.user)
+    until(lambda: world.status().state == "unsupervised", "it gives up to start them")
+
+
+@pytest.mark.parametrize("switch", ["in-place", "auto"])
+def test_an_up_that_fails_puts_back_what_ran_on_beside_a_supervisord_that_somebody_started_again(
+    new_world: Callable[[], World], switch: str
+) -> None:
+    """It had served, and was taken for something that did not run: nothing served then."""
+    world = new_world()
+    world.web("1")
+    old = world.up().plan.release
+    _started_again_by_others(world)
+    world.web("2", env={"VERSION": "2", "FAIL": "exit"}, switch=switch)
+
+    with pytest.raises(PutBack, match=f"The old release {old[:12]} serves"):
+        world.up()
+
+    assert (world.version, world.stable, world.status().state) == ("1", old, "serving")
+
+
+def test_unlock_puts_programs_under_a_supervisord_that_somebody_started_again(new_world: Callable[[], World]) -> None:
+    """`status` sends there, and it had nothing to recover."""
+    world = new_world()
+    world.web("1")
+    world.up()
+    _started_again_by_others(world)
+
+    (answer,) = rollout.unlock(world.deployment())
+
+    assert answer["outcome"] == f"{world.program('web')}: under supervisord again"
+    assert (world.version, world.status().state) == ("1", "serving")
+
+
 @pytest.mark.slow
 def test_a_supervisord_killed_during_a_proof_leaves_nothing_unproven(new_world: Callable[[], World]) -> None:
     """Hole 7: an unproven version kept serving."""
