@@ -49,7 +49,7 @@ def perform(
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
     degraded = _end_open_transaction(layout, agent, emit)
-    before = states.read(layout)
+    before = states.read_state(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
     if not (supervisor.gone() and supervisor.starts()):

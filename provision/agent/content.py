@@ -39,7 +39,7 @@ def needed(layout: Layout, keep: int, supervisor: Supervisor) -> Set[str]:
     Args:
         keep: how many of the stable history.
     """
-    state, history = states.read(layout), states.history(layout)
+    state, history = states.read_state(layout), states.history(layout)
     found = state.releases()
     stable: List[str] = []
     for entry in reversed(history):
@@ -61,7 +61,7 @@ def occupied(layout: Layout, supervisor: Supervisor, others: Set[str]) -> Dict[s
     found = {name: pids for name, pids in processes.working_in(layout.releases).items() if name in idle} if idle else {}
     if not found:
         return {}
-    programs = list(states.read(layout).programs)
+    programs = list(states.read_state(layout).programs)
     ours = supervisor.stray_pids(programs).union(*map(supervisor.members, programs))
     strange = [name for name, pids in found.items() if not pids & ours]
     lapsed = sorted(strange, key=lambda name: age(layout.release(name)))[OCCUPIED_KEPT:]

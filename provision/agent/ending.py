@@ -62,7 +62,7 @@ def undo(programs: Programs) -> str:
         Failure, OSError: it can't be proven; the journal is kept and says `degraded`.
     """
     kept = journal.Journal(programs.layout.journal)
-    open_ = kept.read()
+    open_ = kept.left_open()
     assert open_ is not None  # noqa: S101  whoever undoes has seen it
     begin = open_.begin
     before = from_dict(begin["before"], programs.layout.journal)

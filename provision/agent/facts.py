@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING, Dict, List, Optional
 
 from ..contract import names
-from ..contract.decide import View
+from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
 from . import commands, content, engines, files, launch, models, processes, sockets, strays
@@ -158,7 +158,7 @@ def gpus() -> List[Gpu]:
     return found
 
 
-def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> View:
+def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> HostView:
     """What decisions need to know."""
     programs: Dict[str, Seen] = {}
     table = processes.table()
@@ -185,7 +185,7 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
         if release not in ("", state.programs[name].release):
             programs[name]["release"] = release
     found = gpus() if with_gpus else []
-    return View(
+    return HostView(
         programs=programs,
         manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
         launches={name: launch.current(layout, name) for name in state.programs},
@@ -201,8 +201,8 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
     for engine, described in wanted.get("engines", {}).items():
         if engine not in there:
             engines.judge(layout, described["wheels"], cpu()["features"])
-    state = states.read(layout)
-    open_ = Journal(layout.journal).read()
+    state = states.read_state(layout)
+    open_ = Journal(layout.journal).left_open()
     history = states.history(layout)
     salt = secrets.token_bytes(16)
     held = launch.current_secrets(layout, state)
@@ -238,7 +238,7 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
 
 def occupied(layout: Layout, supervisor: Supervisor) -> Dict[str, str]:
     """Releases that serve nothing, and are kept while some process works in them: by whom, as a sentence."""
-    state = states.read(layout)
+    state = states.read_state(layout)
     return {
         name: f"release {name[:12]} is kept while pid {pid} ({sockets.name(pid)}) works in its folder; "
         f"of programs that are not this project's, {content.OCCUPIED_KEPT} such are kept at most"

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
-from ..contract.decide import Do, How, Step, View
+from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
@@ -31,7 +31,7 @@ def check(
     services: Mapping[str, ServiceDocument],
     candidates: Sequence[ServiceDocument],
     documents: Mapping[str, ReleaseDocument],
-    view: View,
+    view: HostView,
 ) -> None:
     """Refuse what can't work.
 
@@ -62,7 +62,7 @@ def programs(
     services: Mapping[str, ServiceDocument],
     candidates: Sequence[ServiceDocument],
     documents: Mapping[str, ReleaseDocument],
-    view: View,
+    view: HostView,
 ) -> None:
     """Refuse what stands against programs, as far as it needs no file of their release. Arguments as of `check`.
 
@@ -181,7 +181,10 @@ def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving:
 
 
 def _memory(
-    steps: Sequence[Step], services: Mapping[str, ServiceDocument], documents: Mapping[str, ReleaseDocument], view: View
+    steps: Sequence[Step],
+    services: Mapping[str, ServiceDocument],
+    documents: Mapping[str, ReleaseDocument],
+    view: HostView,
 ) -> None:
     """All that starts has to fit at the same time; what ends first gives its memory back first."""
     stable = _stable_copies(documents)
@@ -214,7 +217,7 @@ def _stable_copies(documents: Mapping[str, ReleaseDocument]) -> Dict[str, str]:
     return found
 
 
-def _gpu_memory(service: ServiceDocument, view: View, *, has_some: bool) -> None:
+def _gpu_memory(service: ServiceDocument, view: HostView, *, has_some: bool) -> None:
     """`has_some`: it ends first, and gives back what it has."""
     vram = service["needs"].get("vram_bytes") or 0
     if vram and view.vram_free is None:

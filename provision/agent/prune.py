@@ -81,7 +81,7 @@ def leftovers(layout: Layout) -> None:
     for link in (layout.channel("stable"), layout.channel("canary")):
         files.discard(files.temporary_of(link))
     if os.path.isdir(layout.run):
-        _launches(layout, states.read(layout))
+        _launches(layout, states.read_state(layout))
         for program in os.listdir(layout.run):
             files.discard(files.temporary_of(os.path.join(layout.launchers(program), "current")))
     for folder in (layout.private, layout.history):

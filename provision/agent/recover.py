@@ -39,7 +39,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     Raises:
         Failure, OSError: the old release can't be proven; the journal is kept.
     """
-    open_ = journal.Journal(layout.journal).read()
+    open_ = journal.Journal(layout.journal).left_open()
     if open_ is None:
         return None
     begin = open_.begin
@@ -68,7 +68,7 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     Raises:
         Failure: what had run on without it does not work under it.
     """
-    state = states.read(layout)
+    state = states.read_state(layout)
     if not state.programs:
         return None
     supervisor = open_supervisor(layout, state.platform, options(layout))

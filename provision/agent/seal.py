@@ -56,7 +56,7 @@ def seal(
     for path in asked["remove"]:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
-        link = names.place(folder, "link", path)
+        link = names.path_below(folder, "link", path)
         files.make_folder(os.path.dirname(link))
         files.point(link, target)
     for path, model in document["models"].items():
@@ -85,7 +85,7 @@ def seal(
 
 
 def _remove_inside(folder: str, path: str) -> None:
-    full = names.place(folder, "left over", path)
+    full = names.path_below(folder, "left over", path)
     if os.path.isdir(full) and not os.path.islink(full):
         files.remove_tree(full)
     elif os.path.lexists(full):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping
 
 from ..contract import names
-from ..contract.decide import View
+from ..contract.decide import HostView
 from ..contract.failure import FAILED, INTERRUPTED, USAGE, Failure, of_system
 from ..contract.layout import Layout
 from . import facts, files, guard, moved, whose
@@ -44,7 +44,7 @@ _CHANGES = (
 )
 
 
-class Session:
+class Conversation:
     """Answers requests until its input ends. While it lives it may hold the project's claim."""
 
     def __init__(self, header: Header, stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -151,13 +151,13 @@ class Session:
 
             answer["project"] = outside.facts(supervisor, guard.refusal(self.layout.root, self.fault))
         else:
-            state = states.read(self.layout)
+            state = states.read_state(self.layout)
             supervisor = moved.serving(self.layout, state, asked)
             answer["project"] = facts.project(self.layout, supervisor, request)
             if request.get("ahead"):
                 from . import ahead
 
-                seen = View.of(answer["project"]["view"])
+                seen = HostView.of(answer["project"]["view"])
                 make_room = self._made_room if self.claim.is_taken else None
                 answer["ahead"] = ahead.judge(self.layout, asked, state, seen, request["ahead"], make_room)
         if request.get("host"):

@@ -141,7 +141,7 @@ def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf"
 
 def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
     """Start what ran, and what starts with the supervisor: some of that it has started itself by now."""
-    state = states.read(supervisor.layout)
+    state = states.read_state(supervisor.layout)
     wanted = [name for name, record in state.programs.items() if name in ended or not record.on_demand]
     down = [name for name, seen in supervisor.observe(wanted).items() if seen.activity is not Activity.RUNNING]
     for name in down:
@@ -155,14 +155,14 @@ def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
 def _names(layout: Layout) -> List[str]:
     """Every program of ours that may have processes: those that serve, and those of a transaction that was cut off."""
     staged = os.listdir(layout.run) if os.path.isdir(layout.run) else []
-    return sorted({*staged, *states.read(layout).programs})
+    return sorted({*staged, *states.read_state(layout).programs})
 
 
 def _services(layout: Layout) -> Dict[str, ServiceDocument]:
     """Program -> how its release describes it, where that is still there."""
     found: Dict[str, ServiceDocument] = {}
     documents: Dict[str, ReleaseDocument] = {}
-    state = states.read(layout)
+    state = states.read_state(layout)
     for name, record in state.programs.items():
         try:
             if record.release not in documents:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set
 
 from ..contract import failure
-from ..contract.decide import Do, Step, View, candidates
+from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
@@ -57,7 +57,7 @@ class Transaction:
         self.journal = journal.Journal(layout.journal)
         self._ran: Dict[str, List[int]] = {}  # program -> pid and start time, as it began
 
-    def run(self, change: Change, view: View) -> Transacted:
+    def run(self, change: Change, view: HostView) -> Transacted:
         """Bring the host from `before` to `after`.
 
         Raises:
@@ -111,7 +111,7 @@ class Transaction:
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets)
         files.sync_filesystem(self.layout.run)
 
-    def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: View) -> None:
+    def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: HostView) -> None:
         self._reserve()
         # It may have been killed since it was planned.
         supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
@@ -122,7 +122,7 @@ class Transaction:
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
                 running[name] = [seen.pid, processes.start_time(seen.pid)]
-        degraded = self.journal.read()
+        degraded = self.journal.left_open()
         if degraded:  # what could not be put back last time is what "back" still means
             running = {**{name: [0, 0] for name in degraded.begin["running"]}, **running}
         self._ran = running

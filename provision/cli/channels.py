@@ -10,7 +10,7 @@ from provision.cli.render.promotion import show_done, show_plan
 from provision.errors import UsageError
 from provision.images import connect, parse
 from provision.images.promotion.declared import find_image, policy_of
-from provision.images.promotion.here import actor, place
+from provision.images.promotion.here import actor, where
 from provision.images.promotion.history import history_tag
 from provision.images.promotion.move import Judge, apply, plan_promotion
 from provision.images.promotion.seen import Seen
@@ -19,7 +19,7 @@ from provision.images.promotion.signing import SigningKey, own_key, read_public
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.images import Reference, Repository
-    from provision.images.promotion.move import Judge, Plan
+    from provision.images.promotion.move import Judge, PlannedMove
     from provision.images.promotion.policy import Policy
     from provision.images.promotion.signing import PublicKey
 
@@ -66,7 +66,7 @@ def promote(
     carry_out(session, plan, decides, dry_run=dry_run)
 
 
-def carry_out(session: Session, plan: Plan, decides: Judge, *, dry_run: bool) -> None:
+def carry_out(session: Session, plan: PlannedMove, decides: Judge, *, dry_run: bool) -> None:
     """Show `plan`, do it, and say how it ended.
 
     Raises:
@@ -103,7 +103,7 @@ def judge(directory: Path, policy: Policy, key: Path | None, private: SigningKey
             next_step=f"append its public half to {file}, or give the key that belongs there",
         )
     now = datetime.now(UTC).replace(microsecond=0)
-    return Judge(policy, trusted, actor(), place(), now, private, Seen.read())
+    return Judge(policy, trusted, actor(), where(), now, private, Seen.read())
 
 
 def trusted_beside(directory: Path, private: SigningKey | None) -> list[PublicKey]:

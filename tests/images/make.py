@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from provision.images.promotion.history import History, read_history
 from provision.images.promotion.signing import SigningKey
-from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest
 from provision.images.registry.repository import Repository
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -19,7 +19,7 @@ KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) *
 _count = itertools.count()
 
 
-def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> Manifest:
+def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> ImageManifest:
     """An image that no other test has; its bytes are not as this project would write them."""
     config = json.dumps({"architecture": "amd64", "os": "linux", "number": next(_count)}).encode()
     layer = layer or b"layer of " + config
@@ -31,12 +31,12 @@ def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> Manif
         "config": Descriptor.of(CONFIG, config).as_json(),
         "layers": [Descriptor.of(LAYER, layer).as_json()],
     }
-    made = Manifest(json.dumps(document, indent=3).encode() + b"\n ", OCI_MANIFEST)
+    made = ImageManifest(json.dumps(document, indent=3).encode() + b"\n ", OCI_MANIFEST)
     repository.put(made, tag)
     return made
 
 
-def index(repository: Repository, tag: str = "") -> Manifest:
+def index(repository: Repository, tag: str = "") -> ImageManifest:
     """An image for two architectures."""
     parts = [
         {**image(repository).descriptor.as_json(), "platform": {"os": "linux", "architecture": architecture}}
@@ -45,7 +45,7 @@ def index(repository: Repository, tag: str = "") -> Manifest:
     for part in parts:
         del part["artifactType"]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": parts}
-    made = Manifest(json.dumps(document, indent=1).encode(), OCI_INDEX)
+    made = ImageManifest(json.dumps(document, indent=1).encode(), OCI_INDEX)
     repository.put(made, tag)
     return made
 
@@ -69,13 +69,13 @@ def delete(repository: Repository, digest: str) -> None:
     repository.access.request("DELETE", path, doing="delete", accept={202}).finish()
 
 
-def unlist(repository: Repository, made: Manifest, digest: str) -> None:
+def unlist(repository: Repository, made: ImageManifest, digest: str) -> None:
     tag = made.digest.replace(":", "-")
     if index := repository.find(tag):
         left = [item for item in index.document["manifests"] if item["digest"] != digest]
-        repository.put(Manifest.write({**index.document, "manifests": left}), tag)
+        repository.put(ImageManifest.write({**index.document, "manifests": left}), tag)
 
 
-def take_away(repository: Repository, made: Manifest, digest: str) -> None:
+def take_away(repository: Repository, made: ImageManifest, digest: str) -> None:
     unlist(repository, made, digest)
     delete(repository, digest)

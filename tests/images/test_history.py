@@ -10,7 +10,7 @@ import pytest
 
 from provision.errors import Refused, RegistryFailed
 from provision.images.promotion.history import History, Move, append, demand_unwritten
-from provision.images.registry.documents import OCI_INDEX, Manifest
+from provision.images.registry.documents import OCI_INDEX, ImageManifest
 from tests.images.make import KEY, image, recorded
 
 pytestmark = pytest.mark.registry
@@ -154,6 +154,6 @@ def test_what_somebody_else_wrote_meanwhile_is_noticed(repository):
 )
 def test_something_else_under_the_tag_is_not_written_over(annotations, repository):
     other = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": annotations}
-    repository.put(Manifest.write(other), "stable.history")
+    repository.put(ImageManifest.write(other), "stable.history")
     with pytest.raises(RegistryFailed, match="is not a history"):
         recorded(repository)

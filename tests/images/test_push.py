@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from provision.cli.main import main
-from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest, digest_of
 from provision.images.registry.referrers import referrers
 from tests.images.make import CONFIG, KEY, LAYER, private_pem, public_pem, recorded
 from tests.images.make import image as make_image
@@ -26,7 +26,7 @@ def blob(folder, content: bytes) -> bytes:
     return content
 
 
-def one(folder, number, labels=None) -> Manifest:
+def one(folder, number, labels=None) -> ImageManifest:
     config = {"architecture": "amd64", "os": "linux", "number": number, "config": {"Labels": labels or {}}}
     layer = Descriptor.of(LAYER, blob(folder, b"layer %d" % number * 1000))
     document = {
@@ -35,7 +35,7 @@ def one(folder, number, labels=None) -> Manifest:
         "config": Descriptor.of(CONFIG, blob(folder, json.dumps(config).encode())).as_json(),
         "layers": [layer.as_json()],
     }
-    return Manifest(blob(folder, json.dumps(document, indent=2).encode()), OCI_MANIFEST)
+    return ImageManifest(blob(folder, json.dumps(document, indent=2).encode()), OCI_MANIFEST)
 
 
 def layout(folder, *manifests):
@@ -80,7 +80,7 @@ def test_a_pushed_image_is_canary_and_the_commit_that_it_says_it_is(app, deploy,
 def test_an_index_is_pushed_with_every_platform(app, deploy, repository):
     parts = [one(app, number, {"org.opencontainers.image.revision": COMMIT}) for number in (1, 2)]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [part.descriptor.as_json() for part in parts]}
-    made = layout(app, Manifest(blob(app, json.dumps(document).encode()), OCI_INDEX))
+    made = layout(app, ImageManifest(blob(app, json.dumps(document).encode()), OCI_INDEX))
     assert deploy("push", "app")[0] == 0
     assert repository.get("canary") == repository.get(f"sha-{COMMIT}") == made
     assert [repository.get(part.digest) for part in parts] == parts
@@ -208,7 +208,7 @@ def test_a_push_without_a_key_writes_nothing_down_and_says_so(app, deploy, repos
 
 def test_a_push_begins_anew_what_an_earlier_version_wrote_and_says_so(app, deploy, repository):
     made = layout(app, one(app, 1))
-    repository.put(Manifest.write({**_INDEX, "annotations": {"bitnet-provision.moves": "[]"}}), "canary.history")
+    repository.put(ImageManifest.write({**_INDEX, "annotations": {"bitnet-provision.moves": "[]"}}), "canary.history")
     code, events = deploy("push", "app")
     assert "canary.history is not signed" in next(e["text"] for e in events if e["event"] == "warning")
     assert (code, [move.new for move in recorded(repository, "canary").moves]) == (0, [made.digest])

@@ -22,7 +22,7 @@ from provision.images.promotion.history import Move, append
 from provision.images.promotion.move import Judge, apply, plan_promotion, plan_rollback
 from provision.images.promotion.policy import Policy
 from provision.images.promotion.seen import Seen
-from provision.images.registry.documents import OCI_INDEX, Descriptor, Manifest, artifact
+from provision.images.registry.documents import OCI_INDEX, Descriptor, ImageManifest, artifact
 from provision.images.registry.reference import parse
 from provision.images.registry.referrers import attach, put_empty
 from provision.images.registry.repository import connect
@@ -291,7 +291,7 @@ def test_a_history_that_somebody_without_a_key_wrote_is_refused_and_begun_anew_b
 def _unsigned(repository, channel, *moves):
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
     annotations = {"bitnet-provision.moves": json.dumps(moves)}
-    repository.put(Manifest.write({**document, "annotations": annotations}), f"{channel}.history")
+    repository.put(ImageManifest.write({**document, "annotations": annotations}), f"{channel}.history")
 
 
 def _promoted(repository, number=2, seen=None):
@@ -322,7 +322,7 @@ def test_no_move_is_taken_out_exchanged_or_changed(how, repository):
     said["moves"] = how(*said["moves"])
     envelope["payload"] = base64.b64encode(json.dumps(said).encode()).decode()
     written["annotations"]["bitnet-provision.signed-moves"] = json.dumps(envelope)
-    repository.put(Manifest.write(written), "stable.history")
+    repository.put(ImageManifest.write(written), "stable.history")
     made = image(repository, "canary")
     sign(repository, made, 1)
     assert "stable.history is not signed by a trusted key" in why(repository)

@@ -78,11 +78,11 @@ def find(config: str = "") -> Instance:
         Failure: the file can't be used; it says which section is missing.
     """
     if config:
-        return read(config)
+        return read_instance(config)
     if os.geteuid() == 0 and not os.environ.get(STATE_DIR_VARIABLE):
         for path in _SYSTEM_FILES:
             if os.path.exists(path):
-                return read(path)
+                return read_instance(path)
     folder = os.path.join(host_folder(), "supervisord")
     return Instance(
         config=os.path.join(folder, "supervisord.conf"),
@@ -97,7 +97,7 @@ def create_own(instance: Instance) -> None:
     """Write the file of our own instance, if it is not there."""
     folder = os.path.dirname(instance.config)
     files.make_folder(instance.include)
-    if not os.path.exists(instance.config) or read(instance.config).socket != instance.socket:
+    if not os.path.exists(instance.config) or read_instance(instance.config).socket != instance.socket:
         # More than it may have it does not start with.
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         descriptors = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
@@ -118,7 +118,7 @@ def _own_socket(folder: str) -> str:
     return f"/tmp/deploy-supervisord-{os.geteuid()}-{name}.sock"  # noqa: S108
 
 
-def read(path: str) -> Instance:
+def read_instance(path: str) -> Instance:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", " #"), strict=False)
     try:
         with open(path, encoding="utf-8") as stream:

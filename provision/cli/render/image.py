@@ -10,13 +10,13 @@ from provision.cli.sentences import size
 from provision.images import Reference
 from provision.images.promotion.evidence import Finding
 from provision.images.promotion.history import History, Move
-from provision.images.registry.documents import Manifest
+from provision.images.registry.documents import ImageManifest
 
 _SHOWN = 10  # moves; --json has all
 
 
 def inspect_event(
-    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+    reference: Reference, manifest: ImageManifest, found: Sequence[Finding], history: History
 ) -> dict[str, Any]:
     made = history.made(manifest.digest)
     return {
@@ -32,7 +32,7 @@ def inspect_event(
 
 
 def inspect_lines(
-    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+    reference: Reference, manifest: ImageManifest, found: Sequence[Finding], history: History
 ) -> Iterator[str]:
     yield f"{reference.name}@{manifest.digest}"
     if manifest.children:
@@ -75,6 +75,6 @@ def move_line(move: Move, *, made: bool) -> str:
     return f"{move.at:%Y-%m-%d %H:%M} UTC  {move.kind:8}  {move.new[:19]}  {move.who} ({move.where}){what}"
 
 
-def _platforms(manifest: Manifest) -> list[str]:
+def _platforms(manifest: ImageManifest) -> list[str]:
     platforms = [item.get("platform") or {} for item in manifest.document.get("manifests", [])]
     return [f"{item.get('os', '?')}/{item.get('architecture', '?')}" for item in platforms]

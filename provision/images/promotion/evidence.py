@@ -19,8 +19,8 @@ from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey,
 from provision.images.registry.documents import (
     CREATED,
     Descriptor,
+    ImageManifest,
     Malformed,
-    Manifest,
     artifact,
     read_json,
     read_time,
@@ -83,7 +83,7 @@ class Finding:
         return self.evidence is not None and not self.problem
 
 
-def store(repository: Repository, image: Manifest, evidence: Evidence, key: SigningKey) -> str:
+def store(repository: Repository, image: ImageManifest, evidence: Evidence, key: SigningKey) -> str:
     """Sign `evidence` and put it beside `image`; the digest of the artifact.
 
     Raises:

@@ -20,7 +20,7 @@ from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey,
 from provision.images.registry.documents import (
     OCI_INDEX,
     Descriptor,
-    Manifest,
+    ImageManifest,
     digest_of,
     read_json,
     read_time,
@@ -53,7 +53,7 @@ class Move:
         return {**asdict(self), "at": written_time(self.at)}
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Move:
+    def from_json(cls, value: Mapping[str, Any]) -> Move:
         """Of its JSON form.
 
         Raises:
@@ -71,7 +71,7 @@ class History:
 
     channel: str
     moves: tuple[Move, ...] = ()
-    written: Manifest | None = None
+    written: ImageManifest | None = None
     number: int = 0  # of the last move, counted since `begun`
     begun: datetime | None = None
     problem: str = ""  # why no move counts; ends the sentence "CHANNEL.history …"
@@ -154,7 +154,7 @@ def read_history(
     try:
         annotations = index.document["annotations"]
         if _MOVES not in annotations:
-            claimed = tuple(map(Move.read, read_json(annotations[_UNSIGNED])))
+            claimed = tuple(map(Move.from_json, read_json(annotations[_UNSIGNED])))
             why = "is not signed: an earlier version wrote it, or somebody without a key"
             return History(channel, written=index, problem=why, claimed=claimed)
         history = _signed(repository, channel, index, trusted)
@@ -170,7 +170,7 @@ def read_history(
     return history
 
 
-def _signed(repository: Repository, channel: str, index: Manifest, trusted: Sequence[PublicKey]) -> History:
+def _signed(repository: Repository, channel: str, index: ImageManifest, trusted: Sequence[PublicKey]) -> History:
     """The history in an index, as far as its signature goes.
 
     Raises:
@@ -181,7 +181,7 @@ def _signed(repository: Repository, channel: str, index: Manifest, trusted: Sequ
     except NotSigned as error:
         return History(channel, written=index, problem=str(error))
     said = read_json(payload)
-    moves = tuple(map(Move.read, said["moves"]))
+    moves = tuple(map(Move.from_json, said["moves"]))
     if (said["repository"], said["channel"]) != (repository.reference.repository, channel):
         why = f"is that of {said['repository']}:{said['channel']}"
         return History(channel, written=index, problem=why, claimed=moves)
@@ -223,7 +223,7 @@ def demand_unwritten(repository: Repository, history: History) -> None:
         )
 
 
-def append(repository: Repository, history: History, move: Move, image: Manifest, key: SigningKey) -> History:
+def append(repository: Repository, history: History, move: Move, image: ImageManifest, key: SigningKey) -> History:
     """Write `move` down, behind all that `history` has; `demand_unwritten` comes just before. The history then.
 
     Raises:
@@ -257,8 +257,8 @@ def append(repository: Repository, history: History, move: Move, image: Manifest
     return History(history.channel, moves, index, number, begun)
 
 
-def _index(signed: str, held: Sequence[Descriptor]) -> Manifest:
-    return Manifest.write(
+def _index(signed: str, held: Sequence[Descriptor]) -> ImageManifest:
+    return ImageManifest.write(
         {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,

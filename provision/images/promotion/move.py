@@ -27,7 +27,7 @@ from provision.images.promotion.history import (
 from provision.images.promotion.policy import Policy, objections
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import PublicKey, SigningKey
-from provision.images.registry.documents import Manifest
+from provision.images.registry.documents import ImageManifest
 from provision.images.registry.repository import Repository
 from provision.images.registry.together import together
 
@@ -46,7 +46,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedMove:
     """One move of a channel, and all that was seen when it was planned."""
 
     kind: str  # PROMOTE or ROLLBACK
@@ -54,7 +54,7 @@ class Plan:
     origin: str  # the tag that was resolved, or the digest
     target: Repository
     channel: str
-    image: Manifest
+    image: ImageManifest
     old: str  # what the channel stood for; empty: nothing
     history: History
     found: tuple[Finding, ...]
@@ -82,7 +82,7 @@ class Plan:
 
 def plan_promotion(
     source: Repository, origin: str, target: Repository, channel: str, judge: Judge, *, anew: bool = False
-) -> Plan:
+) -> PlannedMove:
     """To move `channel` of `target` to what `origin`, a tag or a digest of `source`, stands for now.
 
     Args:
@@ -106,10 +106,10 @@ def plan_promotion(
         history = history.anew if anew else history
         against += () if anew else (f"{why}; --anew begins it anew",)
     remember(judge.seen, target, history)
-    return Plan(PROMOTE, source, origin, target, channel, image, old, history, found, against)
+    return PlannedMove(PROMOTE, source, origin, target, channel, image, old, history, found, against)
 
 
-def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> Plan:
+def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> PlannedMove:
     """To move `channel` back to `digest`, or to what it stood for before.
 
     What was proven stays proven: ages do not matter here. So it has to be something that the channel stood for.
@@ -139,10 +139,10 @@ def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -
     lenient = replace(judge, policy=replace(judge.policy, min_age=timedelta(), max_age=None))
     found, against = _judged(target, image, lenient, history, None)
     remember(judge.seen, target, history)
-    return Plan(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
+    return PlannedMove(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
 
 
-def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+def apply(plan: PlannedMove, judge: Judge, on_event: Callable[[Mapping[str, Any]], None]) -> None:
     """Do what `plan` says, or nothing.
 
     Raises:
@@ -173,7 +173,7 @@ def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None
     remember(judge.seen, plan.target, written)
 
 
-def put_channel(target: Repository, channel: str, old: str, image: Manifest) -> None:
+def put_channel(target: Repository, channel: str, old: str, image: ImageManifest) -> None:
     """Let `channel`, which stood for `old`, stand for `image`, and read it back.
 
     Raises:
@@ -210,7 +210,7 @@ def _after(error: RegistryFailed | Refused, target: Repository, channel: str) ->
 
 
 def _judged(
-    source: Repository, image: Manifest, judge: Judge, history: History, since: datetime | None
+    source: Repository, image: ImageManifest, judge: Judge, history: History, since: datetime | None
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     name = f"{source}@{image.digest}"
     known = {**history.resting_on(image.digest), **judge.seen.beside(name)}

@@ -16,7 +16,7 @@ from provision.images.promotion.history import PUSH, Move, append, demand_unwrit
 from provision.images.promotion.move import put_channel
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import PublicKey, SigningKey
-from provision.images.registry.documents import Descriptor, Manifest, artifact
+from provision.images.registry.documents import Descriptor, ImageManifest, artifact
 from provision.images.registry.layout import ImageFolder
 from provision.images.registry.referrers import attach, put_empty
 from provision.images.registry.repository import Repository
@@ -47,7 +47,7 @@ def push(
     trusted: Sequence[PublicKey],
     seen: Seen,
     on_event: Callable[[Mapping[str, Any]], None],
-) -> tuple[Manifest, str]:
+) -> tuple[ImageManifest, str]:
     """Publish the image in `folder` as `channel`, and as `sha-COMMIT` where a commit is known.
 
     Args:
@@ -102,7 +102,7 @@ def push(
 
 
 def _send(
-    folder: ImageFolder, target: Repository, image: Manifest, on_event: Callable[[Mapping[str, Any]], None]
+    folder: ImageFolder, target: Repository, image: ImageManifest, on_event: Callable[[Mapping[str, Any]], None]
 ) -> None:
     for child in image.children:
         _send(folder, target, folder.child(child), on_event)
@@ -112,18 +112,18 @@ def _send(
     target.put(image)
 
 
-def _attach(target: Repository, image: Manifest, item: Attachment) -> None:
+def _attach(target: Repository, image: ImageManifest, item: Attachment) -> None:
     put_empty(target)
     target.put_blob(item.content)
     attach(target, artifact(item.media_type, [Descriptor.of(item.media_type, item.content)], subject=image.descriptor))
 
 
-def _revision(folder: ImageFolder, image: Manifest) -> str:
+def _revision(folder: ImageFolder, image: ImageManifest) -> str:
     """The commit that the image says it was built from; that of its first platform, where it has several."""
     while image.children:
         image = folder.child(image.children[0])
     try:
-        config = json.loads(b"".join(folder.stream(Descriptor.read(image.document["config"]))))
+        config = json.loads(b"".join(folder.stream(Descriptor.from_json(image.document["config"]))))
         return str(config["config"]["Labels"][_REVISION])
     except (ValueError, KeyError, TypeError):
         return ""

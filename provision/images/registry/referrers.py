@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from provision.errors import RegistryFailed
-from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest, read_json
+from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, ImageManifest, read_json
 from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
@@ -34,7 +34,7 @@ def referrers(repository: Repository, digest: str, artifact_type: str = "") -> l
     return found or _of_type(_by_tag(repository, digest), artifact_type)
 
 
-def attach(repository: Repository, artifact: Manifest) -> None:
+def attach(repository: Repository, artifact: ImageManifest) -> None:
     """Store `artifact`, whose blobs are there and whose subject it names, so that `referrers` finds it.
 
     Raises:
@@ -72,7 +72,7 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
         if answer.status != 200:
             return []
         try:
-            found += [Descriptor.read(item) for item in read_json(content)["manifests"]]
+            found += [Descriptor.from_json(item) for item in read_json(content)["manifests"]]
         except (ValueError, KeyError, TypeError, AttributeError):
             return []
         links = _LINK.findall(answer.headers.get("link", ""))
@@ -101,7 +101,7 @@ def _endless(repository: Repository, digest: str) -> RegistryFailed:
     )
 
 
-def _list_by_tag(repository: Repository, artifact: Manifest) -> None:
+def _list_by_tag(repository: Repository, artifact: ImageManifest) -> None:
     tag = _tag(artifact.document["subject"]["digest"])
     for _ in range(_ATTEMPTS):
         index = repository.find(tag)
@@ -110,7 +110,7 @@ def _list_by_tag(repository: Repository, artifact: Manifest) -> None:
         if any(entry["digest"] == artifact.digest for entry in entries):
             return
         # The entries of others are passed on as they are.
-        longer = Manifest.write({**document, "manifests": [*entries, artifact.descriptor.as_json()]})
+        longer = ImageManifest.write({**document, "manifests": [*entries, artifact.descriptor.as_json()]})
         # There is no compare-and-swap, so the gap between look and write is kept short, and looked at again.
         if repository.digest(tag) == (index.digest if index else ""):
             repository.put(longer, tag)

@@ -17,7 +17,7 @@ from provision.errors import Refused, UsageError
 from provision.images import connect, parse
 from provision.images.promotion.chain import findings, heads
 from provision.images.promotion.evidence import Evidence, read_check, store
-from provision.images.promotion.here import actor, place
+from provision.images.promotion.here import actor, where
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import own_key
 
@@ -63,7 +63,7 @@ def command(session: Session, image: str, report: Path, private: Path | None, an
         session.console.event({"event": "warning", "host": "", "text": text})
     # What this machine alone knows to be lost is named, so that others miss it as well.
     previous = (*heads(there), *(item.artifact for item in lost if item.artifact in known))
-    evidence = Evidence(reference.name, found.digest, checks, at, actor(), place(), previous, anew)
+    evidence = Evidence(reference.name, found.digest, checks, at, actor(), where(), previous, anew)
     artifact = store(repository, found, evidence, key)
     seen.saw_evidence(name, {artifact: at})
     keep(session, seen)

@@ -17,7 +17,7 @@ from provision.contract.outcome import COMMITTED, UNCHANGED
 from provision.errors import UsageError
 from provision.images import connect
 from provision.images.promotion.declared import find_image
-from provision.images.promotion.here import actor, place
+from provision.images.promotion.here import actor, where
 from provision.images.promotion.push import Attachment, push
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import default_private, own_key
@@ -75,7 +75,7 @@ def command(
             commit=commit,
             attachments=[*_beside(built), *map(_attachment, attached)],
             who=actor(),
-            where=place(),
+            where=where(),
             now=datetime.now(UTC).replace(microsecond=0),
             key=key,
             trusted=trusted_beside(session.directory, key),
