@@ -3,10 +3,10 @@
     python -m benchmarks.many [--services 50,200,1000] [--platforms supervisord,systemd] [--against CHECKOUT]
 
 Every second service listens on a port and has a check, the others have none. Cases: `new` (nothing was there),
-`unchanged`, `all changed` (each is stopped and started anew), `down`. The floor starts the very same programs, by the
-files that the deploy wrote, as an administrator would: `supervisorctl update` until all run, or `systemctl
-daemon-reload` and one `systemctl start`. It ships, proves and remembers nothing. `before` is another checkout's
-`deploy`. Needs root: the hosts are network namespaces with a root file system, sshd and a supervisor of their own.
+`unchanged`, `all changed` (each is stopped and started anew), `down`. The floor starts the very same programs with one
+command, as an administrator would: `supervisorctl start all`, or `systemctl start`. It ships, describes, proves and
+remembers nothing. `before` is another checkout's `deploy`. Needs root: the hosts are network namespaces with a root
+file system, sshd and a supervisor of their own.
 """
 
 from __future__ import annotations
@@ -29,15 +29,9 @@ _LISTEN = (
     "socket(S, PF_INET, SOCK_STREAM, 0); setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);"
     "bind(S, sockaddr_in(shift, INADDR_LOOPBACK)) or die $!; listen(S, 9); close C while accept(C, S)"
 )
-_FILES = {"supervisord": ("/etc/supervisor/conf.d", "conf"), "systemd": ("/etc/systemd/system", "service")}
-_STARTS = {
-    "supervisord": "supervisorctl update >/dev/null;"
-    " until [ $(supervisorctl status | grep -c ' RUNNING ') = {count} ]; do sleep 0.1; done",
-    "systemd": "systemctl daemon-reload; cd {folder}; systemctl start many-s*.service",
-}
-_FORGETS = {
-    "supervisord": "supervisorctl update >/dev/null",
-    "systemd": "cd /root/aside; systemctl stop *.service; systemctl daemon-reload",
+_ALL = {
+    "supervisord": "supervisorctl {verb} all >/dev/null",
+    "systemd": "cd /etc/systemd/system; systemctl {verb} many-s*.service",
 }
 
 
@@ -81,14 +75,11 @@ def timed(deploy: Path, folder: Path, *words: str) -> float:
     return time.perf_counter() - began
 
 
-def floor(host: TestHost, platform: str, count: int) -> float:
-    """Seconds that the supervisor needs for the programs that are there, from their files to the last that runs."""
-    folder, suffix = _FILES[platform]
-    aside = f"mkdir -p /root/aside; mv {folder}/many*.{suffix} /root/aside; {_FORGETS[platform]}"
-    host.exec(["sh", "-c", aside], timeout=_SECONDS)
-    host.exec(["sh", "-c", f"mv /root/aside/* {folder}"])
+def floor(host: TestHost, platform: str) -> float:
+    """Seconds that the supervisor needs to start what is there."""
+    host.exec(["sh", "-ec", _ALL[platform].format(verb="stop")], timeout=_SECONDS)
     began = time.perf_counter()
-    host.exec(["sh", "-ec", _STARTS[platform].format(count=count, folder=folder)], timeout=_SECONDS)
+    host.exec(["sh", "-ec", _ALL[platform].format(verb="start")], timeout=_SECONDS)
     return time.perf_counter() - began
 
 
@@ -106,7 +97,7 @@ def measure(deploy: Path, platform: str, count: int) -> dict[str, float]:
         times["unchanged"] = timed(deploy, folder, "up")
         declare(folder, host, platform, count, "2")
         times["all changed"] = timed(deploy, folder, "up")
-        times["floor"] = floor(host, platform, count)
+        times["floor"] = floor(host, platform)
         times["down"] = timed(deploy, folder, "down")
         return times
     finally:

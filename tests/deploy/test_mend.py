@@ -50,7 +50,7 @@ def test_notes_in_a_folder_that_others_may_fill_say_nothing(layout: Layout) -> N
     """Hole 1: down ended, as root, whatever process such a note named, and waited for ever for a pipe."""
     note = os.path.join(layout.private, "processes.json")
     with subprocess.Popen(["sleep", "99"]) as victim:
-        strays.remember(layout, {"web": victim.pid})
+        strays.remember(layout, {"web": victim.pid}, {"web": "0" * 64})
         assert strays.remembered(layout) == {"web": victim.pid}
         os.chmod(layout.private, 0o777)
         assert strays.remembered(layout) == {}
