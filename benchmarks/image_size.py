@@ -12,7 +12,7 @@ from pathlib import Path
 
 from provision.errors import DeployError
 from provision.images.build import bake
-from provision.images.build.layout import Layout
+from provision.images.build.layout import OciLayout
 
 _GOALS = {"bitnet-cpu-min": 8_000_000, "bitnet-cpu": 90_000_000}
 
@@ -21,7 +21,7 @@ def main() -> int:
     root = Path(__file__).parents[1]
     missed = False
     for name, recipe in bake.read(root).items():
-        layout = Layout(recipe.context.parent / "oci")
+        layout = OciLayout(recipe.context.parent / "oci")
         try:
             layers = layout.manifest.document["layers"]
         except DeployError as absent:

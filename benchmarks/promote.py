@@ -36,7 +36,7 @@ from provision.images import Repository, connect, parse
 from provision.images.promotion.evidence import CheckResult, Evidence, store
 from provision.images.promotion.signing import SigningKey, read_private
 from provision.images.promotion.signing import generate as generate_key
-from provision.images.registry.documents import OCI_MANIFEST, Descriptor, Manifest
+from provision.images.registry.documents import OCI_MANIFEST, Descriptor, ImageManifest
 from tests.images.registry import registry
 
 GOAL = 250  # ms over `bare`
@@ -87,7 +87,7 @@ class Canary:
             }
         ).encode()
         self.repository.put_blob(config)
-        image = Manifest.write(
+        image = ImageManifest.write(
             {
                 "schemaVersion": 2,
                 "mediaType": OCI_MANIFEST,
@@ -199,6 +199,8 @@ def main() -> int:
         os.environ["PYTHONPYCACHEPREFIX"] = str(work / "bytecode")
         os.environ["DOCKER_CONFIG"] = str(work / "no-docker")
         generate_key(work / "key", work / "evidence.pub")
+        os.environ["DEPLOY_EVIDENCE_KEY"] = (work / "key").read_text()
+        os.environ["DEPLOY_SEEN"] = str(work / "seen.json")
         key = read_private((work / "key").read_text(), "key")
         local = stack.enter_context(registry(work / "registry"))
         docker = stack.enter_context(engine(work)) if "docker" in peers else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provision.contract.channels import channels_after
-from provision.contract.decide import Do, Step, View, decide
+from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
 from provision.contract.state import from_dict
 from provision.errors import Refused
@@ -138,7 +138,7 @@ def plan(
     models = document["models"] if document else {}
     engines = document.get("engines", {}) if document else {}
     rotated = new_secrets(facts, secrets or {})
-    steps = decide(state, channels, documents, View.of(facts["view"]), set(rotated))
+    steps = decide(state, channels, documents, HostView.of(facts["view"]), set(rotated))
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
     return Plan(
         kind=kind,
@@ -155,6 +155,7 @@ def plan(
         interrupted=facts["recovery_needed"],
         contents=tuple(_contents(models, engines, facts)),
         taken_from=taken_from,
+        warnings=tuple(facts.get("occupied", {}).values()),
     )
 
 

@@ -96,7 +96,7 @@ def is_whole(mending: Mending, supervisor: Supervisor) -> bool:
         return False
     open_transaction = os.path.lexists(layout.journal)
     try:
-        state = states.read(layout)
+        state = states.read_state(layout)
         wanted = {*state.channels.values(), *(program.release for program in state.programs.values())}
         if not all(mending.stays(layout.document(release)) for release in wanted):
             return False

@@ -49,19 +49,14 @@ def perform(
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
     degraded = _end_open_transaction(layout, agent, emit)
-    before = states.read(layout)
+    before = states.read_state(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
     if not (supervisor.gone() and supervisor.starts()):
         supervisor.ready()
-    hook = boot.register(layout, agent, supervisor.kind)
-    if not hook:
-        emit(
-            {
-                "event": "warning",
-                "text": "nothing on this host starts us after a reboot: no systemd, cron or onstart.sh",
-            }
-        )
+    unhooked = boot.register(layout, agent, supervisor.kind)
+    if unhooked:
+        emit({"event": "warning", "text": unhooked})
     _same_generation(before, request["generation"])
     back = lambda: states.way_back(layout, before, states.history(layout))  # noqa: E731
     channels = channels_after(request["kind"], request["channel"], request["release"], before, project, back)
@@ -124,9 +119,11 @@ def _is_meant_for(document: ReleaseDocument, release: str, project: str, platfor
 def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: Emit) -> None:
     """What is left to do once a transaction has ended; how it ended does not depend on it."""
     try:
-        gone = prune.prune(layout, keep, agent)
+        gone = prune.prune(layout, keep, agent, supervisor)
         if gone:
             emit({"event": "pruned", "releases": gone})
+        for text in facts.occupied(layout, supervisor).values():
+            emit({"event": "warning", "text": text})
         supervisor.tidy(_manifests(layout, supervisor.kind))
         control.refresh(layout, agent)
     except (Failure, OSError) as failure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, List, Optional
 
-from ..contract.decide import Do, Step, View, candidates, decide
+from ..contract.decide import Do, HostView, Step, candidates, decide
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import home, services_in
@@ -26,7 +26,7 @@ def judge(
     layout: Layout,
     asked: Supervisor,
     state: State,
-    seen: View,
+    seen: HostView,
     ahead: AheadQuestion,
     make_room: Optional[Callable[[str], None]],
 ) -> Ahead:
@@ -53,20 +53,20 @@ def judge(
         # Only a list of the files can tell then how much of them has to be shipped.
         answer["measure"] = bool(short) and "entries" not in ahead and room.can_be_linked(layout, ahead)
         lacks = short if not answer["measure"] else []
-        if lacks and not room.could_be_made(layout, ahead, lacks, ahead["keep"]):
+        if lacks and not room.could_be_made(asked, ahead, lacks, ahead["keep"]):
             raise room.refusal(lacks)
         if any(step.changes for step in steps):
             asked.usable()
             _programs(layout, asked, steps, seen, ahead)
         if lacks and make_room is not None:  # last: nothing goes for a deploy that is refused
-            room.make(layout, ahead, lacks, ahead["keep"], make_room)
+            room.make(asked, ahead, lacks, ahead["keep"], make_room)
     except Failure as error:
         # Whatever it is called later on: here nothing was begun.
         answer["refused"], answer["measure"] = {**error.message(), "kind": REFUSED}, False
     return answer
 
 
-def _steps(layout: Layout, state: State, seen: View, ahead: AheadQuestion) -> List[Step]:
+def _steps(layout: Layout, state: State, seen: HostView, ahead: AheadQuestion) -> List[Step]:
     kept = state.channels if state.project in ("", ahead["project"]) else {}
     channels = {**kept, ahead["channel"]: ahead["release"]}
     documents = {**read_documents(layout, kept.values()), ahead["release"]: ahead["document"]}
@@ -83,7 +83,7 @@ def _anything(layout: Layout, steps: List[Step], ahead: AheadQuestion) -> bool:
     return changes or there != os.path.realpath(layout.release(ahead["release"]))
 
 
-def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: View, ahead: AheadQuestion) -> None:
+def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: HostView, ahead: AheadQuestion) -> None:
     release = ahead["release"]
     services = {each["program"]: each for each in services_in(ahead["document"], home(ahead["channel"]))}
     own = [step for step in steps if step.program in services or step.do is Do.REMOVE]

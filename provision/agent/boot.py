@@ -40,7 +40,7 @@ WantedBy={wanted_by}
 
 
 def register(layout: Layout, agent: str, platform: str) -> str:
-    """Make sure that this project is recovered after a restart; by what (empty: nothing starts us there)."""
+    """Make sure that this project is recovered after a restart; why it will not be, in words, or nothing."""
     base = host_folder()
     projects = os.path.join(base, "projects")
     files.make_folder(projects)
@@ -59,27 +59,35 @@ def register(layout: Layout, agent: str, platform: str) -> str:
     # Stands alone: it must run whatever agents there are.
     call = f"main(os.path.dirname(os.path.abspath(__file__)), {kept!r})"
     files.write_if_other(script, program("alone/boot", "trust", call=call))
-    if kept:
-        return "sandbox"
-    return _hook(script)
+    try:
+        hooked = bool(kept) or _hook(script)
+    except OSError as error:
+        return f"the hook that starts us after a reboot can't be written: {error}"
+    return "" if hooked else "nothing on this host starts us after a reboot: no systemd, cron or onstart.sh"
 
 
-def _hook(script: str) -> str:
+def _hook(script: str) -> bool:
+    """Whether something starts `script` with the host.
+
+    Raises:
+        OSError: it can't be written.
+    """
     command = f"{sys.executable} -I {script}"
     root = os.geteuid() == 0
     if os.path.isdir("/run/systemd/system"):
-        return _systemd(script, root)
+        _systemd(script, root)
+        return True
     if root and os.path.exists(_ONSTART):
         with open(_ONSTART, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if _MARK not in text:
             mode = os.stat(_ONSTART).st_mode & 0o777
             files.write(_ONSTART, f"{text.rstrip()}\n{command} &  {_MARK}\n", mode)
-        return _ONSTART
+        return True
     return _cron(command)
 
 
-def _systemd(script: str, root: bool) -> str:
+def _systemd(script: str, root: bool) -> None:
     folder = "/etc/systemd/system" if root else os.path.expanduser("~/.config/systemd/user")
     unit = os.path.join(folder, "deploy-recover.service")
     wanted_by = "multi-user.target" if root else "default.target"
@@ -88,24 +96,22 @@ def _systemd(script: str, root: bool) -> str:
         if not root:
             os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
         _quietly(["systemctl", *([] if root else ["--user"]), "enable", "deploy-recover.service"])
-    return unit
 
 
-def _cron(command: str) -> str:
+def _cron(command: str) -> bool:
     crontab = shutil.which("crontab")
     if crontab is None:
-        return ""
+        return False
     try:
         listed = commands.ask([crontab, "-l"], _CRON_SECONDS, apart=True)
     except subprocess.TimeoutExpired:
-        return ""
+        return False
     text = listed.output.decode("utf-8", "replace") if listed.status == 0 else ""
     if _MARK not in text:
         lines = [*text.splitlines(), _MARK, f"@reboot {command}"]
         done = subprocess.run([crontab, "-"], input=("\n".join(lines) + "\n").encode(), stderr=subprocess.DEVNULL)
-        if done.returncode != 0:
-            return ""
-    return "cron @reboot"
+        return done.returncode == 0
+    return True
 
 
 def _quietly(command: List[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Iterable, List, Set
+from typing import TYPE_CHECKING, Dict, Iterable, List, Set
 
 from ..contract.layout import Layout
 from . import processes
@@ -17,9 +17,11 @@ from . import state as states
 
 if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument
+    from .supervisors import Supervisor
 
 UNUSED_SECONDS = 7 * 24 * 3600.0  # how long what never served is kept
 PREPARED = ".complete"  # in the folder of a prepare step that came to its end
+OCCUPIED_KEPT = 3  # releases that nothing needs but a process of somebody's who stands in their folders
 _FAILED_KEPT = 3  # releases that never served; each is small beside its models, but they may be many
 _BY_CONTENT = re.compile(r"(sha256-)?[0-9a-f]{64}")
 _NAME = re.compile(r"(sha256-)?[0-9a-f]{64}|\.(incoming|trash)-.+")  # anything else there is somebody's own
@@ -27,25 +29,43 @@ _NAME = re.compile(r"(sha256-)?[0-9a-f]{64}|\.(incoming|trash)-.+")  # anything 
 
 def releases(layout: Layout) -> List[str]:
     """The releases on the host."""
-    return sorted(name for name in os.listdir(layout.releases) if re.fullmatch("[0-9a-f]{64}", name))
+    names = os.listdir(layout.releases) if os.path.isdir(layout.releases) else ()
+    return sorted(name for name in names if re.fullmatch("[0-9a-f]{64}", name))
 
 
-def needed(layout: Layout, keep: int) -> Set[str]:
-    """The releases that run, or that one may have to go back to.
+def needed(layout: Layout, keep: int, supervisor: Supervisor) -> Set[str]:
+    """The releases that run, that one may have to go back to, or in which some process works.
 
     Args:
         keep: how many of the stable history.
     """
-    state, history = states.read(layout), states.history(layout)
-    found = set(state.channels.values()) | {program.release for program in state.programs.values()}
-    found |= processes.working_in(layout.releases)
+    state, history = states.read_state(layout), states.history(layout)
+    found = state.releases()
     stable: List[str] = []
     for entry in reversed(history):
         release = entry.get("channels", {}).get("stable")
         if release and release not in stable:
             stable.append(release)
     back = states.way_back(layout, state, history)
-    return found | set(stable[:keep]) | ({back} if back else set())
+    found |= {*stable[:keep], *([back] if back else ())}
+    return found | set(occupied(layout, supervisor, found))
+
+
+def occupied(layout: Layout, supervisor: Supervisor, others: Set[str]) -> Dict[str, int]:
+    """Releases, not among `others`, that are kept because a process works in them; one of those processes each.
+
+    A program of ours may finish on old code for as long as it takes. Of those in which others alone are, a shell
+    perhaps, the last ones are kept.
+    """
+    idle = set(releases(layout)) - others
+    found = {name: pids for name, pids in processes.working_in(layout.releases).items() if name in idle} if idle else {}
+    if not found:
+        return {}
+    programs = list(states.read_state(layout).programs)
+    ours = supervisor.stray_pids(programs).union(*map(supervisor.members, programs))
+    strange = [name for name, pids in found.items() if not pids & ours]
+    lapsed = sorted(strange, key=lambda name: age(layout.release(name)))[OCCUPIED_KEPT:]
+    return {name: min(pids) for name, pids in found.items() if name not in lapsed}
 
 
 def served(layout: Layout) -> Set[str]:
@@ -53,9 +73,9 @@ def served(layout: Layout) -> Set[str]:
     return {release for entry in states.history(layout) for release in entry.get("channels", {}).values()}
 
 
-def over(layout: Layout, keep: int) -> List[str]:
+def over(layout: Layout, keep: int, supervisor: Supervisor) -> List[str]:
     """The releases to remove now: those that served and are needed no more, and the older ones that never did."""
-    stay = needed(layout, keep)
+    stay = needed(layout, keep, supervisor)
     once = served(layout)
     idle = [name for name in releases(layout) if name not in stay]
     never = sorted((name for name in idle if name not in once), key=lambda name: -age(layout.release(name)))

@@ -44,7 +44,7 @@ Answer = Tuple[int, str]
 def refresh(layout: Layout, agent: str) -> None:
     """Have the program there where something is on demand, and only there."""
     path = os.path.join(layout.root, CONTROL)
-    if not any(program.on_demand for program in states.read(layout).programs.values()):
+    if not any(program.on_demand for program in states.read_state(layout).programs.values()):
         files.remove(path)
         return
     entry = os.path.join(layout.agents, agent, "deploy_agent", "__main__.py")
@@ -83,7 +83,7 @@ def act(layout: Layout, action: str, service: str, asker: Optional[str] = None) 
     if action not in _ACTIONS:
         return REFUSED, f'deploy-ctl knows {", ".join(_ACTIONS)}, and no "{action}".'
     try:
-        return _act(layout, states.read(layout), action, service, asker)
+        return _act(layout, states.read_state(layout), action, service, asker)
     except (Failure, OSError) as failure:
         return FAILED, str(failure)
 
@@ -107,7 +107,7 @@ def _act(layout: Layout, state: State, action: str, service: str, asker: Optiona
 
 def _askers(layout: Layout) -> Set[str]:
     """The accounts whose services may start others."""
-    state = states.read(layout)
+    state = states.read_state(layout)
     documents = read_documents(layout, {record.release for record in state.programs.values()})
     described = (service_of(documents, name, record) for name, record in state.programs.items())
     return {service["user"] for service in described if service["user"] and service.get("starts")}
@@ -124,7 +124,7 @@ def _start(layout: Layout, supervisor: Supervisor, name: str, record: Program) -
     seen = supervisor.observe([name])[name]
     if seen.activity is Activity.RUNNING:
         return DONE, f"{record.service} runs already (pid {seen.pid})."
-    supervisor.start(name)
+    supervisor.start([name])
     until, since = time.monotonic() + _START_SECONDS, 0.0
     while time.monotonic() < until:
         seen = supervisor.observe([name])[name]
@@ -147,7 +147,7 @@ def _stop(layout: Layout, supervisor: Supervisor, name: str, record: Program) ->
     if supervisor.observe([name])[name].activity not in (Activity.RUNNING, Activity.STOPPING):
         return DONE, f"{record.service} does not run."
     service = service_of(read_documents(layout, [record.release]), name, record)
-    Programs(layout, supervisor, lambda _: None).stop(service)
+    Programs(layout, supervisor, lambda _: None).stop([service])
     return DONE, f"{record.service} is stopped."
 
 

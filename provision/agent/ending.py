@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Set
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Mapping, Set
 
 from ..contract import failure
 from ..contract.failure import Failure
@@ -21,7 +21,7 @@ from .programs import Programs, levels
 
 if TYPE_CHECKING:
     from ..contract.records import Begin, Begun, HistoryEntry, Line
-    from ..contract.release import ReleaseDocument
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
 _STOP_SECONDS = 10.0  # for what was never proven
 
@@ -62,7 +62,7 @@ def undo(programs: Programs) -> str:
         Failure, OSError: it can't be proven; the journal is kept and says `degraded`.
     """
     kept = journal.Journal(programs.layout.journal)
-    open_ = kept.read()
+    open_ = kept.left_open()
     assert open_ is not None  # noqa: S101  whoever undoes has seen it
     begin = open_.begin
     before = from_dict(begin["before"], programs.layout.journal)
@@ -79,7 +79,7 @@ def undo(programs: Programs) -> str:
         _note(kept, {"step": journal.DEGRADED, "why": failure.of(error).sentence})
         raise
     kept.end()
-    programs.remember(before)
+    programs.remember(before, before, begin["running"])
     return _what_serves(before, begin["running"])
 
 
@@ -106,32 +106,36 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
         _bring_back(programs, [*new, *touched])
         revived = not failures and programs.supervisor.starts()
     with _collected(failures):
-        for name in new:
-            programs.end(name, _STOP_SECONDS)
+        programs.end(dict.fromkeys(new, _STOP_SECONDS))
         programs.drop(new)
-    start, load = [], []
+    services: Dict[str, ServiceDocument] = {}
     for name, record in before.programs.items():
         with _collected(failures):
-            service = service_of(documents, name, record)
-            if name in begin["running"]:
-                start.append(service)
-            if name in touched:
-                if not revived and not _still_runs(programs, name, begin):
-                    # Nobody waits for requests here: the old one is down until this is over.
-                    programs.end(name, service["stop_timeout"])
-                programs.describe(service, record.launch, after.programs.get(name))
-                load.append(name)
+            services[name] = service_of(documents, name, record)
+    disturbed = [name for name in services if name in touched]
+    if not revived:
+        with _collected(failures):
+            same = _still_run(programs, disturbed, begin)
+            # Nobody waits for requests here: the old ones are down until this is over.
+            programs.end({name: services[name]["stop_timeout"] for name in disturbed if name not in same})
+    load = []
+    for name in disturbed:
+        with _collected(failures):
+            record = before.programs[name]
+            programs.describe(services[name], record.launch, after.programs.get(name))
+            load.append(name)
     with _collected(failures):
         programs.supervisor.load(load, [])
+    start = [service for name, service in services.items() if name in begin["running"]]
     for level in levels(start):
         with _collected(failures):
-            for service in level:
-                name = service["program"]
-                if not programs.runs(name):
-                    if programs.supervisor.stray_pids([name]):  # it ran on without its supervisor, and has its ports
-                        programs.end(name, service["stop_timeout"])
-                    programs.start(name, "as before")
-            programs.prove(level, before, lambda: None)
+            running = programs.running(service["program"] for service in level)
+            down = [service for service in level if service["program"] not in running]
+            # One that ran on without its supervisor has its ports.
+            astray = programs.supervisor.strays([service["program"] for service in down])
+            programs.end({item["program"]: item["stop_timeout"] for item in down if astray[item["program"]]})
+            programs.start([service["program"] for service in down], "as before")
+            programs.prove(level, before, worked=True)
     with _collected(failures):
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
     if failures:
@@ -163,12 +167,12 @@ def _bring_back(programs: Programs, unproven: List[str]) -> None:
         raise
 
 
-def _still_runs(programs: Programs, name: str, begin: Begin) -> bool:
-    """Whether the very process of before runs: announced but not reached, or finishing on its old code."""
-    pid, began = begin["running"].get(name, [0, 0])
-    return (
-        pid != 0 and begin["boot"] == processes.boot_id() and processes.start_time(pid) == began and programs.runs(name)
-    )
+def _still_run(programs: Programs, names: Iterable[str], begin: Begin) -> Set[str]:
+    """Those whose very process of before runs: announced but not reached, or finishing on their old code."""
+    if begin["boot"] != processes.boot_id():
+        return set()
+    known = {name: begin["running"].get(name, [0, 0]) for name in names}
+    return programs.running(name for name, (pid, began) in known.items() if pid and processes.start_time(pid) == began)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ import subprocess
 from typing import TYPE_CHECKING, Dict, List, Optional
 
 from ..contract import names
-from ..contract.decide import View
+from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import commands, engines, files, launch, models, processes, sockets, strays
+from . import commands, content, engines, files, launch, models, processes, sockets, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -158,18 +158,18 @@ def gpus() -> List[Gpu]:
     return found
 
 
-def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> View:
+def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> HostView:
     """What decisions need to know."""
     programs: Dict[str, Seen] = {}
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
     # A process that was proven had its ports to itself, so while it runs nothing older can be in its way.
-    proven = strays.remembered(layout)
+    proven, releases = strays.remembered(layout), strays.releases(layout)
     doubtful = [name for name, seen in observed.items() if not seen.pid or proven.get(name) != seen.pid]
     astray = supervisor.strays(doubtful) if doubtful else {}
     for name, seen in observed.items():
         pid, activity = seen.pid, seen.activity
-        members = processes.family([pid], table) if activity is Activity.RUNNING else set()
+        members = table.family([pid]) if activity is Activity.RUNNING else set()
         first = min(astray.get(name, ()), key=processes.start_time, default=0)
         # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
         if first and (not members or processes.start_time(first) < processes.start_time(pid)):
@@ -181,8 +181,11 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
             "restarts": seen.restarts,
             "memory_bytes": processes.memory_bytes(members),
         }
+        release = releases.get(name, "") if proven.get(name) == pid else ""
+        if release not in ("", state.programs[name].release):
+            programs[name]["release"] = release
     found = gpus() if with_gpus else []
-    return View(
+    return HostView(
         programs=programs,
         manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
         launches={name: launch.current(layout, name) for name in state.programs},
@@ -198,8 +201,8 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
     for engine, described in wanted.get("engines", {}).items():
         if engine not in there:
             engines.judge(layout, described["wheels"], cpu()["features"])
-    state = states.read(layout)
-    open_ = Journal(layout.journal).read()
+    state = states.read_state(layout)
+    open_ = Journal(layout.journal).left_open()
     history = states.history(layout)
     salt = secrets.token_bytes(16)
     held = launch.current_secrets(layout, state)
@@ -229,6 +232,17 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "salt": salt.hex(),
         "disk": disk(layout.root),
         "recovery_needed": os.path.exists(layout.journal),
+        "occupied": occupied(layout, supervisor),
+    }
+
+
+def occupied(layout: Layout, supervisor: Supervisor) -> Dict[str, str]:
+    """Releases that serve nothing, and are kept while some process works in them: by whom, as a sentence."""
+    state = states.read_state(layout)
+    return {
+        name: f"release {name[:12]} is kept while pid {pid} ({sockets.name(pid)}) works in its folder; "
+        f"of programs that are not this project's, {content.OCCUPIED_KEPT} such are kept at most"
+        for name, pid in content.occupied(layout, supervisor, state.releases()).items()
     }
 
 
@@ -241,12 +255,12 @@ def _complete(name: str, releases: List[str]) -> str:
 def _slim(document: ReleaseDocument) -> ReleaseDocument:
     """A release without its texts: for decisions, not for starting."""
     lanes: Dict[str, LaneDocument] = {}
-    for lane, content in document["lanes"].items():
+    for lane, described in document["lanes"].items():
         services: List[ServiceDocument] = [
             {**service, "launch": "", "manifest": {"name": service["manifest"]["name"], "text": ""}}
-            for service in content["services"]
+            for service in described["services"]
         ]
-        lanes[lane] = {"services": services, "checks": content["checks"]}
+        lanes[lane] = {"services": services, "checks": described["checks"]}
     return {**document, "lanes": lanes}
 
 

@@ -83,8 +83,9 @@ def temporary_of(path: str) -> str:
 
 def discard(path: str) -> None:
     """Remove a file or link that nothing relies on, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    if os.path.lexists(path):  # or unlink(2) says "read-only" of what is not there
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def write_json(path: str, value: Any, mode: int = 0o644) -> None:
@@ -138,12 +139,10 @@ def read_link(link: str) -> str:
 
 
 def remove(path: str) -> None:
-    """Remove a file or link, if it is there."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    sync_directory(os.path.dirname(path))
+    """Remove a file or link, if it is there, durably."""
+    if os.path.lexists(path):
+        discard(path)
+        sync_directory(os.path.dirname(path))
 
 
 def remove_tree(path: str) -> None:
@@ -197,6 +196,21 @@ def _empty(fd: int, top: int) -> List[str]:
         os.rename(entry.name, name, src_dir_fd=fd, dst_dir_fd=top)
         moved.append(name)
     return moved
+
+
+def try_writing(folder: str, size: int) -> None:
+    """Write `size` bytes into the folder, and take them back.
+
+    Raises:
+        OSError: there is no room, or nothing may be written.
+    """
+    path = os.path.join(folder, f".{os.getpid()}.tried.new")
+    with open(path, "xb") as stream:
+        try:
+            stream.write(bytes(size))
+            stream.flush()
+        finally:
+            os.unlink(path)
 
 
 def nearest(path: str) -> str:

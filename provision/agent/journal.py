@@ -81,7 +81,7 @@ class Journal:
         finally:
             os.close(fd)
 
-    def read(self) -> Optional[Open]:
+    def left_open(self) -> Optional[Open]:
         """What was written whole, or None where no transaction is open."""
         try:
             with open(self.path, "rb") as stream:

@@ -77,7 +77,7 @@ def _mend(mending: Mending, supervisor: Supervisor) -> List[str]:
     for path in sorted(mending.doomed, key=layout.private.__eq__):
         mending.set_aside(path)
     if whole:
-        for name, release in states.read(layout).channels.items():
+        for name, release in states.read_state(layout).channels.items():
             files.point(layout.channel(name), os.path.join("releases", release))
     left = trust.fault(layout.private) or trust.fault(host_folder()) or guard.below(layout)
     if left is not None:

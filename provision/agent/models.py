@@ -11,7 +11,7 @@ from ..contract import tree
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
 from . import files
-from .takeover import take_over
+from .takeover import close, take_over
 
 if TYPE_CHECKING:
     from ..contract.answers import Present
@@ -64,7 +64,7 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
     """Verify what arrived and give it its name; a wrong one is removed, so that the next try starts anew.
 
     Raises:
-        Failure: it is not what it should be.
+        Failure: it is not what it should be, or somebody writes to it.
     """
     final = layout.model(sha256)
     if os.path.isdir(final):
@@ -72,8 +72,9 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
     folder = layout.incoming_model(sha256)
     path = os.path.join(folder, name)
     take_over(folder)
+    close(folder)
     verify(path, sha256, "model", emit)
-    os.chmod(path, 0o444)
+    close(folder)  # nobody has opened it meanwhile, where no mode holds one off
     files.sync_directory(folder)
     os.rename(folder, final)
     files.sync_directory(layout.models)

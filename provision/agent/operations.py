@@ -15,10 +15,10 @@ from .takeover import give_back, login
 
 if TYPE_CHECKING:
     from ..contract import answers, requests
-    from .session import Session
+    from .session import Conversation
 
 
-def _incoming(session: Session, request: requests.Incoming) -> answers.Folder:
+def _incoming(session: Conversation, request: requests.Incoming) -> answers.Folder:
     """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
     layout = session.layout
     folder = models.receive(layout, request["sha256"]) if "sha256" in request else layout.incoming(request["nonce"])
@@ -27,7 +27,7 @@ def _incoming(session: Session, request: requests.Incoming) -> answers.Folder:
     return {"event": "result", "folder": folder}
 
 
-def _discard(session: Session, request: requests.Discard) -> answers.Done:
+def _discard(session: Conversation, request: requests.Discard) -> answers.Done:
     """Remove an upload that filled the disk: what runs there needs the room."""
     layout, folder = session.layout, os.path.normpath(request["folder"])
     parent, name = os.path.split(folder)
@@ -36,26 +36,26 @@ def _discard(session: Session, request: requests.Discard) -> answers.Done:
     return {"event": "result"}
 
 
-def _adopt_model(session: Session, request: requests.AdoptModel) -> answers.Present:
+def _adopt_model(session: Conversation, request: requests.AdoptModel) -> answers.Present:
     return models.adopt(session.layout, request["sha256"], request["name"], session.emit)
 
 
-def _incoming_engine(session: Session, request: requests.IncomingEngine) -> answers.EngineFolder:
+def _incoming_engine(session: Conversation, request: requests.IncomingEngine) -> answers.EngineFolder:
     found = engines.incoming(session.layout, request["engine"], request["wheels"], facts.cpu()["features"])
     give_back(found["folder"], login())
     return found
 
 
-def _adopt_engine(session: Session, request: requests.AdoptEngine) -> answers.Present:
+def _adopt_engine(session: Conversation, request: requests.AdoptEngine) -> answers.Present:
     return engines.adopt(session.layout, request, session.emit)
 
 
-def _seal(session: Session, request: requests.Seal) -> answers.Done:
+def _seal(session: Conversation, request: requests.Seal) -> answers.Done:
     seal.seal(session.layout, request, session.emit, session.stop_if_asked)
     return {"event": "result"}
 
 
-def _transaction(session: Session, request: requests.TransactionRequest) -> Mapping[str, object]:
+def _transaction(session: Conversation, request: requests.TransactionRequest) -> Mapping[str, object]:
     if "seal" in request:
         try:
             _seal(session, request["seal"])
@@ -68,9 +68,9 @@ def _differs(entries: Dict[str, str]) -> answers.Transacted:
     return {"event": "result", "outcome": MISMATCH, "entries": entries}
 
 
-def _probe(session: Session, request: requests.Probe) -> answers.Probed:
+def _probe(session: Conversation, request: requests.Probe) -> answers.Probed:
     layout, check, program = session.layout, request["check"], request["program"]
-    platform = states.read(layout).platform
+    platform = states.read_state(layout).platform
     bearer = None
     if check.get("token") and platform:
         bearer = prove.bearer(open_supervisor(layout, platform, options(layout)), program, check)
@@ -79,28 +79,28 @@ def _probe(session: Session, request: requests.Probe) -> answers.Probed:
     return {"event": "result", "check": masks.message(checks.event(outcome, ""))}
 
 
-def _down_outside(session: Session, request: requests.Outside) -> answers.Down:
+def _down_outside(session: Conversation, request: requests.Outside) -> answers.Down:
     supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
     return outside.down(session.layout, supervisor, session.header["project"], session.fault, session.emit)
 
 
-def _mend(session: Session, request: requests.Outside) -> answers.Mended:
+def _mend(session: Conversation, request: requests.Outside) -> answers.Mended:
     supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
     answer = mend.mend(session.layout, supervisor, session.fault, session.emit)
     session.fault = None
     return answer
 
 
-def _logs(session: Session, request: requests.Logs) -> answers.Lines:
+def _logs(session: Conversation, request: requests.Logs) -> answers.Lines:
     supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
     if session.fault is not None:
         outside.demand_no_link(session.layout, supervisor)
     else:
-        supervisor = moved.serving(session.layout, states.read(session.layout), supervisor)
+        supervisor = moved.serving(session.layout, states.read_state(session.layout), supervisor)
     return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"], exact=True)}
 
 
-BY_NAME: Dict[str, Callable[[Session, Any], Mapping[str, object]]] = {
+BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "seal": _seal,
     "incoming": _incoming,
     "discard": _discard,

@@ -44,7 +44,7 @@ def facts(supervisor: Supervisor, refusal: Failure) -> ProjectFacts:
                     "pid": program.pid,
                     "detail": program.detail,
                     "restarts": program.restarts,
-                    "memory_bytes": processes.memory_bytes(processes.family([program.pid], table))
+                    "memory_bytes": processes.memory_bytes(table.family([program.pid]))
                     if program.activity is Activity.RUNNING
                     else 0,
                 }
@@ -125,12 +125,14 @@ def _end(supervisor: Supervisor, manifests: Dict[str, str], emit: Emit) -> List[
     if gone:
         _end_strays(supervisor, sorted(manifests), emit)
     else:
+        there = []
         for name, seen in supervisor.observe(sorted(manifests)).items():
             if seen.activity is not Activity.ABSENT:
                 emit({"event": "step", "step": "stop", "program": name, "detail": ""})
-                supervisor.end(name, _STOP_SECONDS)
+                there.append(name)
             elif seen.detail:
                 raise Failure(FAILED, f"{seen.detail}, so {name} can't be stopped.", next_step="start it there")
+        supervisor.end(there, _STOP_SECONDS)
     supervisor.disable(sorted(manifests))
     for path in filter(None, manifests.values()):
         os.unlink(path)

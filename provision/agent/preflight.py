@@ -6,11 +6,11 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
-from ..contract.decide import Do, How, Step, View
+from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, place, processes
+from . import binaries, engines, files, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Room for the journal, launch folders and manifests, twice over so that undoing has room too.
 DISK_RESERVE = 16 << 20
 INODE_RESERVE = 1000
+_MANIFESTS_RESERVE = 256 << 10  # bytes, for manifests and first lines of logs, on whatever disks those are
 _PROBE_SECONDS = 20.0
 
 
@@ -30,7 +31,7 @@ def check(
     services: Mapping[str, ServiceDocument],
     candidates: Sequence[ServiceDocument],
     documents: Mapping[str, ReleaseDocument],
-    view: View,
+    view: HostView,
 ) -> None:
     """Refuse what can't work.
 
@@ -44,6 +45,8 @@ def check(
     """
     disk(layout)
     _rename_and_lock_hold(layout)
+    for folder in _written_to(supervisor, steps):
+        files.try_writing(files.nearest(folder), _MANIFESTS_RESERVE)
     supervisor.readable()
     programs(supervisor, steps, services, candidates, documents, view)
     for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
@@ -59,25 +62,28 @@ def programs(
     services: Mapping[str, ServiceDocument],
     candidates: Sequence[ServiceDocument],
     documents: Mapping[str, ReleaseDocument],
-    view: View,
+    view: HostView,
 ) -> None:
     """Refuse what stands against programs, as far as it needs no file of their release. Arguments as of `check`.
 
     Raises:
-        Failure: an account is missing, a name or a port is taken, or memory is short.
+        Failure: an account is missing, a name or a port is taken, memory is short, or nothing can be written down.
     """
+    for folder in _written_to(supervisor, steps):
+        _demand_writable(folder)
+    changed = [step for step in steps if step.changes]
+    started = [step for step in changed if step.do is not Do.INSTALL]
+    _owners_and_names(supervisor, [services[step.program] for step in changed])
+    new = [step for step in changed if step.do is Do.START]
+    supervisor.has_room(len(new) + len(candidates))
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
-    for step in steps:
-        if step.changes:
-            service = services[step.program]
-            _owner_and_name(supervisor, service)
-            if step.do is not Do.INSTALL:
-                _ports(supervisor, service, leaving)
-                _gpu_memory(service, view, has_some=step.do is Do.RESTART)
+    _ports(supervisor, [services[step.program] for step in started], leaving)
+    for step in started:
+        _gpu_memory(services[step.program], view, has_some=step.do is Do.RESTART)
     _memory(steps, services, documents, view)
+    _owners_and_names(supervisor, candidates)
+    _ports(supervisor, candidates, [])
     for candidate in candidates:
-        _owner_and_name(supervisor, candidate)
-        _ports(supervisor, candidate, [])
         _gpu_memory(candidate, view, has_some=False)
         _enough([candidate["program"]], candidate["needs"].get("memory_bytes") or 0, view.memory_available)
 
@@ -101,6 +107,27 @@ def disk(layout: Layout, needed: int = 0) -> None:
         raise Failure(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")
 
 
+def _written_to(supervisor: Supervisor, steps: Sequence[Step]) -> List[str]:
+    """The folders outside `.deploy` in which these steps have something written, be it by the supervisor."""
+    if all(step.do is Do.KEEP for step in steps):
+        return []
+    manifests = os.path.dirname(supervisor.manifest_path("a"))  # one folder has all of them
+    return [manifests, supervisor.layout.logs] if supervisor.logs_in_project else [manifests]
+
+
+def _demand_writable(folder: str) -> None:
+    there = files.nearest(folder)
+    if os.access(there, os.W_OK | os.X_OK):
+        return
+    read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    raise Failure(
+        REFUSED,
+        f"{there} is mounted read-only." if read_only else f"{trust.account(os.geteuid())} may not write to {there}.",
+        why="A program's description, or what it says, is written there. Nothing that runs was touched.",
+        next_step="mount it to be written to, then: deploy up" if read_only else "let it, then: deploy up",
+    )
+
+
 def _rename_and_lock_hold(layout: Layout) -> None:
     """Both are what a transaction stands on; some network file systems have neither."""
     import fcntl
@@ -118,39 +145,46 @@ def _rename_and_lock_hold(layout: Layout) -> None:
     os.unlink(probed)
 
 
-def _owner_and_name(supervisor: Supervisor, service: ServiceDocument) -> None:
-    uid = owner(service.get("user", ""))
+def _owners_and_names(supervisor: Supervisor, services: Sequence[ServiceDocument]) -> None:
+    accounts = {user: owner(user) for user in {service.get("user", "") for service in services}}
     if not supervisor.in_containers:
-        place.check(supervisor.layout.root, service.get("user", "") if uid is not None else "")
-    holder = supervisor.foreign(service["program"], service["manifest"]["name"])
-    if holder:
+        for account in {user if uid is not None else "" for user, uid in accounts.items()}:
+            place.check(supervisor.layout.root, account)
+    manifests = {service["program"]: service["manifest"]["name"] for service in services}
+    for program, holder in supervisor.foreign(manifests).items():
         raise Failure(
             REFUSED,
-            f"the name {service['program']!r} is taken: {holder}.",
+            f"the name {program!r} is taken: {holder}.",
             next_step='give this target a name_prefix in deploy.toml, such as name_prefix = "{}-"'.format(
-                service["manifest"]["name"].split(".", 1)[0]
+                manifests[program].split(".", 1)[0]
             ),
         )
 
 
-def _ports(supervisor: Supervisor, service: ServiceDocument, leaving: Sequence[str]) -> None:
+def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving: Sequence[str]) -> None:
     listening = processes.listening_inodes()
-    names = [service["program"], *leaving]
-    for port in service["ports"]:
-        if port not in listening:
-            continue
-        own = {pid for name in names for pid in supervisor.members(name)}
-        own |= supervisor.stray_pids(names)  # they end before it starts
-        if not processes.listens(own, port):
-            raise Failure(
-                REFUSED,
-                f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
-                next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
-            )
+    held = [service for service in services if any(port in listening for port in service["ports"])]
+    if not held:
+        return
+    names = [*leaving, *(service["program"] for service in held)]
+    families, strays = supervisor.families(names), supervisor.strays(names)  # both end before anything starts
+    sockets_of = {name: processes.sockets_of(families[name] | strays[name]) for name in names}
+    left = set().union(*(sockets_of[name] for name in leaving))
+    for service in held:
+        for port in service["ports"]:
+            if port in listening and not listening[port] & (left | sockets_of[service["program"]]):
+                raise Failure(
+                    REFUSED,
+                    f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
+                    next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
+                )
 
 
 def _memory(
-    steps: Sequence[Step], services: Mapping[str, ServiceDocument], documents: Mapping[str, ReleaseDocument], view: View
+    steps: Sequence[Step],
+    services: Mapping[str, ServiceDocument],
+    documents: Mapping[str, ReleaseDocument],
+    view: HostView,
 ) -> None:
     """All that starts has to fit at the same time; what ends first gives its memory back first."""
     stable = _stable_copies(documents)
@@ -183,7 +217,7 @@ def _stable_copies(documents: Mapping[str, ReleaseDocument]) -> Dict[str, str]:
     return found
 
 
-def _gpu_memory(service: ServiceDocument, view: View, *, has_some: bool) -> None:
+def _gpu_memory(service: ServiceDocument, view: HostView, *, has_some: bool) -> None:
     """`has_some`: it ends first, and gives back what it has."""
     vram = service["needs"].get("vram_bytes") or 0
     if vram and view.vram_free is None:

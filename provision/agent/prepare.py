@@ -76,7 +76,7 @@ def prepare(
 def _key(folder: str, step: PrepareDocument) -> str:
     key = hashlib.sha256(json.dumps(step, sort_keys=True).encode("utf-8"))
     for name in step["inputs"]:
-        path = os.path.realpath(names.place(folder, "input", name))
+        path = os.path.realpath(names.path_below(folder, "input", name))
         if not path.startswith(os.path.realpath(folder) + "/") or not os.path.isfile(path):
             raise Failure(REFUSED, f"input {name!r} is no file of the release.")
         digest = hashlib.sha256()
@@ -88,7 +88,7 @@ def _key(folder: str, step: PrepareDocument) -> str:
 
 
 def _link(folder: str, result: str, name: str) -> None:
-    link = names.place(folder, "output", name)
+    link = names.path_below(folder, "output", name)
     if os.path.lexists(link) and not os.path.islink(link):
         raise Failure(
             REFUSED,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Set, Tuple
 
 from . import commands, sockets
 
@@ -35,6 +36,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def lives(pid: int, began: int) -> bool:
+    """Whether the process of that start time is alive."""
+    return alive(pid) and start_time(pid) == began
+
+
+def age(pid: int) -> float:
+    """For how many seconds a process has been there; 0 for none."""
+    began = start_time(pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK") if began else 0.0
+
+
 def boot_id() -> str:
     """Differs from boot to boot; in a container that is restarted, from start to start (process 1's age)."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
@@ -45,11 +57,47 @@ def pids() -> List[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-Table = Dict[int, Tuple[int, int]]
+class Table:
+    """Processes as they were at one time.
+
+    Args:
+        rows: pid -> (parent, session).
+    """
+
+    def __init__(self, rows: Dict[int, Tuple[int, int]]) -> None:
+        self._rows = rows
+        self._children: Dict[int, List[int]] = {}
+        self._sessions: Dict[int, List[int]] = {}
+        for pid, (parent, session) in rows.items():
+            self._children.setdefault(parent, []).append(pid)
+            self._sessions.setdefault(session, []).append(pid)
+
+    def without(self, pids: Set[int]) -> Table:
+        return Table({pid: row for pid, row in self._rows.items() if pid not in pids})
+
+    def family(self, roots: Iterable[int]) -> Set[int]:
+        """These processes and all that descend from them or share a session that one of them leads."""
+        found = {pid for pid in roots if pid in self._rows}
+        for pid in [pid for pid in found if self._rows[pid][1] == pid]:
+            found.update(self._sessions[pid])
+        parents = list(found)
+        while parents:
+            new = [pid for pid in self._children.get(parents.pop(), ()) if pid not in found]
+            found.update(new)
+            parents += new
+        return found
+
+    def ancestors(self, pid: int) -> Set[int]:
+        """The process and all that it descends from."""
+        found: Set[int] = set()
+        while pid in self._rows and pid not in found:
+            found.add(pid)
+            pid = self._rows[pid][0]
+        return found
 
 
 def table() -> Table:
-    """Every process: pid -> (parent, session)."""
+    """Every process, as they are now."""
     found = {}
     for pid in pids():
         try:
@@ -57,30 +105,12 @@ def table() -> Table:
             found[pid] = int(fields[1]), int(fields[3])
         except (OSError, IndexError, ValueError):
             continue
-    return found
+    return Table(found)
 
 
-def family(roots: Iterable[int], known: Optional[Table] = None) -> Set[int]:
-    """These processes and all that descend from them or share a session that one of them leads."""
-    known = table() if known is None else known
-    found = {pid for pid in roots if pid in known}
-    leaders = {pid for pid in found if known[pid][1] == pid}
-    found |= {pid for pid, (_, session) in known.items() if session in leaders}
-    grown = True
-    while grown:
-        more = {pid for pid, (parent, _) in known.items() if parent in found} - found
-        found |= more
-        grown = bool(more)
-    return found
-
-
-def ancestors(pid: int, known: Table) -> Set[int]:
-    """The process and all that it descends from."""
-    found: Set[int] = set()
-    while pid in known and pid not in found:
-        found.add(pid)
-        pid = known[pid][0]
-    return found
+def family(roots: Iterable[int]) -> Set[int]:
+    """As `Table.family`, of now."""
+    return table().family(roots)
 
 
 def environs() -> Iterator[Tuple[int, bytes]]:
@@ -155,10 +185,32 @@ def listening_inodes() -> Dict[int, Set[int]]:
     return ports
 
 
-def listens(members: Iterable[int], port: int) -> bool:
-    """Whether one of these processes holds a listening socket on `port`."""
-    wanted = listening_inodes().get(port, set())
-    return any(wanted & sockets.inodes_of(pid) for pid in members)
+def sockets_of(members: Iterable[int]) -> Set[int]:
+    """Inodes of the sockets that these processes hold."""
+    return {inode for pid in members for inode in sockets.inodes_of(pid)}
+
+
+# TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_LAST_ACK, TCP_CLOSING, in the column `st`: a connection that its
+# process has closed, and that nobody but the kernel can end.
+_CLOSED = frozenset(("04", "05", "06", "09", "0B"))
+
+
+def kept_ports(ports: Iterable[int]) -> Dict[int, float]:
+    """Those of `ports` that nobody listens on, and that closed connections keep, for how many seconds more as it looks.
+
+    Who binds them meanwhile without SO_REUSEADDR is refused (socket(7)): until the kernel forgets those connections,
+    a minute after the last word came over them (TCP_TIMEWAIT_LEN).
+    """
+    kept: Dict[int, float] = {}
+    taken, wanted = set(), set(ports)
+    for fields in sockets.rows():
+        port = int(fields[1].rpartition(":")[2], 16)
+        if port in wanted and fields[3] == sockets.LISTEN:
+            taken.add(port)
+        elif port in wanted and fields[3] in _CLOSED:
+            left = int(fields[5].partition(":")[2], 16) / os.sysconf("SC_CLK_TCK")  # `tm->when`
+            kept[port] = max(kept.get(port, 0.0), left)
+    return {port: left for port, left in kept.items() if port not in taken}
 
 
 def command(pid: int) -> List[str]:
@@ -168,6 +220,16 @@ def command(pid: int) -> List[str]:
             return stream.read().decode("utf-8", "replace").split("\0")[:-1]
     except OSError:
         return []
+
+
+def descriptors(pid: int) -> Tuple[int, int]:
+    """How many files a process may have open, and how many it has; 0 where that is not told."""
+    try:
+        with open(f"/proc/{pid}/limits", encoding="ascii") as stream:
+            limits = [line.split() for line in stream if line.startswith("Max open files")]
+        return int(limits[0][3]), len(os.listdir(f"/proc/{pid}/fd"))
+    except (OSError, ValueError, IndexError):
+        return 0, 0
 
 
 def holders() -> Dict[int, str]:
@@ -188,10 +250,10 @@ def holder(port: int) -> str:
     return holders().get(port, "")
 
 
-def working_in(folder: str) -> Set[str]:
-    """Names of direct children of `folder` that some process has as its working directory or program."""
+def working_in(folder: str, deep: int = 1) -> Dict[str, Set[int]]:
+    """What some process has as its working directory or program, or above it, so many names below `folder`; and who."""
     prefix = os.path.realpath(folder).rstrip("/") + "/"  # the kernel tells where links lead
-    names = set()
+    names: Dict[str, Set[int]] = {}
     for pid in pids():
         for link in ("cwd", "exe"):
             try:
@@ -199,8 +261,29 @@ def working_in(folder: str) -> Set[str]:
             except OSError:
                 continue
             if target.startswith(prefix):
-                names.add(target[len(prefix) :].split("/", 1)[0])
+                names.setdefault("/".join(target[len(prefix) :].split("/")[:deep]), set()).add(pid)
     return names
+
+
+def writes(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has the file open for writing, or mapped so; False also where we may not know."""
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), file):
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii", errors="replace") as stream:
+                        flags = next((line.split()[1] for line in stream if line.startswith("flags:")), "0")
+                    if int(flags, 8) & (os.O_WRONLY | os.O_RDWR):
+                        return True
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+            mapped = [line.split(" ", 5) for line in stream]
+    except OSError:
+        return False
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
+    return any(
+        fields[1][1] + fields[1][3] == "ws" and fields[3] == device and int(fields[4]) == file.st_ino
+        for fields in mapped
+    )
 
 
 def is_told(path: str) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from ..contract.layout import Layout
 from ..contract.state import Program, State
-from . import drain, files, launch, strays
+from . import drain, files, launch, processes, strays
 from .documents import digest_of, manifest_digest
 from .prove import bearer, prove
 from .supervisors import Activity, Supervisor
+from .together import side_by_side
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
-    from ..contract.release import ServiceDocument
+    from ..contract.release import Idle, ServiceDocument
 
 
 class Programs:
@@ -28,39 +29,59 @@ class Programs:
         """Tell what is about to be done."""
         self.emit({"event": "step", "step": step, "program": program, "detail": detail})
 
-    def runs(self, name: str) -> bool:
-        return self.supervisor.observe([name])[name].activity is Activity.RUNNING
+    def running(self, names: Iterable[str]) -> Set[str]:
+        """Those of them that run."""
+        seen = self.supervisor.observe(list(names))
+        return {name for name, each in seen.items() if each.activity is Activity.RUNNING}
 
-    def remember(self, state: State) -> None:
-        """Write down which processes are ours, now that they are proven."""
-        seen = self.supervisor.observe(list(state.programs))
-        strays.remember(self.layout, {name: each.pid for name, each in seen.items()})
+    def remember(self, state: State, before: State, ran: Mapping[str, List[int]]) -> None:
+        """Write down which processes are ours, now that they are proven, and which release each is of.
 
-    def start(self, name: str, detail: str = "") -> None:
-        self.step("start", name, detail)
-        self.supervisor.start(name)
+        Args:
+            before: the state of before the transaction.
+            ran: the processes of then, as the journal has them: who still runs is of no release that came since.
+        """
+        seen, known = self.supervisor.observe(list(state.programs)), strays.releases(self.layout)
+        releases = {}
+        for name, each in seen.items():
+            stayed = name in before.programs and ran.get(name) == [each.pid, processes.start_time(each.pid)]
+            started_from = (before if stayed else state).programs[name].release
+            releases[name] = known.get(name, started_from) if stayed else started_from
+        strays.remember(self.layout, {name: each.pid for name, each in seen.items()}, releases)
 
-    def stop(self, service: ServiceDocument, interrupt: Callable[[], None] = lambda: None) -> None:
-        """Stop a program as its release describes it: once no request is in flight, or its drain is over.
+    def start(self, names: Sequence[str], detail: str = "") -> None:
+        for name in names:
+            self.step("start", name, detail)
+        self.supervisor.start(names)
+
+    def stop(self, services: Sequence[ServiceDocument], interrupt: Callable[[], None] = lambda: None) -> None:
+        """Stop programs as their release describes them: once no request is in flight, or their drain is over.
 
         Args:
             interrupt: called while requests are waited for; may raise, and then nothing was stopped.
         """
-        name, idle = service["program"], service.get("idle")
-        if idle and self.runs(name):
-            self.step("drain", name, f"for at most {idle['seconds']:.0f} s")
-            asked = bearer(self.supervisor.twin(), name, idle)
-            self.step("drain", name, drain.wait_until_idle(idle, asked, interrupt))
-        self.end(name, service["stop_timeout"])
+        running = self.running(each["program"] for each in services if each.get("idle"))
+        side_by_side(
+            lambda each: self._drain(each["program"], each["idle"], interrupt),
+            [each for each in services if each["program"] in running],
+        )
+        self.end({each["program"]: each["stop_timeout"] for each in services})
 
-    def end(self, name: str, timeout: float) -> None:
-        """Stop a program at once."""
-        seen = self.supervisor.observe([name])[name]
-        left = self.supervisor.strays([name])[name]
-        if left:
-            self.step("stop", name, f"and {len(left)} of its processes that its supervisor does not know")
-        if left or seen.activity is not Activity.ABSENT:
-            self.supervisor.stop(name, timeout)
+    def _drain(self, name: str, idle: Optional[Idle], interrupt: Callable[[], None]) -> None:
+        assert idle is not None  # noqa: S101  for mypy
+        self.step("drain", name, f"for at most {idle['seconds']:.0f} s")
+        asked = bearer(self.supervisor.twin(), name, idle)
+        self.step("drain", name, drain.wait_until_idle(idle, asked, interrupt))
+
+    def end(self, timeouts: Mapping[str, float]) -> None:
+        """Stop programs at once, each with its seconds."""
+        left = self.supervisor.strays(list(timeouts))
+        for name, pids in left.items():
+            if pids:
+                self.step("stop", name, f"and {len(pids)} of its processes that its supervisor does not know")
+        seen = self.supervisor.observe(list(timeouts))
+        there = {name for name in timeouts if left[name] or seen[name].activity is not Activity.ABSENT}
+        self.supervisor.stop({name: seconds for name, seconds in timeouts.items() if name in there})
 
     def describe(self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None) -> None:
         """Let the next start of a program be of this launch; the supervisor has to load it.
@@ -75,11 +96,18 @@ class Programs:
         if instead_of is not None and instead_of.manifest not in ("", manifest["name"]):
             files.remove(self.supervisor.manifest_path(instead_of.manifest))
 
-    def prove(self, services: Sequence[ServiceDocument], state: State, stop: Callable[[], None]) -> None:
-        """Prove services together, each from the release that `state` says it runs from."""
+    def prove(
+        self,
+        services: Sequence[ServiceDocument],
+        state: State,
+        stop: Callable[[], None] = lambda: None,
+        *,
+        worked: bool = False,
+    ) -> None:
+        """Prove services together, each from the release that `state` says it runs from. Arguments as of `prove`."""
         for release in {state.programs[service["program"]].release for service in services}:
             group = [item for item in services if state.programs[item["program"]].release == release]
-            prove(self.supervisor, group, self.layout.release(release), self.emit, stop)
+            prove(self.supervisor, group, self.layout.release(release), self.emit, stop, worked=worked)
 
     def drop(self, manifests: Dict[str, str]) -> None:
         """Remove manifests of stopped programs. Their launch folders stay until the transaction has ended, either way:
@@ -103,5 +131,5 @@ def levels(services: Sequence[ServiceDocument]) -> List[List[ServiceDocument]]:
         ready = [item for item in left if not (set(item.get("after", ())) & names) - done] or left
         grouped.append(ready)
         done |= {item["name"] for item in ready}
-        left = [item for item in left if item not in ready]
+        left = [item for item in left if item["name"] not in done]
     return grouped

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Set, Union
 
 from ..contract.failure import UNPROVEN, Failure
-from . import checks, launch, processes
+from . import checks, kept_port, launch, processes
 from .checks.here import Here
 from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
+from .together import AT_ONCE, WATCHED, Together, side_by_side
 
 if TYPE_CHECKING:
     from ..contract.checks import CheckDocument
@@ -25,31 +26,56 @@ _NEWS_SECONDS = 3.0
 _START_SECONDS = 3.0  # systemd queues a start: until then "inactive" is no news
 
 
+class Ended(Failure):
+    """A program ended while it was being proven."""
+
+
+class Sight:
+    """What those who prove a program each see, asked for all of them together."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.observe = Together(supervisor.twin().observe)
+        self.members = Together(supervisor.twin().families)
+        self.listening = Together(_listening)
+
+
+def _listening(ports: Sequence[int]) -> Dict[int, Set[int]]:
+    found = processes.listening_inodes()
+    return {port: found.get(port, set()) for port in ports}
+
+
 class Watch:
     """The process of one program, seen from its start: it must stay the same."""
 
-    def __init__(self, supervisor: Supervisor, program: str, stop: Callable[[], None]) -> None:
-        self.supervisor = supervisor
+    def __init__(self, sight: Sight, supervisor: Supervisor, program: str, stop: Callable[[], None]) -> None:
+        self.sight = sight
+        self.supervisor = supervisor  # asked by the thread that watches, and by no other
         self.program = program
         self.stop = stop
         self.pid = 0
         self._began = 0
-        self.since = time.monotonic()  # when we began to look; once there is a process, when that was first seen
+        self._since = time.monotonic()
 
     def __call__(self) -> None:
         """Raises a failure where the program ended or was restarted; whatever `stop` raises comes first."""
         self.stop()
-        seen = self.supervisor.observe([self.program])[self.program]
+        # While the very process lives, its supervisor knows nothing else that would count.
+        if not (self.pid and processes.lives(self.pid, self._began)):
+            self.ask()
+
+    def ask(self) -> None:
+        """The same by the supervisor's word."""
+        seen = self.sight.observe(self.program)
         if self.pid and seen.pid == self.pid and not processes.alive(self.pid):
             seen = self._news_of_death()
-        if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self.since < _START_SECONDS:
+        if seen.activity is Activity.STOPPED and not self.pid and time.monotonic() - self._since < _START_SECONDS:
             return
         if seen.activity is not Activity.RUNNING:
             self._fail(f"{self.program} {self.supervisor.how_it_ended(self.program, seen)}")
         if not seen.pid:
             return
         if not self.pid:
-            self.pid, self._began, self.since = seen.pid, processes.start_time(seen.pid), time.monotonic()
+            self.pid, self._began = seen.pid, processes.start_time(seen.pid)
         elif (seen.pid, processes.start_time(seen.pid)) != (self.pid, self._began):
             self._fail(f"{self.program} restarted while it was being proven")
 
@@ -57,59 +83,75 @@ class Watch:
         """The supervisor notices an end a moment later than we do."""
         until = time.monotonic() + _NEWS_SECONDS
         while True:
-            seen = self.supervisor.observe([self.program])[self.program]
+            seen = self.sight.observe(self.program)
             if seen.pid != self.pid or time.monotonic() > until:
                 return seen
             time.sleep(_POLL)
 
     def _fail(self, what: str) -> None:
-        raise Failure(UNPROVEN, what, program=self.program, log=self.supervisor.log_tail(self.program, _LOG_LINES))
+        raise Ended(UNPROVEN, what, program=self.program, log=self.supervisor.log_tail(self.program, _LOG_LINES))
 
 
 def prove(
-    supervisor: Supervisor, services: Sequence[ServiceDocument], folder: str, emit: Emit, stop: Callable[[], None]
+    supervisor: Supervisor,
+    services: Sequence[ServiceDocument],
+    folder: str,
+    emit: Emit,
+    stop: Callable[[], None],
+    *,
+    worked: bool,
 ) -> None:
-    """Prove services that were just started, all at the same time.
+    """Prove services that were just started, side by side.
 
     Args:
         folder: the release they run from, working directory of command checks.
         stop: raises where the transaction is to be aborted.
+        worked: they were proven before as they are, so that one which ends has met something here.
 
     Raises:
         Failure: the first one that failed.
     """
-    if not services:
-        return
-    with ThreadPoolExecutor(max_workers=min(8, len(services))) as pool:
-        futures = [pool.submit(_prove_one, supervisor, service, folder, emit, stop) for service in services]
-        failures: List[BaseException] = [error for error in (future.exception() for future in futures) if error]
-    if failures:
-        raise failures[0]
+    sight = Sight(supervisor)
+    asking = threading.BoundedSemaphore(AT_ONCE)
+
+    def prove_one(service: ServiceDocument) -> None:
+        # Each thread has its own connection to the supervisor: XML-RPC transports are not thread-safe.
+        own, until = supervisor.twin(), 0.0
+        while True:
+            watch = Watch(sight, own, service["program"], stop)
+            try:
+                return _prove_one(watch, service, folder, emit, asking)
+            except Ended as ended:
+                until = until or time.monotonic() + kept_port.SECONDS
+                if not kept_port.is_why(ended, service, own, worked=worked) or time.monotonic() > until:
+                    raise
+                kept_port.start_again(service, own, until, emit, stop)
+
+    side_by_side(prove_one, services, WATCHED)
 
 
 def _prove_one(
-    supervisor: Supervisor, service: ServiceDocument, folder: str, emit: Emit, stop: Callable[[], None]
+    watch: Watch, service: ServiceDocument, folder: str, emit: Emit, asking: threading.BoundedSemaphore
 ) -> None:
-    program = service["program"]
-    # Each thread has its own connection to the supervisor: XML-RPC transports are not thread-safe.
-    watch = Watch(supervisor.twin(), program, stop)
+    program, supervisor = service["program"], watch.supervisor
     deadline = max([check["timeout"] for check in service["checks"]] or [_LISTEN_SECONDS])
     _wait_for_process(watch, deadline)
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
-        outcome = checks.prove(check, Here(folder, bearer(watch.supervisor, program, check)), watch)
+        with asking:
+            outcome = checks.prove(check, Here(folder, bearer(supervisor, program, check)), watch)
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)
             raise Failure(UNPROVEN, outcome.sentence, program=program, log=log, facts={"attempts": outcome.attempts})
     if not service["ports"]:
-        while time.monotonic() < watch.since + _ALIVE_SECONDS:
+        while processes.age(watch.pid) < _ALIVE_SECONDS:
             watch()
             time.sleep(_POLL)
     for port in service["ports"]:
         _wait_for_listener(watch, port, 1.0)
-    watch()
+    watch.ask()
 
 
 def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle]) -> Optional[Bearer]:
@@ -138,7 +180,11 @@ def _wait_for_listener(watch: Watch, port: int, seconds: float) -> None:
     until = time.monotonic() + seconds
     while True:
         watch()
-        if processes.listens(watch.supervisor.members(watch.program), port):
+        inodes = watch.sight.listening(port)
+        # It mostly listens itself; to find all that descend from it takes a look at every process of the host.
+        if inodes & processes.sockets_of([watch.pid]):
+            return
+        if inodes and inodes & processes.sockets_of(watch.sight.members(watch.program)):
             return
         if time.monotonic() > until:
             holder = processes.holder(port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import List
+from typing import TYPE_CHECKING, List
 
 from ..contract.layout import Layout
 from ..contract.state import State
@@ -14,12 +14,15 @@ from .documents import read_documents
 from .folders import host_folder
 from .locks import Lock
 
+if TYPE_CHECKING:
+    from .supervisors import Supervisor
+
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
 _AGENT_SECONDS = 24 * 3600.0  # an older agent may still be reading its modules
 _TRANSACTIONS_KEPT = 20
 
 
-def prune(layout: Layout, keep: int, agent: str) -> List[str]:
+def prune(layout: Layout, keep: int, agent: str, supervisor: Supervisor) -> List[str]:
     """Remove old releases, models, agents and launch folders; the names of the releases that went.
 
     A deploy that failed makes nothing old: what it brought is kept for the next one.
@@ -29,7 +32,7 @@ def prune(layout: Layout, keep: int, agent: str) -> List[str]:
         agent: digest of the running agent.
     """
     there = read_documents(layout, content.releases(layout))
-    gone = content.over(layout, keep)
+    gone = content.over(layout, keep, supervisor)
     served = content.served(layout)
     for name in os.listdir(layout.releases):
         path = layout.release(name)
@@ -78,7 +81,7 @@ def leftovers(layout: Layout) -> None:
     for link in (layout.channel("stable"), layout.channel("canary")):
         files.discard(files.temporary_of(link))
     if os.path.isdir(layout.run):
-        _launches(layout, states.read(layout))
+        _launches(layout, states.read_state(layout))
         for program in os.listdir(layout.run):
             files.discard(files.temporary_of(os.path.join(layout.launchers(program), "current")))
     for folder in (layout.private, layout.history):
@@ -88,14 +91,16 @@ def leftovers(layout: Layout) -> None:
 
 
 def _launches(layout: Layout, state: State) -> None:
+    in_use = processes.working_in(layout.run, 2)
     for name in os.listdir(layout.run):
         base = layout.launchers(name)
         program = state.programs.get(name)
         if program is None:
             files.remove_tree(base)
             continue
-        used = {program.launch, launch.current(layout, name), "current"} | processes.working_in(base)
-        for path in (os.path.join(base, folder) for folder in os.listdir(base) if folder not in used):
+        used = {program.launch, launch.current(layout, name), "current"}
+        left = [folder for folder in os.listdir(base) if folder not in used and f"{name}/{folder}" not in in_use]
+        for path in (os.path.join(base, folder) for folder in left):
             # One that finishes on its old code may read its secrets again.
             if os.path.isdir(path) and not (launch.secret_files(path) and processes.is_told(path)):
                 files.remove_tree(path)

@@ -39,7 +39,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     Raises:
         Failure, OSError: the old release can't be proven; the journal is kept.
     """
-    open_ = journal.Journal(layout.journal).read()
+    open_ = journal.Journal(layout.journal).left_open()
     if open_ is None:
         return None
     begin = open_.begin
@@ -55,6 +55,7 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     if open_.took(journal.COMMIT):
         finish(layout, before, after, begin)
         supervision.restore(layout, supervisor, emit)
+        Programs(layout, supervisor, emit).remember(after, before, begin["running"])
         return FINISHED
     undo(Programs(layout, supervisor, emit))
     return PUT_BACK
@@ -67,7 +68,7 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
     Raises:
         Failure: what had run on without it does not work under it.
     """
-    state = states.read(layout)
+    state = states.read_state(layout)
     if not state.programs:
         return None
     supervisor = open_supervisor(layout, state.platform, options(layout))
@@ -81,13 +82,13 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
         seen = facts.view(layout, supervisor, state, with_gpus=False).programs
         ended = [name for name in state.programs if seen[name]["activity"] == Activity.UNSUPERVISED.value]
         services = _services(layout, state, ended)
-        for service in services:  # somebody else has started it again, and these keep the ports
-            programs.end(service["program"], service["stop_timeout"])
-            programs.start(service["program"], "under its supervisor again")
+        # Somebody else has started it again, and these keep the ports.
+        programs.end({service["program"]: service["stop_timeout"] for service in services})
+        programs.start([service["program"] for service in services], "under its supervisor again")
     else:
         return None
-    programs.prove(services, state, lambda: None)
-    programs.remember(state)
+    programs.prove(services, state, worked=True)
+    programs.remember(state, state, {})
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
 
 

@@ -18,6 +18,7 @@ from .preflight import DISK_RESERVE, INODE_RESERVE
 
 if TYPE_CHECKING:
     from ..contract.requests import AheadQuestion
+    from .supervisors import Supervisor
 
 _BLOCK = 4096  # bytes: the least that a file takes on most file systems
 
@@ -107,7 +108,7 @@ def can_be_linked(layout: Layout, ahead: AheadQuestion) -> bool:
 
 
 def make(
-    layout: Layout, ahead: AheadQuestion, short: Sequence[Shortage], keep: int, tell: Callable[[str], None]
+    supervisor: Supervisor, ahead: AheadQuestion, short: Sequence[Shortage], keep: int, tell: Callable[[str], None]
 ) -> None:
     """Remove what nothing needs, oldest first, on the file systems that lack room, until they lack none.
 
@@ -115,7 +116,7 @@ def make(
         tell: called with the path of what was removed.
     """
     devices = {os.stat(item.where).st_dev for item in short}
-    for path in _spare(layout, ahead, keep):
+    for path in _spare(supervisor, ahead, keep):
         if _device(path) in devices:
             files.remove_tree(path)
             tell(path)
@@ -123,9 +124,9 @@ def make(
                 return
 
 
-def could_be_made(layout: Layout, ahead: AheadQuestion, short: Sequence[Shortage], keep: int) -> bool:
+def could_be_made(supervisor: Supervisor, ahead: AheadQuestion, short: Sequence[Shortage], keep: int) -> bool:
     """Whether `make` would find enough; nothing is removed."""
-    spare = _spare(layout, ahead, keep)
+    spare = _spare(supervisor, ahead, keep)
     for item in short:
         device = os.stat(item.where).st_dev
         taken = [_taken(path) for path in spare if _device(path) == device]
@@ -146,10 +147,10 @@ def refusal(short: Sequence[Shortage]) -> Failure:
     )
 
 
-def _spare(layout: Layout, ahead: AheadQuestion, keep: int) -> List[str]:
+def _spare(supervisor: Supervisor, ahead: AheadQuestion, keep: int) -> List[str]:
     """What could go, oldest first: content and uploads that neither a needed release nor this one has to do with."""
-    wanted = ahead["document"]
-    stay = content.needed(layout, keep)
+    wanted, layout = ahead["document"], supervisor.layout
+    stay = content.needed(layout, keep, supervisor)
     kept = content.of(layout, [*read_documents(layout, stay).values(), wanted])
     own = {layout.incoming(ahead["nonce"]), layout.release(ahead["release"])}
     own |= {layout.incoming_model(model["sha256"]) for model in wanted["models"].values()}

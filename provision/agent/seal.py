@@ -6,16 +6,15 @@ A name in `releases/` is a promise that everything under it is there and is what
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Callable, Dict
 
 from ..contract import names, tree
 from ..contract.canonical import canonical
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import files, models
+from . import content, files, models
 from .prepare import prepare
-from .takeover import give_back, take_over
+from .takeover import close, give_back, take_over
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
@@ -43,7 +42,7 @@ def seal(
 
     Raises:
         Mismatch: the tree's digest is another one.
-        Failure: the prepare step failed, a model is missing, or a link leads out of the upload.
+        Failure: the prepare step failed, a model is missing, a link leads out of the upload, or somebody writes to it.
     """
     release, document = asked["release"], asked["document"]
     if os.path.isdir(layout.release(release)):
@@ -51,11 +50,13 @@ def seal(
         return
     folder = layout.incoming(asked["nonce"])
     files.make_folder(folder)
-    shipper = take_over(folder)
+    # What a prepare step may write to has no file in common with a release that is sealed.
+    linked = [] if document["prepare"] else [layout.release(name) for name in content.releases(layout)]
+    shipper = take_over(folder, linked)
     for path in asked["remove"]:
         _remove_inside(folder, path)
     for path, target in document["links"].items():
-        link = names.place(folder, "link", path)
+        link = names.path_below(folder, "link", path)
         files.make_folder(os.path.dirname(link))
         files.point(link, target)
     for path, model in document["models"].items():
@@ -77,28 +78,15 @@ def seal(
         prepared = prepare(layout, folder, document["prepare"], asked["secrets"], emit, stop)
         document = {**document, "prepared": prepared}
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
-    _make_read_only(folder)
+    close(folder)
     files.sync_filesystem(folder)
     os.rename(folder, layout.release(release))
     files.sync_directory(layout.releases)
 
 
 def _remove_inside(folder: str, path: str) -> None:
-    full = names.place(folder, "left over", path)
+    full = names.path_below(folder, "left over", path)
     if os.path.isdir(full) and not os.path.islink(full):
         files.remove_tree(full)
     elif os.path.lexists(full):
         os.unlink(full)
-
-
-def _make_read_only(folder: str) -> None:
-    for parent, folders, others in tree.walk(folder):
-        for name in others:
-            path = os.path.join(folder, parent, name)
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISLNK(mode):
-                os.chmod(path, 0o555 if mode & 0o100 else 0o444)
-        for name in folders:
-            os.chmod(os.path.join(folder, parent, name), 0o555)
-    # rename(2) of a folder needs to write its `..`, so the folder itself stays writable for its owner.
-    os.chmod(folder, 0o755)

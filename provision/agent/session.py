@@ -5,7 +5,6 @@ Most conversations ask for facts alone, so what only others need is imported whe
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
@@ -14,8 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping
 
 from ..contract import names
-from ..contract.decide import View
-from ..contract.failure import FAILED, INTERRUPTED, REFUSED, USAGE, Failure
+from ..contract.decide import HostView
+from ..contract.failure import FAILED, INTERRUPTED, USAGE, Failure, of_system
 from ..contract.layout import Layout
 from . import facts, files, guard, moved, whose
 from . import state as states
@@ -45,7 +44,7 @@ _CHANGES = (
 )
 
 
-class Session:
+class Conversation:
     """Answers requests until its input ends. While it lives it may hold the project's claim."""
 
     def __init__(self, header: Header, stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -66,7 +65,7 @@ class Session:
                 except Failure as failure:
                     answer = failure.message()
                 except OSError as error:
-                    answer = _on_host(str(request.get("op")), error).message()
+                    answer = of_system(str(request.get("op")), error).message()
                 except (ValueError, KeyError) as error:
                     kind = type(error).__name__
                     answer = Failure(FAILED, f"{request.get('op')} failed on the host: {kind}: {error}").message()
@@ -152,13 +151,13 @@ class Session:
 
             answer["project"] = outside.facts(supervisor, guard.refusal(self.layout.root, self.fault))
         else:
-            state = states.read(self.layout)
+            state = states.read_state(self.layout)
             supervisor = moved.serving(self.layout, state, asked)
             answer["project"] = facts.project(self.layout, supervisor, request)
             if request.get("ahead"):
                 from . import ahead
 
-                seen = View.of(answer["project"]["view"])
+                seen = HostView.of(answer["project"]["view"])
                 make_room = self._made_room if self.claim.is_taken else None
                 answer["ahead"] = ahead.judge(self.layout, asked, state, seen, request["ahead"], make_room)
         if request.get("host"):
@@ -176,15 +175,3 @@ class Session:
             raise refuse("a transaction of this project is running.", holder)
         if not self.claim.take({"who": self.header["who"], "doing": "shipping", "nonce": request.get("nonce", "")}):
             raise refuse("somebody else is deploying this project.", self.claim.holder() or {})
-
-
-def _on_host(op: str, error: OSError) -> Failure:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f": {error.filename}" if error.filename else ""
-        return Failure(
-            REFUSED,
-            f"there is no room left on the host ({error.strerror}{where}).",
-            why="Nothing that runs was touched.",
-            next_step="make room there, then deploy up again",
-        )
-    return Failure(FAILED, f"{op} failed on the host: {type(error).__name__}: {error}")

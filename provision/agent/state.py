@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..contract.records import HistoryEntry
 
 
-def read(layout: Layout) -> State:
+def read_state(layout: Layout) -> State:
     """The committed state; an empty one where nothing was ever deployed.
 
     Versions that did not write down whose it is, wrote that into each release.

@@ -9,17 +9,18 @@ time, in a folder that we alone may write: for those that overwrite their enviro
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, Set
+from typing import Dict, List, Set
 
 from ..contract.layout import Layout
 from . import files, guard, processes, trust
 
 
-def remember(layout: Layout, running: Dict[str, int]) -> None:
-    """Write down the process of each program."""
+def remember(layout: Layout, running: Dict[str, int], releases: Dict[str, str]) -> None:
+    """Write down the process of each program, and the release that it was started from."""
     started = {program: [pid, processes.start_time(pid)] for program, pid in running.items() if pid}
+    record = {"boot": processes.boot_id(), "programs": started, "releases": {name: releases[name] for name in started}}
     try:
-        files.write_json(_record(layout), {"boot": processes.boot_id(), "programs": started}, 0o600)
+        files.write_json(_record(layout), record, 0o600)
     except OSError:
         pass  # a full disk: it is of use only where the other mark is gone as well
 
@@ -38,6 +39,13 @@ def remembered(layout: Layout) -> Dict[str, int]:
     return found
 
 
+def releases(layout: Layout) -> Dict[str, str]:
+    """The release of each process that still is the one that was written down."""
+    noted = guard.note(layout, _record(layout)).get("releases")
+    same = remembered(layout)
+    return {name: str(noted[name]) for name in same if name in noted} if isinstance(noted, dict) else {}
+
+
 def owners(layout: Layout, program: str) -> Set[int]:
     """The uids that a program runs as: its launch folders belong to them. In a folder that can't be trusted: ours."""
     base = layout.launchers(program)
@@ -50,14 +58,20 @@ def owners(layout: Layout, program: str) -> Set[int]:
     return found or {os.geteuid()}
 
 
-def marked(programs: Iterable[str], marks: Dict[str, Set[bytes]]) -> Dict[str, Set[int]]:
-    """The processes whose environment has all variables of a program's mark (`NAME=value`)."""
-    found: Dict[str, Set[int]] = {program: set() for program in programs}
+def marked(common: bytes, marks: Dict[str, Set[bytes]]) -> Dict[str, Set[int]]:
+    """The processes whose environment has all variables of a program's mark (`NAME=value`).
+
+    Args:
+        common: a variable that all of them have besides.
+    """
+    found: Dict[str, Set[int]] = {program: set() for program in marks}
+    having: Dict[bytes, List[str]] = {}
+    for program, mark in marks.items():
+        having.setdefault(min(mark), []).append(program)
     for pid, environ in processes.environs():
-        variables = None
-        for program in found:
-            if all(mark in environ for mark in marks[program]):
-                variables = variables or set(environ.split(b"\0"))
+        variables = set(environ.split(b"\0")) if common in environ else set()
+        for variable in variables & having.keys() if common in variables else ():
+            for program in having[variable]:
                 if marks[program] <= variables:
                     found[program].add(pid)
     return found

@@ -26,7 +26,7 @@ from .supervisors import Activity, Supervisor, open_supervisor, options
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
-    from ..contract.release import ServiceDocument
+    from ..contract.release import ReleaseDocument, ServiceDocument
 
 _RETURN_SECONDS = 60.0  # within this somebody else starts an engine again: systemd does after seconds
 _STOP_SECONDS = 10.0  # for a program that no release describes any more
@@ -141,30 +141,33 @@ def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf"
 
 def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
     """Start what ran, and what starts with the supervisor: some of that it has started itself by now."""
-    state = states.read(supervisor.layout)
+    state = states.read_state(supervisor.layout)
     wanted = [name for name, record in state.programs.items() if name in ended or not record.on_demand]
-    for name, seen in supervisor.observe(wanted).items():
-        if seen.activity is not Activity.RUNNING:
-            emit({"event": "step", "step": "start", "program": name, "detail": "under its supervisor again"})
-            try:
-                supervisor.start(name)
-            except Failure as failure:
-                emit({"event": "warning", "text": f"{name} is not started again: {failure}"})
+    down = [name for name, seen in supervisor.observe(wanted).items() if seen.activity is not Activity.RUNNING]
+    for name in down:
+        emit({"event": "step", "step": "start", "program": name, "detail": "under its supervisor again"})
+        try:
+            supervisor.start([name])
+        except Failure as failure:
+            emit({"event": "warning", "text": f"{name} is not started again: {failure}"})
 
 
 def _names(layout: Layout) -> List[str]:
     """Every program of ours that may have processes: those that serve, and those of a transaction that was cut off."""
     staged = os.listdir(layout.run) if os.path.isdir(layout.run) else []
-    return sorted({*staged, *states.read(layout).programs})
+    return sorted({*staged, *states.read_state(layout).programs})
 
 
 def _services(layout: Layout) -> Dict[str, ServiceDocument]:
     """Program -> how its release describes it, where that is still there."""
-    found = {}
-    state = states.read(layout)
+    found: Dict[str, ServiceDocument] = {}
+    documents: Dict[str, ReleaseDocument] = {}
+    state = states.read_state(layout)
     for name, record in state.programs.items():
         try:
-            found[name] = service_of(read_documents(layout, [record.release]), name, record)
+            if record.release not in documents:
+                documents.update(read_documents(layout, [record.release]))
+            found[name] = service_of(documents, name, record)
         except Failure:
             continue
     return found

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set
 
 from ..contract import failure
-from ..contract.decide import Do, Step, View, candidates
+from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
@@ -55,8 +55,9 @@ class Transaction:
         self.emit = emit
         self.aborted = aborted
         self.journal = journal.Journal(layout.journal)
+        self._ran: Dict[str, List[int]] = {}  # program -> pid and start time, as it began
 
-    def run(self, change: Change, view: View) -> Transacted:
+    def run(self, change: Change, view: HostView) -> Transacted:
         """Bring the host from `before` to `after`.
 
         Raises:
@@ -110,7 +111,7 @@ class Transaction:
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets)
         files.sync_filesystem(self.layout.run)
 
-    def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: View) -> None:
+    def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: HostView) -> None:
         self._reserve()
         # It may have been killed since it was planned.
         supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
@@ -121,9 +122,10 @@ class Transaction:
         for name, seen in self.supervisor.observe(list(change.before.programs)).items():
             if seen.activity is Activity.RUNNING:
                 running[name] = [seen.pid, processes.start_time(seen.pid)]
-        degraded = self.journal.read()
+        degraded = self.journal.left_open()
         if degraded:  # what could not be put back last time is what "back" still means
             running = {**{name: [0, 0] for name in degraded.begin["running"]}, **running}
+        self._ran = running
         self.journal.begin(
             {
                 "step": journal.BEGIN,
@@ -150,13 +152,13 @@ class Transaction:
             self.programs.describe(candidate, change.transaction)
         self.supervisor.load(names, [])
         for level in levels(beside):
-            for candidate in level:
-                self.programs.start(candidate["program"], "beside the old one")
-            prove(self.supervisor, level, self.layout.release(release), self.emit, self._stop_if_aborted)
+            self.programs.start([candidate["program"] for candidate in level], "beside the old one")
+            folder = self.layout.release(release)
+            prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
         self._stop_if_aborted()
         for candidate in reversed(beside):
             self.programs.step("stop", candidate["program"], "proven")
-            self.supervisor.stop(candidate["program"], candidate["stop_timeout"])
+        self.supervisor.stop({candidate["program"]: candidate["stop_timeout"] for candidate in beside})
         self.programs.drop({name: item["manifest"]["name"] for name, item in zip(names, beside)})
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
@@ -167,37 +169,38 @@ class Transaction:
             self._stop_if_aborted()
             names = [service["program"] for service in level]
             self.journal.add({"step": journal.TOUCH, "programs": names})
-            load = []
-            for service in reversed(level):
+            on_demand = [name for name in names if do[name] is Do.INSTALL]
+            running = self.programs.running(on_demand)
+            # While a program finishes on its old code, its supervisor keeps the old description.
+            finishing = {each["program"] for each in level if each["program"] in running and _may_finish(each)}
+            replaced = [service for service in level if service["program"] not in finishing]
+            self.programs.stop([_as_it_runs(change, each) for each in reversed(replaced)], self._stop_if_aborted)
+            for service in level:
                 name = service["program"]
-                finishing = do[name] is Do.INSTALL and service["on_switch"] == "finish" and self.programs.runs(name)
-                if not finishing:
-                    self.programs.stop(_as_it_runs(change, service), self._stop_if_aborted)
                 launched = change.after.programs[name].launch
                 self.programs.describe(service, launched, change.before.programs.get(name))
-                # While an on-demand program finishes on its old code, its supervisor keeps the old description.
-                if not finishing:
-                    load.append(name)
-            self.supervisor.load(load, [])
-            start = [service for service in level if do[service["program"]] is not Do.INSTALL]
-            start += [service for service in level if do[service["program"]] is Do.INSTALL and service["prove"]]
-            for service in start:
-                self.programs.start(service["program"])
+            self.supervisor.load([service["program"] for service in replaced], [])
+            idle = set(on_demand) - running
+            trial = [service for service in level if service["program"] in idle and service["prove"]]
+            start = [service for service in replaced if service["program"] not in idle] + trial
+            self.programs.start([service["program"] for service in start])
             self.programs.prove(start, change.after, self._stop_if_aborted)
-            for service in start:
-                if do[service["program"]] is Do.INSTALL:
-                    self.programs.stop(service, self._stop_if_aborted)
+            self.programs.stop(trial, self._stop_if_aborted)
             self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
 
     def _vacate(self, change: Change, ports: Set[int]) -> None:
         """Stop what goes away first where it holds a port that something new needs."""
+        leaving = []
         for step in change.steps:
             if step.do is Do.REMOVE:
                 service = service_of(change.documents, step.program, change.before.programs[step.program])
                 if ports & set(service["ports"]):
-                    self.journal.add({"step": journal.TOUCH, "programs": [step.program]})
-                    self.programs.step("stop", step.program, "its port goes to another service")
-                    self.programs.stop(service, self._stop_if_aborted)
+                    leaving.append(service)
+        if leaving:
+            self.journal.add({"step": journal.TOUCH, "programs": [service["program"] for service in leaving]})
+            for service in leaving:
+                self.programs.step("stop", service["program"], "its port goes to another service")
+            self.programs.stop(leaving, self._stop_if_aborted)
 
     def _remove(self, change: Change) -> None:
         gone = [step.program for step in change.steps if step.do is Do.REMOVE]
@@ -205,9 +208,9 @@ class Transaction:
             return
         self.journal.add({"step": journal.TOUCH, "programs": gone})
         for name in gone:
-            record = change.before.programs[name]
             self.programs.step("stop", name, "no longer declared")
-            self.programs.stop(service_of(change.documents, name, record), self._stop_if_aborted)
+        leaving = [service_of(change.documents, name, change.before.programs[name]) for name in gone]
+        self.programs.stop(leaving, self._stop_if_aborted)
         self.programs.drop({name: change.before.programs[name].manifest for name in gone})
 
     def _project_checks(self, change: Change) -> None:
@@ -243,7 +246,7 @@ class Transaction:
                 supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
                 running = [name for name, record in after.programs.items() if not record.on_demand]
                 services = [service_of(change.documents, name, after.programs[name]) for name in running]
-                self.programs.prove(services, after, lambda: None)
+                self.programs.prove(services, after, worked=True)
         except (Failure, OSError) as error:
             lost = failure.of(error).sentence
             raise Failure(
@@ -251,7 +254,7 @@ class Transaction:
                 f"the new release was proven, but then {self.supervisor.kind} was lost: {lost}",
                 next_step="deploy status; then deploy up, or deploy unlock",
             ) from None
-        self.programs.remember(after)
+        self.programs.remember(after, change.before, self._ran)
 
     def _give_up(self, failed: Failure, began: float) -> None:
         """Put back, and raise what is to be reported."""
@@ -287,6 +290,10 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
+
+
+def _may_finish(service: ServiceDocument) -> bool:
+    return service["on_switch"] == "finish"
 
 
 def _as_it_runs(change: Change, service: ServiceDocument) -> ServiceDocument:

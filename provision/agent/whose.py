@@ -25,7 +25,7 @@ def check(layout: Layout, project: str, take_over: str = "") -> None:
     Raises:
         Failure: it is another's, and not the one to be taken over from.
     """
-    state = states.read(layout)
+    state = states.read_state(layout)
     there = state.project or _begun(layout)
     if not there:
         _not_inside_another(layout)
@@ -43,7 +43,7 @@ def check(layout: Layout, project: str, take_over: str = "") -> None:
 
 def _begun(layout: Layout) -> str:
     """The project whose first deploy was cut short."""
-    open_ = Journal(layout.journal).read()
+    open_ = Journal(layout.journal).left_open()
     return open_.begin["after"].get("project", "") if open_ else ""
 
 

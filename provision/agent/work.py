@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ..contract.answers import Recovered, Unlocked
     from ..contract.events import ErrorMessage
     from ..contract.requests import TransactionRequest, Unlock
-    from .session import Session
+    from .session import Conversation
 
 
-def transact(session: Session, request: TransactionRequest) -> Mapping[str, object]:
+def transact(session: Conversation, request: TransactionRequest) -> Mapping[str, object]:
     """Carry out a transaction; how it ended."""
     transaction = worker.new_transaction()
     session.emit({"event": "transaction", "transaction": transaction})
@@ -35,7 +35,7 @@ def transact(session: Session, request: TransactionRequest) -> Mapping[str, obje
 
 
 def _in_worker(
-    session: Session, transaction: str, work: worker.Work, secrets: Sequence[Tuple[str, str]] = ()
+    session: Conversation, transaction: str, work: worker.Work, secrets: Sequence[Tuple[str, str]] = ()
 ) -> Mapping[str, object]:
     """Have it done; nothing that is told of it holds one of `secrets`, nor of those that programs here have."""
     masks = Masks([*secrets, *launch.every_secret(session.layout)])
@@ -59,7 +59,7 @@ def _in_worker(
         ) from None
 
 
-def recover(session: Session, _: object = None) -> Recovered:
+def recover(session: Conversation, _: object = None) -> Recovered:
     """End the transaction that is open.
 
     Raises:
@@ -76,7 +76,7 @@ def recover(session: Session, _: object = None) -> Recovered:
     return cast("Recovered", answer)
 
 
-def recover_for_claim(session: Session) -> None:
+def recover_for_claim(session: Conversation) -> None:
     """The same for who is about to deploy, which tries again to end what can't be ended now.
 
     Raises:
@@ -89,7 +89,7 @@ def recover_for_claim(session: Session) -> None:
             raise
 
 
-def unlock(session: Session, request: Unlock) -> Unlocked:
+def unlock(session: Conversation, request: Unlock) -> Unlocked:
     """End a worker that hangs, and recover. Never just removes a file."""
     claim, lock = Lock(session.layout.claim), Lock(session.layout.lock)
     holder = lock.keeper() or claim.keeper()

@@ -9,9 +9,11 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 import traceback
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
+from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, Failure
 from ..contract.layout import Layout
 from .masks import Masks
@@ -92,6 +94,11 @@ def _live(layout: Layout, transaction: str, work: Work, masks: Masks, stream: in
         emit(work(emit, lambda: bool(asked)))
     except Failure as error:
         emit(error.message())
+    except OSError as error:
+        failed = failure.of_system("the transaction", error)
+        if os.path.exists(layout.journal):
+            failed = Failure(DEGRADED, failed.what, next_step="mend that, then: deploy unlock, or deploy up")
+        emit(failed.message())
     except BaseException as error:  # the last line must come, or the other side waits for ever
         lines = traceback.format_exc().splitlines()[-8:]
         kind = DEGRADED if os.path.exists(layout.journal) else FAILED
@@ -100,11 +107,14 @@ def _live(layout: Layout, transaction: str, work: Work, masks: Masks, stream: in
 
 
 class _Events:
-    """Writes each event to a file and to a pipe; neither a full disk nor a reader that is gone stops the work."""
+    """Writes each event to a file and to a pipe, whichever thread has one; neither a full disk nor a reader that is
+    gone stops the work.
+    """
 
     def __init__(self, path: str, stream: int, masks: Masks) -> None:
         self._stream: Optional[int] = stream
         self._masks = masks
+        self._one = threading.Lock()
         try:
             self._file: Optional[int] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError:
@@ -112,6 +122,10 @@ class _Events:
 
     def __call__(self, message: Mapping[str, object]) -> None:
         line = (json.dumps(self._masks.message(message), ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        with self._one:
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
         if self._file is not None:
             try:
                 os.write(self._file, line)

@@ -54,7 +54,7 @@ def build_images(
     wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
     for recipe in recipes:
         check_platform(recipe, wanted)
-    locked, commit, with_builder = lock.read(root), revision(root), _builder(builder)
+    locked, commit, with_builder = lock.read_lock(root), revision(root), _builder(builder)
     replaced = dict(item.partition("=")[::2] for item in bases)
     variables = dict(item.partition("=")[::2] for item in define)
     with session.console.live(), ExitStack() as stack:

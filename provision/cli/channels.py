@@ -10,16 +10,18 @@ from provision.cli.render.promotion import show_done, show_plan
 from provision.errors import UsageError
 from provision.images import connect, parse
 from provision.images.promotion.declared import find_image, policy_of
-from provision.images.promotion.here import actor, place
+from provision.images.promotion.here import actor, where
 from provision.images.promotion.history import history_tag
 from provision.images.promotion.move import Judge, apply, plan_promotion
-from provision.images.promotion.signing import read_public
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import SigningKey, own_key, read_public
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.images import Reference, Repository
-    from provision.images.promotion.move import Judge, Plan
+    from provision.images.promotion.move import Judge, PlannedMove
     from provision.images.promotion.policy import Policy
+    from provision.images.promotion.signing import PublicKey
 
 STABLE, CANARY = "stable", "canary"
 
@@ -32,6 +34,8 @@ def promote(
     *,
     dry_run: bool = False,
     key: Path | None = None,
+    private: Path | None = None,
+    anew: bool = False,
 ) -> None:
     """Move `goal` to what `origin` stands for, if its evidence allows it.
 
@@ -39,6 +43,8 @@ def promote(
         name: an image of promotion.toml, or `REGISTRY/REPOSITORY`.
         origin, goal: as `channel_of` reads them.
         key: a file of public keys; evidence.pub by default.
+        private: the key that signs the move; as `own_key` finds it by default.
+        anew: whether the history of `goal` begins with this move, where it cannot be gone on with.
 
     Raises:
         UsageError: something given means nothing.
@@ -54,13 +60,13 @@ def promote(
     policy = declared.policy
     if goal_.name != declared.repository.name:
         policy = policy_of(session.directory, goal_) or policy
-    decides = judge(session.directory, policy, key)
+    decides = judge(session.directory, policy, key, None if dry_run else own_key(private))
     source, target = _open_both(origin_, goal_)
-    plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides)
+    plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides, anew=anew)
     carry_out(session, plan, decides, dry_run=dry_run)
 
 
-def carry_out(session: Session, plan: Plan, decides: Judge, *, dry_run: bool) -> None:
+def carry_out(session: Session, plan: PlannedMove, decides: Judge, *, dry_run: bool) -> None:
     """Show `plan`, do it, and say how it ended.
 
     Raises:
@@ -68,22 +74,48 @@ def carry_out(session: Session, plan: Plan, decides: Judge, *, dry_run: bool) ->
         RegistryFailed: a registry did not take part.
     """
     show_plan(session.console, plan)
-    if dry_run:
-        plan.demand()
-    else:
-        with session.console.live():
-            apply(plan, decides, session.console.event)
+    try:
+        if dry_run:
+            plan.demand()
+        else:
+            with session.console.live():
+                apply(plan, decides, session.console.event)
+    finally:
+        keep(session, decides.seen)
     show_done(session.console, plan, dry_run=dry_run)
 
 
-def judge(directory: Path, policy: Policy, key: Path | None) -> Judge:
+def judge(directory: Path, policy: Policy, key: Path | None, private: SigningKey | None) -> Judge:
     """Who decides here and now, by `policy`.
 
+    Args:
+        private: signs the move.
+
     Raises:
-        UsageError: there are no public keys.
+        UsageError: there are no public keys, or `private` is the other half of none of them.
     """
-    trusted = read_public(key or directory / "evidence.pub")
-    return Judge(policy, trusted, actor(), place(), datetime.now(UTC).replace(microsecond=0))
+    file = key or directory / "evidence.pub"
+    trusted = read_public(file)
+    if private and private.public.id not in {public.id for public in trusted}:
+        raise UsageError(
+            f"the key {private.public.id} is not in {file}, so nobody would believe what it signs.",
+            why="Moves of a channel are signed, as evidence is.",
+            next_step=f"append its public half to {file}, or give the key that belongs there",
+        )
+    now = datetime.now(UTC).replace(microsecond=0)
+    return Judge(policy, trusted, actor(), where(), now, private, Seen.read())
+
+
+def trusted_beside(directory: Path, private: SigningKey | None) -> list[PublicKey]:
+    """The keys in evidence.pub, if it is there, and one's own."""
+    file = directory / "evidence.pub"
+    return [*(read_public(file) if file.exists() else []), *([private.public] if private else [])]
+
+
+def keep(session: Session, seen: Seen) -> None:
+    """Remember what was seen, or say that it is not."""
+    if problem := seen.save():
+        session.console.note(f"what was seen here is not remembered: {problem}")
 
 
 def channel_of(text: str, repository: Reference, option: str) -> Reference:

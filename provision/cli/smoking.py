@@ -14,7 +14,7 @@ from provision.cli.session import Session
 from provision.errors import DeployError, UsageError
 from provision.images.build.checks import Declared
 from provision.images.build.engine import connect
-from provision.images.build.layout import Layout
+from provision.images.build.layout import OciLayout
 from provision.images.smoke.container import Limits
 from provision.images.smoke.pull import load, pull
 from provision.images.smoke.run import Wanted, smoke
@@ -99,6 +99,6 @@ def _image(root: Path, client: DockerClient, wanted: str) -> tuple[Image, str, s
     """The image as the engine has it, its name and its digest: pulled by digest, or loaded as it was built."""
     built = root / "build" / "images" / wanted / "oci"
     if "/" not in wanted and (built / "index.json").is_file():
-        layout = Layout(built)
+        layout = OciLayout(built)
         return load(client, layout, wanted), wanted, layout.manifest.digest
     return pull(client, wanted)

@@ -70,7 +70,7 @@ class Step(NamedTuple):
         }
 
 
-class View(NamedTuple):
+class HostView(NamedTuple):
     """What was seen on the host, as far as decisions need it. Also the JSON of `facts`, key for key."""
 
     programs: Mapping[str, Seen]
@@ -81,7 +81,7 @@ class View(NamedTuple):
     vram_free: Optional[int] = None
 
     @classmethod
-    def of(cls, facts: ViewFacts) -> View:
+    def of(cls, facts: ViewFacts) -> HostView:
         """What a host told."""
         return cls(
             facts["programs"],
@@ -124,7 +124,7 @@ def decide(
     state: State,
     channels: Mapping[str, str],
     documents: Mapping[str, ReleaseDocument],
-    view: View,
+    view: HostView,
     rotated: Set[str],
 ) -> List[Step]:
     """The steps from `state` to `channels` (channel -> release), in start order, removals last.
@@ -155,7 +155,7 @@ def _step(
     service: ServiceDocument,
     lane: str,
     document: ReleaseDocument,
-    view: View,
+    view: HostView,
     rotated: Set[str],
     room: Room,
 ) -> Tuple[Step, Room]:
@@ -177,7 +177,7 @@ def _step(
     return step._replace(do=Do.RESTART, how=How.IN_PLACE, why=f"{why}; {reason}" if reason else why), room
 
 
-def _why(service: ServiceDocument, before: Optional[Program], view: View, rotated: Set[str]) -> str:
+def _why(service: ServiceDocument, before: Optional[Program], view: HostView, rotated: Set[str]) -> str:
     """Why a program can't be left as it is, or empty."""
     name = service["program"]
     if before is None:
@@ -200,7 +200,7 @@ def _why(service: ServiceDocument, before: Optional[Program], view: View, rotate
     return ""
 
 
-def _memory(service: ServiceDocument, view: View) -> Tuple[int, int]:
+def _memory(service: ServiceDocument, view: HostView) -> Tuple[int, int]:
     """Bytes of memory, and of the GPU's, that a second copy takes."""
     needs = service["needs"]
     memory = max(needs.get("memory_bytes") or 0, view.memory(service["program"]))
@@ -212,7 +212,7 @@ def _in_place(
     service: ServiceDocument,
     lane: str,
     document: ReleaseDocument,
-    view: View,
+    view: HostView,
     taken: Tuple[int, int],
     room: Room,
 ) -> Optional[str]:

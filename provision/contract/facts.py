@@ -50,14 +50,18 @@ class Disk(TypedDict):
     free: int
 
 
-class Seen(TypedDict):
-    """A program, as it is seen."""
-
+class _Seen(TypedDict):
     activity: str
     pid: int
     detail: str  # how it ended
     restarts: int
     memory_bytes: int
+
+
+class Seen(_Seen, total=False):
+    """A program, as it is seen."""
+
+    release: str  # that it was started from, where it finishes on the code of an older one than its state says
 
 
 class _View(TypedDict):
@@ -104,6 +108,7 @@ class ProjectFacts(_Project, total=False):
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
+    occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 
 class Ahead(TypedDict):

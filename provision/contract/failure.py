@@ -5,6 +5,7 @@ Also the one way to refuse what another version wrote.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Mapping, cast
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ class Failure(Exception):
 def of(error: Exception) -> Failure:
     """`error` as a failure: the system's, in its own words."""
     return error if isinstance(error, Failure) else Failure(FAILED, str(error))
+
+
+def of_system(doing: str, error: OSError) -> Failure:
+    """What a host's system refused before anything was disturbed, as a sentence."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what, remedy = f"there is no room left on the host ({error.strerror}{where}).", "make room there"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        what, remedy = f"the host does not let us write there ({error.strerror}{where}).", "let it be written to"
+    else:
+        return Failure(FAILED, f"{doing} failed on the host: {type(error).__name__}: {error}")
+    return Failure(REFUSED, what, "Nothing that runs was touched.", f"{remedy}, then deploy up again")
 
 
 def told(message: ErrorMessage) -> Failure:

@@ -70,7 +70,7 @@ def inside(what: str, path: Any) -> None:
         raise Failure(REFUSED, f"{what} {path!r} is not a path inside the release.")
 
 
-def place(folder: str, what: str, path: str) -> str:
+def path_below(folder: str, what: str, path: str) -> str:
     """Where `path` lies below `folder`, once no link on the way there leads out of it. What it names may be a link.
 
     Raises:

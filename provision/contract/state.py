@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set
 
 from . import failure
 from .slots import home
@@ -61,6 +61,10 @@ class State(NamedTuple):
         """The program of `service` that has `lane`."""
         records = self.programs.items()
         return next((name for name, each in records if (each.lane, each.service) == (lane, service)), None)
+
+    def releases(self) -> Set[str]:
+        """What channels point to, and what programs were started from."""
+        return {*self.channels.values(), *(program.release for program in self.programs.values())}
 
     def as_dict(self) -> StateDocument:
         at_home = all(program.is_at_home for program in self.programs.values())

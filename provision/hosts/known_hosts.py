@@ -64,7 +64,7 @@ def lookup_name(address: str, port: int) -> str:
     return address.lower() if port == 22 else f"[{address.lower()}]:{port}"
 
 
-def read(files: Iterable[Path]) -> list[list[Entry]]:
+def read_pins(files: Iterable[Path]) -> list[list[Entry]]:
     """The entries of each of `files`; one that does not exist has none.
 
     Raises:

@@ -38,7 +38,7 @@ def options(spec: HostSpec) -> Options:
     home = _home()
     if program is None or home is None:
         files = [path for file in spec.ssh_config if (path := ssh_config_alone.path_of(str(file))).is_file()]
-        return ssh_config_alone.read(files, spec.address, declared)
+        return ssh_config_alone.read_settings(files, spec.address, declared)
     with _only(spec.ssh_config, home) as words:
         said = _ask([program, "-G", *words, *_flags(spec), "--", spec.address], spec)
     found: Options = {}

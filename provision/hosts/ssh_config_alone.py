@@ -36,7 +36,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIME = re.compile(r"(\d+)([smhdw]?)", re.IGNORECASE)
 
 
-def read(files: Sequence[Path], host: str, declared: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def read_settings(files: Sequence[Path], host: str, declared: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """What `files` say about `host`, by keyword, as ssh itself would tell it; `declared` stands first.
 
     Raises:

@@ -147,7 +147,7 @@ class PinnedKeys(paramiko.MissingHostKeyPolicy):
 
     def __init__(self, hop: Hop) -> None:
         self._hop = hop
-        self._files = known_hosts.read(hop.known_hosts)
+        self._files = known_hosts.read_pins(hop.known_hosts)
         self._pinned = known_hosts.pinned(self._files, hop.key_name)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import Value
 from provision.project.ports import port_of
 from provision.project.schema import Lane
@@ -36,7 +36,7 @@ class Idle:
     token: str  # the secret to send as a bearer token; empty for none
 
 
-def ready(places: Places, name: str) -> Ready | None:
+def ready(places: LaneOnTarget, name: str) -> Ready | None:
     """How to see that service `name` serves; None where nothing is to be waited for.
 
     A program on trial is watched by the transaction that tries it, and supervisord has no place for the question.
@@ -52,7 +52,7 @@ def ready(places: Places, name: str) -> Ready | None:
     return None
 
 
-def idle(places: Places, name: str) -> Idle | None:
+def idle(places: LaneOnTarget, name: str) -> Idle | None:
     """How to see that no request to service `name` is in flight; None where nobody declared it."""
     service = places.project.services[name]
     port, metrics = port_of(service, places.lane), service.metrics

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provision.errors import UsageError
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.project.checks import KINDS, Check
 from provision.project.checks.kind import HOST, Asked
 from provision.project.ports import port_of
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provision.contract.checks import CheckDocument
 
 
-def service_checks(places: Places, name: str, service: Service) -> list[CheckDocument]:
+def service_checks(places: LaneOnTarget, name: str, service: Service) -> list[CheckDocument]:
     """A service's checks in the order in which they run; `warm` comes last and passes once."""
     documents = [_told(places, check, f"services.{name}.check", name, name) for check in service.every_check]
     if service.warm:
@@ -25,12 +25,12 @@ def service_checks(places: Places, name: str, service: Service) -> list[CheckDoc
     return documents
 
 
-def project_checks(places: Places) -> list[CheckDocument]:
+def project_checks(places: LaneOnTarget) -> list[CheckDocument]:
     """The checks of the project as a whole, in the order in which they are declared."""
     return [_told(places, check, f"checks.{name}", name, "") for name, check in places.project.checks.items()]
 
 
-def _told(places: Places, check: Check, subject: str, label: str, service: str) -> CheckDocument:
+def _told(places: LaneOnTarget, check: Check, subject: str, label: str, service: str) -> CheckDocument:
     known = places.project.services[service].every_secret if service else ()
     asked = Asked(
         check,
@@ -47,14 +47,14 @@ def _told(places: Places, check: Check, subject: str, label: str, service: str) 
     raise UsageError(f"{subject}: expected one of {', '.join(others)} or {last}")
 
 
-def _own_address(places: Places, subject: str, service: str) -> str:
+def _own_address(places: LaneOnTarget, subject: str, service: str) -> str:
     port = port_of(places.project.services[service], places.lane) if service else None
     if port is None:
         raise UsageError(f"{subject}: it asks the service itself, but the service declares no port")
     return f"http://{HOST}:{port}"
 
 
-def _known_env(places: Places, service: str) -> dict[str, str]:
+def _known_env(places: LaneOnTarget, service: str) -> dict[str, str]:
     """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
     if not service:
         return {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from provision.errors import UnencodableValue, UsageError
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, Value, Variable
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, Template
@@ -26,7 +26,7 @@ _LISTENS = re.compile(rf"(--?[\w-]+=)?{_LOOPBACK}(:[0-9]+)?")
 
 
 @dataclass(frozen=True)
-class Containers(Places):
+class Containers(LaneOnTarget):
     """One lane of a project as containers: names instead of ports tell copies apart."""
 
     @cached_property
@@ -87,7 +87,7 @@ def containers(project: Project, platform: str, lane: Lane, target: Target | Non
     return Containers(project, place, lane, models)
 
 
-def image(places: Places, name: str) -> str:
+def image(places: LaneOnTarget, name: str) -> str:
     """The image of a service, by digest.
 
     Raises:
@@ -107,7 +107,7 @@ def image(places: Places, name: str) -> str:
     return declared
 
 
-def command(places: Places, name: str) -> tuple[Value, ...]:
+def command(places: LaneOnTarget, name: str) -> tuple[Value, ...]:
     """The program and its arguments.
 
     Raises:
@@ -124,7 +124,7 @@ def command(places: Places, name: str) -> tuple[Value, ...]:
     return words
 
 
-def env(places: Places, name: str) -> tuple[Variable, ...]:
+def env(places: LaneOnTarget, name: str) -> tuple[Variable, ...]:
     """The environment but what is made of secrets, with the places of their files, in the order of the names.
 
     Raises:
@@ -137,19 +137,19 @@ def env(places: Places, name: str) -> tuple[Variable, ...]:
     return tuple(sorted((*variables, *places.secret_files(name)), key=lambda variable: variable.name))
 
 
-def composed(places: Places, name: str) -> tuple[Variable, ...]:
+def composed(places: LaneOnTarget, name: str) -> tuple[Variable, ...]:
     """The variables that are made of secrets, in the order of their names."""
     return tuple(sorted(filter(lambda each: each.value.secrets, _variables(places, name)), key=lambda each: each.name))
 
 
-def _variables(places: Places, name: str) -> list[Variable]:
+def _variables(places: LaneOnTarget, name: str) -> list[Variable]:
     return [
         Variable(variable, places.value(template, f"services.{name}.env.{variable}", name))
         for variable, template in places.project.services[name].env.items()
     ]
 
 
-def refuse_docker(places: Places, name: str, place: str) -> None:
+def refuse_docker(places: LaneOnTarget, name: str, place: str) -> None:
     """Refuse what would start containers itself.
 
     Raises:

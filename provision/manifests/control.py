@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provision.contract.layout import CONTROL, control_socket
-from provision.manifests.places import Places, in_home
+from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
 
 
@@ -45,7 +45,7 @@ class Control:
         )
 
 
-def files(places: Places, overrides: Path | None) -> dict[str, str]:
+def files(places: LaneOnTarget, overrides: Path | None) -> dict[str, str]:
     """The files by their names; none where nobody needs them."""
     control = _control(places)
     if not control.grants or places.target.user_units:
@@ -53,7 +53,7 @@ def files(places: Places, overrides: Path | None) -> dict[str, str]:
     return dict(places.platform.grants(control, overrides))
 
 
-def _control(places: Places) -> Control:
+def _control(places: LaneOnTarget) -> Control:
     path, prefix = places.target.path, places.target.name_prefix
     started: dict[str, list[str]] = {}
     for name in filter(places.holds, places.project.services):

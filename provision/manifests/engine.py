@@ -17,7 +17,7 @@ from provision.contract.layout import OF_SECRETS, PROJECT_LABEL, Layout
 from provision.contract.release import Manifest
 from provision.errors import UnencodableValue
 from provision.manifests.containers import image, refuse_docker
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
 from provision.project.schema import Lane
 
@@ -26,7 +26,7 @@ _PIDS = 4096
 _NANO = 10**9
 
 
-def manifest(places: Places, name: str) -> Manifest:
+def manifest(places: LaneOnTarget, name: str) -> Manifest:
     """What the agent asks the engine for.
 
     Raises:
@@ -56,7 +56,7 @@ def manifest(places: Places, name: str) -> Manifest:
     return Manifest(name=f"{places.program(name)}.json", text=text)
 
 
-def _host(places: Places, name: str) -> dict[str, Any]:
+def _host(places: LaneOnTarget, name: str) -> dict[str, Any]:
     service = places.project.services[name]
     resources = service.resources
     restarts = places.lane is not Lane.CANDIDATE and not service.on_demand
@@ -81,7 +81,7 @@ def _host(places: Places, name: str) -> dict[str, Any]:
     return host
 
 
-def _binds(places: Places, name: str) -> Iterator[str]:
+def _binds(places: LaneOnTarget, name: str) -> Iterator[str]:
     """What it may write to: `shared/data`, and its volumes; those of the project's folder are the host's own there."""
     data = f"{Layout(places.target.path).shared}/data"
     yield f"{data}:{data}"

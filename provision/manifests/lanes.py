@@ -10,7 +10,7 @@ from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocumen
 from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.launcher import launch
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Project, Resources, Service, Target
@@ -39,7 +39,7 @@ def render_lanes(
     lanes: dict[Lane, LaneDocument] = {}
     names: list[str] = []
     for lane in Lane:
-        places = Places(project, target, lane, models)
+        places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
         services = [_service(places, name, overrides) for name in names]
         lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
@@ -51,7 +51,7 @@ def render_lanes(
     return lanes
 
 
-def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocument:
+def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
     service: Service = places.project.services[name]
     port = port_of(service, places.lane)
     return ServiceDocument(
@@ -80,7 +80,7 @@ def _service(places: Places, name: str, overrides: Path | None) -> ServiceDocume
     )
 
 
-def _idle(places: Places, name: str) -> Idle | None:
+def _idle(places: LaneOnTarget, name: str) -> Idle | None:
     asked = idle(places, name)
     if asked is None or places.target.can.waits:
         return None

@@ -17,7 +17,7 @@ from provision.contract.layout import SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
 
@@ -54,7 +54,7 @@ class Launcher:
     idle: Idle | None  # `launch idle`: wait until no request is in flight
 
 
-def launcher(places: Places, name: str) -> Launcher:
+def launcher(places: LaneOnTarget, name: str) -> Launcher:
     """The launcher's facts.
 
     Raises:
@@ -105,7 +105,7 @@ def _attend() -> Encoded:
     return Encoded(source.removesuffix("\n"), Format.LAUNCHER)
 
 
-def launch(places: Places, name: str, overrides: Path | None) -> str:
+def launch(places: LaneOnTarget, name: str, overrides: Path | None) -> str:
     """The launcher's text.
 
     Raises:

@@ -21,7 +21,7 @@ _HOMES = ("/home/", "/root/", "/run/user/")
 
 
 @dataclass(frozen=True)
-class Places:
+class LaneOnTarget:
     """One lane of a project on a target."""
 
     project: Project

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.contract.layout import SECRET_FOLDER, Layout
 from provision.manifests.attendance import idle, ready
-from provision.manifests.places import Places, in_home
+from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
 from provision.project.ports import port_of
 from provision.project.schema import Lane
@@ -47,7 +47,7 @@ class Program:
     group: str  # systemd's target that starts and stops the whole project; empty elsewhere, and for a candidate
 
 
-def program(places: Places, name: str) -> Program:
+def program(places: LaneOnTarget, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
     target, resources, port = places.target, service.resources, port_of(service, places.lane)

@@ -9,11 +9,11 @@ from pathlib import Path
 from provision.errors import UnencodableValue
 from provision.manifests.checks import service_checks
 from provision.manifests.launcher import launch
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.secret_values import secret_refusals
 from provision.platforms import face
 from provision.project.schema import Lane, Project, Target
-from provision.release.models import place
+from provision.release.models import path_in_release
 
 
 def refusals(
@@ -43,9 +43,9 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
     if not target.can.over_ssh:
         yield partial(face(target.platform).files, project, target, root)
         return
-    models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
+    models = {each.model: path_in_release(each.model, root) for each in project.services.values() if each.model}
     for lane in Lane:
-        places = Places(project, target, lane, models)
+        places = LaneOnTarget(project, target, lane, models)
         for name in filter(places.holds, project.services):
             yield partial(launch, places, name, root / "templates")
             yield partial(places.platform.manifest, places, name, root / "templates")

@@ -8,7 +8,7 @@ from pathlib import Path
 from provision.contract.release import Manifest
 from provision.errors import UsageError
 from provision.manifests import engine
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.platforms.face import Deployed
 from provision.project.schema import Project, Target
 
@@ -19,7 +19,7 @@ class Docker(Deployed):
     def files(self, project: Project, target: Target | None, root: Path) -> dict[str, str]:
         raise UsageError("an engine reads no files", next_step="deploy render compose")
 
-    def manifest(self, places: Places, name: str, overrides: Path | None) -> Manifest:
+    def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest:
         return engine.manifest(places, name)
 
     def follow(self, target: Target, program: str, lines: int) -> list[str]:

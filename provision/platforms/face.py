@@ -13,7 +13,7 @@ from provision.project.platforms import OVER_SSH
 if TYPE_CHECKING:
     from provision.contract.release import Manifest
     from provision.manifests.control import Control
-    from provision.manifests.places import Places
+    from provision.manifests.places import LaneOnTarget
     from provision.manifests.value import AtStart
     from provision.project.schema import Project, Target
 
@@ -49,7 +49,7 @@ class Face(ABC):
         """
         return f"{prefix}{project}-{service}"
 
-    def manifest(self, places: Places, name: str, overrides: Path | None) -> Manifest:
+    def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest:
         """The file that starts service `name`.
 
         Raises:
@@ -93,7 +93,7 @@ class Deployed(Face):
     """A platform that `deploy up` brings projects to: a twin of a module in `provision.agent.supervisors`."""
 
     @abstractmethod
-    def manifest(self, places: Places, name: str, overrides: Path | None) -> Manifest: ...
+    def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest: ...
 
     @abstractmethod
     def follow(self, target: Target, program: str, lines: int) -> list[str]:

@@ -8,13 +8,13 @@ from provision.contract.release import Manifest
 from provision.errors import UsageError
 from provision.manifests import control
 from provision.manifests.launcher import launch
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.programs import Program, program
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart
 from provision.platforms.face import Deployed
 from provision.project.schema import Lane, Project, Target
-from provision.release.models import place
+from provision.release.models import path_in_release
 
 
 class OnHost(Deployed):
@@ -32,8 +32,8 @@ class OnHost(Deployed):
         """Each service's manifest of the stable lane, its launcher in launch/, and what lets services start others."""
         if target is None:
             raise UsageError("which target?", why="Names, paths and accounts are a target's.")
-        models = {each.model: place(each.model, root) for each in project.services.values() if each.model}
-        places, overrides = Places(project, target, Lane.STABLE, models), root / "templates"
+        models = {each.model: path_in_release(each.model, root) for each in project.services.values() if each.model}
+        places, overrides = LaneOnTarget(project, target, Lane.STABLE, models), root / "templates"
         found: dict[str, str] = {}
         for name in filter(places.holds, project.services):
             declared = self.manifest(places, name, overrides)
@@ -45,7 +45,7 @@ class OnHost(Deployed):
         """Further files that the host's half writes."""
         return {}
 
-    def manifest(self, places: Places, name: str, overrides: Path | None) -> Manifest:
+    def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest:
         facts = program(places, name)
         return Manifest(name=self.file_name(facts), text=render(self._template, overrides, program=facts))
 

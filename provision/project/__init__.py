@@ -51,7 +51,7 @@ def load(
     declaration = read_declaration(directory)
     dotenv = env_file or directory / ".env"
     environ = os.environ if environ is None else environ
-    variables = environment.read(dotenv, shown(dotenv), environ, required=env_file is not None)
+    variables = environment.read_environment(dotenv, shown(dotenv), environ, required=env_file is not None)
     targets = declaration.values.get("targets")
     if meanwhile and target and isinstance(targets, dict):
         meanwhile(targets.get(target), variables.variables)

@@ -22,7 +22,7 @@ class Environment:
     problems: tuple[Problem, ...] = ()
 
 
-def read(env_file: Path, shown: str, process: Mapping[str, str], *, required: bool) -> Environment:
+def read_environment(env_file: Path, shown: str, process: Mapping[str, str], *, required: bool) -> Environment:
     """The variables of `env_file`, if it is there or `required`, under those of `process`.
 
     `shown` is what problems call the file.

@@ -21,7 +21,7 @@ from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
 from provision.project.loaded import LoadedProject
 from provision.project.presets import presets, with_preset
-from provision.project.rules import View, judge, sharing
+from provision.project.rules import Sound, judge, sharing
 from provision.project.schema import Declaration
 from provision.project.secret_names import alike, declared
 from provision.project.secret_values import secret_values
@@ -118,7 +118,7 @@ def _validated(
         sound = Declaration.model_validate(_without(merged, wrong | unasked), context=known)
     except ValidationError:
         return None, faults
-    view = View(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare)
+    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare)
     return sound, [*faults, *judge(view)]
 
 

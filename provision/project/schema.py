@@ -17,6 +17,7 @@ from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.section import Section
 from provision.project.values import (
     PREFIX,
+    AbsolutePath,
     Address,
     Bytes,
     Entry,
@@ -25,7 +26,7 @@ from provision.project.values import (
     Folder,
     HeaderName,
     HeaderValue,
-    HostPlace,
+    HostPath,
     HostString,
     Image,
     Metric,
@@ -35,13 +36,12 @@ from provision.project.values import (
     Outbound,
     Pattern,
     Percent,
-    Place,
     Port,
     Seconds,
     SecondsOrNone,
     ServerName,
     String,
-    TargetPlace,
+    TargetPath,
     TargetText,
     Text,
     UrlPath,
@@ -139,9 +139,9 @@ class Proxy(Section):
     """Host names that it answers to (default: every name)."""
     port: Port | None = None
     """The port that nginx listens on (default: 443 with a certificate, else 80)."""
-    certificate: Place | None = None
+    certificate: AbsolutePath | None = None
     """The chain of certificates on nginx's machine; with it nginx speaks TLS, and port 80 leads there."""
-    certificate_key: Place | None = None
+    certificate_key: AbsolutePath | None = None
     """Its key."""
     upstreams: tuple[Address, ...] = ("127.0.0.1",)
     """The addresses of the hosts that run the service."""
@@ -211,7 +211,7 @@ class Service(Section):
     """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
     user: User | None = None
     """The account it runs as (default: the one that deploys)."""
-    docker: Place | None = None
+    docker: AbsolutePath | None = None
     """Hosts: the socket of a Docker Engine that it may use, such as "/run/docker.sock"; so it may do what root may."""
     on_demand: Flag = False
     """Started by hand or by another service, not by a release."""
@@ -317,7 +317,7 @@ class Target(Section):
     """What starts the services there; docker: as containers, each of its image."""
     hosts: tuple[FilledText, ...] = Field(min_length=1)
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
-    path: TargetPlace
+    path: TargetPath
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
@@ -335,7 +335,7 @@ class Target(Section):
     """The Python 3.8 or newer on the host that the agent runs on."""
     gpus: Annotated[Whole, Field(ge=0)] | None = None
     """How many GPUs each host has; 0 is a place for processors alone (default: the host is asked before a deploy)."""
-    supervisor_config: HostPlace | None = None
+    supervisor_config: HostPath | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
     prepare: Flag = True
     """false: this place refuses a prepare step."""

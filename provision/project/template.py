@@ -185,7 +185,7 @@ def parse(text: str, environment: Mapping[str, str] | Known, *, filled: bool = F
             empty += [match["name"]] if value == "" and match["default"] is None and match["name"] not in empty else []
         else:
             parts += [literal] if literal else []
-            parts.append(_place(match["name"], match["default"]))
+            parts.append(_reference(match["name"], match["default"]))
             literal = ""
     literal += _plain(text[at:])
     if missing:
@@ -218,7 +218,7 @@ def _variable(name: str, default: str | None, known: Known) -> str | SecretPart 
     return known.secret(name) or value
 
 
-def _place(name: str, default: str | None) -> Ref:
+def _reference(name: str, default: str | None) -> Ref:
     if not _PLACE.fullmatch(name):
         expected = ", ".join(
             f"${{{place}}}"

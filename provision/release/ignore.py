@@ -46,7 +46,7 @@ class _Rules:
     prefix: str = ""  # where the project lies, for rules of a folder above it: "a/b/"
 
     @classmethod
-    def read(cls, file: Path, folder: str, prefix: str = "") -> _Rules:
+    def from_file(cls, file: Path, folder: str, prefix: str = "") -> _Rules:
         try:
             lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         except (FileNotFoundError, IsADirectoryError):
@@ -111,7 +111,7 @@ def shipped(root: Path, wanted: Wanted, without: frozenset[str]) -> Iterator[str
     Args:
         without: paths, of files or folders, that are left out in any case.
     """
-    outside = tuple(_Rules.read(file, "", prefix) for file, prefix in rules_outside(root) if file.is_file())
+    outside = tuple(_Rules.from_file(file, "", prefix) for file, prefix in rules_outside(root) if file.is_file())
     return _walk(os.fspath(root), wanted, without, ((), outside))
 
 
@@ -173,7 +173,7 @@ def _deeper(root: str, folder: str, names: set[str], above: _Stack) -> _Stack:
     def stack(name: str, rules: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
         if name not in names:
             return rules
-        return (_Rules.read(Path(root, folder, name), folder), *rules)
+        return (_Rules.from_file(Path(root, folder, name), folder), *rules)
 
     first, second = (stack(name, rules) for name, rules in zip(_RULE_FILES, above, strict=True))
     return first, second

@@ -78,7 +78,7 @@ def find_models(
     return found
 
 
-def place(model: str, root: Path) -> str:
+def path_in_release(model: str, root: Path) -> str:
     """Where a release of the project in `root` has what a service declares as its model; the file need not be there."""
     root = root.resolve()
     return _relative(_source(model, root), root)

@@ -11,8 +11,8 @@ from provision.hosts import HostResult, HostSpec, run_on_hosts
 from provision.rollout.batches import batches
 from provision.targets import (
     Deployment,
+    HostConversation,
     HostOutcome,
-    HostSession,
     Interrupt,
     apply,
     ask_outside,
@@ -22,7 +22,7 @@ from provision.targets import (
     plan_up,
 )
 
-Act = Callable[[HostSession], HostOutcome]
+Act = Callable[[HostConversation], HostOutcome]
 
 
 def up(
@@ -47,7 +47,7 @@ def up(
     """
     deployment.build_ahead()
 
-    def act(session: HostSession) -> HostOutcome:
+    def act(session: HostConversation) -> HostOutcome:
         return apply(session, plan_up(session, channel, claim=True), interrupt)
 
     return _on_all(deployment, act, interrupt, hosts, take_over)
@@ -58,7 +58,7 @@ def promote(
 ) -> list[HostOutcome]:
     """Bring exactly the canary's release to stable; raises as `up` does."""
 
-    def act(session: HostSession) -> HostOutcome:
+    def act(session: HostConversation) -> HostOutcome:
         return apply(session, plan_move(session, "promote", claim=True), interrupt)
 
     return _on_all(deployment, act, interrupt, hosts)
@@ -72,7 +72,7 @@ def rollback(
 ) -> list[HostOutcome]:
     """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
 
-    def act(session: HostSession) -> HostOutcome:
+    def act(session: HostConversation) -> HostOutcome:
         return apply(session, plan_move(session, "rollback", release=to, claim=True), interrupt)
 
     return _on_all(deployment, act, interrupt, hosts)
@@ -89,7 +89,7 @@ def down(
     Where the target's folder can't be trusted, all that the supervisor shows of it is ended, and no file is believed.
     """
 
-    def act(session: HostSession) -> HostOutcome:
+    def act(session: HostConversation) -> HostOutcome:
         try:
             plan = plan_move(session, "down", channel=channel, claim=True)
         except errors.Untrusted:

@@ -15,7 +15,7 @@ from provision.contract.answers import Probed
 from provision.contract.slots import home, services_in
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.moves import chosen, values
-from provision.targets import Deployment, HostSession, open_session
+from provision.targets import Deployment, HostConversation, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
@@ -57,7 +57,7 @@ def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] 
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
 
-def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: CheckDocument) -> checks.Outcome:
+def _probe(session: HostConversation, at: _Seen, channel: str, program: str, check: CheckDocument) -> checks.Outcome:
     from provision.agent import checks
     from provision.agent.checks.here import Here
     from provision.project.checks import KINDS  # with pydantic, which the connection does not wait for
@@ -79,7 +79,7 @@ def _probe(session: HostSession, at: _Seen, channel: str, program: str, check: C
     return outcome
 
 
-def _tunnels(session: HostSession, opened: ExitStack, tunnels: list[Tunnel]) -> _Seen:
+def _tunnels(session: HostConversation, opened: ExitStack, tunnels: list[Tunnel]) -> _Seen:
     """Where the host's own addresses are here: at local ends of `tunnels`, of which each port gets one."""
 
     @cache

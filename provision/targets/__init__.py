@@ -2,15 +2,15 @@
 
 from provision.targets.conversation import Event, Interrupt, OnEvent
 from provision.targets.deployment import Deployment
-from provision.targets.host import HostSession, open_session
+from provision.targets.host import HostConversation, open_session
 from provision.targets.outside import ask_outside, down_outside
 from provision.targets.transact import HostOutcome, apply, plan_move, plan_up
 
 __all__ = [
     "Deployment",
     "Event",
+    "HostConversation",
     "HostOutcome",
-    "HostSession",
     "Interrupt",
     "OnEvent",
     "apply",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provision.targets.deployment import Deployment
 
 
-class HostSession:
+class HostConversation:
     """What is asked on one connected host.
 
     Attributes:
@@ -60,7 +60,7 @@ class HostSession:
 @contextlib.contextmanager
 def open_session(
     deployment: Deployment, spec: HostSpec, *, install: bool = False, take_over: str = ""
-) -> Iterator[HostSession]:
+) -> Iterator[HostConversation]:
     """A host, connected, with the agent running on it.
 
     Args:
@@ -71,4 +71,4 @@ def open_session(
     with deployment.phase(spec.name, "connect"):
         connection = deployment.connect(spec)
     with connection, deployment.converse(connection, spec, install=install, take_over=take_over) as conversation:
-        yield HostSession(deployment, spec, connection, conversation, began)
+        yield HostConversation(deployment, spec, connection, conversation, began)

@@ -11,13 +11,13 @@ from provision.targets.transact import HostOutcome, ended
 
 if TYPE_CHECKING:
     from provision.targets.conversation import Interrupt
-    from provision.targets.host import HostSession
+    from provision.targets.host import HostConversation
 
 
 A = TypeVar("A", bound=Done)
 
 
-def ask_outside(session: HostSession, op: Literal["down-outside", "mend"], expected: type[A]) -> A:
+def ask_outside(session: HostConversation, op: Literal["down-outside", "mend"], expected: type[A]) -> A:
     """Ask for what is done although nothing there can be believed."""
     deployment = session.deployment
     with session.phase("transaction"):
@@ -32,7 +32,7 @@ def ask_outside(session: HostSession, op: Literal["down-outside", "mend"], expec
         )
 
 
-def down_outside(session: HostSession, interrupt: Interrupt | None) -> HostOutcome:
+def down_outside(session: HostConversation, interrupt: Interrupt | None) -> HostOutcome:
     """End everything of the project that the supervisor has."""
     with interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext():
         answer = ask_outside(session, "down-outside", Down)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provision.plan import Plan
     from provision.release import Release
     from provision.targets.conversation import Interrupt
-    from provision.targets.host import HostSession
+    from provision.targets.host import HostConversation
 
 _TELL_SECONDS = 0.1  # rsync tells after each file, and nobody reads as fast
 # As a sealed release has them: files that differ in mode from those of the last release could not be linked to them.
@@ -30,7 +30,7 @@ _CHMOD = "Du=rwx,Dgo=rx,Fugo=rX"
 class Shipment:
     """One release on its way to one host."""
 
-    session: HostSession
+    session: HostConversation
     release: Release
     nonce: str
     plan: Plan
@@ -94,7 +94,7 @@ def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
 
 
 @contextlib.contextmanager
-def _room_given_back(session: HostSession, folder: str) -> Iterator[None]:
+def _room_given_back(session: HostConversation, folder: str) -> Iterator[None]:
     """What is sent into `folder` there is kept where it is cut off, to be gone on with; not where it fills the disk."""
     try:
         yield

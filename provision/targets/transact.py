@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provision.contract.requests import Seal, TransactionRequest, Wanted
     from provision.release import Release
     from provision.targets.conversation import Interrupt
-    from provision.targets.host import HostSession
+    from provision.targets.host import HostConversation
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class HostOutcome:
     round_trips: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
+def plan_up(session: HostConversation, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
     """Plan to bring the deployment's release to `channel`; what stands against it is in the plan.
 
     Args:
@@ -76,7 +76,7 @@ def plan_up(session: HostSession, channel: str, *, claim: bool = False, show_fil
 
 
 def plan_move(
-    session: HostSession, kind: str, *, release: str = "", channel: str = "stable", claim: bool = False
+    session: HostConversation, kind: str, *, release: str = "", channel: str = "stable", claim: bool = False
 ) -> plan.Plan:
     """Plan a promotion, a rollback or a removal: releases that are on the host already."""
     wanted = {"promote": ["canary"], "rollback": [release or "previous", "canary"]}.get(kind, ["stable", "canary"])
@@ -86,7 +86,7 @@ def plan_move(
     return plan.plan(kind, channel, facts, release=release)
 
 
-def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = None) -> HostOutcome:
+def apply(session: HostConversation, plan_: plan.Plan, interrupt: Interrupt | None = None) -> HostOutcome:
     """Ship what the plan needs, and carry it out.
 
     Raises:
@@ -119,7 +119,9 @@ def apply(session: HostSession, plan_: plan.Plan, interrupt: Interrupt | None = 
     return ended(session, answer["outcome"], replace(plan_, generation=answer["generation"]))
 
 
-def _transact(session: HostSession, plan_: plan.Plan, seal: Seal | None, interrupt: Interrupt | None) -> Transacted:
+def _transact(
+    session: HostConversation, plan_: plan.Plan, seal: Seal | None, interrupt: Interrupt | None
+) -> Transacted:
     deployment = session.deployment
     request: TransactionRequest = {
         "op": "transaction",
@@ -144,7 +146,7 @@ def _transact(session: HostSession, plan_: plan.Plan, seal: Seal | None, interru
         return session.conversation.ask(request, Transacted, interrupt=interrupt)
 
 
-def ended(session: HostSession, outcome: str, plan_: plan.Plan) -> HostOutcome:
+def ended(session: HostConversation, outcome: str, plan_: plan.Plan) -> HostOutcome:
     """What became of a host, told as well."""
     seconds = round(time.monotonic() - session.began, 3)
     trips = session.connection.round_trips.by_phase()

@@ -170,11 +170,21 @@ def smoke_image(
     to=f"{_TAG}.",
     dry_run="Show all of it; change nothing.",
     key="Public keys that count (default: evidence.pub).",
+    private="The key that signs the move, instead of DEPLOY_EVIDENCE_KEY.",
+    anew="Begin the channel's history here, where it is unsigned, broken or gone.",
 )
 def promote_image(
-    session: Session, name: str, origin: str = "canary", to: str = "stable", dry_run: bool = False, key: str = ""
+    session: Session,
+    name: str,
+    origin: str = "canary",
+    to: str = "stable",
+    dry_run: bool = False,
+    key: str = "",
+    private: str = "",
+    anew: bool = False,
 ) -> None:
     """Move a channel to exactly the bytes that were proven."""
     from provision.cli import channels
 
-    channels.promote(session, name, origin, to, dry_run=dry_run, key=Path(key) if key else None)
+    files = {"key": Path(key) if key else None, "private": Path(private) if private else None}
+    channels.promote(session, name, origin, to, dry_run=dry_run, anew=anew, **files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from provision.contract.decide import Do, How, Room, Step, View, decide
+from provision.contract.decide import Do, HostView, How, Room, Step, decide
 from provision.contract.release import ReleaseDocument, ServiceDocument
 from provision.contract.state import Program, State
 
@@ -42,9 +42,9 @@ _STATE = State(
 )
 
 
-def _view(gib: int) -> View:
+def _view(gib: int) -> HostView:
     seen: dict[str, Any] = {"activity": "running", "pid": 7, "detail": "", "restarts": 0, "memory_bytes": 0}
-    return View(
+    return HostView(
         programs=dict.fromkeys(_PORTS, seen),
         manifests=dict.fromkeys(_PORTS, ""),
         launches=dict.fromkeys(_PORTS, "1-a"),

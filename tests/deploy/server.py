@@ -46,5 +46,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer.allow_reuse_address = True
+http.server.ThreadingHTTPServer.allow_reuse_address = os.environ.get("REUSE") != "no"
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

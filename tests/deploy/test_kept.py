@@ -263,6 +263,33 @@ def _free(host: TestHost) -> int:
     )
 
 
+@once
+def test_a_release_that_a_shell_stands_in_is_told_and_few_such_are_kept(world: World) -> None:
+    """One was kept for as long as somebody's shell stood in its folder, without a word and without a bound."""
+    world.target["keep"] = 2
+    stand = 'cd "$1/stable/"; cd -P .; sleep 999 >/dev/null 2>&1 & echo $!'
+    pids, releases = [], []
+    for version in "123456":
+        world.web(version, switch="in-place")
+        world.up()
+        releases.append(world.stable)
+        pids.append(world.host.exec(["sh", "-c", stand, "sh", world.path]).stdout.strip())
+    told_ = [event["text"] for event in world.events if event["event"] == "warning"]
+    try:
+        # The last one serves, and the one before is the way back.
+        kept = set(world.host.exec(["ls", f"{world.path}/releases"]).stdout.split())
+        assert kept == {*releases[-2:], *releases[-5:-2]}
+        sentence = f"release {releases[2][:12]} is kept while pid {pids[2]} (sleep 999) works in its folder"
+        assert any(sentence in text for text in told_)
+        assert sentence in told(world, "status")[1]
+        world.web("7")
+        assert sentence in told(world, "plan")[1]
+    finally:
+        world.host.exec(["kill", *pids])
+    world.up()
+    assert len(world.host.exec(["ls", f"{world.path}/releases"]).stdout.split()) == 2
+
+
 def test_of_what_transactions_told_the_newest_is_kept_whatever_it_is_called(world: World) -> None:
     told = f"{world.path}/.deploy/transactions"
     world.web("1")

@@ -200,7 +200,7 @@ def test_a_release_that_a_process_works_in_is_needed_however_its_folder_is_reach
     told = {**os.environ, "WHERE": layout.run + "/web/launch/secret"}
     with subprocess.Popen(["sleep", "1000"], cwd=linked.release(_SHA), env=told) as process:
         try:
-            assert content.needed(linked, 0) == {_SHA}
+            assert content.needed(linked, 0, open_supervisor(linked, "supervisord")) == {_SHA}
             assert processes.is_told(linked.run)
         finally:
             process.kill()

@@ -14,7 +14,7 @@ from provision.contract import tree
 from provision.contract.answers import Done, Folder, Lines, Present
 from provision.contract.canonical import canonical
 from provision.errors import DeployError, Interrupted, PutBack, Refused
-from provision.targets import HostSession, Interrupt, open_session
+from provision.targets import HostConversation, Interrupt, open_session
 from tests.deploy.world import World, web
 from tests.faults.hooks import at, in_background, laptop, until
 
@@ -138,7 +138,7 @@ def test_endless_output_fills_no_memory_and_its_end_is_shown(world: World) -> No
 # --- what the agent believes of the wire ------------------------------------------------------------------------------
 
 
-def sealed(session: HostSession, world: World, files: Path, **document: Any) -> None:
+def sealed(session: HostConversation, world: World, files: Path, **document: Any) -> None:
     """Ask the agent to seal what lies in `files`, as a toolkit would that judges nothing."""
     whole = {**session.deployment.release.document, **document}
     release = tree.release_id(canonical(whole), tree.digest(str(files))[0])

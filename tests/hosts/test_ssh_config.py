@@ -67,7 +67,7 @@ def test_our_own_reading_finds_what_ssh_finds(tmp_path: Path, case: str) -> None
     file = tmp_path / "config"
     file.write_text(READ_ALIKE[case].replace("INC", str(tmp_path)))
     said = subprocess.run(["ssh", "-G", "-F", file, HOST], check=True, capture_output=True, text=True).stdout
-    ours = ssh_config_alone.read([file], HOST, {})
+    ours = ssh_config_alone.read_settings([file], HOST, {})
     theirs: dict[str, list[str]] = {}
     for line in said.splitlines():
         keyword, _, value = line.partition(" ")

@@ -58,6 +58,14 @@ def proxy(plain) -> Iterator[Faulty]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def seen_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What this machine saw in registries, as somebody who saw none: their ports and names come again."""
+    file = tmp_path / "seen.json"
+    monkeypatch.setenv("DEPLOY_SEEN", str(file))
+    return file
+
+
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """Of somebody who never logged in anywhere."""

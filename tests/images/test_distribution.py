@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from provision.images.registry.documents import EMPTY_BYTES, OCI_MANIFEST, Descriptor, Manifest, artifact, digest_of
+from provision.images.registry.documents import (
+    EMPTY_BYTES,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageManifest,
+    artifact,
+    digest_of,
+)
 from provision.images.registry.repository import Repository
 from tests.images.make import image
 from tests.images.registry import Registry
@@ -32,7 +39,7 @@ def test_skopeo_brings_an_image_there_and_back_with_its_digest(plain: Registry, 
         "config": Descriptor.of("application/vnd.oci.image.config.v1+json", parts[0]).as_json(),
         "layers": [],
     }
-    made = Manifest.write(document)
+    made = ImageManifest.write(document)
     for content in (*parts, made.content):
         (blobs / digest_of(content).removeprefix("sha256:")).write_bytes(content)
     index = {"schemaVersion": 2, "manifests": [made.descriptor.as_json()]}

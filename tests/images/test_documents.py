@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from provision.images.registry.documents import Descriptor, Malformed, Manifest, digest_of
+from provision.images.registry.documents import Descriptor, ImageManifest, Malformed, digest_of
 
 GOOD = {"mediaType": "text/plain", "digest": digest_of(b"x"), "size": 1}
 
 
 def manifest(**document):
-    return Manifest(json.dumps(document).encode(), "application/vnd.oci.image.manifest.v1+json")
+    return ImageManifest(json.dumps(document).encode(), "application/vnd.oci.image.manifest.v1+json")
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_a_pointer_that_cannot_be_followed_is_said(wrong, key, read):
 
 def test_layers_that_live_elsewhere_are_not_the_registry_s():
     foreign = {**GOOD, "digest": digest_of(b"y"), "urls": ["https://example.net/layer"]}
-    assert manifest(config=GOOD, layers=[GOOD, foreign]).blobs == [Descriptor.read(GOOD)]
+    assert manifest(config=GOOD, layers=[GOOD, foreign]).blobs == [Descriptor.from_json(GOOD)]
 
 
 def test_a_descriptor_is_written_as_it_was_read():
     whole = {**GOOD, "artifactType": "a/b", "annotations": {"k": "v"}, "data": "eA=="}
-    assert Descriptor.read(whole).as_json() == whole
-    assert Descriptor.read(GOOD).as_json() == GOOD
+    assert Descriptor.from_json(whole).as_json() == whole
+    assert Descriptor.from_json(GOOD).as_json() == GOOD

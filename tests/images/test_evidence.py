@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provision.errors import RegistryFailed
-from provision.images.promotion.evidence import ARTIFACT_TYPE, CheckResult, Evidence, findings, store
+from provision.images.promotion.chain import findings
+from provision.images.promotion.evidence import ARTIFACT_TYPE, CheckResult, Evidence, store
 from provision.images.promotion.signing import SigningKey
 from provision.images.registry.documents import OCI_INDEX, Descriptor, artifact, digest_of
 from provision.images.registry.reference import parse
@@ -127,9 +128,11 @@ def test_evidence_that_the_registry_lost_is_named(proxy, behind):
     large = evidence(made, checks=(CheckResult("log", True, 0, {"text": "x" * 100_000}),))
     gone = store(behind, made, large, KEY)
     proxy.on("GET", "/blobs/", answer=(404, {}, b""))
-    assert [item.problem for item in findings(behind, made.digest, [KEY.public])] == ["has lost its content"]
+    (found,) = findings(behind, made.digest, [KEY.public])
+    assert (found.blocks, found.problem[:37]) == (True, "has lost its content, although it is ")
     proxy.faults[:] = [Fault("GET", gone, answer=(404, {}, b""))]
-    assert [item.problem for item in findings(behind, made.digest, [KEY.public])] == ["is listed, and not there"]
+    (found,) = findings(behind, made.digest, [KEY.public])
+    assert (found.blocks, found.problem[:33]) == (True, "is gone, although it is listed; t")
 
 
 def test_a_registry_that_fails_is_not_a_registry_without_evidence(proxy, behind):

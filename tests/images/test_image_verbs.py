@@ -14,7 +14,7 @@ import pytest
 from provision.cli.main import main
 from provision.images.registry.reference import parse
 from provision.images.registry.repository import connect
-from tests.images.make import image, index
+from tests.images.make import image, index, take_away
 
 # What other verbs import, here or in libraries that were tried.
 LIBRARIES = {
@@ -351,3 +351,49 @@ def test_the_example_in_the_documentation_is_a_sound_declaration(tmp_path):
     assert image.policy.checks == ("healthcheck", "completion", "queue rollouts")
     assert image.policy.who == ("ada", "release-bot")
     assert (image.policy.min_age, image.policy.max_age) == (timedelta(hours=1), timedelta(days=7))
+
+
+# Who may push
+
+
+def test_attest_names_what_is_there_and_what_this_machine_knows_to_be_gone(
+    project, deploy, declared, repository, monkeypatch
+):
+    """So others miss it as well, until somebody signs anew."""
+    made = image(repository, "canary")
+    name = f"{repository}@{made.digest}"
+    for passed in (True, False):
+        _, (stored,) = deploy("attest", name, "--report", report(project, ("health", passed)))
+    take_away(repository, made, stored["evidence"])
+    code, (note, *_) = deploy("attest", name, "--report", report(project, ("health", True)))
+    assert code == 0
+    assert f"evidence {stored['evidence'][:19]} is gone, and was there" in note["text"]
+    monkeypatch.setenv("DEPLOY_SEEN", str(project.parent / "elsewhere.json"))
+    code, (_, error) = deploy("promote", "app")
+    assert (code, error["objections"][0][:36]) == (4, f"evidence {stored['evidence'][:19]} is gone")
+    assert deploy("attest", name, "--report", report(project, ("health", True)), "--anew")[0] == 0
+    assert deploy("promote", "app")[0] == 0
+
+
+def test_what_one_command_saw_the_next_one_misses(declared, proven, deploy, repository):
+    made = proven()
+    assert deploy("promote", "app")[0] == 0
+    kept = repository.get("stable.history")
+    proven()
+    assert deploy("promote", "app")[0] == 0
+    repository.put(kept, "stable.history")
+    repository.put(made, "stable")
+    code, (_, error) = deploy("promote", "app")
+    assert (code, error["objections"][0][:45]) == (4, "stable.history was put back to an earlier sta")
+    code, (seen,) = deploy("inspect", f"{repository}:stable")
+    assert seen["history_problem"].startswith("was put back to an earlier state")
+    assert deploy("promote", "app", "--anew")[0] == 0
+
+
+def test_a_key_that_nobody_trusts_moves_nothing(declared, proven, deploy, project, repository, tmp_path):
+    proven()
+    assert main(["image", "keygen", "--private", f"{tmp_path}/other", "--public", f"{tmp_path}/other.pub"]) == 0
+    code, (error,) = deploy("promote", "app", "--private", f"{tmp_path}/other")
+    assert code == 2
+    assert "so nobody would believe what it signs" in error["what"]
+    assert repository.digest("stable") == ""

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provision.errors import Refused, RegistryFailed, UsageError
-from provision.images.promotion.evidence import CheckResult, Evidence, findings, store
-from provision.images.promotion.history import read_history
+from provision.images.promotion.chain import findings
+from provision.images.promotion.evidence import CheckResult, Evidence, store
+from provision.images.promotion.history import Move, append
 from provision.images.promotion.move import Judge, apply, plan_promotion, plan_rollback
 from provision.images.promotion.policy import Policy
-from provision.images.promotion.signing import SigningKey
 from provision.images.registry import wire
 from provision.images.registry.documents import Descriptor, artifact
 from provision.images.registry.reference import parse
 from provision.images.registry.referrers import attach, put_empty, referrers
 from provision.images.registry.repository import connect
 from tests.images.faulty import Fault
-from tests.images.make import image, index
+from tests.images.make import KEY, STRANGER, image, index, recorded
 
 pytestmark = pytest.mark.registry
 
-KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (1, 2))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-JUDGE = Judge(Policy(), [KEY.public], "ada", "ci", NOW)
+JUDGE = Judge(Policy(), [KEY.public], "ada", "ci", NOW, KEY)
 
 
 def prove(repository, made, *, key=KEY, about=None, passed=True, age=timedelta(hours=1)):
@@ -66,7 +63,7 @@ def test_stable_becomes_the_very_bytes_that_were_proven(kind, make, name, reques
     made = proven(repository, make)
     promote(repository)
     assert repository.get("stable") == made
-    (move,) = read_history(repository, "stable").moves
+    (move,) = recorded(repository).moves
     (evidence,) = findings(repository, made.digest, [KEY.public])
     assert (move.old, move.new, move.who, move.evidence) == ("", made.digest, "ada", (evidence.artifact,))
 
@@ -83,7 +80,7 @@ def test_a_plan_changes_nothing(repository):
     proven(repository)
     plan_promotion(repository, "canary", repository, "stable", JUDGE)
     assert repository.digest("stable") == ""
-    assert read_history(repository, "stable").moves == ()
+    assert recorded(repository).moves == ()
 
 
 def test_what_is_stable_already_is_left_alone(proxy, behind):
@@ -143,7 +140,7 @@ def test_what_is_not_proven_as_demanded_is_refused(evidence, policy, why, reposi
     assert why in refusal.value.why
     assert refusal.value.exit == 4
     assert repository.digest("stable") == ""
-    assert read_history(repository, "stable").moves == ()
+    assert recorded(repository).moves == ()
 
 
 def test_evidence_for_another_digest_is_refused_although_it_lies_beside_this_one(repository):
@@ -181,7 +178,7 @@ def test_a_stable_that_somebody_else_moves_between_plan_and_apply_is_refused(rep
     with pytest.raises(Refused, match=":stable was moved since this was planned"):
         apply(plan, JUDGE, lambda event: None)
     assert repository.get("stable") == theirs
-    assert read_history(repository, "stable").moves == ()
+    assert recorded(repository).moves == ()
 
 
 def test_a_stable_that_somebody_else_moves_at_the_same_moment_is_noticed(proxy, repository, behind):
@@ -201,7 +198,7 @@ def test_two_promotions_at_once_are_seen_in_the_history(repository):
     rollback(repository, first.digest)
     with pytest.raises(Refused):
         apply(plan, JUDGE, lambda event: None)
-    assert len(read_history(repository, "stable").moves) == 2
+    assert len(recorded(repository).moves) == 2
 
 
 # Registries that do not take part
@@ -230,7 +227,7 @@ def test_a_registry_that_goes_down_half_way_leaves_stable_old_or_new_and_the_sam
         proxy.faults.clear()
         promote(behind)
         assert repository.get("stable") == made, number
-        assert read_history(repository, "stable").made(made.digest)[-1].new == made.digest
+        assert recorded(repository).made(made.digest)[-1].new == made.digest
         old = made
 
 
@@ -279,7 +276,7 @@ def test_a_write_that_the_registry_refuses_leaves_stable_where_it_was(answer, ki
     assert f"stable still is {old.digest}" in failure.value.why
     assert repository.get("stable") == old
     # A move that was written down and not made is nothing to go back to.
-    assert read_history(repository, "stable").made(old.digest)[-1].new == old.digest
+    assert recorded(repository).made(old.digest)[-1].new == old.digest
     if answer[0] == 429 and answer[1]:
         assert failure.value.next_step == "try again after 7 s"
 
@@ -374,7 +371,7 @@ def test_a_rollback_goes_back_one_by_one(repository):
         assert repository.get("stable") == expected
     with pytest.raises(UsageError, match="no earlier image"):
         rollback(repository)
-    assert [move.kind for move in read_history(repository, "stable").moves] == ["promote"] * 3 + ["rollback"] * 2
+    assert [move.kind for move in recorded(repository).moves] == ["promote"] * 3 + ["rollback"] * 2
 
 
 def test_a_rollback_is_to_what_was_proven_and_its_age_does_not_matter(repository):
@@ -390,7 +387,7 @@ def test_a_rollback_is_to_what_was_proven_and_its_age_does_not_matter(repository
 def test_a_rollback_to_what_nobody_proved_is_refused(repository):
     image(repository, "stable")
     now = proven(repository)
-    promote(repository)
+    apply(plan_promotion(repository, "canary", repository, "stable", JUDGE, anew=True), JUDGE, lambda event: None)
     with pytest.raises(Refused) as refusal:
         rollback(repository)
     assert "there is no evidence" in refusal.value.why
@@ -410,11 +407,11 @@ def test_a_forged_history_cannot_bring_back_what_was_never_proven(repository):
     evil = image(repository)
     proven(repository)
     promote(repository)
-    forged = read_history(repository, "stable")
-    document = forged.written.document
-    moves = json.loads(document["annotations"]["bitnet-provision.moves"])
-    moves[0]["old"] = evil.digest
-    document["annotations"]["bitnet-provision.moves"] = json.dumps(moves)
-    repository.put(type(forged.written).write(document), "stable.history")
-    with pytest.raises(Refused):
+    now = repository.digest("stable")
+    move = Move("promote", evil.digest, now, NOW, "eve", "x")
+    append(repository, recorded(repository), move, repository.get(now), STRANGER)
+    with pytest.raises(UsageError, match="no earlier image") as refusal:
         rollback(repository)
+    assert "is not signed by a trusted key" in refusal.value.why
+    with pytest.raises(Refused, match="never was"):
+        rollback(repository, evil.digest)

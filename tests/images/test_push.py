@@ -8,11 +8,11 @@ import subprocess
 import pytest
 
 from provision.cli.main import main
-from provision.images.promotion.history import read_history
-from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest, digest_of
 from provision.images.registry.referrers import referrers
-from tests.images.make import CONFIG, LAYER
+from tests.images.make import CONFIG, KEY, LAYER, private_pem, public_pem, recorded
 from tests.images.make import image as make_image
+from tests.images.test_promotion import prove
 
 pytestmark = pytest.mark.registry
 
@@ -26,7 +26,7 @@ def blob(folder, content: bytes) -> bytes:
     return content
 
 
-def one(folder, number, labels=None) -> Manifest:
+def one(folder, number, labels=None) -> ImageManifest:
     config = {"architecture": "amd64", "os": "linux", "number": number, "config": {"Labels": labels or {}}}
     layer = Descriptor.of(LAYER, blob(folder, b"layer %d" % number * 1000))
     document = {
@@ -35,7 +35,7 @@ def one(folder, number, labels=None) -> Manifest:
         "config": Descriptor.of(CONFIG, blob(folder, json.dumps(config).encode())).as_json(),
         "layers": [layer.as_json()],
     }
-    return Manifest(blob(folder, json.dumps(document, indent=2).encode()), OCI_MANIFEST)
+    return ImageManifest(blob(folder, json.dumps(document, indent=2).encode()), OCI_MANIFEST)
 
 
 def layout(folder, *manifests):
@@ -56,6 +56,9 @@ def app(tmp_path, repository):
 @pytest.fixture
 def deploy(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DEPLOY_EVIDENCE_KEY", private_pem(KEY))
+    (tmp_path / "evidence.pub").write_bytes(public_pem(KEY))
 
     def run(*words: str) -> tuple[int, list[dict]]:
         code = main(["image", *words, "-C", str(tmp_path), "--json"])
@@ -70,14 +73,14 @@ def test_a_pushed_image_is_canary_and_the_commit_that_it_says_it_is(app, deploy,
     assert (code, result["outcome"], result["old"], result["new"]) == (0, "committed", "", made.digest)
     assert [event["how"] for event in blobs] == ["sent", "sent"]
     assert repository.get("canary") == repository.get(f"sha-{COMMIT}") == made
-    (move,) = read_history(repository, "canary").moves
+    (move,) = recorded(repository, "canary").moves
     assert (move.kind, move.old, move.new) == ("push", "", made.digest)
 
 
 def test_an_index_is_pushed_with_every_platform(app, deploy, repository):
     parts = [one(app, number, {"org.opencontainers.image.revision": COMMIT}) for number in (1, 2)]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [part.descriptor.as_json() for part in parts]}
-    made = layout(app, Manifest(blob(app, json.dumps(document).encode()), OCI_INDEX))
+    made = layout(app, ImageManifest(blob(app, json.dumps(document).encode()), OCI_INDEX))
     assert deploy("push", "app")[0] == 0
     assert repository.get("canary") == repository.get(f"sha-{COMMIT}") == made
     assert [repository.get(part.digest) for part in parts] == parts
@@ -113,7 +116,7 @@ def test_pushing_the_same_again_changes_nothing(app, deploy, repository):
     code, (*blobs, result) = deploy("push", "app")
     assert (code, result["outcome"]) == (0, "unchanged")
     assert {event["how"] for event in blobs} == {"there"}
-    assert len(read_history(repository, "canary").moves) == 1
+    assert len(recorded(repository, "canary").moves) == 1
 
 
 def test_stable_is_not_pushed_to(app, deploy, repository):
@@ -124,13 +127,9 @@ def test_stable_is_not_pushed_to(app, deploy, repository):
 
 
 def test_no_channel_that_was_ever_promoted_to_is_pushed_to(app, deploy, repository, tmp_path):
-    from provision.images.promotion.signing import generate, read_private
-    from tests.images.test_promotion import prove
-
-    generate(tmp_path / "k", tmp_path / "evidence.pub")
     made = layout(app, one(app, 1))
     deploy("push", "app")
-    prove(repository, made, key=read_private((tmp_path / "k").read_text(), "k"))
+    prove(repository, made)
     assert deploy("promote", "app", "--to", "production")[0] == 0
     layout(app, one(app, 2))
     assert deploy("push", "app", "--to", "production")[0] == 4
@@ -149,13 +148,9 @@ def test_the_same_commit_with_other_bytes_is_told(app, deploy, repository):
 
 
 def test_a_minimum_age_counts_from_the_push(app, deploy, repository, tmp_path):
-    from provision.images.promotion.signing import generate, read_private
-    from tests.images.test_promotion import prove
-
-    generate(tmp_path / "k", tmp_path / "evidence.pub")
     made = layout(app, one(app, 1))
     deploy("push", "app")
-    prove(repository, made, key=read_private((tmp_path / "k").read_text(), "k"))
+    prove(repository, made)
     for age, code in (("1h", 4), ("0s", 0)):
         (tmp_path / "promotion.toml").write_text(f'[app]\nrepository = "{repository}"\nmin_age = "{age}"\n')
         assert deploy("promote", "app")[0] == code
@@ -200,3 +195,35 @@ def test_a_folder_whose_blob_was_changed_is_refused_by_the_registry(app, deploy,
     code, (*_, error) = deploy("push", "app")
     assert (code, error["status"]) == (1, 400)
     assert repository.digest("canary") == ""
+
+
+def test_a_push_without_a_key_writes_nothing_down_and_says_so(app, deploy, repository, monkeypatch):
+    monkeypatch.delenv("DEPLOY_EVIDENCE_KEY")
+    made = layout(app, one(app, 1))
+    code, events = deploy("push", "app")
+    assert (code, repository.get("canary")) == (0, made)
+    assert "nothing says since when canary is" in next(e["text"] for e in events if e["event"] == "warning")
+    assert repository.digest("canary.history") == ""
+
+
+def test_a_push_begins_anew_what_an_earlier_version_wrote_and_says_so(app, deploy, repository):
+    made = layout(app, one(app, 1))
+    repository.put(ImageManifest.write({**_INDEX, "annotations": {"bitnet-provision.moves": "[]"}}), "canary.history")
+    code, events = deploy("push", "app")
+    assert "canary.history is not signed" in next(e["text"] for e in events if e["event"] == "warning")
+    assert (code, [move.new for move in recorded(repository, "canary").moves]) == (0, [made.digest])
+
+
+_INDEX = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+
+
+def test_a_channel_that_was_moved_by_hand_has_its_age_from_the_next_push(app, deploy, repository):
+    first, second = one(app, 1), one(app, 2)
+    for made in (first, second):
+        layout(app, made)
+        deploy("push", "app")
+    repository.put(first, "canary")
+    assert recorded(repository, "canary").since(first.digest) is None
+    layout(app, first)
+    assert deploy("push", "app")[1][-1]["outcome"] == "unchanged"
+    assert recorded(repository, "canary").since(first.digest) is not None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.images.build.checks import LABEL, Declared, of_label, read, write
+from provision.images.build.checks import LABEL, Declared, of_label, parse_check, write
 from provision.images.smoke.run import Wanted, all_declared
 
 WRITTEN = [
@@ -44,14 +44,14 @@ def parsed(text: str) -> Any:
 
 @pytest.mark.parametrize(("text", "meant", "name"), WRITTEN, ids=[name for _, _, name in WRITTEN])
 def test_a_check_is_read_and_named_as_evidence_names_it(text: str, meant: Declared, name: str) -> None:
-    assert read(parsed(text)) == meant
+    assert parse_check(parsed(text)) == meant
     assert meant.name == name
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED)
 def test_what_is_no_check_is_refused_with_what_was_expected(text: str, why: str) -> None:
     with pytest.raises(ValueError, match="^checks: .*" + why):
-        read(parsed(text))
+        parse_check(parsed(text))
 
 
 _CHECKS = st.one_of(
@@ -64,7 +64,7 @@ _CHECKS = st.one_of(
 
 @given(st.lists(_CHECKS))
 def test_the_label_keeps_checks_as_they_were_declared(checks: list[dict[str, Any]]) -> None:
-    assert of_label(write(checks)) == [read(check) for check in checks]
+    assert of_label(write(checks)) == [parse_check(check) for check in checks]
 
 
 @pytest.mark.parametrize("label", ["{", "{}", "[1]", '[{"http": 1}]'])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.manifests import control
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.project.schema import Lane, Project
 from tests.manifests.projects import lane
 
@@ -73,7 +73,7 @@ def rendered() -> dict[str, str]:
                 "targets": {"there": {"platform": name.partition("-")[0], "hosts": ["a"], **target}},
             }
         )
-        stable = Places(declared, declared.targets["there"], Lane.STABLE, {})
+        stable = LaneOnTarget(declared, declared.targets["there"], Lane.STABLE, {})
         files |= {f"{name}/{path}": text for path, text in control.files(stable, None).items()}
         for which in LANES.values():
             for document in lane(declared, which)["services"]:

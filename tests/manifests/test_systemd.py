@@ -15,7 +15,7 @@ from provision.contract.grouping import target_unit
 from provision.errors import UnencodableValue
 from provision.manifests import control
 from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value
-from provision.manifests.places import Places
+from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import Value, Variable
 from provision.project.schema import Lane
 from tests.manifests.projects import project, service
@@ -54,7 +54,7 @@ def test_a_unit_leaves_little_exposed(declared: dict[str, Any], exposure: float,
 def test_what_starts_services_on_demand_leaves_little_exposed(tmp_path: Path) -> None:
     services = {"web": {**WEB, "user": "www-data", "starts": ["worker"]}, "worker": {**WEB, "on_demand": True}}
     declared = project(services, platform="systemd")
-    files = control.files(Places(declared, declared.targets["there"], Lane.STABLE, {}), None)
+    files = control.files(LaneOnTarget(declared, declared.targets["there"], Lane.STABLE, {}), None)
     place = tmp_path / "cres-ctl@.service"
     place.write_text(files[place.name].replace("ExecStart=", "ExecStart=/bin/true "))
 

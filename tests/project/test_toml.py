@@ -7,7 +7,7 @@ import pytest
 
 from provision.cli.main import main
 from provision.errors import DeclarationError
-from provision.images.build.bake import read as images
+from provision.images.build.bake import read_recipes as images
 from provision.images.promotion.declared import find_image
 from provision.project import load
 

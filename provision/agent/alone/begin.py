@@ -147,10 +147,10 @@ def _unpack(package: bytes, into: Optional[str], name: str) -> str:
 
 def _line() -> bytes:
     """The next line. Read byte by byte: what follows is the agent's to read."""
-    line = b""
+    line = bytearray()
     while not line.endswith(b"\n"):
-        line += _exactly(1)
-    return line
+        line += _exactly(1)  # in place: a question about a thousand services has a million
+    return bytes(line)
 
 
 def _exactly(size: int) -> bytes:

@@ -11,7 +11,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Dict, List, NamedTuple, Sequence, Set
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
@@ -114,13 +114,20 @@ class Supervisor(ABC):
     def readable(self) -> None:
         """Make sure that the supervisor can read its configuration as it is; Failure names what it can't read."""
 
+    def has_room(self, more: int) -> None:
+        """Make sure that it can run so many programs more; Failure says what is in the way."""
+
     def is_of(self, project: str, program: str, manifest: str) -> bool:
         """Whether one of `ours` is this project's, by its name: PREFIX-PROJECT-SERVICE; any, of no project."""
         return f"-{project}-" in f"-{program}" or not project
 
     @abstractmethod
-    def foreign(self, program: str, manifest: str) -> str:
-        """Who else has this name: a sentence for the refusal, or empty."""
+    def foreign(self, manifests: Mapping[str, str]) -> Dict[str, str]:
+        """Who else has the name of a program: a sentence for the refusal, of each that is taken.
+
+        Args:
+            manifests: program -> its manifest.
+        """
 
     def fetch(self, manifest: str) -> None:
         """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""
@@ -141,40 +148,52 @@ class Supervisor(ABC):
     def disable(self, programs: Sequence[str]) -> None:
         """The opposite, before their manifests are removed."""
 
-    def start(self, program: str) -> None:
-        """Start it, without waiting until it runs."""
-        self._marks[program] = self._end_of_log(program)
-        self._start(program)
+    def start(self, programs: Sequence[str]) -> None:
+        """Start them, without waiting until they run."""
+        if programs:
+            self._marks.update({program: self._end_of_log(program) for program in programs})
+            self._start(programs)
 
     @abstractmethod
-    def _start(self, program: str) -> None: ...
+    def _start(self, programs: Sequence[str]) -> None: ...
 
     def _end_of_log(self, program: str) -> float:
         """Where its log ends now, as `log_tail` takes it: the time, unless the log is a file."""
         return time.time()
 
     @abstractmethod
-    def stop(self, program: str, timeout: float) -> None:
-        """Stop it and all of its processes, strays too; returns when they are gone."""
+    def stop(self, timeouts: Mapping[str, float]) -> None:
+        """Stop programs and all of their processes, strays too, at the same time; returns when they are gone.
 
-    def end(self, program: str, timeout: float) -> None:
-        """As `stop`, where nothing but its manifest tells how long it has; waits for `timeout` seconds at most."""
-        self.stop(program, timeout)
+        Args:
+            timeouts: program -> seconds that it has.
+        """
+
+    def end(self, programs: Sequence[str], timeout: float) -> None:
+        """As `stop`, where nothing but their manifests tells how long they have; waits `timeout` seconds at most."""
+        self.stop(dict.fromkeys(programs, timeout))
 
     @abstractmethod
-    def members(self, program: str) -> Set[int]:
-        """The processes of a program, of its present run alone."""
+    def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        """The processes of each program, of its present run alone."""
 
-    def _await_end(self, program: str) -> None:
-        """Wait until the processes of a program that was stopped are gone.
+    def members(self, program: str) -> Set[int]:
+        """Those of one program."""
+        return self.families([program])[program]
+
+    def _await_end(self, programs: Sequence[str]) -> None:
+        """Wait until the processes of programs that were stopped are gone.
 
         Raises:
             Failure: they stay.
         """
         until = time.monotonic() + _LAST_SECONDS
-        while self.members(program):
+        while True:
+            left = [name for name, members in self.families(programs).items() if members]
+            if not left:
+                return
             if time.monotonic() > until:
-                raise Failure(FAILED, f"{program} did not stop.")
+                raise Failure(FAILED, f"{', '.join(left)} did not stop.")
             time.sleep(_POLL)
 
     def how_it_ended(self, program: str, seen: Observed) -> str:

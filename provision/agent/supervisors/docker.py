@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import PROJECT_LABEL, Layout
 from .. import files, processes, strays
+from ..together import side_by_side
 from . import docker_engine as engine
 from .base import Activity, Observed, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
@@ -81,11 +82,13 @@ class Docker(Supervisor):
         listed = engine.ask("GET", f"/containers/json?all=true&filters={wanted}")
         return {found["Names"][0].lstrip("/"): "" for found in listed}
 
-    def foreign(self, program: str, manifest: str) -> str:
-        found = inspect(program)
-        if found is None or (found["Config"].get("Labels") or {}).get(PROJECT_LABEL) == self.layout.root:
-            return ""
-        return f"a container of that name, of image {found['Config']['Image']}, is not this project's"
+    def foreign(self, manifests: Mapping[str, str]) -> Dict[str, str]:
+        taken = {}
+        for program in manifests:
+            found = inspect(program)
+            if found and (found["Config"].get("Labels") or {}).get(PROJECT_LABEL) != self.layout.root:
+                taken[program] = f"a container of that name, of image {found['Config']['Image']}, is not this project's"
+        return taken
 
     # Before anything is disturbed
 
@@ -119,21 +122,23 @@ class Docker(Supervisor):
             engine.ask("POST", f"/containers/create?name={quote(program)}", body)
             give_secret_files(self.layout, program)
 
-    def _start(self, program: str) -> None:
-        engine.ask("POST", f"/containers/{quote(program)}/start", accept=(204, 304))
+    def _start(self, programs: Sequence[str]) -> None:
+        for program in programs:
+            engine.ask("POST", f"/containers/{quote(program)}/start", accept=(204, 304))
 
-    def stop(self, program: str, timeout: float) -> None:
-        self._stop(program, f"?t={max(1, round(timeout))}", timeout)
+    def stop(self, timeouts: Mapping[str, float]) -> None:
+        side_by_side(lambda name: self._stop(name, f"?t={max(1, round(timeouts[name]))}", timeouts[name]), timeouts)
 
-    def end(self, program: str, timeout: float) -> None:
-        self._stop(program, "", timeout)  # what is told here would count in place of the container's own
+    def end(self, programs: Sequence[str], timeout: float) -> None:
+        # What is told here would count in place of the container's own.
+        side_by_side(lambda name: self._stop(name, "", timeout), programs)
 
     def _stop(self, program: str, seconds: str, timeout: float) -> None:
         if inspect(program) is None:
             return
         path = f"/containers/{quote(program)}/stop{seconds}"
         engine.ask("POST", path, accept=(204, 304), seconds=timeout + 30.0)
-        self._await_end(program)
+        self._await_end([program])
 
     def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
         try:
@@ -152,12 +157,12 @@ class Docker(Supervisor):
         for program in programs:
             pid, began = self._seen.get(program, (written.get(program, 0), -1))
             same = pid and began in (-1, processes.start_time(pid))
-            found[program] = processes.family([pid], known) if same else set()
+            found[program] = known.family([pid]) if same else set()
         return found
 
-    def members(self, program: str) -> Set[int]:
-        pid = self.observe([program])[program].pid
-        return {member for member in processes.family([pid]) if processes.alive(member)} if pid else set()
+    def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        seen, known = self.observe(programs), processes.table()
+        return {name: {pid for pid in known.family([seen[name].pid]) if processes.alive(pid)} for name in programs}
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         since = f"&since={self._marks[program]:.3f}" if program in self._marks else ""

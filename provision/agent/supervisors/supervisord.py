@@ -13,7 +13,7 @@ from ...contract.layout import Layout
 from .. import processes
 from .base import Activity, Observed, Supervisor, last_lines, manifests_of
 from .log_file import size, tail
-from .supervisord_config import find, program, programs_in
+from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
 from .supervisord_start import installed, start
 from .supervisord_strays import keeper, strays_of
@@ -86,10 +86,12 @@ class Supervisord(Supervisor):
         if not programs:
             return {}
         try:
-            known = {f"{info['group']}:{info['name']}": info for info in self._rpc.ask("getAllProcessInfo")}
+            told = self._rpc.each("getProcessInfo", [(f"{name}:{name}",) for name in programs])
         except (Failure, Fault):
+            told = []
+        if not told or any(isinstance(info, Fault) and info.faultCode != BAD_NAME for info in told):
             return dict.fromkeys(programs, Observed(Activity.ABSENT, detail=NO_ANSWER))
-        return {name: observed(known.get(f"{name}:{name}")) for name in programs}
+        return {name: observed(None if isinstance(info, Fault) else info) for name, info in zip(programs, told)}
 
     def strays(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
         return self._strays(self.observe(programs), processes.table())
@@ -108,18 +110,23 @@ class Supervisord(Supervisor):
     def is_of(self, project: str, program: str, manifest: str) -> bool:
         return os.path.basename(manifest).startswith(f"{project}.") or not project
 
-    def foreign(self, program: str, manifest: str) -> str:
-        ours = self.manifest_path(manifest)
-        for name, path in programs_in(self.instance.include, self.instance.suffix):
-            if name == program and path != ours:  # ours too where the project had another name
-                return "" if self._is_ours(path) else f"{path} already describes a program {program!r}"
-        try:
-            return "" if self._is_ours(ours) else f"{ours} belongs to another project"
-        except FileNotFoundError:
-            pass
-        if self.observe([program])[program].activity is not Activity.ABSENT:
-            return f"supervisord already runs a program {program!r} that no file of ours describes"
-        return ""
+    def foreign(self, manifests: Mapping[str, str]) -> Dict[str, str]:
+        found, described = {}, programs_in(self.instance.include, self.instance.suffix)
+        elsewhere = {
+            name: path for name, path in described if name in manifests and path != self.manifest_path(manifests[name])
+        }
+        for name, seen in self.observe(list(manifests)).items():
+            ours = self.manifest_path(manifests[name])
+            path = elsewhere.get(name, ours)
+            try:
+                if self._is_ours(path):  # elsewhere too, where the project had another name
+                    continue
+                described_there = f"{path} already describes a program {name!r}"
+                found[name] = f"{ours} belongs to another project" if path == ours else described_there
+            except FileNotFoundError:
+                if seen.activity is not Activity.ABSENT:
+                    found[name] = f"supervisord already runs a program {name!r} that no file of ours describes"
+        return found
 
     def _is_ours(self, path: str) -> bool:
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -127,6 +134,16 @@ class Supervisord(Supervisor):
 
     def readable(self) -> None:
         self._reread()
+
+    def has_room(self, more: int) -> None:
+        pid = keeper(self.instance)
+        most, has = processes.descriptors(pid)
+        if more * DESCRIPTORS_EACH > most - has > 0:
+            raise Failure(
+                REFUSED,
+                f"supervisord may have {most} files open and has {has}; {more} programs need {DESCRIPTORS_EACH} each.",
+                next_step=f"set minfds under [supervisord] in {self.instance.config}, restart it, and: deploy up",
+            )
 
     def _reread(self) -> Tuple[List[str], List[str]]:
         """Let supervisord read its files, without doing anything about them: what is new, what differs."""
@@ -144,71 +161,57 @@ class Supervisord(Supervisor):
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         added, differing = self._reread()
         # What is neither new nor different is already as its file says; adding it again would restart it.
-        for name in [*removed, *(name for name in changed if name in differing)]:
-            self._forget(name)
-        for name in changed:
-            if name not in added and name not in differing:
-                continue
-            try:
-                self._rpc.ask("addProcessGroup", name)
-            except Fault as fault:
-                if fault.faultCode != ALREADY_ADDED:
-                    raise Failure(FAILED, f"supervisord does not take {name}: {fault.faultString}") from None
+        self._each("removeProcessGroup", [*removed, *(n for n in changed if n in differing)], BAD_NAME, "let go of")
+        self._each("addProcessGroup", [n for n in changed if n in added or n in differing], ALREADY_ADDED, "take")
 
-    def _forget(self, name: str) -> None:
-        try:
-            self._rpc.ask("removeProcessGroup", name)
-        except Fault as fault:
-            if fault.faultCode != BAD_NAME:
-                raise Failure(FAILED, f"supervisord does not let go of {name}: {fault.faultString}") from None
+    def _each(self, method: str, names: Sequence[str], done: int, what: str) -> None:
+        """Have it done with programs; the fault `done` says that it is so already."""
+        for name, told in zip(names, self._rpc.each(method, [(name,) for name in names])):
+            if isinstance(told, Fault) and told.faultCode != done:
+                raise Failure(FAILED, f"supervisord does not {what} {name}: {told.faultString}")
 
     def _end_of_log(self, program: str) -> float:
         return size(self.log_path(program))
 
-    def _start(self, program: str) -> None:
-        try:
-            self._rpc.ask("startProcess", f"{program}:{program}", False)
-        except Fault as fault:
-            if fault.faultCode == ALREADY_STARTED:
-                return
-            raise Failure(FAILED, f"{program} could not be started: {fault.faultString}") from None
+    def _start(self, programs: Sequence[str]) -> None:
+        told = self._rpc.each("startProcess", [(f"{name}:{name}", False) for name in programs])
+        for name, fault in zip(programs, told):
+            if isinstance(fault, Fault) and fault.faultCode != ALREADY_STARTED:
+                raise Failure(FAILED, f"{name} could not be started: {fault.faultString}")
 
-    def stop(self, program: str, timeout: float) -> None:
-        began = {pid: processes.start_time(pid) for pid in self.members(program)}
-        name = f"{program}:{program}"
-        try:
-            self._rpc.ask("stopProcess", name, False)
-        except Fault as fault:
-            if fault.faultCode not in (NOT_RUNNING, BAD_NAME):
-                raise Failure(FAILED, f"{program} could not be stopped: {fault.faultString}") from None
-        until = time.monotonic() + timeout + 10.0  # supervisord itself kills after stopwaitsecs
-        while self._runs(program):
+    def stop(self, timeouts: Mapping[str, float]) -> None:
+        names, longest = list(timeouts), max(timeouts.values(), default=0.0)
+        began = {pid: processes.start_time(pid) for members in self.families(names).values() for pid in members}
+        for name, fault in zip(names, self._rpc.each("stopProcess", [(f"{name}:{name}", False) for name in names])):
+            if isinstance(fault, Fault) and fault.faultCode not in (NOT_RUNNING, BAD_NAME):
+                raise Failure(FAILED, f"{name} could not be stopped: {fault.faultString}")
+        until, running = time.monotonic() + longest + 10.0, names  # supervisord itself kills after stopwaitsecs
+        while True:
+            running = [name for name, seen in self.observe(running).items() if _has_process(seen)]
+            if not running:
+                break
             if time.monotonic() > until:
-                raise Failure(FAILED, f"{program} did not stop.")
+                raise Failure(FAILED, f"{', '.join(running)} did not stop.")
             time.sleep(_POLL)
         # It ends the group that it started; what left that has not been told yet.
         left = processes.end(
             lambda: {
                 *(pid for pid, start in began.items() if processes.start_time(pid) == start),
-                *self.strays([program])[program],
+                *self.stray_pids(names),
             },
-            timeout,
+            longest,
         )
         if left:
-            raise Failure(FAILED, f"{program} did not stop: processes {sorted(left)} are still there.")
+            raise Failure(FAILED, f"{', '.join(names)} did not stop: processes {sorted(left)} are still there.")
 
-    def _runs(self, program: str) -> bool:
-        seen = self.observe([program])[program]
-        return seen.pid != 0 or seen.activity in (Activity.RUNNING, Activity.STOPPING)
-
-    def members(self, program: str) -> Set[int]:
-        seen, known = self.observe([program]), processes.table()
-        pid = seen[program].pid
-        if not pid:
-            return set()
-        began = processes.start_time(pid)
-        left_it = self._strays(seen, known)[program]
-        return processes.family([pid], known) | {stray for stray in left_it if processes.start_time(stray) >= began}
+    def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        seen, known = self.observe(programs), processes.table()
+        strays, found = self._strays(seen, known), {}
+        for name, each in seen.items():
+            began = processes.start_time(each.pid) if each.pid else 0
+            younger = {stray for stray in strays[name] if each.pid and processes.start_time(stray) >= began}
+            found[name] = (known.family([each.pid]) | younger) if each.pid else set()
+        return found
 
     def how_it_ended(self, program: str, seen: Observed) -> str:
         # Of a program that ended within startsecs the interface forgets the exit status; the daemon's log has it.
@@ -244,3 +247,7 @@ class Supervisord(Supervisor):
             "include": self.instance.include,
             "own": self.instance.own,
         }
+
+
+def _has_process(seen: Observed) -> bool:
+    return seen.pid != 0 or seen.activity in (Activity.RUNNING, Activity.STOPPING)

@@ -11,6 +11,7 @@ import configparser
 import glob
 import hashlib
 import os
+import resource
 import shutil
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -22,6 +23,8 @@ _SYSTEM_FILES = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 # An SSH command gets a short PATH on many hosts; images put the program here.
 _MORE_PATH = ("/usr/local/bin", "/usr/bin", "/opt/venv/bin", "/venv/main/bin", "~/.local/bin")
 
+DESCRIPTORS_EACH = 3  # that it keeps open for a program: its input, its output, its log
+_DESCRIPTORS = 16384
 _SOCKET_BYTES = 108
 _LONGEST_PID = ".4194304"
 
@@ -36,6 +39,7 @@ logfile={folder}/supervisord.log
 logfile_maxbytes=5MB
 pidfile={folder}/supervisord.pid
 childlogdir={folder}
+minfds={descriptors}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -74,11 +78,11 @@ def find(config: str = "") -> Instance:
         Failure: the file can't be used; it says which section is missing.
     """
     if config:
-        return read(config)
+        return read_instance(config)
     if os.geteuid() == 0 and not os.environ.get(STATE_DIR_VARIABLE):
         for path in _SYSTEM_FILES:
             if os.path.exists(path):
-                return read(path)
+                return read_instance(path)
     folder = os.path.join(host_folder(), "supervisord")
     return Instance(
         config=os.path.join(folder, "supervisord.conf"),
@@ -93,8 +97,12 @@ def create_own(instance: Instance) -> None:
     """Write the file of our own instance, if it is not there."""
     folder = os.path.dirname(instance.config)
     files.make_folder(instance.include)
-    if not os.path.exists(instance.config) or read(instance.config).socket != instance.socket:
-        files.write(instance.config, _OWN.format(folder=folder, socket=instance.socket), 0o644)
+    if not os.path.exists(instance.config) or read_instance(instance.config).socket != instance.socket:
+        # More than it may have it does not start with.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        descriptors = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+        text = _OWN.format(folder=folder, socket=instance.socket, descriptors=descriptors)
+        files.write(instance.config, text, 0o644)
 
 
 def _own_socket(folder: str) -> str:
@@ -110,7 +118,7 @@ def _own_socket(folder: str) -> str:
     return f"/tmp/deploy-supervisord-{os.geteuid()}-{name}.sock"  # noqa: S108
 
 
-def read(path: str) -> Instance:
+def read_instance(path: str) -> Instance:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", " #"), strict=False)
     try:
         with open(path, encoding="utf-8") as stream:

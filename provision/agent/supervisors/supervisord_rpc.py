@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http.client
 import xmlrpc.client
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 from xml.parsers.expat import ExpatError
 
 from ...contract.failure import FAILED, Failure
@@ -34,6 +34,7 @@ _ACTIVITY = {
 
 _SECONDS = 30.0
 _LARGEST = 16 << 20  # bytes of an answer: a program is told in 1 KiB
+_AT_ONCE = 100  # calls in one question: while it answers, supervisord looks after nothing
 _UNANSWERED = (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError)
 
 
@@ -47,7 +48,7 @@ class Rpc:
     def _call(self, method: str, *arguments: Any) -> Any:
         if self._proxy is None:
             self._proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.instance))
-        return getattr(self._proxy.supervisor, method)(*arguments)
+        return getattr(self._proxy, method)(*arguments)
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """What supervisord answers.
@@ -56,6 +57,9 @@ class Rpc:
             Fault: it refused.
             Failure: it did not answer.
         """
+        return self._ask(f"supervisor.{method}", *arguments)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             return self._call(method, *arguments)
         except Fault:
@@ -65,17 +69,34 @@ class Rpc:
             why = f"{self.instance.socket}: {error}."
             raise Failure(FAILED, f"{NO_ANSWER}.", why=why, next_step="deploy unlock") from None
 
+    def each(self, method: str, calls: Sequence[Tuple[Any, ...]]) -> List[Any]:
+        """What supervisord answers to each of many calls; one that it refused has its Fault as the answer.
+
+        A call by itself costs supervisord a look at every program that it has.
+
+        Raises:
+            Failure: it did not answer.
+        """
+        told: List[Any] = []
+        for at in range(0, len(calls), _AT_ONCE):
+            asked = [{"methodName": f"supervisor.{method}", "params": list(call)} for call in calls[at : at + _AT_ONCE]]
+            told += self._ask("system.multicall", asked)
+        return [
+            Fault(each["faultCode"], each["faultString"]) if isinstance(each, dict) and "faultCode" in each else each
+            for each in told
+        ]
+
     def answers(self) -> bool:
         """Whether it is alive: the socket file outlives the daemon, so ask."""
         try:
-            return bool(self._call("getState")["statecode"] == 1)
+            return bool(self._call("supervisor.getState")["statecode"] == 1)
         except _UNANSWERED:
             self._proxy = None
             return False
 
 
 def observed(info: Optional[Dict[str, Any]]) -> Observed:
-    """A program, as `getAllProcessInfo` tells of it."""
+    """A program, as `getProcessInfo` tells of it; None where it is not known."""
     if info is None:
         return ABSENT
     activity = _ACTIVITY.get(info["statename"], Activity.EXITED)

@@ -39,19 +39,20 @@ def strays_of(
     """
     url = os.fsencode(f"SUPERVISOR_SERVER_URL=unix://{instance.socket}")
     marks = {
-        name: {os.fsencode(f"SUPERVISOR_PROCESS_NAME={name}"), os.fsencode(f"SUPERVISOR_GROUP_NAME={name}"), url}
+        name: {os.fsencode(f"SUPERVISOR_PROCESS_NAME={name}"), os.fsencode(f"SUPERVISOR_GROUP_NAME={name}")}
         for name in seen
     }
-    found = strays.marked(seen, marks)
+    found = strays.marked(url, marks)
     written = strays.remembered(layout)
     # Neither we nor supervisord are strays, whatever terminal one of us was started from.
-    spared = processes.ancestors(os.getpid(), known) | processes.ancestors(keeper(instance), known)
-    others = {pid: value for pid, value in known.items() if pid not in spared}
+    others = known.without(known.ancestors(os.getpid()) | known.ancestors(keeper(instance)))
     for name, pids in found.items():
+        if not pids and name not in written:
+            continue
         owners = strays.owners(layout, name) | accounts.get(name, set())
         ours = {pid for pid in pids if processes.accounts(pid) <= owners}
         if name in written:
             ours.add(written[name])
-        main = processes.family([seen[name].pid], others) if seen[name].pid else set()
-        found[name] = processes.family(ours, others) - main
+        main = others.family([seen[name].pid]) if seen[name].pid else set()
+        found[name] = others.family(ours) - main
     return found

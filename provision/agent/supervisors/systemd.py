@@ -22,7 +22,7 @@ from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines,
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
-    "Result,ControlGroup"
+    "Result,ControlGroup,FragmentPath"
 )
 _RUNNING_STATES = {"active", "activating", "reloading"}
 _CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
@@ -118,15 +118,20 @@ class Systemd(Supervisor):
     def ours(self) -> Dict[str, str]:
         return {os.path.basename(path): path for path in manifests_of(self.layout, self.folder, ".service")}
 
-    def foreign(self, program: str, manifest: str) -> str:
-        ours = self.manifest_path(manifest)
-        try:
-            with open(ours, encoding="utf-8") as stream:
-                return "" if self.layout.run + "/" in stream.read() else f"{ours} belongs to another project"
-        except FileNotFoundError:
-            pass
-        fragment = self._systemctl("show", "-p", "FragmentPath", "--value", "--", program, check=False).strip()
-        return f"{fragment} already describes {program}" if fragment and fragment != ours else ""
+    def foreign(self, manifests: Mapping[str, str]) -> Dict[str, str]:
+        found, new = {}, []
+        for program, manifest in manifests.items():
+            try:
+                with open(self.manifest_path(manifest), encoding="utf-8") as stream:
+                    if self.layout.run + "/" not in stream.read():
+                        found[program] = f"{self.manifest_path(manifest)} belongs to another project"
+            except FileNotFoundError:
+                new.append(program)
+        for program, values in self._show(new).items() if new else ():
+            fragment = values.get("FragmentPath", "")
+            if fragment and program in new and fragment != self.manifest_path(manifests[program]):
+                found[program] = f"{fragment} already describes {program}"
+        return found
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         shown = self._show([*changed, *removed])
@@ -135,22 +140,23 @@ class Systemd(Supervisor):
         ):
             self._systemctl("daemon-reload")
             shown = self._show(changed) if changed else {}
-        for name in removed:
-            self._systemctl("reset-failed", "--", name, check=False)
+        if removed:
+            self._systemctl("reset-failed", "--", *removed, check=False)
         for name in changed:
             values = shown.get(name, {})
             if values.get("LoadState") != "loaded":
                 reason = values.get("LoadError") or values.get("LoadState") or "unknown"
                 raise Failure(FAILED, f"systemd does not take {name}: {reason}")
 
-    def _start(self, program: str) -> None:
+    def _start(self, programs: Sequence[str]) -> None:
         # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
-        self._systemctl("reset-failed", "--", program, check=False)
-        self._systemctl("start", "--no-block", "--", program)
+        self._systemctl("reset-failed", "--", *programs, check=False)
+        self._systemctl("start", "--no-block", "--", *programs)
 
-    def stop(self, program: str, timeout: float) -> None:
-        self._systemctl("stop", "--", program, check=False, timeout=timeout + 30.0)
-        self._await_end(program)
+    def stop(self, timeouts: Mapping[str, float]) -> None:
+        if timeouts:
+            self._systemctl("stop", "--", *timeouts, check=False, timeout=max(timeouts.values()) + 30.0)
+            self._await_end(list(timeouts))
 
     def enable(self, programs: Sequence[str]) -> None:
         if not programs:
@@ -186,16 +192,9 @@ class Systemd(Supervisor):
                 pass
         return sorted(groups)
 
-    def members(self, program: str) -> Set[int]:
-        values = self._show([program]).get(program, {})
-        pid = int(values.get("MainPID") or 0)
-        group = values.get("ControlGroup", "")
-        found = processes.family([pid]) if pid else set()
-        for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
-            if group and group != "/":
-                for folder, _, _ in os.walk(base + group):
-                    found |= _cgroup_members(folder)
-        return {member for member in found if processes.alive(member)}
+    def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
+        shown, known = self._show(programs) if programs else {}, processes.table()
+        return {name: _processes(shown.get(name, {}), known) for name in programs}
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
@@ -229,6 +228,17 @@ class Systemd(Supervisor):
 
 def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _processes(values: Dict[str, str], known: processes.Table) -> Set[int]:
+    pid = int(values.get("MainPID") or 0)
+    group = values.get("ControlGroup", "")
+    found = known.family([pid]) if pid else set()
+    for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
+        if group and group != "/":
+            for folder, _, _ in os.walk(base + group):
+                found |= _cgroup_members(folder)
+    return {member for member in found if processes.alive(member)}
 
 
 def _cgroup_members(folder: str) -> Set[int]:

@@ -10,13 +10,13 @@ from provision.cli.sentences import size
 from provision.images import Reference
 from provision.images.promotion.evidence import Finding
 from provision.images.promotion.history import History, Move
-from provision.images.registry.documents import Manifest
+from provision.images.registry.documents import ImageManifest
 
 _SHOWN = 10  # moves; --json has all
 
 
 def inspect_event(
-    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+    reference: Reference, manifest: ImageManifest, found: Sequence[Finding], history: History
 ) -> dict[str, Any]:
     made = history.made(manifest.digest)
     return {
@@ -27,11 +27,12 @@ def inspect_event(
         "platforms": _platforms(manifest),
         "evidence": [finding_event(item) for item in found],
         "history": [move_event(move, made=move in made) for move in history.moves],
+        "history_problem": history.problem,
     }
 
 
 def inspect_lines(
-    reference: Reference, manifest: Manifest, found: Sequence[Finding], history: History
+    reference: Reference, manifest: ImageManifest, found: Sequence[Finding], history: History
 ) -> Iterator[str]:
     yield f"{reference.name}@{manifest.digest}"
     if manifest.children:
@@ -43,6 +44,8 @@ def inspect_lines(
     if not found:
         yield "  no evidence"
     made = history.made(manifest.digest)
+    if history.problem:
+        yield f"  moves of {history.channel} do not count: {history.tag} {history.problem}"
     if history.moves:
         yield f"  moves of {history.channel}, newest first:"
     for move in history.moves[: -_SHOWN - 1 : -1]:
@@ -50,13 +53,13 @@ def inspect_lines(
 
 
 def finding_event(item: Finding) -> dict[str, Any]:
-    return {**asdict(item), "passed": item.evidence.passed if item.evidence else None}
+    return {**asdict(item), "passed": item.evidence.passed if item.evidence and item.counts else None}
 
 
 def finding_line(item: Finding) -> str:
     """One piece of evidence: what it says, or why it does not count."""
     evidence = item.evidence
-    if evidence is None:
+    if evidence is None or not item.counts:
         return f"evidence {item.artifact[:19]} does not count: it {item.problem}"
     failed = [check.name for check in evidence.checks if not check.passed]
     verdict = f"FAILED: {', '.join(failed)}" if failed else "passed: " + ", ".join(c.name for c in evidence.checks)
@@ -72,6 +75,6 @@ def move_line(move: Move, *, made: bool) -> str:
     return f"{move.at:%Y-%m-%d %H:%M} UTC  {move.kind:8}  {move.new[:19]}  {move.who} ({move.where}){what}"
 
 
-def _platforms(manifest: Manifest) -> list[str]:
+def _platforms(manifest: ImageManifest) -> list[str]:
     platforms = [item.get("platform") or {} for item in manifest.document.get("manifests", [])]
     return [f"{item.get('os', '?')}/{item.get('architecture', '?')}" for item in platforms]

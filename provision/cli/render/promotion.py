@@ -8,17 +8,17 @@ from typing import Any
 from provision.cli.console import Console
 from provision.cli.render.image import finding_event, finding_line
 from provision.contract.outcome import COMMITTED, UNCHANGED
-from provision.images.promotion.move import Plan
+from provision.images.promotion.move import PlannedMove
 
 _PLANNED = "planned"
 
 
-def show_plan(console: Console, plan: Plan) -> None:
+def show_plan(console: Console, plan: PlannedMove) -> None:
     """What is about to happen."""
     console.answer({"event": "promotion", **_facts(plan), "objections": list(plan.objections)}, _lines(plan))
 
 
-def show_done(console: Console, plan: Plan, *, dry_run: bool) -> None:
+def show_done(console: Console, plan: PlannedMove, *, dry_run: bool) -> None:
     """How it ended; what failed is an exception."""
     outcome = UNCHANGED if plan.is_needless else _PLANNED if dry_run else COMMITTED
     said = {
@@ -31,7 +31,7 @@ def show_done(console: Console, plan: Plan, *, dry_run: bool) -> None:
     console.answer({"event": "result", "outcome": outcome, **facts}, said[outcome])
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
+def _facts(plan: PlannedMove) -> dict[str, Any]:
     return {
         "kind": plan.kind,
         "image": str(plan.target),
@@ -43,9 +43,11 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: PlannedMove) -> Iterator[str]:
     yield f"{plan.kind} {plan.target}:{plan.channel}"
     yield f"  is   {plan.old or 'nothing yet'}"
+    if plan.old and plan.history.moves and plan.history.since(plan.old) is None:
+        yield "       which is not what its history says last: a move broke off, or somebody else put it there"
     yield f"  to   {plan.image.digest} ({plan.source}{'' if ':' in plan.origin else ':' + plan.origin})"
     for item in plan.found:
         yield f"  {finding_line(item)}"

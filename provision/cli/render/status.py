@@ -44,6 +44,7 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     seen = project["view"]["programs"]
     programs = [_program(name, record, seen.get(name)) for name, record in state["programs"].items()]
     yield from columns(programs, indent="  ")
+    yield from (f"  {text}" for text in project.get("occupied", {}).values())
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 
@@ -52,7 +53,10 @@ def _program(name: str, record: ProgramDocument, seen: Seen | None) -> list[str]
     columns_ = _seen(name, seen)
     if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
-    return [*columns_[:4], f"from {record['release'][:12]}", columns_[4]]
+    release, older = record["release"], seen.get("release") if seen else None
+    if older:
+        columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
+    return [*columns_[:4], f"from {(older or release)[:12]}", columns_[4]]
 
 
 def _seen(name: str, seen: Seen | None) -> list[str]:

@@ -25,7 +25,7 @@ class Server(Enum):
 
 
 @dataclass(frozen=True)
-class Layout:
+class KeeperSetup:
     """What the keeper needs to know."""
 
     environment: dict[str, str]
@@ -38,7 +38,7 @@ def sshd_path() -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def make(root: Path, marker: str, path: Sequence[Path], server: Server | None, settings: Sequence[str]) -> Layout:
+def make(root: Path, marker: str, path: Sequence[Path], server: Server | None, settings: Sequence[str]) -> KeeperSetup:
     """Write the files of the sandbox in `root` and tell the environment of its keeper."""
     server = server or (Server.SSHD if sshd_path() else Server.PARAMIKO)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def make(root: Path, marker: str, path: Sequence[Path], server: Server | None, s
     _entry(root, environment)
     if server is Server.SSHD:
         _sshd_config(root, settings)
-    return Layout(environment, host_key)
+    return KeeperSetup(environment, host_key)
 
 
 def _key(path: Path) -> str:

@@ -24,7 +24,7 @@ from provision.images.build.bake import Recipe
 from provision.images.build.context import Parts, stage
 from provision.images.build.engine import OnEvent
 from provision.images.build.labels import DRAINS_LABEL, PORT_LABEL, PROBE_LABEL, SECRETS_LABEL, SERVES_LABEL
-from provision.images.build.layout import Layout
+from provision.images.build.layout import OciLayout
 from provision.images.build.layout import write as write_layout
 from provision.images.build.sbom import sbom
 
@@ -61,7 +61,7 @@ class Built:
     """An image that is ready to be pushed."""
 
     recipe: Recipe
-    layout: Layout
+    layout: OciLayout
     sbom: Path
     record: Path
 
@@ -185,7 +185,7 @@ def _labels(recipe: Recipe, base: str, revision: Revision, version: str) -> dict
 
 def _record(
     recipe: Recipe,
-    layout: Layout,
+    layout: OciLayout,
     base: str,
     revision: Revision,
     builder: str,

@@ -1,6 +1,6 @@
 """From what a builder saved to an OCI image layout whose digest depends on nothing but its content.
 
-OCI image specification 1.1, "Image Layout": `oci-layout`, `index.json` and `blobs/sha256/HEX`. Any registry client
+OCI image specification 1.1, "Image OciLayout": `oci-layout`, `index.json` and `blobs/sha256/HEX`. Any registry client
 pushes such a folder as it is, so the digest that was built is the digest that is published.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from provision.errors import DeployError
 from provision.images.build.layers import Layer, keep, rewrite
-from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, digest_of
+from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest, digest_of
 from provision.images.registry.layout import ImageFolder
 
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -26,7 +26,7 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _SETTINGS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "StopSignal", "User", "Volumes", "WorkingDir")
 
 
-class Layout(ImageFolder):
+class OciLayout(ImageFolder):
     """One that was built here: of one platform."""
 
     @property
@@ -67,7 +67,7 @@ def write(
     labels: Mapping[str, str],
     epoch: int,
     cache: Path,
-) -> Layout:
+) -> OciLayout:
     """Write the image in the archive `saved` (of `docker save`) anew, in place of what `folder` held.
 
     Args:
@@ -104,13 +104,13 @@ def write(
         "config": Descriptor(_CONFIG_TYPE, *config).as_json(),
         "layers": [Descriptor(_LAYER_TYPE, layer.digest, layer.size).as_json() for layer in layers],
     }
-    manifest = Manifest.write(document)
+    manifest = ImageManifest.write(document)
     _put(blobs, manifest.content)
     platform = {key: built[key] for key in ("os", "architecture", "variant") if built.get(key)}
     (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
     entry = {"mediaType": OCI_MANIFEST, "digest": manifest.digest, "size": len(manifest.content), "platform": platform}
     (folder / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}))
-    return Layout(folder)
+    return OciLayout(folder)
 
 
 def _config(built: dict[str, Any], layers: list[Layer], labels: Mapping[str, str], epoch: int) -> dict[str, Any]:

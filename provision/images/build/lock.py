@@ -47,7 +47,7 @@ class Moved:
     after: str
 
 
-def read(root: Path) -> Lock:
+def read_lock(root: Path) -> Lock:
     """The lock file of the project in `root`.
 
     Raises:

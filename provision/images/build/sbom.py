@@ -17,7 +17,7 @@ from email.message import Message
 from typing import Any
 
 from provision.images.build.bake import Recipe
-from provision.images.build.layout import Layout
+from provision.images.build.layout import OciLayout
 
 _STATUS = "var/lib/dpkg/status"
 _OWN = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
@@ -35,7 +35,7 @@ class Package:
     sha256: str = ""
 
 
-def sbom(recipe: Recipe, layout: Layout, base: str, record: Mapping[str, Any]) -> bytes:
+def sbom(recipe: Recipe, layout: OciLayout, base: str, record: Mapping[str, Any]) -> bytes:
     """The document for the image in `layout`."""
     packages = [*_programs(record), *_python(recipe), *_debian(layout)]
     if base:
@@ -121,7 +121,7 @@ def _python(recipe: Recipe) -> Iterator[Package]:
         )
 
 
-def _debian(layout: Layout) -> Iterator[Package]:
+def _debian(layout: OciLayout) -> Iterator[Package]:
     """From the last layer that has the status file: a later one replaces an earlier one whole."""
     for layer in reversed(layout.manifest.document["layers"]):
         with tarfile.open(layout.blob(layer["digest"])) as files:

@@ -2,31 +2,33 @@
 
 An in-toto statement (in-toto attestation framework, v1) in a DSSE envelope, in an artifact whose subject is the image.
 The digest inside the statement is what counts: where it was found says nothing, since anybody who may push can copy it.
+Each statement names those that its signer saw and nobody had named yet, so that one which is gone is missed (`chain`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from typing import Any
 
 from provision.errors import RegistryFailed
 from provision.images.promotion.signing import NotSigned, PublicKey, SigningKey, unseal
 from provision.images.registry.documents import (
+    CREATED,
     Descriptor,
+    ImageManifest,
     Malformed,
-    Manifest,
     artifact,
     read_json,
     read_time,
     written_time,
 )
-from provision.images.registry.referrers import attach, put_empty, referrers
+from provision.images.registry.referrers import attach, put_empty
 from provision.images.registry.repository import Repository
-from provision.images.registry.together import together
+from provision.project.image_names import DIGEST
 
 ARTIFACT_TYPE = "application/vnd.bitnet-provision.evidence.v1+json"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -56,6 +58,8 @@ class Evidence:
     at: datetime  # in UTC, to the second
     who: str
     where: str
+    previous: tuple[str, ...] | None = ()  # artifacts that this one comes after; None: an older version signed it
+    anew: bool = False  # whether nothing counts that is older
 
     @property
     def passed(self) -> bool:
@@ -65,15 +69,21 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """A piece of evidence that was found beside an image: it counts, or `problem` says why not."""
+    """A piece of evidence that was found beside an image, or is missed there: it counts, or `problem` says why not."""
 
     artifact: str  # the digest of the artifact
     evidence: Evidence | None = None
     key: str = ""
     problem: str = ""  # ends the sentence "it …"
+    lost: bool = False  # whether it is not there any more, or not whole
+    blocks: bool = False  # whether nothing else counts either, as long as that is so
+
+    @property
+    def counts(self) -> bool:
+        return self.evidence is not None and not self.problem
 
 
-def store(repository: Repository, image: Manifest, evidence: Evidence, key: SigningKey) -> str:
+def store(repository: Repository, image: ImageManifest, evidence: Evidence, key: SigningKey) -> str:
     """Sign `evidence` and put it beside `image`; the digest of the artifact.
 
     Raises:
@@ -83,47 +93,40 @@ def store(repository: Repository, image: Manifest, evidence: Evidence, key: Sign
     put_empty(repository)
     repository.put_blob(envelope)
     layer = Descriptor.of(_ENVELOPE_TYPE, envelope, embedded=len(envelope) <= _EMBEDDED_AT_MOST)
-    created = {"org.opencontainers.image.created": written_time(evidence.at)}
+    created = {CREATED: written_time(evidence.at)}
     made = artifact(ARTIFACT_TYPE, [layer], subject=image.descriptor, annotations=created)
     attach(repository, made)
     return made.digest
 
 
-def findings(repository: Repository, digest: str, trusted: Sequence[PublicKey]) -> list[Finding]:
-    """All evidence beside `digest`, newest first; what does not count stands last.
+def read_finding(repository: Repository, artifact: str, digest: str, trusted: Sequence[PublicKey]) -> Finding:
+    """What the artifact says of `digest`, by itself.
 
     Raises:
         RegistryFailed: the registry does not answer.
     """
-    listed = referrers(repository, digest, ARTIFACT_TYPE)
-    found = together(*[partial(_finding, repository, item, digest, trusted) for item in listed])
-    oldest = datetime.min.replace(tzinfo=UTC)
-    return sorted(found, key=lambda item: item.evidence.at if item.evidence else oldest, reverse=True)
-
-
-def _finding(repository: Repository, item: Descriptor, digest: str, trusted: Sequence[PublicKey]) -> Finding:
-    manifest = repository.find(item.digest)
+    manifest = repository.find(artifact)
     if manifest is None:
-        return Finding(item.digest, problem="is listed, and not there")
+        return Finding(artifact, problem="is gone", lost=True)
     try:
         layers = [layer for layer in manifest.blobs if layer.media_type == _ENVELOPE_TYPE]
         if len(layers) != 1:
-            return Finding(item.digest, problem="does not hold one signed document")
+            return Finding(artifact, problem="does not hold one signed document")
         payload, key = unseal(repository.content(layers[0]), _PAYLOAD_TYPE, trusted)
         evidence = _read(read_json(payload))
     except NotSigned as error:
-        return Finding(item.digest, problem=str(error))
-    except (ValueError, KeyError, TypeError):
-        return Finding(item.digest, problem="is signed, and not evidence that this version reads")
+        return Finding(artifact, problem=str(error))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding(artifact, problem="is signed, and not evidence that this version reads")
     except Malformed:
-        return Finding(item.digest, problem="is malformed")
+        return Finding(artifact, problem="is malformed")
     except RegistryFailed as error:
         if error.details.get("status") != 404:
             raise
-        return Finding(item.digest, problem="has lost its content")
+        return Finding(artifact, problem="has lost its content", lost=True)
     if evidence.digest != digest:
-        return Finding(item.digest, problem=f"is for another digest, {evidence.digest}")
-    return Finding(item.digest, evidence, key.id)
+        return Finding(artifact, problem=f"is for another digest, {evidence.digest}")
+    return Finding(artifact, evidence, key.id)
 
 
 def _statement(evidence: Evidence) -> dict[str, Any]:
@@ -137,6 +140,8 @@ def _statement(evidence: Evidence) -> dict[str, Any]:
             "who": evidence.who,
             "where": evidence.where,
             "checks": [asdict(check) for check in evidence.checks],
+            "previous": list(evidence.previous or ()),
+            "anew": evidence.anew,
         },
     }
 
@@ -153,7 +158,15 @@ def _read(statement: dict[str, Any]) -> Evidence:
         at=read_time(predicate["at"]),
         who=str(predicate["who"]),
         where=str(predicate["where"]),
+        previous=_artifacts(predicate["previous"]) if "previous" in predicate else None,
+        anew=predicate.get("anew", False) is True,
     )
+
+
+def _artifacts(value: Sequence[Any]) -> tuple[str, ...]:
+    if not all(isinstance(item, str) and re.fullmatch(DIGEST, item) for item in value):
+        raise ValueError("something that comes before it has no digest")
+    return tuple(value)
 
 
 def read_check(value: Mapping[str, Any]) -> CheckResult:

@@ -19,7 +19,7 @@ def actor(environ: Mapping[str, str] | None = None) -> str:
         return str(os.getuid())
 
 
-def place(environ: Mapping[str, str] | None = None) -> str:
+def where(environ: Mapping[str, str] | None = None) -> str:
     """The workflow run, or the machine."""
     environ = os.environ if environ is None else environ
     if environ.get("GITHUB_ACTIONS") == "true":

@@ -7,33 +7,46 @@ again, writes the move down, puts the same bytes under the channel, and reads th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from provision.errors import Refused, RegistryFailed, UsageError
-from provision.images.promotion.evidence import Finding, findings
-from provision.images.promotion.history import PROMOTE, ROLLBACK, History, Move, append, demand_unwritten, read_history
+from provision.images.promotion.chain import findings, heads
+from provision.images.promotion.evidence import Finding
+from provision.images.promotion.history import (
+    PROMOTE,
+    ROLLBACK,
+    History,
+    Move,
+    append,
+    demand_unwritten,
+    read_history,
+    remember,
+)
 from provision.images.promotion.policy import Policy, objections
-from provision.images.promotion.signing import PublicKey
-from provision.images.registry.documents import Manifest
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import PublicKey, SigningKey
+from provision.images.registry.documents import ImageManifest
 from provision.images.registry.repository import Repository
 from provision.images.registry.together import together
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What decides whether a channel may move: the rules, whose signatures count, who asks, and when."""
+    """What decides whether a channel may move: the rules, whose signatures count, who asks, when, and what was seen."""
 
     policy: Policy
     trusted: Sequence[PublicKey]
     who: str
     where: str
     now: datetime  # in UTC, to the second
+    key: SigningKey | None = None  # signs the move; nothing is moved without
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedMove:
     """One move of a channel, and all that was seen when it was planned."""
 
     kind: str  # PROMOTE or ROLLBACK
@@ -41,7 +54,7 @@ class Plan:
     origin: str  # the tag that was resolved, or the digest
     target: Repository
     channel: str
-    image: Manifest
+    image: ImageManifest
     old: str  # what the channel stood for; empty: nothing
     history: History
     found: tuple[Finding, ...]
@@ -67,8 +80,13 @@ class Plan:
             )
 
 
-def plan_promotion(source: Repository, origin: str, target: Repository, channel: str, judge: Judge) -> Plan:
+def plan_promotion(
+    source: Repository, origin: str, target: Repository, channel: str, judge: Judge, *, anew: bool = False
+) -> PlannedMove:
     """To move `channel` of `target` to what `origin`, a tag or a digest of `source`, stands for now.
+
+    Args:
+        anew: whether a history begins with this move, where what is there cannot be gone on with.
 
     Raises:
         RegistryFailed: there is no such image, or a registry does not answer.
@@ -77,14 +95,21 @@ def plan_promotion(source: Repository, origin: str, target: Repository, channel:
     image, old, history, stayed = together(
         lambda: source.get(origin),
         lambda: target.digest(channel),
-        lambda: read_history(target, channel),
-        lambda: read_history(source, origin) if ages else History(origin),
+        lambda: read_history(target, channel, judge.trusted, judge.seen),
+        lambda: read_history(source, origin, judge.trusted, judge.seen) if ages else History(origin),
     )
-    found, against = _judged(source, image, judge, stayed.since(image.digest))
-    return Plan(PROMOTE, source, origin, target, channel, image, old, history, found, against)
+    found, against = _judged(source, image, judge, history, stayed.since(image.digest))
+    if ages:
+        remember(judge.seen, source, stayed)
+        against += (f"{stayed.tag} {stayed.problem}",) if stayed.problem else ()
+    if why := history.against(old):
+        history = history.anew if anew else history
+        against += () if anew else (f"{why}; --anew begins it anew",)
+    remember(judge.seen, target, history)
+    return PlannedMove(PROMOTE, source, origin, target, channel, image, old, history, found, against)
 
 
-def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> Plan:
+def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> PlannedMove:
     """To move `channel` back to `digest`, or to what it stood for before.
 
     What was proven stays proven: ages do not matter here. So it has to be something that the channel stood for.
@@ -94,26 +119,30 @@ def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -
         UsageError: nothing is known of an earlier one.
         RegistryFailed: the image is gone, or the registry does not answer.
     """
-    old, history = together(lambda: target.digest(channel), lambda: read_history(target, channel))
+    old, history = together(
+        lambda: target.digest(channel), lambda: read_history(target, channel, judge.trusted, judge.seen)
+    )
     wanted = digest or history.previous(old)
     if not wanted:
         raise UsageError(
             f"{target}:{channel} has no earlier image to go back to.",
-            why="Its history names none.",
-            next_step=f"deploy image rollback {target} --to {channel} --digest sha256:…",
+            why=f"{why}." if (why := history.against(old)) else "Its history names none.",
+            next_step=f"deploy image promote {target} --from sha256:… --to {channel}{' --anew' if why else ''}",
         )
     if wanted not in history.stood(old):
         raise Refused(
             f"{target}:{channel} never was {wanted}, so it cannot go back to that.",
+            why=f"{why}." if (why := history.against(old)) else "",
             next_step=f"deploy image promote {target} --from {wanted} --to {channel}",
         )
     image = target.get(wanted)
     lenient = replace(judge, policy=replace(judge.policy, min_age=timedelta(), max_age=None))
-    found, against = _judged(target, image, lenient, None)
-    return Plan(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
+    found, against = _judged(target, image, lenient, history, None)
+    remember(judge.seen, target, history)
+    return PlannedMove(ROLLBACK, target, wanted, target, channel, image, old, history, found, against)
 
 
-def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+def apply(plan: PlannedMove, judge: Judge, on_event: Callable[[Mapping[str, Any]], None]) -> None:
     """Do what `plan` says, or nothing.
 
     Raises:
@@ -123,6 +152,12 @@ def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None
     plan.demand()
     if plan.is_needless:
         return
+    if judge.key is None:
+        raise UsageError(
+            f"{plan.target}:{plan.channel} is not moved without a key.",
+            why="Moves are written down and signed.",
+            next_step="deploy image keygen, or set DEPLOY_EVIDENCE_KEY",
+        )
     if plan.source is not plan.target:
         from provision.images.registry.copying import copy_image
 
@@ -132,13 +167,13 @@ def apply(plan: Plan, judge: Judge, on_event: Callable[[Mapping[str, Any]], None
         lambda: _demand_still(plan.target, plan.channel, plan.old),
         lambda: demand_unwritten(plan.target, plan.history),
     )
-    counted = tuple(item.artifact for item in plan.found if item.evidence)
-    move = Move(plan.kind, plan.old, plan.image.digest, judge.now, judge.who, judge.where, counted)
-    append(plan.target, plan.history, move, plan.image)
+    move = Move(plan.kind, plan.old, plan.image.digest, judge.now, judge.who, judge.where, heads(plan.found))
+    written = append(plan.target, plan.history, move, plan.image, judge.key)
     put_channel(plan.target, plan.channel, plan.old, plan.image)
+    remember(judge.seen, plan.target, written)
 
 
-def put_channel(target: Repository, channel: str, old: str, image: Manifest) -> None:
+def put_channel(target: Repository, channel: str, old: str, image: ImageManifest) -> None:
     """Let `channel`, which stood for `old`, stand for `image`, and read it back.
 
     Raises:
@@ -175,9 +210,15 @@ def _after(error: RegistryFailed | Refused, target: Repository, channel: str) ->
 
 
 def _judged(
-    source: Repository, image: Manifest, judge: Judge, since: datetime | None
+    source: Repository, image: ImageManifest, judge: Judge, history: History, since: datetime | None
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    found = tuple(findings(source, image.digest, judge.trusted))
+    name = f"{source}@{image.digest}"
+    known = {**history.resting_on(image.digest), **judge.seen.beside(name)}
+    found = tuple(findings(source, image.digest, judge.trusted, known))
+    if found and not any(item.blocks for item in found):
+        newest = heads(found)
+        at = {item.artifact: item.evidence.at for item in found if item.evidence and item.artifact in newest}
+        judge.seen.saw_evidence(name, at)
     return found, tuple(objections(judge.policy, found, since=since, who=judge.who, now=judge.now))
 
 

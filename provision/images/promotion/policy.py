@@ -33,14 +33,16 @@ def objections(
     Args:
         since: when the image came to the channel that it is promoted from; None where nobody recorded that.
     """
-    counted = [item.evidence for item in found if item.evidence]
+    counted = [item.evidence for item in found if item.evidence and item.counts]
     fresh = [item for item in counted if _is_fresh(item, policy, now)]
     newest = _newest(fresh)
+    blocked = [f"evidence {item.artifact[:19]} {item.problem}" for item in found if item.blocks]
+    yield from blocked
     if not found:
         yield "there is no evidence for this digest"
-    elif not counted:
+    elif not counted and not blocked:
         yield from (f"evidence {item.artifact[:19]} does not count: it {item.problem}" for item in found)
-    elif not fresh:
+    elif counted and not fresh:
         yield from (_stale(item, policy, now) for item in counted)
     yield from (f"{name} failed ({_where(item)})" for name, (check, item) in newest.items() if not check.passed)
     if fresh and not newest:

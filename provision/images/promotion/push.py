@@ -12,9 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from provision.errors import Refused
-from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history
+from provision.images.promotion.history import PUSH, Move, append, demand_unwritten, read_history, remember
 from provision.images.promotion.move import put_channel
-from provision.images.registry.documents import Descriptor, Manifest, artifact
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import PublicKey, SigningKey
+from provision.images.registry.documents import Descriptor, ImageManifest, artifact
 from provision.images.registry.layout import ImageFolder
 from provision.images.registry.referrers import attach, put_empty
 from provision.images.registry.repository import Repository
@@ -41,12 +43,17 @@ def push(
     who: str,
     where: str,
     now: datetime,
+    key: SigningKey | None,
+    trusted: Sequence[PublicKey],
+    seen: Seen,
     on_event: Callable[[Mapping[str, Any]], None],
-) -> tuple[Manifest, str]:
+) -> tuple[ImageManifest, str]:
     """Publish the image in `folder` as `channel`, and as `sha-COMMIT` where a commit is known.
 
     Args:
         commit: what it was built from; empty: what its own label says.
+        key: signs what is written down; without one nothing is, and `min_age` will not find since when it is there.
+        trusted: whose history is gone on with; that of others is set aside.
 
     Returns:
         The image, and what the channel stood for before.
@@ -56,8 +63,9 @@ def push(
         UsageError: the folder holds no image.
         RegistryFailed: the registry did not take it.
     """
-    history = read_history(target, channel)
-    if channel == _PROMOTED or any(move.kind != PUSH for move in history.moves):
+    history = read_history(target, channel, trusted, seen)
+    # Also by moves that do not count: who holds no public keys cannot tell.
+    if channel == _PROMOTED or any(move.kind != PUSH for move in (*history.moves, *history.claimed)):
         raise Refused(
             f"{target}:{channel} is not pushed to.",
             why="It stands for what was proven, and only a promotion moves it.",
@@ -74,15 +82,27 @@ def push(
             text = f"{target}:{tag} was {known}: the same commit gave other bytes this time"
             on_event({"event": "warning", "text": text})
         target.put(image, tag)
+    is_known = history.since(image.digest) is not None
+    if old == image.digest and (is_known or key is None):
+        return image, old
+    demand_unwritten(target, history)
+    if key is None:
+        text = f"there is no key, so nothing says since when {channel} is {image.digest}, as min_age would ask"
+        on_event({"event": "warning", "text": text})
+    else:
+        if why := history.against(old):
+            on_event({"event": "warning", "text": f"{why}; it begins anew"})
+            history = history.anew
+        history = append(target, history, Move(PUSH, old, image.digest, now, who, where), image, key)
     if old != image.digest:
-        demand_unwritten(target, history)
-        append(target, history, Move(PUSH, old, image.digest, now, who, where), image)
         put_channel(target, channel, old, image)
+    if key is not None:
+        remember(seen, target, history)
     return image, old
 
 
 def _send(
-    folder: ImageFolder, target: Repository, image: Manifest, on_event: Callable[[Mapping[str, Any]], None]
+    folder: ImageFolder, target: Repository, image: ImageManifest, on_event: Callable[[Mapping[str, Any]], None]
 ) -> None:
     for child in image.children:
         _send(folder, target, folder.child(child), on_event)
@@ -92,18 +112,18 @@ def _send(
     target.put(image)
 
 
-def _attach(target: Repository, image: Manifest, item: Attachment) -> None:
+def _attach(target: Repository, image: ImageManifest, item: Attachment) -> None:
     put_empty(target)
     target.put_blob(item.content)
     attach(target, artifact(item.media_type, [Descriptor.of(item.media_type, item.content)], subject=image.descriptor))
 
 
-def _revision(folder: ImageFolder, image: Manifest) -> str:
+def _revision(folder: ImageFolder, image: ImageManifest) -> str:
     """The commit that the image says it was built from; that of its first platform, where it has several."""
     while image.children:
         image = folder.child(image.children[0])
     try:
-        config = json.loads(b"".join(folder.stream(Descriptor.read(image.document["config"]))))
+        config = json.loads(b"".join(folder.stream(Descriptor.from_json(image.document["config"]))))
         return str(config["config"]["Labels"][_REVISION])
     except (ValueError, KeyError, TypeError):
         return ""

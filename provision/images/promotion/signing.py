@@ -32,6 +32,8 @@ from provision.images.registry.documents import read_json
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----[^-]*-----END PUBLIC KEY-----")
 
+_VARIABLE = "DEPLOY_EVIDENCE_KEY"
+
 
 class NotSigned(Exception):
     """An envelope that no trusted key signed. Its message ends the sentence "it …"."""
@@ -132,6 +134,31 @@ def read_private(text: str, source: str) -> SigningKey:
             f"{source} does not hold an Ed25519 private key without a passphrase.", next_step="deploy image keygen"
         )
     return SigningKey(key)
+
+
+def default_private() -> Path:
+    """Where the secret half is on a person's machine."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "bitnet-provision" / "evidence.key"
+
+
+def own_key(private: Path | None) -> SigningKey:
+    """The key to sign with: in the file `private`, else DEPLOY_EVIDENCE_KEY, else where `keygen` put it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if private is None and os.environ.get(_VARIABLE):
+        return read_private(os.environ[_VARIABLE], _VARIABLE)
+    file = private or default_private()
+    try:
+        return read_private(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no key to sign with: {file} cannot be read.",
+            why=str(getattr(error, "strerror", None) or error),
+            next_step=f"deploy image keygen, or set {_VARIABLE}",
+        ) from None
 
 
 def read_public(file: Path) -> list[PublicKey]:

@@ -118,7 +118,7 @@ class Access:
         try:
             given = read_json(content)
             return str(given.get("token") or given["access_token"])
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise RegistryFailed(f"could not {doing}: {urlsplit(realm).netloc} answered, but with no token.") from None
 
     def _login(self, what: str) -> Refused:

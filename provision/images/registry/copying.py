@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from provision.images.registry.documents import Manifest
+from provision.images.registry.documents import ImageManifest
 from provision.images.registry.referrers import attach, referrers
 from provision.images.registry.repository import Repository
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
-def copy_image(source: Repository, target: Repository, image: Manifest, on_event: OnEvent) -> None:
+def copy_image(source: Repository, target: Repository, image: ImageManifest, on_event: OnEvent) -> None:
     """Bring `image` to `target` under its digest: blobs mounted or streamed, an index with all its platforms, evidence
     and whatever else points at them.
 
@@ -34,7 +34,7 @@ def copy_image(source: Repository, target: Repository, image: Manifest, on_event
             attach(target, artifact)
 
 
-def _copy(source: Repository, target: Repository, manifest: Manifest, on_event: OnEvent) -> None:
+def _copy(source: Repository, target: Repository, manifest: ImageManifest, on_event: OnEvent) -> None:
     for blob in manifest.blobs:
         how = target.copy_blob(source, blob)
         on_event({"event": "blob", "digest": blob.digest, "bytes": blob.size, "how": how})

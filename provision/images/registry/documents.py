@@ -25,6 +25,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
+CREATED = "org.opencontainers.image.created"  # an annotation
 MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 
 
@@ -77,7 +78,7 @@ class Descriptor:
     data: bytes = b""  # the content itself, where it is small: it saves a request
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Descriptor:
+    def from_json(cls, value: Mapping[str, Any]) -> Descriptor:
         """Of its JSON form.
 
         Raises:
@@ -112,7 +113,7 @@ class Descriptor:
         return value
 
 
-class Manifest:
+class ImageManifest:
     """The bytes of a manifest or an index, and the type it was served as."""
 
     def __init__(self, content: bytes, media_type: str) -> None:
@@ -120,7 +121,7 @@ class Manifest:
         self.media_type = media_type
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Manifest) and (self.content, self.media_type) == (other.content, other.media_type)
+        return isinstance(other, ImageManifest) and (self.content, self.media_type) == (other.content, other.media_type)
 
     def __hash__(self) -> int:
         return hash((self.content, self.media_type))
@@ -176,7 +177,7 @@ class Manifest:
         return list({item.digest: item for item in held}.values())
 
     @classmethod
-    def write(cls, document: Mapping[str, Any]) -> Manifest:
+    def write(cls, document: Mapping[str, Any]) -> ImageManifest:
         """A manifest of our own making: the same document gives the same bytes."""
         content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         return cls(content, str(document["mediaType"]))
@@ -184,7 +185,7 @@ class Manifest:
 
 def _descriptors(values: list[Any]) -> list[Descriptor]:
     try:
-        return [Descriptor.read(value) for value in values if not value.get("urls")]
+        return [Descriptor.from_json(value) for value in values if not value.get("urls")]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Malformed("a manifest points at its content in a way that cannot be followed.", why=str(error)) from None
 
@@ -195,7 +196,7 @@ def artifact(
     *,
     subject: Descriptor | None = None,
     annotations: Mapping[str, str] | None = None,
-) -> Manifest:
+) -> ImageManifest:
     """A manifest for something that is no image, as the specification's "artifact" guidance wants it."""
     document: dict[str, Any] = {
         "schemaVersion": 2,
@@ -208,4 +209,4 @@ def artifact(
         document["subject"] = {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.size}
     if annotations:
         document["annotations"] = dict(annotations)
-    return Manifest.write(document)
+    return ImageManifest.write(document)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from provision.errors import UsageError
 from provision.images.registry.connections import CHUNK
-from provision.images.registry.documents import Descriptor, Malformed, Manifest
+from provision.images.registry.documents import Descriptor, ImageManifest, Malformed
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class ImageFolder:
     folder: Path
 
     @cached_property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> ImageManifest:
         """The image itself.
 
         Raises:
             UsageError: the folder holds none, or more than one.
         """
         try:
-            index = Manifest((self.folder / "index.json").read_bytes(), "")
+            index = ImageManifest((self.folder / "index.json").read_bytes(), "")
             if not index.is_object:
                 raise ValueError("index.json is not an object")
             held = index.children
@@ -43,14 +43,14 @@ class ImageFolder:
             raise UsageError(f"{self.folder} holds {len(held)} images, and one is expected.")
         return self.child(held[0])
 
-    def child(self, descriptor: Descriptor) -> Manifest:
+    def child(self, descriptor: Descriptor) -> ImageManifest:
         """An image or an index that the image points at.
 
         Raises:
             UsageError: it is not there, or not those bytes.
         """
         try:
-            found = Manifest(self.blob(descriptor.digest).read_bytes(), descriptor.media_type)
+            found = ImageManifest(self.blob(descriptor.digest).read_bytes(), descriptor.media_type)
         except OSError as error:
             raise self._broken(descriptor.digest, str(error.strerror)) from None
         if found.digest != descriptor.digest or not found.is_object:

@@ -13,23 +13,28 @@ from typing import Any
 from urllib.parse import quote
 
 from provision.errors import RegistryFailed
-from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, Manifest, read_json
+from provision.images.registry.documents import EMPTY_BYTES, OCI_INDEX, Descriptor, ImageManifest, read_json
 from provision.images.registry.repository import Repository
 
 _LONGEST_LIST = 4 << 20
 _PAGES = 100
+_MOST = 10_000  # a list of more is nobody's honest work, and as much of it is held in memory
 _SECONDS = 300.0  # of all of them
 _ATTEMPTS = 5
 _LINK = re.compile(r"<([^<>]*)>\s*(;[^<,]*)")  # RFC 8288: the address, and what it is
 
 
 def referrers(repository: Repository, digest: str, artifact_type: str = "") -> list[Descriptor]:
-    """The manifests whose subject is `digest`, in the order of the list; of `artifact_type`, or all."""
+    """The manifests whose subject is `digest`, in the order of the list; of `artifact_type`, or all.
+
+    Raises:
+        RegistryFailed: the registry does not answer, or the list goes on and on.
+    """
     found = _of_type(_by_route(repository, digest, artifact_type), artifact_type)
     return found or _of_type(_by_tag(repository, digest), artifact_type)
 
 
-def attach(repository: Repository, artifact: Manifest) -> None:
+def attach(repository: Repository, artifact: ImageManifest) -> None:
     """Store `artifact`, whose blobs are there and whose subject it names, so that `referrers` finds it.
 
     Raises:
@@ -67,25 +72,36 @@ def _by_route(repository: Repository, digest: str, artifact_type: str) -> list[D
         if answer.status != 200:
             return []
         try:
-            found += [Descriptor.read(item) for item in read_json(content)["manifests"]]
-        except (ValueError, KeyError, TypeError):
+            found += [Descriptor.from_json(item) for item in read_json(content)["manifests"]]
+        except (ValueError, KeyError, TypeError, AttributeError):
             return []
         links = _LINK.findall(answer.headers.get("link", ""))
         following = [link for link, about in links if re.search('rel="?next"?', about)]
         if not following:
+            return found
+        if len(found) > _MOST or time.monotonic() > until:
             break
         path = following[0]
-        if time.monotonic() > until:
-            raise RegistryFailed(f"{repository.access.authority} lists what points at {digest} without an end.")
-    return found
+    raise _endless(repository, digest)
 
 
 def _by_tag(repository: Repository, digest: str) -> list[Descriptor]:
     index = repository.find(_tag(digest))
-    return index.children if index else []
+    found = index.children if index else []
+    if len(found) > _MOST:
+        raise _endless(repository, digest)
+    return found
 
 
-def _list_by_tag(repository: Repository, artifact: Manifest) -> None:
+def _endless(repository: Repository, digest: str) -> RegistryFailed:
+    return RegistryFailed(
+        f"what points at {repository}@{digest} has no end that is waited for.",
+        why=f"At most {_MOST:,} manifests are read, in {_PAGES} pages and {_SECONDS:.0f} s.",
+        next_step="delete what is not yours, or build the image anew",
+    )
+
+
+def _list_by_tag(repository: Repository, artifact: ImageManifest) -> None:
     tag = _tag(artifact.document["subject"]["digest"])
     for _ in range(_ATTEMPTS):
         index = repository.find(tag)
@@ -94,7 +110,7 @@ def _list_by_tag(repository: Repository, artifact: Manifest) -> None:
         if any(entry["digest"] == artifact.digest for entry in entries):
             return
         # The entries of others are passed on as they are.
-        longer = Manifest.write({**document, "manifests": [*entries, artifact.descriptor.as_json()]})
+        longer = ImageManifest.write({**document, "manifests": [*entries, artifact.descriptor.as_json()]})
         # There is no compare-and-swap, so the gap between look and write is kept short, and looked at again.
         if repository.digest(tag) == (index.digest if index else ""):
             repository.put(longer, tag)

@@ -14,7 +14,7 @@ from provision.errors import RegistryFailed
 from provision.images.registry.access import Access
 from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import find
-from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, Manifest, digest_of
+from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, ImageManifest, digest_of
 from provision.images.registry.reference import Reference
 from provision.images.registry.wire import Wire, joined
 
@@ -34,7 +34,7 @@ class Repository:
     def __str__(self) -> str:
         return self.reference.name
 
-    def find(self, wanted: str) -> Manifest | None:
+    def find(self, wanted: str) -> ImageManifest | None:
         """The manifest under a tag or a digest, byte for byte; None if there is none.
 
         Raises:
@@ -58,12 +58,12 @@ class Repository:
                     why=f"It is {promised}, and what arrived is {digest}.",
                     next_step="look at what stands between here and the registry: a proxy, a mirror, a cache",
                 )
-        found = Manifest(content, (answer.headers.get("content-type") or "").partition(";")[0].strip())
+        found = ImageManifest(content, (answer.headers.get("content-type") or "").partition(";")[0].strip())
         if not found.is_object:
             raise RegistryFailed(f"{self}{_mark(wanted)} is not a manifest.")
         return found
 
-    def get(self, wanted: str) -> Manifest:
+    def get(self, wanted: str) -> ImageManifest:
         """The same, where it has to be.
 
         Raises:
@@ -89,7 +89,7 @@ class Repository:
         # The specification allows a registry to leave the header out.
         return answer.headers.get("docker-content-digest") or self.get(tag).digest
 
-    def put(self, manifest: Manifest, tag: str = "") -> bool:
+    def put(self, manifest: ImageManifest, tag: str = "") -> bool:
         """Store `manifest` under its digest, or under `tag`; whether the registry lists it with its subject itself.
 
         Raises:

@@ -8,7 +8,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from provision.errors import DeployError
 from provision.images.build.engine import DockerBuilder
-from provision.images.build.layout import Layout
+from provision.images.build.layout import OciLayout
 from provision.images.registry.credentials import find
 from provision.images.registry.reference import parse
 from provision.images.registry.repository import connect
@@ -39,7 +39,7 @@ def pull(client: DockerClient, text: str) -> tuple[Image, str, str]:
         raise DeployError(f"the engine could not pull {exact}.", why=str(said or error)) from None
 
 
-def load(client: DockerClient, layout: Layout, name: str) -> Image:
+def load(client: DockerClient, layout: OciLayout, name: str) -> Image:
     """The image in a folder; handed to the engine unless it has it."""
     try:
         return client.images.get(layout.config_digest)

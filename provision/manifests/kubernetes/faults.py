@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from provision.errors import UsageError
-from provision.manifests.kubernetes.objects import Object, Pods, read
+from provision.manifests.kubernetes.objects import Object, Pods, parse_objects
 from provision.manifests.kubernetes.pods import pod_faults
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
@@ -49,7 +49,7 @@ def check(files: Mapping[str, str]) -> None:
     objects: list[Object] = []
     for file, text in files.items():
         try:
-            objects += read(file, text)
+            objects += parse_objects(file, text)
         except ValueError as error:
             found.append(f"{file}: {error}")
     found += faults(objects)

@@ -88,7 +88,7 @@ def _text(loader: _Strict, node: yaml.ScalarNode) -> str:
 _Strict.add_constructor("tag:yaml.org,2002:value", _text)
 
 
-def read(file: str, text: str) -> list[Object]:
+def parse_objects(file: str, text: str) -> list[Object]:
     """The objects of a file, without the files that kustomize itself reads.
 
     Raises:

@@ -21,9 +21,9 @@ from provision.project.rules import (
     targets,
 )
 from provision.project.rules.targets import sharing
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 
-__all__ = ["View", "judge", "sharing"]
+__all__ = ["Sound", "judge", "sharing"]
 
 _RULES = (
     *services.RULES,
@@ -38,7 +38,7 @@ _RULES = (
 )
 
 
-def judge(view: View) -> Iterator[Fault]:
+def judge(view: Sound) -> Iterator[Fault]:
     """Everything that is wrong between the keys of `view`."""
     for rule in _RULES:
         yield from rule(view)

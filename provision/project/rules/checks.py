@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from provision.project.checks import KINDS, Check
 from provision.project.fault import Fault, Path
-from provision.project.rules.view import View, service_checks
+from provision.project.rules.view import Sound, service_checks
 
 
-def _kinds(view: View) -> Iterator[Fault]:
+def _kinds(view: Sound) -> Iterator[Fault]:
     for path, check, has_port in _all(view):
         kinds = check.kinds
         if not kinds:
@@ -22,7 +22,7 @@ def _kinds(view: View) -> Iterator[Fault]:
             yield from kinds[0].faults(path, check, has_port)
 
 
-def _tokens(view: View) -> Iterator[Fault]:
+def _tokens(view: Sound) -> Iterator[Fault]:
     for path, check, has_port in _all(view):
         if check.token is None:
             continue
@@ -34,7 +34,7 @@ def _tokens(view: View) -> Iterator[Fault]:
             yield Fault((*path, "token"), f"only {senders} send one.", "Remove it.", at_key=True)
 
 
-def _all(view: View) -> Iterator[tuple[Path, Check, bool | None]]:
+def _all(view: Sound) -> Iterator[tuple[Path, Check, bool | None]]:
     for name, service in view.services.items():
         for path, check in service_checks(name, service):
             yield path, check, service.port is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 from provision.project.template import Template
 
 
-def _scales(view: View) -> Iterator[Fault]:
+def _scales(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         scale, base = service.scale, ("services", name, "scale")
         if scale is None:
@@ -28,13 +28,13 @@ def _scales(view: View) -> Iterator[Fault]:
                 yield Fault(base, message, f"Add resources = {{ {example} }}.", at_key=True)
 
 
-def _exposed(view: View) -> Iterator[Fault]:
+def _exposed(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.expose and service.port is None:
             yield Fault(("services", name, "expose"), "there is no port to reach.", "Add port = 8000.", at_key=True)
 
 
-def _volumes(view: View) -> Iterator[Fault]:
+def _volumes(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         several = service.replicas > 1 or service.scale is not None
         places: dict[Template, str] = {}
@@ -48,7 +48,7 @@ def _volumes(view: View) -> Iterator[Fault]:
                 yield Fault(path, "several copies cannot have one volume each.", hint, at_key=True)
 
 
-def _batch(view: View) -> Iterator[Fault]:
+def _batch(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if not service.batch:
             continue
@@ -71,7 +71,7 @@ def _batch(view: View) -> Iterator[Fault]:
                 yield Fault(("services", name, "batch"), message, hint, at_key=True)
 
 
-def _docker(view: View) -> Iterator[Fault]:
+def _docker(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if not service.starts_containers:
             continue
@@ -86,7 +86,7 @@ def _docker(view: View) -> Iterator[Fault]:
                 yield Fault(where, message, hint, at_key=True)
 
 
-def _scraped(view: View) -> Iterator[Fault]:
+def _scraped(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.scraped_by and not service.metrics:
             hint = 'Say where it tells them: metrics = { path = "/metrics" }.'

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from provision.project.fault import Fault, Path
 from provision.project.ports import port_of
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 from provision.project.schema import Lane, Service
 
 _KEYS = {Lane.STABLE: "port", Lane.CANARY: "canary_port", Lane.CANDIDATE: "candidate_port"}
 
 
-def _clashes(view: View) -> Iterator[Fault]:
+def _clashes(view: Sound) -> Iterator[Fault]:
     groups = [view.chosen(target) for target in view.targets.values()] or [dict(view.services)]
     seen: set[Fault] = set()
     for group in groups:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from provision.contract.names import OURS
 from provision.project.fault import Fault
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 
 
-def _paths(view: View) -> Iterator[Fault]:
+def _paths(view: Sound) -> Iterator[Fault]:
     step = view.prepare
     for key, paths in (("inputs", step.inputs), ("outputs", step.outputs)) if step else ():
         for index, path in enumerate(paths):
@@ -27,7 +27,7 @@ def _inside(key: str, index: int, path: str) -> Iterator[Fault]:
         yield Fault(("prepare", key, index), "a release has a file of deploy's by that name.", "Choose another.")
 
 
-def _apart(view: View) -> Iterator[Fault]:
+def _apart(view: Sound) -> Iterator[Fault]:
     outputs = view.prepare.outputs if view.prepare else ()
     for index, path in enumerate(outputs):
         before = outputs[:index]

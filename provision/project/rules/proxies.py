@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 from provision.project.schema import Proxy
 
 HTTP, HTTPS = 80, 443
@@ -16,7 +16,7 @@ def listens_on(proxy: Proxy) -> int:
     return proxy.port or (HTTPS if proxy.certificate else HTTP)
 
 
-def _ports(view: View) -> Iterator[Fault]:
+def _ports(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.proxy and service.port is None:
             message = "there is no port to lead to."
@@ -27,7 +27,7 @@ def _ports(view: View) -> Iterator[Fault]:
             )
 
 
-def _certificates(view: View) -> Iterator[Fault]:
+def _certificates(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         proxy, base = service.proxy, ("services", name, "proxy")
         if proxy and bool(proxy.certificate) != bool(proxy.certificate_key):
@@ -38,7 +38,7 @@ def _certificates(view: View) -> Iterator[Fault]:
             yield Fault((*base, "port"), message, "Leave it out for 443.")
 
 
-def _names(view: View) -> Iterator[Fault]:
+def _names(view: Sound) -> Iterator[Fault]:
     """nginx takes the first of two with one name, and only warns."""
     taken: dict[tuple[int, str], str] = {}
     for name, service in view.services.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, Path, nearest
-from provision.project.rules.view import View, check_texts, service_texts
+from provision.project.rules.view import Sound, check_texts, service_texts
 from provision.project.schema import Service
 from provision.project.template import Ref, Template
 
 
-def _of_services(view: View) -> Iterator[Fault]:
+def _of_services(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for path, text in service_texts(name, service):
             for ref in text.refs:
@@ -19,7 +19,7 @@ def _of_services(view: View) -> Iterator[Fault]:
                 yield from _other(path, ref, view)
 
 
-def _of_project_checks(view: View) -> Iterator[Fault]:
+def _of_project_checks(view: Sound) -> Iterator[Fault]:
     for name, check in view.checks.items():
         for path, text in check_texts(("checks", name), check):
             for ref in text.refs:
@@ -29,7 +29,7 @@ def _of_project_checks(view: View) -> Iterator[Fault]:
                 yield from _other(path, ref, view)
 
 
-def _of_targets(view: View) -> Iterator[Fault]:
+def _of_targets(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         texts: list[tuple[Path, Template]] = [
             (("targets", name, "hosts", index), host) for index, host in enumerate(target.hosts)
@@ -60,7 +60,7 @@ def _secret_file(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
         yield Fault(path, f"${{{ref.name}}} is used, and {secret} is not among secret_files.", hint)
 
 
-def _other(path: Path, ref: Ref, view: View) -> Iterator[Fault]:
+def _other(path: Path, ref: Ref, view: Sound) -> Iterator[Fault]:
     if not ref.name.startswith("services."):
         return
     other = ref.name.split(".")[1]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.rules.view import View, check_texts, service_texts
+from provision.project.rules.view import Sound, check_texts, service_texts
 from provision.project.schema import Service
 from provision.project.secret_places import refused
 
 
-def _places(view: View) -> Iterator[Fault]:
+def _places(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for path, text in service_texts(name, service):
             if path[2] != "env":
@@ -20,7 +20,7 @@ def _places(view: View) -> Iterator[Fault]:
             yield from (refused(path, part) for part in text.secrets[:1])
 
 
-def _env(view: View) -> Iterator[Fault]:
+def _env(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for variable, text in service.env.items():
             for secret in dict.fromkeys(part.name for part in text.secrets):
@@ -40,7 +40,7 @@ def _clashes(name: str, service: Service) -> Iterator[Fault]:
             yield Fault(("services", name, "env", variable), message, "Give this variable another name.")
 
 
-def _prepare(view: View) -> Iterator[Fault]:
+def _prepare(view: Sound) -> Iterator[Fault]:
     env = view.prepare.env if view.prepare else {}
     for variable, text in env.items():
         users = [other for other, value in env.items() if variable in (part.name for part in value.secrets)]

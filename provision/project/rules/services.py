@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 
 from provision.project.fault import Fault, Path, nearest
 from provision.project.order import CyclicOrder, start_order
-from provision.project.rules.view import View
+from provision.project.rules.view import Sound
 
 _ADD_PORT = "Add one, such as port = 8000."
 
 
-def _commands(view: View) -> Iterator[Fault]:
+def _commands(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.command:
             continue
@@ -24,7 +24,7 @@ def _commands(view: View) -> Iterator[Fault]:
         yield Fault(("services", name, "command"), "missing.", hint, at_key=True)
 
 
-def _programs(view: View) -> Iterator[Fault]:
+def _programs(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.command and not any(service.command[0].parts):
             yield Fault(("services", name, "command", 0), "the program's name is empty.")
@@ -33,7 +33,7 @@ def _programs(view: View) -> Iterator[Fault]:
                 yield Fault(("services", name, key), 'expected a path inside the project, without "..".')
 
 
-def _engines(view: View) -> Iterator[Fault]:
+def _engines(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.engine and service.binary is not None:
             yield Fault(("services", name, "engine"), "binary says which program runs.", "Remove one of them.")
@@ -46,7 +46,7 @@ def _engines(view: View) -> Iterator[Fault]:
             yield Fault(("services", name, "resources", key), "the wheel engine uses no GPU.", hint)
 
 
-def _after(view: View) -> Iterator[Fault]:
+def _after(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for index, other in enumerate(service.after):
             path = ("services", name, "after", index)
@@ -62,7 +62,7 @@ def _after(view: View) -> Iterator[Fault]:
                 )
 
 
-def _starts(view: View) -> Iterator[Fault]:
+def _starts(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for index, other in enumerate(service.starts):
             path = ("services", name, "starts", index)
@@ -73,7 +73,7 @@ def _starts(view: View) -> Iterator[Fault]:
                 yield Fault(path, f'"{other}" is started by a deploy, not on demand.', hint)
 
 
-def _cycle(view: View) -> Iterator[Fault]:
+def _cycle(view: Sound) -> Iterator[Fault]:
     others = {
         name: service.model_copy(update={"after": tuple(other for other in service.after if other != name)})
         for name, service in view.services.items()
@@ -85,7 +85,7 @@ def _cycle(view: View) -> Iterator[Fault]:
         yield Fault(path, f"none of these can start first: {error}.", "Remove one of the waits.")
 
 
-def _secrets(view: View) -> Iterator[Fault]:
+def _secrets(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for index, variable in enumerate(service.secrets):
             path = ("services", name, "secrets", index)
@@ -106,7 +106,7 @@ def _secrets(view: View) -> Iterator[Fault]:
                 yield Fault(path, f"{variable}_FILE is declared too.", hint)
 
 
-def _prepare_secrets(view: View) -> Iterator[Fault]:
+def _prepare_secrets(view: Sound) -> Iterator[Fault]:
     for index, variable in enumerate(view.prepare.secrets if view.prepare else ()):
         if view.prepare and variable in view.prepare.env:
             yield _in_env_too(("prepare", "secrets", index), variable)
@@ -116,14 +116,14 @@ def _in_env_too(path: Path, variable: str) -> Fault:
     return Fault(path, f"{variable} is in env too.", "Keep it here alone: env is part of the release.")
 
 
-def _stray_ports(view: View) -> Iterator[Fault]:
+def _stray_ports(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         for key in ("canary_port", "candidate_port"):
             if getattr(service, key) is not None and service.port is None:
                 yield Fault(("services", name, key), "the service has no port.", _ADD_PORT, at_key=True)
 
 
-def _metrics(view: View) -> Iterator[Fault]:
+def _metrics(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.metrics and service.port is None:
             yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)

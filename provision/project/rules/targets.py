@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.project.fault import Fault, nearest
 from provision.project.platforms import DEFAULT, those
-from provision.project.rules.view import View, service_texts
+from provision.project.rules.view import Sound, service_texts
 from provision.project.schema import Target
 from provision.project.template import Template
 from provision.project.values import LAST_PORT
@@ -23,7 +23,7 @@ _TELLS_APART: tuple[tuple[str, Any], ...] = (
 )
 
 
-def _services(view: View) -> Iterator[Fault]:
+def _services(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         chosen = target.services
         if chosen is None:
@@ -40,7 +40,7 @@ def _services(view: View) -> Iterator[Fault]:
                 yield Fault(("targets", name, "services"), message, f'Add "{needed}".')
 
 
-def _needs(view: View, target: Target) -> set[tuple[str, str]]:
+def _needs(view: Sound, target: Target) -> set[tuple[str, str]]:
     found = set()
     for name, service in view.chosen(target).items():
         found |= {(name, other) for other in service.after}
@@ -49,7 +49,7 @@ def _needs(view: View, target: Target) -> set[tuple[str, str]]:
     return found
 
 
-def _hosts(view: View) -> Iterator[Fault]:
+def _hosts(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         for index, host in enumerate(target.hosts):
             message = "" if host.refs else _wrong_host(host)
@@ -76,7 +76,7 @@ def _wrong_host(host: Template) -> str:
     return ""
 
 
-def _platform(view: View) -> Iterator[Fault]:
+def _platform(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
         if target.user_units and not target.can.user_units:
@@ -94,7 +94,7 @@ def _platform(view: View) -> Iterator[Fault]:
                 yield Fault(("services", service_name, "user"), message, "Remove user, or user_units.")
 
 
-def _gpus(view: View) -> Iterator[Fault]:
+def _gpus(view: Sound) -> Iterator[Fault]:
     for place, target in view.targets.items():
         if target.gpus is None:
             continue

@@ -12,7 +12,7 @@ from provision.project.template import Template
 
 
 @dataclass(frozen=True)
-class View:
+class Sound:
     """The sound parts of a declaration.
 
     Attributes:

@@ -29,20 +29,20 @@ def root(tmp_path: Path, repository: Repository) -> Path:
 
 
 def test_nothing_moves_while_the_registry_says_the_same(root: Path) -> None:
-    found = lock.read(root)
+    found = lock.read_lock(root)
 
     assert lock.refresh(found, root) == (found, [])
 
 
 def test_a_tag_that_moved_is_pinned_anew(root: Path, repository: Repository) -> None:
-    before = lock.read(root)
+    before = lock.read_lock(root)
     newer = image(repository, "slim")
 
     fresh, moved = lock.refresh(before, root)
     lock.write(fresh, root)
 
     assert [(item.before, item.after) for item in moved] == [(before.bases["debian"].digest, newer.digest)]
-    assert lock.read(root).base("debian") == f"{repository.reference.name}@{newer.digest}"
+    assert lock.read_lock(root).base("debian") == f"{repository.reference.name}@{newer.digest}"
 
 
 def test_a_tag_that_is_gone_is_named(root: Path, repository: Repository) -> None:
@@ -50,11 +50,11 @@ def test_a_tag_that_is_gone_is_named(root: Path, repository: Repository) -> None
     file.write_text(file.read_text().replace(":slim", ":gone"))
 
     with pytest.raises(RegistryFailed, match="has no tag gone any more"):
-        lock.refresh(lock.read(root), root)
+        lock.refresh(lock.read_lock(root), root)
 
 
 def test_the_sources_here_are_those_that_native_builds_pin() -> None:
-    found = lock.read(REPOSITORY)
+    found = lock.read_lock(REPOSITORY)
     pinned = json.loads((REPOSITORY / "native" / "sources.json").read_text())
 
     assert found.sources["llama.cpp"]["sha256"] == pinned["llama.cpp"]["sha256"]
@@ -64,11 +64,11 @@ def test_the_sources_here_are_those_that_native_builds_pin() -> None:
 
 def test_a_base_that_is_not_locked_is_refused(root: Path) -> None:
     with pytest.raises(UsageError, match="has no base 'ubuntu'"):
-        lock.read(root).base("ubuntu")
+        lock.read_lock(root).base("ubuntu")
 
 
 def test_a_broken_file_is_named(root: Path) -> None:
     (root / "images" / "lock.json").write_text('{"bases": {"debian": {"image": "x"}}}')
 
     with pytest.raises(UsageError, match=r"lock\.json cannot be read"):
-        lock.read(root)
+        lock.read_lock(root)

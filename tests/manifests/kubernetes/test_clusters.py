@@ -13,7 +13,7 @@ import yaml
 
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
-from provision.manifests.kubernetes.objects import Object, read
+from provision.manifests.kubernetes.objects import Object, parse_objects
 from tests.manifests.kubernetes.projects import CRES, project
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -107,7 +107,7 @@ def test_a_job_has_another_name_once_it_runs_something_else_and_only_then(change
     def job(**changed: Any) -> str:
         migrate = {"command": ["migrate"], "batch": True, **changed}
         files = render_kubernetes(project({"migrate": migrate, "web": {"command": ["web"]}}))
-        (found,) = [each.name for each in read("", files["stable/migrate.yaml"]) if each.kind == "Job"]
+        (found,) = [each.name for each in parse_objects("", files["stable/migrate.yaml"]) if each.kind == "Job"]
         return found
 
     assert job() == job()

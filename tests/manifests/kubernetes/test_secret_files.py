@@ -7,10 +7,10 @@ import pytest
 
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
-from provision.manifests.kubernetes.objects import read
+from provision.manifests.kubernetes.objects import parse_objects
 from tests.manifests.kubernetes.projects import project
 
-OBJECTS = read(
+OBJECTS = parse_objects(
     "stable/web.yaml",
     render_kubernetes(
         project({"web": {"command": ["web", "${secret_files.KEY}"], "secrets": ["TOKEN"], "secret_files": ["KEY"]}})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from provision.errors import DeclarationError, UnencodableValue
 from provision.manifests.encoders.kubernetes import k8s_arg, k8s_number, k8s_text
 from provision.manifests.kubernetes import render_kubernetes
-from provision.manifests.kubernetes.objects import read
+from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from tests.manifests.kubernetes.projects import project
@@ -47,7 +47,9 @@ def test_commands_and_variables_come_back_byte_for_byte(words: list[str], variab
         "command": ["run", *map(dollars_doubled, words)],
         "env": {name: dollars_doubled(value) for name, value in variables.items()},
     }
-    objects = {each.kind: each for each in read("x", render_kubernetes(project({"web": declared}))["stable/web.yaml"])}
+    objects = {
+        each.kind: each for each in parse_objects("x", render_kubernetes(project({"web": declared}))["stable/web.yaml"])
+    }
     given_env = objects["ConfigMap"].at("data") if variables else {}
     (container,) = objects["Deployment"].pod["spec"]["containers"]  # type: ignore[index]
 
@@ -66,7 +68,7 @@ def kubectl_gives_back(values: list[str]) -> None:
             (Path(folder) / name).write_text(files[f"stable/{name}"])
         done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    objects = {each.kind: each for each in read("built", done.stdout.decode())}
+    objects = {each.kind: each for each in parse_objects("built", done.stdout.decode())}
     (container,) = objects["Deployment"].pod["spec"]["containers"]  # type: ignore[index]
     variables = objects["ConfigMap"].at("data")
 

@@ -11,6 +11,9 @@ from provision.cli.group import Group, Verb
 key_option = click.option(
     "--key", type=click.Path(dir_okay=False, path_type=Path), help="Public keys that count (default: evidence.pub)."
 )
+private_option = click.option(
+    "--private", type=click.Path(dir_okay=False, path_type=Path), help="The key, instead of DEPLOY_EVIDENCE_KEY."
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show all of it; change nothing.")
 
 command = Group(

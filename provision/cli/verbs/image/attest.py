@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from provision.cli.channels import keep, trusted_beside
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.cli.verbs.image.keygen import default_private
+from provision.cli.verbs.image import private_option
 from provision.errors import Refused, UsageError
 from provision.images import connect, parse
+from provision.images.promotion.chain import findings, heads
 from provision.images.promotion.evidence import Evidence, read_check, store
-from provision.images.promotion.here import actor, place
-from provision.images.promotion.signing import read_private
+from provision.images.promotion.here import actor, where
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import own_key
 
 if TYPE_CHECKING:
     from provision.images.promotion.evidence import CheckResult
-    from provision.images.promotion.signing import SigningKey
-
-_VARIABLE = "DEPLOY_EVIDENCE_KEY"
 
 
 @verb("attest", example="deploy image attest ghcr.io/owner/app@sha256:4f1c… --report smoke.json", hosts=False)
@@ -34,13 +33,14 @@ _VARIABLE = "DEPLOY_EVIDENCE_KEY"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='{"checks": [{"name": "health", "passed": true, "seconds": 0.2, "facts": {}}]}',
 )
-@click.option(
-    "--private", type=click.Path(dir_okay=False, path_type=Path), help="The key, instead of DEPLOY_EVIDENCE_KEY."
-)
-def command(session: Session, image: str, report: Path, private: Path | None) -> None:
+@private_option
+@click.option("--anew", is_flag=True, help="Nothing older counts: for when evidence was lost.")
+def command(session: Session, image: str, report: Path, private: Path | None, anew: bool) -> None:
     """Sign the results of checks, and store them beside the image.
 
-    IMAGE is named by its digest: a tag may have moved since it was tried.
+    IMAGE is named by its digest: a tag may have moved since it was tried. What is signed names the evidence that is
+    there already, so that nobody can take that away unnoticed. Where some was lost, --anew begins again: only these
+    results count then, and later ones.
     """
     reference = parse(image)
     if not reference.digest:
@@ -49,12 +49,24 @@ def command(session: Session, image: str, report: Path, private: Path | None) ->
             why="A tag may have moved since the image was tried.",
             next_step=f"deploy image inspect {image}, then name it @sha256:…",
         )
-    checks, key = _checks(report, reference.digest), _key(private)
+    checks, key = _checks(report, reference.digest), own_key(private)
     repository = connect(reference, write=True)
     found = repository.get(reference.digest)
     at = datetime.now(UTC).replace(microsecond=0)
-    evidence = Evidence(reference.name, found.digest, checks, at, actor(), place())
+    seen, name = Seen.read(), f"{repository}@{found.digest}"
+    trusted = trusted_beside(session.directory, key)
+    known = seen.beside(name)
+    there = [] if anew else findings(repository, found.digest, trusted, known)
+    lost = [item for item in there if item.lost and item.blocks]
+    for item in lost:
+        text = f"evidence {item.artifact[:19]} {item.problem}"
+        session.console.event({"event": "warning", "host": "", "text": text})
+    # What this machine alone knows to be lost is named, so that others miss it as well.
+    previous = (*heads(there), *(item.artifact for item in lost if item.artifact in known))
+    evidence = Evidence(reference.name, found.digest, checks, at, actor(), where(), previous, anew)
     artifact = store(repository, found, evidence, key)
+    seen.saw_evidence(name, {artifact: at})
+    keep(session, seen)
     verdict = "passed" if evidence.passed else "FAILED"
     session.console.answer(
         {
@@ -83,17 +95,3 @@ def _checks(report: Path, digest: str) -> tuple[CheckResult, ...]:
     if not checks:
         raise UsageError(f"{report} has no checks in it.", why="Nothing tried is nothing proven.")
     return checks
-
-
-def _key(private: Path | None) -> SigningKey:
-    if private is None and os.environ.get(_VARIABLE):
-        return read_private(os.environ[_VARIABLE], _VARIABLE)
-    file = private or default_private()
-    try:
-        return read_private(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no key to sign with: {file} cannot be read.",
-            why=str(getattr(error, "strerror", None) or error),
-            next_step=f"deploy image keygen, or set {_VARIABLE}",
-        ) from None

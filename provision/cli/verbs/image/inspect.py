@@ -12,9 +12,10 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import key_option
 from provision.images import connect, parse
+from provision.images.promotion.chain import findings
 from provision.images.promotion.declared import find_image
-from provision.images.promotion.evidence import findings
 from provision.images.promotion.history import History, read_history
+from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import read_public
 
 
@@ -37,8 +38,10 @@ def command(session: Session, image: str, key: Path | None) -> None:
     else:
         trusted = []
         session.console.note(f"{public} is missing, so no evidence counts here.")
-    found = findings(repository, manifest.digest, trusted)
-    history = History("") if reference.digest else read_history(repository, reference.tag)
+    seen = Seen.read()
+    history = History("") if reference.digest else read_history(repository, reference.tag, trusted, seen)
+    known = {**history.resting_on(manifest.digest), **seen.beside(f"{repository}@{manifest.digest}")}
+    found = findings(repository, manifest.digest, trusted, known)
     session.console.answer(
         inspect_event(reference, manifest, found, history), inspect_lines(reference, manifest, found, history)
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.images.promotion.signing import generate
+from provision.images.promotion.signing import default_private, generate
 
 
 @verb("keygen", example="deploy image keygen && git add evidence.pub", hosts=False)
@@ -32,9 +31,3 @@ def command(session: Session, private: Path | None, public: Path | None) -> None
             f"  public half: {public} (commit it)",
         ],
     )
-
-
-def default_private() -> Path:
-    """Where the secret half is on a person's machine."""
-    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(folder) / "bitnet-provision" / "evidence.key"

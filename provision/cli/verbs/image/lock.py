@@ -17,7 +17,7 @@ def command(session: Session, check: bool) -> int:
     Images are built FROM digests, so a base changes when a person says so, and the change is seen in a commit.
     """
     root = session.directory.absolute()
-    fresh, moved = lock.refresh(lock.read(root), root)
+    fresh, moved = lock.refresh(lock.read_lock(root), root)
     if not check:
         lock.write(fresh, root)
     changes = [{"name": item.name, "before": item.before, "after": item.after} for item in moved]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from provision.cli.channels import CANARY, channel_of
+from provision.cli.channels import CANARY, channel_of, keep, trusted_beside
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.cli.verbs.image import private_option
 from provision.contract.outcome import COMMITTED, UNCHANGED
 from provision.errors import UsageError
 from provision.images import connect
 from provision.images.promotion.declared import find_image
-from provision.images.promotion.here import actor, place
+from provision.images.promotion.here import actor, where
 from provision.images.promotion.push import Attachment, push
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import default_private, own_key
 from provision.images.registry.layout import ImageFolder
 
 if TYPE_CHECKING:
@@ -40,8 +44,15 @@ _BESIDE = {
 @click.option("--to", "goal", default=CANARY, metavar="TAG", help="The channel (default: canary); never stable.")
 @click.option("--commit", default="", help="For the tag sha-COMMIT (default: what the image's own label says).")
 @click.option("--attach", "attached", metavar="TYPE=FILE", multiple=True, help="A document that goes with the image.")
+@private_option
 def command(
-    session: Session, name: str, folder: Path | None, goal: str, commit: str, attached: tuple[str, ...]
+    session: Session,
+    name: str,
+    folder: Path | None,
+    goal: str,
+    commit: str,
+    attached: tuple[str, ...],
+    private: Path | None,
 ) -> None:
     """Publish an image by digest, as canary and as sha-COMMIT.
 
@@ -54,6 +65,8 @@ def command(
         raise UsageError(f"--to {goal} is not a tag of {repository.name}.", next_step=f"--to {CANARY}")
     built = folder or session.directory / "build" / "images" / name.rpartition("/")[2] / "oci"
     target = connect(channel, write=True)
+    has_key = private or os.environ.get("DEPLOY_EVIDENCE_KEY") or default_private().exists()
+    key, seen = own_key(private) if has_key else None, Seen.read()
     with session.console.live():
         image, old = push(
             ImageFolder(built),
@@ -62,10 +75,14 @@ def command(
             commit=commit,
             attachments=[*_beside(built), *map(_attachment, attached)],
             who=actor(),
-            where=place(),
+            where=where(),
             now=datetime.now(UTC).replace(microsecond=0),
+            key=key,
+            trusted=trusted_beside(session.directory, key),
+            seen=seen,
             on_event=session.console.event,
         )
+    keep(session, seen)
     facts = {"kind": "push", "image": str(target), "channel": channel.tag, "old": old, "new": image.digest}
     session.console.answer(
         {"event": "result", "outcome": UNCHANGED if old == image.digest else COMMITTED, **facts},

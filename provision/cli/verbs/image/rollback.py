@@ -9,11 +9,12 @@ import click
 from provision.cli.channels import STABLE, carry_out, channel_of, judge
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.cli.verbs.image import dry_run_option, key_option
+from provision.cli.verbs.image import dry_run_option, key_option, private_option
 from provision.errors import UsageError
 from provision.images import connect, parse
 from provision.images.promotion.declared import find_image
 from provision.images.promotion.move import plan_rollback
+from provision.images.promotion.signing import own_key
 
 
 @verb("rollback", example="deploy image rollback app", hosts=False)
@@ -22,7 +23,10 @@ from provision.images.promotion.move import plan_rollback
 @click.option("--digest", default="", metavar="DIGEST", help="Back to this one (default: what stood there before).")
 @dry_run_option
 @key_option
-def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, key: Path | None) -> None:
+@private_option
+def command(
+    session: Session, name: str, goal: str, digest: str, dry_run: bool, key: Path | None, private: Path | None
+) -> None:
     """Move a channel back to what it stood for before.
 
     The earlier image still needs evidence that passes; its age does not matter. A second rollback goes further back.
@@ -33,6 +37,6 @@ def command(session: Session, name: str, goal: str, digest: str, dry_run: bool, 
         raise UsageError(f"--to {goal} is not a channel of {declared.repository.name}.", next_step=f"--to {STABLE}")
     if digest:
         parse(f"{channel.name}@{digest}")
-    decides = judge(session.directory, declared.policy, key)
+    decides = judge(session.directory, declared.policy, key, None if dry_run else own_key(private))
     plan = plan_rollback(connect(channel, write=True), channel.tag, digest, decides)
     carry_out(session, plan, decides, dry_run=dry_run)
