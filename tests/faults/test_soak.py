@@ -217,7 +217,8 @@ class Soak:
                     continue
                 found |= {_timeless(f"{top.name}: {folder[len(str(top)) :]}/{name}") for name in [*folders, *names]}
         processes = [each for each in host.processes() if each.ppid or each.pid == 1]
-        for argv, count in Counter(_timeless(" ".join(each.argv)) for each in processes).items():
+        # A systemd that starts itself anew has other arguments.
+        for argv, count in Counter(_timeless(" ".join(each.argv)) for each in processes if each.ppid).items():
             found.add(f"{count} processes: {argv}")
         for each in processes:
             if each.pid == 1 or "supervisord" in " ".join(each.argv):
