@@ -27,7 +27,11 @@ cat /dev/zero >"$1/full" 2>/dev/null || :
 """
 
 
-@pytest.fixture(params=["supervisord", "systemd"])
+def on(*platforms: Any) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("world", platforms, indirect=True)
+
+
+@pytest.fixture
 def world(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> World:
     platform = str(request.param)
     host: TestHost = request.getfixturevalue(f"{platform}_host")
@@ -48,6 +52,7 @@ def changed(world: World) -> None:
     world.web("2", switch="in-place")
 
 
+@on("systemd", pytest.param("supervisord", marks=pytest.mark.slow))
 def test_a_host_that_can_t_keep_what_a_deploy_writes_refuses_it_undisturbed(world: World) -> None:
     """With /etc read-only the old program was stopped and the host `degraded`; elsewhere it was a traceback."""
     world.web("1")
@@ -87,6 +92,7 @@ def test_a_host_that_can_t_keep_what_a_deploy_writes_refuses_it_undisturbed(worl
     assert world.up().outcome == "committed"
 
 
+@on("supervisord", pytest.param("systemd", marks=pytest.mark.slow))
 def test_what_becomes_read_only_on_the_way_is_put_back_and_not_degraded(world: World) -> None:
     """The way back wrote again what the files said already, and removed what was not there."""
     late = ["sh", "-c", 'sleep 1; exec python3 server.py "$1"', "sh", "${port}"]
@@ -110,7 +116,7 @@ def test_what_becomes_read_only_on_the_way_is_put_back_and_not_degraded(world: W
     assert world.up().outcome == "committed"
 
 
-@pytest.mark.parametrize("world", ["supervisord"], indirect=True)  # systemd's is in the folder of the manifests
+@on("supervisord")  # systemd's is in the folder of the manifests
 def test_a_hook_that_cannot_be_written_is_a_warning(world: World) -> None:
     """What starts us after a reboot lies in one more folder, which is none that a deploy needs."""
     world.host.write("/root/onstart.sh", "#!/bin/sh\n")
