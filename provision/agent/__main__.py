@@ -16,9 +16,9 @@ _PACKAGE = "deploy_agent"
 
 
 def serve(header: dict, stdin: object, stdout: object) -> None:  # type: ignore[type-arg]
-    from deploy_agent.agent.session import Session  # type: ignore[import-not-found]
+    from deploy_agent.agent.session import Conversation  # type: ignore[import-not-found]
 
-    Session(header, stdin, stdout).serve()
+    Conversation(header, stdin, stdout).serve()
 
 
 def main(arguments: list) -> int:  # type: ignore[type-arg]
