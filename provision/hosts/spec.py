@@ -88,7 +88,7 @@ def declared_hosts(
     """The machines of a target of the project in `root`, from what its declaration says; raises as `parse_hosts`."""
     return parse_hosts(
         entries,
-        identity=Path(identity).expanduser() if identity else None,
+        identity=root / Path(identity).expanduser() if identity else None,
         known_hosts=(root / (known_hosts or PROJECT_KNOWN_HOSTS),),
         sudo=sudo,
     )

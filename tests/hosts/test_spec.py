@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from provision.errors import UsageError
 from provision.hosts import parse_hosts
-from provision.hosts.spec import USER_KNOWN_HOSTS
+from provision.hosts.spec import USER_KNOWN_HOSTS, declared_hosts
 
 READABLE = {
     "host": ("", "host", 0),
@@ -77,3 +77,11 @@ def test_the_projects_own_known_hosts_come_before_the_users() -> None:
     ours = Path("known_hosts")
     assert parse_hosts(["a"], known_hosts=[ours])[0].known_hosts == (ours, *USER_KNOWN_HOSTS)
     assert parse_hosts(["a"], known_hosts=[ours], user_known_hosts=False)[0].known_hosts == (ours,)
+
+
+@pytest.mark.parametrize(
+    ("identity", "path"), [("keys/a", "/srv/project/keys/a"), ("/keys/a", "/keys/a"), ("~/a", f"{Path.home()}/a")]
+)
+def test_a_key_file_is_named_from_the_project_s_folder(identity: str, path: str) -> None:
+    (spec,) = declared_hosts(["host"], Path("/srv/project"), identity=identity, known_hosts=None, sudo=False)
+    assert spec.identity == Path(path)
