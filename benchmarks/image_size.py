@@ -20,7 +20,7 @@ _GOALS = {"bitnet-cpu-min": 8_000_000, "bitnet-cpu": 90_000_000}
 def main() -> int:
     root = Path(__file__).parents[1]
     missed = False
-    for name, recipe in bake.read(root).items():
+    for name, recipe in bake.read_recipes(root).items():
         layout = OciLayout(recipe.context.parent / "oci")
         try:
             layers = layout.manifest.document["layers"]

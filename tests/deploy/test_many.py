@@ -33,12 +33,13 @@ def told(world: World, count: int, version: str) -> Counter[str]:
 def test_all_programs_are_started_and_stopped_with_one_word(world: World) -> None:
     world.host.write("/usr/local/bin/systemctl", _SHIM, mode=0o755)
     try:
-        few = [told(world, 2, "1"), told(world, 2, "2")]
-        many = [told(world, 20, "3"), told(world, 20, "4")]
+        new, few = told(world, 2, "1"), told(world, 2, "2")
+        more, many = told(world, 20, "3"), told(world, 20, "4")
         fewer = told(world, 1, "4")
     finally:
         world.host.exec(["rm", "-f", "/usr/local/bin/systemctl", _TOLD])
 
     assert few == many
-    assert many[1]["stop"] == 1
+    assert few["stop"] == 1
+    assert more - new == Counter(stop=1), "new ones are started as many at once as old ones"
     assert fewer["stop"] == 1

@@ -57,7 +57,7 @@ class Recipe:
     drains: bool = False  # requests in flight are finished after SIGTERM
 
 
-def read(root: Path) -> dict[str, Recipe]:
+def read_recipes(root: Path) -> dict[str, Recipe]:
     """The images of the project in `root`, by name, in the order of the bake file.
 
     Raises:
@@ -81,7 +81,7 @@ def find(root: Path, name: str) -> Recipe:
     Raises:
         UsageError: there is no such image.
     """
-    recipes = read(root)
+    recipes = read_recipes(root)
     if name not in recipes:
         raise UsageError(f"there is no image {name}.", why=f"{root / FOLDER / _FILE} has {', '.join(recipes)}.")
     return recipes[name]
@@ -110,6 +110,6 @@ def _faults(said: Mapping[str, Any]) -> Iterator[Fault]:
     checks = said.get("checks", [])
     for number, check in enumerate(checks if isinstance(checks, list) else [checks]):
         try:
-            declared_checks.read(check)
+            declared_checks.parse_check(check)
         except ValueError as error:
             yield Fault(("checks", number), f"{str(error).removeprefix('checks: ')}.")

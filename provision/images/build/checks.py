@@ -34,7 +34,7 @@ class Declared:
         return f"{self.kind} {' '.join(self.value) if self.kind == 'command' else self.value}"
 
 
-def read(written: object) -> Declared:
+def parse_check(written: object) -> Declared:
     """A check as image.toml or the label has it.
 
     Raises:
@@ -72,4 +72,4 @@ def of_label(label: str) -> list[Declared]:
     listed = json.loads(label or "[]")
     if not isinstance(listed, list):
         raise ValueError(f"{LABEL} is not a list of checks")
-    return [read(item) for item in listed]
+    return [parse_check(item) for item in listed]

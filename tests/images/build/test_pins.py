@@ -13,7 +13,7 @@ from tests.images.build.make import REPOSITORY
 
 STACK = REPOSITORY / "images" / "vast-stack"
 EXAMPLE = REPOSITORY / "examples" / "vast-stack"
-OWN = [name for name, recipe in bake.read(REPOSITORY).items() if recipe.requirements]
+OWN = [name for name, recipe in bake.read_recipes(REPOSITORY).items() if recipe.requirements]
 
 
 def versions(text: str) -> dict[str, str]:
