@@ -69,10 +69,10 @@ async def test_a_pausing_job_holds_no_slot(runtime: PrintingRuntime) -> None:
 
 
 async def test_a_retry_is_not_turned_away_by_a_full_queue(runtime: PrintingRuntime) -> None:
-    supervisor = RuntimeSupervisor(runtime, concurrency=1, max_queue=1, backoff=0.05)
+    supervisor = RuntimeSupervisor(runtime, concurrency=1, max_queue=1, backoff=1.0)
     retried = asyncio.ensure_future(supervisor.run_custom(["false"], retries=1))
-    await asyncio.sleep(0.03)
-    others = [asyncio.ensure_future(supervisor.run_custom(["sleep", "0.3"])) for _ in range(2)]
+    await asyncio.sleep(0.5)  # the first attempt is over, and the next not yet due
+    others = [asyncio.ensure_future(supervisor.run_custom(["sleep", "1"])) for _ in range(2)]
     assert (await retried).attempts == 2
     await asyncio.gather(*others)
 
