@@ -122,7 +122,7 @@ def _tidy(layout: Layout, supervisor: Supervisor, agent: str, keep: int, emit: E
         gone = prune.prune(layout, keep, agent, supervisor)
         if gone:
             emit({"event": "pruned", "releases": gone})
-        for text in facts.occupied(layout, supervisor).values():
+        for text in facts.occupied(layout, supervisor, states.read_state(layout)).values():
             emit({"event": "warning", "text": text})
         supervisor.tidy(_manifests(layout, supervisor.kind))
         control.refresh(layout, agent)

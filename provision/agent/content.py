@@ -62,7 +62,7 @@ def occupied(layout: Layout, supervisor: Supervisor, others: Set[str]) -> Dict[s
     if not found:
         return {}
     programs = list(states.read_state(layout).programs)
-    ours = supervisor.stray_pids(programs).union(*map(supervisor.members, programs))
+    ours = supervisor.stray_pids(programs).union(*supervisor.families(programs).values())
     strange = [name for name, pids in found.items() if not pids & ours]
     lapsed = sorted(strange, key=lambda name: age(layout.release(name)))[OCCUPIED_KEPT:]
     return {name: min(pids) for name, pids in found.items() if name not in lapsed}

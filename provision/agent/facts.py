@@ -164,7 +164,8 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
     table = processes.table()
     observed = supervisor.observe(list(state.programs))
     # A process that was proven had its ports to itself, so while it runs nothing older can be in its way.
-    proven, releases = strays.remembered(layout), strays.releases(layout)
+    proven = strays.remembered(layout)
+    releases = strays.releases(layout, proven)
     doubtful = [name for name, seen in observed.items() if not seen.pid or proven.get(name) != seen.pid]
     astray = supervisor.strays(doubtful) if doubtful else {}
     for name, seen in observed.items():
@@ -232,13 +233,12 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "salt": salt.hex(),
         "disk": disk(layout.root),
         "recovery_needed": os.path.exists(layout.journal),
-        "occupied": occupied(layout, supervisor),
+        "occupied": occupied(layout, supervisor, state),
     }
 
 
-def occupied(layout: Layout, supervisor: Supervisor) -> Dict[str, str]:
+def occupied(layout: Layout, supervisor: Supervisor, state: State) -> Dict[str, str]:
     """Releases that serve nothing, and are kept while some process works in them: by whom, as a sentence."""
-    state = states.read_state(layout)
     return {
         name: f"release {name[:12]} is kept while pid {pid} ({sockets.name(pid)}) works in its folder; "
         f"of programs that are not this project's, {content.OCCUPIED_KEPT} such are kept at most"

@@ -41,7 +41,8 @@ class Programs:
             before: the state of before the transaction.
             ran: the processes of then, as the journal has them: who still runs is of no release that came since.
         """
-        seen, known = self.supervisor.observe(list(state.programs)), strays.releases(self.layout)
+        seen = self.supervisor.observe(list(state.programs))
+        known = strays.releases(self.layout, strays.remembered(self.layout))
         releases = {}
         for name, each in seen.items():
             stayed = name in before.programs and ran.get(name) == [each.pid, processes.start_time(each.pid)]

@@ -9,7 +9,7 @@ time, in a folder that we alone may write: for those that overwrite their enviro
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Set
+from typing import Dict, Iterable, List, Set
 
 from ..contract.layout import Layout
 from . import files, guard, processes, trust
@@ -39,10 +39,9 @@ def remembered(layout: Layout) -> Dict[str, int]:
     return found
 
 
-def releases(layout: Layout) -> Dict[str, str]:
-    """The release of each process that still is the one that was written down."""
+def releases(layout: Layout, same: Iterable[str]) -> Dict[str, str]:
+    """The release of each program's process, of those that still are the ones `remembered`."""
     noted = guard.note(layout, _record(layout)).get("releases")
-    same = remembered(layout)
     return {name: str(noted[name]) for name in same if name in noted} if isinstance(noted, dict) else {}
 
 

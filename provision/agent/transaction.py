@@ -172,7 +172,9 @@ class Transaction:
             on_demand = [name for name in names if do[name] is Do.INSTALL]
             running = self.programs.running(on_demand)
             # While a program finishes on its old code, its supervisor keeps the old description.
-            finishing = {each["program"] for each in level if each["program"] in running and _may_finish(each)}
+            finishing = {
+                each["program"] for each in level if each["program"] in running and each["on_switch"] == "finish"
+            }
             replaced = [service for service in level if service["program"] not in finishing]
             self.programs.stop([_as_it_runs(change, each) for each in reversed(replaced)], self._stop_if_aborted)
             for service in level:
@@ -290,10 +292,6 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
-
-
-def _may_finish(service: ServiceDocument) -> bool:
-    return service["on_switch"] == "finish"
 
 
 def _as_it_runs(change: Change, service: ServiceDocument) -> ServiceDocument:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -55,16 +55,8 @@ def declare(world: World, version: str, **more: Any) -> None:
     world.declare({"web": {**service, "env": {"VERSION": version, "REUSE": "no", **more.get("env", {})}}})
 
 
-@contextlib.contextmanager
-def clients(world: World) -> Iterator[None]:
-    command = world.host.inside(["python3", "-c", _CLIENT, str(world.port)])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield
-        finally:
-            process.kill()
+def clients(world: World) -> AbstractContextManager[None]:
+    return world.held(f"exec python3 -c '{_CLIENT}' $1", str(world.port))
 
 
 def waits(events: list[dict[str, Any]]) -> list[str]:
