@@ -73,20 +73,22 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
         return None
     supervisor = open_supervisor(layout, state.platform, options(layout))
     programs = Programs(layout, supervisor, emit)
-    if supervisor.gone():
+    gone, ended = supervisor.gone(), []
+    if gone:
         if not supervisor.starts():
             return None
         ended = [name for name in supervision.restore(layout, supervisor, emit) if name in state.programs]
-        services = _services(layout, state, ended)
-    elif supervisor.stray_pids(list(state.programs)):
+    # Somebody else started it again, before or just now, and these keep the ports.
+    beside = not ended and bool(supervisor.stray_pids(list(state.programs)))
+    if beside:
         seen = facts.view(layout, supervisor, state, with_gpus=False).programs
         ended = [name for name in state.programs if seen[name]["activity"] == Activity.UNSUPERVISED.value]
-        services = _services(layout, state, ended)
-        # Somebody else has started it again, and these keep the ports.
-        programs.end({service["program"]: service["stop_timeout"] for service in services})
-        programs.start([service["program"] for service in services], "under its supervisor again")
-    else:
+    if not gone and not ended:
         return None
+    services = _services(layout, state, ended)
+    if beside:
+        programs.end({service["program"]: service["stop_timeout"] for service in services})
+        programs.start(ended, "under its supervisor again")
     programs.prove(services, state, worked=True)
     programs.remember(state, state, {})
     return f"{', '.join(ended)}: under {state.platform} again" if ended else None
