@@ -28,6 +28,9 @@ class Engine:
     group: int  # the number of the group that the socket has
 
 
+# What ${cpus} is where nobody said it, and nobody can count: the cores of a service of medium size.
+UNCOUNTED = 4
+
 _LOOPBACK = r"(127\.0\.0\.1|localhost|\[?::1\]?)"
 _BEFORE_PORT = re.compile(rf"(^|.*[^\w.]){_LOOPBACK}:$", re.DOTALL)
 _LISTENS = re.compile(rf"(--?[\w-]+=)?{_LOOPBACK}(:[0-9]+)?")
@@ -75,10 +78,7 @@ class Containers(LaneOnTarget):
             case ["services", name, "host"]:
                 return self.name(name)
             case ["cpus"]:
-                reason = (
-                    "${cpus} is counted on a host; for a container say it: threads = 4, or resources = { cpus = 4 }"
-                )
-                raise UnencodableValue(subject, reason)
+                return str(UNCOUNTED)
         return super()._reference(ref, subject, owner)
 
     def _declared_port(self, service: str, ref: Ref, subject: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from provision.manifests.containers import declared_image, rendered_image
+from provision.manifests.containers import UNCOUNTED, declared_image, rendered_image
 from provision.project.platforms import PLATFORMS
 from provision.project.rules.restarts import without
 from provision.project.schema import Project, Target
@@ -36,6 +36,12 @@ def _of_service(platform: str, project: Project, name: str, built: Built) -> Ite
     if service.engine == "wheel":
         text = "the wheel engine is for hosts; here the image has to bring build/bin/llama-server"
         yield Remark(f"services.{name}.engine", text)
+    if any(ref.name == "cpus" for text in (*service.command, *service.env.values()) for ref in text.refs):
+        text = f"${{cpus}} is counted on a host, so {UNCOUNTED} is written; say it: threads = {UNCOUNTED}"
+        yield Remark(f"services.{name}.threads", text)
+    if service.starts:
+        text = "there is no deploy-ctl in a container, so it starts nothing; whoever runs them does"
+        yield Remark(f"services.{name}.starts", text)
     for key, why in without(service, PLATFORMS[platform]):
         yield Remark(f"services.{name}.restart.{key}", f"{platform} {why}; it is left out")
 
@@ -47,12 +53,14 @@ def _image(project: Project, name: str, built: Built) -> Iterator[Remark]:
         return
     subject = f"services.{name}.image" if not own else "project.image" if declared else "project"
     said = "may be another image tomorrow" if declared else "is written, because no image is named"
-    yield Remark(subject, f'"{image}" {said}; {_instead(image, built)}')
+    yield Remark(subject, f'"{image}" {said}; {_instead(image, built, own=own)}')
 
 
-def _instead(image: str, built: Built) -> str:
-    """What has a digest: the image that was built here, else what a registry has."""
+def _instead(image: str, built: Built, *, own: bool) -> str:
+    """What has a digest: the image that was built here, else what a registry has, or will have."""
     repository = image.rpartition(":")[0] if ":" in image.rpartition("/")[2] else image
     if digest := built(repository):
         return f'what was built here is "{repository}@{digest}"'
+    if own and "/" not in repository:
+        return "it gets a digest in a registry: write what `deploy image push` says"
     return f'write "{repository}@sha256:…", with the digest that `deploy image inspect {image}` says'

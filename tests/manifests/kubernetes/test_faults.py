@@ -142,7 +142,10 @@ def test_a_template_of_the_project_s_own_is_judged_too(tmp_path: Path) -> None:
             {"preset": "rlm-runtime", "command": ["a"], "env": {"RLM_ENVIRONMENT": "docker"}},
             'services.web.env.RLM_ENVIRONMENT: "docker" needs a Docker daemon, which a restricted pod does not reach',
         ),
-        ({"command": ["a", "-t", "${cpus}"]}, "services.web.command: ${cpus} is counted on a host"),
+        (
+            {"command": ["a"], "docker": "/run/docker.sock"},
+            "services.web.docker: a restricted pod reaches no Docker daemon. To give it that engine",
+        ),
     ],
 )
 def test_what_would_start_and_never_work_is_refused(service: Mapping[str, Any], said: str) -> None:
