@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from provision.cli.session import Session, declared_targets
@@ -10,7 +11,7 @@ from provision.errors import UsageError
 from provision.manifests.folder import compare, write
 from provision.platforms import face
 from provision.project import load
-from provision.project.located import located
+from provision.project.located import located, remarked
 from provision.project.platforms import DEFAULT, PLATFORMS
 
 
@@ -34,10 +35,25 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         )
     with located(loaded.declaration):
         files = face(platform).files(loaded.project, place, loaded.root)
+    for problem in remarked(
+        loaded.declaration, face(platform).remarks(loaded.project, place, partial(_built, loaded.root))
+    ):
+        session.console.event({"event": "warning", "host": "", "text": str(problem)})
     if out is None:
         _show(session, platform, files)
     else:
         _write(session, platform, files, out, force=force)
+
+
+def _built(root: Path, repository: str) -> str:
+    """The digest of the image that `deploy image build` made for a repository of this name; empty for none."""
+    from provision.images.registry.layout import ImageFolder
+
+    folder = root / "build" / "images" / repository.rpartition("/")[2] / "oci"
+    try:
+        return ImageFolder(folder).manifest.digest if folder.is_dir() else ""
+    except UsageError:
+        return ""
 
 
 def _only_target(directory: Path, platform: str) -> str | None:

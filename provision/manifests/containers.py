@@ -11,14 +11,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from provision.engines import BUILT
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, Value, Variable
+from provision.project.rules.containers import HAND_OVER
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, Template
 
-# As in most images that are not root's, an account that no package of a distribution has.
-USER_ID = 10001
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker Engine that a container is given; so it may do what root may."""
+
+    socket: str  # absolute path
+    group: int  # the number of the group that the socket has
+
+
+# What ${cpus} is where nobody said it, and nobody can count: the cores of a service of medium size.
+UNCOUNTED = 4
 
 _LOOPBACK = r"(127\.0\.0\.1|localhost|\[?::1\]?)"
 _BEFORE_PORT = re.compile(rf"(^|.*[^\w.]){_LOOPBACK}:$", re.DOTALL)
@@ -52,6 +63,10 @@ class Containers(LaneOnTarget):
         """What others of the lane call a service, and what its objects are called."""
         return service if self.lane is Lane.STABLE else f"{service}-{self.lane}"
 
+    def binary(self, service: Service, subject: str) -> str:
+        """What an image brings: a compiled engine in the wheel's place, which is for hosts."""
+        return BUILT if service.engine == "wheel" else super().binary(service, subject)
+
     def _reference(self, ref: Ref, subject: str, owner: str) -> str | AtStart:
         match ref.name.split("."):
             case ["listen"]:
@@ -63,10 +78,7 @@ class Containers(LaneOnTarget):
             case ["services", name, "host"]:
                 return self.name(name)
             case ["cpus"]:
-                reason = (
-                    "${cpus} is counted on a host; for a container say it: threads = 4, or resources = { cpus = 4 }"
-                )
-                raise UnencodableValue(subject, reason)
+                return str(UNCOUNTED)
         return super()._reference(ref, subject, owner)
 
     def _declared_port(self, service: str, ref: Ref, subject: str) -> str:
@@ -87,13 +99,23 @@ def containers(project: Project, platform: str, lane: Lane, target: Target | Non
     return Containers(project, place, lane, models)
 
 
+def declared_image(project: Project, name: str) -> str | None:
+    """The image that the file names for a service."""
+    return project.services[name].image or project.image
+
+
+def rendered_image(project: Project, name: str) -> str:
+    """The image of a service in a file for people; of a tag `remarks` says what to write instead."""
+    return declared_image(project, name) or f"{project.name}:latest"
+
+
 def image(places: LaneOnTarget, name: str) -> str:
     """The image of a service, by digest.
 
     Raises:
         UnencodableValue: none is declared, or only a tag, which names another image tomorrow.
     """
-    declared = places.project.services[name].image or places.project.image
+    declared = declared_image(places.project, name)
     subject = f"services.{name}.image"
     if declared is None:
         reason = 'a container is made of an image; add image = "ghcr.io/…@sha256:…" to [project], or to the service'
@@ -149,19 +171,31 @@ def _variables(places: LaneOnTarget, name: str) -> list[Variable]:
     ]
 
 
-def refuse_docker(places: LaneOnTarget, name: str, place: str) -> None:
-    """Refuse what would start containers itself.
+def refuse_docker(places: LaneOnTarget, name: str, place: str, *, is_machine: bool = True) -> None:
+    """Refuse what would start containers itself, and was not given an engine.
+
+    Args:
+        place: where service `name` runs, for people.
+        is_machine: it has a Docker Engine that a service can be given.
 
     Raises:
-        UnencodableValue: service `name` would, and `place` has no Docker daemon for it.
+        UnencodableValue: the service would.
     """
     service = places.project.services[name]
-    if not service.starts_containers:
+    if not service.starts_containers or (is_machine and engine(service)):
         return
+    consent = f". {HAND_OVER.removesuffix('.')}" if is_machine else ""
     if "RLM_ENVIRONMENT" in service.env:
         reason = f'"docker" needs a Docker daemon, which {place} does not reach; write "wasm" or "local"'
-        raise UnencodableValue(f"services.{name}.env.RLM_ENVIRONMENT", reason)
-    raise UnencodableValue(f"services.{name}.docker", f"{place} reaches no Docker daemon")
+        raise UnencodableValue(f"services.{name}.env.RLM_ENVIRONMENT", f"{reason}{consent}")
+    raise UnencodableValue(f"services.{name}.docker", f"{place} reaches no Docker daemon{consent}")
+
+
+def engine(service: Service) -> Engine | None:
+    """The Docker Engine that a container is given, where that was said."""
+    if service.docker is None or service.docker_group is None or not service.starts_containers:
+        return None
+    return Engine(service.docker, service.docker_group)
 
 
 def _refs(service: Service) -> Iterator[Ref]:

@@ -16,10 +16,10 @@ from typing import Any
 from provision.contract.layout import OF_SECRETS, PROJECT_LABEL, Layout
 from provision.contract.release import Manifest
 from provision.errors import UnencodableValue
-from provision.manifests.containers import image, refuse_docker
+from provision.manifests.containers import engine, image, refuse_docker
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
-from provision.project.schema import Lane
+from provision.project.schema import Lane, Restart
 
 _LOG_SIZE, _LOG_FILES = "10m", "3"
 _PIDS = 4096
@@ -51,7 +51,7 @@ def manifest(places: LaneOnTarget, name: str) -> Manifest:
     if composed:
         body[OF_SECRETS] = composed
     if service.user:
-        body["User"] = service.user
+        body["User"] = f"{service.user}:{service.group}" if service.group else service.user
     text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return Manifest(name=f"{places.program(name)}.json", text=text)
 
@@ -69,16 +69,28 @@ def _host(places: LaneOnTarget, name: str) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": _PIDS,
         "Init": True,
-        "RestartPolicy": {"Name": "unless-stopped" if restarts else "no"},
+        "RestartPolicy": restart_policy(service.restart) if restarts else {"Name": "no"},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}},
     }
     if resources.memory:
         host |= {"Memory": resources.memory, "MemorySwap": resources.memory}
     if resources.cpus:
         host["NanoCpus"] = int(resources.cpus * _NANO)
+    if given := engine(service):
+        host["Binds"].append(f"{given.socket}:{given.socket}")
+        host["GroupAdd"] = [str(given.group)]
     if resources.gpus or resources.vram:
         host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.gpus or 1, "Capabilities": [["gpu"]]}]
     return host
+
+
+def restart_policy(said: Restart) -> dict[str, Any]:
+    """As an engine takes it, which counts how often it starts a container anew."""
+    if said.on == "failure" or (said.limit and said.on is None):
+        if said.limit == 1:
+            return {"Name": "no"}
+        return {"Name": "on-failure", **({"MaximumRetryCount": said.limit - 1} if said.limit else {})}
+    return {"Name": "unless-stopped"}
 
 
 def _binds(places: LaneOnTarget, name: str) -> Iterator[str]:

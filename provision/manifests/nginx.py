@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Server:
+    """A host that runs the service."""
+
+    address: str  # with its port
+    weight: int  # its share of the requests, beside the others'
+
+
+@dataclass(frozen=True)
 class Site:
     """What the template of a service may use, as `site`."""
 
@@ -35,12 +44,15 @@ class Site:
     redirects: bool  # whether port 80 leads to TLS here
     certificate: str
     certificate_key: str
-    stable: tuple[str, ...]  # address:port of each host
-    canary: tuple[str, ...]  # empty where no client is to see it
+    stable: tuple[Server, ...]
+    canary: tuple[Server, ...]  # empty where no client is to see it
     canary_percent: int
     health: str  # a path that is neither limited nor logged
     metrics: str  # a path that is nobody's but the monitoring's; empty for none
     timeout_seconds: int
+    connect_seconds: int
+    send_seconds: int
+    has_names: bool  # whether a host is called by name, which nginx looks up
     body_bytes: int
     rate: int | None  # a second
     burst: int
@@ -63,12 +75,15 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
         redirects=tls and not any(_takes_80(project, name, other) for other in project.services),
         certificate=proxy.certificate or "",
         certificate_key=proxy.certificate_key or "",
-        stable=_addresses(service, proxy, Lane.STABLE),
-        canary=_addresses(service, proxy, Lane.CANARY) if proxy.canary else (),
+        stable=_servers(service, proxy, Lane.STABLE),
+        canary=_servers(service, proxy, Lane.CANARY) if proxy.canary else (),
         canary_percent=proxy.canary or 0,
         health=_health(service),
         metrics=service.metrics.path if service.metrics else "",
         timeout_seconds=math.ceil(proxy.timeout),
+        connect_seconds=math.ceil(proxy.connect_timeout),
+        send_seconds=math.ceil(proxy.send_timeout),
+        has_names=not all(map(_is_address, proxy.upstreams)),
         body_bytes=proxy.body,
         rate=proxy.rate,
         burst=2 * (proxy.rate or 0),
@@ -103,9 +118,20 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     return {**rendered, "modules-enabled/deploy.conf": render("nginx/main.conf.j2", overrides)}
 
 
-def _addresses(service: Service, proxy: Proxy, lane: Lane) -> tuple[str, ...]:
+def _servers(service: Service, proxy: Proxy, lane: Lane) -> tuple[Server, ...]:
     port = port_of(service, lane)
-    return tuple(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in proxy.upstreams)
+    return tuple(
+        Server(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", proxy.weights.get(host, 1))
+        for host in proxy.upstreams
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _health(service: Service) -> str:

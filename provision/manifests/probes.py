@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from provision.manifests.containers import Containers
 from provision.manifests.value import Value
 from provision.project.checks import Check
+from provision.project.schema import Ask, Probes
 
 _PERIOD = 5  # seconds between attempts once it has started
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often something is asked, in seconds, and how many failures in a row count."""
+
+    delay: int
+    period: int
+    attempt_seconds: int
+    failures: int
+
+
+_ALIVE = Timing(delay=0, period=10, attempt_seconds=5, failures=6)  # a minute without an answer
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,11 @@ class Probe:
     period: int  # seconds between attempts
     attempt_seconds: int
     startup_failures: int  # attempts until it must have passed
+    startup: Timing  # those three
+    readiness: Timing
+    liveness: Timing
+    liveness_asks: Literal["check", "port"]
+    health: Timing  # of Docker: `delay` is how long failures do not count
 
 
 def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
@@ -43,12 +62,12 @@ def probe(places: Containers, name: str) -> tuple[Probe | None, bool]:
         how, texts = asked
         words = tuple(places.value(text, f"services.{name}.check.{kind.name}", name) for text in texts)
         if how == "exec":
-            return _probe("exec", check, command=words), beyond
+            return _probe(service.probes, "exec", check, command=words), beyond
         if service.port:
-            return _probe("http", check, path=words[0]), beyond
+            return _probe(service.probes, "http", check, path=words[0]), beyond
     if service.port is None:
         return None, beyond
-    return _probe("tcp", next(iter(service.every_check), Check())), beyond
+    return _probe(service.probes, "tcp", next(iter(service.every_check), Check())), beyond
 
 
 def asks_in_python(asked: Probe, port: int | None) -> str:
@@ -64,8 +83,37 @@ def url(asked: Probe, port: int | None) -> str:
 
 
 def _probe(
-    kind: Literal["http", "tcp", "exec"], check: Check, path: Value | None = None, command: tuple[Value, ...] = ()
+    said: Probes,
+    kind: Literal["http", "tcp", "exec"],
+    check: Check,
+    path: Value | None = None,
+    command: tuple[Value, ...] = (),
 ) -> Probe:
     attempt = max(1, math.ceil(check.attempt_timeout))
     period = max(_PERIOD, attempt) if kind == "exec" else _PERIOD  # programs are started each time
-    return Probe(kind, path, command, period, attempt, max(1, math.ceil(check.timeout / period)))
+    startup = max(1, math.ceil(check.timeout / period))
+    alive = said.liveness or Ask()
+    asks = said.liveness.asks if said.liveness else "port"
+    return Probe(
+        kind,
+        path,
+        command,
+        period,
+        attempt,
+        startup,
+        startup=Timing(0, period, attempt, startup),
+        readiness=_timing(said.readiness, Timing(0, period, attempt, 3)),
+        liveness=_timing(alive, replace(_ALIVE, attempt_seconds=attempt) if asks == "check" else _ALIVE),
+        liveness_asks=asks,
+        health=_timing(said.health, Timing(period * startup, period, attempt, 3)),
+    )
+
+
+def _timing(said: Ask, usual: Timing) -> Timing:
+    """In whole seconds, which is all that they take; 0 is no time between two attempts."""
+    return Timing(
+        delay=usual.delay if said.delay is None else math.ceil(said.delay),
+        period=math.ceil(said.period or usual.period),
+        attempt_seconds=math.ceil(said.timeout or usual.attempt_seconds),
+        failures=said.failures or usual.failures,
+    )

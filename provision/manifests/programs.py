@@ -10,9 +10,22 @@ from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
 from provision.project.ports import port_of
-from provision.project.schema import Lane
+from provision.project.rules.restarts import DELAY, LIMIT, RETRIES, WINDOW
+from provision.project.schema import Lane, Service
 
 _FIRST_UNPRIVILEGED_PORT = 1024
+
+
+@dataclass(frozen=True)
+class Restart:
+    """When a program that ended is started again."""
+
+    always: bool  # also after exit status 0
+    delay: str  # seconds before it is
+    starts: int  # so many within `seconds`, then it stays down
+    seconds: int
+    retries: int  # failed starts in a row, after the first one
+    declared: bool  # whether deploy.toml says any of this
 
 
 @dataclass(frozen=True)
@@ -28,10 +41,12 @@ class Program:
     shared: str  # what outlives releases: logs, models, data
     log: str  # absolute path
     user: Value | None  # None as well where the user's own systemd runs everything as that user
+    account_group: Value | None  # the group it runs as, where that is said
     after: tuple[str, ...]  # programs of the same lane that this one needs
     depth: int  # how many programs have to start one after another before this one
     starts_with_host: bool
     restarts: bool
+    restart: Restart  # how, where it `restarts`
     stop_seconds: int  # from the polite signal to the hard one: drain and stop_timeout
     ready_seconds: int  # how long the launcher, asked "ready", may wait until it serves; 0 where it is not asked
     waits_until_idle: bool  # whether the launcher, asked "idle", waits until no request is in flight
@@ -64,10 +79,12 @@ def program(places: LaneOnTarget, name: str) -> Program:
         shared=layout.shared,
         log=layout.log(places.program(name)),
         user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
+        account_group=Value(f"services.{name}.group", (service.group,)) if service.group else None,
         after=tuple(places.program(other) for other in service.after if places.holds(other)),
         depth=places.depths[name],
         starts_with_host=not candidate and not service.on_demand,
         restarts=not candidate,
+        restart=_restart(service),
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
         ready_seconds=asked.seconds if asked else 0,
         waits_until_idle=target.can.waits and idle(places, name) is not None,
@@ -81,4 +98,16 @@ def program(places: LaneOnTarget, name: str) -> Program:
         in_home=in_home(target.path),
         user_unit=target.user_units,
         group="" if candidate else places.platform.group(target.name_prefix, places.project.name),
+    )
+
+
+def _restart(service: Service) -> Restart:
+    said = service.restart
+    return Restart(
+        always=said.on == "always",
+        delay=f"{DELAY if said.delay is None else said.delay:g}",
+        starts=said.limit or LIMIT,
+        seconds=math.ceil(said.window or WINDOW),
+        retries=said.limit - 1 if said.limit else RETRIES,
+        declared=bool(said.limit or said.window),
     )

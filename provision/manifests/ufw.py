@@ -90,12 +90,19 @@ def _incoming(name: str, service: Service, *, forwarded: bool) -> Iterator[Rule]
     if service.port is None:
         return
     ports = {service.port: name}
-    if service.proxy and all(ipaddress.ip_address(address).is_loopback for address in service.proxy.upstreams):
+    if service.proxy and all(map(_is_here, service.proxy.upstreams)):
         ports = _proxy_ports(name, service.proxy)
     route = "route " if forwarded and not service.proxy else ""
     for port, why in ports.items():
         for network in service.expose:
             yield Rule(f"{route}allow from {network} to any port {port} proto tcp", why)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _proxy_ports(name: str, proxy: Proxy) -> dict[int, str]:

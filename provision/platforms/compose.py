@@ -1,6 +1,6 @@
 """Docker Compose, on one machine."""
 
 from provision.manifests.compose import files
-from provision.platforms.face import Rendered
+from provision.platforms.face import RenderedContainers
 
-FACE = Rendered("compose", files)
+FACE = RenderedContainers("compose", files)

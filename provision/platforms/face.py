@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from provision.contract.release import Manifest
     from provision.manifests.control import Control
     from provision.manifests.places import LaneOnTarget
+    from provision.manifests.remarks import Built, Remark
     from provision.manifests.value import AtStart
     from provision.project.schema import Project, Target
 
@@ -39,6 +40,10 @@ class Face(ABC):
             DeclarationError: a template is wrong; says where.
             UsageError: something that the platform needs is missing.
         """
+
+    def remarks(self, project: Project, target: Target | None, built: Built) -> list[Remark]:
+        """What `deploy render` says beside the files."""
+        return []
 
     def program(self, prefix: str, project: str, service: str) -> str:
         """What a copy of a service is called there.
@@ -87,6 +92,15 @@ class Rendered(Face):
 
     def files(self, project: Project, target: Target | None, root: Path) -> dict[str, str]:
         return self._files(project, target, root)
+
+
+class RenderedContainers(Rendered):
+    """One whose services are containers, made of images that others may have built."""
+
+    def remarks(self, project: Project, target: Target | None, built: Built) -> list[Remark]:
+        from provision.manifests.remarks import remarks
+
+        return remarks(self.name, project, target, built)
 
 
 class Deployed(Face):

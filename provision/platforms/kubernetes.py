@@ -1,6 +1,6 @@
 """Kubernetes, by files that people apply."""
 
 from provision.manifests.kubernetes import files
-from provision.platforms.face import Rendered
+from provision.platforms.face import RenderedContainers
 
-FACE = Rendered("kubernetes", files)
+FACE = RenderedContainers("kubernetes", files)

@@ -13,6 +13,8 @@ def finish(declared: Declaration) -> Project:
     return Project(
         name=declared.project.name,
         image=declared.project.image,
+        build=declared.project.build,
+        user_id=declared.project.user_id,
         include=declared.project.include,
         services={key: _service(service) for key, service in declared.services.items()},
         targets=declared.targets,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from provision.errors import DeclarationError, UnencodableValue
+from provision.errors import DeclarationError, Problem, UnencodableValue
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
 from provision.project.toml import TomlFile
@@ -30,6 +30,11 @@ def declaration_error(refusals: Iterable[UnencodableValue], declaration: TomlFil
     # A value that a preset brings stands nowhere: then it is the service's place.
     faults = (Fault(_path(refusal.subject), f"{refusal.reason}.") for refusal in refusals)
     return DeclarationError(declaration.problems(faults))
+
+
+def remarked(declaration: TomlFile, remarks: Iterable[tuple[str, str]]) -> list[Problem]:
+    """Sentences about values, each under the name that a refusal would have, with their places."""
+    return declaration.problems(Fault(_path(subject), f"{text}.") for subject, text in remarks)
 
 
 def _path(subject: str) -> KeyPath:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 
 _LAST_PORT = 65535
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LONGEST_NAME = 253
 
 
 @dataclass(frozen=True)
@@ -18,16 +20,19 @@ class Endpoint:
     last: int
 
 
-def parse_address(text: str) -> str:
-    """`text` as the kernel writes it.
+def parse_host(text: str) -> str:
+    """The address of a machine as the kernel writes it, or its name as it is.
 
     Raises:
-        ValueError: it is no address of a machine.
+        ValueError: it is neither.
     """
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError('expected an address such as "10.0.0.5" or "2001:db8::5".') from None
+        # RFC 1123, 2.1: the last part of a name is not all digits, so that none looks like an address.
+        if re.fullmatch(rf"({_LABEL}\.)*(?![0-9]+$){_LABEL}", text) and len(text) <= _LONGEST_NAME:
+            return text
+        raise ValueError('expected an address or a host name, such as "10.0.0.5" or "rollout-server-1".') from None
 
 
 def parse_network(text: str) -> str:

@@ -38,6 +38,11 @@ class Abilities:
         own_config: it reads the file that a target names as `supervisor_config`.
         waits: by itself, until a service is ready and, before it stops it, until no request is in flight.
         credentials: it passes the files of secrets on to the program itself.
+        restart: the keys of a service's `restart` that it has; another one is refused where it deploys, and named where
+            it is rendered.
+        limits_always: its limit counts starts after exit status 0, too.
+        tries: the limit of a batch is how often it is tried.
+        groups: a service can be given a group besides its account's own.
         forwarded: requests get to a service through the host, as ufw calls it, and not into the host.
         tools: what has to be installed on its hosts.
     """
@@ -51,6 +56,10 @@ class Abilities:
     own_config: bool = False
     waits: bool = False
     credentials: bool = False
+    restart: tuple[str, ...] = ()
+    limits_always: bool = False
+    tries: bool = False
+    groups: bool = False
     forwarded: bool = False
     tools: tuple[str, ...] = ()
 
@@ -63,6 +72,8 @@ PLATFORMS: Mapping[str, Abilities] = {
         on_host=True,
         secret_file="`secret-files/NAME` in the launch folder, mode 0400; new with each launch, and gone with it",
         own_config=True,
+        restart=("on", "limit"),
+        limits_always=True,
         tools=("supervisord",),
     ),
     Platform.SYSTEMD: Abilities(
@@ -75,10 +86,15 @@ PLATFORMS: Mapping[str, Abilities] = {
         user_units=True,
         waits=True,
         credentials=True,
+        restart=("on", "delay", "limit", "window"),
+        limits_always=True,
+        groups=True,
     ),
     Platform.DOCKER: Abilities(
         over_ssh=True,
         secret_file="`/run/secrets/NAME`, read-only, from the launch folder",
+        restart=("on", "limit"),
+        groups=True,
         forwarded=True,
     ),
     "monitoring": Abilities(gives="Prometheus: scrapes and alerts; a Grafana dashboard"),
@@ -87,13 +103,15 @@ PLATFORMS: Mapping[str, Abilities] = {
     "compose": Abilities(
         gives="a compose.yaml for one machine",
         secret_file="`/run/secrets/NAME`, read-only, from `secrets/` beside compose.yaml",
+        restart=("on", "limit"),
     ),
     "dockerfile": Abilities(gives="the images of the project's own Python services"),
     "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template"),
     "cloud-function": Abilities(gives="functions on Google Cloud (2nd gen): sources, and how to deploy them"),
     Platform.KUBERNETES: Abilities(
         gives="a kustomize folder: channels, overlays",
-        secret_file="`/run/secrets/NAME`, from the Secret `SERVICE-secrets`",
+        secret_file="`/run/secrets/NAME`, from the Secret `SERVICE-secrets`, or the one that `secret_keys` says",
+        tries=True,
     ),
 }
 

@@ -13,44 +13,82 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from provision.project.checks import Check
+from provision.project.parts import (
+    Alert,
+    Ask,
+    Liveness,
+    Metrics,
+    Probes,
+    Proxy,
+    Requests,
+    Resources,
+    Restart,
+    Scale,
+    Serverless,
+    Volume,
+)
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.section import Section
 from provision.project.values import (
+    LAST_ID,
     PREFIX,
     AbsolutePath,
-    Address,
-    Bytes,
-    Entry,
+    BuildFolder,
     FilledText,
     Flag,
-    Folder,
-    HeaderName,
-    HeaderValue,
     HostPath,
     HostString,
     Image,
-    Metric,
     Name,
     Network,
-    Number,
     Outbound,
     Pattern,
-    Percent,
     Port,
     Seconds,
     SecondsOrNone,
-    ServerName,
+    SecretKey,
     String,
     TargetPath,
     TargetText,
     Text,
-    UrlPath,
     User,
     Variable,
     Whole,
     either_count_or_auto,
     either_count_or_share,
 )
+
+__all__ = [
+    "USER_ID",
+    "Abilities",
+    "Alert",
+    "Ask",
+    "Check",
+    "Declaration",
+    "Firewall",
+    "Head",
+    "Lane",
+    "Liveness",
+    "Metrics",
+    "Platform",
+    "Prepare",
+    "Probes",
+    "Project",
+    "Proxy",
+    "Requests",
+    "Resources",
+    "Restart",
+    "Rollout",
+    "Scale",
+    "SecretSource",
+    "Serverless",
+    "Service",
+    "Target",
+    "Volume",
+]
+
+# As in most images that are not root's, an account that no package of a distribution has.
+USER_ID = 10001
 
 
 class Lane(StrEnum):
@@ -59,113 +97,6 @@ class Lane(StrEnum):
     STABLE = "stable"
     CANARY = "canary"
     CANDIDATE = "candidate"
-
-
-class Resources(Section):
-    """What a service needs; preflight compares it with what the host has free."""
-
-    size: Literal["small", "medium", "large"] | None = None
-    """small: 4 GB and 2 cores; medium: 8 GB and 4 cores; large: 16 GB and 8 cores. The keys beside it win."""
-    memory: Bytes | None = None
-    """Main memory, such as "4GB"."""
-    vram: Bytes | None = None
-    """Memory of the GPU, such as "6GiB"."""
-    cpus: Number | None = Field(default=None, gt=0)
-    """Processor cores; a fraction is allowed."""
-    gpus: Whole = Field(default=0, ge=0)
-    """How many GPUs."""
-
-
-class Volume(Section):
-    """Files that outlive the container that writes them."""
-
-    path: Folder
-    """Where the program finds them; `${path}` is `/srv/NAME` there."""
-    size: Bytes
-    """How much room is asked for, such as "10GiB"."""
-    shared: Flag = False
-    """Kubernetes: all replicas write to the same one, which takes a storage class that allows it."""
-
-
-class Scale(Section):
-    """Kubernetes: copies come and go with the load, from `replicas` to `max`."""
-
-    max: Whole = Field(ge=1)
-    """The most copies."""
-    cpu: Percent | None = 70
-    """The share of `resources.cpus` that the copies use on average before more are started."""
-    memory: Percent | None = None
-    """The same for `resources.memory`."""
-
-
-class Alert(Section):
-    """Something in a service's metrics that people have to hear of."""
-
-    when: String
-    """PromQL that gives something while it is so; `$self` stands for the labels of this service's metrics."""
-    says: String
-    """What it means, in a sentence."""
-    lasting: Seconds = 300.0
-    """How long it has to be so."""
-    severity: Literal["page", "ticket"] = "ticket"
-    """page: somebody has to look now."""
-
-
-class Metrics(Section):
-    """Where a service tells how it is, in Prometheus' text format, on its own port."""
-
-    path: UrlPath = "/metrics"
-    """The path to ask."""
-    busy: tuple[Metric, ...] = ()
-    """Gauges that count requests in flight; they are waited for to be 0, at most for `drain`, before it is stopped."""
-    token: Variable | None = None
-    """The secret that it asks for as a bearer token. A name that the service has no secret of is passed over."""
-    requests: Metric | None = None
-    """The counter of its answers, with a label `status` such as "200" or "5xx"; gives an alert on errors."""
-    duration: Metric | None = None
-    """The histogram of how long answers take, in seconds; gives an alert on slowness."""
-    slow: Seconds = 5.0
-    """duration: one answer in twenty may take longer than this."""
-    alerts: dict[Name, Alert] = Field(default_factory=dict)
-    """More alerts."""
-    graphs: dict[Annotated[str, Field(min_length=1)], String] = Field(default_factory=dict)
-    """More graphs on its dashboard: a title, and PromQL in which `$self` stands for its labels."""
-
-
-class Proxy(Section):
-    """nginx in front of a service: what `deploy render nginx` writes."""
-
-    names: tuple[ServerName, ...] = ()
-    """Host names that it answers to (default: every name)."""
-    port: Port | None = None
-    """The port that nginx listens on (default: 443 with a certificate, else 80)."""
-    certificate: AbsolutePath | None = None
-    """The chain of certificates on nginx's machine; with it nginx speaks TLS, and port 80 leads there."""
-    certificate_key: AbsolutePath | None = None
-    """Its key."""
-    upstreams: tuple[Address, ...] = ("127.0.0.1",)
-    """The addresses of the hosts that run the service."""
-    canary: Percent | None = None
-    """The share of clients that see the canary, each client for a while always the same copy."""
-    timeout: Seconds = 600.0
-    """How long the service may be silent within an answer; above the longest generation."""
-    body: Bytes = 10_000_000
-    """The largest request."""
-    rate: Whole | None = Field(default=None, ge=1)
-    """Requests a second that one client address may send on average; twice as many at once."""
-    connections: Whole | None = Field(default=None, ge=1)
-    """Requests that one client address may have in flight."""
-    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    """Headers that are added to every answer."""
-
-
-class Serverless(Section):
-    """A function in the cloud: what `deploy render lambda` and `cloud-function` write."""
-
-    entry: Entry
-    """"package.module:function"; it is given what a request's JSON holds, and returns what the answer's does."""
-    timeout: Seconds = 30.0
-    """How long an answer may take."""
 
 
 class Service(Section):
@@ -183,6 +114,8 @@ class Service(Section):
     """Names of variables whose values come from .env or the environment, and never stand in a release."""
     secret_files: tuple[Variable, ...] = ()
     """The same, but as files: for NAME the program has NAME_FILE, the path of a file that it alone can read."""
+    secret_keys: dict[Variable, SecretKey] = Field(default_factory=dict)
+    """Kubernetes: for a name of either, "SECRET/KEY" of a Secret that is there (default: "SERVICE-secrets/NAME")."""
     secret_args: dict[Variable, tuple[Text, ...]] = Field(default_factory=dict)
     """For each of `secret_files` that is named here, words for `command`; `${secret_files.NAME}` is the path."""
     port: Port | None = None
@@ -211,8 +144,12 @@ class Service(Section):
     """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
     user: User | None = None
     """The account it runs as (default: the one that deploys)."""
+    group: User | None = None
+    """systemd, docker: the group it runs as (default: the account's own)."""
     docker: AbsolutePath | None = None
-    """Hosts: the socket of a Docker Engine that it may use, such as "/run/docker.sock"; so it may do what root may."""
+    """The socket of a Docker Engine that it may use, such as "/run/docker.sock"; so it may do what root may."""
+    docker_group: Annotated[Whole, Field(ge=0)] | None = None
+    """In containers: the number of the group that the socket of `docker` has there; it is given both."""
     on_demand: Flag = False
     """Started by hand or by another service, not by a release."""
     batch: Flag = False
@@ -229,6 +166,10 @@ class Service(Section):
     """How long requests in flight may take to end before the old one is stopped."""
     stop_timeout: Seconds = 10.0
     """How long it may take to stop before it is killed."""
+    restart: Restart = Field(default_factory=Restart)
+    """When it is started again after it ended."""
+    probes: Probes = Field(default_factory=Probes)
+    """Containers: how often, and how patiently, the check is asked."""
     metrics: Metrics | None = None
     """Where it tells how it is, for monitoring and for an orderly stop."""
     proxy: Proxy | None = None
@@ -237,7 +178,7 @@ class Service(Section):
     """Lambda, Cloud Functions: the function that answers in its place."""
     resources: Resources = Field(default_factory=Resources)
     image: Image | None = None
-    """Docker, Compose, Kubernetes: what the container is made of (default: the project's), by digest."""
+    """Docker, Compose, Kubernetes: what the container is made of (default: the project's); deployed by digest alone."""
     replicas: Whole = Field(default=1, ge=1)
     """Kubernetes: how many copies run."""
     scale: Scale | None = None
@@ -246,6 +187,8 @@ class Service(Section):
     """In containers: files that outlive them; on hosts the program finds a folder of the host's there."""
     expose: tuple[Network, ...] = ()
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
+    load_balancer: Port | None = None
+    """Kubernetes: the port of a load balancer that leads to its own, for those whom `expose` lets in."""
     scraped_by: tuple[Name, ...] = ()
     """Kubernetes: namespaces whose pods may ask for its metrics, such as "monitoring", where Prometheus is."""
     outbound: tuple[Outbound, ...] = ()
@@ -361,6 +304,8 @@ class Project(Section):
 
     name: Name
     image: Image | None = None  # of every service that names no other
+    build: str | None = None  # the folder that Compose builds it from
+    user_id: int = USER_ID  # of who runs in containers
     include: tuple[str, ...] = ()  # shipped although an ignore rule says otherwise
     services: dict[Name, Service] = Field(default_factory=dict)
     targets: dict[Name, Target] = Field(default_factory=dict)
@@ -374,7 +319,11 @@ class Head(Section):
     name: Name
     """Names folders, units and programs on the host."""
     image: Image | None = None
-    """Docker, Compose, Kubernetes: the image of every service that names no other, by digest."""
+    """Docker, Compose, Kubernetes: the image of every service that names no other; deployed by digest alone."""
+    build: BuildFolder | None = None
+    """Compose: the folder with the Dockerfile that this image is built from, beside compose.yaml, such as "."."""
+    user_id: Annotated[Whole, Field(ge=1, le=LAST_ID)] = USER_ID
+    """Compose, Kubernetes, Dockerfiles: the number of the account, and of its group, in containers."""
     include: tuple[Pattern, ...] = ()
     """Patterns of files to ship although an ignore rule says otherwise."""
 

@@ -17,13 +17,16 @@ from provision.project.schema import Declaration
 from provision.project.secret_places import refused
 from provision.project.units import PLACE
 from provision.project.values import (
+    BUILD_FOLDER,
     ENTRY,
     HEADER_NAME,
     HEADER_VALUE,
     METRIC,
     NAME,
+    OBJECT_NAME,
     PREFIX,
     SECRET_HERE,
+    SECRET_KEY,
     SERVER_NAME,
     TARGET_PLACE,
     URL_PATH,
@@ -44,6 +47,9 @@ _PATTERNS = {
     HEADER_VALUE: "the text of a header, on one line and without blanks around it",
     URL_PATH: "a path of letters, digits and . _ ~ / -",
     METRIC: "the name of a metric",
+    OBJECT_NAME: "the name of an object in a cluster, of lower-case letters, digits, dots and dashes",
+    SECRET_KEY: 'the name of a Secret and a key in it, such as "rlm-secrets/snipara-api-key"',
+    BUILD_FOLDER: 'a folder beside compose.yaml, such as "." or "images/web"',
     ENTRY: 'a function, such as "package.module:function"',
 }
 _TYPES = {

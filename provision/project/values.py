@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from provision.project.image_names import IMAGE
-from provision.project.networks import Endpoint, parse_address, parse_endpoint, parse_network
+from provision.project.networks import Endpoint, parse_endpoint, parse_host, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
 from provision.project.units import PLACE, parse_bytes, parse_seconds
 
@@ -33,6 +33,11 @@ USER = r"^[a-z_][a-z0-9_-]*\$?$"
 TARGET_PLACE = r"^~?/[A-Za-z0-9._/@+-]+$"  # ~ is the home of a sandbox
 PREFIX = r"^[a-z0-9-]*$"
 LAST_PORT = 65535
+LAST_ID = 2**31 - 1  # of an account, as Kubernetes takes it
+# Kubernetes, "Object Names and IDs": a DNS subdomain; the keys of a Secret have fewer rules.
+OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+SECRET_KEY = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/[A-Za-z0-9._-]{1,253}$"  # noqa: S105 (no password: a pattern)
+BUILD_FOLDER = r"^[A-Za-z0-9._@+-][A-Za-z0-9._/@+-]*$"
 # A host name, also "*.example.net" for all below it.
 SERVER_NAME = r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
@@ -196,11 +201,14 @@ AbsolutePath = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]
 Image = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]
-Address = Annotated[str, _parsed(parse_address), _TEXT]
+Upstream = Annotated[str, _parsed(parse_host), _TEXT]
 ServerName = Annotated[str, BeforeValidator(_settled), Field(pattern=SERVER_NAME), _TEXT]
 HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
 HeaderValue = Annotated[str, BeforeValidator(_settled), Field(pattern=HEADER_VALUE), _TEXT]
 UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TEXT]
+ObjectName = Annotated[str, BeforeValidator(_settled), Field(pattern=OBJECT_NAME), _TEXT]
+SecretKey = Annotated[str, BeforeValidator(_settled), Field(pattern=SECRET_KEY), _TEXT]
+BuildFolder = Annotated[str, BeforeValidator(_settled), Field(pattern=BUILD_FOLDER), _TEXT]
 Metric = Annotated[str, Field(pattern=METRIC)]
 Entry = Annotated[str, Field(pattern=ENTRY)]
 Outbound = Annotated[Endpoint, _parsed(parse_endpoint), _TEXT]

@@ -1,5 +1,7 @@
 """`deploy render`, through the real command line."""
 
+import hashlib
+import json
 import os
 
 import pytest
@@ -181,3 +183,75 @@ def test_what_no_function_can_be_is_refused_with_its_line_and_nothing_is_written
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"deploy.toml:{line}:11: services.web.serverless.timeout: ")
     assert not (declared.root / "functions").exists()
+
+
+def test_an_image_by_its_tag_is_rendered_and_a_warning_says_what_to_write(declared):
+    tagged(declared, "ghcr.io/acme/small:latest")
+
+    done = declared.run("render", "compose")
+
+    assert done.returncode == 0
+    assert "image: ghcr.io/acme/small:latest" in done.stdout.replace('"', "")
+    image = "ghcr.io/acme/small:latest"
+    assert done.stderr == (
+        f'warning: deploy.toml:3:9: project.image: "{image}" may be another image tomorrow; write '
+        f'"ghcr.io/acme/small@sha256:…", with the digest that `deploy image inspect {image}` says.\n'
+    )
+
+
+def test_the_digest_of_what_was_built_here_is_named(declared):
+    digest = built_here(declared.root / "build/images/small/oci")
+    tagged(declared, "small:latest")
+
+    assert f'what was built here is "small@{digest}".' in declared.run("render", "kubernetes").stderr
+
+
+def test_nothing_is_said_of_an_image_that_compose_builds_or_that_has_a_digest(declared):
+    digest = declared.run("render", "compose")
+    tagged(declared, 'small:latest"\nbuild = ".')
+
+    built = declared.run("render", "compose")
+
+    assert (digest.stderr, built.stderr) == ("", "")
+    assert "    build: .\n" in built.stdout.replace('"', "")
+
+
+def test_a_project_without_an_image_has_its_own_name(declared):
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text().replace(IMAGE + "\n", ""))
+
+    done = declared.run("render", "kubernetes")
+
+    assert "image: small:latest" in done.stdout.replace('"', "")
+    assert '"small:latest" is written, because no image is named' in done.stderr
+
+
+def test_a_setting_that_a_platform_has_a_way_of_its_own_for_is_named(declared):
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text().replace("[services.web]\n", '[services.web]\nrestart = { delay = "5s" }\n'))
+
+    (said,) = declared.run("render", "kubernetes").stderr.splitlines()
+
+    assert said.endswith("kubernetes has a way of its own, and systemd what you say; it is left out.")
+    assert "services.web.restart.delay: " in said
+
+
+def tagged(declared, image):
+    file = declared.root / "deploy.toml"
+    file.write_text(file.read_text().replace(IMAGE, f'image = "{image}"'))
+
+
+def built_here(folder):
+    """An OCI layout with an image of nothing; its digest."""
+    manifest = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json"}'
+    digest = hashlib.sha256(manifest).hexdigest()
+    place = folder / "blobs" / "sha256" / digest
+    place.parent.mkdir(parents=True)
+    place.write_bytes(manifest)
+    entry = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": f"sha256:{digest}",
+        "size": len(manifest),
+    }
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    return f"sha256:{digest}"

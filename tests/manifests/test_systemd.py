@@ -32,6 +32,15 @@ UNITS = {
         {**WEB, "check": {"http": "/health"}, "metrics": {"busy": ["running"]}, "drain": "30s"},
         2.0,
     ),
+    "one with a group that is started again in its own way": (
+        {
+            **WEB,
+            "user": "www-data",
+            "group": "www-data",
+            "restart": {"on": "always", "delay": "5s", "limit": 10, "window": "2m"},
+        },
+        1.7,
+    ),
     "one with a GPU": ({**WEB, "resources": {"gpus": 1}}, 3.0),
 }
 

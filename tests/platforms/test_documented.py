@@ -20,6 +20,9 @@ ROWS: list[tuple[str, Callable[[Abilities], bool | None]]] = [
     ("a batch may start with a deploy; else it is `on_demand`", lambda can: not can.on_host),
     ("`user_units`", lambda can: can.user_units),
     ("`supervisor_config`", lambda can: can.own_config),
+    ("`restart`: `on`, `limit`", lambda can: {"on", "limit"} <= set(can.restart)),
+    ("`restart`: `delay`, `window`", lambda can: {"delay", "window"} <= set(can.restart)),
+    ("`group`", lambda can: can.groups),
     (
         "stops a service by itself only when it is idle; else a deploy waits for that",
         lambda can: can.waits if can.over_ssh else None,

@@ -12,17 +12,23 @@ from pydantic import BaseModel
 from provision.project import json_schema, load
 from provision.project.schema import (
     Alert,
+    Ask,
     Check,
     Firewall,
     Head,
+    Liveness,
     Metrics,
     Prepare,
+    Probes,
     Proxy,
+    Requests,
     Resources,
+    Restart,
     Rollout,
     Serverless,
     Service,
     Target,
+    Volume,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +55,12 @@ def test_the_documented_file_loads(tmp_path):
         (Head, lambda file: [file["project"]]),
         (Service, lambda file: file["services"].values()),
         (Resources, lambda file: [file["services"]["llama"]["resources"]]),
+        (Requests, lambda file: [file["services"]["llama"]["resources"]["requests"]]),
+        (Restart, lambda file: [file["services"]["worker-gpu"]["restart"]]),
+        (Volume, lambda file: file["services"]["rollout"]["volumes"].values()),
+        (Ask, lambda file: [file["services"]["rollout"]["probes"]["health"]]),
+        (Probes, lambda file: [file["services"]["rollout"]["probes"]]),
+        (Liveness, lambda file: file["services"]["rollout"]["probes"].values()),
         (Serverless, lambda file: [file["services"]["fastapi"]["serverless"]]),
         (Proxy, lambda file: [file["services"]["fastapi"]["proxy"]]),
         (Alert, lambda file: [file["services"]["llama"]["metrics"]["alerts"]["crowded"]]),

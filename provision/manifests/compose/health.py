@@ -23,6 +23,7 @@ class Health:
     interval: int  # seconds between attempts
     attempt_seconds: int
     start_seconds: int  # how long failures do not count
+    failures: int  # in a row, then it is unhealthy
 
 
 def health(places: Containers, name: str) -> Health | None:
@@ -33,9 +34,10 @@ def health(places: Containers, name: str) -> Health | None:
         return None
     return Health(
         test=() if service.is_native and asked.kind != "exec" else _test(asked, service.port, f"services.{name}.check"),
-        interval=asked.period,
-        attempt_seconds=asked.attempt_seconds,
-        start_seconds=asked.period * asked.startup_failures,
+        interval=asked.health.period,
+        attempt_seconds=asked.health.attempt_seconds,
+        start_seconds=asked.health.delay,
+        failures=asked.health.failures,
     )
 
 

@@ -8,11 +8,12 @@ from typing import Literal
 
 from provision.manifests import containers
 from provision.manifests.compose.health import Health, health
-from provision.manifests.containers import Containers
+from provision.manifests.containers import Containers, Engine
 from provision.manifests.encoders.shell import shell_env
+from provision.manifests.engine import restart_policy
 from provision.manifests.value import Value, Variable
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Lane, Project, Restart, Target
 
 # Secrets are files, and programs read variables. The dot keeps a line's end at the end of a value, which `$(…)` drops.
 _WITH_SECRETS = """\
@@ -45,6 +46,8 @@ class Container:
 
     service: str
     image: str
+    build: str  # the folder that it is built from; empty for none
+    restart: str  # of one that runs for ever
     entrypoint: tuple[Value, ...]  # the program and its arguments; with secrets, what reads them first
     env: tuple[Variable, ...]
     secrets: tuple[str, ...]  # names alone
@@ -58,6 +61,8 @@ class Container:
     batch: bool
     stop_seconds: int  # from the polite signal to the hard one
     memory: str | None
+    memory_request: str | None  # what is kept free for it, where that is said
+    engine: Engine | None  # the Docker Engine that it is given: `socket`, `group`
     cpus: str | None
     gpus: int
     mounts: tuple[Mount, ...]
@@ -87,7 +92,7 @@ def stack(project: Project, target: Target | None) -> Stack:
     found = tuple(_container(places, name) for name in start_order(project.services) if places.holds(name))
     return Stack(
         project=project.name,
-        user_id=containers.USER_ID,
+        user_id=project.user_id,
         containers=found,
         secrets=tuple(sorted({secret for each in found for secret in (*each.secrets, *each.secret_files)})),
         volumes=tuple(sorted(mount.volume for each in found for mount in each.mounts)),
@@ -104,7 +109,9 @@ def _container(places: Containers, name: str) -> Container:
     containers.refuse_docker(places, name, "a confined container")
     return Container(
         service=name,
-        image=containers.image(places, name),
+        image=containers.rendered_image(places.project, name),
+        build="" if service.image else places.project.build or "",
+        restart=_restart(service.restart),
         entrypoint=_entrypoint(places, name),
         env=env,
         secrets=service.secrets,
@@ -121,6 +128,8 @@ def _container(places: Containers, name: str) -> Container:
         batch=service.batch,
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
         memory=_bytes(resources.memory) if resources.memory else None,
+        memory_request=_bytes(resources.requests.memory) if resources.requests.memory else None,
+        engine=containers.engine(service),
         cpus=f"{resources.cpus:g}" if resources.cpus else None,
         gpus=resources.gpus or (1 if resources.vram else 0),
         mounts=tuple(
@@ -144,6 +153,12 @@ def _dependency(places: Containers, name: str) -> Dependency:
     if places.project.services[name].batch:
         return Dependency(name, "service_completed_successfully")
     return Dependency(name, "service_healthy" if health(places, name) else "service_started")
+
+
+def _restart(said: Restart) -> str:
+    policy = restart_policy(said)
+    retries = policy.get("MaximumRetryCount")
+    return f"{policy['Name']}:{retries}" if retries else str(policy["Name"])
 
 
 def _bytes(size: int) -> str:

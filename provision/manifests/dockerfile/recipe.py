@@ -80,7 +80,7 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
         packages=packages(root),
         folders=tuple({value.text: value for value in sorted(volumes, key=lambda value: value.text)}.values()),
         stages=tuple(_stage(places, name) for name in names),
-        user_id=containers.USER_ID,
+        user_id=project.user_id,
     )
 
 

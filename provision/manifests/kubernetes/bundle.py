@@ -15,6 +15,7 @@ from pathlib import Path
 
 from provision.manifests.containers import Containers, containers
 from provision.manifests.kubernetes.faults import check
+from provision.manifests.kubernetes.pods import Granted
 from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import Workload, workload
 from provision.manifests.templates import render
@@ -32,8 +33,9 @@ class Bundle:
     namespace: str
     lane: str  # of a channel; empty elsewhere
     files: tuple[str, ...]  # of a channel
-    several: tuple[str, ...]  # Deployments with more than one copy
-    scaled: tuple[str, ...]  # those whose copies an autoscaler counts
+    several: tuple[str, ...] = ()  # Deployments with more than one copy
+    scaled: tuple[str, ...] = ()  # those whose copies an autoscaler counts
+    privileged: bool = False  # whether a pod is given a Docker Engine of its node
 
 
 def render_kubernetes(project: Project, target: Target | None = None, overrides: Path | None = None) -> dict[str, str]:
@@ -53,7 +55,11 @@ def render_kubernetes(project: Project, target: Target | None = None, overrides:
     are_ours = overrides is None or not (overrides / "kubernetes").is_dir()
     everything = [facts for each in lanes.values() for facts in each]
     if not (are_ours and are_sound(everything, (project.name, _staging(project)))):
-        check(files)
+        granted = Granted(
+            frozenset(claim.name for facts in everything for claim in facts.claims if claim.is_there),
+            frozenset(facts.engine.socket for facts in everything if facts.engine),
+        )
+        check(files, granted)
     return files
 
 
@@ -70,7 +76,7 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
         for facts in lanes[lane]:
             yield f"{lane}/{facts.service}.yaml", render("kubernetes/workload.yaml.j2", overrides, workload=facts)
         files = tuple(sorted(f"{facts.service}.yaml" for facts in lanes[lane]))
-        bundle = Bundle(project.name, project.name, lane, files, (), ())
+        bundle = Bundle(project.name, project.name, lane, files)
         yield (
             f"{lane}/kustomization.yaml",
             render("kubernetes/channel.kustomization.yaml.j2", overrides, bundle=bundle),
@@ -78,6 +84,7 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
     stable = sorted(lanes[Lane.STABLE], key=lambda facts: facts.name)
     several = tuple(facts.name for facts in stable if facts.replicas > 1 and not facts.scale)
     scaled = tuple(facts.name for facts in stable if facts.scale)
+    privileged = any(facts.engine for each in lanes.values() for facts in each)
     for path, template, namespace in (
         ("base/kustomization.yaml", "base.kustomization", project.name),
         ("base/network-policy.yaml", "default-deny", project.name),
@@ -88,5 +95,5 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
         ("overlays/staging/kustomization.yaml", "staging.kustomization", _staging(project)),
         ("overlays/staging/namespace.yaml", "namespace", _staging(project)),
     ):
-        bundle = Bundle(project.name, namespace, "", (), several, scaled)
+        bundle = Bundle(project.name, namespace, "", (), several, scaled, privileged=privileged)
         yield path, render(f"kubernetes/{template}.yaml.j2", overrides, bundle=bundle)

@@ -12,7 +12,7 @@ from typing import Any
 
 from provision.errors import UsageError
 from provision.manifests.kubernetes.objects import Object, Pods, parse_objects
-from provision.manifests.kubernetes.pods import pod_faults
+from provision.manifests.kubernetes.pods import NOTHING, Granted, pod_faults
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -39,8 +39,11 @@ _SERVED = {
 }
 
 
-def check(files: Mapping[str, str]) -> None:
+def check(files: Mapping[str, str], granted: Granted = NOTHING) -> None:
     """Refuse files that a cluster would refuse.
+
+    Args:
+        granted: what is in the cluster already, or was consented to.
 
     Raises:
         UsageError: names each object and what is wrong with it.
@@ -52,7 +55,7 @@ def check(files: Mapping[str, str]) -> None:
             objects += parse_objects(file, text)
         except ValueError as error:
             found.append(f"{file}: {error}")
-    found += faults(objects)
+    found += faults(objects, granted)
     if found:
         raise UsageError(
             "\n".join(["a cluster would not take what was rendered; nothing was written.", *found]),
@@ -60,14 +63,14 @@ def check(files: Mapping[str, str]) -> None:
         )
 
 
-def faults(objects: list[Object]) -> list[str]:
+def faults(objects: list[Object], granted: Granted = NOTHING) -> list[str]:
     """Everything that is wrong, each with its file and object."""
     found = list(_twice(objects))
     pods = Pods(objects)
-    known = {(each.kind, each.name) for each in objects}
+    known = {(each.kind, each.name) for each in objects} | {("PersistentVolumeClaim", name) for name in granted.claims}
     for each in objects:
         messages = [*_named(each), *_limits(each), *_selects(each, pods), *_refers(each, known, pods)]
-        found += [f"{each}: {message}" for message in (*messages, *pod_faults(each))]
+        found += [f"{each}: {message}" for message in (*messages, *pod_faults(each, granted))]
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +29,18 @@ _SYSCTLS = {
 }
 
 
-def pod_faults(each: Object) -> Iterator[str]:
+@dataclass(frozen=True)
+class Granted:
+    """What is not among the files, and may be used all the same."""
+
+    claims: frozenset[str] = frozenset()  # PersistentVolumeClaims that are there
+    sockets: frozenset[str] = frozenset()  # of Docker Engines that somebody hands to pods
+
+
+NOTHING = Granted()
+
+
+def pod_faults(each: Object, granted: Granted = NOTHING) -> Iterator[str]:
     """What is wrong with the pod of `each`, if it makes one."""
     if each.pod is None:
         return
@@ -36,7 +48,7 @@ def pod_faults(each: Object) -> Iterator[str]:
     restarts = spec.get("restartPolicy", "Always")
     if (restarts == "Always") is (each.kind in ("Job", "CronJob")):
         yield f"its pods cannot have restartPolicy: {restarts}"
-    yield from _restricted_pod(spec)
+    yield from _restricted_pod(spec, granted)
     for container in (*spec["containers"], *spec.get("initContainers", ())):
         for message in (*_container(container, spec), *_restricted(container, spec)):
             yield f"container {container.get('name')}: {message}"
@@ -45,8 +57,6 @@ def pod_faults(each: Object) -> Iterator[str]:
 def _container(container: Node, spec: Node) -> Iterator[str]:
     if not _LABEL.fullmatch(str(container.get("name"))):
         yield "its name is none that a cluster takes"
-    if "@sha256:" not in str(container.get("image")):
-        yield "its image is not named by digest"
     yield from _ports(container)
     yield from _resources(container.get("resources", {}))
     mounts, volumes = container.get("volumeMounts", ()), spec.get("volumes", ())
@@ -107,11 +117,13 @@ def _amount(given: Any) -> Decimal:
     return number * Decimal(1024 if unit.endswith("i") else 1000) ** _UNITS[unit.removesuffix("i").replace("K", "k")]
 
 
-def _restricted_pod(spec: Node) -> Iterator[str]:
+def _restricted_pod(spec: Node, granted: Granted) -> Iterator[str]:
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(key):
             yield f"the restricted profile forbids {key}"
     for volume in spec.get("volumes", ()):
+        if volume.get("hostPath", {}).get("path") in granted.sockets:
+            continue
         for kind in set(volume) - _VOLUMES:
             yield f"the restricted profile forbids a {kind} volume"
     for sysctl in spec.get("securityContext", {}).get("sysctls", ()):

@@ -22,11 +22,12 @@ def are_sound(workloads: Sequence[Workload], namespaces: Iterable[str]) -> bool:
     names = [facts.name for facts in workloads]
     jobs = [facts.job for facts in workloads if facts.batch]
     maps = [facts.config for facts in workloads if facts.env]
-    claims = [claim.name for facts in workloads for claim in facts.claims]
+    claims = [claim.name for facts in workloads for claim in facts.claims if not claim.is_there]
     every = [*names, *jobs, *maps, *claims, *namespaces, *(facts.service for facts in workloads)]
+    fronts = [f"{facts.name}-public" for facts in workloads if facts.load_balancer]
     return (
-        all(len(set(each)) == len(each) for each in (names, jobs, maps, claims))
-        and all(_NAME.fullmatch(name) for name in every)
+        all(len(set(each)) == len(each) for each in ([*names, *fronts], jobs, maps, claims))
+        and all(_NAME.fullmatch(name) for name in (*every, *fronts))
         and all(map(_is_sound, workloads))
     )
 

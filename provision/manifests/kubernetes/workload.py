@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 from provision.contract.canonical import digest
 from provision.manifests import containers
-from provision.manifests.containers import Containers
+from provision.manifests.containers import Containers, Engine
 from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
-from provision.project.schema import Lane, Scale, Service, Volume
+from provision.project.schema import USER_ID, Lane, Scale, Service, Volume
 
 # How long a pod goes on answering after it was told to go: until every node has stopped sending to it.
 LEAST_DRAIN = 5
 _GRACE_AFTER_DRAIN = 5  # the hard signal must not come while the polite one is being answered
+_TRIES = 4
 _FIRST_UNPRIVILEGED_PORT = 1024
 
 
@@ -29,6 +30,15 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Keyed:
+    """A secret of the service, and where a cluster has its value."""
+
+    name: str  # of the variable, or of the file
+    secret: str  # the Secret
+    key: str  # in it
+
+
+@dataclass(frozen=True)
 class Claim:
     """A volume of the service."""
 
@@ -37,6 +47,7 @@ class Claim:
     path: Value
     size: str
     shared: bool
+    is_there: bool  # somebody else made it
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Workload:
     config: str  # the ConfigMap of `env`; changes with its content
     secrets: tuple[str, ...]  # names alone
     secret_files: tuple[str, ...]  # likewise; these are files
-    secret: str  # the Secret that has them, by these names
+    keyed: tuple[Keyed, ...]  # both, the variables first
     port: int | None
     low_port: bool
     probe: Probe | None
@@ -69,6 +80,8 @@ class Workload:
     scale: Scale | None
     memory: str | None
     cpus: str | None
+    memory_request: str | None  # what is kept free for it
+    cpus_request: str | None
     gpus: int
     claims: tuple[Claim, ...]
     callers: tuple[str, ...]  # services of the lane that talk to it
@@ -76,6 +89,9 @@ class Workload:
     expose: tuple[str, ...]  # networks
     scraped_by: tuple[str, ...]  # namespaces
     outbound: tuple[Endpoint, ...]
+    load_balancer: int | None  # the port of one that leads to it; of the stable channel alone
+    engine: Engine | None  # the Docker Engine that it is given: `socket`, `group`
+    tries: int  # of a batch
     user_id: int
 
 
@@ -90,21 +106,22 @@ def workload(places: Containers, name: str) -> Workload:
     env = containers.env(places, name)
     containers.refuse_docker(places, name, "a restricted pod")
     drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
-    gpus = service.resources.gpus or (1 if service.resources.vram else 0)
+    resources, asks = service.resources, service.resources.requests
+    gpus = resources.gpus or (1 if resources.vram else 0)
     asked, beyond = (None, False) if service.batch else probe(places, name)
     facts = Workload(
         project=places.project.name,
         service=name,
         lane=places.lane,
         name=places.name(name),
-        image=containers.image(places, name),
+        image=containers.rendered_image(places.project, name),
         command=containers.command(places, name),
         env=env,
         composed=containers.composed(places, name),
         config=f"{places.name(name)}-{_mark(env)}",
         secrets=service.secrets,
         secret_files=service.secret_files,
-        secret=f"{name}-secrets",
+        keyed=tuple(_keyed(service, name, secret) for secret in service.every_secret),
         port=service.port,
         low_port=service.port is not None and service.port < _FIRST_UNPRIVILEGED_PORT,
         probe=asked,
@@ -119,8 +136,10 @@ def workload(places: Containers, name: str) -> Workload:
         job="",
         replicas=0 if service.on_demand else service.replicas if stable else 1,
         scale=service.scale if stable else None,
-        memory=quantity(service.resources.memory) if service.resources.memory else None,
-        cpus=_cores(service.resources.cpus) if service.resources.cpus else None,
+        memory=quantity(resources.memory) if resources.memory else None,
+        cpus=_cores(resources.cpus) if resources.cpus else None,
+        memory_request=quantity(most) if (most := asks.memory or resources.memory) else None,
+        cpus_request=_cores(most_cpus) if (most_cpus := asks.cpus or resources.cpus) else None,
         gpus=gpus,
         claims=tuple(_claim(places, name, key, volume) for key, volume in sorted(service.volumes.items())),
         callers=places.callers[name] if service.port else (),
@@ -130,7 +149,10 @@ def workload(places: Containers, name: str) -> Workload:
         expose=service.expose,
         scraped_by=service.scraped_by,
         outbound=service.outbound,
-        user_id=containers.USER_ID,
+        load_balancer=service.load_balancer if stable else None,
+        engine=containers.engine(service),
+        tries=service.restart.limit or _TRIES,
+        user_id=places.project.user_id,
     )
     return replace(facts, job=f"{facts.name}-{_run(facts)}") if service.batch else facts
 
@@ -156,12 +178,31 @@ def _mark(env: tuple[Variable, ...]) -> str:
 def _run(facts: Workload) -> str:
     """Changes with what a Job runs: the API server does not let a Job's pods change."""
     command = [word.text for word in facts.command]
-    asked = [facts.memory, facts.cpus, facts.gpus, facts.stop_seconds]
+    asked: list[object] = [facts.memory, facts.cpus, facts.gpus, facts.stop_seconds]
     claims = [[claim.name, claim.path.text] for claim in facts.claims]
     # What moves from one kind of secret to the other changes the environment, and so its ConfigMap.
     secrets = [*facts.secrets, *facts.secret_files]
     made = [[each.name, *map(repr, each.value.parts)] for each in facts.composed]
-    return digest([facts.image, command, facts.config, secrets, asked, claims, *([made] if made else [])])[:8]
+    # What stands beside that only where it was declared, so that nothing else runs again.
+    more: list[object] = [made] if made else []
+    if (facts.memory_request, facts.cpus_request) != (facts.memory, facts.cpus):
+        more.append([facts.memory_request, facts.cpus_request])
+    elsewhere = [[each.name, each.secret, each.key] for each in facts.keyed if each != _own(facts.service, each.name)]
+    more += [elsewhere] if elsewhere else []
+    if facts.engine:
+        more.append([facts.engine.socket, facts.engine.group])
+    if facts.user_id != USER_ID:
+        more.append(facts.user_id)
+    return digest([facts.image, command, facts.config, secrets, asked, claims, *more])[:8]
+
+
+def _own(service: str, secret: str) -> Keyed:
+    return Keyed(secret, f"{service}-secrets", secret)
+
+
+def _keyed(service: Service, name: str, secret: str) -> Keyed:
+    there, _, key = service.secret_keys.get(secret, "").partition("/")
+    return Keyed(secret, there, key) if there else _own(name, secret)
 
 
 def _recreates(service: Service, gpus: int) -> bool:
@@ -173,9 +214,10 @@ def _recreates(service: Service, gpus: int) -> bool:
 def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
     subject = f"services.{name}.volumes.{key}.path"
     return Claim(
-        f"{places.name(name)}-{key}",
+        volume.claim or f"{places.name(name)}-{key}",
         f"data-{key}",
         places.value(volume.path, subject, name),
-        quantity(volume.size),
+        quantity(volume.size) if volume.size else "",
         volume.shared,
+        volume.claim is not None,
     )

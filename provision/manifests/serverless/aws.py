@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 from provision.errors import UnencodableValue
-from provision.manifests import containers
 from provision.manifests.dockerfile.recipe import Recipe, packages
 from provision.manifests.serverless.functions import Cloud, functions
 from provision.manifests.templates import render
@@ -46,7 +45,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
         packages=packages(root),
         folders=(),
         stages=(),
-        user_id=containers.USER_ID,
+        user_id=project.user_id,
     )
     return {
         "template.yaml": render("sam/template.yaml.j2", overrides, functions=facts),

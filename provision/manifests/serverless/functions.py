@@ -163,7 +163,7 @@ def _env(places: Containers, name: str, cloud: Cloud) -> tuple[Variable, ...]:
     for made in containers.composed(places, name):
         refuse_secrets(made.value)
     env = containers.env(places, name)
-    containers.refuse_docker(places, name, cloud.name)
+    containers.refuse_docker(places, name, cloud.name, is_machine=False)
     size = sum(len(f"{each.name}{each.value.text}".encode(errors="surrogatepass")) for each in env)
     if size > cloud.most_env_bytes:
         reason = f"it has {size} bytes, and {cloud.name} holds {cloud.most_env_bytes}; put them into a file"

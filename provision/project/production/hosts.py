@@ -33,6 +33,9 @@ def _docker(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.project.services.items():
         if service.starts_containers:
             yield Finding(("services", name, "docker"), f"{name} may start containers, and so do what root may.")
+        if service.docker_group is not None:
+            message = f"the containers of {name} are given their machine's engine, and so all that root may there."
+            yield Finding(("services", name, "docker_group"), message)
 
 
 def _restarts(subject: Subject) -> Iterator[Finding]:
@@ -101,7 +104,7 @@ RULES = (
     Rule(
         "docker-engine",
         Severity.WARN,
-        "No service may use its host's Docker Engine.",
+        "No service may use its machine's Docker Engine.",
         "A container can be given the whole host, so whoever takes the service over has that.",
         'rlm-runtime: `RLM_ENVIRONMENT = "wasm"`. Else give it hosts that do nothing else, and have no secrets.',
         _docker,
@@ -111,7 +114,7 @@ RULES = (
         Severity.FAIL,
         "A service that keeps failing stays down in the end.",
         "One that is started for ever takes the processor from the others, and nobody hears of it.",
-        "In your own template, keep StartLimitBurst and StartLimitIntervalSec, or startsecs and startretries.",
+        "Lower `restart.limit`; in your own template, keep StartLimitBurst and StartLimitIntervalSec, or startretries.",
         _restarts,
     ),
     Rule(

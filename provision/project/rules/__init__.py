@@ -16,6 +16,7 @@ from provision.project.rules import (
     prepare,
     proxies,
     references,
+    restarts,
     secrets,
     services,
     targets,
@@ -34,6 +35,7 @@ _RULES = (
     *targets.RULES,
     *ports.RULES,
     *containers.RULES,
+    *restarts.RULES,
     *proxies.RULES,
 )
 

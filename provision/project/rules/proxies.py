@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provision.project.fault import Fault
+from provision.project.fault import Fault, nearest
 from provision.project.rules.view import Sound
 from provision.project.schema import Proxy
 
@@ -25,6 +25,15 @@ def _ports(view: Sound) -> Iterator[Fault]:
             yield Fault(
                 ("services", name, "proxy", "upstreams"), "no host is named.", "Leave the key out for 127.0.0.1."
             )
+
+
+def _weights(view: Sound) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        proxy = service.proxy
+        for host in proxy.weights if proxy else ():
+            if proxy and host not in proxy.upstreams:
+                hint = nearest(host, proxy.upstreams, "upstreams")
+                yield Fault(("services", name, "proxy", "weights", host), "no such upstream.", hint, at_key=True)
 
 
 def _certificates(view: Sound) -> Iterator[Fault]:
@@ -53,4 +62,4 @@ def _names(view: Sound) -> Iterator[Fault]:
                 yield Fault(("services", name, "proxy"), message, "Give each service names of its own.", at_key=True)
 
 
-RULES = (_ports, _certificates, _names)
+RULES = (_ports, _weights, _certificates, _names)

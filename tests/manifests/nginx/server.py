@@ -85,7 +85,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(name: str) -> Iterator[tuple[int, threading.Event]]:
+def service(name: str, address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[int, threading.Event]]:
     """A service that answers with its name and the headers that it got; its port.
 
     /stream sends a first word at once and the second only when the event is set.
@@ -117,7 +117,7 @@ def service(name: str) -> Iterator[tuple[int, threading.Event]]:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.do_GET()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

@@ -48,7 +48,17 @@ SERVICES: dict[str, dict[str, Any]] = {
         "port": 9000,
         "proxy": {"port": 9443, **CERTIFICATE, "upstreams": ["10.0.0.5", "10.0.0.6", "2001:db8::7"], "timeout": "20m"},
     },
-    "web": {"command": ["web"], "port": 8080, "proxy": {"names": ["www.example.net"]}},
+    "web": {
+        "command": ["web"],
+        "port": 8080,
+        "proxy": {
+            "names": ["www.example.net"],
+            "upstreams": ["localhost", "127.0.0.2"],
+            "weights": {"127.0.0.2": 3},
+            "connect_timeout": "60s",
+            "send_timeout": "10m",
+        },
+    },
     "behind": {"command": ["behind"], "port": 8081},
 }
 CRES = project(SERVICES)
@@ -243,6 +253,23 @@ def test_who_was_drawn_for_a_canary_that_is_gone_is_served_by_a_stable_copy(tmp_
             connection.request("GET", "/", headers={"Cookie": "cres_web_lane=canary"})
             assert connection.getresponse().read().startswith(b"stable")
             connection.close()
+
+
+def test_hosts_have_their_share_of_the_requests_and_may_be_called_by_name(tmp_path: Path) -> None:
+    port = free_port()
+    proxy = {"port": port, "upstreams": ["localhost", "127.0.0.2"], "weights": {"127.0.0.2": 3}}
+    with service("light") as (behind, _), service("heavy", "127.0.0.2", behind):
+        web = {"command": ["web"], "port": behind, "proxy": proxy}
+        rendered = files(project({"web": web}), None, Path("/nowhere"))
+        placed = {
+            name: text.replace(f"    listen [::]:{port} default_server;\n", "") for name, text in rendered.items()
+        }
+        with nginx(tmp_path, placed):
+            front = Front(port, "", threading.Event())
+            answers = [front.ask()[1].splitlines()[0] for _ in range(8)]
+
+    # The name may have a second address, ::1, where nobody is.
+    assert answers.count("heavy") > answers.count("light") > 0
 
 
 @pytest.mark.parametrize("front", [{"rate": 1}], indirect=True)

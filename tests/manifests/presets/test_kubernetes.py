@@ -32,6 +32,7 @@ LINKS = {
         ("worker-gpu", "redis", 6379),
     },
     "rlm": set(),
+    "rlm-docker": set(),
     "rollout-server": set(),
     "visits": {("counter", "redis", 6379)},
     "jobs": {("worker", "redis", 6379)},
@@ -46,7 +47,8 @@ OUTSIDE_IN = {
     "shop": {(address, "api", 8000) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1")},
 }
 OUTSIDE_OUT = {
-    "rlm": {("rlm", address, 443) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1")},
+    "rlm": (EVERYWHERE := {("rlm", address, 443) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1")}),
+    "rlm-docker": EVERYWHERE,
     "rollout-server": {("rollout", "10.20.1.1", port) for port in (8080, 8081, 8130)},
     "shop": {("api", "10.30.1.1", 5432)},
 }
