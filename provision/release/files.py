@@ -57,9 +57,9 @@ def read_files(
     for name, binary in binaries.items():
         _check_binary(f"services.{name}.binary", binary, entries.get(binary))
     warnings += (
-        f"{each.binary} looks for its libraries in {each.astray}, not beside itself, and would find none on a host: build "
-        "it with -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN', as `deploy native build --profile "
-        "dynamic` does, or give the service env.LD_LIBRARY_PATH"
+        f"{each.binary} looks for its libraries in {each.astray}, not beside itself, and would find none on a host: "
+        "build it with -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN', as `deploy native build "
+        "--profile dynamic` does, or give the service env.LD_LIBRARY_PATH"
         for each in libraries
         if each.astray
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ def beside(root: Path, binary: str) -> Beside:
 def _linked(file: Path) -> tuple[set[str], list[str]]:
     """The libraries that an ELF program is linked with, and the places where they are looked for."""
     from elftools.common.exceptions import ELFError
+    from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.elffile import ELFFile
 
+    tag: Any  # has the attributes that its kind is about
     needed: set[str] = set()
     places: list[str] = []
     try:
         with file.open("rb") as stream:
             for segment in ELFFile(stream).iter_segments("PT_DYNAMIC"):
+                assert isinstance(segment, DynamicSegment)  # noqa: S101 - the library makes such of them
                 for tag in segment.iter_tags():
                     if tag.entry.d_tag == "DT_NEEDED":
                         needed.add(tag.needed)
