@@ -88,6 +88,10 @@ PLATFORMS: Mapping[str, Abilities] = {
         gives="a compose.yaml for one machine",
         secret_file="`/run/secrets/NAME`, read-only, from `secrets/` beside compose.yaml",
     ),
+    "nomad": Abilities(
+        gives="jobs of HashiCorp Nomad, as JSON",
+        secret_file="`/secrets/NAME`, from the Variable `nomad/jobs/PROJECT/PROJECT/SERVICE`",
+    ),
     "dockerfile": Abilities(gives="the images of the project's own Python services"),
     "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template"),
     "cloud-function": Abilities(gives="functions on Google Cloud (2nd gen): sources, and how to deploy them"),
