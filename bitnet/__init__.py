@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bitnet.errors import RuntimeTimeoutError as RuntimeTimeoutError
     from bitnet.launch import Retries as Retries
     from bitnet.runtime import BitNetRuntime as BitNetRuntime
+    from bitnet.supervisor import BackendPolicy as BackendPolicy
     from bitnet.supervisor import RuntimeSupervisor as RuntimeSupervisor
     from bitnet.telemetry import Event as Event
     from bitnet.telemetry import JsonLinesSink as JsonLinesSink
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"  # the one place: the wheel, `deploy` and `bitnet` tell this one
 
 _HOMES = {
+    "BackendPolicy": "bitnet.supervisor",
     "BitNetRuntime": "bitnet.runtime",
     "BreakerPolicy": "bitnet.breaker",
     "CircuitOpen": "bitnet.errors",

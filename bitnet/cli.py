@@ -1,4 +1,4 @@
-"""`bitnet run | serve | diagnose | watch`: thin verbs over `BitNetRuntime`.
+"""`bitnet run | serve | diagnose | watch | metrics`: thin verbs over `BitNetRuntime`.
 
 Standard output belongs to the program that runs, or to the answer that was asked for; everything else goes to standard
 error. Exit status: that of the program; 1 for a failure, 2 for something that cannot work as given, 124 for a
@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,10 +24,11 @@ from bitnet.answer import answer_in
 from bitnet.diagnostics import Diagnostics
 from bitnet.errors import InvalidInput, LaunchFailed, RuntimeFailure, RuntimeTimeoutError
 from bitnet.launch import Retries
+from bitnet.listener import Listener
 from bitnet.plan import Engine, check_port
 from bitnet.runtime import BitNetRuntime
 from bitnet.telemetry import Event, JsonLinesSink, Sink, Telemetry
-from bitnet.watchdog import Listener, Watchdog
+from bitnet.watchdog import Watchdog
 
 FAILED, USAGE, TIMED_OUT, SIGNALLED, INTERRUPTED = 1, 2, 124, 128, 130
 
@@ -70,6 +72,8 @@ def _run_verb(options: argparse.Namespace, stack: ExitStack) -> int:
     call = _Call(options, sinks, runtime)
     if options.verb == "diagnose":
         return _diagnose(call)
+    if options.verb == "metrics":
+        return _metrics(call)
     if options.diagnostics and not (options.json and options.dry_run):
         found = call.diagnostics()
         _tell(json.dumps(found.as_dict()) if options.json else report.text(found))
@@ -124,10 +128,20 @@ def _watch(call: _Call) -> int:
         with ExitStack() as stack:
             if options.listen:
                 host, port = options.listen
-                stack.enter_context(Listener(host, port, watchdog.state.registry, watchdog.state.health))
+                stack.enter_context(Listener(host, port, watchdog.state.metrics, watchdog.state.health))
             return (await watchdog.run(signals=True)).value
 
     return asyncio.run(watch())
+
+
+def _metrics(call: _Call) -> int:
+    host, port = call.options.listen
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before there are threads, which inherit it
+    with call.runtime.metrics_endpoint(host, port, token=os.environ.get("BITNET_METRICS_TOKEN", "")) as endpoint:
+        _tell(f"bitnet: {report.local_url(host, endpoint.port)}/metrics")
+        signal.sigwait(ends)
+    return 0
 
 
 def _diagnose(call: _Call) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bitnet import __version__
 from bitnet.report import local_url
-from bitnet.runtime import DEFAULT_CONTEXT, DEFAULT_PORT
+from bitnet.runtime import DEFAULT_CONTEXT, DEFAULT_PORT, METRICS_PORT
 from bitnet.watchdog import Patience, RestartPolicy, WatchOptions
 
 _EXAMPLES = {
@@ -17,12 +17,13 @@ _EXAMPLES = {
     "serve": "bitnet serve --model models/demo.gguf --port 8081",
     "diagnose": "bitnet diagnose --model models/demo.gguf --json",
     "watch": "bitnet watch --model models/demo.gguf --port 8081 --stall-timeout 120",
+    "metrics": "bitnet metrics --listen 127.0.0.1:9482",
 }
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of all verbs."""
-    top = argparse.ArgumentParser(prog="bitnet", description="Run, serve, diagnose and watch compiled models.")
+    top = argparse.ArgumentParser(prog="bitnet", description="Run, serve, diagnose, watch and measure compiled models.")
     top.add_argument("--version", action="version", version=f"bitnet, version {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = _verb(verbs, "run", "answer one prompt, or chat", needs_model=True)
@@ -38,7 +39,31 @@ def parser() -> argparse.ArgumentParser:
     watch = _verb(verbs, "watch", "keep a llama-server working", needs_model=True)
     _add_server(watch)
     _add_watch(watch)
+    metrics = verbs.add_parser(
+        "metrics",
+        help="serve bitnet_runtime_* to Prometheus",
+        description="Serve what the runtime sees of this machine to Prometheus, until it is ended.",
+        epilog=f"example: {_EXAMPLES['metrics']}; beyond loopback BITNET_METRICS_TOKEN has to be set",
+        allow_abbrev=False,
+    )
+    _add_build_dir(metrics)
+    metrics.add_argument(
+        "--listen",
+        type=_host_port,
+        default=("127.0.0.1", METRICS_PORT),
+        metavar="HOST:PORT",
+        help=f"where /metrics and /healthz are (default 127.0.0.1:{METRICS_PORT})",
+    )
+    metrics.set_defaults(json=False, log_json=False, telemetry_out=None, retries=0)
     return top
+
+
+def _add_build_dir(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--build-dir",
+        default=os.environ.get("BITNET_BUILD_DIR", "build"),
+        help="the folder with bin/llama-cli and bin/llama-server (default: $BITNET_BUILD_DIR, or build)",
+    )
 
 
 def _verb(
@@ -52,11 +77,7 @@ def _verb(
         allow_abbrev=False,
     )
     verb.add_argument("-m", "--model", type=Path, required=needs_model, help="the GGUF file")
-    verb.add_argument(
-        "--build-dir",
-        default=os.environ.get("BITNET_BUILD_DIR", "build"),
-        help="the folder with bin/llama-cli and bin/llama-server (default: $BITNET_BUILD_DIR, or build)",
-    )
+    _add_build_dir(verb)
     verb.add_argument(
         "-c", "--ctx-size", type=int, default=DEFAULT_CONTEXT, help=f"tokens of context (default {DEFAULT_CONTEXT})"
     )
@@ -159,8 +180,10 @@ def _number_or_auto(text: str) -> int | Literal["auto"]:
 
 
 def _address(text: str) -> tuple[str, int] | None:
-    if text == "off":
-        return None
+    return None if text == "off" else _host_port(text)
+
+
+def _host_port(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")

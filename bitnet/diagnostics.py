@@ -10,7 +10,7 @@ from bitnet import binaries, probes
 from bitnet.binaries import Binary
 from bitnet.choice import choose
 from bitnet.errors import RuntimeFailure
-from bitnet.machine import Cpu, Gpus, GpuState, read_cpu, read_gpus, read_memory
+from bitnet.machine import Cpu, Gpus, GpuState, read_cpu, read_gpus
 from bitnet.model import ModelFacts, memory_needed, plan_gpu_layers, read_model
 from bitnet.plan import Engine
 from bitnet.probes import Finding, Health, Probe, ProbeResult
@@ -82,12 +82,9 @@ def diagnose(
     seen = _Seen()
     names = _PROGRAMS if engine == "build" else (binaries.SERVER,)
     looks: dict[str, Probe] = {
+        **probes.of_health(build_dir, lambda: environment),
         "cpu": lambda: _cpu(seen),
-        "memory": lambda: probes.memory(read_memory()),
-        "disk": lambda: probes.disk(build_dir),
         "gpu": lambda: _gpu(seen, environment),
-        "numa": probes.numa,
-        "sandbox": probes.sandbox,
         **{name: _builds(seen, build_dir, name, engine) for name in names},
     }
     if model is not None:

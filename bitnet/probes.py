@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
-from bitnet.machine import Cpu, Gpus, Memory
+from bitnet.machine import Cpu, Gpus, Memory, read_cpu, read_gpus, read_memory
 from bitnet.machine.numa import read_nodes
 from bitnet.machine.sandbox import read_sandbox
 
@@ -75,6 +75,35 @@ def run_probes(probes: Mapping[str, Probe], seconds: float) -> dict[str, ProbeRe
     return {name: results.get(name, late) for name in probes}
 
 
+class StandingProbes:
+    """Probes that are asked again and again, as by a scraper. One that hangs is not started again beside itself.
+
+    Args:
+        probes: by name.
+        seconds: what each gets, so that the answers in time reach whoever asks.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], seconds: float) -> None:
+        self._probes = probes
+        self._seconds = seconds
+        self._busy = {name: threading.Lock() for name in probes}
+
+    def __call__(self) -> dict[str, ProbeResult]:
+        """What each sees now."""
+        return run_probes({name: self._alone(name) for name in self._probes}, self._seconds)
+
+    def _alone(self, name: str) -> Probe:
+        def look() -> Finding:
+            if not self._busy[name].acquire(timeout=self._seconds):
+                raise TimeoutError("it still hangs since an earlier look")
+            try:
+                return self._probes[name]()
+            finally:
+                self._busy[name].release()
+
+        return look
+
+
 def _answer(name: str, probe: Probe, answers: queue.SimpleQueue[tuple[str, ProbeResult]]) -> None:
     began = time.monotonic()
     try:
@@ -85,6 +114,23 @@ def _answer(name: str, probe: Probe, answers: queue.SimpleQueue[tuple[str, Probe
         health = Health.CONCERN if finding.concern else Health.OK
         outcome = ProbeResult(health, finding.facts, finding.concern, time.monotonic() - began)
     answers.put((name, outcome))
+
+
+def of_health(build_dir: Path, environment: Callable[[], Mapping[str, str]]) -> dict[str, Probe]:
+    """The probes of this machine.
+
+    Args:
+        build_dir: whose file system is looked at.
+        environment: asked what programs would be started with, which decides what GPUs they see.
+    """
+    return {
+        "cpu": lambda: cpu(read_cpu()),
+        "memory": lambda: memory(read_memory()),
+        "disk": lambda: disk(build_dir),
+        "gpu": lambda: gpu(read_gpus(environment())),
+        "numa": numa,
+        "sandbox": sandbox,
+    }
 
 
 def disk(folder: Path) -> Finding:

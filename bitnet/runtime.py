@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, Unpack, overload
 
-from bitnet import otlp
+from bitnet import otlp, probes
 from bitnet.breaker import BreakerPolicy, State
 from bitnet.diagnostics import Diagnostics, diagnose
 from bitnet.errors import RuntimeFailure
 from bitnet.launch import Launcher, OnOutput, Retries, shown
+from bitnet.listener import Listener, check_token
 from bitnet.logs import json_log_sink
 from bitnet.machine import read_cpu, read_machine, read_memory
 from bitnet.metrics import Metrics
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 DEFAULT_CONTEXT = 2048
 DEFAULT_PORT = 8080
+METRICS_PORT = 9482
+_SCRAPE_SECONDS = 5.0  # Prometheus gives up after 10
 
 
 class BitNetRuntime:
@@ -40,7 +43,7 @@ class BitNetRuntime:
         json_logs: write the same events as JSON lines on stderr.
         retries: how often a launch that fails is tried again.
         breaker: when a program that keeps failing is left alone.
-        probe_seconds: how long each probe of `diagnostics` may take.
+        probe_seconds: how long each probe of `diagnostics` may take; for metrics it has 5 seconds at most.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class BitNetRuntime:
         self.build_dir = Path(build_dir).absolute()  # a unit file takes no relative path, and links stay links
         self._environment = dict(environment or {})
         self._telemetry = Telemetry([*sinks, *([json_log_sink()] if json_logs else [])])
-        self._metrics = Metrics(lambda: read_machine(self._for_programs()), self._open_breakers)
+        health = probes.of_health(self.build_dir, self._for_programs)
+        self._metrics = Metrics(probes.StandingProbes(health, min(probe_seconds, _SCRAPE_SECONDS)), self._open_breakers)
         self._launcher = Launcher(retries or Retries(), breaker or BreakerPolicy(), self._telemetry, self._metrics)
         self._probe_seconds = probe_seconds
         self._began = time.time()
@@ -225,6 +229,16 @@ class BitNetRuntime:
             engine=engine,
         )
 
+    def count_launch(self, program: str, outcome: str, seconds: float) -> None:
+        """Count a launch that somebody else made of this runtime's commands; `RuntimeSupervisor` does.
+
+        Args:
+            program: its label; a supervisor gives the backend.
+            outcome: `ok`, `failed`, `timeout` or `interrupted`.
+            seconds: from start to end.
+        """
+        self._metrics.launched(program, outcome, seconds)
+
     def prometheus_metrics(self) -> str:
         """Counters and gauges in Prometheus' text format."""
         return self._metrics.prometheus()
@@ -238,6 +252,20 @@ class BitNetRuntime:
             started=self._began,
             now=time.time(),
         )
+
+    def metrics_endpoint(self, host: str = "127.0.0.1", port: int = METRICS_PORT, *, token: str = "") -> Listener:
+        """`/metrics` for Prometheus and `/healthz`, over HTTP while it is entered: `with runtime.metrics_endpoint():`.
+
+        Args:
+            host, port: where it listens; port 0 lets the system choose, see the listener's `.port`.
+            token: what a scraper has to send as `Authorization: Bearer …`; needed beyond loopback.
+
+        Raises:
+            UnsafeListener: beyond loopback without a token.
+            PortTaken: another program listens there, or the address cannot be used.
+        """
+        check_token(host, token)
+        return Listener(host, port, lambda: self.prometheus_metrics().encode(), lambda: (True, "ok"), token=token)
 
     def _planned(self, program: str, decide: Callable[[], LaunchPlan]) -> LaunchPlan:
         """The decided plan, with its warnings told; it must fit into the machine, if not into what is free now."""

@@ -29,6 +29,10 @@ class _HasEnvironment(Protocol):
     def environment(self) -> Mapping[str, str]: ...
 
 
+Count = Callable[[str, str, float], None]
+"""Told of each launch that ended: its backend, its outcome, and how many seconds it took."""
+
+
 @dataclass(slots=True)
 class Tally:
     """How often a job was started."""
@@ -45,6 +49,7 @@ class Attempts:
         slots: who may run.
         lifetime: ends programs when the supervisor ends.
         tell: telemetry.
+        count: told of each launch that ended; a backend without a policy of its own is `other` to it.
         grace: seconds between SIGTERM and SIGKILL.
         capture_bytes: how much of each stream is kept.
     """
@@ -56,6 +61,7 @@ class Attempts:
         slots: Slots,
         lifetime: Lifetime,
         tell: Telemetry,
+        count: Count,
         *,
         grace: float,
         capture_bytes: int,
@@ -64,6 +70,8 @@ class Attempts:
         self._slots = slots
         self._lifetime = lifetime
         self._tell = tell
+        self._count = count
+        self._known = frozenset(policies)
         self._grace = grace
         self._capture_bytes = capture_bytes
         self._numbers = itertools.count(1)
@@ -121,12 +129,14 @@ class Attempts:
         """Around a running program: whatever happens, the slot comes back and the breaker hears of it."""
         facts = {**wanted.metadata, "job": job.number, "backend": job.backend, "attempt": tally.started + 1}
         went_well: bool | None = None  # None: it says nothing about the backend
+        outcome, began = "interrupted", time.monotonic()
 
         def record(finished: Finished) -> LaunchResult:
-            nonlocal went_well
+            nonlocal went_well, outcome
             if finished.ended:
                 raise closed(f"ended {finished.command[0]} before it finished")
             went_well = finished.returncode == 0
+            outcome = "ok" if went_well else "failed"
             self._tell("launch.finished", returncode=finished.returncode, duration=finished.duration, **facts)
             return _result(finished, wanted, tally.started)
 
@@ -141,12 +151,16 @@ class Attempts:
                     yield born, record
             except (LaunchFailed, RuntimeTimeoutError) as error:
                 went_well = False
+                outcome = "timeout" if isinstance(error, RuntimeTimeoutError) else "failed"
                 self._tell("launch.failed", failure=error.what, **facts)
                 raise
             except (asyncio.CancelledError, GeneratorExit, SupervisorClosed):
                 self._tell("launch.ended", **facts)
                 raise
             finally:
+                # A name that a caller made up must not become a series of its own.
+                known = job.backend if job.backend in self._known else "other"
+                self._count(known, outcome, time.monotonic() - began)
                 if breaker:
                     self._judge(breaker, went_well)
         finally:

@@ -32,7 +32,7 @@ class Runtime(Protocol):
     """What a supervisor needs of a runtime; `BitNetRuntime` is one.
 
     `run_inference` and `run_server` are called with `dry_run=True` and return an argument list, or a coroutine that
-    does. `environment` is added to this process's own.
+    does. `environment` is added to this process's own. One that has `count_launch` counts what the supervisor launches.
     """
 
     @property
@@ -56,6 +56,7 @@ class RuntimeSupervisor:
         scheduling_policy: `weighted-fair`, `priority` or `resource-aware`.
         resource_limits: the pool that jobs take `resources` from, under every policy.
         backends: weights, limits and breakers by name; other names get `BackendPolicy()`.
+        backend_weights: weights alone by name, for who needs no more: `{"a": 3, "b": 1}`.
         max_queue: how many jobs may wait; None for any number.
         capture_bytes: how much of each job's stdout, and of its stderr, is kept.
         grace: seconds between SIGTERM and SIGKILL.
@@ -76,6 +77,7 @@ class RuntimeSupervisor:
         scheduling_policy: str = "weighted-fair",
         resource_limits: Mapping[str, float] | None = None,
         backends: Mapping[str, BackendPolicy] | None = None,
+        backend_weights: Mapping[str, float] | None = None,
         max_queue: int | None = None,
         capture_bytes: int = CAPTURE_BYTES,
         grace: float = process.GRACE_SECONDS,
@@ -89,7 +91,11 @@ class RuntimeSupervisor:
         _at_least(1, concurrency=self.concurrency)
         _at_least(0, max_queue=max_queue or 0, capture_bytes=capture_bytes, grace=grace, drain=drain)
         _at_least(0, backoff=backoff, backoff_limit=backoff_limit)
-        self.backends: Mapping[str, BackendPolicy] = {**DEFAULT_BACKENDS, **(backends or {})}
+        self.backends: Mapping[str, BackendPolicy] = {
+            **DEFAULT_BACKENDS,
+            **(backends or {}),
+            **_weighted(backend_weights or {}, backends or {}),
+        }
         bulkheads = {f"{BULKHEAD}{name}": float(policy.limit) for name, policy in self.backends.items() if policy.limit}
         weights = {name: policy.weight for name, policy in self.backends.items()}
         limits = {**(resource_limits or {}), **bulkheads}
@@ -100,7 +106,14 @@ class RuntimeSupervisor:
         self._lifetime = Lifetime()
         self._slots = Slots(Scheduler(scheduling_policy, self.concurrency, limits, weights), max_queue)
         self._attempts = Attempts(
-            runtime, self.backends, self._slots, self._lifetime, self._tell, grace=grace, capture_bytes=capture_bytes
+            runtime,
+            self.backends,
+            self._slots,
+            self._lifetime,
+            self._tell,
+            getattr(runtime, "count_launch", lambda *_: None),
+            grace=grace,
+            capture_bytes=capture_bytes,
         )
 
     async def run_inference(self, **options: Any) -> LaunchResult:
@@ -259,6 +272,17 @@ async def _built(build: Callable[..., Any], backend: str, options: dict[str, Any
     if inspect.isawaitable(command):
         command = await command
     return {"backend": backend, **own, "command": list(command)}
+
+
+def _weighted(weights: Mapping[str, float], backends: Mapping[str, BackendPolicy]) -> dict[str, BackendPolicy]:
+    if twice := sorted(set(weights) & set(backends)):
+        raise InvalidInput(
+            f"backend {twice[0]!r} has its weight twice",
+            why="it is in backends= and in backend_weights=",
+            next_step=f"give backends={{{twice[0]!r}: BackendPolicy(weight={weights[twice[0]]!r}, …)}} alone",
+        )
+    known = {name: DEFAULT_BACKENDS.get(name, BackendPolicy()) for name in weights}
+    return {name: replace(known[name], weight=weight) for name, weight in weights.items()}
 
 
 def _at_least(least: int, **values: float) -> None:

@@ -1,7 +1,6 @@
 """`bitnet watch`: a llama-server that is polled, judged, and started again when it stops working."""
 
 from bitnet.watchdog.judge import Judge, Patience, Verdict
-from bitnet.watchdog.listener import Listener
 from bitnet.watchdog.restarts import RestartPolicy, Restarts
 from bitnet.watchdog.sample import Health, Sample, take_sample
 from bitnet.watchdog.watch import Ended, Watchdog, WatchOptions
@@ -10,7 +9,6 @@ __all__ = [
     "Ended",
     "Health",
     "Judge",
-    "Listener",
     "Patience",
     "RestartPolicy",
     "Restarts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from bitnet.watchdog.judge import Verdict
 
@@ -29,6 +29,10 @@ class WatchState:
             "Seconds since a counter of the server moved, or since it had nothing to do.",
             registry=self.registry,
         )
+
+    def metrics(self) -> bytes:
+        """Prometheus' text."""
+        return generate_latest(self.registry)
 
     def health(self) -> tuple[bool, str]:
         """Whether requests should be sent to the server, and a word on it."""

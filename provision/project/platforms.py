@@ -105,6 +105,11 @@ PLATFORMS: Mapping[str, Abilities] = {
         secret_file="`/run/secrets/NAME`, read-only, from `secrets/` beside compose.yaml",
         restart=("on", "limit"),
     ),
+    "nomad": Abilities(
+        gives="jobs of HashiCorp Nomad, as JSON",
+        secret_file="`/secrets/NAME`, from the Variable `nomad/jobs/PROJECT/PROJECT/SERVICE`",
+        restart=("delay", "limit", "window"),
+    ),
     "dockerfile": Abilities(gives="the images of the project's own Python services"),
     "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template"),
     "cloud-function": Abilities(gives="functions on Google Cloud (2nd gen): sources, and how to deploy them"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from provision.errors import UsageError
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
+from provision.release.libraries import Beside
 from provision.release.models import Hashing, ModelFile, find_models
 
 _EVERYTHING = ("**",)
@@ -47,6 +48,7 @@ class Release:
     tree: str  # digest of the files and of the links to models
     files: tuple[FileEntry, ...]  # what rsync ships; the links to models are in the document
     models: tuple[ModelFile, ...]
+    libraries: tuple[Beside, ...]  # binaries that bring their own
     warnings: tuple[str, ...]
 
 
@@ -70,9 +72,9 @@ def build(
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
     models = find_models(here, root, on_event)
-    files, warnings = read_files(project, target, root, here, models)
+    files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
-    document = _document(project, target, root, files, models, links)
+    document = _document(project, target, root, files, libraries, models, links)
     linked = [tree.Entry(path, executable=False, size=0, sha256="", target=link) for path, link in links.items()]
     digest = tree.combine([*files.values(), *linked])
     return Release(
@@ -81,6 +83,7 @@ def build(
         tree=digest,
         files=tuple(FileEntry(*entry) for entry in tree.sort(files.values())),
         models=tuple(model for parts in models.values() for model in parts),
+        libraries=tuple(libraries),
         warnings=tuple(warnings),
     )
 
@@ -94,12 +97,13 @@ def _document(
     target: Target,
     root: Path,
     files: Mapping[str, tree.Entry],
+    libraries: Sequence[Beside],
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> ReleaseDocument:
     prepare = _prepare(project, target, files)
     contents = {
-        name: _content(service, files, models, prepare)
+        name: _content(service, files, libraries, models, prepare)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
@@ -175,6 +179,7 @@ def _part(part: str | Ref | SecretPart) -> str | Secret:
 def _content(
     service: Service,
     files: Mapping[str, tree.Entry],
+    libraries: Sequence[Beside],
     models: Mapping[str, tuple[ModelFile, ...]],
     prepare: PrepareDocument | None,
 ) -> str:
@@ -189,6 +194,7 @@ def _content(
     binary = os.path.normpath(service.binary or "")
     if binary in files:
         read.add(binary)
+        read |= {file for each in libraries if each.binary == binary for file in each.files}
     return digest_of(
         {
             "files": tree.combine(files[path] for path in read),

@@ -12,6 +12,7 @@ from provision.project.schema import Project, Service, Target
 from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
+from provision.release.libraries import Beside, beside
 from provision.release.models import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
@@ -25,8 +26,8 @@ def read_files(
     root: Path,
     services: Mapping[str, Service],
     models: Mapping[str, tuple[ModelFile, ...]],
-) -> tuple[dict[str, tree.Entry], list[str]]:
-    """What is shipped for `services`, by path, and what the user should know about it.
+) -> tuple[dict[str, tree.Entry], list[Beside], list[str]]:
+    """What is shipped for `services`, by path, which binaries bring libraries, and what the user should know about it.
 
     Raises:
         UsageError: something can't be read or must not be shipped, or a binary is missing.
@@ -36,8 +37,10 @@ def read_files(
         for name, service in services.items()
         if service.binary and not service.binary.startswith("/")
     }
+    libraries = [found for binary in sorted({*binaries.values()}) if (found := beside(root, binary)).files]
     linked = {path for parts in models.values() for model in parts for path in model.places}
-    wanted = Wanted(project.include, frozenset(binaries.values()))
+    brought = {file for each in libraries for file in each.files}
+    wanted = Wanted(project.include, frozenset({*binaries.values(), *brought}))
     entries: dict[str, tree.Entry] = {}
     warnings: list[str] = []
     identities = _identities(project, root)
@@ -53,8 +56,15 @@ def read_files(
             warnings.append(f"not shipped: {odd}")
     for name, binary in binaries.items():
         _check_binary(f"services.{name}.binary", binary, entries.get(binary))
+    warnings += (
+        f"{each.binary} looks for its libraries in {each.astray}, not beside itself, and would find none on a host: "
+        "build it with -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN', as `deploy native build "
+        "--profile dynamic` does, or give the service env.LD_LIBRARY_PATH"
+        for each in libraries
+        if each.astray
+    )
     warnings += _dangling(entries, linked)
-    return entries, warnings
+    return entries, libraries, warnings
 
 
 def _check_length(path: str, target: Target) -> None:

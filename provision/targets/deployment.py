@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provision import errors
@@ -122,6 +123,10 @@ class Deployment:
         exposed = (f"{dotted(each.path)}: {each.message} See: deploy check" for each in self.loaded.suspects)
         for text in (*exposed, *release.warnings):
             self.on_event({"event": "warning", "host": "", "text": text})
+        for each in release.libraries:
+            names = ", ".join(PurePosixPath(file).name for file in each.files)
+            brings = f"{each.binary} brings the libraries beside it: {names}"
+            self.on_event({"event": "message", "host": "", "phase": "ship", "text": brings})
         return release
 
     def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:

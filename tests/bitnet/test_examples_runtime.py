@@ -59,7 +59,9 @@ async def test_the_first_example_answers_and_ends_what_outlives_its_deadline(
 
 
 @pytest.mark.native
-def test_the_second_example_launches_without_an_event_loop(in_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_others_launch_without_an_event_loop_and_tell_prometheus(
+    in_place: Path, example_ports: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     left: dict[str, object] = {"model_path": in_place}
     exec(compile(BLOCKS[1], "docs/bitnet.md", "exec"), left)
 
@@ -69,6 +71,9 @@ def test_the_second_example_launches_without_an_event_loop(in_place: Path, capsy
     assert left["otel_payload"]["resourceMetrics"]  # type: ignore[index]
     assert "the only build" in capsys.readouterr().out
     assert Path("launches.jsonl").read_text().count("\n") >= 2
+
+    exec(compile(BLOCKS[2], "docs/bitnet.md", "exec"), left)
+    assert 'bitnet_runtime_launches_total{outcome="ok",program="llama-cli"} 2.0' in left["runtime"].prometheus_metrics()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,8 +10,9 @@ import grpc
 
 from bitnet import tracing
 from bitnet.drivers.rpc import failures, wire
-from bitnet.drivers.rpc.security import CLIENT_KEYS, TLSConfig, channel_credentials, check_keys, is_loopback
+from bitnet.drivers.rpc.security import CLIENT_KEYS, TLSConfig, channel_credentials, check_keys
 from bitnet.errors import InvalidInput
+from bitnet.listener import is_loopback
 from bitnet.proto import supervisor_pb2 as pb
 from bitnet.proto import supervisor_pb2_grpc as pb_grpc
 from bitnet.supervisor import LaunchResult, StreamEvent

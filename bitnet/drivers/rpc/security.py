@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import grpc
 
 from bitnet.errors import InvalidInput, UnsafeListener
+from bitnet.listener import is_loopback
 
 SERVER_KEYS = ("server_cert", "server_key", "client_ca", "ca", "client_cert", "client_key", "server_name")
 CLIENT_KEYS = ("ca", "client_cert", "client_key", "server_name")
@@ -31,16 +31,6 @@ _ASKS_SECONDS = 2.0
 """A stranger's request is there by then."""
 
 TLSConfig = Mapping[str, str | os.PathLike[str]]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than `localhost` is not trusted to be."""
-    if host == "localhost" or host.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_listener(host: str, *, tls: TLSConfig | None, token: str | None) -> None:

@@ -128,13 +128,13 @@ class TestDryRun:
 def test_the_scripts_that_existing_callers_use_run_from_any_folder(tmp_path: Path, model: Path, script: str) -> None:
     prompt = ["--prompt", "ping"] if script == "run_inference.py" else ["--host", "127.0.0.1", "--port", "9"]
     home = tmp_path / "checkout"
-    (home / "native").mkdir(parents=True)
-    (home / "native" / script).write_bytes((CHECKOUT / "native" / script).read_bytes())
+    home.mkdir()
+    (home / script).write_bytes((CHECKOUT / script).read_bytes())
     (home / "bitnet").symlink_to(CHECKOUT / "bitnet")
     build(home / "build")
     words = ["--model", str(model), *prompt, "--threads", "auto", "--batch-size", "8", "--dry-run", "--diagnostics"]
     done = subprocess.run(
-        [sys.executable, str(home / "native" / script), *words], capture_output=True, text=True, cwd="/", check=False
+        [sys.executable, str(home / script), *words], capture_output=True, text=True, cwd="/", check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -145,7 +145,7 @@ def test_the_scripts_that_existing_callers_use_run_from_any_folder(tmp_path: Pat
 
 @pytest.mark.parametrize("script", ["run_inference.py", "run_inference_server.py"])
 def test_a_python_that_lacks_what_the_scripts_need_is_told_what_to_install(script: str) -> None:
-    without_packages = [sys.executable, "-S", str(CHECKOUT / "native" / script)]
+    without_packages = [sys.executable, "-S", str(CHECKOUT / script)]
     done = subprocess.run([*without_packages, "--help"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1

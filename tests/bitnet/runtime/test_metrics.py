@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from google.protobuf import json_format
 from hypothesis import given
@@ -14,9 +19,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bitnet import BitNetRuntime
-from bitnet.machine import Cpu, Gpu, Gpus, GpuState, Machine, Memory
+from bitnet import BitNetRuntime, RuntimeSupervisor, RuntimeTimeoutError, probes
+from bitnet.errors import PortTaken, UnsafeListener
+from bitnet.machine import Cpu, Gpu, Gpus, GpuState, Memory
+from bitnet.machine.numa import Node
+from bitnet.machine.sandbox import Sandbox
 from bitnet.metrics import Metrics
+from bitnet.probes import Finding, Probe, ProbeResult, StandingProbes, run_probes
+from tests.bitnet.runtime.conftest import CHECKOUT
 
 NAMES = {
     "bitnet_runtime_launches",
@@ -29,18 +39,48 @@ NAMES = {
     "bitnet_runtime_memory_available_bytes",
     "bitnet_runtime_gpu_memory_bytes",
     "bitnet_runtime_gpu_memory_free_bytes",
+    "bitnet_runtime_gpu_pressure_ratio",
+    "bitnet_runtime_disk_bytes",
+    "bitnet_runtime_disk_free_bytes",
+    "bitnet_runtime_numa_nodes",
+    "bitnet_runtime_numa_memory_bytes",
+    "bitnet_runtime_numa_memory_free_bytes",
+    "bitnet_runtime_sandbox_fence",
+    "bitnet_runtime_probe_healthy",
     "bitnet_runtime_breaker_open",
 }
-MACHINE = Machine(
-    cpu=Cpu(architecture="x86_64", features=frozenset(), logical=8, physical=4, quota=6.0),
-    memory=Memory(total=1000, available=600, limit=None),
-    gpus=Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", 'H"100\\', 200, 50),)),
-)
+
+
+def sandbox() -> Finding:
+    namespaces = {"pid": "pid:[1]"}
+    return Finding(
+        Sandbox(
+            "filter", no_new_privs=False, uid=1000, capabilities="00", namespaces=namespaces, unshared=None, pid_depth=2
+        ).as_dict()
+    )
+
+
+def fallen() -> Finding:
+    raise OSError("the mount is gone")
+
+
+MACHINE: dict[str, Probe] = {
+    "cpu": lambda: probes.cpu(Cpu(architecture="arm64", features=frozenset(), logical=8, physical=4, quota=6.0)),
+    "memory": lambda: probes.memory(Memory(total=1000, available=600, limit=None)),
+    "disk": fallen,
+    "gpu": lambda: probes.gpu(Gpus(GpuState.PRESENT, (Gpu(0, "GPU-0", 'H"100\\', 200, 5),))),
+    "numa": lambda: Finding([Node(0, "0-7", 600, 400).as_dict(), Node(1, "8-15", 400, 200).as_dict()]),
+    "sandbox": sandbox,
+}
+
+
+def look() -> dict[str, ProbeResult]:
+    return run_probes(MACHINE, seconds=5)
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    made = Metrics(lambda: MACHINE, lambda: {"llama-cli": True})
+    made = Metrics(look, lambda: {"llama-cli": True})
     made.launched("llama-cli", "ok", 0.7)
     made.launched("llama-cli", "failed", 4000)
     made.launched("llama-server", "ok", 0.05)
@@ -68,8 +108,32 @@ class TestPrometheus:
         assert read["bitnet_runtime_cpus", ()] == 6
         assert read["bitnet_runtime_threads", ()] == 4
         assert read["bitnet_runtime_memory_available_bytes", ()] == 600
-        assert read["bitnet_runtime_gpu_memory_free_bytes", (("gpu", "0"), ("name", 'H"100\\'))] == 50
+        assert read["bitnet_runtime_gpu_memory_free_bytes", (("gpu", "0"), ("name", 'H"100\\'))] == 5
         assert read["bitnet_runtime_breaker_open", (("program", "llama-cli"),)] == 1
+
+    def test_each_probe_says_how_it_went_and_what_it_saw(self, metrics: Metrics) -> None:
+        read = values(metrics.prometheus())
+        healthy = {dict(labels)["probe"]: value for (name, labels), value in read.items() if name.endswith("_healthy")}
+
+        assert healthy == {"cpu": 1, "memory": 1, "disk": 0, "gpu": 0, "numa": 1, "sandbox": 1}
+        assert read["bitnet_runtime_gpu_pressure_ratio", ()] == 0.975
+        assert read["bitnet_runtime_numa_nodes", ()] == 2
+        assert read["bitnet_runtime_numa_memory_free_bytes", (("node", "1"),)] == 200
+        fences = {dict(labels)["fence"]: value for (name, labels), value in read.items() if name.endswith("_fence")}
+        assert fences == {"seccomp": 1, "no_new_privs": 0, "no_capabilities": 1, "not_root": 1, "pid_namespace": 1}
+        assert ("bitnet_runtime_disk_free_bytes", ()) not in read, "nobody saw it"
+
+    def test_a_probe_that_hangs_is_told_as_ill_and_is_not_started_again(self) -> None:
+        release, starts = threading.Event(), []
+        hanging: dict[str, Probe] = {"disk": lambda: Finding(starts.append(1) or release.wait())}
+        metrics = Metrics(StandingProbes(hanging, 0.1), dict)
+
+        for _ in range(3):
+            assert values(metrics.prometheus())["bitnet_runtime_probe_healthy", (("probe", "disk"),)] == 0
+        assert len(starts) == 1
+        release.set()
+        while values(metrics.prometheus())["bitnet_runtime_probe_healthy", (("probe", "disk"),)] == 0:
+            pass  # the hanging one is on its way out
 
     def test_names_are_stable_and_each_has_help_and_type(self, metrics: Metrics) -> None:
         families = list(text_string_to_metric_families(metrics.prometheus()))
@@ -84,7 +148,7 @@ class TestPrometheus:
 
     @given(value=st.text(st.characters(exclude_categories=["Cs"])))
     def test_any_label_value_survives(self, value: str) -> None:
-        metrics = Metrics(lambda: MACHINE, dict)
+        metrics = Metrics(look, dict)
         metrics.refused("llama-cli", value)
 
         assert metrics.prometheus().count("\nbitnet_runtime_refusals_total{") == 1
@@ -94,6 +158,69 @@ class TestPrometheus:
 
     def test_a_runtime_that_launched_nothing_has_metrics_too(self) -> None:
         assert ("bitnet_runtime_cpus", ()) in values(BitNetRuntime("nowhere").prometheus_metrics())
+
+
+async def test_what_a_supervisor_launches_is_counted_by_its_runtime(tmp_path: Path) -> None:
+    runtime = BitNetRuntime(tmp_path)
+    async with RuntimeSupervisor(runtime, concurrency=2) as supervisor:
+        await supervisor.run_custom(["true"])
+        await supervisor.run_custom(["false"], backend="made up by a caller")
+        with pytest.raises(RuntimeTimeoutError):
+            await supervisor.run_custom(["sleep", "60"], timeout=0.1)
+
+    read = values(runtime.prometheus_metrics())
+    launches = {labels: value for (name, labels), value in read.items() if name == "bitnet_runtime_launches_total"}
+    assert launches == {
+        (("outcome", "ok"), ("program", "custom")): 1,
+        (("outcome", "failed"), ("program", "other")): 1,
+        (("outcome", "timeout"), ("program", "custom")): 1,
+    }
+
+
+class TestEndpoint:
+    def test_prometheus_scrapes_the_runtime_over_http(self, tmp_path: Path) -> None:
+        runtime = BitNetRuntime(tmp_path)
+        with runtime.metrics_endpoint(port=0) as endpoint:
+            url = f"http://127.0.0.1:{endpoint.port}"
+            metrics, health = httpx.get(f"{url}/metrics"), httpx.get(f"{url}/healthz")
+            runtime.count_launch("inference", "ok", 1.0)
+            later = values(httpx.get(f"{url}/metrics").text)
+
+        assert values(metrics.text)["bitnet_runtime_probe_healthy", (("probe", "disk"),)] == 1
+        assert health.status_code == 200
+        assert later["bitnet_runtime_launches_total", (("outcome", "ok"), ("program", "inference"))] == 1
+
+    def test_with_a_token_metrics_are_for_who_has_it_and_health_for_all(self, tmp_path: Path) -> None:
+        with BitNetRuntime(tmp_path).metrics_endpoint("0.0.0.0", 0, token="s3cret") as endpoint:
+            url = f"http://127.0.0.1:{endpoint.port}"
+            given = (None, "Bearer other", "Bearer s3cret")
+            answers = [httpx.get(f"{url}/metrics", headers={"Authorization": word} if word else {}) for word in given]
+
+            assert [answer.status_code for answer in answers] == [401, 401, 200]
+            assert answers[0].headers["WWW-Authenticate"] == "Bearer"
+            assert httpx.get(f"{url}/healthz").status_code == 200
+
+    def test_beyond_loopback_it_wants_a_token(self, tmp_path: Path) -> None:
+        with pytest.raises(UnsafeListener, match="BITNET_METRICS_TOKEN"):
+            BitNetRuntime(tmp_path).metrics_endpoint("0.0.0.0")
+
+    def test_a_port_that_is_taken_is_said(self, tmp_path: Path) -> None:
+        runtime = BitNetRuntime(tmp_path)
+        with runtime.metrics_endpoint(port=0) as first, pytest.raises(PortTaken):
+            runtime.metrics_endpoint(port=first.port)
+
+    def test_the_verb_serves_until_it_is_ended(self, tmp_path: Path, free_port: int) -> None:
+        command = [sys.executable, "-m", "bitnet", "metrics", "--listen", f"127.0.0.1:{free_port}"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, stderr=-1
+        ) as serving:
+            assert serving.stderr is not None
+            said = serving.stderr.readline().decode()
+            text = httpx.get(said.split()[1]).text
+            serving.terminate()
+
+        assert values(text)["bitnet_runtime_numa_nodes", ()] >= 0
+        assert serving.returncode == 0
 
 
 def received(payload: object) -> dict[str, Metric]:

@@ -16,9 +16,10 @@ import pytest
 
 from bitnet import Event
 from bitnet.errors import PortTaken
+from bitnet.listener import Listener
 from bitnet.report import local_url
 from bitnet.telemetry import Telemetry
-from bitnet.watchdog import Ended, Health, Listener, Patience, RestartPolicy, Watchdog, WatchOptions, take_sample
+from bitnet.watchdog import Ended, Health, Patience, RestartPolicy, Watchdog, WatchOptions, take_sample
 from bitnet.watchdog.state import WatchState
 from tests.bitnet.runtime.conftest import CHECKOUT
 from tests.endless import endless
@@ -256,7 +257,7 @@ class TestSamples:
         assert "refused" in sample.detail
 
     def test_an_answer_that_is_no_server_of_ours_is_silence(self, free_port: int) -> None:
-        with Listener("127.0.0.1", 0, WatchState().registry, lambda: (True, "well")) as other:
+        with Listener("127.0.0.1", 0, WatchState().metrics, lambda: (True, "well")) as other:
             sample = take_sample(f"http://127.0.0.1:{other.port}", 1)
 
         assert (sample.health, sample.detail) == (Health.SILENT, "/health answered 404")
@@ -291,7 +292,7 @@ class TestListener:
         import httpx
 
         state = WatchState()
-        with Listener("127.0.0.1", 0, state.registry, lambda: (False, "draining")) as listener:
+        with Listener("127.0.0.1", 0, state.metrics, lambda: (False, "draining")) as listener:
             url = f"http://127.0.0.1:{listener.port}"
             health, metrics, other = (httpx.get(f"{url}{path}") for path in ("/healthz", "/metrics", "/"))
 
@@ -300,9 +301,9 @@ class TestListener:
         assert other.status_code == 404
 
     def test_a_taken_port_is_said(self) -> None:
-        registry = WatchState().registry
-        with Listener("127.0.0.1", 0, registry, lambda: (True, "")) as first, pytest.raises(PortTaken, match="listen"):
-            Listener("127.0.0.1", first.port, registry, lambda: (True, ""))
+        metrics = WatchState().metrics
+        with Listener("127.0.0.1", 0, metrics, lambda: (True, "")) as first, pytest.raises(PortTaken, match="listen"):
+            Listener("127.0.0.1", first.port, metrics, lambda: (True, ""))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -314,6 +315,31 @@ def test_a_supervisor_out_of_range_is_refused(runtime: PrintingRuntime, argument
 def test_a_backend_policy_out_of_range_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
         BackendPolicy(**values)  # type: ignore[arg-type]
+
+
+async def test_plain_weights_share_the_time_as_policies_do(runtime: PrintingRuntime) -> None:
+    supervisor = RuntimeSupervisor(
+        runtime, backend_weights={"a": 3, "inference": 2}, backends={"b": BackendPolicy(weight=1, limit=4)}
+    )
+
+    assert {name: policy.weight for name, policy in supervisor.backends.items()} == {
+        "a": 3,
+        "b": 1,
+        "inference": 2,
+        "server": 1,
+        "custom": 1,
+    }
+    assert supervisor.backends["inference"].breaker, "a weight takes no breaker away"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"backend_weights": {"a": 0}}, {"backend_weights": {"a": 3}, "backends": {"a": BackendPolicy()}}],
+    ids=["no share", "said twice"],
+)
+def test_a_weight_that_cannot_be_meant_is_refused(runtime: PrintingRuntime, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="weight"):
+        RuntimeSupervisor(runtime, **arguments)
 
 
 async def test_an_option_that_does_not_exist_is_an_error(runtime: PrintingRuntime) -> None:

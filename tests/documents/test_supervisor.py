@@ -1,4 +1,4 @@
-"""The public interface as it was promised, run as it stands: real binaries, TLS sockets, and a Ray cluster.
+"""The guide to the supervisor, run as it stands: real binaries, TLS sockets, a Ray cluster, and a scraper.
 
 Only what the examples take for granted is put in place: a build, a model that it reads where the path says, a
 self-signed certificate, a `python` on the PATH, and the two names that the reader has already.
@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import ray
+from prometheus_client.parser import text_string_to_metric_families
 
 from bitnet import BitNetRuntime, RuntimeSupervisor, RuntimeTimeoutError
 from bitnet.supervisor import LaunchResult
+from tests.bitnet.conftest import example_ports
 from tests.bitnet.runtime.conftest import CHECKOUT, demo_model, native_build
 
-__all__ = ["demo_model", "native_build"]
+__all__ = ["demo_model", "example_ports", "native_build"]
+
+PROBES = {"cpu", "memory", "disk", "gpu", "numa", "sandbox"}
 
 # fmt: off
 PROMISED = """\
@@ -43,6 +50,8 @@ result = await grpc_driver.submit_task(["python", "-c", "print('hello')"], optio
 
 ray_driver = RaySupervisorDriver(lambda: BitNetRuntime(build_dir="build"), num_workers=4, shutdown_ray=True, init_kwargs={"local_mode": True})
 result = await ray_driver.submit_task(["python", "-c", "print('distributed')"], timeout=5)
+
+supervisor = RuntimeSupervisor(runtime, backend_weights={"a": 3, "b": 1})
 
 text = runtime.prometheus_metrics()
 otel_payload = runtime.opentelemetry_metrics()
@@ -113,8 +122,30 @@ async def test_the_examples_run_as_they_were_promised(model_path: Path, capsys: 
     assert any("> Summarise …" in text for text in said)
     assert any("> …" in text for text in said)
     assert "> Summarise …" in capsys.readouterr().out
-    assert str(names["text"]).startswith("# HELP bitnet_runtime_")
-    assert names["otel_payload"]["resourceMetrics"]  # type: ignore[index]
+    check_metrics(str(names["text"]), names["otel_payload"])
+
+
+def check_metrics(text: str, payload: Any) -> None:
+    """Executions are counted, and each health probe tells its outcome, in both forms; nothing has another prefix."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    assert {sample.name.startswith("bitnet_runtime_") for sample in samples} == {True}
+    assert {sample.labels["probe"] for sample in samples if sample.name.endswith("probe_healthy")} == PROBES
+    launches = {sample.labels["outcome"]: sample.value for sample in samples if sample.name.endswith("launches_total")}
+    assert launches["ok"] >= 1
+    (scope,) = json.loads(json.dumps(payload))["resourceMetrics"][0]["scopeMetrics"]
+    told = {metric["name"]: metric for metric in scope["metrics"]}
+    assert len(told["bitnet_runtime_probe_healthy"]["gauge"]["dataPoints"]) == len(PROBES)
+    for name in ("disk_free_bytes", "memory_available_bytes", "gpu_pressure_ratio", "numa_nodes", "sandbox_fence"):
+        assert f"bitnet_runtime_{name}" in told
+
+
+def test_prometheus_scrapes_an_endpoint(tmp_path: Path) -> None:
+    runtime = BitNetRuntime(tmp_path)
+    with runtime.metrics_endpoint(port=0) as endpoint:
+        answer = httpx.get(f"http://127.0.0.1:{endpoint.port}/metrics")
+
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "bitnet_runtime_probe_healthy" in answer.text
 
 
 @pytest.mark.parametrize("statement", statements())

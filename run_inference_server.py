@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""`python run_inference.py --model M --prompt P …` is `bitnet run …`."""
+"""`python run_inference_server.py --model M --port N …` is `bitnet serve …`."""
 
 import sys
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parent
 sys.path.insert(0, str(HOME))  # works from a checkout that nobody installed
 
 try:
@@ -15,4 +15,4 @@ except ModuleNotFoundError as error:
         f"next: {sys.executable} -m pip install {HOME}, or take {HOME}/.venv/bin/python (make venv)"
     ) from None
 
-raise SystemExit(main(["run", "--build-dir", str(HOME / "build"), *sys.argv[1:]]))
+raise SystemExit(main(["serve", "--build-dir", str(HOME / "build"), *sys.argv[1:]]))
