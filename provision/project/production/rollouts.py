@@ -50,7 +50,7 @@ RULES = (
         Severity.FAIL,
         "rollout-server: who asks for rollouts has a key.",
         "Without one it answers private networks alone; behind a published port or a proxy everybody looks private.",
-        f"`secrets = [\"{_KEY}\"]`, and a value in .env: `openssl rand -hex 32`.",
+        f'`secrets = ["{_KEY}"]`, and a value in .env: `openssl rand -hex 32`.',
         _open,
     ),
     Rule(

@@ -20,6 +20,7 @@ from provision.images.smoke.pull import load
 from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
 from tests.examples.hub import hub, tokenizer
+from tests.examples.trainer import trainer
 from tests.images.build.make import build_image, own_layers
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
@@ -120,6 +121,32 @@ def test_only_its_volume_belongs_to_the_user_that_it_runs_as(rollout: Built) -> 
     assert config["User"] == "65532:65532"
     assert config["Volumes"] == {"/data": {}}
     assert config["Labels"].get("bitnet-provision.secrets", "") == ""
+
+
+def test_it_starts_with_the_variables_of_its_guide_and_sends_a_trainers_key_back(
+    engine: Engine, rollout: Built
+) -> None:
+    image = load(engine.client, rollout.layout, "rollout-server")
+    three = {"TOKENIZER_CACHE_SIZE": "10", "HTTP_CLIENT_TIMEOUT": "600", "TOKENIZER_TRUST_REMOTE_CODE": "true"}
+    server = engine.client.containers.run(
+        image, name="rollout-server", network_mode="host", environment=three, detach=True
+    )
+    try:
+        booted = Booted(server, ("probe", "-p", "9000"), "http", drains=False)
+        until(lambda: booted.ask("/health").text, '{"status":"healthy","service":"rollout-server"')
+        with trainer() as asked:
+            engine.see(f"127.0.0.1:{asked.port}")
+            body = {
+                "rollout_id": "one",
+                "server_url": f"http://localhost:{asked.port}",
+                "callback_api_key": "secret-key-123",
+            }
+            body["messages"] = [{"role": "user", "content": "Hello"}]
+            said = booted.exec(["probe", "-t", "60", "-p", "9000", "/rollout", json.dumps(body)])
+        assert json.loads(said)["status"] == "COMPLETED"
+        assert asked.bearers == {"Bearer secret-key-123"}
+    finally:
+        server.remove(force=True)
 
 
 @pytest.mark.slow
