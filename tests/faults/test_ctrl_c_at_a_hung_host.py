@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,11 @@ hosts = ["root@127.0.0.1:{listener.getsockname()[1]}"]
 path = "/srv/small"
 """
         )
+        made = [sys.executable, "-m", "provision.cli", "image", "keygen", "--private", "key"]
+        subprocess.run(made, cwd=folder, check=True, capture_output=True)
+        (folder / "report.json").write_text(
+            '{"checks": [{"name": "health", "passed": true, "seconds": 0.2, "facts": {}}]}'
+        )
         yield folder
 
 
@@ -61,5 +67,22 @@ path = "/srv/small"
 def test_a_peer_that_says_nothing_is_let_go(silent: Path, verb: str) -> None:
     command = [sys.executable, "-m", "provision.cli", *verb.split()]
     status, said = ctrl_c(command, silent)
+    assert status == 130, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "inspect {registry}:canary",
+        pytest.param("promote {registry} --from canary --private key", marks=pytest.mark.slow),
+        pytest.param("rollback {registry} --private key", marks=pytest.mark.slow),
+        pytest.param("attest {registry}@sha256:{digest} --report report.json --private key", marks=pytest.mark.slow),
+    ],
+)
+def test_a_registry_that_says_nothing_is_let_go(silent: Path, words: str) -> None:
+    port = tomllib.loads((silent / "deploy.toml").read_text())["targets"]["here"]["hosts"][0].rpartition(":")[2]
+    command = words.format(registry=f"127.0.0.1:{port}/a/b", digest="0" * 64).split()
+    status, said = ctrl_c([sys.executable, "-m", "provision.cli", "image", *command], silent)
     assert status == 130, said
     assert "Traceback" not in said

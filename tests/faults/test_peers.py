@@ -10,18 +10,20 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bitnet.watchdog.sample import Health, take_sample
+from provision import hosts
 from provision.agent import attend
 from provision.agent.checks.check import Failed
 from provision.agent.checks.here import Here
 from provision.agent.supervisors import docker_engine, supervisord_rpc
 from provision.agent.supervisors.supervisord_config import Instance
 from provision.contract.failure import Failure
-from provision.errors import RegistryFailed
+from provision.errors import RegistryFailed, Unreachable
 from provision.images.registry import referrers, tls, wire
 from provision.images.registry.reference import parse
 from provision.images.registry.repository import connect
@@ -47,6 +49,22 @@ PEERS: dict[str, tuple[bytes, bytes]] = {
     "a length beyond everything": (OK + b"Content-Length: 99999999999999999999\r\n\r\n", b"x" * 65536),
     "nested": (OK + b"Content-Length: 100000\r\n\r\n" + DEEP, b"x" * 65536),
     "no HTTP": (b"\xff\x00SSH-2.0-x\r\n", b"\xfe" * 65536),
+}
+
+
+SSH = b"SSH-2.0-x\r\n"
+SERVERS: dict[str, tuple[bytes, bytes]] = {
+    "drips its version": (b"SSH-2.0-", b"x"),
+    "drips what comes before its version": (b"", b"x"),
+    "drips lines before its version": (b"", b"x\r\n"),
+    "floods its version": (b"SSH-2.0-", b"x" * 65536),
+    "floods lines before its version": (b"", b"x\r\n" * 10_000),
+    "drips a packet": (SSH + b"\0\0\x7f\xf8\x0a\x14", b"x"),
+    "a packet beyond everything": (SSH + b"\xff\xff\xff\xf8\x0a", b"x" * 65536),
+    "a packet below nothing": (SSH + b"\0\0\0\0\0", b"x" * 65536),
+    "floods what may be ignored": (SSH, (b"\0\0\x00\x0c\x06\x02\0\0\0\0" + b"x" * 6) * 4096),
+    "drips what may be ignored": (SSH, b"\0\0\x00\x0c\x06\x02\0\0\0\0" + b"x" * 6),
+    "no SSH": (b"HTTP/1.1 400 \xff\r\n\r\n", b"\xfe" * 65536),
 }
 
 
@@ -151,6 +169,21 @@ def test_supervisord(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not rpc.answers()
     with pytest.raises(Failure):
         rpc.ask("getAllProcessInfo")
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+@pytest.mark.parametrize("ask", [partial(hosts.connect, retries=0), hosts.fetch_key], ids=["connect", "fetch_key"])
+def test_an_ssh_server(server: tuple[bytes, bytes], ask: Callable[[hosts.HostSpec], object], tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with speaking(listener, *server) as taken:
+        port = listener.getsockname()[1]
+        spec = hosts.HostSpec(
+            "there", "127.0.0.1", "root", port, None, (tmp_path / "pins",), connect_timeout=0.3, ssh_config=()
+        )
+        with pytest.raises(Unreachable) as caught:
+            ask(spec)
+        assert "there" in str(caught.value) or caught.value.next_step
+        assert taken[0] < ROOM
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e999", "-1e999", "1" * 5000, "many"])

@@ -117,6 +117,26 @@ def test_a_sandbox_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
+def test_a_sandbox_that_nobody_could_find_again_ends(tmp_path: Path) -> None:
+    """Ctrl-C can come when it runs and nothing is written down yet."""
+    program = """
+        import sys
+        from pathlib import Path
+        from provision.hosts import sandbox
+        def interrupted(state):
+            print(state.keeper_pid)
+            raise KeyboardInterrupt
+        sandbox.asdict = interrupted
+        sandbox.Sandbox(Path(sys.argv[1]), keep=True).start()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    deadline = time.monotonic() + 10
+    while processes.start_time(int(said.stdout)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
+
+
 def test_starting_again_in_the_same_folder_ends_the_former_and_keeps_the_files_and_keys(tmp_path: Path) -> None:
     first = Sandbox(tmp_path, keep=True).start()
     (first.home / "file").write_text("kept")

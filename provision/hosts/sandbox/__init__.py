@@ -123,8 +123,8 @@ class Sandbox:
         reading, self._lifeline = os.pipe()
         try:
             keeper = subprocess.Popen(
-                [sys.executable, "-m", "provision.hosts.sandbox.keeper", str(self.root), "" if self.keep else "0"],
-                stdin=subprocess.DEVNULL if self.keep else reading,
+                [sys.executable, "-m", "provision.hosts.sandbox.keeper", str(self.root)],
+                stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=(self.root / "keeper.log").open("ab"),
                 env={**plan.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -139,6 +139,9 @@ class Sandbox:
         started = processes.start_time(keeper.pid)
         self._state = State(marker, keeper.pid, started, port, getpass.getuser())
         self._state_file.write_text(json.dumps(asdict(self._state)))
+        if self.keep:
+            os.write(self._lifeline, b"k")
+            self._let_go()
         return self
 
     def stop(self) -> None:
@@ -148,9 +151,7 @@ class Sandbox:
             DeployError: something on the host does not end.
         """
         state, self._state = self._state, None
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        self._let_go()
         if state is None:
             return
         _signal(state.keeper_pid, state.keeper_started, signal.SIGTERM)
@@ -163,6 +164,11 @@ class Sandbox:
         if left:
             raise DeployError(f"the sandbox in {self.root} does not end", why=f"Processes {left} are still there.")
         self._state_file.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     def __enter__(self) -> Sandbox:
         return self.start()

@@ -1,8 +1,9 @@
 """The process that keeps a sandbox: starts its SSH server, adopts what is left by it, and ends it all.
 
-    python -m provision.hosts.sandbox.keeper ROOT [LIFELINE]
+    python -m provision.hosts.sandbox.keeper ROOT
 
-LIFELINE is a descriptor that ends when the starting process does; without one the sandbox lives until SIGTERM.
+Its standard input ends when the starting process does, and the sandbox with it, unless a byte came first: that says
+that others can find the sandbox by now, and then it lives until SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ _UP_SECONDS = 10.0
 
 def main() -> int:
     root = Path(sys.argv[1])
-    lifeline = int(sys.argv[2]) if sys.argv[2:] and sys.argv[2] else None
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
@@ -36,11 +36,16 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     server = _start(root, Server(os.environ["DEPLOY_SANDBOX_SERVER"]))
-    watched = [woken] if lifeline is None else [woken, lifeline]
+    lifeline = 0
+    watched = [woken, lifeline]
     while server is not None:
         ready, _, _ = select.select(watched, [], [])
         if lifeline in ready:
-            break
+            if not os.read(lifeline, 1):
+                break
+            watched.remove(lifeline)
+        if woken not in ready:
+            continue
         if any(number != signal.SIGCHLD for number in os.read(woken, 512)):
             break
         if server.poll() is not None:
