@@ -1,10 +1,12 @@
 """A stand-in for the model hub, on loopback: what `huggingface_hub` asks of it, and what goes wrong there.
 
+    GET  /api/models/OWNER/NAME/revision/COMMIT     which commit that is
     GET  /api/models/OWNER/NAME/tree/COMMIT         the files, with sizes
     HEAD /OWNER/NAME/resolve/COMMIT/FILE            X-Repo-Commit, ETag, Content-Length
     GET  /OWNER/NAME/resolve/COMMIT/FILE            the bytes; from where they broke off, with Range
 
-What is not there is 404, and X-Error-Code says which part of the name it is.
+`main` is the commit that was published last. What is not there is 404, and X-Error-Code says which part of the name
+it is.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tests.examples.serving import served
 
-_ASKED = re.compile(r"/(?:api/models/)?([\w.-]+/[\w.-]+)/(tree|resolve)/([^/?]+)/?([^?]*)")
+_ASKED = re.compile(r"/(?:api/models/)?([\w.-]+/[\w.-]+)/(tree|resolve|revision)/([^/?]+)/?([^?]*)")
 CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
 
 
@@ -70,10 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(int(fault), b"", {"Retry-After": "0"})
         asked = _ASKED.match(self.path)
         name, kind, commit, file = asked.groups() if asked else ("", "", "", "")
+        if commit == "main":
+            commit = next((newest for other, newest in reversed(self.hub.repositories) if other == name), "")
         files = self.hub.repositories.get((name, commit))
         if files is None:
             known = any(name == other for other, _ in self.hub.repositories)
             return self._answer(404, b"", {"X-Error-Code": "RevisionNotFound" if known else "RepoNotFound"})
+        if kind == "revision":
+            return self._answer(200, json.dumps({"id": name, "sha": commit, "siblings": []}).encode(), {})
         if kind == "tree":
             listed = [{"type": "file", "path": path, "size": len(body), "oid": path} for path, body in files.items()]
             return self._answer(200, json.dumps(listed).encode(), {})

@@ -22,7 +22,8 @@ from provision.native.model import write_demo_model
 from tests.cli.ports import free_ports
 from tests.examples.hub import Hub, hub, tokenizer
 from tests.examples.sandbox import Sandbox, sandbox
-from tests.examples.trainer import Trainer, trainer
+from tests.examples.trainer import Trainer
+from tests.examples.trainer import trainer as make_trainer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "rollout-server"
@@ -45,7 +46,7 @@ def declared(hub: Hub) -> str:
 
 @pytest.fixture(scope="module", name="trainer")
 def _trainer() -> Iterator[Trainer]:
-    with trainer() as made:
+    with make_trainer() as made:
         yield made
 
 
@@ -100,7 +101,9 @@ def server(request: pytest.FixtureRequest, hub: Hub, declared: str) -> Iterator[
             subprocess.run([environ["UV"], "lock", "--quiet", "--system-certs"], cwd=made.root, check=True)
         else:
             text = re.sub(
-                r'(?s)command = \[\n    "sh".*?\n\]\n', f'command = ["{sys.executable}", "-m", "fetch"]\n', text
+                r'(?s)command = \[\n    "sh".*?\n\]\n',
+                f'command = ["{sys.executable}", "-m", "rollout_server.fetch"]\n',
+                text,
             )
             text = text.replace('"uv.lock", ', "").replace('outputs = [".venv"]', 'outputs = ["unused"]')
         (made.root / "deploy.toml").write_text(text)
@@ -114,70 +117,91 @@ def ask(server: Sandbox, path: str) -> dict[str, Any]:
         return found
 
 
-def post(server: Sandbox, body: dict[str, Any], key: str = KEYS["ROLLOUT_API_KEY"]) -> int:
-    request = urllib.request.Request(f"http://127.0.0.1:{server.environ['PORT']}/rollout", json.dumps(body).encode())
+def post(
+    server: Sandbox, body: dict[str, Any], path: str = "/rollout", key: str = KEYS["ROLLOUT_API_KEY"]
+) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.environ['PORT']}{path}", json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
     request.add_header("Authorization", f"Bearer {key}")
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return int(answer.status)
+        with urllib.request.urlopen(request, timeout=240) as answer:
+            return int(answer.status), json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, json.load(error)
 
 
 def rollout(trainer: Trainer, name: str, **more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Hello"}]
-    return {"rollout_id": name, "messages": messages, "callback_url": trainer.url, "max_turns": 9, **more}
+    return {"rollout_id": name, "messages": messages, "server_url": trainer.url, **more}
 
 
 def test_a_rollout_talks_to_the_trainer_until_it_is_done_and_says_so(server: Sandbox, trainer: Trainer) -> None:
-    assert post(server, rollout(trainer, "one")) == 202
-
+    status, begun = post(server, rollout(trainer, "one"), "/init")
     end = trainer.ends.get(timeout=60)
 
-    assert (end["rollout_id"], end["status"]) == ("one", "completed")
-    assert [message["content"] for message in end["final_messages"]] == ["Hello", "turn 1", "turn 2", "turn 3"]
+    assert (status, begun["rollout_id"]) == (202, "one")
+    assert begun["tools"] == ask(server, "/tools")["tools"]
+    assert (end["rollout_id"], end["status"], end["finish_reason"]) == ("one", "COMPLETED", "stop")
+    said = [(message["role"], message["content"]) for message in end["final_messages"]]
+    assert said[0] == ("user", "Hello")
+    assert said[1:] == [
+        ("assistant", "turn 1"), ("tool", "2"), ("assistant", "turn 2"), ("tool", "3"), ("assistant", "turn 3")
+    ]  # fmt: skip
     assert trainer.bearers == {CALLBACK}
 
 
-def test_a_rollout_with_a_real_model_is_counted_and_ends_at_its_budget(server: Sandbox, model: str) -> None:
-    with trainer(model) as own:
-        more = {"tokenizer": TOKENIZER, "max_tokens": 40, "max_turns": 20, "completion_params": {"max_tokens": 12}}
-        assert post(server, rollout(own, "real", **more)) == 202
-        end = own.ends.get(timeout=240)
+def test_a_rollout_with_a_real_model_ends_at_its_budget_of_tokens(server: Sandbox, model: str) -> None:
+    with make_trainer(model) as own:
+        own.turns = 20
+        more = {"max_tokens_total": 40, "max_turns": 20, "sampling_params": {"max_tokens": 12, "logprobs": False}}
+        status, end = post(server, rollout(own, "real", **more))
 
-    assert end["status"] == "completed"
+    assert (status, end["status"], end["finish_reason"]) == (200, "COMPLETED", "max_tokens")
     assert own.bearers == {CALLBACK}
     said = [message["content"] for message in end["final_messages"] if message["role"] == "assistant"]
     assert said and all(said)
-    assert end["tokens"] >= 40
-    assert len(said) < 20
+    assert end["metrics"]["response_tokens"] >= 40
+    assert end["metrics"]["num_llm_calls"] == len(said) < 20
 
 
 def test_a_model_that_takes_another_key_ends_the_rollout_as_failed(server: Sandbox, model: str) -> None:
-    with trainer(model) as own:
-        own._forward = lambda path, asked, bearer: Trainer._forward(own, path, asked, "Bearer another")
-        assert post(server, rollout(own, "refused")) == 202
-        end = own.ends.get(timeout=60)
+    with make_trainer(model) as own:
+        status, end = post(server, rollout(own, "refused", callback_api_key="another"))
 
-    assert end["status"] == "failed: HTTPStatusError"
+    assert own.bearers == {"Bearer another"}
+    assert (status, end["status"], end["final_messages"]) == (200, "ERROR", [])
+    assert end["extra_fields"] == {"error_category": "trainer_error", "http_status": 401}
+
+
+def test_what_tools_said_between_two_turns_is_masked(server: Sandbox, hub: Hub) -> None:
+    (files,) = hub.repositories.values()
+    words = Tokenizer.from_buffer(files["tokenizer.json"])
+
+    def length(message: dict[str, Any]) -> int:
+        return len(words.encode(f"{message['role']}: {message['content']}\n").ids)
+
+    with make_trainer() as own:
+        own.made = length
+        status, end = post(server, rollout(own, "masked", tokenizer_name=TOKENIZER))
+
+    tools = [message for message in end["final_messages"] if message["role"] == "tool"]
+    assert (status, end["status"]) == (200, "COMPLETED")
+    assert [asked.get("response_mask") for asked in own.asked] == [None, *([0] * length(tool) for tool in tools)]
 
 
 def test_who_has_another_key_starts_nothing(server: Sandbox, trainer: Trainer) -> None:
-    assert post(server, rollout(trainer, "two"), key="guessed") == 401
+    assert post(server, rollout(trainer, "two"), key="guessed")[0] == 401
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.20.0.1", "http://127.0.0.1.example.net", "http://localhost", "file:///etc/passwd", "http://[::"]
+    "url", ["http://10.20.0.1", "http://[::ffff:10.20.0.1]:80", "file:///etc/passwd", "http://[::"]
 )
-def test_the_key_is_sent_nowhere_but_to_the_networks_that_are_named(
-    server: Sandbox, trainer: Trainer, url: str
-) -> None:
-    assert post(server, rollout(trainer, "three", callback_url=url)) == 422
+def test_callbacks_go_nowhere_but_to_the_networks_that_are_named(server: Sandbox, trainer: Trainer, url: str) -> None:
+    assert post(server, rollout(trainer, "three", server_url=url))[0] == 422
 
 
 def test_a_tokenizer_that_was_not_declared_is_not_fetched_for_a_caller(server: Sandbox, trainer: Trainer) -> None:
-    assert post(server, rollout(trainer, "four", tokenizer="acme/other")) == 422
+    assert post(server, rollout(trainer, "four", tokenizer_name="acme/other"))[0] == 422
 
 
 def test_tokenizers_are_there_before_traffic_and_the_hub_was_asked_for_nothing_else(

@@ -1,4 +1,4 @@
-"""python -m fetch of examples/rollout-server, against a hub that is busy, breaks off, or says no."""
+"""python -m rollout_server.fetch of examples/rollout-server, against a hub that is busy, breaks off, or says no."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.examples.hub import Hub, hub, tokenizer
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "rollout-server"
+SOURCES = Path(__file__).parents[2] / "examples" / "rollout-server" / "src"
 TINY = tokenizer("Hello, this is turn one, turn two, turn three")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,7 +33,7 @@ def run(hub: Hub, tmp_path: Path) -> Run:
         variables |= {"HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1", **environ}
         command = [sys.executable, "-m", *words]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TOKENIZER"))}
-        return subprocess.run(command, cwd=EXAMPLE, env=inherited | variables, capture_output=True, text=True)
+        return subprocess.run(command, cwd=SOURCES, env=inherited | variables, capture_output=True, text=True)
 
     return run
 
@@ -43,13 +43,13 @@ def test_a_hub_that_is_busy_and_breaks_off_is_asked_until_all_is_there_and_then_
     hub.faults += [("GET /api", "429"), ("HEAD .*/tokenizer.json", "503"), ("GET .*/tokenizer_config.json", "503")]
     hub.faults += [("GET .*/tokenizer.json", "cut")]
 
-    done = run("fetch", tokenizers=name)
+    done = run("rollout_server.fetch", tokenizers=name)
 
     assert done.returncode == 0, done.stderr
     assert hub.faults == []
     assert not any("model.safetensors" in request for request in hub.asked)
     hub.asked.clear()
-    again = run("fetch", tokenizers=name, HF_HUB_OFFLINE="1")
+    again = run("rollout_server.fetch", tokenizers=name, HF_HUB_OFFLINE="1")
     assert again.stdout == f"acme/tiny is at {name[10:22]}\n", again.stderr
     assert hub.asked == []
 
@@ -65,7 +65,7 @@ def test_a_hub_that_is_busy_and_breaks_off_is_asked_until_all_is_there_and_then_
 def test_what_cannot_be_had_is_said_in_one_line(hub: Hub, run: Run, name: str, said: str) -> None:
     hub.publish("acme/tiny", TINY)
 
-    done = run("fetch", tokenizers=name, TRANSFORMERS_VERBOSITY="error")
+    done = run("rollout_server.fetch", tokenizers=name, TRANSFORMERS_VERBOSITY="error")
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -77,7 +77,7 @@ def test_a_hub_that_stays_away_is_given_up(hub: Hub, run: Run) -> None:
     name = hub.publish("acme/tiny", TINY)
     hub.faults += [("GET /api", "503")] * 100
 
-    done = run("fetch", tokenizers=name)
+    done = run("rollout_server.fetch", tokenizers=name)
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"{name}: gave up after 3 attempts"
@@ -90,7 +90,11 @@ def test_a_tokenizer_brings_code_only_where_it_is_trusted(hub: Hub, run: Run, tm
     config = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
     files = TINY | {"own.py": code.encode(), "tokenizer_config.json": json.dumps(config).encode()}
 
-    done = run("fetch", tokenizers=hub.publish("acme/own", files), TOKENIZER_TRUST_REMOTE_CODE=str(trusted).lower())
+    done = run(
+        "rollout_server.fetch",
+        tokenizers=hub.publish("acme/own", files),
+        TOKENIZER_TRUST_REMOTE_CODE=str(trusted).lower(),
+    )
 
     assert (tmp_path / "ran").exists() == trusted
     assert any("own.py" in request for request in hub.asked) == trusted
@@ -98,13 +102,12 @@ def test_a_tokenizer_brings_code_only_where_it_is_trusted(hub: Hub, run: Run, tm
 
 
 def test_a_server_whose_tokenizers_were_not_fetched_does_not_start_and_says_what_helps(run: Run) -> None:
-    keys = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "ROLLOUT_CALLBACKS": "", "HTTP_CLIENT_TIMEOUT": "9"}
     name = f"acme/tiny@{'1' * 40}"
 
-    keys |= {"TOKENIZER_CACHE_SIZE": "4", "TRANSFORMERS_VERBOSITY": "error"}
-    done = run("uvicorn", "main:app", "--port", "0", tokenizers=name, HF_HUB_OFFLINE="1", **keys)
+    more = {"ROLLOUT_SERVER_PORT": "0", "TRANSFORMERS_VERBOSITY": "error"}
+    done = run("rollout_server.server", tokenizers=name, HF_HUB_OFFLINE="1", **more)
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"rollout-server: {name}: ")
-    assert line.endswith("python -m fetch gets it")
+    assert line.endswith("python -m rollout_server.fetch gets it")

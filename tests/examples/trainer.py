@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -19,15 +20,27 @@ Answer = tuple[int, dict[str, Any]]
 
 @dataclass
 class Trainer:
-    """Answers each turn with its number, ends the third with "stop", and keeps what it is told.
+    """Answers each turn with its number, calls a tool in the first and the second, and keeps what it is told.
 
-    Where it has a `model`, the address of a llama-server, that one is asked instead, with the bearer token that came.
+    Where it has a `model`, the address of a llama-server, that one is asked instead, with the bearer token that came;
+    that one calls no tools, so a call of `add` is put into what it says until `turns` are over.
+
+    Attributes:
+        made: how many tokens a message of its own is, where trainers say that.
+        holds: turns wait here, where it is not set.
     """
 
     port: int = 0
     model: str = ""
+    made: Callable[[dict[str, Any]], int] | None = None
+    turns: int = 3
     bearers: set[str] = field(default_factory=set)
+    asked: list[dict[str, Any]] = field(default_factory=list)
     ends: Queue[dict[str, Any]] = field(default_factory=Queue)
+    holds: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.holds.set()
 
     @property
     def url(self) -> str:
@@ -38,11 +51,23 @@ class Trainer:
         if path == "/v1/rollout/completed":
             self.ends.put(asked)
             return 200, {}
+        self.asked.append(asked)
+        self.holds.wait(60)
+        turn = 1 + sum(message["role"] == "assistant" for message in asked["messages"])
         if self.model:
-            return self._forward(path, asked, bearer)
-        turn = len(asked["messages"])
-        message = {"role": "assistant", "content": f"turn {turn}"}
-        return 200, {"choices": [{"message": message, "finish_reason": "stop" if turn == 3 else "length"}]}
+            status, answer = self._forward(path, asked, bearer)
+            if status != 200:
+                return status, answer
+        else:
+            message = {"role": "assistant", "content": f"turn {turn}"}
+            answer = {"choices": [{"message": message, "finish_reason": "stop"}]}
+        message = answer["choices"][0]["message"]
+        if turn < self.turns:
+            call = {"name": "add", "arguments": json.dumps({"a": turn, "b": 1})}
+            message["tool_calls"] = [{"id": f"call-{turn}", "type": "function", "function": call}]
+        if self.made:
+            answer["token_ids"] = [0] * self.made(message)
+        return 200, answer
 
     def _forward(self, path: str, asked: dict[str, Any], bearer: str) -> Answer:
         headers = {"Content-Type": "application/json", "Authorization": bearer}
@@ -64,7 +89,7 @@ def trainer(model: str = "") -> Iterator[Trainer]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, body = made.answer(self.path, asked, self.headers["Authorization"])
+            status, body = made.answer(self.path, asked, self.headers.get("Authorization", ""))
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

@@ -66,14 +66,17 @@ def test_threads_stay_open_where_nothing_is_declared(service):
 @pytest.mark.parametrize(
     ("more", "kept"),
     [
-        ("", "4"),
-        ('resources = { size = "small" }', "2"),
-        ('resources = { size = "large" }', "16"),
-        ('resources = { size = "large" }\nenv = { TOKENIZER_CACHE_SIZE = "9" }', "9"),
+        ("", ("5", "50")),
+        ('resources = { size = "small" }', ("5", "10")),
+        ('resources = { size = "medium" }', ("10", "50")),
+        ('resources = { size = "large" }', ("20", "200")),
+        ('resources = { size = "large" }\nenv = { TOKENIZER_CACHE_SIZE = "9" }', ("9", "200")),
     ],
 )
-def test_a_rollout_server_keeps_as_many_tokenizers_as_its_size_has_room_for(service, more, kept):
-    assert service(f'preset = "rollout-server"\n{more}').env["TOKENIZER_CACHE_SIZE"].text == kept
+def test_a_rollout_server_keeps_as_many_tokenizers_and_rollouts_as_its_size_has_room_for(service, more, kept):
+    env = service(f'preset = "rollout-server"\n{more}').env
+
+    assert (env["TOKENIZER_CACHE_SIZE"].text, env["MAX_CONCURRENT_ROLLOUTS"].text) == kept
 
 
 def test_args_are_appended_to_the_command_of_a_preset(service):

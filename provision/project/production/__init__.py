@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.project.production import containers, hosts, network, rlm, secrets, services
+from provision.project.production import containers, hosts, network, rlm, rollouts, secrets, services
 from provision.project.production.rule import EnvFile, Finding, Rule, Severity, Subject
 from provision.project.production.secrets import in_the_release
 
@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     *services.RULES,
     *containers.RULES,
     *rlm.RULES,
+    *rollouts.RULES,
 )
 
 

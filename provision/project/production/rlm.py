@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from provision.project.production.rule import Finding, Rule, Severity, Subject, literal
+from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, old_keys, said
 from provision.project.schema import Service
 
 PRESET = "rlm-runtime"
-OLDEST_KEY_DAYS = 90
 
 
 def _each(subject: Subject, is_missing: Callable[[Service], bool], message: str) -> Iterator[Finding]:
@@ -21,41 +20,33 @@ def _each(subject: Subject, is_missing: Callable[[Service], bool], message: str)
             yield Finding(("services", name), message)
 
 
-def _says(service: Service, variable: str) -> str:
-    text = service.env.get(variable)
-    return literal(text).strip() if text else ""
-
-
 def _unconfined(subject: Subject) -> Iterator[Finding]:
     message = "code that a model wrote may do all that the service's account may: files, commands, network."
-    yield from _each(subject, lambda service: _says(service, "RLM_TRUST_LEVEL") == "local", message)
+    yield from _each(subject, lambda service: said(service, "RLM_TRUST_LEVEL") == "local", message)
 
 
 def _within(subject: Subject) -> Iterator[Finding]:
     message = "code that a model wrote runs in the service's own process, with its keys, behind RestrictedPython alone."
-    yield from _each(subject, lambda service: _says(service, "RLM_ENVIRONMENT") == "local", message)
+    yield from _each(subject, lambda service: said(service, "RLM_ENVIRONMENT") == "local", message)
 
 
 def _budget(subject: Subject) -> Iterator[Finding]:
     def is_missing(service: Service) -> bool:
-        said = _says(service, "RLM_TOKEN_BUDGET")
-        return not (said.isdecimal() and int(said) > 0)
+        budget = said(service, "RLM_TOKEN_BUDGET")
+        return not (budget.isdecimal() and int(budget) > 0)
 
     yield from _each(subject, is_missing, "nothing of yours says how many tokens one completion may take.")
 
 
 def _paths(subject: Subject) -> Iterator[Finding]:
     def is_missing(service: Service) -> bool:
-        return _says(service, "RLM_ALLOWED_PATHS") in ("", "[]", '["/"]')
+        return said(service, "RLM_ALLOWED_PATHS") in ("", "[]", '["/"]')
 
     yield from _each(subject, is_missing, "its tools may read the whole release.")
 
 
 def _rotation(subject: Subject) -> Iterator[Finding]:
-    keeps = any(service.preset == PRESET and service.every_secret for service in subject.project.services.values())
-    if keeps and subject.env_file and subject.env_file.days_unchanged > OLDEST_KEY_DAYS:
-        days = int(subject.env_file.days_unchanged)
-        yield Finding((), f"unchanged for {days} days, and so are the keys in it.", subject.env_file.name)
+    yield from old_keys(subject, PRESET)
 
 
 RULES = (

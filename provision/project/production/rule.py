@@ -11,6 +11,7 @@ from provision.project.schema import Project, Service, Target
 from provision.project.suspects import Suspect
 from provision.project.template import Template
 
+OLDEST_KEY_DAYS = 90
 _TRIAL = "sandbox"  # a throwaway host of this machine: no production
 
 
@@ -105,3 +106,17 @@ def written(name: str, service: Service) -> Iterator[tuple[Path, Template]]:
 def literal(text: Template) -> str:
     """What of `text` the file, or a variable, says itself; a place or a secret becomes a blank."""
     return text.resolve(lambda _: " ", lambda _: " ")
+
+
+def said(service: Service, variable: str) -> str:
+    """What a variable of `service` says itself; empty where it says nothing."""
+    text = service.env.get(variable)
+    return literal(text).strip() if text else ""
+
+
+def old_keys(subject: Subject, preset: str) -> Iterator[Finding]:
+    """That `.env`, which has the keys of a service of `preset`, has not changed for too long."""
+    keeps = any(service.preset == preset and service.every_secret for service in subject.project.services.values())
+    if keeps and subject.env_file and subject.env_file.days_unchanged > OLDEST_KEY_DAYS:
+        days = int(subject.env_file.days_unchanged)
+        yield Finding((), f"unchanged for {days} days, and so are the keys in it.", subject.env_file.name)

@@ -20,6 +20,7 @@ from provision.images.smoke.pull import load
 from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
 from tests.examples.hub import hub, tokenizer
+from tests.examples.trainer import trainer
 from tests.images.build.make import build_image, own_layers
 from tests.native.conftest import Told
 from tests.testbed.docker import Engine
@@ -119,7 +120,33 @@ def test_only_its_volume_belongs_to_the_user_that_it_runs_as(rollout: Built) -> 
 
     assert config["User"] == "65532:65532"
     assert config["Volumes"] == {"/data": {}}
-    assert config["Labels"]["bitnet-provision.secrets"] == "ROLLOUT_API_KEY ROLLOUT_CALLBACK_KEY"
+    assert config["Labels"].get("bitnet-provision.secrets", "") == ""
+
+
+def test_it_starts_with_the_variables_of_its_guide_and_sends_a_trainers_key_back(
+    engine: Engine, rollout: Built
+) -> None:
+    image = load(engine.client, rollout.layout, "rollout-server")
+    three = {"TOKENIZER_CACHE_SIZE": "10", "HTTP_CLIENT_TIMEOUT": "600", "TOKENIZER_TRUST_REMOTE_CODE": "true"}
+    server = engine.client.containers.run(
+        image, name="rollout-server", network_mode="host", environment=three, detach=True
+    )
+    try:
+        booted = Booted(server, ("probe", "-p", "9000"), "http", drains=False)
+        until(lambda: booted.ask("/health").text, '{"status":"healthy","service":"rollout-server"')
+        with trainer() as asked:
+            engine.see(f"127.0.0.1:{asked.port}")
+            body = {
+                "rollout_id": "one",
+                "server_url": f"http://localhost:{asked.port}",
+                "callback_api_key": "secret-key-123",
+            }
+            body["messages"] = [{"role": "user", "content": "Hello"}]
+            said = booted.exec(["probe", "-t", "60", "-p", "9000", "/rollout", json.dumps(body)])
+        assert json.loads(said)["status"] == "COMPLETED"
+        assert asked.bearers == {"Bearer secret-key-123"}
+    finally:
+        server.remove(force=True)
 
 
 @pytest.mark.slow
@@ -138,19 +165,19 @@ def test_a_volume_with_tokenizers_is_all_that_a_rollout_server_needs(engine: Eng
     image = load(engine.client, rollout.layout, "rollout-server")
     volume = engine.client.volumes.create("tokenizers")
     kept = {"read_only": True, "tmpfs": {"/tmp": ""}, "volumes": {volume.name: {"bind": "/data"}}}
-    keys = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "HF_HUB_OFFLINE": "1"}
     try:
         with hub() as made:
             name = made.publish("acme/tiny", tokenizer("Hello"))
             engine.see(f"127.0.0.1:{made.port}")
             environ = {"TOKENIZERS": name, "HF_ENDPOINT": made.url}
+            fetch = ["python3", "-m", "rollout_server.fetch"]
             said = engine.client.containers.run(
-                image, ["python3", "-m", "fetch"], network_mode="host", environment=environ, remove=True, **kept
+                image, fetch, network_mode="host", environment=environ, remove=True, **kept
             )
         assert said == f"acme/tiny is at {name[10:22]}\n".encode()
 
         server = engine.client.containers.run(
-            image, network_mode="none", environment={"TOKENIZERS": name, **keys}, detach=True, **kept
+            image, network_mode="none", environment={"TOKENIZERS": name, "HF_HUB_OFFLINE": "1"}, detach=True, **kept
         )
         try:
             booted = Booted(server, ("probe", "-p", "9000"), "http", drains=False)

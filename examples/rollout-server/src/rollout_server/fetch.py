@@ -1,4 +1,4 @@
-"""python -m fetch: get the declared tokenizers into HF_HOME, so that the server needs no hub.
+"""python -m rollout_server.fetch: get the declared tokenizers into HF_HOME, so that the server needs no hub.
 
 What is there already is not asked for again. A hub that is busy or breaks off is asked again; one that says no is not.
 """
@@ -9,10 +9,11 @@ import os
 import sys
 import time
 
-import tokens
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from tokens import Unavailable
+
+from rollout_server import tokens
+from rollout_server.tokens import Unavailable
 
 _ATTEMPTS = 3  # of the library's own, which tries some things up to six times
 _PAUSE = float(os.environ.get("FETCH_PAUSE", "2"))  # seconds, doubled each time
@@ -28,7 +29,7 @@ def fetch(name: str, commit: str) -> None:
         if attempt:
             time.sleep(_PAUSE * 2 ** (attempt - 1))
         try:
-            snapshot_download(name, revision=commit, allow_patterns=tokens.FILES)
+            snapshot_download(name, revision=commit or None, allow_patterns=tokens.files(trusted=tokens.TRUST))
             return
         except Exception as error:  # not the same ones in all versions of its HTTP library
             said = " ".join(str(error).split())[:200]
@@ -40,11 +41,10 @@ def fetch(name: str, commit: str) -> None:
 
 def main() -> int:
     try:
-        commits = tokens.declared(os.environ.get("TOKENIZERS", ""))
-        for name, commit in commits.items():
+        for name, commit in tokens.declared().items():
             fetch(name, commit)
-            tokens.load(name, commit)
-            print(f"{name} is at {commit[:12]}", flush=True)
+            tokens.load(name, commit, trusted=tokens.TRUST, fetch=False)
+            print(f"{name} is at {commit[:12] or 'the newest that the hub has'}", flush=True)
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,0 +1,1 @@
+"""A rollout server: a trainer asks for a rollout, which talks to the trainer's model until it is done."""
