@@ -32,6 +32,7 @@ def build_images(
     builder: str = "docker",
     bases: Iterable[str] = (),
     compile_in: str = "host",
+    source: str = "",
     define: Iterable[str] = (),
     load: bool = True,
 ) -> None:
@@ -42,6 +43,7 @@ def build_images(
         builder: docker, buildah, or an engine as `ssh://user@host`.
         bases: `NAME=IMAGE`, instead of the base in images/lock.json.
         compile_in: "host", or "container" for the compilers of images/builder.
+        source: of the programs, as `deploy native build --source` takes it; empty for what each image.toml says.
         define: `NAME=VALUE`, CMake variables for the programs.
         load: whether the engine has the image afterwards, as `NAME:built`.
 
@@ -65,7 +67,9 @@ def build_images(
         for recipe in recipes:
             made = build(
                 recipe,
-                gather(recipe, wanted, root, session.console.event, workbench=workbench, define=variables),
+                gather(
+                    recipe, wanted, root, session.console.event, workbench=workbench, source=source, define=variables
+                ),
                 with_builder,
                 root=root,
                 base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),

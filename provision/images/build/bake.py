@@ -41,6 +41,8 @@ class Recipe:
     platforms: tuple[str, ...]
     base: str = ""  # a base of the lock file; empty: FROM scratch
     profile: str = ""  # of native/CMakePresets.json
+    source: str = ""  # of its programs, as `deploy native build --source` takes it; empty: the pinned llama.cpp
+    define: Mapping[str, str] = field(default_factory=dict)  # CMake variables for them
     programs: tuple[str, ...] = ()
     programs_in: str = "/"
     toolkit: str = ""  # of CUDA, for the profile `cuda`: "pinned"; its libraries lie beside the programs

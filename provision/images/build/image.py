@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from provision import linux
+from provision.contract.model_types import COMMIT_LABEL, PROFILE_LABEL, SOURCE_LABEL, TYPES_LABEL
 from provision.errors import UsageError
 from provision.images.build import checks
 from provision.images.build.bake import Recipe
@@ -121,7 +122,7 @@ def build(
         archive,
         folder / "oci",
         base=layers,
-        labels=_labels(recipe, base, revision, version),
+        labels=_labels(recipe, base, revision, version) | of_programs(native),
         epoch=revision.epoch,
         cache=cache,
     )
@@ -149,6 +150,24 @@ def check_platform(recipe: Recipe, platform: str) -> None:
             why="Programs are compiled here, also where the engine is elsewhere.",
             next_step=f"on a machine of that platform: deploy image build {recipe.name}",
         )
+
+
+def of_programs(native: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that say what the programs in an image are.
+
+    Args:
+        native: build.json of their build; empty where there are none.
+    """
+    if not native:
+        return {}
+    source = native.get("source", {})
+    labels = {
+        PROFILE_LABEL: native.get("profile", ""),
+        SOURCE_LABEL: source.get("name", ""),
+        COMMIT_LABEL: source.get("commit", "") + ("-modified" if source.get("modified") else ""),
+        TYPES_LABEL: " ".join(native.get("ternary_types", ())),
+    }
+    return {key: value for key, value in labels.items() if value}
 
 
 def _native(parts: Parts) -> dict[str, Any]:
