@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from provision.cli.session import Session
 from provision.contract.failure import Failure
-from provision.contract.model_types import check_image
+from provision.contract.model_types import TYPES_LABEL, check_image
 from provision.errors import DeployError, Refused, UsageError
 from provision.images.build.checks import Declared
 from provision.images.build.engine import connect
@@ -71,7 +71,8 @@ def smoke_image(
         found, name, digest = _image(session.directory, client, image, str(model), given)
         if model is None:
             model = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "demo.gguf"
-            given = write_demo_model(model).tensor_types
+            reads = found.labels.get(TYPES_LABEL, "").split()
+            given = write_demo_model(model, ternary="I2_S" if "I2_S" in reads else "TQ2_0").tensor_types
         results = smoke(client, found, name, digest, model, replace(wanted, types=given), session.console.event)
     if report is not None:
         results.write(report)
