@@ -36,9 +36,13 @@ class Package:
     sha256: str = ""
 
 
-def sbom(recipe: Recipe, layout: OciLayout, base: str, record: Mapping[str, Any]) -> bytes:
-    """The document for the image in `layout`."""
-    packages = [*_programs(record), *_python(recipe), *_debian(layout)]
+def sbom(recipe: Recipe, layout: OciLayout, base: str, record: Mapping[str, Any], on: Recipe | None = None) -> bytes:
+    """The document for the image in `layout`.
+
+    Args:
+        on: what its base is made of, where that is of ours.
+    """
+    packages = [*_programs(record), *(_python(on) if on else ()), *_python(recipe), *_debian(layout)]
     if base:
         packages.insert(0, Package(base.partition("@")[0], base.partition("@")[2], f"pkg:docker/{base}"))
     image = Package(recipe.name, layout.manifest.digest, licence=recipe.licenses)
