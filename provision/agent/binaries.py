@@ -7,12 +7,11 @@ import os
 from typing import TYPE_CHECKING, List
 
 from ..contract.failure import REFUSED, Failure
+from ..contract.model_types import FORK_TYPES, WHO_READS
 
 if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument, ServiceDocument
 
-# Tensor types that only microsoft/BitNet's llama.cpp reads; their names stand in its type table.
-FORK_TYPES = ("I2_S", "I8_S", "TL1", "TL2")
 _ELF_MACHINE = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
@@ -35,12 +34,13 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
             raise Failure(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
     model = document["models"].get(service.get("model") or "")
     for tensor_type in model["tensor_types"] if model else ():
+        # Names of types stand in the type table of whatever reads them.
         mark = tensor_type.lower().encode()
         if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):
             raise Failure(
                 REFUSED,
                 f"{service['name']}: the model holds {tensor_type} tensors, which {service['binary']} can't read.",
-                why="I2_S, TL1 and TL2 are read by builds of microsoft/BitNet alone; upstream reads TQ1_0 and TQ2_0.",
+                why=WHO_READS,
                 next_step="deploy native build --source PATH-TO-BITNET, or convert the model to TQ2_0",
             )
 

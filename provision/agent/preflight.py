@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
+from ..contract.model_types import check_image
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
 from . import binaries, engines, files, place, processes, trust
 from .launch import owner
@@ -54,6 +56,7 @@ def check(
     for release, document in documents.items():
         for service in starting(steps, document):
             model(layout, release, document, service)
+            _model_of_image(supervisor, document, service)
 
 
 def programs(
@@ -251,6 +254,15 @@ def model(layout: Layout, release: str, document: ReleaseDocument, service: Serv
         raise Failure(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
     binaries.check(service, document, path, os.uname().machine)
     _runs(path, service["name"])
+
+
+def _model_of_image(supervisor: Supervisor, document: ReleaseDocument, service: ServiceDocument) -> None:
+    """The program in a container's image reads the types that the model holds; one of the release was looked at."""
+    served = document["models"].get(service.get("model") or "")
+    if supervisor.in_containers and served and not service.get("binary"):
+        manifest = service["manifest"]["text"]
+        image = json.loads(manifest)["Image"]
+        check_image(service["name"], service["model"], served["tensor_types"], image, supervisor.labels(manifest))
 
 
 def _runs(path: str, service: str) -> None:

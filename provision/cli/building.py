@@ -16,7 +16,7 @@ from provision.images.build import bake, lock
 from provision.images.build.buildah import BuildahBuilder
 from provision.images.build.compilers import builder_image, compilers
 from provision.images.build.engine import DockerBuilder, OnEvent, connect
-from provision.images.build.image import Built, build, check_platform, revision
+from provision.images.build.image import Built, build, check_platform, revision, take
 from provision.images.build.lock import Lock
 from provision.images.smoke.pull import load as load_image
 from provision.workbench import Workbench
@@ -32,6 +32,7 @@ def build_images(
     builder: str = "docker",
     bases: Iterable[str] = (),
     compile_in: str = "host",
+    source: str = "",
     define: Iterable[str] = (),
     load: bool = True,
 ) -> None:
@@ -42,6 +43,7 @@ def build_images(
         builder: docker, buildah, or an engine as `ssh://user@host`.
         bases: `NAME=IMAGE`, instead of the base in images/lock.json.
         compile_in: "host", or "container" for the compilers of images/builder.
+        source: of the programs, as `deploy native build --source` takes it; empty for what each image.toml says.
         define: `NAME=VALUE`, CMake variables for the programs.
         load: whether the engine has the image afterwards, as `NAME:built`.
 
@@ -50,25 +52,30 @@ def build_images(
         DeployError: something could not be had, or does not build.
     """
     root = session.directory.absolute()
-    recipes = [bake.find(root, name) for name in names]
+    replaced = dict(item.partition("=")[::2] for item in bases)
+    recipes = bake.with_bases(root, names, replaced)
     wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
     for recipe in recipes:
         check_platform(recipe, wanted)
     locked, commit, with_builder = lock.read_lock(root), revision(root), _builder(builder)
-    replaced = dict(item.partition("=")[::2] for item in bases)
     variables = dict(item.partition("=")[::2] for item in define)
     with session.console.live(), ExitStack() as stack:
         workbench = None
         if compile_in == "container" and any(recipe.programs for recipe in recipes):
             box = _compilers(with_builder, replaced.get("builder", ""), root, locked, session.console.event)
             workbench = stack.enter_context(box)
+        built: dict[str, Built] = {}
         for recipe in recipes:
-            made = build(
+            on = built.get(recipe.base)
+            made = built[recipe.name] = build(
                 recipe,
-                gather(recipe, wanted, root, session.console.event, workbench=workbench, define=variables),
+                gather(
+                    recipe, wanted, root, session.console.event, workbench=workbench, source=source, define=variables
+                ),
                 with_builder,
                 root=root,
-                base=replaced.get(recipe.base) or (locked.base(recipe.base) if recipe.base else ""),
+                base=take(with_builder, on) if on else replaced.get(recipe.base) or locked.base(recipe.base),
+                on=on,
                 revision=commit,
                 version=__version__,
                 platform=wanted,

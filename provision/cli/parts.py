@@ -22,13 +22,15 @@ def gather(
     on_event: Callable[[dict[str, object]], None],
     *,
     workbench: Workbench | None = None,
+    source: str = "",
     define: Mapping[str, str] | None = None,
 ) -> Parts:
     """The parts of `recipe`; what was made before comes from the cache.
 
     Args:
         workbench: where compilers run; on this machine by default.
-        define: CMake variables on top of the profile's.
+        source: of the programs, instead of the recipe's; as `deploy native build --source` takes it.
+        define: CMake variables on top of the profile's and the recipe's.
 
     Raises:
         UsageError: a program or a file is missing.
@@ -37,20 +39,21 @@ def gather(
     folder, cache = recipe.context.parent, image_cache()
     binaries, loaded, found = None, None, [("bitnet-provision.txt", root / "LICENSE")]
     if recipe.programs:
-        binaries = folder / "native"
+        binaries, wanted = folder / "native", source or recipe.source or None
         native.build(
             recipe.profile,
             targets=recipe.programs,
+            source=wanted,
             root=root,
             out=binaries,
-            define=define,
+            define={**recipe.define, **(define or {})},
             toolkit=recipe.toolkit,
             workbench=workbench,
             on_event=on_event,
         )
         kept = native.Cache.of_user()
-        source = sources.provide(sources.find(None, kept, on_event), kept, on_event)
-        found += licences(source, folder / "licences")
+        tree = sources.provide(sources.find(wanted, kept, on_event), kept, on_event)
+        found += licences(tree, folder / "licences")
         if recipe.toolkit:
             loaded = cuda.runtime(kept, on_event)
             found += loaded.licences

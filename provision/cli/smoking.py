@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision.cli.session import Session
-from provision.errors import DeployError, UsageError
+from provision.contract.failure import Failure
+from provision.contract.model_types import TYPES_LABEL, check_image
+from provision.errors import DeployError, Refused, UsageError
 from provision.images.build.checks import Declared
 from provision.images.build.engine import connect
 from provision.images.build.layout import OciLayout
@@ -19,6 +22,7 @@ from provision.images.smoke.container import Limits
 from provision.images.smoke.pull import load, pull
 from provision.images.smoke.run import Wanted, smoke
 from provision.native.model import write_demo_model
+from provision.release.engines import tensor_types
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -63,11 +67,13 @@ def smoke_image(
     wanted = Wanted(limits, drain_seconds=drain, checks=checks)
     with ExitStack() as stack:
         stack.enter_context(session.console.live())
-        found, name, digest = _image(session.directory, client, image)
+        given = tensor_types(model) if model else ()
+        found, name, digest = _image(session.directory, client, image, str(model), given)
         if model is None:
             model = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "demo.gguf"
-            write_demo_model(model)
-        results = smoke(client, found, name, digest, model, wanted, session.console.event)
+            reads = found.labels.get(TYPES_LABEL, "").split()
+            given = write_demo_model(model, ternary="I2_S" if "I2_S" in reads else "TQ2_0").tensor_types
+        results = smoke(client, found, name, digest, model, replace(wanted, types=given), session.console.event)
     if report is not None:
         results.write(report)
     if failed := results.failed:
@@ -95,10 +101,25 @@ def _environment(variables: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names} | given
 
 
-def _image(root: Path, client: DockerClient, wanted: str) -> tuple[Image, str, str]:
-    """The image as the engine has it, its name and its digest: pulled by digest, or loaded as it was built."""
+def _image(root: Path, client: DockerClient, wanted: str, model: str, types: Sequence[str]) -> tuple[Image, str, str]:
+    """The image as the engine has it, its name and its digest: pulled by digest, or loaded as it was built.
+
+    Args:
+        model: what it is to serve, which holds `types`.
+
+    Raises:
+        Refused: its programs can't read those; nothing was pulled.
+    """
+
+    def readable(image: str, labels: Mapping[str, str]) -> None:
+        try:
+            check_image("smoke", model, types, image, labels)
+        except Failure as failure:
+            raise Refused(failure.what, why=failure.why, next_step=failure.next_step) from None
+
     built = root / "build" / "images" / wanted / "oci"
     if "/" not in wanted and (built / "index.json").is_file():
         layout = OciLayout(built)
+        readable(wanted, layout.config["config"]["Labels"])
         return load(client, layout, wanted), wanted, layout.manifest.digest
-    return pull(client, wanted)
+    return pull(client, wanted, readable if types else None)

@@ -51,6 +51,12 @@ def render_lanes(
     return lanes
 
 
+def _binary(places: LaneOnTarget, name: str) -> str:
+    """The program, where a host can look at it: in a container, an absolute one is the image's own."""
+    binary = places.binary(places.project.services[name], f"services.{name}.engine")
+    return "" if binary.startswith("/") and not places.target.can.on_host else binary
+
+
 def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
     service: Service = places.project.services[name]
     port = port_of(service, places.lane)
@@ -58,7 +64,7 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> Service
         name=name,
         program=places.program(name),
         after=[other for other in service.after if places.holds(other)],
-        binary=places.binary(service, f"services.{name}.engine"),
+        binary=_binary(places, name),
         model=places.models[service.model] if service.model else "",
         fingerprint="",  # of all lanes together, so it comes when they are there
         on_demand=service.on_demand,

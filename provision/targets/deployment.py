@@ -57,6 +57,8 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
+        self._asking = threading.Lock()
+        self._labels: dict[tuple[str, str], dict[str, str]] = {}
         if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
@@ -152,6 +154,23 @@ class Deployment:
         from provision.images.registry.logins import logins
 
         return logins(images)
+
+    def labels(self, image: str, machine: str) -> dict[str, str]:
+        """What an image says of itself, asked of its registry, once for all hosts of a kind.
+
+        Raises:
+            RegistryFailed, Refused: the registry does not say.
+        """
+        from provision.images.registry.labels import labels
+        from provision.images.registry.reference import parse
+        from provision.images.registry.repository import connect
+
+        with self._asking:
+            if (image, machine) not in self._labels:
+                reference = parse(image)
+                repository = connect(reference, write=False)
+                self._labels[image, machine] = labels(repository, repository.get(reference.digest), machine)
+            return self._labels[image, machine]
 
     @cached_property
     def secrets(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from provision import errors, plan
 from provision.contract.answers import Transacted
 from provision.contract.names import begun
 from provision.contract.outcome import MISMATCH, UNCHANGED
-from provision.targets import ahead
+from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
 
@@ -68,6 +68,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         paths=paths if show_files else None,
     )
     refused = ahead.refused(deployment, planned, facts["ahead"])
+    refused = refused or images.refused(deployment, planned, facts["ahead"]["machine"])
     if refused and claim:
         raise failure(refused, session.spec.name)
     if refused:

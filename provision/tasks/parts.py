@@ -91,6 +91,7 @@ def build_native(
     builder="docker, buildah, or an engine: ssh://user@host.",
     base="NAME=IMAGE, instead of the base in images/lock.json; repeatable.",
     compile_in="host: this machine's compilers; container: those of images/builder.",
+    source="Of the programs: a checkout of microsoft/BitNet or llama.cpp; bitnet[@REV] clones it.",
     define="A CMake variable for the programs, NAME=VALUE; repeatable.",
     load="Whether the engine has it afterwards, as NAME:built.",
 )
@@ -101,6 +102,7 @@ def build_images(
     builder: str = "docker",
     base: Sequence[str] | None = None,
     compile_in: Literal["host", "container"] = "host",
+    source: str = "",
     define: Sequence[str] | None = None,
     load: bool = True,
 ) -> None:
@@ -114,6 +116,7 @@ def build_images(
         builder=builder,
         bases=base or (),
         compile_in=compile_in,
+        source=source,
         define=define or (),
         load=load,
     )

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from provision.cli.commands import deploy
+from provision.images.build.bake import read_recipes
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -49,3 +50,12 @@ def test_a_step_s_command_is_one_that_can_be_typed(workflow, text, tmp_path, mon
 def test_no_shell_is_given_an_expression(file):
     for step in steps(file):
         assert "${{" not in step.get("run", "")
+
+
+def test_every_image_that_is_meant_to_be_pulled_is_built_and_may_be_promoted():
+    built = {name for name in read_recipes(ROOT) if not name.startswith("minimal")}
+
+    jobs = yaml.safe_load((ROOT / ".github/workflows/image.yml").read_text())["jobs"]
+
+    assert set(jobs["image"]["strategy"]["matrix"]["image"]) == built
+    assert set(jobs["promote"]["strategy"]["matrix"]["image"]) == built

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from docker.errors import ImageNotFound
 
+from provision import rollout
+from provision.contract.model_types import COMMIT_LABEL, PROFILE_LABEL, SOURCE_LABEL, TYPES_LABEL
 from provision.errors import DeployError, PutBack, Refused
+from provision.native.model import write_demo_model
+from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy import test_drain as drain
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
 from tests.deploy.world import World, web
@@ -133,6 +138,58 @@ def test_an_image_that_cannot_be_pulled_disturbs_nothing(docker_host, world) -> 
         world.up()
 
     assert world.version == "1"
+
+
+UPSTREAM = {TYPES_LABEL: "TQ1_0 TQ2_0", SOURCE_LABEL: "llama.cpp", COMMIT_LABEL: "0c1e5709", PROFILE_LABEL: "dynamic"}
+
+
+def serve_i2_s(world) -> None:
+    """The model is of a type that only microsoft/BitNet's programs read."""
+    file = world.folder / "models" / "demo.gguf"
+    write_demo_model(file)
+    with_type_id(file, "blk.0.ffn_up.weight", 36)
+    world.web("2", model="models/demo.gguf", binary="/llama-server")
+
+
+def test_a_model_that_the_programs_of_an_image_cannot_read_is_refused_before_it_is_pulled(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    world.project = {"image": docker_host.publish(labels=UPSTREAM)}
+    serve_i2_s(world)
+
+    planned = rollout.plan(world.deployment())[0].plan.refused
+    with pytest.raises(Refused) as failure:
+        world.up()
+
+    image = world.project["image"]
+    what = f"web: models/demo.gguf holds I2_S tensors, which the programs in {image} can't read."
+    assert (planned.what, failure.value.what) == (what, what)
+    assert "They are of llama.cpp 0c1e5709, profile dynamic, and read TQ1_0 TQ2_0." in failure.value.why
+    assert "deploy image build bitnet-cpp" in failure.value.next_step
+    assert world.version == "1"
+    assert not {"ship", "model", "transaction"} & {event.get("phase") for event in world.events}
+    with pytest.raises(ImageNotFound):
+        docker_host.client.images.get(image)
+    world.project = {"image": docker_host.publish(labels={**UPSTREAM, TYPES_LABEL: "I2_S"})}
+    serve_i2_s(world)
+    world.up()
+    assert world.version == "2"
+
+
+@pytest.mark.slow
+def test_where_the_host_alone_sees_the_registry_the_host_refuses_it_before_anything_starts(
+    docker_host, world, tmp_path
+) -> None:
+    with registry(tmp_path / "registry") as gone:
+        relay = see(docker_host.host.name, gone.authority)
+        world.project = {"image": docker_host.publish(labels=UPSTREAM, authority=gone.authority, keep=True)}
+        relay.close()
+    serve_i2_s(world)
+
+    with pytest.raises(DeployError, match="holds I2_S tensors, which the programs in"):
+        world.up()
+
+    assert not docker_host.client.containers.list(all=True, filters={"name": world.name})
 
 
 def test_secrets_reach_the_container_and_no_manifest(docker_host, world) -> None:

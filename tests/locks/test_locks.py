@@ -102,8 +102,8 @@ MADE_FROM = (
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("images/minimal/requirements.txt", HAND.format("images/minimal/requirements.txt")),
-        ("images/minimal/requirements.in", MADE_FROM),
+        ("images/minimal-base/requirements.txt", HAND.format("images/minimal-base/requirements.txt")),
+        ("images/minimal-base/requirements.in", MADE_FROM),
         ("examples/rollout-server/pyproject.toml", MADE_FROM),
         ("scripts/lock-images", MADE_FROM),
     ],

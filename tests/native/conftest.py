@@ -1,4 +1,4 @@
-"""A source tree that compiles in a second and has the shape of llama.cpp, and a cache of the test's own."""
+"""Source trees that compile in a second and have the shape of llama.cpp and of microsoft/BitNet, and a cache."""
 
 from __future__ import annotations
 
@@ -32,6 +32,41 @@ MAIN = """\
 #include <cstdio>
 extern "C" int one(void), two(void), three(void);
 int main() { std::printf("%d\\n", one() + two() + three()); }
+"""
+
+# As upstream's scripts do: writes the header that the sources include, into the folder it is run in.
+CODEGEN = """\
+import json, sys
+from pathlib import Path
+Path("include").mkdir(exist_ok=True)
+Path("include/bitnet-lut-kernels.h").write_text("#define SHAPES " + json.dumps(" ".join(sys.argv[1:])) + "\\n")
+"""
+BITNET_MAIN = """\
+#include <cstdio>
+#include "bitnet-lut-kernels.h"
+#ifdef TL
+#define KERNELS "tl"
+#else
+#define KERNELS "i2_s"
+#endif
+int main() { std::printf("%s %s\\n", KERNELS, SHAPES); }
+"""
+BITNET_CMAKE_LISTS = """\
+cmake_minimum_required(VERSION 3.14)
+project(bitnet.cpp C CXX)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+if (NOT CMAKE_CXX_COMPILER MATCHES "clang\\\\+\\\\+$" OR NOT CMAKE_C_COMPILER MATCHES "clang$")
+    message(FATAL_ERROR "not clang: ${CMAKE_CXX_COMPILER}")
+endif()
+if (NOT LLAMA_BUILD_EXAMPLES)
+    message(FATAL_ERROR "the server is an example in this version of llama.cpp")
+endif()
+if (BITNET_X86_TL2 OR BITNET_ARM_TL1)
+    add_compile_definitions(TL)
+endif()
+add_executable(llama-server src/main.cpp)
+target_include_directories(llama-server PRIVATE include)
 """
 
 
@@ -113,3 +148,33 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
         return folder
 
     return put
+
+
+@pytest.fixture
+def bitnet(tmp_path: Path) -> Path:
+    """A checkout with a submodule; its llama-server prints what it was built with."""
+    submodule = write_tiny_llama_cpp(tmp_path / "submodule")
+    (submodule / "LICENSE").write_text("llama.cpp's")
+    commit(submodule)
+    folder = tmp_path / "BitNet"
+    for name, text in {
+        "src/ggml-bitnet-mad.cpp": "",
+        "src/main.cpp": BITNET_MAIN,
+        "utils/codegen_tl1.py": CODEGEN,
+        "utils/codegen_tl2.py": CODEGEN,
+        "CMakeLists.txt": BITNET_CMAKE_LISTS,
+        "LICENSE": "Microsoft's",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "init", "--quiet")
+    git(folder, "submodule", "--quiet", "add", str(submodule), "3rdparty/llama.cpp")
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def clang(tools: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that microsoft/BitNet asks for, on machines with and without the real ones."""
+    monkeypatch.setenv("CCACHE_COMPILERTYPE", "gcc")  # it would go by the name, and add what only clang takes
+    tools(clang="gcc", clang_plus="g++")

@@ -13,70 +13,7 @@ import pytest
 
 from provision.errors import DeployError, UsageError
 from provision.native import Cache, build, data
-from tests.native.conftest import Told, commit, git, write_tiny_llama_cpp
-
-# As upstream's scripts do: writes the header that the sources include, into the folder it is run in.
-CODEGEN = """\
-import json, sys
-from pathlib import Path
-Path("include").mkdir(exist_ok=True)
-Path("include/bitnet-lut-kernels.h").write_text("#define SHAPES " + json.dumps(" ".join(sys.argv[1:])) + "\\n")
-"""
-MAIN = """\
-#include <cstdio>
-#include "bitnet-lut-kernels.h"
-#ifdef TL
-#define KERNELS "tl"
-#else
-#define KERNELS "i2_s"
-#endif
-int main() { std::printf("%s %s\\n", KERNELS, SHAPES); }
-"""
-CMAKE_LISTS = """\
-cmake_minimum_required(VERSION 3.14)
-project(bitnet.cpp C CXX)
-set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
-if (NOT CMAKE_CXX_COMPILER MATCHES "clang\\\\+\\\\+$" OR NOT CMAKE_C_COMPILER MATCHES "clang$")
-    message(FATAL_ERROR "not clang: ${CMAKE_CXX_COMPILER}")
-endif()
-if (NOT LLAMA_BUILD_EXAMPLES)
-    message(FATAL_ERROR "the server is an example in this version of llama.cpp")
-endif()
-if (BITNET_X86_TL2 OR BITNET_ARM_TL1)
-    add_compile_definitions(TL)
-endif()
-add_executable(llama-server src/main.cpp)
-target_include_directories(llama-server PRIVATE include)
-"""
-
-
-@pytest.fixture
-def bitnet(tmp_path: Path) -> Path:
-    """A checkout with a submodule; its llama-server prints what it was built with."""
-    submodule = write_tiny_llama_cpp(tmp_path / "submodule")
-    commit(submodule)
-    folder = tmp_path / "BitNet"
-    for name, text in {
-        "src/ggml-bitnet-mad.cpp": "",
-        "src/main.cpp": MAIN,
-        "utils/codegen_tl1.py": CODEGEN,
-        "utils/codegen_tl2.py": CODEGEN,
-        "CMakeLists.txt": CMAKE_LISTS,
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    git(folder, "init", "--quiet")
-    git(folder, "submodule", "--quiet", "add", str(submodule), "3rdparty/llama.cpp")
-    commit(folder)
-    return folder
-
-
-@pytest.fixture
-def clang(tools: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names that microsoft/BitNet asks for, on machines with and without the real ones."""
-    monkeypatch.setenv("CCACHE_COMPILERTYPE", "gcc")  # it would go by the name, and add what only clang takes
-    tools(clang="gcc", clang_plus="g++")
+from tests.native.conftest import Told, git
 
 
 def shown(program: Path) -> str:

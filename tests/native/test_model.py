@@ -8,12 +8,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
+from bitnet.model import read_model
 from provision.native import build
 from provision.native.model import SHAPES, ModelFacts, write_demo_model
 from provision.native.vocabulary import vocabulary
@@ -50,6 +52,15 @@ def test_its_weights_are_minus_one_zero_and_one(model: ModelFacts) -> None:
     assert list(signs) == [-1, 0, 1]
     assert counts.min() > weights.size / 4
     assert len(np.unique(np.abs(weights))) == 2  # 0 and the scale
+
+
+def test_the_same_weights_are_there_in_the_type_that_bitnets_programs_alone_read(tmp_path: Path) -> None:
+    made = write_demo_model(tmp_path / "demo.gguf", ternary="I2_S")
+
+    found = read_model(made.path)
+    assert set(made.tensor_types) == set(found.tensor_types) == {"F16", "F32", "I2_S"}
+    assert found.size == made.bytes
+    assert (found.vocabulary, len(found.layer_bytes)) == (576, 4)
 
 
 def test_a_write_that_fails_leaves_the_old_model(model: ModelFacts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bitnet.model import BITNET_CPP_TYPES
-from provision.agent import binaries
+from provision.contract.model_types import FORK_TYPES
 from provision.errors import UsageError
 from provision.release import Hashing, Release, build, cache
 from tests.release.projects import declare, paths, released, write, write_model
@@ -195,7 +195,7 @@ def test_types_that_bitnet_alone_has_are_named(architecture: str, number: int, n
 
 
 def test_the_agent_knows_the_same_types_as_bitnets_alone() -> None:
-    assert set(binaries.FORK_TYPES) == BITNET_CPP_TYPES
+    assert set(FORK_TYPES) == BITNET_CPP_TYPES
 
 
 def build_and_listen(root: Path) -> tuple[Release, list[Hashing]]:

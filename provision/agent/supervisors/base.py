@@ -132,6 +132,10 @@ class Supervisor(ABC):
     def fetch(self, manifest: str) -> None:
         """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""
 
+    def labels(self, manifest: str) -> Mapping[str, str]:
+        """What the image of a manifest says of itself; it is here."""
+        return {}
+
     def tidy(self, manifests: Sequence[str]) -> None:
         """Remove what `fetch` got and none of these manifests needs: those of the releases that stay."""
 

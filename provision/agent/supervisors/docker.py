@@ -111,6 +111,10 @@ class Docker(Supervisor):
             )
         files.write_json(self._pulled, sorted({*self._images_pulled(), image}))
 
+    def labels(self, manifest: str) -> Mapping[str, str]:
+        image = engine.ask("GET", f"/images/{quote(json.loads(manifest)['Image'], safe='')}/json")
+        return (image.get("Config") or {}).get("Labels") or {}
+
     # Programs
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:

@@ -66,11 +66,19 @@ def build(
 @verb("model", example="deploy native model models/model.gguf", project=False, hosts=False)
 @click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--size", type=click.Choice(["demo", "2b4t"]), default="demo", help="2b4t: for benchmarks, 1.2 GB.")
-def model(session: Session, path: Path, size: Literal["demo", "2b4t"]) -> None:
+@click.option(
+    "--type",
+    "ternary",
+    type=click.Choice(["TQ2_0", "I2_S"]),
+    default="TQ2_0",
+    show_default=True,
+    help="Of its matrices; I2_S is for microsoft/BitNet's programs.",
+)
+def model(session: Session, path: Path, size: Literal["demo", "2b4t"], ternary: Literal["TQ2_0", "I2_S"]) -> None:
     """Write the demo's model: random ternary weights, which prove the path, not the prose."""
     from provision.native.model import write_demo_model
 
-    facts = write_demo_model(path, size)
+    facts = write_demo_model(path, size, ternary)
     session.console.answer(
         {"event": "result", "path": str(facts.path), "bytes": facts.bytes, "sha256": facts.sha256},
         f"{facts.path}: {facts.name}, {facts.bytes} bytes, sha256 {facts.sha256}",

@@ -7,7 +7,7 @@ packages) stands in images/NAME/image.toml.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,10 @@ class Recipe:
     description: str
     licenses: str  # an SPDX expression
     platforms: tuple[str, ...]
-    base: str = ""  # a base of the lock file; empty: FROM scratch
+    base: str = ""  # a base of the lock file, or another of these images; empty: FROM scratch
     profile: str = ""  # of native/CMakePresets.json
+    source: str = ""  # of its programs, as `deploy native build --source` takes it; empty: the pinned llama.cpp
+    define: Mapping[str, str] = field(default_factory=dict)  # CMake variables for them
     programs: tuple[str, ...] = ()
     programs_in: str = "/"
     toolkit: str = ""  # of CUDA, for the profile `cuda`: "pinned"; its libraries lie beside the programs
@@ -85,6 +87,30 @@ def find(root: Path, name: str) -> Recipe:
     if name not in recipes:
         raise UsageError(f"there is no image {name}.", why=f"{root / FOLDER / _FILE} has {', '.join(recipes)}.")
     return recipes[name]
+
+
+def with_bases(root: Path, names: Iterable[str], given: Collection[str] = ()) -> list[Recipe]:
+    """The images called `names`, each once and after the one that it is based on.
+
+    Args:
+        given: bases that are there already, and need not be built.
+
+    Raises:
+        UsageError: there is no such image, or one is based on itself.
+    """
+    known, ordered = read_recipes(root), dict[str, Recipe]()
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise UsageError(f"{FOLDER}/{name} is based on itself.", why=" <- ".join([*above, name]))
+        recipe = known.get(name) or find(root, name)
+        if recipe.base in known and recipe.base not in given:
+            add(recipe.base, (*above, name))
+        ordered.setdefault(name, recipe)
+
+    for name in names:
+        add(name, ())
+    return list(ordered.values())
 
 
 def _recipe(root: Path, name: str, target: dict[str, Any]) -> Recipe:

@@ -53,6 +53,14 @@ class BuildahBuilder:
             self._run("rmi", "--force", _NAME)
         return layers
 
+    def load(self, archive: Path) -> None:
+        """Have the image in `archive`, for others to be built on.
+
+        Raises:
+            DeployError: buildah does not take it.
+        """
+        self._run("pull", "--quiet", f"docker-archive:{archive}")
+
     def _run(self, *arguments: str) -> str:
         done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:

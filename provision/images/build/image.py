@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from provision import linux
+from provision.contract.model_types import COMMIT_LABEL, PROFILE_LABEL, SOURCE_LABEL, TYPES_LABEL
 from provision.errors import UsageError
 from provision.images.build import checks
 from provision.images.build.bake import Recipe
@@ -41,6 +42,8 @@ class Builder(Protocol):
     def build(
         self, context: Path, archive: Path, *, args: Mapping[str, str], platform: str, epoch: int, on_event: OnEvent
     ) -> list[str]: ...
+
+    def load(self, archive: Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def build(
     *,
     root: Path,
     base: str,
+    on: Built | None = None,
     revision: Revision,
     version: str,
     platform: str,
@@ -101,6 +105,7 @@ def build(
 
     Args:
         base: what `FROM` gets; empty where the recipe has no base.
+        on: the base, where it was built here as well; what it is called in the image is its digest then.
         version: this project's own.
         cache: where compressed layers are kept.
 
@@ -115,22 +120,38 @@ def build(
     context = stage(recipe, parts, root)
     archive = folder / "built.tar"
     args = {"BASE": base} if base else {}
+    named = f"{on.recipe.name}@{on.layout.manifest.digest}" if on else base
     layers = builder.build(context, archive, args=args, platform=platform, epoch=revision.epoch, on_event=on_event)
     on_event({"event": "message", "phase": "build", "text": f"{recipe.name}: writing its layers"})
     layout = write_layout(
         archive,
         folder / "oci",
         base=layers,
-        labels=_labels(recipe, base, revision, version),
+        labels=_labels(recipe, named, revision, version) | of_programs(native),
         epoch=revision.epoch,
         cache=cache,
     )
     archive.unlink()
-    record = _record(recipe, layout, base, revision, builder.version, native, parts)
+    record = _record(recipe, layout, named, revision, builder.version, native, parts)
     built = Built(recipe, layout, folder / "sbom.spdx.json", folder / "record.json")
     built.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    built.sbom.write_bytes(sbom(recipe, layout, base, record))
+    built.sbom.write_bytes(sbom(recipe, layout, named, record, on.recipe if on else None))
     return built
+
+
+def take(builder: Builder, base: Built) -> str:
+    """Let `builder` have what an image is based on; what `FROM` gets then.
+
+    Raises:
+        DeployError: it does not take it.
+    """
+    archive, name = base.layout.folder.with_name("load.tar"), f"{base.recipe.name}:built"
+    base.layout.save(archive, name)
+    try:
+        builder.load(archive)
+    finally:
+        archive.unlink()
+    return name
 
 
 def check_platform(recipe: Recipe, platform: str) -> None:
@@ -149,6 +170,24 @@ def check_platform(recipe: Recipe, platform: str) -> None:
             why="Programs are compiled here, also where the engine is elsewhere.",
             next_step=f"on a machine of that platform: deploy image build {recipe.name}",
         )
+
+
+def of_programs(native: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that say what the programs in an image are.
+
+    Args:
+        native: build.json of their build; empty where there are none.
+    """
+    if not native:
+        return {}
+    source = native.get("source", {})
+    labels = {
+        PROFILE_LABEL: native.get("profile", ""),
+        SOURCE_LABEL: source.get("name", ""),
+        COMMIT_LABEL: source.get("commit", "") + ("-modified" if source.get("modified") else ""),
+        TYPES_LABEL: " ".join(native.get("ternary_types", ())),
+    }
+    return {key: value for key, value in labels.items() if value}
 
 
 def _native(parts: Parts) -> dict[str, Any]:

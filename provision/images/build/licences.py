@@ -7,16 +7,21 @@ from pathlib import Path
 
 # Single-header libraries have theirs at their end, after these words.
 _HEADERS = {"stb": "vendor/stb/stb_image.h", "miniaudio": "vendor/miniaudio/miniaudio.h"}
+_SUBMODULE = "3rdparty/llama.cpp"  # of microsoft/BitNet
 _BEGINS = "This software is available"
 
 
 def licences(source: Path, to: Path) -> list[tuple[str, Path]]:
-    """Names in the image, and files: of llama.cpp in `source`, and of what it vendors.
+    """Names in the image, and files: of llama.cpp in `source`, of what it vendors, and of microsoft/BitNet around it.
 
     Args:
         to: where those are written that have no file of their own.
     """
-    found = [("llama.cpp.txt", source / "LICENSE")]
+    found = []
+    if (source / _SUBMODULE).is_dir():
+        found = [("bitnet.cpp.txt", source / "LICENSE")]
+        source = source / _SUBMODULE
+    found += [("llama.cpp.txt", source / "LICENSE")]
     found += [(f"{file.name.removeprefix('LICENSE-')}.txt", file) for file in sorted(source.glob("licenses/LICENSE-*"))]
     found += [(f"{file.parent.name}.txt", file) for file in sorted(source.glob("vendor/**/LICENSE*"))]
     found += _of_headers(source, to)

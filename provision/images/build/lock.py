@@ -25,11 +25,13 @@ class Lock:
     sources: Mapping[str, Mapping[str, str]]
 
     def base(self, name: str) -> str:
-        """What `FROM` gets.
+        """What `FROM` gets; nothing for no name.
 
         Raises:
             UsageError: nothing is locked under `name`.
         """
+        if not name:
+            return ""
         if name not in self.bases:
             raise UsageError(
                 f"{FOLDER}/{_FILE} has no base {name!r}.", why=f"It has {', '.join(self.bases) or 'none'}."

@@ -20,6 +20,7 @@ from provision.images.build.bake import Recipe
 from provision.images.build.layout import OciLayout
 
 _STATUS = "var/lib/dpkg/status"
+_REPOSITORIES = {"llama.cpp": "ggml-org/llama.cpp", "bitnet.cpp": "microsoft/BitNet"}
 _OWN = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
 
@@ -35,9 +36,13 @@ class Package:
     sha256: str = ""
 
 
-def sbom(recipe: Recipe, layout: OciLayout, base: str, record: Mapping[str, Any]) -> bytes:
-    """The document for the image in `layout`."""
-    packages = [*_programs(record), *_python(recipe), *_debian(layout)]
+def sbom(recipe: Recipe, layout: OciLayout, base: str, record: Mapping[str, Any], on: Recipe | None = None) -> bytes:
+    """The document for the image in `layout`.
+
+    Args:
+        on: what its base is made of, where that is of ours.
+    """
+    packages = [*_programs(record), *(_python(on) if on else ()), *_python(recipe), *_debian(layout)]
     if base:
         packages.insert(0, Package(base.partition("@")[0], base.partition("@")[2], f"pkg:docker/{base}"))
     image = Package(recipe.name, layout.manifest.digest, licence=recipe.licenses)
@@ -86,18 +91,20 @@ def _entry(identity: str, package: Package) -> dict[str, Any]:
 
 
 def _programs(record: Mapping[str, Any]) -> Iterator[Package]:
-    """The compiled source; the files themselves are in the build record, each with its digest."""
+    """The compiled sources; the files themselves are in the build record, each with its digest."""
     native = record.get("native") or {}
     source = native.get("source") or {}
     if source:
-        commit = str(source.get("commit", ""))
+        name, commit = str(source.get("name", "llama.cpp")), str(source.get("commit", ""))
         yield Package(
-            str(source.get("name", "llama.cpp")),
+            name,
             commit or str(source.get("version", "")),
-            f"pkg:github/ggml-org/llama.cpp@{commit}" if commit else "",
+            f"pkg:github/{_REPOSITORIES[name]}@{commit}" if commit and name in _REPOSITORIES else "",
             "MIT",
             sha256=str(source.get("sha256", "")),
         )
+        if name == "bitnet.cpp":
+            yield Package("llama.cpp", f"as in {name} {commit}", licence="MIT")
     # What llama-server has of others in its own source tree, vendor/.
     for name, licence in (("cpp-httplib", "MIT"), ("nlohmann-json", "MIT"), ("stb", "MIT"), ("miniaudio", "MIT-0")):
         if source:

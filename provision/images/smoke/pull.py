@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -10,6 +11,7 @@ from provision.errors import DeployError
 from provision.images.build.engine import DockerBuilder
 from provision.images.build.layout import OciLayout
 from provision.images.registry.credentials import find
+from provision.images.registry.labels import labels
 from provision.images.registry.reference import parse
 from provision.images.registry.repository import connect
 
@@ -18,15 +20,27 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 
-def pull(client: DockerClient, text: str) -> tuple[Image, str, str]:
+def pull(
+    client: DockerClient, text: str, allowed: Callable[[str, Mapping[str, str]], None] | None = None
+) -> tuple[Image, str, str]:
     """The image, its repository and its digest. A tag is resolved once, and what it meant then is pulled.
+
+    Args:
+        allowed: told its exact name and its labels before anything is pulled; raises what refuses it.
 
     Raises:
         RegistryFailed: the registry has no such image.
         DeployError: the engine can't pull it.
     """
     reference = parse(text)
-    digest = reference.digest or connect(reference, write=False).get(reference.tag or "canary").digest
+    repository = connect(reference, write=False)
+    digest = reference.digest
+    if allowed or not digest:
+        image = repository.get(reference.wanted or "canary")
+        digest = image.digest
+        if allowed:
+            machine = str(client.info()["Architecture"])
+            allowed(f"{reference.name}@{digest}", labels(repository, image, machine))
     who = find(reference.registry, own_token=True)
     login = {"username": who.user, "password": who.secret} if who and who.user else None
     login = {"identitytoken": who.secret} if who and not who.user else login

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision.agent.checks import PROBES
 from provision.agent.checks.check import Failed
+from provision.contract.model_types import COMMIT_LABEL, PROFILE_LABEL, SOURCE_LABEL, TYPES_LABEL
 from provision.errors import UsageError
 from provision.images.build.checks import LABEL, Declared, of_label
 from provision.images.promotion.evidence import CheckResult
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from provision.images.build.engine import OnEvent
 
+# What evidence says of an image's programs, and the labels that do.
+_PROGRAMS = {"profile": PROFILE_LABEL, "source": SOURCE_LABEL, "commit": COMMIT_LABEL, "reads": TYPES_LABEL}
 INSIDE = {**PROBES, "queue": queue.attempt}  # by kind
 _STATUS_OF_SIGTERM = 143
 _ANSWER_SECONDS = 60.0
@@ -50,6 +53,7 @@ class Wanted:
     prompt: str = "The capital of France is"
     tokens: int = 16
     checks: Sequence[Declared] = ()  # besides those of its label
+    types: Sequence[str] = ()  # of the model's tensors, for the record
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _checks(container: Booted, image: Image, wanted: Wanted) -> list[tuple[str, 
         ("metrics", lambda: _metrics(container)),
     ]
     return [
-        *([] if container.serves == "stdin" else [("boot", lambda: _boot(container, wanted.boot_seconds))]),
+        *([] if container.serves == "stdin" else [("boot", lambda: _boot(container, image, wanted.boot_seconds))]),
         ("not root", lambda: _not_root(image)),
         ("healthcheck", lambda: _healthcheck(container, wanted.boot_seconds)),
         *(of_llama if container.serves == "llama" else []),
@@ -128,10 +132,12 @@ def _try(name: str, attempt: _Attempt) -> CheckResult:
     return CheckResult(name, passed, round(time.monotonic() - began, 3), facts)
 
 
-def _boot(container: Booted, limit: float) -> dict[str, Any]:
-    """Healthy for the first time; 503 while the model loads is no failure."""
+def _boot(container: Booted, image: Image, limit: float) -> dict[str, Any]:
+    """Healthy for the first time, with what the image says of its programs; 503 while the model loads is no failure."""
     seconds, _ = container.until(limit, lambda: container.ask("/health"))
-    return {"boot_seconds": seconds}
+    return {"boot_seconds": seconds} | {
+        key: image.labels[label] for key, label in _PROGRAMS.items() if label in image.labels
+    }
 
 
 def _healthcheck(container: Booted, limit: float) -> dict[str, Any]:
@@ -159,7 +165,8 @@ def _completion(container: Booted, wanted: Wanted) -> dict[str, Any]:
     """A real answer: tokens, and how fast they came."""
     asked = {"url": "", "prompt": wanted.prompt, "tokens": wanted.tokens}
     found = PROBES["completion"](asked, container, _ANSWER_SECONDS)
-    return {"tokens": found["tokens"], "tokens_per_second": round(found["tokens_per_second"], 1)}
+    facts = {"tokens": found["tokens"], "tokens_per_second": round(found["tokens_per_second"], 1)}
+    return facts | ({"model_types": list(wanted.types)} if wanted.types else {})
 
 
 def _metrics(container: Booted) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from provision.images.build.engine import DockerBuilder
 from provision.images.build.image import Built
 from tests.binaries import PROFILE
 from tests.images.build.make import BASE, build_image
+from tests.native.conftest import bitnet, clang, tools
 from tests.testbed.docker import Engine
 from tests.testbed.slots import Slot
+
+__all__ = ["bitnet", "clang", "tools"]
 
 
 @pytest.fixture(scope="session")

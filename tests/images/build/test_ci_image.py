@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -48,3 +49,5 @@ def test_one_command_boots_an_application_with_real_servers_and_tries_all_that_i
         )
     ]
     assert "passed: 7 checks of minimal@sha256:" in done.stdout
+    built = [line.partition("@")[0] for line in done.stdout.splitlines() if re.match(r"[\w-]+@sha256:", line)]
+    assert built == ["minimal-base", "minimal"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from docker.errors import ImageNotFound
 
+from provision.cli.main import main
 from provision.errors import UsageError
 from provision.images.build.checks import LABEL, Declared, write
 from provision.images.build.image import Built
@@ -20,6 +24,7 @@ from provision.images.registry.repository import connect
 from provision.images.smoke.pull import load, pull
 from provision.images.smoke.run import Report, Wanted, smoke
 from provision.native.model import write_demo_model
+from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.images.build.make import REPOSITORY
 from tests.images.registry import Registry
 from tests.native.conftest import Told
@@ -144,8 +149,15 @@ def test_an_image_without_a_probe_is_refused_with_what_to_do(engine: Engine) -> 
         smoke(engine.client, image, "base", "sha256:0", None, PATIENT, Told())
 
 
-def test_what_was_pushed_is_pulled_by_digest_and_answers(
-    engine: Engine, smallest: Built, plain: Registry, name: str, model: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_was_pushed_is_pulled_by_digest_and_answers_unless_it_cannot_read_the_model(
+    engine: Engine,
+    smallest: Built,
+    plain: Registry,
+    name: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", plain.environ["DOCKER_CONFIG"])
     engine.see(plain.authority)
@@ -157,12 +169,23 @@ def test_what_was_pushed_is_pulled_by_digest_and_answers(
         repository.put_blob(b"".join(folder.stream(blob)))
     repository.put(manifest, "canary")
 
+    other = with_type_id(Path(shutil.copy(model, tmp_path)), "blk.0.ffn_up.weight", 36)
+
+    refused = main(["image", "smoke", f"{text}:canary", "--engine", engine.url, "--model", str(other)])
+    with pytest.raises(ImageNotFound):
+        engine.client.images.get(f"{text}@{manifest.digest}")
     image, pulled, digest = pull(engine.client, f"{text}:canary")
-    report = smoke(engine.client, image, pulled, digest, model, PATIENT, Told())
+    report = smoke(engine.client, image, pulled, digest, model, replace(PATIENT, types=("F16", "TQ2_0")), Told())
 
     assert digest == smallest.layout.manifest.digest
     assert image.id == smallest.layout.config_digest
     assert report.failed is None, report
+    assert refused == 4
+    said = capsys.readouterr().err
+    assert f"holds I2_S tensors, which the programs in {text}@{manifest.digest} can't read" in said
+    assert "profile min, and read TQ1_0 TQ2_0" in said
+    assert facts(report, "boot").items() >= {"source": "llama.cpp", "profile": "min", "reads": "TQ1_0 TQ2_0"}.items()
+    assert facts(report, "completion")["model_types"] == ["F16", "TQ2_0"]
 
 
 def test_the_verb_exits_1_and_names_the_check(engine: Engine, smallest: Built, tmp_path: Path) -> None:

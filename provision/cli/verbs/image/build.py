@@ -8,7 +8,11 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 
 
-@verb("build", example="deploy image build bitnet-cpu-min", hosts=False)
+@verb(
+    "build",
+    example="deploy image build bitnet-cpu-min\ndeploy image build bitnet-cpu-min --source ../BitNet",
+    hosts=False,
+)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--platform", help="linux/amd64 or linux/arm64 (default: this machine's).")
 @click.option("--builder", default="docker", show_default=True, help="docker, buildah, or an engine: ssh://user@host.")
@@ -21,6 +25,12 @@ from provision.cli.verb import verb
     show_default=True,
     help="With this machine's compilers, or with those of images/builder in a container.",
 )
+@click.option(
+    "--source",
+    default="",
+    metavar="DIR",
+    help="A checkout of microsoft/BitNet or llama.cpp; bitnet[@REV] clones it (default: as image.toml says).",
+)
 @click.option("--define", metavar="NAME=VALUE", multiple=True, help="A CMake variable for the programs; repeatable.")
 @click.option("--load/--no-load", default=True, help="Whether the engine has it afterwards, as NAME:built.")
 def command(
@@ -30,6 +40,7 @@ def command(
     builder: str,
     bases: tuple[str, ...],
     compile_in: str,
+    source: str,
     define: tuple[str, ...],
     load: bool,
 ) -> None:
@@ -48,6 +59,7 @@ def command(
         builder=builder,
         bases=bases,
         compile_in=compile_in,
+        source=source,
         define=define,
         load=load,
     )
