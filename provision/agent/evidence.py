@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument
     from .transaction import Change
 
+_GONE_SECONDS = 365 * 24 * 3600.0  # a few kB each
 _DRIVER = "/proc/driver/nvidia/gpus/*/information"
 
 
@@ -59,11 +60,12 @@ def record(layout: Layout, change: Change, channel: str, began: float, failed: O
 
 
 def read(layout: Layout, releases: Sequence[str]) -> Dict[str, Kept]:
-    """What is here about these releases, or about all."""
+    """What is here about these releases; where none is named, about all that are here themselves."""
     found: Dict[str, Kept] = {}
+    wanted = set(releases or content.releases(layout))
     for path in sorted(glob.glob(os.path.join(glob.escape(layout.evidence), "*"))):
         release, _, kind = os.path.basename(path).partition(".")
-        if releases and release not in releases:
+        if release not in wanted:
             continue
         kept = found.setdefault(release, {"records": [], "signed": []})
         with open(path, encoding="utf-8") as stream:
@@ -87,11 +89,12 @@ def keep(layout: Layout, release: str, signed: Sequence[str]) -> None:
 
 
 def prune(layout: Layout) -> None:
-    """Remove what is about releases that are gone: nobody can go back to them."""
+    """Remove what is about releases that are long gone: one may be brought here again, and what it proved counts."""
     there = set(content.releases(layout))
     for name in os.listdir(layout.evidence) if os.path.isdir(layout.evidence) else ():
-        if name.partition(".")[0] not in there:
-            files.discard(os.path.join(layout.evidence, name))
+        path = os.path.join(layout.evidence, name)
+        if name.partition(".")[0] not in there and content.age(path) > _GONE_SECONDS:
+            files.discard(path)
 
 
 def _told(

@@ -167,7 +167,7 @@ class Unlock(TypedDict):
 
 class ReadEvidence(TypedDict):
     op: Literal["evidence"]
-    releases: List[str]  # empty: all
+    releases: List[str]  # empty: all that are on the host
 
 
 class KeepEvidence(TypedDict):

@@ -88,7 +88,7 @@ def containers(project: Project, platform: str, lane: Lane, target: Target | Non
 
 
 def image(places: LaneOnTarget, name: str) -> str:
-    """The image of a service, by digest.
+    """The image of a service, by digest; on hosts perhaps by a tag, which a deploy replaces by what it stands for.
 
     Raises:
         UnencodableValue: none is declared, or only a tag, which names another image tomorrow.

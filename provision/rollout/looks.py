@@ -77,7 +77,7 @@ def plan(
 ) -> list[HostPlan]:
     """What `up` would do on each host, file by file, and what stands against it; nothing is changed there."""
     deployment.build_ahead(channel)
-    proof = proofs.required(deployment, channel)
+    proof = proofs.required(deployment, channel, brought=True)
 
     def look(spec: HostSpec) -> HostPlan:
         with open_session(deployment, spec, take_over=take_over) as session:
@@ -117,7 +117,8 @@ def canary(deployment: Deployment, hosts: Sequence[str] | None = None) -> Canary
     if len({item.release for item in found}) != 1:
         what = "there is no canary to promote." if not found else "the hosts have different canaries."
         raise errors.Refused(what, next_step="deploy up --channel canary, then deploy promote")
-    return found[0]
+    first: Canary = found[0]
+    return first
 
 
 def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostStatus]:

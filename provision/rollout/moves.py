@@ -50,7 +50,7 @@ def up(
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
     deployment.build_ahead(channel)
-    proof = proofs.required(deployment, channel)
+    proof = proofs.required(deployment, channel, brought=True)
 
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
@@ -72,7 +72,7 @@ def promote(
     """
     if take:
         deployment.build_ahead("stable")
-    proof = proofs.required(deployment)
+    proof = proofs.required(deployment, brought=bool(take) and deployment.release.id == take)
 
     def act(session: HostConversation) -> HostOutcome:
         if not take or "canary" in session.facts({})["project"]["state"].get("channels", {}):

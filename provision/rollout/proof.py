@@ -92,8 +92,11 @@ class Known:
         return self.kept[host][release]["signed"] if release in self.kept.get(host, {}) else []
 
 
-def known(deployment: Deployment) -> Known:
+def known(deployment: Deployment, releases: Sequence[str] = ()) -> Known:
     """Ask all hosts of the target; one that does not answer is told, and what it has does not count.
+
+    Args:
+        releases: that are asked about; by default those that each host has.
 
     Raises:
         UsageError: the project has no public keys.
@@ -105,7 +108,7 @@ def known(deployment: Deployment) -> Known:
 
     def look(spec: HostSpec) -> dict[str, Kept]:
         with open_session(deployment, spec) as session:
-            found = ask_evidence(session)
+            found = ask_evidence(session, releases)
             places.append(place_of(session))
             return found
 
@@ -121,9 +124,15 @@ def known(deployment: Deployment) -> Known:
     return Known(signing, kept, places)
 
 
-def required(deployment: Deployment, channel: str = "stable") -> Known | None:
-    """What is known, where the target requires it for `channel`; None where it requires nothing."""
-    return known(deployment) if deployment.target.require and channel == "stable" else None
+def required(deployment: Deployment, channel: str = "stable", *, brought: bool = False) -> Known | None:
+    """What is known, where the target requires it for `channel`; None where it requires nothing.
+
+    Args:
+        brought: whether it is about the release that is built here, which no host need have.
+    """
+    if not deployment.target.require or channel != "stable":
+        return None
+    return known(deployment, [deployment.release.id] if brought else ())
 
 
 def sign(deployment: Deployment, hosts: Sequence[HostSpec]) -> list[Evidence]:

@@ -128,7 +128,7 @@ class Signing:
 
 
 def ask_evidence(session: HostConversation, releases: Sequence[str] = ()) -> dict[str, Kept]:
-    """What a host has about these releases, or about all."""
+    """What a host has about these releases, or about all that it has."""
     return session.conversation.ask({"op": "evidence", "releases": list(releases)}, EvidenceKept)["releases"]
 
 

@@ -196,3 +196,18 @@ def test_no_rollback_to_what_was_never_stable_without_evidence(world: World) -> 
     (never,) = set(releases) - {world.stable}
     with pytest.raises(Refused, match="web runs failed"):
         world.rollback(never)
+
+
+def test_a_host_without_a_canary_takes_what_another_one_proved_and_nothing_else(world: World) -> None:
+    """As `deploy promote` does where a target takes its channels from the registry."""
+    world.web("1")
+    release = world.up("canary").plan.release
+    world.down("canary")
+    world.web("2")
+    with pytest.raises(Refused, match="is not what this folder holds"):
+        rollout.promote(world.deployment(), take=release)
+
+    world.web("1")
+    (outcome,) = rollout.promote(world.deployment(), take=release)
+
+    assert (outcome.plan.release, world.version) == (release, "1")
