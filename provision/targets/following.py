@@ -32,6 +32,12 @@ def followed(project: Project, target: Target, channel: str) -> tuple[Project, d
     return project.model_copy(update={"services": {**project.services, **services}}), stands
 
 
+def repositories(project: Project, target: Target) -> set[str]:
+    """Those whose images `target` may run, as the project declares them: no host has a say in that."""
+    declared = (target.image, project.image, *(service.image for service in project.services.values()))
+    return {parse(image).name for image in declared if image}
+
+
 def _exact(declared: str, channel: str, stands: dict[str, str]) -> str:
     reference = parse(declared)
     named = reference.tagged(channel or reference.tag or "latest")

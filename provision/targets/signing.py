@@ -18,9 +18,10 @@ from provision.images.promotion.on_hosts import evidence_of, findings_on_hosts, 
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import PublicKey, SigningKey, default_private, own_key, read_public
 from provision.images.registry.documents import digest_of
+from provision.targets.following import repositories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from provision.contract.evidence import Kept
@@ -85,7 +86,7 @@ class Signing:
         for release, kept in ask_evidence(session, releases).items():
             done = recorded(self.findings(release, kept["signed"], [place_of(session)]))
             for record in kept["records"]:
-                if record["transaction"] in done:
+                if record["transaction"] in done or record["release"] != release:
                     continue
                 deployment = session.deployment
                 evidence = evidence_of(
@@ -93,7 +94,8 @@ class Signing:
                 )
                 made.append(self.put(session, release, kept, evidence))
                 if deployment.target.channel_from:
-                    self._beside_images(evidence, record.get("images", {}))
+                    ours = repositories(deployment.loaded.project, deployment.target)
+                    self._beside_images(evidence, record.get("images", {}), ours)
         return made
 
     def put(self, session: HostConversation, release: str, kept: Kept, evidence: Evidence) -> Evidence:
@@ -118,9 +120,11 @@ class Signing:
             self.seen.save()
         return evidence
 
-    def _beside_images(self, evidence: Evidence, images: Mapping[str, str]) -> None:
+    def _beside_images(self, evidence: Evidence, images: Mapping[str, str], ours: Collection[str]) -> None:
         assert self.key is not None  # noqa: S101  it signed already
         for name, digest in {parse(name): digest for name, digest in images.items()}.items():
+            if name.name not in ours:
+                continue
             about = replace(evidence, name=name.name, digest=digest)
             with self._one:
                 attest(connect(name, write=True), about, self.key, self.trusted, self.seen)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from provision.contract.events import Checked
     from provision.contract.evidence import Record
 
+_LATEST = int(datetime.max.replace(tzinfo=UTC).timestamp())  # hosts may say anything
 _AGAIN = "prove it again: deploy smoke --sign --anew"
 
 
@@ -82,4 +83,4 @@ def recorded(found: Iterable[Finding]) -> set[str]:
 
 
 def _time(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(min(max(seconds, 0), _LATEST), UTC)
