@@ -77,6 +77,9 @@ class Plan:
         contents: models and engines, there or to be brought there.
         taken_from: the project whose place this one takes; empty where it takes nobody's.
         refused: what stands against it.
+        images: the names of images that are followed -> the digest that each stands for.
+        checks: all that the release's own programs have to pass, by name.
+        rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
     """
 
     kind: str
@@ -95,6 +98,9 @@ class Plan:
     contents: tuple[Content, ...] = ()
     taken_from: str = ""
     refused: Refusal | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] | None = None
 
     @property
     def unchanged(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
 
 from ..contract.channels import channels_after
@@ -12,7 +13,7 @@ from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
 from ..contract.state import State
-from . import boot, control, facts, files, launch, moved, prune, recover, supervision, whose
+from . import boot, control, evidence, facts, files, launch, moved, prune, recover, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets
 from .documents import read_documents
@@ -24,7 +25,7 @@ from .transaction import Change, Transaction
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Emit
-    from ..contract.records import Holder
+    from ..contract.records import Holder, Noted
     from ..contract.release import ReleaseDocument
     from ..contract.requests import Header, PlannedStep, TransactionRequest
 
@@ -85,14 +86,43 @@ def perform(
     demand_secrets(state, values)
     if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
-    change = Change(transaction, request["kind"], header["who"], agent, before, state, steps, documents, values)
+    noted: Noted = {"evidence": request.get("evidence", []), "images": request.get("images", {})}
+    change = Change(
+        transaction,
+        request["kind"],
+        header["who"],
+        agent,
+        before,
+        state,
+        steps,
+        documents,
+        values,
+        request.get("whole", False),
+        noted,
+    )
+    began = time.time()
     try:
-        return Transaction(layout, supervisor, emit, aborted).run(change, view)
+        answer = Transaction(layout, supervisor, emit, aborted).run(change, view)
+        _record(layout, change, request["channel"], began, emit)
+        return answer
+    except Failure as failed:
+        _record(layout, change, request["channel"], began, emit, failed)
+        raise
     finally:
         if not os.path.exists(layout.journal):
             _tidy(layout, supervisor, agent, request["keep"], emit)
         for lock in locks:
             lock.release()
+
+
+def _record(
+    layout: Layout, change: Change, channel: str, began: float, emit: Emit, failed: Optional[Failure] = None
+) -> None:
+    """Keep what the checks saw; how the transaction ended does not depend on it."""
+    try:
+        evidence.record(layout, change, "stable" if change.kind != "up" else channel, began, failed)
+    except (OSError, ValueError, KeyError) as error:
+        emit({"event": "warning", "text": f"what the checks saw could not be written down: {error}"})
 
 
 def _supervisor(layout: Layout, before: State, request: TransactionRequest) -> Supervisor:

@@ -50,6 +50,10 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
     }
     if before.project != after.project and before.project:
         entry["taken_from"] = before.project
+    if begin.get("evidence"):
+        entry["evidence"] = begin["evidence"]
+    if begin.get("images"):
+        entry["images"] = begin["images"]
     files.write_json(os.path.join(layout.history, f"{after.sequence:08d}.json"), entry)
     states.write(layout, after)
     journal.Journal(layout.journal).end()

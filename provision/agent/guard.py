@@ -82,6 +82,7 @@ def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[st
         layout.engines,
         layout.prepared,
         layout.private,
+        layout.evidence,
         *(os.path.join(layout.private, name) for name in ("agents", "history", "transactions", "locks", "containers")),
         layout.run,
         *(os.path.join(base, name) for name in ("", "projects", "supervisord", "supervisord/conf.d")),

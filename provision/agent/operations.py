@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 
 from ..contract.outcome import MISMATCH
-from . import checks, engines, facts, files, launch, mend, models, moved, outside, prove, seal, work
+from . import checks, engines, evidence, facts, files, launch, mend, models, moved, outside, prove, seal, work
 from . import state as states
 from .checks.here import Here
 from .masks import Masks
@@ -79,6 +79,15 @@ def _probe(session: Conversation, request: requests.Probe) -> answers.Probed:
     return {"event": "result", "check": masks.message(checks.event(outcome, ""))}
 
 
+def _evidence(session: Conversation, request: requests.ReadEvidence) -> answers.EvidenceKept:
+    return {"event": "result", "releases": evidence.read(session.layout, request["releases"])}
+
+
+def _keep_evidence(session: Conversation, request: requests.KeepEvidence) -> answers.Done:
+    evidence.keep(session.layout, request["release"], request["signed"])
+    return {"event": "result"}
+
+
 def _down_outside(session: Conversation, request: requests.Outside) -> answers.Down:
     supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
     return outside.down(session.layout, supervisor, session.header["project"], session.fault, session.emit)
@@ -114,4 +123,6 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "down-outside": _down_outside,
     "mend": _mend,
     "probe": _probe,
+    "evidence": _evidence,
+    "keep-evidence": _keep_evidence,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, List
 
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import content, files, launch, processes
+from . import content, evidence, files, launch, processes
 from . import state as states
 from .documents import read_documents
 from .folders import host_folder
@@ -42,6 +42,7 @@ def prune(layout: Layout, keep: int, agent: str, supervisor: Supervisor) -> List
             _incoming(layout, name, path)
     for name in gone:
         files.remove_tree(layout.release(name))
+    evidence.prune(layout)
     stay = content.of(layout, (document for name, document in there.items() if name not in gone))
     ended = content.of(layout, (document for name, document in there.items() if name in gone and name in served))
     for path in content.everything(layout):
@@ -84,7 +85,7 @@ def leftovers(layout: Layout) -> None:
         _launches(layout, states.read_state(layout))
         for program in os.listdir(layout.run):
             files.discard(files.temporary_of(os.path.join(layout.launchers(program), "current")))
-    for folder in (layout.private, layout.history):
+    for folder in (layout.private, layout.history, layout.evidence):
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if name.startswith(".") and name.endswith(".new"):
                 files.discard(os.path.join(folder, name))

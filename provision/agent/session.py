@@ -41,6 +41,7 @@ _CHANGES = (
     "transaction",
     "recover",
     "unlock",
+    "keep-evidence",
 )
 
 

@@ -28,6 +28,7 @@ from .supervisors import Activity, Supervisor
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Details, Emit
+    from ..contract.records import Begun, Noted
     from ..contract.release import ReleaseDocument, ServiceDocument
 
 
@@ -43,6 +44,8 @@ class Change(NamedTuple):
     steps: Sequence[Step]
     documents: Mapping[str, ReleaseDocument]  # release -> release.json, of `before` and `after`
     secrets: Dict[str, str]  # today's values
+    whole: bool = False  # whether what is kept as it runs is proven as well
+    noted: Noted = {}
 
 
 class Transaction:
@@ -80,6 +83,7 @@ class Transaction:
             self._try_beside(change, beside)
             self._switch(change, services)
             self._remove(change)
+            self._prove_kept(change, services)
             self._project_checks(change)
             self._stop_if_aborted()
             self.journal.add({"step": journal.COMMIT})
@@ -139,6 +143,7 @@ class Transaction:
                 "running": running,
                 "boot": processes.boot_id(),
                 "time": time.time(),
+                **change.noted,
             }
         )
 
@@ -215,6 +220,11 @@ class Transaction:
         self.programs.stop(leaving, self._stop_if_aborted)
         self.programs.drop({name: change.before.programs[name].manifest for name in gone})
 
+    def _prove_kept(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
+        kept = [step.program for step in change.steps if step.do is Do.KEEP and change.whole]
+        running = [services[name] for name in kept if not change.after.programs[name].on_demand]
+        self.programs.prove(running, change.after, self._stop_if_aborted, worked=True)
+
     def _project_checks(self, change: Change) -> None:
         release = change.after.channels.get("stable")
         if release is None or all(step.do is Do.KEEP for step in change.steps):
@@ -227,12 +237,14 @@ class Transaction:
 
     def _commit(self, change: Change) -> None:
         try:
-            finish(
-                self.layout,
-                change.before,
-                change.after,
-                {"kind": change.kind, "who": change.who, "transaction": change.transaction, "time": time.time()},
-            )
+            begun: Begun = {
+                "kind": change.kind,
+                "who": change.who,
+                "transaction": change.transaction,
+                "time": time.time(),
+                **change.noted,
+            }
+            finish(self.layout, change.before, change.after, begun)
         except OSError as error:
             raise Failure(
                 DEGRADED,

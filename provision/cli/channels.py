@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from provision.cli.render.promotion import show_done, show_plan
 from provision.errors import UsageError
 from provision.images import connect, parse
-from provision.images.promotion.declared import find_image, policy_of
+from provision.images.promotion.declared import FILE, find_image, policy_of
 from provision.images.promotion.here import actor, where
 from provision.images.promotion.history import history_tag
-from provision.images.promotion.move import Judge, apply, plan_promotion
+from provision.images.promotion.move import Judge, apply, plan_promotion, plan_unsigned
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import SigningKey, own_key, read_public
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.images import Reference, Repository
+    from provision.images.promotion.declared import DeclaredImage
     from provision.images.promotion.move import Judge, PlannedMove
     from provision.images.promotion.policy import Policy
     from provision.images.promotion.signing import PublicKey
@@ -60,10 +61,33 @@ def promote(
     policy = declared.policy
     if goal_.name != declared.repository.name:
         policy = policy_of(session.directory, goal_) or policy
-    decides = judge(session.directory, policy, key, None if dry_run else own_key(private))
-    source, target = _open_both(origin_, goal_)
-    plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides, anew=anew)
+    unsigned = key is None and not (session.directory / "evidence.pub").exists()
+    if unsigned:
+        _say_unsigned(session, declared)
+        now = datetime.now(UTC).replace(microsecond=0)
+        decides = Judge(policy, (), actor(), where(), now)
+        source, target = _open_both(origin_, goal_)
+        plan = plan_unsigned(source, origin_.wanted, target, goal_.tag, decides)
+    else:
+        decides = judge(session.directory, policy, key, None if dry_run else own_key(private))
+        source, target = _open_both(origin_, goal_)
+        plan = plan_promotion(source, origin_.wanted, target, goal_.tag, decides, anew=anew)
     carry_out(session, plan, decides, dry_run=dry_run)
+
+
+def _say_unsigned(session: Session, declared: DeclaredImage) -> None:
+    """The first thing that is said where there are no keys.
+
+    Raises:
+        UsageError: nobody consented to that.
+    """
+    what = "this promotion is UNSIGNED: evidence.pub is missing, so nothing tells what was proven"
+    if not declared.unsigned:
+        raise UsageError(
+            f"{what}.",
+            next_step=f"deploy image keys init; or consent in {FILE}: unsigned = true for {declared.repository.name}",
+        )
+    session.console.event({"event": "warning", "host": "", "text": f"{what} ({FILE}: unsigned = true)"})
 
 
 def carry_out(session: Session, plan: PlannedMove, decides: Judge, *, dry_run: bool) -> None:

@@ -25,6 +25,7 @@ _VERBS = {
     "Look": (
         Verb("status", "Show what runs, since which release, and whether it is healthy."),
         Verb("smoke", "Run the checks from here, through a tunnel."),
+        Verb("evidence", "Show, verify and sign what checks saw on hosts."),
         Verb("history", "Show what was deployed, by whom, and how it ended."),
         Verb("logs", "Show the last lines of a service's log."),
         Verb("exec", "Run a command in the release that serves.", module="execute"),

@@ -64,7 +64,16 @@ def subject(loaded: LoadedProject) -> Subject:
         overrides=tuple(sorted(path.relative_to(root).as_posix() for path in templates.glob("*/*.j2"))),
         env_file=_env_file(root / ".env"),
         suspects=loaded.suspects,
+        unsigned=tuple(_unsigned(root)),
     )
+
+
+def _unsigned(root: Path) -> list[str]:
+    if not (root / "promotion.toml").exists():
+        return []
+    from provision.images.promotion.declared import unsigned_images
+
+    return unsigned_images(root)
 
 
 def _kubernetes(loaded: LoadedProject) -> dict[str, str]:

@@ -52,6 +52,10 @@ class Session:
         """The target that was named; None where none was."""
         return self._target
 
+    def demand_secrets(self) -> None:
+        """Say, before the project is read, that the values of its secrets are needed after all."""
+        self._secrets = True
+
     @cached_property
     def target(self) -> str:
         """The name of the target that is meant.

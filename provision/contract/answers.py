@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Literal, Optional, TypedDict
 
 from .events import Checked
+from .evidence import Kept
 from .facts import Ahead, Gpu, Machine, ProjectFacts
 from .records import Holder
 
@@ -58,6 +59,10 @@ class Unlocked(Recovered):
 
 class Probed(Done):
     check: Checked
+
+
+class EvidenceKept(Done):
+    releases: Dict[str, Kept]
 
 
 class Down(Done):

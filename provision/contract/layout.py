@@ -59,6 +59,10 @@ class Layout(NamedTuple):
         return posixpath.join(self.private, "history")
 
     @property
+    def evidence(self) -> str:
+        return posixpath.join(self.private, "evidence")
+
+    @property
     def agents(self) -> str:
         return posixpath.join(self.private, "agents")
 

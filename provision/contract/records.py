@@ -40,6 +40,13 @@ class StateDocument(_State, total=False):
     project: str
 
 
+class Noted(TypedDict, total=False):
+    """What whoever deployed wants to be written down with a transaction."""
+
+    evidence: List[str]  # digests of the envelopes that allowed it, and that nothing came after
+    images: Dict[str, str]  # name and tag as declared -> the digest that it stood for
+
+
 class _Entry(TypedDict):
     sequence: int
     kind: str
@@ -50,16 +57,14 @@ class _Entry(TypedDict):
     outcome: str
 
 
-class HistoryEntry(_Entry, total=False):
+class HistoryEntry(_Entry, Noted, total=False):
     """One committed transaction."""
 
     project: str
     taken_from: str  # the project whose place this one took
 
 
-class Begin(TypedDict):
-    """The first line of a journal: everything that putting back, or finishing, goes by."""
-
+class _Begin(TypedDict):
     step: str
     kind: str
     who: str
@@ -73,6 +78,10 @@ class Begin(TypedDict):
     candidates: Dict[str, str]  # program -> manifest
 
 
+class Begin(_Begin, Noted, total=False):
+    """The first line of a journal: everything that putting back, or finishing, goes by."""
+
+
 class _Line(TypedDict):
     step: str
 
@@ -84,13 +93,15 @@ class Line(_Line, total=False):
     why: str
 
 
-class Begun(TypedDict):
-    """Of a journal's first line, what is told."""
-
+class _Begun(TypedDict):
     kind: str
     who: str
     time: float
     transaction: str
+
+
+class Begun(_Begun, Noted, total=False):
+    """Of a journal's first line, what is told."""
 
 
 class Journaled(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .checks import CheckDocument
+from .records import Noted
 from .release import EngineDocument, ReleaseDocument, Wheel
 
 
@@ -118,8 +119,9 @@ class _Transaction(TypedDict):
     keep: int
 
 
-class TransactionRequest(_Transaction, total=False):
+class TransactionRequest(_Transaction, Noted, total=False):
     seal: Seal
+    whole: bool  # prove what is kept as it runs as well
 
 
 class _Incoming(TypedDict):
@@ -163,6 +165,17 @@ class Unlock(TypedDict):
     yes: bool
 
 
+class ReadEvidence(TypedDict):
+    op: Literal["evidence"]
+    releases: List[str]  # empty: all that are on the host
+
+
+class KeepEvidence(TypedDict):
+    op: Literal["keep-evidence"]
+    release: str
+    signed: List[str]
+
+
 class Probe(TypedDict):
     op: Literal["probe"]
     check: CheckDocument
@@ -204,6 +217,8 @@ Request = Union[
     IncomingEngine,
     AdoptEngine,
     Unlock,
+    ReadEvidence,
+    KeepEvidence,
     Probe,
     Outside,
     Logs,

@@ -11,7 +11,7 @@ knew no slots, and whose releases and states are read as they are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Dict, List
 
 if TYPE_CHECKING:
     from .release import ReleaseDocument, ServiceDocument
@@ -41,3 +41,15 @@ def services_in(document: ReleaseDocument, slot: str) -> List[ServiceDocument]:
         if home(lane) == slot:
             return content["services"]
     return []
+
+
+def stable_names(document: ReleaseDocument) -> Dict[str, str]:
+    """What each check of a service is called, in any lane -> what it is called in the stable one: ports differ."""
+    stable = {each["name"]: each for each in document["lanes"][STABLE]["services"]}
+    return {
+        check["name"]: own["name"]
+        for lane in document["lanes"].values()
+        for each in lane["services"]
+        if each["name"] in stable
+        for check, own in zip(each["checks"], stable[each["name"]]["checks"])
+    }

@@ -110,17 +110,17 @@ def rendered_image(project: Project, name: str) -> str:
 
 
 def image(places: LaneOnTarget, name: str) -> str:
-    """The image of a service, by digest.
+    """The image of a service, by digest; on hosts perhaps by a tag, which a deploy replaces by what it stands for.
 
     Raises:
         UnencodableValue: none is declared, or only a tag, which names another image tomorrow.
     """
-    declared = declared_image(places.project, name)
+    declared = places.project.services[name].image or places.target.image or places.project.image
     subject = f"services.{name}.image"
     if declared is None:
         reason = 'a container is made of an image; add image = "ghcr.io/…@sha256:…" to [project], or to the service'
         raise UnencodableValue(subject, reason)
-    if "@sha256:" not in declared:
+    if "@sha256:" not in declared and not places.target.can.over_ssh:  # which digest a tag is, is told by a deploy
         digest = f"skopeo inspect --format '{{{{.Digest}}}}' docker://{declared}"
         reason = (
             f'"{declared}" has no digest, so it may be another image tomorrow; add the one that this says: {digest}'

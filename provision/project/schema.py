@@ -284,6 +284,12 @@ class Target(Section):
     """false: this place refuses a prepare step."""
     keep: Whole = Field(default=3, ge=2)
     """How many releases stay besides those in use."""
+    require: Literal["evidence"] | None = None
+    """"evidence": nothing becomes stable here without signed evidence that its checks passed on a host."""
+    channel_from: Literal["registry"] | None = None
+    """docker: "registry": `up` takes the images' `:stable`, its canary `:canary`, and `promote` moves `:stable`."""
+    image: Image | None = None
+    """docker: the image of every service that names no other, instead of the project's; a tag is followed."""
     rollout: Rollout = Field(default_factory=Rollout)
     firewall: Firewall | None = None
     """What its hosts let through."""

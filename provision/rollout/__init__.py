@@ -1,14 +1,30 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
-from provision.rollout.looks import HostEntry, HostPlan, HostStatus, execute, facts, history, logs, plan, status
+from provision.rollout.looks import (
+    Canary,
+    HostEntry,
+    HostPlan,
+    HostStatus,
+    canary,
+    execute,
+    facts,
+    history,
+    logs,
+    plan,
+    status,
+)
 from provision.rollout.moves import down, mend, promote, rollback, unlock, up
+from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 
 __all__ = [
+    "Canary",
     "CheckReport",
     "HostEntry",
     "HostPlan",
     "HostStatus",
+    "Verified",
+    "canary",
     "down",
     "execute",
     "facts",
@@ -18,8 +34,10 @@ __all__ = [
     "plan",
     "promote",
     "rollback",
+    "sign",
     "smoke",
     "status",
     "unlock",
     "up",
+    "verify",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
@@ -13,9 +13,11 @@ from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
 from provision.contract.slots import FIRST, home, services_in
 from provision.hosts import HostSpec, run_on_hosts
-from provision.plan import Plan
+from provision.plan import Plan, Refusal
+from provision.rollout import proof as proofs
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, open_session, plan_up
+from provision.targets.transact import images_of
 
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
@@ -74,13 +76,49 @@ def plan(
     deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None, *, take_over: str = ""
 ) -> list[HostPlan]:
     """What `up` would do on each host, file by file, and what stands against it; nothing is changed there."""
-    deployment.build_ahead()
+    deployment.build_ahead(channel)
+    proof = proofs.required(deployment, channel, brought=True)
 
     def look(spec: HostSpec) -> HostPlan:
         with open_session(deployment, spec, take_over=take_over) as session:
-            return HostPlan(spec.name, plan_up(session, channel, show_files=True))
+            planned = plan_up(session, channel, show_files=True)
+            against = proof.against(planned.release, planned.checks) if proof and not planned.unchanged else []
+            if against and not planned.refused:
+                why = f"Target {deployment.target_name} requires evidence: {'; '.join(against)}."
+                refusal = Refusal(f"release {planned.release[:12]} does not become stable.", why, proofs.NEXT)
+                planned = replace(planned, refused=refusal)
+            return HostPlan(spec.name, planned)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The release that is on trial, and the images that were followed to it: name and tag -> digest."""
+
+    release: str
+    images: Mapping[str, str]
+
+
+def canary(deployment: Deployment, hosts: Sequence[str] | None = None) -> Canary:
+    """What the hosts have as canary.
+
+    Raises:
+        Refused: none has one, or two have different ones.
+    """
+
+    def look(spec: HostSpec) -> Canary | None:
+        with open_session(deployment, spec) as session:
+            project = session.facts({})["project"]
+        release = project["state"].get("channels", {}).get("canary")
+        return Canary(release, images_of(project["history"], release)) if release else None
+
+    found = [item for item in values(run_on_hosts(chosen(deployment, hosts), look)) if item]
+    if len({item.release for item in found}) != 1:
+        what = "there is no canary to promote." if not found else "the hosts have different canaries."
+        raise errors.Refused(what, next_step="deploy up --channel canary, then deploy promote")
+    first: Canary = found[0]
+    return first
 
 
 def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostStatus]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.contract.answers import Mended, Unlocked
 from provision.hosts import HostResult, HostSpec, run_on_hosts
+from provision.rollout import proof as proofs
 from provision.rollout.batches import batches
 from provision.targets import (
     Deployment,
@@ -21,6 +22,9 @@ from provision.targets import (
     plan_move,
     plan_up,
 )
+
+if TYPE_CHECKING:
+    from provision.plan import Plan
 
 Act = Callable[[HostConversation], HostOutcome]
 
@@ -45,21 +49,42 @@ def up(
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
-    deployment.build_ahead()
+    deployment.build_ahead(channel)
+    proof = proofs.required(deployment, channel, brought=True)
 
     def act(session: HostConversation) -> HostOutcome:
-        return apply(session, plan_up(session, channel, claim=True), interrupt)
+        return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
 
     return _on_all(deployment, act, interrupt, hosts, take_over)
 
 
 def promote(
-    deployment: Deployment, interrupt: Interrupt | None = None, hosts: Sequence[str] | None = None
+    deployment: Deployment,
+    interrupt: Interrupt | None = None,
+    hosts: Sequence[str] | None = None,
+    *,
+    take: str = "",
 ) -> list[HostOutcome]:
-    """Bring exactly the canary's release to stable; raises as `up` does."""
+    """Bring exactly the canary's release to stable; raises as `up` does.
+
+    Args:
+        take: that release, where hosts without a canary are to take it as well: it is built here and brought there.
+    """
+    if take:
+        deployment.build_ahead("stable")
+    proof = proofs.required(deployment, brought=bool(take) and deployment.release.id == take)
 
     def act(session: HostConversation) -> HostOutcome:
-        return apply(session, plan_move(session, "promote", claim=True), interrupt)
+        if not take or "canary" in session.facts({})["project"]["state"].get("channels", {}):
+            return _apply_proven(session, plan_move(session, "promote", claim=True), interrupt, proof)
+        if deployment.release.id != take:
+            raise errors.Refused(
+                f"release {take[:12]}, which the canary proved, is not what this folder holds.",
+                host=session.spec.name,
+                why=f"Its files make release {deployment.release.id[:12]}.",
+                next_step="check out what the canary was deployed from, then: deploy up",
+            )
+        return _apply_proven(session, plan_up(session, "stable", claim=True), interrupt, proof)
 
     return _on_all(deployment, act, interrupt, hosts)
 
@@ -71,9 +96,10 @@ def rollback(
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
     """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
+    proof = proofs.required(deployment)
 
     def act(session: HostConversation) -> HostOutcome:
-        return apply(session, plan_move(session, "rollback", release=to, claim=True), interrupt)
+        return _apply_proven(session, plan_move(session, "rollback", release=to, claim=True), interrupt, proof)
 
     return _on_all(deployment, act, interrupt, hosts)
 
@@ -164,6 +190,12 @@ def values(results: Sequence[HostResult[Any]]) -> list[Any]:
             details={"failed": {result.spec.name: str(result.error) for result in failed}},
         )
     return [result.value for result in results]
+
+
+def _apply_proven(
+    session: HostConversation, plan: Plan, interrupt: Interrupt | None, proof: proofs.Known | None
+) -> HostOutcome:
+    return apply(session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
 
 
 def _on_all(

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Probed
-from provision.contract.slots import home, services_in
+from provision.contract.slots import home, services_in, stable_names
+from provision.errors import Refused
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.moves import chosen, values
+from provision.rollout.proof import demand_keys
 from provision.targets import Deployment, HostConversation, open_session
 
 if TYPE_CHECKING:
     from provision.agent import checks
+    from provision.contract.answers import Facts
     from provision.contract.checks import CheckDocument
+    from provision.contract.release import ReleaseDocument
+    from provision.images.promotion.evidence import Evidence
 
 _Seen = Callable[[str, int | None], tuple[str, int | None]]  # a host's address -> where it is, seen from here
 
@@ -34,27 +40,98 @@ class CheckReport:
     outcome: checks.Outcome
 
 
-def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
-    """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
-    document = deployment.release.document
+def smoke(
+    deployment: Deployment,
+    channel: str = "stable",
+    hosts: Sequence[str] | None = None,
+    *,
+    sign: bool = False,
+    anew: bool = False,
+) -> list[CheckReport]:
+    """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host.
+
+    Args:
+        sign: whether what they saw becomes evidence about the release that each host has there.
+        anew: whether nothing counts that is older than that.
+
+    Raises:
+        UsageError: it is to be signed, and there is no key.
+        Refused: it is to be signed, and there is no such release.
+    """
+    signing = demand_keys(deployment) if sign else None
+
+    def look(spec: HostSpec) -> list[CheckReport]:
+        with open_session(deployment, spec, install=sign) as session:
+            if signing is None:
+                return _ask(session, channel, deployment.release.document)
+            began = datetime.now(UTC).replace(microsecond=0)
+            facts = session.facts({"documents": [channel], "host": True})
+            release = facts["project"]["state"].get("channels", {}).get(channel)
+            if release is None:
+                raise Refused(f"{channel} has no release that could be proven.", host=spec.name)
+            reports = _ask(session, channel, facts["project"]["documents"][release])
+            evidence = _evidence(session, channel, facts, reports, began)
+            kept = ask_evidence(session, [release]).get(release, {"records": [], "signed": []})
+            signing.put(session, release, kept, replace(evidence, anew=anew))
+            return reports
+
+    from provision.targets.signing import ask_evidence  # with cryptography, where something is signed
+
+    return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
+
+
+def _ask(session: HostConversation, channel: str, document: ReleaseDocument) -> list[CheckReport]:
     started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
     wanted = [(service["program"], check) for service in started for check in service["checks"]]
     wanted += [("", check) for check in document["lanes"][channel]["checks"]]
+    with ExitStack() as open_tunnels:
+        tunnels: list[Tunnel] = []
+        at = _tunnels(session, open_tunnels, tunnels)
+        reports = []
+        for program, check in wanted:
+            outcome = _probe(session, at, channel, program, check)
+            for tunnel in tunnels:
+                if not outcome.passed and isinstance(tunnel.last_error, Forbidden):
+                    raise tunnel.last_error
+            reports.append(CheckReport(session.spec.name, outcome))
+        return reports
 
-    def look(spec: HostSpec) -> list[CheckReport]:
-        with open_session(deployment, spec) as session, ExitStack() as open_tunnels:
-            tunnels: list[Tunnel] = []
-            at = _tunnels(session, open_tunnels, tunnels)
-            reports = []
-            for program, check in wanted:
-                outcome = _probe(session, at, channel, program, check)
-                for tunnel in tunnels:
-                    if not outcome.passed and isinstance(tunnel.last_error, Forbidden):
-                        raise tunnel.last_error
-                reports.append(CheckReport(spec.name, outcome))
-            return reports
 
-    return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
+def _evidence(
+    session: HostConversation, channel: str, facts: Facts, reports: Sequence[CheckReport], began: datetime
+) -> Evidence:
+    """What was asked from here, and that the programs run, about the release that the host has in `channel`."""
+    from provision.images.promotion.evidence import CheckResult, Evidence, OnHost
+    from provision.images.promotion.here import actor, where
+    from provision.images.promotion.on_hosts import digest_of_release
+
+    deployment, project, machine = session.deployment, facts["project"], facts["host"]
+    release = project["state"]["channels"][channel]
+    names = stable_names(project["documents"][release])
+    outcomes = [report.outcome for report in reports]
+    checks = [CheckResult(names.get(one.name, one.name), one.passed, round(one.seconds, 3)) for one in outcomes]
+    seen = project["view"]["programs"]
+    for name, program in project["state"]["programs"].items():
+        if program["lane"] == channel and not program.get("on_demand"):
+            runs = name in seen and seen[name]["activity"] == "running"
+            checks.append(CheckResult(f"{program['service']} runs", runs))
+    hardware = {
+        "hostname": machine["hostname"],
+        "arch": machine["arch"],
+        "cpu": machine["cpu"]["model"],
+        "cores": machine["cpu"]["usable"],
+        "memory": machine["memory"]["total"],
+        "gpus": [gpu["name"] for gpu in facts.get("gpus", [])],
+    }
+    return Evidence(
+        name=deployment.loaded.project.name,
+        digest=digest_of_release(release),
+        checks=tuple(checks),
+        at=datetime.now(UTC).replace(microsecond=0),
+        who=actor(),
+        where=f"{session.spec.name} of target {deployment.target_name}, asked from {where()}",
+        on_host=OnHost(deployment.target_name, session.spec.name, channel, began, hardware),
+    )
 
 
 def _probe(session: HostConversation, at: _Seen, channel: str, program: str, check: CheckDocument) -> checks.Outcome:

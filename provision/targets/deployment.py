@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.release import Release
+    from provision.targets.signing import Signing
 
 
 class Deployment:
@@ -59,6 +60,8 @@ class Deployment:
         self._building = threading.Lock()
         self._asking = threading.Lock()
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
+        self._channel = ""
+        self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
@@ -84,14 +87,39 @@ class Deployment:
             sudo=target.sudo,
         )
 
+    def follow(self, channel: str) -> None:
+        """Say that the release is for `channel`, before it is built: images are then what their tags stand for.
+
+        Who only looks does not say so, and needs no registry.
+        """
+        self._channel = channel
+
     @property
     def release(self) -> Release:
         """What is deployed, built once, whichever thread asks first."""
         with self._building:
             return self._release
 
-    def build_ahead(self) -> None:
-        """Build the release while hosts are being connected to: those mostly wait for the network."""
+    @cached_property
+    def signing(self) -> Signing | None:
+        """Whose evidence counts here, and who signs it; None where the project has no evidence.pub.
+
+        Raises:
+            UsageError: a key cannot be read.
+        """
+        if not (self.loaded.root / "evidence.pub").exists():
+            return None
+        from provision.targets.signing import Signing
+
+        return Signing.beside(self.loaded.root)
+
+    def build_ahead(self, channel: str = "") -> None:
+        """Build the release while hosts are being connected to: those mostly wait for the network.
+
+        Args:
+            channel: as `follow` takes it.
+        """
+        self.follow(channel)
 
         def build() -> None:
             importlib.import_module("provision.hosts.handshake")  # first what makes the network work meanwhile
@@ -118,8 +146,13 @@ class Deployment:
                 }
             )
 
+        project = self.loaded.project
+        if self._channel and not self.target.can.on_host:
+            from provision.targets.following import followed
+
+            project, self.images = followed(project, self.target, self._channel)
         try:
-            release = build(self.loaded.project, self.target_name, self.loaded.root, on_event=hashing)
+            release = build(project, self.target_name, self.loaded.root, on_event=hashing)
         except errors.UnencodableValue as refusal:
             raise self._refused(refusal) from None
         exposed = (f"{dotted(each.path)}: {each.message} See: deploy check" for each in self.loaded.suspects)
@@ -147,13 +180,17 @@ class Deployment:
         Raises:
             UsageError: the credentials at hand are not usable.
         """
-        services = self.release.document["lanes"]["stable"]["services"]
-        images = [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
-        if not images:
+        if not self.pulled:
             return {}
         from provision.images.registry.logins import logins
 
-        return logins(images)
+        return logins(self.pulled)
+
+    @property
+    def pulled(self) -> list[str]:
+        """The images that the release's containers are made of."""
+        services = self.release.document["lanes"]["stable"]["services"]
+        return [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
 
     def labels(self, image: str, machine: str) -> dict[str, str]:
         """What an image says of itself, asked of its registry, once for all hosts of a kind.

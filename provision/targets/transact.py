@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 from provision import errors, plan
 from provision.contract.answers import Transacted
 from provision.contract.names import begun
-from provision.contract.outcome import MISMATCH, UNCHANGED
+from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
+from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provision.contract.records import HistoryEntry
+    from provision.contract.release import ReleaseDocument
     from provision.contract.requests import Seal, TransactionRequest, Wanted
     from provision.release import Release
     from provision.targets.conversation import Interrupt
@@ -57,6 +62,8 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
     if facts["ahead"]["measure"]:
         question["entries"] = ahead.entries(release, deployment.loaded.root)
         facts = session.facts({**wanted, "ahead": question})
+    if not deployment.target.can.on_host and not all("@" in image for image in deployment.pulled):
+        raise errors.DeployError("an image's tag was not looked up before it is deployed")  # a fault of ours
     paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
     planned = plan.plan(
         "up",
@@ -67,6 +74,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         secrets=deployment.secrets,
         paths=paths if show_files else None,
     )
+    planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
     refused = ahead.refused(deployment, planned, facts["ahead"])
     refused = refused or images.refused(deployment, planned, facts["ahead"]["machine"])
     if refused and claim:
@@ -84,11 +92,44 @@ def plan_move(
     facts = session.facts({"claim": claim, "documents": wanted})["project"]
     if release:
         release = _full(release, facts["releases"], session.spec.name)
-    return plan.plan(kind, channel, facts, release=release)
+    planned = plan.plan(kind, channel, facts, release=release)
+    document = facts["documents"].get(planned.release)
+    return replace(
+        planned,
+        checks=checks_of(document) if document else (),
+        images=images_of(facts["history"], planned.release),
+        rests_on=_rested_on(facts["history"], planned.release) if kind == "rollback" else None,
+    )
 
 
-def apply(session: HostConversation, plan_: plan.Plan, interrupt: Interrupt | None = None) -> HostOutcome:
+def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
+    """What evidence has to hold for all of a release's own programs, by the names that hosts record."""
+    services = [service for service in services_in(document, FIRST) if not service["on_demand"]]
+    checks = (check["name"] for service in services for check in service["checks"])
+    return (*(f"{service['name']} runs" for service in services), *checks)
+
+
+def images_of(history: Sequence[HistoryEntry], release: str) -> dict[str, str]:
+    """The images that were followed when `release` was brought there."""
+    entries = (entry for entry in history if entry["kind"] == "up" and release in entry["channels"].values())
+    return next((entry["images"] for entry in entries if "images" in entry), {})
+
+
+def _rested_on(history: Sequence[HistoryEntry], release: str) -> tuple[str, ...] | None:
+    for entry, before in zip(history[::-1], [*history[-2::-1], None], strict=True):
+        was = before["channels"].get("stable") if before else None
+        if entry["channels"].get("stable") == release != was:
+            return tuple(entry.get("evidence", ()))
+    return None
+
+
+def apply(
+    session: HostConversation, plan_: plan.Plan, interrupt: Interrupt | None = None, *, evidence: Sequence[str] = ()
+) -> HostOutcome:
     """Ship what the plan needs, and carry it out.
+
+    Args:
+        evidence: digests of what allowed it, which the host writes down.
 
     Raises:
         PutBack, Degraded, Refused, Interrupted: how it ended, if not well.
@@ -104,10 +145,10 @@ def apply(session: HostConversation, plan_: plan.Plan, interrupt: Interrupt | No
         if plan_.ship:
             ship_files(shipment)
             seal = shipment.seal_request()
-    answer = _transact(session, plan_, seal, interrupt)
+    answer = _transact(session, plan_, seal, interrupt, evidence)
     if answer["outcome"] == MISMATCH and release is not None:
         shipment.send_again(answer["entries"])
-        answer = _transact(session, plan_, shipment.seal_request(), interrupt)
+        answer = _transact(session, plan_, shipment.seal_request(), interrupt, evidence)
         if answer["outcome"] == MISMATCH:
             differing = shipment.differing(answer["entries"])
             named = f" ({', '.join(differing[:3])}{', …' * (len(differing) > 3)})" if differing else ""
@@ -121,7 +162,11 @@ def apply(session: HostConversation, plan_: plan.Plan, interrupt: Interrupt | No
 
 
 def _transact(
-    session: HostConversation, plan_: plan.Plan, seal: Seal | None, interrupt: Interrupt | None
+    session: HostConversation,
+    plan_: plan.Plan,
+    seal: Seal | None,
+    interrupt: Interrupt | None,
+    evidence: Sequence[str],
 ) -> Transacted:
     deployment = session.deployment
     request: TransactionRequest = {
@@ -139,12 +184,25 @@ def _transact(
         "logins": deployment.logins if plan_.kind == "up" else {},
         "gpus": deployment.wants_gpus,
         "keep": deployment.target.keep,
+        "whole": bool(deployment.target.require or deployment.signing),
+        "evidence": list(evidence),
+        "images": dict(plan_.images),
     }
     if seal:
         request["seal"] = seal
     held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
-    with held, session.phase("transaction"):
-        return session.conversation.ask(request, Transacted, interrupt=interrupt)
+    signing = deployment.signing if plan_.kind != "down" else None
+    try:
+        with held, session.phase("transaction"):
+            answer = session.conversation.ask(request, Transacted, interrupt=interrupt)
+    except (errors.PutBack, errors.Degraded):
+        # What failed is evidence as well: it keeps an older success from counting.
+        if signing:
+            signing.sign_if_it_can(session, plan_.release)
+        raise
+    if signing and answer["outcome"] == COMMITTED:
+        signing.sign_if_it_can(session, plan_.release)
+    return answer
 
 
 def ended(session: HostConversation, outcome: str, plan_: plan.Plan) -> HostOutcome:

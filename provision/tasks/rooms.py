@@ -8,6 +8,7 @@ from typing import Literal
 from invoke.exceptions import Exit as FabricExit
 
 from provision import rollout
+from provision.cli.promoting import promote_canary
 from provision.cli.render.plan import plan_lines
 from provision.cli.render.status import entry_line, status_lines
 from provision.cli.session import Session
@@ -42,8 +43,7 @@ def up(session: Session, channel: Channel = "stable", take_over: str = "") -> li
 @room()
 def promote(session: Session) -> list[HostOutcome]:
     """Bring the canary's release to stable, proven again."""
-    with session.interruptible() as interrupt:
-        return rollout.promote(session.deployment, interrupt, session.hosts)
+    return promote_canary(session)
 
 
 @room(release="The beginning of its id (default: the one before).")

@@ -14,19 +14,18 @@ from provision.installed import installed
 HEAVY = {"fabric", "paramiko", "docker", "cryptography", "pydantic", "rich", "jinja2", "invoke", "tenacity", "dotenv"}
 
 
-def _commands():
+def _commands(group, *words):
     """Every verb, those of groups included, by the words that run it."""
-    for name in deploy.verbs:
-        command = deploy.get_command(click.Context(deploy), name)
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
-            context = click.Context(command)
-            for below in command.list_commands(context):
-                yield f"{name} {below}", command.get_command(context, below)
+            yield from _commands(command, *words, name)
         else:
-            yield name, command
+            yield " ".join([*words, name]), command
 
 
-COMMANDS = dict(_commands())
+COMMANDS = dict(_commands(deploy))
 
 
 @pytest.mark.parametrize("words", [(), *(tuple(name.split()) for name in COMMANDS)], ids=" ".join)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from provision.cli.commands import deploy
+from provision.cli.verbs.image.keys import ENVIRONMENTS
 from provision.images.build.bake import read_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -59,3 +60,45 @@ def test_every_image_that_is_meant_to_be_pulled_is_built_and_may_be_promoted():
 
     assert set(jobs["image"]["strategy"]["matrix"]["image"]) == built
     assert set(jobs["promote"]["strategy"]["matrix"]["image"]) == built
+
+
+def workflow(name):
+    """What a file says; `on` is a word that YAML has for true."""
+    loaded = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+    return loaded, loaded[True]
+
+
+def test_main_is_tested_then_deployed_to_staging_and_production_is_asked_for():
+    said, on = workflow("deploy.yml")
+    jobs = said["jobs"]
+    assert on["push"]["branches"] == ["main"]
+    assert on["workflow_dispatch"]["inputs"]["environment"]["options"] == ["staging", "production"]
+    assert (jobs["staging"]["needs"], jobs["production"]["needs"]) == ("test", "staging")
+    assert jobs["production"]["if"] == "inputs.environment == 'production'"
+    tests, called = workflow(jobs["test"]["uses"].rpartition("/")[2])
+    assert "workflow_call" in called
+    assert set(tests["jobs"]) == {"test", "build"}, "what calls it waits for both"
+    assert any(
+        "--cov=provision" in step.get("env", {}).get("PYTEST_ADDOPTS", "") for step in tests["jobs"]["test"]["steps"]
+    )
+
+
+def test_images_are_built_by_the_name_of_the_document_and_promoted_by_hand():
+    said, on = workflow("image.yml")
+    assert said["name"] == "Build and Push to GHCR"
+    assert on["workflow_dispatch"]["inputs"]["promote_stable"]["default"] is False
+
+
+def test_what_keys_init_tells_to_paste_is_what_the_workflows_ask_for():
+    asked = {}
+    for file in WORKFLOWS:
+        text = file.read_text()
+        named = re.findall(r"\n    environment: (\w+)\n", text) or re.findall(
+            r"environment: (staging|production)\n", text
+        )
+        called = (ROOT / ".github/workflows/deploy-to.yml").read_text() if file.name == "deploy.yml" else text
+        for environment in named:
+            asked.setdefault(environment, set()).update(re.findall(r"secrets\.([A-Z_]+)", called))
+            asked[environment] |= set(re.findall(r"vars\.([A-Z_]+) }}", called))
+    told = {name: {*secrets, *variables} for name, (secrets, variables) in ENVIRONMENTS.items()}
+    assert asked == told

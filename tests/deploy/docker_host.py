@@ -27,13 +27,20 @@ class DockerHost:
     authority: str
 
     def publish(
-        self, *, keep: bool = False, user: str = "", labels: Mapping[str, str] | None = None, authority: str = ""
+        self,
+        *,
+        keep: bool = False,
+        user: str = "",
+        labels: Mapping[str, str] | None = None,
+        authority: str = "",
+        name: str = "",
     ) -> str:
         """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
-        name = f"{authority or self.authority}/app-{next(_numbers)}"
+        name = name or f"{authority or self.authority}/app-{next(_numbers)}"
         self.client.api.tag("python:base", name, "1")
         labelled = self.client.containers.create(f"{name}:1", "true")
-        labelled.commit(name, "1", conf={"Labels": {"name": name, **(labels or {})}, "User": user})
+        own = {"name": f"{name} {next(_numbers)}", **(labels or {})}
+        labelled.commit(name, "1", conf={"Labels": own, "User": user})
         labelled.remove()
         self.client.images.push(name, "1")
         exact = next(item for item in self.client.images.get(f"{name}:1").attrs["RepoDigests"] if item.startswith(name))

@@ -78,10 +78,13 @@ def test_words_and_values_arrive_as_they_were_declared(word: str, value: str) ->
     [
         ({"image": None}, "a container is made of an image"),
         ({"docker": "/run/docker.sock"}, r"services\.web\.docker: a confined container reaches no Docker daemon"),
-        ({"image": "ghcr.io/owner/app:1"}, "has no digest"),
         ({"command": ["serve", "--threads", "${cpus}"]}, "for a container say it"),
     ],
 )
 def test_what_no_container_can_have_is_refused(more: dict[str, Any], says: str) -> None:
     with pytest.raises(UnencodableValue, match=says):
         body(**more)
+
+
+def test_a_tag_is_sound_since_a_deploy_asks_what_it_stands_for() -> None:
+    assert body(image="ghcr.io/owner/app:1")["Image"] == "ghcr.io/owner/app:1"

@@ -29,6 +29,8 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, 
             own = tmp_path / "templates" / changed["name"]
             own.parent.mkdir(parents=True)
             own.write_text(ours.replace(changed["old"], changed["new"]))
+        if "promotion" in case:
+            (tmp_path / "promotion.toml").write_text(case["promotion"])
         if ".env" in case:
             file = tmp_path / ".env"
             file.write_text(case[".env"])

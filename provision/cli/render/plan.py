@@ -26,6 +26,7 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     if plan.taken_from:
         yield f"  takes the place of project {plan.taken_from}, whose services end"
     yield from columns([[step.do, step.program, step.how, step.why] for step in plan.steps] or [["keep"]], indent="  ")
+    yield from (f"  {name} is {digest}" for name, digest in plan.images.items())
     yield from _files("add", plan.files.added)
     yield from _files("change", plan.files.changed)
     yield from _files("remove", plan.files.removed)

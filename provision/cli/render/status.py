@@ -73,4 +73,6 @@ def entry_line(entry: HistoryEntry) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
     words = [f"#{entry['sequence']}", when, entry.get("kind"), entry.get("outcome"), channels]
+    images = ", ".join(f"{name} {digest[:19]}" for name, digest in entry.get("images", {}).items())
+    words.append(images)
     return "  ".join(word for word in [*words, f"by {entry.get('who', '?')}"] if word)

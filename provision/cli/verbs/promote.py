@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision import rollout
+from provision.cli.promoting import promote_canary
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -11,7 +11,8 @@ from provision.cli.verb import verb
 def command(session: Session) -> None:
     """Bring the canary's release to stable, proven again.
 
-    Exactly the release that was tried: nothing is built or shipped. The canary ends when stable serves it.
+    Exactly the release that was tried: nothing is built or shipped. The canary ends when stable serves it. Where the
+    target has `channel_from = "registry"`, `:stable` of its images moves first, by evidence of the canary's hosts, and
+    hosts that had no canary take that as well.
     """
-    with session.interruptible() as interrupt:
-        rollout.promote(session.deployment, interrupt=interrupt, hosts=session.hosts)
+    promote_canary(session)

@@ -12,13 +12,16 @@ from provision.errors import Exit
 
 @verb("smoke", example="deploy smoke\ndeploy smoke --channel canary")
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
-def command(session: Session, channel: str) -> int:
+@click.option("--sign", is_flag=True, help="Sign what they saw, as evidence about the release that is there.")
+@click.option("--anew", is_flag=True, help="With --sign: nothing older counts, where evidence was lost.")
+def command(session: Session, channel: str, sign: bool, anew: bool) -> int:
     """Run the checks from here, through a tunnel.
 
-    The same checks that a deploy demands, seen from outside. Exit status 1 where one does not pass.
+    The same checks that a deploy demands, seen from outside. Exit status 1 where one does not pass. What is signed with
+    --sign is kept on the host, and lets the release become stable where the target requires evidence.
     """
     with session.console.live():
-        reports = rollout.smoke(session.deployment, channel, hosts=session.hosts)
+        reports = rollout.smoke(session.deployment, channel, hosts=session.hosts, sign=sign or anew, anew=anew)
     failed = [report for report in reports if not report.outcome.passed]
     for report in failed:
         session.console.note(f"{report.host}: {report.outcome.sentence}")

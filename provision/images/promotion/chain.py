@@ -56,12 +56,15 @@ def findings(
     return chained(list(read.values()), listed, known)
 
 
-def chained(read: Sequence[Finding], listed: Mapping[str, str], known: Mapping[str, datetime]) -> list[Finding]:
+def chained(
+    read: Sequence[Finding], listed: Mapping[str, str], known: Mapping[str, datetime], *, again: str = _TRY_AGAIN
+) -> list[Finding]:
     """What each of `read` is as a part of the whole. Pure.
 
     Args:
         listed: what the registry lists, and when the list says that it was made.
         known: as `findings` takes it.
+        again: how one goes on where something is missed.
     """
     begun = max((item.evidence.at for item in read if item.evidence and item.evidence.anew), default=_NEVER)
     begins = {item.artifact for item in read if item.evidence and item.evidence.anew and item.evidence.at == begun}
@@ -87,7 +90,7 @@ def chained(read: Sequence[Finding], listed: Mapping[str, str], known: Mapping[s
         if not item.lost:
             return item
         why = _missed_by(item.artifact)
-        return replace(item, problem=f"{item.problem}, {why}; {_TRY_AGAIN}", blocks=True) if why else item
+        return replace(item, problem=f"{item.problem}, {why}; {again}", blocks=True) if why else item
 
     def _missed_by(artifact: str) -> str:
         if artifact in named:

@@ -7,7 +7,7 @@ asked for just these two files (CODEOWNERS), and so that a repository without an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from provision.project.toml import read_toml
 from provision.project.units import parse_seconds
 
 FILE = "promotion.toml"
-_KEYS = ("repository", "checks", "min_age", "max_age", "who")
+_KEYS = ("repository", "checks", "min_age", "max_age", "who", "unsigned")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class DeclaredImage:
 
     repository: Reference
     policy: Policy
+    unsigned: bool = False  # consent: it is promoted without evidence where the project has no keys
 
 
 def find_image(directory: Path, name: str) -> DeclaredImage:
@@ -45,7 +46,17 @@ def find_image(directory: Path, name: str) -> DeclaredImage:
         hint = nearest(name, declared, "images") or f"Declare it there: [{name}], or give REGISTRY/REPOSITORY."
         raise UsageError(f'{FILE} has no image "{name}". {hint}')
     reference = parse(name)
-    return DeclaredImage(reference, policy_of(directory, reference) or Policy())
+    known = (image for image in declared.values() if image.repository.name == reference.name)
+    return next((replace(image, repository=reference) for image in known), DeclaredImage(reference, Policy()))
+
+
+def unsigned_images(directory: Path) -> list[str]:
+    """The images of promotion.toml that may be promoted without evidence, by the names of their tables.
+
+    Raises:
+        DeclarationError: as `find_image`.
+    """
+    return [name for name, image in _read(directory / FILE).items() if image.unsigned]
 
 
 def policy_of(directory: Path, repository: Reference) -> Policy | None:
@@ -97,11 +108,14 @@ def _image(name: str, table: object, faults: list[Fault]) -> DeclaredImage:
             raise ValueError("expected a repository without tag or digest")
     except (ValueError, UsageError) as error:
         faults.append(Fault((name, "repository"), f"{error.why if isinstance(error, UsageError) else error}."))
+    unsigned = table.get("unsigned", False)
+    if not isinstance(unsigned, bool):
+        faults.append(Fault((name, "unsigned"), "expected true or false."))
     checks, who = (_texts(name, key, table, faults) for key in ("checks", "who"))
     ages = [_age(name, key, table, faults) for key in ("min_age", "max_age")]
     if len(faults) > before:
         return nothing
-    return DeclaredImage(repository, Policy(checks, ages[0] or timedelta(), ages[1], who))
+    return DeclaredImage(repository, Policy(checks, ages[0] or timedelta(), ages[1], who), unsigned is True)
 
 
 def _text(value: object) -> str:

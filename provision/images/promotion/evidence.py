@@ -1,4 +1,6 @@
-"""Evidence: the recorded result of checks for one digest, signed, beside the image it is about.
+"""Evidence: the recorded result of checks for one digest, signed, beside what it is about: an image, or a release.
+
+Of an image it lies in the registry; of a release, whose id is a digest as well, on the hosts that have it.
 
 An in-toto statement (in-toto attestation framework, v1) in a DSSE envelope, in an artifact whose subject is the image.
 The digest inside the statement is what counts: where it was found says nothing, since anybody who may push can copy it.
@@ -49,10 +51,22 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was tried with an image, when, where and by whom."""
+class OnHost:
+    """On which host of which target checks ran, as that host recorded it."""
 
-    name: str  # the repository
+    target: str
+    host: str
+    channel: str
+    began: datetime
+    hardware: Mapping[str, Any]
+    record: str = ""  # the transaction that recorded it; empty: they were asked from outside
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was tried with an image or a release, when, where and by whom."""
+
+    name: str  # the repository, or the project
     digest: str
     checks: Sequence[CheckResult]
     at: datetime  # in UTC, to the second
@@ -60,6 +74,7 @@ class Evidence:
     where: str
     previous: tuple[str, ...] | None = ()  # artifacts that this one comes after; None: an older version signed it
     anew: bool = False  # whether nothing counts that is older
+    on_host: OnHost | None = None  # where it was tried, if that was a host of a target
 
     @property
     def passed(self) -> bool:
@@ -83,13 +98,18 @@ class Finding:
         return self.evidence is not None and not self.problem
 
 
+def signed(evidence: Evidence, key: SigningKey) -> bytes:
+    """The envelope of `evidence`."""
+    return key.seal(_PAYLOAD_TYPE, json.dumps(_statement(evidence), sort_keys=True).encode())
+
+
 def store(repository: Repository, image: ImageManifest, evidence: Evidence, key: SigningKey) -> str:
     """Sign `evidence` and put it beside `image`; the digest of the artifact.
 
     Raises:
         RegistryFailed: the registry did not take it.
     """
-    envelope = key.seal(_PAYLOAD_TYPE, json.dumps(_statement(evidence), sort_keys=True).encode())
+    envelope = signed(evidence, key)
     put_empty(repository)
     repository.put_blob(envelope)
     layer = Descriptor.of(_ENVELOPE_TYPE, envelope, embedded=len(envelope) <= _EMBEDDED_AT_MOST)
@@ -112,7 +132,22 @@ def read_finding(repository: Repository, artifact: str, digest: str, trusted: Se
         layers = [layer for layer in manifest.blobs if layer.media_type == _ENVELOPE_TYPE]
         if len(layers) != 1:
             return Finding(artifact, problem="does not hold one signed document")
-        payload, key = unseal(repository.content(layers[0]), _PAYLOAD_TYPE, trusted)
+        envelope = repository.content(layers[0])
+    except (KeyError, TypeError, AttributeError):
+        return Finding(artifact, problem="is not evidence that this version reads")
+    except Malformed:
+        return Finding(artifact, problem="is malformed")
+    except RegistryFailed as error:
+        if error.details.get("status") != 404:
+            raise
+        return Finding(artifact, problem="has lost its content", lost=True)
+    return read_envelope(artifact, envelope, digest, trusted)
+
+
+def read_envelope(artifact: str, envelope: bytes, digest: str, trusted: Sequence[PublicKey]) -> Finding:
+    """What an envelope, which is or is in `artifact`, says of `digest`, by itself. Pure."""
+    try:
+        payload, key = unseal(envelope, _PAYLOAD_TYPE, trusted)
         evidence = _read(read_json(payload))
     except NotSigned as error:
         return Finding(artifact, problem=str(error))
@@ -120,10 +155,6 @@ def read_finding(repository: Repository, artifact: str, digest: str, trusted: Se
         return Finding(artifact, problem="is signed, and not evidence that this version reads")
     except Malformed:
         return Finding(artifact, problem="is malformed")
-    except RegistryFailed as error:
-        if error.details.get("status") != 404:
-            raise
-        return Finding(artifact, problem="has lost its content", lost=True)
     if evidence.digest != digest:
         return Finding(artifact, problem=f"is for another digest, {evidence.digest}")
     return Finding(artifact, evidence, key.id)
@@ -142,8 +173,13 @@ def _statement(evidence: Evidence) -> dict[str, Any]:
             "checks": [asdict(check) for check in evidence.checks],
             "previous": list(evidence.previous or ()),
             "anew": evidence.anew,
+            **({"onHost": _place(evidence.on_host)} if evidence.on_host else {}),
         },
     }
+
+
+def _place(place: OnHost) -> dict[str, Any]:
+    return {**asdict(place), "began": written_time(place.began)}
 
 
 def _read(statement: dict[str, Any]) -> Evidence:
@@ -160,7 +196,13 @@ def _read(statement: dict[str, Any]) -> Evidence:
         where=str(predicate["where"]),
         previous=_artifacts(predicate["previous"]) if "previous" in predicate else None,
         anew=predicate.get("anew", False) is True,
+        on_host=_read_place(predicate["onHost"]) if "onHost" in predicate else None,
     )
+
+
+def _read_place(value: Mapping[str, Any]) -> OnHost:
+    target, host, channel, record = (str(value[name]) for name in ("target", "host", "channel", "record"))
+    return OnHost(target, host, channel, read_time(value["began"]), dict(value["hardware"]), record)
 
 
 def _artifacts(value: Sequence[Any]) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class PlannedMove:
     history: History
     found: tuple[Finding, ...]
     objections: tuple[str, ...]
+    unsigned: bool = False  # nobody signs: neither evidence nor the move
 
     @property
     def is_needless(self) -> bool:
@@ -109,6 +110,24 @@ def plan_promotion(
     return PlannedMove(PROMOTE, source, origin, target, channel, image, old, history, found, against)
 
 
+def plan_unsigned(source: Repository, origin: str, target: Repository, channel: str, judge: Judge) -> PlannedMove:
+    """The same where nobody can tell what was proven: by consent, which the caller has seen. Nothing is written down.
+
+    Raises:
+        Refused: the channel was moved by somebody who signs; that is not left behind unnoticed.
+        RegistryFailed: there is no such image, or the registry does not answer.
+    """
+    image, old = together(lambda: source.get(origin), lambda: target.digest(channel))
+    history = read_history(target, channel, judge.trusted, judge.seen)
+    if history.written:
+        raise Refused(
+            f"{target}:{channel} is moved by those who sign: {history.tag} is there.",
+            why="An unsigned move would be one that nobody wrote down.",
+            next_step="put the public keys back into evidence.pub",
+        )
+    return PlannedMove(PROMOTE, source, origin, target, channel, image, old, history, (), (), unsigned=True)
+
+
 def plan_rollback(target: Repository, channel: str, digest: str, judge: Judge) -> PlannedMove:
     """To move `channel` back to `digest`, or to what it stood for before.
 
@@ -152,7 +171,7 @@ def apply(plan: PlannedMove, judge: Judge, on_event: Callable[[Mapping[str, Any]
     plan.demand()
     if plan.is_needless:
         return
-    if judge.key is None:
+    if judge.key is None and not plan.unsigned:
         raise UsageError(
             f"{plan.target}:{plan.channel} is not moved without a key.",
             why="Moves are written down and signed.",
@@ -167,6 +186,9 @@ def apply(plan: PlannedMove, judge: Judge, on_event: Callable[[Mapping[str, Any]
         lambda: _demand_still(plan.target, plan.channel, plan.old),
         lambda: demand_unwritten(plan.target, plan.history),
     )
+    if judge.key is None:
+        put_channel(plan.target, plan.channel, plan.old, plan.image)
+        return
     move = Move(plan.kind, plan.old, plan.image.digest, judge.now, judge.who, judge.where, heads(plan.found))
     written = append(plan.target, plan.history, move, plan.image, judge.key)
     put_channel(plan.target, plan.channel, plan.old, plan.image)

@@ -50,6 +50,18 @@ class PublicKey:
         """Names the key; it is looked at by people and decides nothing."""
         return hashlib.sha256(self.key.public_bytes_raw()).hexdigest()[:16]
 
+    def write(self, file: Path) -> None:
+        """Put it into a file of its own.
+
+        Raises:
+            UsageError: that does not work.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        except OSError as error:
+            raise UsageError(f"{file} cannot be written.", why=str(error.strerror)) from None
+
 
 @dataclass(frozen=True)
 class SigningKey:
@@ -112,10 +124,9 @@ def generate(private: Path, public: Path) -> PublicKey:
         private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(private, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
             stream.write(pem)
-        public.parent.mkdir(parents=True, exist_ok=True)
-        public.write_bytes(made.public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written.", why=str(error.strerror)) from None
+    made.public.write(public)
     return made.public
 
 

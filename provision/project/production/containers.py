@@ -13,12 +13,20 @@ _DIGEST = "@sha256:"
 
 
 def _digest(subject: Subject) -> Iterator[Finding]:
+    """Hosts are given the digest that a tag stands for; whoever reads what is rendered gets the tag."""
     project = subject.project
+    if subject.targets and all(each.can.over_ssh and not each.can.on_host for each in subject.targets.values()):
+        return
     if project.image and _DIGEST not in project.image:
         yield Finding(("project", "image"), "a tag can stand for another image tomorrow.")
     for name, service in project.services.items():
         if service.image and _DIGEST not in service.image:
             yield Finding(("services", name, "image"), "a tag can stand for another image tomorrow.")
+
+
+def _unsigned(subject: Subject) -> Iterator[Finding]:
+    for name in subject.unsigned:
+        yield Finding((name, "unsigned"), f"{name} may be promoted although nothing proved it.", "promotion.toml")
 
 
 def _single(subject: Subject) -> Iterator[Finding]:
@@ -81,6 +89,14 @@ RULES = (
         "What was proven is what runs, also when a node fetches it again.",
         "`deploy image inspect IMAGE` says the digest: `NAME@sha256:…`.",
         _digest,
+    ),
+    Rule(
+        "unsigned-promotion",
+        Severity.FAIL,
+        "No image is promoted without evidence.",
+        "Nobody can tell what was tried, by whom, nor who moved what users get.",
+        "`deploy image keys init`, and remove `unsigned` from promotion.toml.",
+        _unsigned,
     ),
     Rule(
         "single-copy",

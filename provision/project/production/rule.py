@@ -39,6 +39,7 @@ class Subject:
         kubernetes: the files of `deploy render kubernetes`; empty where nothing runs there.
         overrides: the project's own templates, as `templates/PLATFORM/NAME`.
         env_file: None where there is none.
+        unsigned: images of promotion.toml that may be promoted without evidence.
         suspects: variables that look like secrets, and are declared as none.
     """
 
@@ -48,6 +49,7 @@ class Subject:
     overrides: tuple[str, ...] = ()
     env_file: EnvFile | None = None
     suspects: tuple[Suspect, ...] = ()
+    unsigned: tuple[str, ...] = ()
 
     @property
     def targets(self) -> dict[str, Target]:

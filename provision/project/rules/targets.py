@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault, nearest
-from provision.project.platforms import DEFAULT, those
+from provision.project.platforms import DEFAULT, OF_IMAGES, those
 from provision.project.rules.view import Sound, service_texts
 from provision.project.schema import Target
 from provision.project.template import Template
@@ -88,6 +88,10 @@ def _platform(view: Sound) -> Iterator[Fault]:
         if target.supervisor_config and not target.can.own_config:
             message = f"{target.platform} does not read it; {those('own_config')} does."
             yield Fault((*base, "supervisor_config"), message, at_key=True)
+        for key in ("image", "channel_from"):
+            if getattr(target, key) and not (target.can.over_ssh and not target.can.on_host):
+                message = f"{target.platform} brings no image to a host; {', '.join(OF_IMAGES)} does."
+                yield Fault((*base, key), message, f"Remove {key}, or set platform.", at_key=True)
         for service_name, service in view.chosen(target).items():
             if target.user_units and service.user:
                 message = f'the user\'s own systemd (targets.{name}) cannot run it as "{service.user}".'

@@ -25,6 +25,7 @@ command = Group(
         ),
         "Prove": (
             Verb("smoke", "Boot an image as in production, and ask it for a completion."),
+            Verb("keys", "Make the keys that evidence needs, and say what CI has to be given."),
             Verb("keygen", "Make the key that signs evidence."),
             Verb("attest", "Sign the results of checks, and store them beside the image."),
         ),

@@ -15,8 +15,8 @@ from provision.cli.verb import verb
 from provision.cli.verbs.image import private_option
 from provision.errors import Refused, UsageError
 from provision.images import connect, parse
-from provision.images.promotion.chain import findings, heads
-from provision.images.promotion.evidence import Evidence, read_check, store
+from provision.images.promotion.attest import attest
+from provision.images.promotion.evidence import Evidence, read_check
 from provision.images.promotion.here import actor, where
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import own_key
@@ -50,28 +50,20 @@ def command(session: Session, image: str, report: Path, private: Path | None, an
             next_step=f"deploy image inspect {image}, then name it @sha256:…",
         )
     checks, key = _checks(report, reference.digest), own_key(private)
-    repository = connect(reference, write=True)
-    found = repository.get(reference.digest)
     at = datetime.now(UTC).replace(microsecond=0)
-    seen, name = Seen.read(), f"{repository}@{found.digest}"
+    evidence = Evidence(reference.name, reference.digest, checks, at, actor(), where(), anew=anew)
+    seen = Seen.read()
     trusted = trusted_beside(session.directory, key)
-    known = seen.beside(name)
-    there = [] if anew else findings(repository, found.digest, trusted, known)
-    lost = [item for item in there if item.lost and item.blocks]
+    artifact, lost = attest(connect(reference, write=True), evidence, key, trusted, seen)
     for item in lost:
         text = f"evidence {item.artifact[:19]} {item.problem}"
         session.console.event({"event": "warning", "host": "", "text": text})
-    # What this machine alone knows to be lost is named, so that others miss it as well.
-    previous = (*heads(there), *(item.artifact for item in lost if item.artifact in known))
-    evidence = Evidence(reference.name, found.digest, checks, at, actor(), where(), previous, anew)
-    artifact = store(repository, found, evidence, key)
-    seen.saw_evidence(name, {artifact: at})
     keep(session, seen)
     verdict = "passed" if evidence.passed else "FAILED"
     session.console.answer(
         {
             "event": "result",
-            "image": found.digest,
+            "image": evidence.digest,
             "evidence": artifact,
             "passed": evidence.passed,
             "key": key.public.id,

@@ -1,0 +1,207 @@
+"""What lets a release become stable where the target requires evidence, and what stands against it.
+
+Evidence lies on the hosts that made it and on those that were let by it. So all hosts of the target are asked, and what
+one of them proved counts for the others: the release is the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from provision.contract.answers import Done
+from provision.errors import DeployError, Refused, UsageError
+from provision.hosts import HostSpec, run_on_hosts
+from provision.targets import Deployment, HostConversation, open_session
+
+if TYPE_CHECKING:
+    from provision.contract.evidence import Kept
+    from provision.images.promotion.evidence import Evidence, Finding
+    from provision.plan import Plan
+    from provision.targets.signing import Signing
+
+
+NEXT = "deploy evidence show; deploy up --channel canary makes some, where the key is"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the hosts of a target have of evidence."""
+
+    signing: Signing
+    kept: Mapping[str, Mapping[str, Kept]]  # host -> release -> what it has
+    places: Sequence[str]  # the hosts that answered
+
+    def findings(self, release: str) -> list[Finding]:
+        """All evidence about `release`, whichever host has it."""
+        return self.signing.findings(release, self.envelopes(release), self.places)
+
+    def envelopes(self, release: str) -> list[str]:
+        return sorted({text for of in self.kept.values() if release in of for text in of[release]["signed"]})
+
+    def against(self, release: str, checks: Sequence[str]) -> list[str]:
+        """Why `release` may not become stable, as sentences without their ends.
+
+        Args:
+            checks: what has to have been tried.
+        """
+        from provision.images.promotion.policy import Policy, objections
+
+        now, found = datetime.now(UTC), self.findings(release)
+        return list(objections(Policy(checks=tuple(checks)), found, since=None, who="", now=now))
+
+    def demand(self, session: HostConversation, plan: Plan) -> tuple[str, ...]:
+        """Go on only if `plan` may be carried out; the evidence that it rests on, which its host then has.
+
+        A rollback counts what counted when the release became stable: that has to be there, and is not judged anew.
+
+        Raises:
+            Refused: something speaks against it.
+        """
+        from provision.images.promotion.chain import heads
+
+        if plan.unchanged:
+            return ()
+        release = plan.release
+        if plan.rests_on is not None:
+            counted = {item.artifact for item in self.findings(release) if item.evidence}
+            against = [f"evidence {name[:19]}, which it rested on, is gone" for name in {*plan.rests_on} - counted]
+            rests_on = plan.rests_on
+            if not rests_on:
+                text = f"{release[:12]} became stable when no evidence was required, and goes back by that"
+                session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
+        else:
+            against = self.against(release, plan.checks)
+            rests_on = heads(self.findings(release))
+        if against:
+            raise Refused(
+                f"release {release[:12]} does not become stable.",
+                host=session.spec.name,
+                why=f"Target {session.deployment.target_name} requires evidence: {'; '.join(against)}.",
+                next_step=NEXT,
+                details={"release": release, "objections": against},
+            )
+        envelopes = self.envelopes(release)
+        if rests_on and not set(envelopes) <= set(self._on(session.spec.name, release)):
+            session.conversation.ask({"op": "keep-evidence", "release": release, "signed": envelopes}, Done)
+        return rests_on
+
+    def _on(self, host: str, release: str) -> list[str]:
+        return self.kept[host][release]["signed"] if release in self.kept.get(host, {}) else []
+
+
+def known(deployment: Deployment, releases: Sequence[str] = ()) -> Known:
+    """Ask all hosts of the target; one that does not answer is told, and what it has does not count.
+
+    Args:
+        releases: that are asked about; by default those that each host has.
+
+    Raises:
+        UsageError: the project has no public keys.
+    """
+    from provision.targets.signing import ask_evidence, place_of
+
+    signing = demand_keys(deployment)
+    places: list[str] = []
+
+    def look(spec: HostSpec) -> dict[str, Kept]:
+        with open_session(deployment, spec) as session:
+            found = ask_evidence(session, releases)
+            places.append(place_of(session))
+            return found
+
+    kept = {}
+    for result in run_on_hosts(deployment.hosts, look):
+        if result.error is None and result.value is not None:
+            kept[result.spec.name] = result.value
+        elif isinstance(result.error, DeployError):
+            text = f"its evidence does not count: {result.error}"
+            deployment.on_event({"event": "warning", "host": result.spec.name, "text": text})
+        elif result.error is not None:
+            raise result.error
+    return Known(signing, kept, places)
+
+
+def required(deployment: Deployment, channel: str = "stable", *, brought: bool = False) -> Known | None:
+    """What is known, where the target requires it for `channel`; None where it requires nothing.
+
+    Args:
+        brought: whether it is about the release that is built here, which no host need have.
+    """
+    if not deployment.target.require or channel != "stable":
+        return None
+    return known(deployment, [deployment.release.id] if brought else ())
+
+
+def sign(deployment: Deployment, hosts: Sequence[HostSpec]) -> list[Evidence]:
+    """Sign everything that these hosts recorded and nobody signed.
+
+    Raises:
+        UsageError: there is no key.
+    """
+    signing = demand_keys(deployment)
+    if signing.key is None:
+        raise UsageError(f"nothing is signed: {signing.why_not}.", next_step="set DEPLOY_EVIDENCE_KEY")
+
+    def act(spec: HostSpec) -> list[Evidence]:
+        with open_session(deployment, spec, install=True) as session:
+            return signing.sign(session)
+
+    from provision.rollout.moves import values
+
+    return [evidence for made in values(run_on_hosts(hosts, act)) for evidence in made]
+
+
+def demand_keys(deployment: Deployment) -> Signing:
+    """Whose evidence counts.
+
+    Raises:
+        UsageError: the project does not say it.
+    """
+    if deployment.signing is None:
+        raise UsageError(
+            f"{deployment.loaded.root / 'evidence.pub'} is missing.",
+            why="It holds the public keys whose evidence counts.",
+            next_step="deploy image keys init, and commit the public half",
+        )
+    return deployment.signing
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What speaks for and against the release in a host's channel."""
+
+    host: str
+    release: str
+    found: Sequence[Finding]
+    unsigned: int  # records that nobody signed
+    against: Sequence[str]
+
+
+def verify(deployment: Deployment, hosts: Sequence[HostSpec], channel: str = "stable") -> list[Verified]:
+    """Judge the release that each of `hosts` has in `channel`, as a promotion would; those without one are left out.
+
+    Raises:
+        UsageError: the project has no public keys.
+    """
+    from provision.images.promotion.on_hosts import recorded
+    from provision.rollout.moves import values
+    from provision.targets.transact import checks_of
+
+    proof = known(deployment)
+
+    def look(spec: HostSpec) -> Verified | None:
+        with open_session(deployment, spec) as session:
+            project = session.facts({"documents": [channel]})["project"]
+        release = project["state"].get("channels", {}).get(channel)
+        if release is None:
+            return None
+        found = proof.findings(release)
+        records = proof.kept.get(spec.name, {}).get(release, {"records": [], "signed": []})["records"]
+        unsigned = {record["transaction"] for record in records} - recorded(found)
+        against = proof.against(release, checks_of(project["documents"][release]))
+        return Verified(spec.name, release, found, len(unsigned), against)
+
+    return [item for item in values(run_on_hosts(hosts, look)) if item]

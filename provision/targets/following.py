@@ -1,0 +1,56 @@
+"""Images that a target follows by a tag: which digest each stands for now. What is deployed is that digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provision.errors import Refused
+from provision.images import connect, parse
+
+if TYPE_CHECKING:
+    from provision.project.schema import Project, Target
+
+
+def followed(project: Project, target: Target, channel: str) -> tuple[Project, dict[str, str]]:
+    """`project` with every image that `target` runs by digest, and what each name that was followed stands for.
+
+    Args:
+        channel: of the hosts, which is also the tag where the target takes its channels from the registry.
+
+    Raises:
+        Refused: a name stands for nothing.
+        RegistryFailed: a registry does not answer.
+    """
+    stands: dict[str, str] = {}
+    services: dict[str, Any] = {}
+    for name, service in project.services.items():
+        declared = service.image or target.image or project.image
+        if (target.services is not None and name not in target.services) or declared is None or "@" in declared:
+            continue
+        exact = _exact(declared, channel if target.channel_from else "", stands)
+        services[name] = service.model_copy(update={"image": exact})
+    return project.model_copy(update={"services": {**project.services, **services}}), stands
+
+
+def repositories(project: Project, target: Target) -> set[str]:
+    """Those whose images `target` may run, as the project declares them: no host has a say in that."""
+    declared = (target.image, project.image, *(service.image for service in project.services.values()))
+    return {parse(image).name for image in declared if image}
+
+
+def _exact(declared: str, channel: str, stands: dict[str, str]) -> str:
+    reference = parse(declared)
+    named = reference.tagged(channel or reference.tag or "latest")
+    if str(named) not in stands:
+        digest = connect(named, write=False).digest(named.tag)
+        if not digest:
+            raise Refused(
+                f"{named} stands for nothing yet.",
+                why="This target follows that tag, and deploys the digest that it stands for.",
+                next_step="deploy up --channel canary, then deploy promote"
+                if channel == "stable"
+                else f"deploy image push {named.name} --to {named.tag}",
+            )
+        stands[str(named)] = digest
+    written = declared[: -len(reference.tag) - 1] if reference.tag else declared
+    return f"{written}@{stands[str(named)]}"

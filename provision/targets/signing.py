@@ -1,0 +1,142 @@
+"""What hosts recorded becomes evidence where the project's key is: on a laptop, or in CI. Hosts never hold it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.contract.answers import Done, EvidenceKept
+from provision.errors import DeployError, UsageError
+from provision.images import connect, parse
+from provision.images.promotion.attest import attest
+from provision.images.promotion.chain import heads
+from provision.images.promotion.evidence import Evidence, Finding, signed
+from provision.images.promotion.on_hosts import evidence_of, findings_on_hosts, recorded
+from provision.images.promotion.seen import Seen
+from provision.images.promotion.signing import PublicKey, SigningKey, default_private, own_key, read_public
+from provision.images.registry.documents import digest_of
+from provision.targets.following import repositories
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from provision.contract.evidence import Kept
+    from provision.targets.host import HostConversation
+
+
+@dataclass
+class Signing:
+    """Whose evidence counts for a project, and who signs it here."""
+
+    trusted: Sequence[PublicKey]
+    key: SigningKey | None  # None: nobody here
+    why_not: str = ""
+    seen: Seen = field(default_factory=Seen.read)
+    _one: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def beside(cls, root: Path) -> Signing:
+        """By evidence.pub in `root`, and the key that this machine has.
+
+        Raises:
+            UsageError: one of them can't be read.
+        """
+        trusted = read_public(root / "evidence.pub")
+        if not (os.environ.get("DEPLOY_EVIDENCE_KEY") or default_private().exists()):
+            return cls(trusted, None, "there is no key here")
+        key = own_key(None)
+        if key.public.id not in {public.id for public in trusted}:
+            return cls(trusted, None, f"the key {key.public.id} that is here is not in evidence.pub")
+        return cls(trusted, key)
+
+    def findings(self, release: str, envelopes: Iterable[str], places: Iterable[str]) -> list[Finding]:
+        """All evidence about `release`; what this machine saw at `places`, hosts that were asked, is missed."""
+        known: dict[str, datetime] = {}
+        for place in places:
+            known |= self.seen.beside(f"{place}@sha256:{release}")
+        return findings_on_hosts(release, envelopes, self.trusted, known)
+
+    def sign_if_it_can(self, session: HostConversation, release: str) -> None:
+        """Sign what was just recorded about `release`; what stands in the way is told, and fails nothing."""
+        try:
+            if self.key is None:
+                raise UsageError(f"what the checks saw is recorded, and not signed: {self.why_not}.")
+            self.sign(session, [release])
+        except DeployError as error:
+            text = f"{error.what} {error.why}".strip()
+            next_ = "deploy evidence sign, where the key is"
+            session.deployment.on_event(
+                {"event": "warning", "host": session.spec.name, "text": f"{text} next: {next_}"}
+            )
+
+    def sign(self, session: HostConversation, releases: Sequence[str] = ()) -> list[Evidence]:
+        """Sign what a host recorded about these releases, or all, and nobody signed yet; it is kept there.
+
+        Where the target takes its channels from the registry, it goes beside the images as well.
+
+        Raises:
+            UsageError: there is no key.
+            RegistryFailed: a registry did not take it; the host has it.
+        """
+        made = []
+        for release, kept in ask_evidence(session, releases).items():
+            done = recorded(self.findings(release, kept["signed"], [place_of(session)]))
+            for record in kept["records"]:
+                if record["transaction"] in done or record["release"] != release:
+                    continue
+                deployment = session.deployment
+                evidence = evidence_of(
+                    record, deployment.loaded.project.name, deployment.target_name, session.spec.name, ()
+                )
+                made.append(self.put(session, release, kept, evidence))
+                if deployment.target.channel_from:
+                    ours = repositories(deployment.loaded.project, deployment.target)
+                    self._beside_images(evidence, record.get("images", {}), ours)
+        return made
+
+    def put(self, session: HostConversation, release: str, kept: Kept, evidence: Evidence) -> Evidence:
+        """Sign `evidence` as what comes next on a host that has `kept`, and keep it there.
+
+        Raises:
+            UsageError: there is no key.
+        """
+        if self.key is None:
+            raise UsageError(
+                f"evidence is not signed: {self.why_not}.", next_step="deploy image keys init, or DEPLOY_EVIDENCE_KEY"
+            )
+        found = self.findings(release, kept["signed"], [place_of(session)])
+        lost = tuple(item.artifact for item in found if item.lost and item.blocks)
+        evidence = replace(evidence, previous=() if evidence.anew else (*heads(found), *lost))
+        text = signed(evidence, self.key).decode()
+        session.conversation.ask({"op": "keep-evidence", "release": release, "signed": [text]}, Done)
+        kept["signed"].append(text)
+        with self._one:
+            image = f"{place_of(session)}@sha256:{release}"
+            self.seen.saw_evidence(image, {digest_of(text.encode()): evidence.at})
+            self.seen.save()
+        return evidence
+
+    def _beside_images(self, evidence: Evidence, images: Mapping[str, str], ours: Collection[str]) -> None:
+        assert self.key is not None  # noqa: S101  it signed already
+        for name, digest in {parse(name): digest for name, digest in images.items()}.items():
+            if name.name not in ours:
+                continue
+            about = replace(evidence, name=name.name, digest=digest)
+            with self._one:
+                attest(connect(name, write=True), about, self.key, self.trusted, self.seen)
+                self.seen.save()
+
+
+def ask_evidence(session: HostConversation, releases: Sequence[str] = ()) -> dict[str, Kept]:
+    """What a host has about these releases, or about all that it has."""
+    return session.conversation.ask({"op": "evidence", "releases": list(releases)}, EvidenceKept)["releases"]
+
+
+def place_of(session: HostConversation) -> str:
+    """What a host of a target is called where it is remembered what was seen there."""
+    deployment = session.deployment
+    return f"{deployment.loaded.project.name}/{deployment.target_name}/{session.spec.name}"
