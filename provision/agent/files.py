@@ -204,13 +204,17 @@ def try_writing(folder: str, size: int) -> None:
     Raises:
         OSError: there is no room, or nothing may be written.
     """
-    path = os.path.join(folder, f".{os.getpid()}.tried.new")
-    with open(path, "xb") as stream:
-        try:
-            stream.write(bytes(size))
-            stream.flush()
-        finally:
-            os.unlink(path)
+    try:
+        # Without a name: a killed writer leaves nothing.
+        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+        path = os.path.join(folder, f".{os.getpid()}.tried.new")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(path)
+    with os.fdopen(fd, "wb") as stream:
+        stream.write(bytes(size))
 
 
 def nearest(path: str) -> str:
