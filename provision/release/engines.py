@@ -18,7 +18,21 @@ _RECORD = "build/build.json"  # of `deploy native build`
 
 def engines(project: Project, root: Path) -> dict[str, str]:
     """By service, a sentence about the engine that it declares."""
-    return {name: _sentence(service, root) for name, service in project.services.items() if service.is_native}
+    return {
+        name: "; ".join([_sentence(service, root), *without_kernels(service, root)])
+        for name, service in project.services.items()
+        if service.is_native
+    }
+
+
+def without_kernels(service: Service, root: Path) -> Iterator[str]:
+    """That a model holds ternary tensors which no GPU computes, so that most of it runs on the CPU beside any GPU."""
+    held = _types(service, root)
+    from bitnet.model.types import CPU_ONLY_TYPES  # brings numpy
+
+    if types := [kind for kind in held if kind in CPU_ONLY_TYPES]:
+        listed = ", ".join(types)
+        yield f"{service.model} holds {listed} tensors, which have no CUDA kernels: the CPU computes them anyway"
 
 
 def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
@@ -27,20 +41,29 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         if service.engine == "wheel" and (said := _unknown_option(service)):
             yield UnencodableValue(f"services.{name}.engine", said)
         reads = _ternary_types(service, root)
-        if service.model is None or reads is None:
+        if reads is None:
             continue
-        from bitnet.model import BITNET_CPP_TYPES, ModelUnusable, read_part  # brings numpy
+        types = _types(service, root)
+        from bitnet.model import BITNET_CPP_TYPES
 
-        try:
-            types = read_part(root / Path(service.model).expanduser()).tensor_types
-        except ModelUnusable:
-            continue  # not here yet, or no model: `plan` and `up` say so
         if wrong := [kind for kind in types if kind in BITNET_CPP_TYPES and kind not in reads]:
             reason = (
                 f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
             )
             yield UnencodableValue(f"services.{name}.model", reason)
+
+
+def _types(service: Service, root: Path) -> Iterable[str]:
+    """The types of its model's tensors; none where it is not here yet, or is no model: `plan` and `up` say so."""
+    if service.model is None:
+        return ()
+    from bitnet.model import ModelUnusable, read_part  # brings numpy
+
+    try:
+        return read_part(root / Path(service.model).expanduser()).tensor_types
+    except ModelUnusable:
+        return ()
 
 
 def _unknown_option(service: Service) -> str:
@@ -59,6 +82,8 @@ def _written(word: Template) -> str:
 def _sentence(service: Service, root: Path) -> str:
     if service.engine == "wheel":
         return f"engine wheel, {wheel().name}, prebuilt; reads {_listed(wheel().ternary_types)}"
+    if service.engine == "image":
+        return f"engine image, {service.binary} of the host's image; the host is asked what it reads"
     if service.engine is None:
         return f"binary {service.binary}, your own; the host is asked what it reads"
     if (record := _record(root)) is None:

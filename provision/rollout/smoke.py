@@ -35,10 +35,19 @@ class CheckReport:
 
 
 def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
-    """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
+    """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host.
+
+    Of what is on demand, those alone that have it started.
+    """
+    from provision.project.checks import KINDS
+
     document = deployment.release.document
-    started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
-    wanted = [(service["program"], check) for service in started for check in service["checks"]]
+    wanted = [
+        (service["program"], check)
+        for service in services_in(document, home(channel))
+        for check in service["checks"]
+        if (not service["on_demand"] or KINDS[check["kind"]].wakes) and not KINDS[check["kind"]].at_start
+    ]
     wanted += [("", check) for check in document["lanes"][channel]["checks"]]
 
     def look(spec: HostSpec) -> list[CheckReport]:

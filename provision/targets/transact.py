@@ -67,7 +67,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         secrets=deployment.secrets,
         paths=paths if show_files else None,
     )
-    refused = ahead.refused(deployment, planned, facts["ahead"])
+    refused = ahead.refused(deployment, planned, facts["ahead"], facts["project"]["disk"])
     if refused and claim:
         raise failure(refused, session.spec.name)
     if refused:
