@@ -28,7 +28,7 @@ def engines(project: Project, root: Path) -> dict[str, str]:
 def without_kernels(service: Service, root: Path) -> Iterator[str]:
     """That a model holds ternary tensors which no GPU computes, so that most of it runs on the CPU beside any GPU."""
     held = _types(service, root)
-    from bitnet.model.types import CPU_ONLY_TYPES  # brings numpy
+    from bitnet.model import CPU_ONLY_TYPES  # brings numpy
 
     if types := [kind for kind in held if kind in CPU_ONLY_TYPES]:
         listed = ", ".join(types)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from provision.native.model import write_demo_model
 from tests.binaries import llama_server
-from tests.documents.vast import EXAMPLE, ROOT, Stack, equip, stack
+from tests.cli.ports import free_ports
+from tests.documents.vast import EXAMPLE, ROOT, Stack, equip, instance_packages, stack
+from tests.examples.sandbox import sandbox
 from tests.testbed import TestHost
 from tests.testbed.kinds import Kind
 from tests.testbed.slots import Slot
@@ -159,6 +168,12 @@ def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed:
     words = deployed.host.exec(["cat", f"/proc/{pid}/cmdline"]).stdout
     assert "--n-gpu-layers\0auto\0" in words
     assert "passed: llama gpu auto" in deployed.told
+    declared = deployed.folder / "deploy.toml"
+    was = declared.read_text()
+    declared.unlink()
+    assert "found model" in deployed.run("init", "--yes")
+    assert 'binary = "/app/llama-server"' in declared.read_text()
+    declared.write_text(was)
     assert "TQ2_0 tensors, which have no CUDA kernels" in deployed.deploy("check")
 
 
@@ -213,3 +228,57 @@ def wait_for(holds) -> None:  # type: ignore[no-untyped-def]
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_temporal_hands_jobs_to_workers_and_results_are_in_the_store_whose_console_is_on_9001(tmp_path: Path) -> None:
+    """The target vast-full, on the sandbox, with the real servers."""
+    ports = dict(zip(("llama", "fastapi", "web", "temporal", "s3", "console"), free_ports(6), strict=True))
+    pure = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3")
+    for name in pure:
+        (tmp_path / "instance").mkdir(exist_ok=True)
+        (tmp_path / "instance" / name).symlink_to(instance_packages() / name)
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "STACK_PYTHON": str(tmp_path / "python"),
+        "STACK_TEMPORAL": f"127.0.0.1:{ports['temporal']}",
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+        "WEED_ADMIN_PASSWORD": secrets.token_hex(8),
+    }
+    (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/instance:. exec {sys.executable} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    with sandbox(environ) as made:
+        made.environ["STACK_PLACE"] = str(made.place)
+        shutil.copytree(EXAMPLE, made.root, ignore=shutil.ignore_patterns(".deploy", "build", "models"))
+        write_demo_model(made.root / "models" / "model.gguf")
+        declared = (made.root / "deploy.toml").read_text()
+        head, _, sandboxed = declared.partition("[targets.sandbox]")
+        declared = head + "[targets.sandbox]" + sandboxed.replace("services = [", "# services = [")
+        for was, service in {"8081": "llama", "8000": "fastapi", "3000": "web", "9001": "console"}.items():
+            declared = declared.replace(f"\nport = {was}\n", f"\nport = {ports[service]}\n")
+        for service in ("temporal", "s3"):
+            declared = declared.replace(f'preset = "{service}"', f'preset = "{service}"\nport = {ports[service]}')
+        (made.root / "deploy.toml").write_text(declared)
+
+        made.deploy("up")
+
+        made.deploy("smoke")
+        address = f"http://127.0.0.1:{ports['fastapi']}"
+        body = json.dumps({"prompts": ["Hello"], "mode": "cpu"}).encode()
+        request = urllib.request.Request(f"{address}/batch", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            accepted = json.load(answer)
+        assert accepted["worker"] == "runs", accepted
+        wait_for(lambda: urllib.request.urlopen(f"{address}{accepted['at']}", timeout=20).status == 200)
+        listed = subprocess.run(
+            ["temporal", "workflow", "list", "--address", environ["STACK_TEMPORAL"], "--output", "json"],
+            env={**os.environ, "PATH": environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert f"cpu-{accepted['job']}" in listed
+        wait_for(lambda: f"cpu/{accepted['job']} is in results" in made.deploy("logs", "keeper"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['console']}/login", timeout=20) as answer:
+            assert "password" in answer.read().decode().lower()

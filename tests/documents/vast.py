@@ -54,7 +54,10 @@ class Stack:
         return done.returncode
 
     def deploy(self, *words: str) -> str:
-        done = self._run(sys.executable, "-m", "provision.cli", *words, "--target", "vast")
+        return self.run(*words, "--target", "vast")
+
+    def run(self, *words: str) -> str:
+        done = self._run(sys.executable, "-m", "provision.cli", *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
