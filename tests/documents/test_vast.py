@@ -186,8 +186,10 @@ def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed:
     ],
     ids=["silence", "none"],
 )
-def test_a_model_that_stays_on_the_cpu_of_such_a_machine_is_refused(deployed: Stack, said: str, why: str) -> None:
-    deployed.host.write("/opt/said", said)
+def test_a_model_that_stays_on_the_cpu_of_such_a_machine_is_refused(
+    deployed: Stack, tmp_path: Path, said: str, why: str
+) -> None:
+    with_gpu(deployed.host, llama_server(tmp_path), said)
     declared = deployed.folder / "deploy.toml"
     was = declared.read_text()
     declared.write_text(was.replace('threads = "auto"', "threads = 1").replace('timeout = "10s"', 'timeout = "1s"'))
