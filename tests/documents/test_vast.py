@@ -22,6 +22,7 @@ from tests.cli.ports import free_ports
 from tests.documents.vast import EXAMPLE, ROOT, Stack, equip, instance_packages, stack
 from tests.examples.sandbox import sandbox
 from tests.testbed import TestHost
+from tests.testbed.fixtures import MakeHost
 from tests.testbed.kinds import Kind
 from tests.testbed.slots import Slot
 
@@ -187,17 +188,16 @@ def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed:
     ids=["silence", "none"],
 )
 def test_a_model_that_stays_on_the_cpu_of_such_a_machine_is_refused(
-    deployed: Stack, tmp_path: Path, said: str, why: str
+    make_host: MakeHost, tmp_path: Path, said: str, why: str
 ) -> None:
-    with_gpu(deployed.host, llama_server(tmp_path), said)
-    declared = deployed.folder / "deploy.toml"
-    was = declared.read_text()
-    declared.write_text(was.replace('threads = "auto"', "threads = 1").replace('timeout = "10s"', 'timeout = "1s"'))
+    host = make_host(Kind.SUPERVISORD)
+    equip(host)
+    with_gpu(host, llama_server(tmp_path), said)
+    made = stack(host, tmp_path / "stack")
 
-    assert deployed.deploy_vast() == 1, deployed.told
+    assert made.deploy_vast("--trust") == 1, made.told
 
-    assert why in deployed.told
-    declared.write_text(was)
+    assert why in made.told
 
 
 def test_an_instance_has_50_gb_at_least() -> None:
