@@ -6,10 +6,15 @@
 .env holds VAST_HOST, VAST_PORT and VAST_SSH_KEY, as Vast.ai shows them under "Connect", Direct SSH. FOLDER is the
 current one if it has a deploy.toml, else examples/vast-stack. What it does is what `deploy up` and `deploy smoke` do:
 the folder is synced to /workspace, services start under the image's supervisord, and whatever fails is put back.
+
+On a machine with a GPU, and a project that leaves its engine to STACK_ENGINE, the model is served from the GPU: by the
+image's own /app/llama-server (ghcr.io/ggml-org/llama.cpp:server-cuda), else by one that is compiled here with CUDA.
+Which one it is, is written into .env once, so that `deploy plan` and `deploy up` mean the same.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +24,17 @@ import click
 from provision import rollout
 from provision.cli.failures import tell
 from provision.cli.session import Session
+from provision.engines import IN_IMAGE
 from provision.errors import DeployError, Exit, HostKeyUnknown
+from provision.project.environment import read_environment
+from provision.project.toml import DECLARATION
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
 
 _EXAMPLE = Path(__file__).parent / "examples" / "vast-stack"
 _SERVER = Path("build/bin/llama-server")
+_ENGINE = "STACK_ENGINE"
 
 
 def main(folder: Path | None, *, trust: bool, target: str, as_json: bool) -> int:
@@ -35,16 +44,19 @@ def main(folder: Path | None, *, trust: bool, target: str, as_json: bool) -> int
     session = Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file)
     try:
         with session:
-            return _deploy(session, trust=trust)
+            for spec in session.deployment.hosts:  # .env and deploy.toml are judged before anything takes time
+                _know(session, spec, trust=trust)
+            profile = "cuda" if _gpus(session, env_file) else "portable"
+        # Anew: the engine may be another one now.
+        with Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file) as session:
+            return _deploy(session, profile)
     except (DeployError, OSError) as error:
         return tell(error, as_json=as_json)
 
 
-def _deploy(session: Session, *, trust: bool) -> int:
-    deployment = session.deployment  # .env and deploy.toml are judged before anything takes time
-    _build(session)
-    for spec in deployment.hosts:
-        _know(session, spec, trust=trust)
+def _deploy(session: Session, profile: str) -> int:
+    deployment = session.deployment
+    _build(session, profile)
     with session.interruptible() as interrupt:
         rollout.up(deployment, interrupt=interrupt)
         reports = rollout.smoke(deployment)
@@ -60,8 +72,33 @@ def _deploy(session: Session, *, trust: bool) -> int:
     return Exit.FAILED if failed else Exit.DONE
 
 
-def _build(session: Session) -> None:
-    """llama-server for any processor with AVX2, where the project ships one and has none yet."""
+def _gpus(session: Session, env_file: Path | None) -> bool:
+    """Whether every host has a GPU that the model is to be served from; its engine is then chosen, unless it was."""
+    loaded = session.deployment.loaded
+    if not any(service.engine for service in loaded.project.services.values()):
+        return False
+    hosts = rollout.facts(session.deployment)
+    if not all(host["gpus"] for host in hosts):
+        return False
+    names = ", ".join(sorted({gpu["name"] for host in hosts for gpu in host["gpus"]}))
+    brought = all(host["machine"]["tools"].get("llama-server") == IN_IMAGE for host in hosts)
+    engine = "image" if brought else "build"
+    known = read_environment(env_file or Path(".env"), ".env", os.environ, required=False).variables
+    if _ENGINE not in known and f"${{{_ENGINE}" in (session.directory / DECLARATION).read_text(encoding="utf-8"):
+        os.environ[_ENGINE] = engine
+        if env_file:
+            text = env_file.read_text(encoding="utf-8")
+            env_file.write_text(f"{text.rstrip()}\n{_ENGINE}={engine}\n", encoding="utf-8")
+        session.console.note(f"{names}: the model is served from it, by engine {engine}; .env: {_ENGINE}={engine}")
+    else:
+        for name, service in loaded.project.services.items():
+            if service.engine == "wheel":
+                session.console.note(f'{name} uses no {names}; with engine = "{engine}" it does')
+    return True
+
+
+def _build(session: Session, profile: str) -> None:
+    """llama-server, where the project ships one and has none yet: with CUDA, or for any processor with AVX2."""
     from provision import native
 
     wanted = {service.binary for service in session.deployment.loaded.project.services.values()}
@@ -69,7 +106,7 @@ def _build(session: Session) -> None:
         return
     with session.console.live():
         native.build(
-            "portable",
+            profile,
             targets=["llama-server"],
             root=session.directory.absolute(),
             on_event=session.console.event,

@@ -186,6 +186,13 @@ OPTIONS = (
     Option(("--api-key-file",), "LLAMA_ARG_API_KEY_FILE", _key_file, _add_keys, "a file with a key in each line"),
     Option(("--metrics",), "LLAMA_ARG_ENDPOINT_METRICS", None, _attribute("endpoint_metrics"), "serve /metrics"),
     Option(("--props",), "LLAMA_ARG_ENDPOINT_PROPS", None, _attribute("endpoint_props"), "POST /props may change"),
+    Option(
+        ("-lv", "--verbosity", "--log-verbosity"),
+        "LLAMA_ARG_LOG_VERBOSITY",
+        _number(0),
+        _attribute("verbosity"),
+        "0: least",
+    ),
     Option(("--jinja",), "LLAMA_ARG_JINJA", None, _attribute("use_jinja"), "chat templates by Jinja (the default)"),
 )
 _BY_NAME = {name: option for option in OPTIONS for name in option.names}

@@ -3,10 +3,11 @@
 from bitnet.errors import ModelUnusable
 from bitnet.model.facts import ModelFacts, PartFacts, read_model, read_part
 from bitnet.model.fit import GpuPlan, memory_needed, plan_gpu_layers
-from bitnet.model.types import BITNET_CPP_TYPES
+from bitnet.model.types import BITNET_CPP_TYPES, CPU_ONLY_TYPES
 
 __all__ = [
     "BITNET_CPP_TYPES",
+    "CPU_ONLY_TYPES",
     "GpuPlan",
     "ModelFacts",
     "ModelUnusable",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..contract.release import LaneDocument, ReleaseDocument, ServiceDocument
     from ..contract.requests import Wanted
 
-_TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo")
+_TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo", "llama-server")
 _GPU_SECONDS = 10.0
 _HISTORY_SHOWN = 50
 
@@ -52,7 +52,7 @@ def host() -> Machine:
 
 
 def _search_path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/usr/sbin:/sbin"
+    return os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/app"
 
 
 def _init() -> str:

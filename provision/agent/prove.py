@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Set, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from ..contract.failure import UNPROVEN, Failure
 from . import checks, kept_port, launch, processes
@@ -22,6 +22,7 @@ _POLL = 0.03
 _ALIVE_SECONDS = 1.0  # a program without a port has to live that long: its checks may pass without it
 _LISTEN_SECONDS = 60.0  # where no check gives a deadline
 _LOG_LINES = 12
+_START_LINES = 5000  # more than what a start of llama-server says
 _NEWS_SECONDS = 3.0
 _START_SECONDS = 3.0  # systemd queues a start: until then "inactive" is no news
 
@@ -134,13 +135,17 @@ def _prove_one(
     watch: Watch, service: ServiceDocument, folder: str, emit: Emit, asking: threading.BoundedSemaphore
 ) -> None:
     program, supervisor = service["program"], watch.supervisor
+
+    def said() -> List[str]:
+        return supervisor.log_tail(program, _START_LINES)
+
     deadline = max([check["timeout"] for check in service["checks"]] or [_LISTEN_SECONDS])
     _wait_for_process(watch, deadline)
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline)
     for check in service["checks"]:
         with asking:
-            outcome = checks.prove(check, Here(folder, bearer(supervisor, program, check)), watch)
+            outcome = checks.prove(check, Here(folder, bearer(supervisor, program, check), log=said), watch)
         emit(checks.event(outcome, program))
         if not outcome.passed:
             log = supervisor.log_tail(program, _LOG_LINES)

@@ -2,7 +2,8 @@
 
 `engine = "wheel"` needs no compiler: the wheel `xllamacpp` is pinned in wheel.json for each kind of machine, and is
 shipped to a host by content, as models are. Beside it lies the program that gives it llama-server's face,
-`bitnet/llama_server.py`. `engine = "build"` is what `deploy native build` compiles.
+`bitnet/llama_server.py`. `engine = "build"` is what `deploy native build` compiles, `engine = "image"` what the image
+of a rented machine brings, such as ghcr.io/ggml-org/llama.cpp:server-cuda.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from provision.contract import release as contract
 
 BUILT = "build/bin/llama-server"
+IN_IMAGE = "/app/llama-server"  # where llama.cpp's images have it (.devops/cuda.Dockerfile); server-cuda's uses the GPU
 
 _DATA = Path(__file__).with_name("wheel.json")
 # Sent to hosts as text; what runs there knows nothing of this package.

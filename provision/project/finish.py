@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision.engines import BUILT
+from provision.engines import BUILT, IN_IMAGE
 from provision.project.schema import Declaration, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
@@ -30,7 +30,7 @@ def _service(service: Service) -> Service:
         known["cpus"] = str(service.threads)
     elif resources.cpus is not None:
         known["cpus"] = str(max(1, int(resources.cpus)))  # a thread without a whole core slows the others down
-    binary = BUILT if service.engine == "build" else service.binary
+    binary = {"build": BUILT, "image": IN_IMAGE}.get(service.engine or "", service.binary)
     env = {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}}
     used = dict.fromkeys(part.name for text in env.values() for part in text.secrets)
     secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))

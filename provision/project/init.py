@@ -30,6 +30,7 @@ class Answers:
         worker: a module that works on a queue, such as `src.worker`.
         prepare: the command that installs what the project needs, and the files that decide about it.
         host: where to deploy, as `hosts` in a target has it.
+        server: the llama-server that the host's image brings.
         image: what containers are made of, by digest; for the platform docker.
     """
 
@@ -43,6 +44,7 @@ class Answers:
     platform: str = DEFAULT
     path: str | None = None
     image: str | None = None
+    server: str | None = None
 
 
 def propose(directory: Path) -> Answers:
@@ -144,11 +146,24 @@ def _llama(answers: Answers) -> str:
     )
     if answers.image:
         engine = 'engine = "build"                    # the image brings what `deploy native build` makes'
+    gpu = ""
+    if answers.server:
+        engine = (
+            f"binary = {_quoted(answers.server)}        # the image's own; that of llama.cpp:server-cuda uses the GPU"
+        )
+        gpu = """\
+args = ["--n-gpu-layers", "auto"]   # as many as fit into the GPU memory that is free
+env = { LLAMA_ARG_LOG_VERBOSITY = "4" }   # from there on it says where they lie
+checks = [
+    { gpu = "auto", timeout = "10s", passes = 1 },
+    { completion = "Hello", timeout = "2m", attempt_timeout = "60s", passes = 1 },
+]
+"""
     return f"""\
 [services.llama]
 preset = "bitnet-server"            # llama-server
 {engine}
-model = {_quoted(answers.model or "")}
+{gpu}model = {_quoted(answers.model or "")}
 port = 8081
 # args = ["--ctx-size", "4096"]     # appended to the preset's command
 # resources = {{ memory = "4GB" }}    # preflight refuses a host with less

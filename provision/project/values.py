@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -189,7 +189,11 @@ _PORT = WithJsonSchema(
     {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LAST_PORT}, {"type": "string", "pattern": r"\$\{.+\}"}]}
 )
 
+_ENGINES = Literal["build", "image", "wheel"]
+_ENGINE = WithJsonSchema({"anyOf": [{"enum": list(get_args(_ENGINES))}, {"type": "string", "pattern": r"\$\{.+\}"}]})
+
 Text = Annotated[Template, _TemplateType]
+Engine = Annotated[_ENGINES, BeforeValidator(_settled), _ENGINE]
 FilledText = Annotated[Template, _TemplateType, BeforeValidator(_filled)]
 TargetText = Annotated[Template, _TemplateType, AfterValidator(_of_target)]
 String = Annotated[str, BeforeValidator(_settled), _TEXT]

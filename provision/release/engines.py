@@ -19,7 +19,21 @@ _RECORD = "build/build.json"  # of `deploy native build`
 
 def engines(project: Project, root: Path) -> dict[str, str]:
     """By service, a sentence about the engine that it declares."""
-    return {name: _sentence(service, root) for name, service in project.services.items() if service.is_native}
+    return {
+        name: "; ".join([_sentence(service, root), *without_kernels(service, root)])
+        for name, service in project.services.items()
+        if service.is_native
+    }
+
+
+def without_kernels(service: Service, root: Path) -> Iterator[str]:
+    """That a model holds ternary tensors which no GPU computes, so that most of it runs on the CPU beside any GPU."""
+    held = _types(service, root)
+    from bitnet.model import CPU_ONLY_TYPES  # brings numpy
+
+    if types := [kind for kind in held if kind in CPU_ONLY_TYPES]:
+        listed = ", ".join(types)
+        yield f"{service.model} holds {listed} tensors, which have no CUDA kernels: the CPU computes them anyway"
 
 
 def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
@@ -28,10 +42,9 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         if service.engine == "wheel" and (said := _unknown_option(service)):
             yield UnencodableValue(f"services.{name}.engine", said)
         reads = _ternary_types(service, root)
-        if service.model is None or reads is None:
+        if reads is None:
             continue
-        # Not here yet, or no model: `plan` and `up` say so.
-        if wrong := unread(tensor_types(root / Path(service.model).expanduser()), reads):
+        if wrong := unread(_types(service, root), reads):
             reason = (
                 f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
@@ -47,6 +60,11 @@ def tensor_types(model: Path) -> tuple[str, ...]:
         return read_part(model).tensor_types
     except ModelUnusable:
         return ()
+
+
+def _types(service: Service, root: Path) -> tuple[str, ...]:
+    """Those of its model; none where that is not here yet: `plan` and `up` say so."""
+    return tensor_types(root / Path(service.model).expanduser()) if service.model else ()
 
 
 def _unknown_option(service: Service) -> str:
@@ -65,6 +83,8 @@ def _written(word: Template) -> str:
 def _sentence(service: Service, root: Path) -> str:
     if service.engine == "wheel":
         return f"engine wheel, {wheel().name}, prebuilt; reads {_listed(wheel().ternary_types)}"
+    if service.engine == "image":
+        return f"engine image, {service.binary} of the host's image; the host is asked what it reads"
     if service.engine is None:
         return f"binary {service.binary}, your own; the host is asked what it reads"
     if (record := _record(root)) is None:

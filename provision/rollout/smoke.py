@@ -50,6 +50,8 @@ def smoke(
 ) -> list[CheckReport]:
     """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host.
 
+    Of what is on demand, those alone that have it started.
+
     Args:
         sign: whether what they saw becomes evidence about the release that each host has there.
         anew: whether nothing counts that is older than that.
@@ -81,8 +83,14 @@ def smoke(
 
 
 def _ask(session: HostConversation, channel: str, document: ReleaseDocument) -> list[CheckReport]:
-    started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
-    wanted = [(service["program"], check) for service in started for check in service["checks"]]
+    from provision.project.checks import KINDS
+
+    wanted = [
+        (service["program"], check)
+        for service in services_in(document, home(channel))
+        for check in service["checks"]
+        if (not service["on_demand"] or KINDS[check["kind"]].wakes) and not KINDS[check["kind"]].at_start
+    ]
     wanted += [("", check) for check in document["lanes"][channel]["checks"]]
     with ExitStack() as open_tunnels:
         tunnels: list[Tunnel] = []

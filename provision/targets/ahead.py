@@ -10,14 +10,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from provision.agent import binaries
-from provision.contract.failure import Failure
+from provision.contract.failure import REFUSED, Failure
 from provision.contract.slots import FIRST, services_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provision.contract.events import ErrorMessage
-    from provision.contract.facts import Ahead
+    from provision.contract.facts import Ahead, Disk
     from provision.contract.release import LaneDocument, Manifest, ReleaseDocument, ServiceDocument
     from provision.contract.requests import AheadQuestion
     from provision.plan import Plan
@@ -56,14 +56,25 @@ def entries(release: Release, root: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def refused(deployment: Deployment, plan: Plan, answer: Ahead) -> ErrorMessage | None:
+def refused(deployment: Deployment, plan: Plan, answer: Ahead, disk: Disk) -> ErrorMessage | None:
     """The error message of what stands against `plan`, or None.
 
     Args:
         answer: the host's to `question`.
+        disk: the one that it would be on.
     """
-    if answer["refused"] or not plan.ship:
+    if answer["refused"]:
         return answer["refused"]
+    wanted = deployment.target.disk or 0
+    if disk["total"] < wanted and not plan.unchanged:
+        return Failure(
+            REFUSED,
+            f"the disk of {deployment.target.path} has {disk['total'] / 1e9:.1f} GB, and "
+            f"targets.{deployment.target_name}.disk demands {wanted / 1e9:.1f} GB.",
+            next_step="take a machine with a larger one, or lower it in deploy.toml",
+        ).message()
+    if not plan.ship:
+        return None
     changed = {step.service for step in plan.steps if step.changes}
     document = deployment.release.document
     for service in services_in(document, FIRST):

@@ -75,7 +75,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         paths=paths if show_files else None,
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
-    refused = ahead.refused(deployment, planned, facts["ahead"])
+    refused = ahead.refused(deployment, planned, facts["ahead"], facts["project"]["disk"])
     refused = refused or images.refused(deployment, planned, facts["ahead"]["machine"])
     if refused and claim:
         raise failure(refused, session.spec.name)

@@ -31,14 +31,20 @@ class Told:
     status: int
     text: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    then: tuple[Answer, ...] = ()  # to what is asked after the first
 
     def ask(self, url: str, seconds: float, body: bytes | None = None) -> Answer:
-        return Answer(self.status, self.text, self.headers)
+        first = Answer(self.status, self.text, self.headers)
+        return first if body is not None or not self.then else self.then[0]
 
     def connect(self, host: str, port: int, seconds: float) -> None: ...
 
     def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
         return self.text
+
+    def said(self) -> str:
+        return self.log
 
 
 PASSES: list[tuple[str, dict[str, Any], Told, dict[str, Any]]] = [
@@ -53,6 +59,22 @@ PASSES: list[tuple[str, dict[str, Any], Told, dict[str, Any]]] = [
         for status in (0, 200)
     ),
 ]
+ACCEPTED = {"location": "/jobs/1"}
+BATCH = {"url": "http://127.0.0.1:1/batch", "send": "{}"}
+LOADED = """\
+0.01 I load_tensors: offloaded 20/33 layers to GPU
+0.01 I load_tensors:        CUDA0 model buffer size =  2000.00 MiB
+0.01 I load_tensors:    CUDA_Host model buffer size =   100.00 MiB
+0.01 I load_tensors:   CPU_Mapped model buffer size =   900.00 MiB
+"""
+SILENT = "RTX 4090 is there, and llama-server does not say that a layer lies on it"
+ON_GPU = {"gpus": ["RTX 4090"], "layers": 20, "of": 33, "mib": 2000, "of_mib": 3000}
+PASSES += [
+    ("batch", {**BATCH, "body": "so"}, Told(202, "1", ACCEPTED, then=(Answer(200, "so on", {}),)), {"accepted": "1"}),
+    ("gpu", {"layers": "auto"}, Told(0, "RTX 4090", log=LOADED), ON_GPU),
+    ("gpu", {"layers": "20"}, Told(0, "RTX 4090", log="offloaded 1/33 layers to GPU\n" + LOADED), ON_GPU),
+    ("gpu", {"layers": "auto"}, Told(0, ""), {"gpus": []}),
+]
 FAILS: list[tuple[str, dict[str, Any], Told, str]] = [
     ("http", {"status": [200]}, Told(503, '{"error": {"message": "Loading model"}}'), "HTTP 503 Loading model"),
     ("http", {"status": [200]}, Told(404, "no\n such  page"), "HTTP 404 no such page"),
@@ -62,6 +84,35 @@ FAILS: list[tuple[str, dict[str, Any], Told, str]] = [
         {"status": [200], "headers": {"Server": "^uv"}},
         Told(200, ""),
         "header Server is None, expected a match of '^uv'",
+    ),
+    ("batch", BATCH, Told(404, "no page"), "HTTP 404 no page; expected 202 and where its state is"),
+    ("batch", BATCH, Told(202, "1"), "HTTP 202 without a Location; expected 202 and where its state is"),
+    ("batch", BATCH, Told(202, "1", {"location": "http://a/1"}), "its state is elsewhere: http://a/1"),
+    ("batch", BATCH, Told(202, "1", ACCEPTED, then=(Answer(500, "oh", {}),)), "done, with HTTP 500 oh"),
+    (
+        "batch",
+        {**BATCH, "body": "ok"},
+        Told(202, "1", ACCEPTED, then=(Answer(200, '{"error": "no model"}', {}),)),
+        "done, but the result does not match 'ok': no model",
+    ),
+    ("gpu", {"layers": "all"}, Told(0, ""), "no GPU was found (nvidia-smi)"),
+    (
+        "gpu",
+        {"layers": "all"},
+        Told(0, "RTX 4090", log=LOADED),
+        "20 of 33 layers are on the GPU, with 2000 of 3000 MiB; all are demanded",
+    ),
+    (
+        "gpu",
+        {"layers": "auto"},
+        Told(0, "RTX 4090", log="warning: no usable GPU found\n"),
+        f"{SILENT}: it has no CUDA, or found no driver",
+    ),
+    (
+        "gpu",
+        {"layers": "auto"},
+        Told(0, "RTX 4090"),
+        f"{SILENT}: its log has no line of load_tensors; set LLAMA_ARG_LOG_VERBOSITY to 4",
     ),
     ("completion", ASKED, Told(401, '{"detail": "no key"}'), "HTTP 401 no key"),
     ("completion", ASKED, Told(0, "<html>"), "the answer is not a completion: <html>"),
@@ -82,13 +133,33 @@ def test_a_probe_that_passes_keeps_what_it_saw(
 ) -> None:
     found = PROBES[kind]({"url": "http://127.0.0.1:1", **check}, told, 5.0)
 
-    assert {key: value for key, value in found.items() if key != "latency_seconds"} == facts
+    assert {key: value for key, value in found.items() if key not in ("latency_seconds", "seconds")} == facts
 
 
 @pytest.mark.parametrize(("kind", "check", "told", "why"), FAILS)
 def test_a_probe_that_fails_says_what_it_was_told(kind: str, check: dict[str, Any], told: Told, why: str) -> None:
     with pytest.raises(Failed, match=f"^{re.escape(why)}$"):
         PROBES[kind]({"url": "http://127.0.0.1:1", **check}, told, 5.0)
+
+
+class Driver(Told):
+    """A driver that is there and fails, or none."""
+
+    def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+        raise Failed(self.text)
+
+
+def test_a_driver_that_fails_is_no_machine_without_a_gpu() -> None:
+    none, broken = Driver(0, "could not start: No such file or directory"), Driver(0, "exit status 9: no devices")
+    assert PROBES["gpu"]({"layers": "auto"}, none, 5.0) == {"gpus": []}
+    with pytest.raises(Failed, match=r"^nvidia-smi: exit status 9: no devices$"):
+        PROBES["gpu"]({"layers": "auto"}, broken, 5.0)
+
+
+def test_work_that_is_never_done_is_given_up_with_what_was_said_when_it_was_accepted() -> None:
+    waiting = Told(202, '{"worker": "not started"}', ACCEPTED)
+    with pytest.raises(Failed, match=r'^not done in 0 s; .* accepted: \{"worker": "not started"\}$'):
+        PROBES["batch"](BATCH, waiting, 0.3)
 
 
 def test_what_a_project_can_declare_can_be_probed_and_is_documented() -> None:

@@ -65,6 +65,19 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
             **COMMON,
         },
     ),
+    (
+        {"batch": "/batch", "send": '{"prompts": ["Hello"]}', "body": "so", "token": "TOKEN"},
+        {
+            "kind": "batch",
+            "name": "web batch /batch",
+            "url": "http://127.0.0.1:28000/batch",
+            "send": '{"prompts": ["Hello"]}',
+            "body": "so",
+            "token": "TOKEN",
+            **COMMON,
+        },
+    ),
+    ({"gpu": "all"}, {"kind": "gpu", "name": "web gpu all", "layers": "all", **COMMON}),
     *(
         (
             {"http": "/a", "token": name},
@@ -107,7 +120,7 @@ def test_checks_of_the_project_reach_services_by_name() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ({}, "services.web.check: expected one of http, tcp, command or completion"),
+        ({}, "services.web.check: expected one of http, tcp, command, completion, batch or gpu"),
         ({"tcp": "db.local"}, 'services.web.check.tcp: expected "${port}" or "host:port", got "db.local"'),
         ({"http": "/x"}, "services.web.check: it asks the service itself, but the service declares no port"),
         ({"command": ["x", "${cpus}"]}, "services.web.check.command: ${cpus} is counted on the host"),

@@ -35,9 +35,9 @@ class Queue:
         unfinished.rename(self.folder / "waiting" / name)
         return name
 
-    def take(self) -> tuple[str, dict[str, Any]] | None:
-        """The oldest job that waits; None where none does."""
-        for file in sorted((self.folder / "waiting").iterdir(), key=lambda file: file.stat().st_mtime_ns):
+    def take(self, name: str = "*") -> tuple[str, dict[str, Any]] | None:
+        """The oldest job that waits, or the one of that name; None where none does."""
+        for file in sorted((self.folder / "waiting").glob(name), key=lambda file: file.stat().st_mtime_ns):
             try:
                 taken = file.rename(self.folder / "running" / file.name)
             except FileNotFoundError:
@@ -55,6 +55,10 @@ class Queue:
         """Let jobs of a worker that died wait again; for the only worker of this queue."""
         for file in (self.folder / "running").iterdir():
             file.rename(self.folder / "waiting" / file.name)
+
+    def sizes(self) -> dict[str, int]:
+        """How many jobs wait, and run."""
+        return {state: sum(1 for _ in (self.folder / state).iterdir()) for state in ("waiting", "running")}
 
     def look(self, name: str) -> tuple[str, dict[str, Any]] | None:
         """The state of a job and what its file says."""

@@ -1,4 +1,4 @@
-"""Probes that must pass, one module a kind: http, tcp, command, completion.
+"""Probes that must pass, one module a kind: http, tcp, command, completion, batch, gpu.
 
 Run on the host inside a transaction, and from a laptop through a tunnel by `deploy smoke`; the same code, so that both
 mean the same. A check passes when it has passed `passes` times in a row before its time is up: one lucky answer of a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
-from . import command, completion, http, tcp
+from . import batch, command, completion, gpu, http, tcp
 from .check import Failed
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
     "tcp": tcp.attempt,
     "command": command.attempt,
     "completion": completion.attempt,
+    "batch": batch.attempt,
+    "gpu": gpu.attempt,
 }
 
 

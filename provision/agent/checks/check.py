@@ -48,3 +48,6 @@ if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
 
         def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
             """The end of what a command says, once it has ended with status 0."""
+
+        def said(self) -> str:
+            """The end of what the program that is checked has said since its start."""

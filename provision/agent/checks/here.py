@@ -31,6 +31,7 @@ class Here:
         bearer: its secret goes to its own program alone, and is never told again: where an answer repeats it, that is
             taken out.
         at: where an address is, seen from here.
+        log: the end of the program's log.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Here:
         folder: str = "/",
         bearer: Optional[Bearer] = None,
         at: Callable[[str, Optional[int]], Address] = lambda host, port: (host, port),
+        log: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._folder = folder
         self._bearer = bearer
         self._at = at
+        self._log = log
 
     def ask(self, url: str, seconds: float, body: Optional[bytes] = None) -> Answer:
         """A redirection is an answer like another: no secret goes on to it."""
@@ -82,6 +85,9 @@ class Here:
             raise Failed(f"no connection in {seconds:.0f} s") from None
         except OSError as error:
             raise Failed(str(error)) from None
+
+    def said(self) -> str:
+        return "\n".join(self._log())
 
     def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
         """What it starts ends with it: a check leaves nothing behind."""

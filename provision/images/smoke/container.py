@@ -71,6 +71,9 @@ class Booted:
     def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
         return self.exec(argv, seconds, env)[-_SAID:]
 
+    def said(self) -> str:
+        return "\n".join(self.log())
+
     def _probe(self, words: list[str], seconds: float) -> str:
         if not self.probe[0]:
             raise Failed(f"the image has no probe to ask with (label {PROBE_LABEL})")

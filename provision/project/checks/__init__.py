@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from provision.project.checks import command, completion, http, queue, tcp
+from provision.project.checks import batch, command, completion, gpu, http, queue, tcp
 from provision.project.checks.kind import InImage, Kind
 from provision.project.template import Template
 from provision.project.values import Seconds, Variable, Whole
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (http.KIND, tcp.KIND, command.KIND, completion.KIND)}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (http.KIND, tcp.KIND, command.KIND, completion.KIND, batch.KIND, gpu.KIND)
+}
 IN_IMAGES: Mapping[str, InImage] = {
     "http": http.IN_IMAGE,
     "tcp": tcp.IN_IMAGE,
@@ -24,8 +26,8 @@ IN_IMAGES: Mapping[str, InImage] = {
 
 
 # The keys of a base come before those of the bases that stand before it.
-class Check(completion.Completion, command.Command, tcp.Tcp, http.Http):
-    """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion` is given."""
+class Check(gpu.Gpu, batch.Batch, completion.Completion, command.Command, tcp.Tcp, http.Http):
+    """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion`, `batch`, `gpu` is given."""
 
     timeout: Seconds = 60.0
     """By when the check must have passed."""
@@ -36,7 +38,7 @@ class Check(completion.Completion, command.Command, tcp.Tcp, http.Http):
     passes: Whole = Field(default=2, ge=1)
     """How many attempts in a row must pass."""
     token: Variable | None = None
-    """http, completion: the secret to send as a bearer token; passed over where the service has none of that name."""
+    """http, completion, batch: the secret to send as a bearer token; passed over where the service has no such one."""
 
     @property
     def kinds(self) -> list[Kind]:

@@ -37,7 +37,7 @@ class Http(Section):
     status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1)] = (200,)
     """http: the status codes that pass."""
     body: Pattern | None = None
-    """http: a regular expression that must be found in the body."""
+    """http, batch: a regular expression that must be found in the body."""
     headers: dict[str, Pattern] = Field(default_factory=dict)
     """http: for each header of the answer, a regular expression that must be found in it."""
 
@@ -47,24 +47,36 @@ class Http(Section):
         return self.http if self.http and shape(self.http).startswith("/") else None
 
 
-def _faults(path: Path, check: Http, has_port: bool | None) -> Iterator[Fault]:
-    if check.page and not has_port:
+def address_faults(where: Path, text: Template, has_port: bool | None) -> Iterator[Fault]:
+    """What is wrong with a path of the service's own port, or a URL, as it is declared at `where`."""
+    if shape(text).startswith("/") and not has_port:
         hint = (
             "Add one to the service, such as port = 8000."
             if has_port is False
             else "Write a whole URL: http://127.0.0.1:${services.NAME.port}/…"
         )
-        yield Fault((*path, "http"), "a path alone needs a port to ask.", hint)
-    elif check.http and not re.match(r"/|https?://.", shape(check.http)):
-        yield Fault((*path, "http"), 'expected a path such as "/health", or a URL that begins with http://.')
+        yield Fault(where, "a path alone needs a port to ask.", hint)
+    elif not re.match(r"/|https?://.", shape(text)):
+        yield Fault(where, 'expected a path such as "/health", or a URL that begins with http://.')
+
+
+def address(text: Template, asked: Asked, key: str) -> tuple[str, str]:
+    """What stands at `key`, every reference resolved, and as a URL."""
+    where = asked.text(text, key)
+    return where, asked.address() + where if where.startswith("/") else where
+
+
+def _faults(path: Path, check: Http, has_port: bool | None) -> Iterator[Fault]:
+    if check.http is not None:
+        yield from address_faults((*path, "http"), check.http, has_port)
 
 
 def _document(check: Http, asked: Asked) -> HttpCheck:
     assert check.http is not None  # noqa: S101 (it is of this kind)
-    where = asked.text(check.http, "http")
+    where, url = address(check.http, asked, "http")
     return {
         **asked.document("http", where),
-        "url": asked.address() + where if where.startswith("/") else where,
+        "url": url,
         "token": asked.token,
         "status": list(check.status),
         "body": check.body or "",

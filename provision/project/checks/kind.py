@@ -61,6 +61,8 @@ class Kind:
         in_container: how who runs containers asks it: a path on its port, or a program inside; None where they can't.
         asks_more: whether it demands more than that.
         sends_token: whether it sends its `token`.
+        wakes: whether asking has its service started, where that is on demand; so `deploy smoke` asks it of one, too.
+        at_start: whether what it looks at is said at a start alone; so `deploy smoke` passes over it.
         on_host: whether it runs where the release is, also when it is asked from a laptop.
         no_secret: why a secret of that name can't stand in it, and how it is done instead.
     """
@@ -71,6 +73,8 @@ class Kind:
     in_container: Callable[[Check], tuple[Literal["http", "exec"], tuple[Template, ...]] | None] = lambda _: None
     asks_more: Callable[[Check], bool] = lambda _: False
     sends_token: bool = False
+    wakes: bool = False
+    at_start: bool = False
     on_host: bool = False
     no_secret: Callable[[str], tuple[str, str]] | None = None
 

@@ -215,8 +215,8 @@ def test_the_stack_installs_nothing_and_runs_its_workers_on_demand_without_a_net
     # One is started by hand, the other by the API.
     assert "worker-cpu: started" in running.exec(["supervisorctl", "start", "worker-cpu"])
     for mode in ("cpu", "gpu"):
-        batch = json.dumps({"prompts": ["Hello"]})
-        job = json.loads(running.exec(["probe", "-t", "60", "-p", "8000", f"/jobs/{mode}", batch]))["job"]
+        batch = json.dumps({"prompts": ["Hello"], "mode": mode})
+        job = json.loads(running.exec(["probe", "-t", "60", "-p", "8000", "/batch", batch]))["job"]
         look = partial(running.exec, ["probe", "-p", "8000", f"/jobs/{mode}/{job}"])
         done = until(look, '"state":"done"')
         assert json.loads(done)["completions"][0]

@@ -28,14 +28,17 @@ def start(mode: Mode) -> str:
     """
     # In the image of this stack, which nobody deploys to, supervisorctl takes the same words.
     command = os.environ.get("DEPLOY_CTL", "supervisorctl")
-    done = subprocess.run(
-        [command, "start", f"worker-{mode}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [command, "start", f"worker-{mode}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotStarted(str(error)) from error
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0 and "already started" not in said:
         raise NotStarted(said or f"{command} exited with {done.returncode}")

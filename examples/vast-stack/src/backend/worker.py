@@ -3,12 +3,14 @@
 SIGTERM lets it finish the job that it has, because a deploy must not lose one.
 """
 
+import asyncio
 import fcntl
 import os
 import signal
 import sys
 import time
 
+from src import temporal
 from src.jobs import Queue
 from src.llama import ModelUnavailable, complete
 
@@ -34,18 +36,31 @@ def main() -> int:
             return 1
         queue.put_back()
         print(f"{mode} worker is ready", flush=True)
+        # What waits here comes first, with Temporal too: it may be what Temporal was never told of.
         idle_since = time.monotonic()
-        while not stopping and time.monotonic() - idle_since < _IDLE_SECONDS:
-            taken = queue.take()
-            if taken is None:
+        patience = 0 if temporal.ADDRESS else _IDLE_SECONDS
+        while not stopping:
+            if run(queue):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= patience:
+                break
+            else:
                 time.sleep(0.1)
-                continue
-            name, job = taken
-            queue.finish(name, work(job))
-            print(f"finished {name}", flush=True)
-            idle_since = time.monotonic()
+        if temporal.ADDRESS:
+            asyncio.run(temporal.serve(mode, lambda name: run(queue, name), _IDLE_SECONDS, lambda: stopping))
     print("nothing left to do" if not stopping else "told to stop", flush=True)
     return 0
+
+
+def run(queue: Queue, name: str = "*") -> bool:
+    """Run the job of that name, or the oldest; whether there was one."""
+    taken = queue.take(name)
+    if taken is None:
+        return False
+    name, job = taken
+    queue.finish(name, work(job))
+    print(f"finished {name}", flush=True)
+    return True
 
 
 def work(job: dict[str, list[str]]) -> dict[str, object]:

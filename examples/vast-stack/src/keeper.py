@@ -1,0 +1,49 @@
+"""Brings results to the S3 store at S3_ENDPOINT, for whoever AWS_ACCESS_KEY_ID names: MODE/NAME in the bucket."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from src.api.workers import Mode
+from src.jobs import Queue
+
+_BUCKET = os.environ.get("S3_BUCKET", "results")
+_PAUSE_SECONDS = 1
+
+
+def main() -> None:
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    s3 = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT"], region_name="us-east-1")
+    try:
+        s3.create_bucket(Bucket=_BUCKET)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+            raise
+    print(f"bringing results to {_BUCKET}", flush=True)
+    while not stopped.wait(_PAUSE_SECONDS):
+        for mode in Mode:
+            queue = Queue.of(mode)
+            for file in (queue.folder / "done").iterdir():
+                if not (kept := queue.folder / "kept" / file.name).exists():
+                    bring(s3, f"{mode}/{file.name}", file, kept)
+
+
+def bring(s3, key: str, file: Path, kept: Path) -> None:
+    """Once it is there, `kept` says so; until then it is tried again."""
+    try:
+        s3.upload_file(str(file), _BUCKET, key)
+    except (BotoCoreError, ClientError, boto3.exceptions.S3UploadFailedError) as error:
+        print(f"{key} is not in {_BUCKET} yet: {error}", flush=True)
+        return
+    kept.parent.mkdir(exist_ok=True)
+    kept.touch()
+    print(f"{key} is in {_BUCKET}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
