@@ -36,7 +36,7 @@ from tests.testbed.docker import Engine
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "rlm-runtime"
-TOKEN = "what a client of ours sends"
+TOKEN = "what-a-client-sends"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.examples.sandbox import Sandbox, sandbox
 
 # Its packages are 350 MB, and take minutes to come.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-TOKEN = "what a client of ours sends"
+TOKEN = "what-a-client-sends"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rlm-runtime"
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import litellm
 import structlog
+import tenacity
+from rlm.backends.base import BackendResponse
 from rlm.backends.litellm import LiteLLMBackend
 from rlm.core.config import load_config
 from rlm.core.orchestrator import RLM
@@ -21,6 +23,26 @@ from rlm.core.types import CompletionOptions, RLMResult
 from src import meters
 
 log = structlog.get_logger()
+_PASSING = (
+    litellm.exceptions.APIConnectionError,
+    litellm.exceptions.InternalServerError,
+    litellm.exceptions.RateLimitError,
+    litellm.exceptions.ServiceUnavailableError,
+    litellm.exceptions.Timeout,
+)
+
+
+class Patient(LiteLLMBackend):
+    """Calls the provider again where that may help, RLM_API_RETRIES times, waiting longer each time."""
+
+    async def complete(self, *args: Any, **kwargs: Any) -> BackendResponse:
+        again = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_PASSING),
+            stop=tenacity.stop_after_attempt(1 + int(os.environ.get("RLM_API_RETRIES") or 3)),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
+            reraise=True,
+        )
+        return await again(super().complete, *args, **kwargs)
 
 
 def configure() -> None:
@@ -39,10 +61,9 @@ def runtime(**given: Any) -> RLM:
     """
     config = given.pop("config", None) or load_config()
     model = given.pop("model", config.model)
-    backend = LiteLLMBackend(
+    backend = Patient(
         model=model,
         temperature=config.temperature,
-        num_retries=int(os.environ.get("RLM_API_RETRIES") or 3),
         max_retries=0,  # those of the provider's own client, which would multiply
         timeout=float(os.environ.get("RLM_API_TIMEOUT") or 120),
     )
