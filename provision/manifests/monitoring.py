@@ -37,7 +37,7 @@ class Graph:
 
     number: int
     title: Value
-    query: Value
+    lines: tuple[tuple[str, Value], ...]  # what each is called, which one alone is not, and its query
     x: int
     y: int
 
@@ -86,7 +86,7 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
         scrapes=tuple(_scrape(project.name, name, service, metrics) for name, (service, metrics) in told.items()),
         alarms=(*alarms, *_machine(project.name, target, gpu=gpu)),
         graphs=tuple(
-            Graph(at + 1, title, query, x=12 * (at % 2), y=8 * (at // 2)) for at, (title, query) in enumerate(panels)
+            Graph(at + 1, title, lines, x=12 * (at % 2), y=8 * (at // 2)) for at, (title, lines) in enumerate(panels)
         ),
         gpu=gpu,
     )
@@ -127,7 +127,8 @@ def _alarms(project: str, name: str, metrics: Metrics) -> Iterator[Alarm]:
     restarted = "changes(process_start_time_seconds{$self}[15m]) > 3"
     yield alarm("restarts", restarted, "It was started anew more than three times in a quarter of an hour.", 60, "page")
     if metrics.requests:
-        share = f'sum(rate({metrics.requests}{{$self,status=~"5.."}}[5m])) / sum(rate({metrics.requests}{{$self}}[5m]))'
+        failed = f'sum(rate({metrics.requests}{{$self,status=~"5..|failed"}}[5m]))'
+        share = f"{failed} / sum(rate({metrics.requests}{{$self}}[5m]))"
         yield alarm("errors", f"{share} > 0.05", "More than one answer in twenty is an error of its own.", 600, "page")
     if metrics.duration:
         says = f"One answer in twenty takes longer than {metrics.slow:g} s."
@@ -136,22 +137,46 @@ def _alarms(project: str, name: str, metrics: Metrics) -> Iterator[Alarm]:
         yield alarm(what, own.when, own.says, own.lasting, own.severity)
 
 
-def _panels(project: str, name: str, metrics: Metrics) -> Iterator[tuple[Value, Value]]:
-    """The titles and queries of a service's graphs."""
-    queries = {"Up": "up{$self}"}
+def _panels(project: str, name: str, metrics: Metrics) -> Iterator[tuple[Value, tuple[tuple[str, Value], ...]]]:
+    """The titles and lines of a service's graphs."""
+    queries: dict[str, str | dict[str, str]] = {"Up": "up{$self}"}
     if metrics.busy:
         queries["In flight"] = " + ".join(f"{gauge}{{$self}}" for gauge in metrics.busy)
     if metrics.requests:
         queries["Answers a second, by status"] = f"sum by (status) (rate({metrics.requests}{{$self}}[5m]))"
     if metrics.duration:
-        queries["Seconds for 19 answers in 20"] = _percentile(metrics.duration)
+        queries["Seconds an answer takes"] = {
+            f"p{round(100 * share)}": _percentile(metrics.duration, share) for share in (0.5, 0.95, 0.99)
+        }
+    queries["Memory, bytes"] = _used(
+        "container_memory_working_set_bytes", "process_resident_memory_bytes", project, name
+    )
+    cpu = _used("container_cpu_usage_seconds_total", "process_cpu_seconds_total", project, name, "rate(", "[5m])")
+    queries["Cores in use"] = cpu
     for title, query in {**queries, **metrics.graphs}.items():
         subject = f"services.{name}.metrics.graphs.{title}"
-        yield Value(subject, (f"{name}: {title}",)), Value(subject, (query.replace(_SELF, _labels(project, name)),))
+        lines = query if isinstance(query, dict) else {"": query}
+        told = ((line, Value(subject, (said.replace(_SELF, _labels(project, name)),))) for line, said in lines.items())
+        yield Value(subject, (f"{name}: {title}",)), tuple(told)
 
 
-def _percentile(histogram: str) -> str:
-    return f"histogram_quantile(0.95, sum by (le) (rate({histogram}_bucket{{$self}}[10m])))"
+def _percentile(histogram: str, share: float = 0.95) -> str:
+    return f"histogram_quantile({share:g}, sum by (le) (rate({histogram}_bucket{{$self}}[10m])))"
+
+
+def _used(container: str, process: str, project: str, name: str, before: str = "", after: str = "") -> str:
+    """What the service's containers use, as cAdvisor tells of pods and of Compose's, where it is asked: its job is not
+    ours. Else what its process tells of itself.
+    """
+    compose = (
+        f'container_label_com_docker_compose_project="{project}",container_label_com_docker_compose_service="{name}"'
+    )
+    asked = (
+        f'{container}{{namespace="{project}",container="{name}"}}',
+        f"{container}{{{compose}}}",
+        f"{process}{{$self}}",
+    )
+    return " or ".join(f"sum({before}{each}{after})" for each in asked)
 
 
 def _machine(project: str, target: Target | None, *, gpu: bool) -> Iterator[Alarm]:

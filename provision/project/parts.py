@@ -153,7 +153,10 @@ class Serverless(Section):
     """A function in the cloud: what `deploy render lambda` and `cloud-function` write."""
 
     entry: Entry
-    """"package.module:function"; it is given what a request's JSON holds, and returns what the answer's does."""
+    """"package.module:function", which may be `async`; `takes` says what it is given."""
+    takes: Literal["body", "event"] = "body"
+    """"body": what a request's JSON holds, for what the answer's does. "event": what the platform gives, for what it
+    takes: `handler(event, context)` on AWS Lambda, `function(request)` on Cloud Functions."""
     timeout: Seconds = 30.0
     """How long an answer may take."""
 

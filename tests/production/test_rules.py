@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 # What the examples are content with. The small ones show a first step, not production.
 OWED = {
     "minimal": {"memory-limit", "cpu-limit", "alerts", "metrics"},
-    "rlm-runtime": {"metrics", "rlm-isolation", "image-digest"},
+    "rlm-runtime": {"metrics", "rlm-isolation", "rlm-log-backup", "image-digest"},
     "rollout-server": set(),
     "vast-stack": {"compiled-engine", "not-root", "firewall", "memory-limit", "cpu-limit", "metrics"},
 }

@@ -115,7 +115,7 @@ def test_the_minimal_example_loads_without_any_variable():
 
 @pytest.mark.parametrize("name", ["rlm-runtime", "rollout-server"])
 def test_an_example_needs_its_secrets_and_nothing_else(name: str):
-    secrets = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "OPENAI_API_KEY": "c"}
+    secrets = {"ROLLOUT_API_KEY": "a", "ROLLOUT_CALLBACK_KEY": "b", "OPENAI_API_KEY": "c", "RLM_SERVER_TOKEN": "d"}
 
     assert {"fleet", "sandbox"} == set(load(ROOT / "examples" / name, environ=secrets).project.targets)
 

@@ -9,19 +9,19 @@ import time
 from redis import Redis
 from rq import Queue
 
-from src.jobs import COMPLETE, QUEUE
+from src.jobs import QUEUE, process_completion
 
 
 def main(prompt: str) -> int:
     queue = Queue(QUEUE, connection=Redis.from_url(os.environ["REDIS_URL"]))
-    job = queue.enqueue(COMPLETE, prompt, job_timeout=600)
+    job = queue.enqueue(process_completion, prompt, job_timeout=600)
     while job.get_status().value not in ("finished", "failed", "stopped", "canceled"):
         time.sleep(0.1)
     result = job.latest_result()
     if result is None or result.return_value is None:
         print(result.exc_string if result else "the job is gone", file=sys.stderr)
         return 1
-    print(result.return_value)
+    print(result.return_value.response)
     return 0
 
 

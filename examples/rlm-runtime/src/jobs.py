@@ -1,26 +1,28 @@
-"""What the queue holds: prompts. The worker runs `complete`; whoever asks needs its name alone."""
+"""What the queue `rlm-tasks` holds: prompts, with what the package's `RLM` is to be made with.
+
+Queue("rlm-tasks", connection=redis).enqueue("src.jobs.process_completion", "a prompt", model="gpt-4o-mini")
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
+from typing import TYPE_CHECKING, Any
 
-QUEUE = "rlm"
-COMPLETE = "src.jobs.complete"
+if TYPE_CHECKING:
+    from rlm.core.types import RLMResult
+
+QUEUE = "rlm-tasks"
 
 
-def complete(prompt: str) -> str:
-    """The runtime's answer; what it took is counted, also where it fails."""
-    from rlm.core.orchestrator import RLM
+def process_completion(prompt: str, **kwargs: Any) -> RLMResult:
+    """The runtime's result.
 
-    from src import meters
+    Raises:
+        RuntimeError: the completion failed; the queue then has it among those that did.
+    """
+    from src.completion import complete
 
-    runtime = RLM(model=os.environ["RLM_MODEL"], environment=os.environ["RLM_ENVIRONMENT"])
-    result = asyncio.run(runtime.completion(prompt))
-    meters.TOKENS.labels("in").inc(result.total_input_tokens)
-    meters.TOKENS.labels("out").inc(result.total_output_tokens)
-    meters.COST.inc(result.total_cost_usd or 0)
-    meters.COMPLETIONS.labels("ok" if result.success else "failed").inc()
+    result = asyncio.run(complete(prompt, **kwargs))
     if result.error is not None:
         raise RuntimeError(result.error)
-    return result.response
+    return result

@@ -12,19 +12,21 @@ import sys
 from prometheus_client import start_http_server
 from redis import Redis
 from rq import Queue, SimpleWorker
-from rq.registry import StartedJobRegistry
 
-from src import meters
+from src import logs, meters, store
 from src.jobs import QUEUE
 
 
 def main(port: int) -> None:
+    from src import completion
+
+    logs.configure()
+    completion.configure()
     connection = Redis.from_url(os.environ["REDIS_URL"])
     queue = Queue(QUEUE, connection=connection)
-    started = StartedJobRegistry(queue=queue)
     meters.WAITING.set_function(lambda: len(queue))
-    meters.RUNNING.set_function(lambda: len(started))
-    start_http_server(port, addr="127.0.0.1")
+    start_http_server(port, addr=os.environ.get("RLM_LISTEN") or "127.0.0.1")
+    store.keep_shipping()
     SimpleWorker([queue], connection=connection).work()
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests import containers
 from provision.manifests.containers import Containers
-from provision.manifests.value import Variable, refuse_secrets
+from provision.manifests.value import Value, Variable, refuse_secrets
+from provision.project.presets import presets
 from provision.project.schema import Lane, Project, Serverless, Service, Target
+from provision.project.template import parse
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _MIB = 1024**2
@@ -28,6 +30,7 @@ class Function:
     file: str  # the module that the platform calls
     module: str  # the service's own
     function: str  # in it
+    as_event: bool  # whether it is given what the platform gives
     env: tuple[Variable, ...]  # without secrets
     secrets: tuple[str, ...]  # names of variables
     memory_mib: int
@@ -104,6 +107,7 @@ def _function(places: Containers, name: str, service: Service, declared: Serverl
         file=file,
         module=module,
         function=function,
+        as_event=declared.takes == "event",
         env=env,
         secrets=service.secrets,
         memory_mib=memory,
@@ -124,7 +128,7 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
         ("model", service.model, "no caller waits until a model is loaded"),
         (
             "volumes",
-            service.volumes,
+            service.volumes if not _of_its_preset(service) else None,
             "what a function writes is gone with its copy; keep it in a store (volumes = {} drops a preset's)",
         ),
         ("resources.gpus", service.resources.gpus, "a function gets no GPU"),
@@ -149,6 +153,23 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
             yield key, f"{reason}; remove it, or serverless"
 
 
+def _of_its_preset(service: Service) -> bool:
+    """Whether its volumes are what its preset says, and nobody's wish."""
+    declared = presets().get(service.preset or "", {}).get("volumes", {})
+    return {name: parse(volume["path"], {}) for name, volume in declared.items()} == {
+        name: volume.path for name, volume in service.volumes.items()
+    }
+
+
+def _writable(places: Containers, service: Service, variable: Variable) -> Variable:
+    """`variable`; where it names the folder of a volume, which no function has, one below /tmp."""
+    subject = variable.value.subject
+    for name, volume in service.volumes.items():
+        if variable.value.parts == places.value(volume.path, subject).parts:
+            return Variable(variable.name, Value(subject, (f"/tmp/{name}",)))  # noqa: S108  # its copy's own
+    return variable
+
+
 def _env(places: Containers, name: str, cloud: Cloud) -> tuple[Variable, ...]:
     service = places.project.services[name]
     for variable, template in service.env.items():
@@ -162,7 +183,7 @@ def _env(places: Containers, name: str, cloud: Cloud) -> tuple[Variable, ...]:
             raise UnencodableValue(f"services.{name}.{key}", reason)
     for made in containers.composed(places, name):
         refuse_secrets(made.value)
-    env = containers.env(places, name)
+    env = tuple(_writable(places, service, variable) for variable in containers.env(places, name))
     containers.refuse_docker(places, name, cloud.name, is_machine=False)
     size = sum(len(f"{each.name}{each.value.text}".encode(errors="surrogatepass")) for each in env)
     if size > cloud.most_env_bytes:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, old_keys, said
+from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, literal, old_keys, said
 from provision.project.schema import Service
 
 PRESET = "rlm-runtime"
+# Of examples/rlm-runtime: what serves HTTP, and the secret that its clients send.
+SERVER = "src.server"
+TOKEN = "RLM_SERVER_TOKEN"  # noqa: S105  # its name
 
 
 def _each(subject: Subject, is_missing: Callable[[Service], bool], message: str) -> Iterator[Finding]:
@@ -28,6 +31,37 @@ def _unconfined(subject: Subject) -> Iterator[Finding]:
 def _within(subject: Subject) -> Iterator[Finding]:
     message = "code that a model wrote runs in the service's own process, with its keys, behind RestrictedPython alone."
     yield from _each(subject, lambda service: said(service, "RLM_ENVIRONMENT") == "local", message)
+
+
+def _networked(subject: Subject) -> Iterator[Finding]:
+    def is_missing(service: Service) -> bool:
+        return said(service, "RLM_DOCKER_NETWORK_DISABLED").lower() not in ("", "true", "1", "yes", "on")
+
+    yield from _each(subject, is_missing, "code that a model wrote may reach the network from its container.")
+
+
+def _token(subject: Subject) -> Iterator[Finding]:
+    def is_missing(service: Service) -> bool:
+        serves = service.expose or service.proxy or any(SERVER in literal(word) for word in service.command)
+        return bool(serves) and TOKEN not in service.every_secret
+
+    yield from _each(
+        subject, is_missing, "whoever reaches its port spends your money; behind a published one all look private."
+    )
+
+
+def _limits(subject: Subject) -> Iterator[Finding]:
+    def is_missing(service: Service) -> bool:
+        return not all(said(service, name).isdecimal() for name in ("RLM_MAX_DEPTH", "RLM_MAX_PARALLEL"))
+
+    yield from _each(
+        subject, is_missing, "nothing of yours says how deep it goes, and how many tools it calls at once."
+    )
+
+
+def _backup(subject: Subject) -> Iterator[Finding]:
+    message = "its trajectory logs are on the disks of its copies alone."
+    yield from _each(subject, lambda service: not said(service, "RLM_LOG_BUCKET"), message)
 
 
 def _budget(subject: Subject) -> Iterator[Finding]:
@@ -65,6 +99,38 @@ RULES = (
         "Its authors call the local environment no complete sandbox: for trusted prompts, in development.",
         'env: `RLM_ENVIRONMENT = "docker"`, on hosts that do nothing else; or "wasm", with the extra of that name.',
         _within,
+    ),
+    Rule(
+        "rlm-network",
+        Severity.FAIL,
+        "rlm-runtime: containers that run code have no network.",
+        "What a model wrote would reach your network, and take out what it reads.",
+        "Remove RLM_DOCKER_NETWORK_DISABLED from env; the preset says true.",
+        _networked,
+    ),
+    Rule(
+        "rlm-token",
+        Severity.FAIL,
+        "rlm-runtime: a server asks for a bearer token.",
+        "Each completion costs money, and MCP runs code.",
+        f'`secrets = ["{TOKEN}"]`, and `openssl rand -base64 32` makes one for .env.',
+        _token,
+    ),
+    Rule(
+        "rlm-limits",
+        Severity.WARN,
+        "rlm-runtime: how deep and how wide a completion goes is declared.",
+        "Each level asks the model again, and each tool takes memory.",
+        'env: `RLM_MAX_DEPTH = "4"`, `RLM_MAX_PARALLEL = "5"`',
+        _limits,
+    ),
+    Rule(
+        "rlm-log-backup",
+        Severity.WARN,
+        "rlm-runtime: trajectory logs are kept in a store.",
+        "They say what was asked and done, and a copy that goes takes its own along.",
+        'env: `RLM_LOG_BUCKET = "…"`, for programs that ship them, as examples/rlm-runtime does.',
+        _backup,
     ),
     Rule(
         "rlm-token-budget",

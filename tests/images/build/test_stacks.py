@@ -237,6 +237,27 @@ def test_the_recursive_runtime_is_healthy_without_a_docker_daemon_and_answers_a_
     assert passed["command /opt/rlm-runtime/greet"]["output"].startswith('"serverInfo":{"name":"rlm-runtime"')
     assert packages(built) == pinned(built)
 
+    # Without a client on standard input it serves HTTP, and says what it can't reach: here the provider.
+    image = load(engine.client, built.layout, "rlm-runtime")
+    kept = {"read_only": True, "tmpfs": {"/tmp": ""}, "cap_drop": ["ALL"]}
+    server = engine.client.containers.run(image, network_mode="none", detach=True, **kept)
+    try:
+        booted = Booted(server, ("probe", "-p", "8080"), "http", drains=False)
+        found = until(lambda: booted.exec(["sh", "-c", 'python3 -c "$0" || true', _HEALTH]), '"version"')
+        assert json.loads(found)["components"] == {"llm": "unhealthy", "repl": "healthy", "storage": "healthy"}
+        assert "rlm_requests_total" in booted.exec(["probe", "-p", "8000", "/metrics"])
+    finally:
+        server.remove(force=True, v=True)
+
+
+# An answer of 503 has a body, too, which the probe does not show.
+_HEALTH = """
+import http.client
+asked = http.client.HTTPConnection("127.0.0.1", 8080, timeout=90)
+asked.request("GET", "/health")
+print(asked.getresponse().read().decode())
+"""
+
 
 def _status(running: Booted) -> list[str]:
     # Its exit status tells of programs that are stopped.

@@ -88,7 +88,8 @@ def test_prometheus_takes_the_scrapes_and_the_rules(tmp_path: Path) -> None:
 
 def test_prometheus_takes_every_graph(tmp_path: Path) -> None:
     panels = json.loads(FILES["dashboards/cres.json"])["panels"]
-    rules = [{"record": f"panel:{panel['id']}", "expr": panel["targets"][0]["expr"]} for panel in panels]
+    queries = [query["expr"] for panel in panels for query in panel["targets"]]
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
 
     promtool(tmp_path, "check", "rules", "panels.yml")
@@ -96,11 +97,21 @@ def test_prometheus_takes_every_graph(tmp_path: Path) -> None:
     assert [panel["title"] for panel in panels] == [
         "llama: Up",
         "llama: In flight",
+        "llama: Memory, bytes",
+        "llama: Cores in use",
         "llama: Tokens a second",
         "llama: Prompt tokens a second",
         "api: Up",
         "api: Answers a second, by status",
-        "api: Seconds for 19 answers in 20",
+        "api: Seconds an answer takes",
+        "api: Memory, bytes",
+        "api: Cores in use",
+    ]
+    (latency,) = [panel for panel in panels if panel["title"] == "api: Seconds an answer takes"]
+    assert [(line["refId"], line["legendFormat"]) for line in latency["targets"]] == [
+        ("A", "p50"),
+        ("B", "p95"),
+        ("C", "p99"),
     ]
 
 

@@ -146,3 +146,35 @@ def test_a_variable_arrives_byte_for_byte(text: str) -> None:
 def test_a_tag_or_a_reference_holds_a_name_alone(encode: Any, text: str) -> None:
     with pytest.raises(UnencodableValue, match="is not"):
         encode(Value("x", (text,)))
+
+
+@pytest.mark.parametrize(
+    ("cloud", "given"), [("lambda", ("an event", "a context")), ("cloud-function", ("a request",))]
+)
+def test_a_coroutine_is_waited_for_and_given_what_the_platform_gives(
+    cloud: str, given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "coro.py").write_text("async def answer(*given):\n    return list(given)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = rendered(cloud, tmp_path, serverless={"entry": "coro:answer", "takes": "event"})
+    handler = next(text for name, text in made.items() if name.endswith(".py"))
+    space: dict[str, Any] = {"__file__": str(tmp_path / "main.py")}
+
+    exec(handler, space)
+
+    assert space["handle"](*given) == list(given)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_presets_volume_is_a_folder_that_a_function_can_write_to(cloud: str, tmp_path: Path) -> None:
+    env = {"RLM_ENVIRONMENT": "local"}
+    made = face(cloud).files(
+        project({"rlm": {"preset": "rlm-runtime", "command": ["a"], "env": env, "serverless": {"entry": "a:b"}}}),
+        None,
+        tmp_path,
+    )
+
+    document = parsed(next(text for text in made.values() if "RLM_LOG_DIR" in text))
+    if cloud == "lambda":
+        document = document["Resources"]["RlmFunction"]["Properties"]["Environment"]["Variables"]
+    assert document["RLM_LOG_DIR"] == "/tmp/logs"

@@ -1,7 +1,9 @@
 """resize-image of cres on AWS Lambda. Written by deploy render; the next one replaces it."""
 
+import asyncio
 import base64
 import importlib
+import inspect
 import json
 import logging
 
@@ -13,6 +15,12 @@ try:
 except Exception:
     log.exception("resize-image cannot start")
     raise RuntimeError("resize-image cannot start; its log says why") from None
+
+
+def _called(*given):
+    """What the service answers, waited for where it is a coroutine."""
+    answer = _entry(*given)
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 
 
 class NotJson(Exception):
@@ -29,7 +37,7 @@ def _parsed(body):
 def _answer(read, number):
     """The status and the JSON for what `read` gives. A caller learns of a failure what was written for it, no more."""
     try:
-        return 200, json.dumps(_entry(read()), allow_nan=False)
+        return 200, json.dumps(_called(read()), allow_nan=False)
     except Exception as error:
         status = getattr(error, "caller_status", None)
         if isinstance(status, int) and 400 <= status <= 499:

@@ -1,6 +1,8 @@
 """fastapi of cres as a Cloud Function. Written by deploy render; the next one replaces it."""
 
+import asyncio
 import importlib
+import inspect
 import json
 import logging
 import sys
@@ -20,6 +22,12 @@ except Exception:
     raise RuntimeError("fastapi cannot start; its log says why") from None
 
 
+def _called(*given):
+    """What the service answers, waited for where it is a coroutine."""
+    answer = _entry(*given)
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
+
+
 class NotJson(Exception):
     caller_status = 400
 
@@ -34,7 +42,7 @@ def _parsed(body):
 def _answer(read, number):
     """The status and the JSON for what `read` gives. A caller learns of a failure what was written for it, no more."""
     try:
-        return 200, json.dumps(_entry(read()), allow_nan=False)
+        return 200, json.dumps(_called(read()), allow_nan=False)
     except Exception as error:
         status = getattr(error, "caller_status", None)
         if isinstance(status, int) and 400 <= status <= 499:
