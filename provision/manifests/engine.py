@@ -76,8 +76,9 @@ def _host(places: LaneOnTarget, name: str) -> dict[str, Any]:
         host |= {"Memory": resources.memory, "MemorySwap": resources.memory}
     if resources.cpus:
         host["NanoCpus"] = int(resources.cpus * _NANO)
-    if resources.gpus or resources.vram:
-        host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.gpus or 1, "Capabilities": [["gpu"]]}]
+    if resources.devices:
+        # Which ones the host says, where it gives them out.
+        host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.devices, "Capabilities": [["gpu"]]}]
     return host
 
 

@@ -73,7 +73,14 @@ class Resources(Section):
     cpus: Number | None = Field(default=None, gt=0)
     """Processor cores; a fraction is allowed."""
     gpus: Whole = Field(default=0, ge=0)
-    """How many GPUs."""
+    """How many GPUs; on a host each copy has its own, and nobody else of the project has those."""
+    gpu_fraction: Number | None = Field(default=None, gt=0, le=1)
+    """Hosts: the part of one GPU that each copy takes, which others share. Elsewhere it is a whole one."""
+
+    @property
+    def devices(self) -> int:
+        """How many GPUs a copy sees."""
+        return self.gpus or (1 if self.gpu_fraction or self.vram else 0)
 
 
 class Volume(Section):
@@ -239,7 +246,7 @@ class Service(Section):
     image: Image | None = None
     """Docker, Compose, Kubernetes: what the container is made of (default: the project's), by digest."""
     replicas: Whole = Field(default=1, ge=1)
-    """Kubernetes: how many copies run."""
+    """How many copies run. On hosts a preset's own number doesn't count; copy N has the N-1st port after `port`."""
     scale: Scale | None = None
     """Kubernetes: more copies under load."""
     volumes: dict[Name, Volume] = Field(default_factory=dict)
@@ -366,6 +373,11 @@ class Project(Section):
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
+    copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
+
+    def copies_of(self, name: str) -> int:
+        """How many stable copies of a service run on a host; a canary is one."""
+        return self.copies.get(name, 1)
 
 
 class Head(Section):

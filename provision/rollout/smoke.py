@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Probed
-from provision.contract.slots import home, services_in
+from provision.contract.slots import services_of
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.moves import chosen, values
 from provision.targets import Deployment, HostConversation, open_session
@@ -37,7 +37,7 @@ class CheckReport:
 def smoke(deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None) -> list[CheckReport]:
     """Every check of `channel`, asked from here; what is a command, or sends a secret, runs on the host."""
     document = deployment.release.document
-    started = [service for service in services_in(document, home(channel)) if not service["on_demand"]]
+    started = [service for service in services_of(document, channel) if not service["on_demand"]]
     wanted = [(service["program"], check) for service in started for check in service["checks"]]
     wanted += [("", check) for check in document["lanes"][channel]["checks"]]
 

@@ -48,7 +48,7 @@ def test_the_documented_file_loads(tmp_path):
     [
         (Head, lambda file: [file["project"]]),
         (Service, lambda file: file["services"].values()),
-        (Resources, lambda file: [file["services"]["llama"]["resources"]]),
+        (Resources, lambda file: [file["services"][name]["resources"] for name in ("llama", "embedder")]),
         (Serverless, lambda file: [file["services"]["fastapi"]["serverless"]]),
         (Proxy, lambda file: [file["services"]["fastapi"]["proxy"]]),
         (Alert, lambda file: [file["services"]["llama"]["metrics"]["alerts"]["crowded"]]),

@@ -122,7 +122,7 @@ def _container(places: Containers, name: str) -> Container:
         stop_seconds=math.ceil(service.drain + service.stop_timeout),
         memory=_bytes(resources.memory) if resources.memory else None,
         cpus=f"{resources.cpus:g}" if resources.cpus else None,
-        gpus=resources.gpus or (1 if resources.vram else 0),
+        gpus=resources.devices,
         mounts=tuple(
             Mount(f"{name}-{key}", places.value(volume.path, f"services.{name}.volumes.{key}.path", name))
             for key, volume in sorted(service.volumes.items())

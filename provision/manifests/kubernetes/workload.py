@@ -90,7 +90,7 @@ def workload(places: Containers, name: str) -> Workload:
     env = containers.env(places, name)
     containers.refuse_docker(places, name, "a restricted pod")
     drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
-    gpus = service.resources.gpus or (1 if service.resources.vram else 0)
+    gpus = service.resources.devices
     asked, beyond = (None, False) if service.batch else probe(places, name)
     facts = Workload(
         project=places.project.name,
