@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from . import commands
 
@@ -98,27 +98,50 @@ def _parts() -> Dict[str, List[List[str]]]:
 
 
 def _amd() -> List[Gpu]:
-    told = _ask("rocm-smi", "--showproductname", "--showuniqueid", "--showmeminfo", "vram", "--json")
+    """By the program that every ROCm has had, else by the one that is to replace it."""
+    cards = _json("rocm-smi", "--showproductname", "--showuniqueid", "--showmeminfo", "vram", "--json") or {}
+    names = [name for name in cards if re.fullmatch(r"card\d+", name)]
+    found_ = [_card(cards[name]) for name in sorted(names, key=lambda name: int(name[4:]))]
+    if not found_:
+        static, metric = _by_gpu("static", "--asic"), _by_gpu("metric", "--mem-usage")
+        found_ = [_newer(facts.get("asic"), metric.get(gpu, {}).get("mem_usage")) for gpu, facts in static.items()]
+    return [gpu for gpu in found_ if gpu is not None]
+
+
+def _json(program: str, *words: str) -> Any:
+    """What is no JSON says that there is nothing."""
     try:
-        cards = json.loads(told) if told else {}
+        return json.loads(_ask(program, *words))
     except ValueError:
-        return []
-    found_: List[Gpu] = []
-    for card in sorted((name for name in cards if re.fullmatch(r"card\d+", name)), key=lambda name: int(name[4:])):
-        facts = cards[card]
-        unique = str(facts.get("Unique ID", "")).lower()
-        total, used = (str(facts.get(f"VRAM Total {what}Memory (B)", "")) for what in ("", "Used "))
-        # A processor's own graphics have no such number, and can't be told apart.
-        if not re.fullmatch(r"0x[0-9a-f]+", unique) or not (total.isdigit() and used.isdigit()):
-            continue
-        found_.append(
-            {
-                "name": str(facts.get("Card Series") or facts.get("Card series") or "AMD GPU"),
-                "uuid": f"GPU-{int(unique, 16):016x}",  # as ROCr calls it
-                "memory_total": int(total),
-                "memory_free": max(0, int(total) - int(used)),
-                "driver": "amdgpu",
-                "vendor": "amd",
-            }
-        )
-    return found_
+        return None
+
+
+def _by_gpu(*words: str) -> Dict[int, Dict[str, Any]]:
+    told = _json("amd-smi", *words, "--json")
+    listed = told.get("gpu_data") if isinstance(told, dict) else told  # in a table of its own since ROCm 7
+    return {each["gpu"]: each for each in listed or ()}
+
+
+def _card(facts: Dict[str, Any]) -> Optional[Gpu]:
+    total, used = (facts.get(f"VRAM Total {what}Memory (B)") for what in ("", "Used "))
+    return _of_amd(facts.get("Card Series") or facts.get("Card series"), facts.get("Unique ID"), total, used, 1)
+
+
+def _newer(asic: Any, usage: Any) -> Optional[Gpu]:
+    asic, usage = asic or {}, usage or {}
+    total, used = (usage.get(f"{what}_vram", {}).get("value") for what in ("total", "used"))
+    return _of_amd(asic.get("market_name"), asic.get("asic_serial"), total, used, 1 << 20)
+
+
+def _of_amd(name: Any, unique: Any, total: Any, used: Any, unit: int) -> Optional[Gpu]:
+    """None for a processor's own graphics: they have no such number, and can't be told apart."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]+", str(unique)) or not (str(total).isdigit() and str(used).isdigit()):
+        return None
+    return {
+        "name": str(name or "AMD GPU"),
+        "uuid": f"GPU-{int(str(unique), 16):016x}",  # as ROCr calls it
+        "memory_total": int(total) * unit,
+        "memory_free": max(0, int(total) - int(used)) * unit,
+        "driver": "amdgpu",
+        "vendor": "amd",
+    }
