@@ -7,6 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
 
+from ..contract import devices
 from ..contract.channels import channels_after
 from ..contract.decide import Do, Step, decide
 from ..contract.failure import REFUSED, Failure, NewerHost
@@ -67,7 +68,7 @@ def perform(
         if release not in documents:
             raise Failure(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
         _is_meant_for(documents[release], release, project, supervisor.kind)
-    view = facts.view(layout, supervisor, before, request["gpus"])
+    view = facts.view(layout, supervisor, before, request["gpus"] or devices.decides(documents))
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
     steps = decide(before, channels, documents, view, rotated)
     _same_as_planned(steps, request["steps"])
@@ -214,8 +215,8 @@ def _same_as_planned(steps: Sequence[Step], planned: Optional[Sequence[PlannedSt
     """The plan that was shown is the one that is applied."""
     if planned is None:
         return
-    now = {step.program: step.do.value for step in steps}
-    then = {step["program"]: step["do"] for step in planned}
+    now = {step.program: _told(step.as_dict()) for step in steps}
+    then = {step["program"]: _told(step) for step in planned}
     if now != then:
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
         raise Failure(
@@ -228,3 +229,8 @@ def _same_as_planned(steps: Sequence[Step], planned: Optional[Sequence[PlannedSt
             ),
             next_step="deploy plan, and deploy up again",
         )
+
+
+def _told(step: PlannedStep) -> str:
+    """What is done to a program, for a sentence."""
+    return " ".join([step["do"], *(f"on {devices.short(uuid)}" for uuid in step.get("devices", ()))])

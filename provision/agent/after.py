@@ -53,6 +53,7 @@ def after(
                 manifest=service["manifest"]["name"],
                 manifest_sha256=digest_of(service["manifest"]["text"]),
                 secrets={name: versions.get(name, "") for name in service["secrets"]},
+                devices=step.devices,
             )
         used |= set(programs[step.program].secrets)
     return before._replace(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional
 from ..contract.decide import Do, HostView, Step, candidates, decide
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from ..contract.slots import home, services_in
+from ..contract.slots import services_of
 from ..contract.state import State
 from . import moved, preflight, room
 from .documents import read_documents
@@ -85,7 +85,7 @@ def _anything(layout: Layout, steps: List[Step], ahead: AheadQuestion) -> bool:
 
 def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: HostView, ahead: AheadQuestion) -> None:
     release = ahead["release"]
-    services = {each["program"]: each for each in services_in(ahead["document"], home(ahead["channel"]))}
+    services = {each["program"]: each for each in services_of(ahead["document"], ahead["channel"])}
     own = [step for step in steps if step.program in services or step.do is Do.REMOVE]
     documents = {release: ahead["document"]}
     preflight.programs(supervisor, own, services, candidates(own, documents, release), documents, seen)

@@ -9,14 +9,13 @@ import platform
 import pwd
 import secrets
 import shutil
-import subprocess
 from typing import TYPE_CHECKING, Dict, List, Optional
 
-from ..contract import names
+from ..contract import devices, names
 from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import commands, content, engines, files, launch, models, processes, sockets, strays
+from . import content, engines, files, gpus, launch, models, processes, sockets, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -24,17 +23,27 @@ from .locks import Lock
 from .supervisors import Activity, Supervisor
 
 if TYPE_CHECKING:
-    from ..contract.facts import Cpu, Disk, Gpu, Machine, Memory, ProjectFacts, Seen
+    from ..contract.facts import Cpu, Disk, Machine, Memory, ProjectFacts, Seen
     from ..contract.release import LaneDocument, ReleaseDocument, ServiceDocument
     from ..contract.requests import Wanted
 
-_TOOLS = ("rsync", "supervisord", "systemctl", "nvidia-smi", "docker", "uv", "curl", "sudo", "llama-server")
-_GPU_SECONDS = 10.0
+_TOOLS = (
+    "rsync",
+    "supervisord",
+    "systemctl",
+    "nvidia-smi",
+    "rocm-smi",
+    "docker",
+    "uv",
+    "curl",
+    "sudo",
+    "llama-server",
+)
 _HISTORY_SHOWN = 50
 
 
 def host() -> Machine:
-    """Machine, CPU, memory, tools. GPUs are asked for apart: nvidia-smi takes long."""
+    """Machine, CPU, memory, tools. GPUs are asked for apart: their drivers' programs take long."""
     me = pwd.getpwuid(os.geteuid()).pw_name
     return {
         "hostname": platform.node(),
@@ -42,17 +51,13 @@ def host() -> Machine:
         "kernel": os.uname().release,
         "cpu": cpu(),
         "memory": memory(),
-        "tools": {name: shutil.which(name, path=_search_path()) or "" for name in _TOOLS},
+        "tools": {name: shutil.which(name, path=gpus.search_path()) or "" for name in _TOOLS},
         "python": platform.python_version(),
         "user": me,
         "uid": os.geteuid(),
         "home": os.path.expanduser("~"),
         "init": _init(),
     }
-
-
-def _search_path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/app"
 
 
 def _init() -> str:
@@ -130,34 +135,6 @@ def _number(path: str) -> Optional[int]:
         return None
 
 
-def gpus() -> List[Gpu]:
-    """Name and memory of each NVIDIA GPU; none where there is no driver."""
-    program = shutil.which("nvidia-smi", path=_search_path())
-    if program is None:
-        return []
-    query = "name,uuid,memory.total,memory.free,driver_version"
-    try:
-        done = commands.ask([program, "--query-gpu=" + query, "--format=csv,noheader,nounits"], _GPU_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    if done.status != 0:
-        return []
-    found: List[Gpu] = []
-    for line in done.output.decode("utf-8", "replace").splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 5 and fields[2].isdigit() and fields[3].isdigit():
-            found.append(
-                {
-                    "name": fields[0],
-                    "uuid": fields[1],
-                    "memory_total": int(fields[2]) << 20,
-                    "memory_free": int(fields[3]) << 20,
-                    "driver": fields[4],
-                }
-            )
-    return found
-
-
 def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) -> HostView:
     """What decisions need to know."""
     programs: Dict[str, Seen] = {}
@@ -185,14 +162,16 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
         release = releases.get(name, "") if proven.get(name) == pid else ""
         if release not in ("", state.programs[name].release):
             programs[name]["release"] = release
-    found = gpus() if with_gpus else []
+    asked = with_gpus or any(program.devices for program in state.programs.values())
+    found = gpus.found() if asked else None
     return HostView(
         programs=programs,
         manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
         launches={name: launch.current(layout, name) for name in state.programs},
         listening={str(port): holder for port, holder in processes.holders().items()},
         memory_available=memory()["available"],
-        vram_free=max((gpu["memory_free"] for gpu in found), default=None),
+        vram_free=max((gpu["memory_free"] for gpu in found or ()), default=None),
+        gpus=found,
     )
 
 
@@ -212,7 +191,8 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
     releases = _names(layout.releases)
     asked = {named.get(name) or _complete(name, releases) for name in wanted.get("documents", ())}
     asked -= set(wanted.get("have", ()))
-    seen = view(layout, supervisor, state, bool(wanted.get("gpus")))
+    documents = read_documents(layout, asked)
+    seen = view(layout, supervisor, state, bool(wanted.get("gpus")) or devices.decides(documents))
     return {
         "state": state.as_dict(),
         "view": seen.as_dict(),
@@ -221,7 +201,7 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "history": history[-_HISTORY_SHOWN:],
         "previous": back,
         "releases": releases,
-        "documents": {name: _slim(document) for name, document in read_documents(layout, asked).items()},
+        "documents": {name: _slim(document) for name, document in documents.items()},
         "files": _files(layout, named.get(wanted.get("files_of") or "", "")),
         "models": models.present(layout),
         "uploads": models.arrived(layout),

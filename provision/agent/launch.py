@@ -1,9 +1,10 @@
 """Launch folders: how one program is started, secrets included.
 
-`run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` for the environment, `secret-files`
-with a file for each of the others, and the link `release`; `run/PROGRAM/current` says which of them the supervisor
-starts. A folder is complete before it has its name and never changed after, so that switching, and switching back, is
-one link. Each belongs to the service's own user, and nobody else may enter it.
+`run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` for the environment,
+`secret-files` with a file for each of the others, `devices` where the program has GPUs of its own, and the link
+`release`; `run/PROGRAM/current` says which of them the supervisor starts. A folder is complete before it has its name
+and never changed after, so that switching, and switching back, is one link. Each belongs to the service's own user,
+and nobody else may enter it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import os
 import pwd
 import shlex
 import stat
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
 
 from ..contract.failure import REFUSED, Failure
-from ..contract.layout import SECRET_FOLDER, Layout
+from ..contract.layout import DEVICES, SECRET_FOLDER, Layout
 from ..contract.state import State
 from . import files
 
@@ -59,8 +60,19 @@ def owner(user: str) -> Optional[int]:
     return uid
 
 
-def stage(layout: Layout, service: ServiceDocument, release: str, launch: str, secrets: Dict[str, str]) -> None:
-    """Make the folder `launch` for a program; not yet the one that is started."""
+def stage(
+    layout: Layout,
+    service: ServiceDocument,
+    release: str,
+    launch: str,
+    secrets: Dict[str, str],
+    devices: Mapping[str, str],
+) -> None:
+    """Make the folder `launch` for a program; not yet the one that is started.
+
+    Args:
+        devices: the variables that say which GPUs it has.
+    """
     base = layout.launchers(service["program"])
     uid = owner(service.get("user", ""))
     files.make_folder(base)
@@ -73,10 +85,11 @@ def stage(layout: Layout, service: ServiceDocument, release: str, launch: str, s
     os.mkdir(temporary, 0o700)
     _write(os.path.join(temporary, "launch"), service["launch"], 0o500, uid)
     as_files = set(service.get("secret_files", ()))
-    exported = sorted(set(service["secrets"]) - as_files)
-    if exported:
-        lines = [f"export {name}={quote(secrets[name])}\n" for name in exported]
-        _write(os.path.join(temporary, "secrets"), "".join(lines), 0o400, uid)
+    exported = {name: secrets[name] for name in sorted(set(service["secrets"]) - as_files)}
+    for file, variables in (("secrets", exported), (DEVICES, devices)):
+        if variables:
+            lines = [f"export {name}={quote(value)}\n" for name, value in variables.items()]
+            _write(os.path.join(temporary, file), "".join(lines), 0o400, uid)
     if as_files:
         apart = os.path.join(temporary, SECRET_FOLDER)
         os.mkdir(apart, 0o700)
@@ -126,9 +139,19 @@ def read_secrets(layout: Layout, program: str, launch: str) -> Dict[str, str]:
 
 
 def exported_secrets(folder: str) -> Dict[str, str]:
-    """Those for the environment; read back with the shell's own rules."""
+    """Those for the environment."""
+    return _exported(os.path.join(folder, "secrets"))
+
+
+def devices(folder: str) -> Dict[str, str]:
+    """The variables that say which GPUs a program has."""
+    return _exported(os.path.join(folder, DEVICES))
+
+
+def _exported(path: str) -> Dict[str, str]:
+    """Read back with the shell's own rules."""
     try:
-        words = shlex.split(_text(os.path.join(folder, "secrets")))
+        words = shlex.split(_text(path))
     except FileNotFoundError:
         return {}
     return dict(word.split("=", 1) for word in words if "=" in word)

@@ -7,6 +7,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
+from ..contract import devices
 from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
@@ -82,12 +83,16 @@ def programs(
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
     _ports(supervisor, [services[step.program] for step in started], leaving)
     for step in started:
-        _gpu_memory(services[step.program], view, has_some=step.do is Do.RESTART)
+        if devices.want(services[step.program]) is None:
+            _gpu_memory(services[step.program], view, has_some=step.do is Do.RESTART)
+        else:
+            _gpus(supervisor, services[step.program], step, steps, view)
     _memory(steps, services, documents, view)
     _owners_and_names(supervisor, candidates)
     _ports(supervisor, candidates, [])
     for candidate in candidates:
-        _gpu_memory(candidate, view, has_some=False)
+        if devices.want(candidate) is None:
+            _gpu_memory(candidate, view, has_some=False)
         _enough([candidate["program"]], candidate["needs"].get("memory_bytes") or 0, view.memory_available)
 
 
@@ -231,6 +236,34 @@ def _gpu_memory(service: ServiceDocument, view: HostView, *, has_some: bool) -> 
             REFUSED,
             f"{service['program']} needs {vram >> 20} MiB of GPU memory and {free >> 20} MiB are free.",
         )
+
+
+def _gpus(supervisor: Supervisor, service: ServiceDocument, step: Step, steps: Sequence[Step], view: HostView) -> None:
+    """It was given what it wants."""
+    if supervisor.in_containers and "ROCR_VISIBLE_DEVICES" in devices.variables(step.devices, view.gpus or ()):
+        raise Failure(REFUSED, f"{step.program} is a container, and those are given GPUs of NVIDIA's alone.")
+    wanted = devices.want(service)
+    if wanted is None or len(step.devices) == wanted.number:
+        return
+    if not view.gpus:
+        raise Failure(REFUSED, f"{step.program} needs a GPU, and none was found (nvidia-smi, rocm-smi).")
+    fraction = service["needs"].get("gpu_fraction")
+    needed = (
+        f"{fraction:g} of a GPU" if fraction else "a GPU of its own" if wanted.number == 1 else f"{wanted.number} GPUs"
+    )
+    room = f" with {wanted.vram >> 20} MiB free" if wanted.vram else ""
+    having = {gpu["uuid"]: [each.program for each in steps if gpu["uuid"] in each.devices] for gpu in view.gpus}
+    raise Failure(
+        REFUSED,
+        f"{step.program} needs {needed}{room}, and none of {len(view.gpus)} is left for it.",
+        why="; ".join(
+            f"{devices.short(gpu['uuid'])}, {gpu['memory_free'] >> 20} MiB free: "
+            f"{', '.join(having[gpu['uuid']]) or 'nobody'}"
+            for gpu in view.gpus
+        )
+        + ".",
+        next_step="fewer replicas, or resources.gpu_fraction = 0.5 instead of gpus, with which two share one",
+    )
 
 
 def binary(layout: Layout, release: str, service: ServiceDocument) -> str:

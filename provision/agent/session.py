@@ -16,7 +16,7 @@ from ..contract import names
 from ..contract.decide import HostView
 from ..contract.failure import FAILED, INTERRUPTED, USAGE, Failure, of_system
 from ..contract.layout import Layout
-from . import facts, files, guard, moved, whose
+from . import facts, files, gpus, guard, moved, whose
 from . import state as states
 from .folders import create, host_folder
 from .lines import Lines
@@ -144,8 +144,6 @@ class Conversation:
         answer: Facts = {"event": "result"}
         if request.get("host"):
             answer["host"] = facts.host()
-        if request.get("gpus"):
-            answer["gpus"] = facts.gpus()
         asked = supervisor = open_supervisor(self.layout, request["platform"], request["supervisor"])
         if self.fault is not None:
             from . import outside
@@ -161,6 +159,9 @@ class Conversation:
                 seen = HostView.of(answer["project"]["view"])
                 make_room = self._made_room if self.claim.is_taken else None
                 answer["ahead"] = ahead.judge(self.layout, asked, state, seen, request["ahead"], make_room)
+        if request.get("gpus"):
+            seen_ = answer["project"]["view"].get("gpus")
+            answer["gpus"] = gpus.found() if seen_ is None else seen_
         if request.get("host"):
             answer["supervisor"] = supervisor.facts()
         return answer

@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set
 
-from ..contract import failure
+from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
@@ -73,7 +73,7 @@ class Transaction:
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
         try:
-            self._stage(change, services, beside)
+            self._stage(change, services, beside, view)
             if self.aborted():
                 raise Failure(INTERRUPTED, "interrupted before anything was disturbed.")
             self._begin(change, beside, view)
@@ -101,18 +101,25 @@ class Transaction:
         }
 
     def _stage(
-        self, change: Change, services: Mapping[str, ServiceDocument], beside: Sequence[ServiceDocument]
+        self,
+        change: Change,
+        services: Mapping[str, ServiceDocument],
+        beside: Sequence[ServiceDocument],
+        view: HostView,
     ) -> None:
+        gpus = view.gpus or ()
         if self.supervisor.logs_in_project:
             users = {launch.owner(service["user"]) for service in services.values()}
             private_logs.keep(self.layout.logs, filter(None, users))
         for step in change.steps:
             if step.changes:
                 record = change.after.programs[step.program]
-                launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets)
+                given = devices.variables(step.devices, gpus)
+                launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
+        trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
-            release = change.after.channels["stable"]
-            launch.stage(self.layout, candidate, release, change.transaction, change.secrets)
+            release, given = change.after.channels["stable"], trials.get(candidate["name"], {})
+            launch.stage(self.layout, candidate, release, change.transaction, change.secrets, given)
         files.sync_filesystem(self.layout.run)
 
     def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: HostView) -> None:
@@ -168,7 +175,11 @@ class Transaction:
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         changed = [step for step in change.steps if step.changes]
-        self._vacate(change, {port for step in changed for port in services[step.program]["ports"]})
+        self._vacate(
+            change,
+            {port for step in changed for port in services[step.program]["ports"]},
+            {uuid for step in changed for uuid in step.devices},
+        )
         do = {step.program: step.do for step in changed}
         for level in levels([services[step.program] for step in changed]):
             self._stop_if_aborted()
@@ -195,18 +206,19 @@ class Transaction:
             self.programs.stop(trial, self._stop_if_aborted)
             self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
 
-    def _vacate(self, change: Change, ports: Set[int]) -> None:
-        """Stop what goes away first where it holds a port that something new needs."""
+    def _vacate(self, change: Change, ports: Set[int], gpus: Set[str]) -> None:
+        """Stop what goes away first where it holds a port, or has a GPU, that something new needs."""
         leaving = []
         for step in change.steps:
             if step.do is Do.REMOVE:
-                service = service_of(change.documents, step.program, change.before.programs[step.program])
-                if ports & set(service["ports"]):
+                record = change.before.programs[step.program]
+                service = service_of(change.documents, step.program, record)
+                if ports & set(service["ports"]) or gpus & set(record.devices):
                     leaving.append(service)
         if leaving:
             self.journal.add({"step": journal.TOUCH, "programs": [service["program"] for service in leaving]})
             for service in leaving:
-                self.programs.step("stop", service["program"], "its port goes to another service")
+                self.programs.step("stop", service["program"], "its place goes to another")
             self.programs.stop(leaving, self._stop_if_aborted)
 
     def _remove(self, change: Change) -> None:

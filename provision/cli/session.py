@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
+from provision.contract.slots import named, numbered
 from provision.errors import UsageError
 from provision.project import load
 from provision.project.ports import port_of
@@ -105,14 +106,18 @@ class Session:
         return chosen(self.deployment, self.hosts)
 
     def ports(self, channel: str, *, on_demand: bool = False) -> dict[str, int]:
-        """Service -> port, for those that have one; with `on_demand` also for those that are started by hand."""
+        """Service -> port, for those that have one, each copy as `api.2`; with `on_demand` also for those that are
+        started by hand.
+        """
         from provision.project.schema import Lane
 
-        services = self.deployment.loaded.project.services
+        project, lane = self.deployment.loaded.project, Lane(channel)
         return {
-            name: port
-            for name, service in services.items()
-            if (on_demand or not service.on_demand) and (port := port_of(service, Lane(channel)))
+            named(name, numbered(copy)): port
+            for name, service in project.services.items()
+            if on_demand or not service.on_demand
+            for copy in range(1, (project.copies_of(name) if lane is Lane.STABLE else 1) + 1)
+            if (port := port_of(service, lane, copy))
         }
 
     @contextmanager

@@ -5,13 +5,15 @@ under its locks, so that what was shown is what is done.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .slots import CANARY, CANDIDATE, STABLE, home, services_in
+from . import devices
+from .devices import Seats
+from .slots import CANARY, CANDIDATE, STABLE, home, services_in, services_of, slot_of
 from .state import Program, State
 
 if TYPE_CHECKING:
-    from .facts import Seen, ViewFacts
+    from .facts import Gpu, Seen, ViewFacts
     from .release import ReleaseDocument, ServiceDocument
     from .requests import PlannedStep
 
@@ -53,6 +55,8 @@ class Step(NamedTuple):
     do: Do
     how: How = How.NOT
     why: str = ""
+    devices: Tuple[str, ...] = ()  # the GPUs that it has then, by uuid
+    trial: Tuple[str, ...] = ()  # those that its second copy has while that is proven beside it
 
     @property
     def changes(self) -> bool:
@@ -60,7 +64,7 @@ class Step(NamedTuple):
         return self.do not in (Do.KEEP, Do.REMOVE)
 
     def as_dict(self) -> PlannedStep:
-        return {
+        told: PlannedStep = {
             "program": self.program,
             "service": self.service,
             "lane": self.lane,
@@ -68,6 +72,9 @@ class Step(NamedTuple):
             "how": self.how.value,
             "why": self.why,
         }
+        if self.devices:
+            told["devices"] = list(self.devices)
+        return told
 
 
 class HostView(NamedTuple):
@@ -79,6 +86,7 @@ class HostView(NamedTuple):
     listening: Mapping[str, str]  # port -> holder
     memory_available: int
     vram_free: Optional[int] = None
+    gpus: Optional[Sequence[Gpu]] = None  # None where nobody has looked
 
     @classmethod
     def of(cls, facts: ViewFacts) -> HostView:
@@ -90,6 +98,7 @@ class HostView(NamedTuple):
             facts["listening"],
             facts["memory_available"],
             facts["vram_free"],
+            facts.get("gpus"),
         )
 
     def as_dict(self) -> ViewFacts:
@@ -100,6 +109,7 @@ class HostView(NamedTuple):
             "listening": dict(self.listening),
             "memory_available": self.memory_available,
             "vram_free": self.vram_free,
+            "gpus": None if self.gpus is None else list(self.gpus),
         }
 
     def running(self, program: str) -> bool:
@@ -111,13 +121,14 @@ class HostView(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What is left for second copies, in bytes."""
+    """What is left for second copies, in bytes, and which GPUs."""
 
     memory: int
     vram: Optional[int]  # None where no GPU was seen
+    seats: Seats = Seats({}, {})
 
     def without(self, memory: int, vram: int) -> Room:
-        return Room(self.memory - memory, None if self.vram is None else self.vram - vram)
+        return self._replace(memory=self.memory - memory, vram=None if self.vram is None else self.vram - vram)
 
 
 def decide(
@@ -134,20 +145,24 @@ def decide(
         rotated: names of secrets whose value is new.
     """
     steps: List[Step] = []
-    wanted: Set[str] = set()
-    room = Room(int(view.memory_available * _MEMORY_SHARE), view.vram_free)
-    for lane in (CANARY, STABLE):
-        if lane not in channels:
-            continue
-        document = documents[channels[lane]]
-        for service in services_in(document, home(lane)):
-            wanted.add(service["program"])
+    lanes = [(lane, documents[channels[lane]]) for lane in (CANARY, STABLE) if lane in channels]
+    wanted = {each["program"] for lane, document in lanes for each in services_of(document, lane)}
+    # What serves chooses first.
+    wants = [devices.want(each) for lane, document in reversed(lanes) for each in services_of(document, lane)]
+    seats = devices.assign([want for want in wants if want is not None], _held(state), view.gpus)
+    room = Room(int(view.memory_available * _MEMORY_SHARE), view.vram_free, seats)
+    for lane, document in lanes:
+        for service in services_of(document, lane):
             step, room = _step(state, service, lane, document, view, rotated, room)
             steps.append(step)
     for name, program in sorted(state.programs.items()):
         if name not in wanted:
             steps.append(Step(name, program.service, program.lane, program.slot, Do.REMOVE, why="no longer declared"))
     return steps
+
+
+def _held(state: State) -> Dict[str, Tuple[str, ...]]:
+    return {name: program.devices for name, program in state.programs.items() if program.devices}
 
 
 def _step(
@@ -162,22 +177,28 @@ def _step(
     """What happens to one program, and the room that is left then."""
     name = service["program"]
     before = state.programs.get(name)
-    why = _why(service, before, view, rotated)
-    step = Step(name, service["name"], lane, home(lane), Do.KEEP, why=why)
+    given = room.seats.taken.get(name, ())
+    why = _why(service, before, view, rotated, given)
+    step = Step(name, service["name"], lane, slot_of(service, lane), Do.KEEP, why=why, devices=given)
     if not why:
         return step, room
     if service["on_demand"]:
         return step._replace(do=Do.INSTALL), room
     if before is None or not view.running(name):
         return step._replace(do=Do.START if before is None else Do.RESTART, how=How.IN_PLACE), room
-    taken = _memory(service, view)
-    reason = _in_place(state, service, lane, document, view, taken, room)
+    taken, wanted = _memory(service, view), devices.want(service)
+    trial, left = devices.beside(wanted, room.seats, _held(state), view.gpus or ()) if wanted else ((), room.seats)
+    short = wanted is not None and len(trial) < wanted.number
+    reason = _in_place(state, service, lane, document, view, taken, room, short_of_gpus=short)
     if reason is None:
-        return step._replace(do=Do.RESTART, how=How.BESIDE), room.without(*taken)
+        step = step._replace(do=Do.RESTART, how=How.BESIDE, trial=trial)
+        return step, room.without(*taken)._replace(seats=left)
     return step._replace(do=Do.RESTART, how=How.IN_PLACE, why=f"{why}; {reason}" if reason else why), room
 
 
-def _why(service: ServiceDocument, before: Optional[Program], view: HostView, rotated: Set[str]) -> str:
+def _why(
+    service: ServiceDocument, before: Optional[Program], view: HostView, rotated: Set[str], given: Sequence[str]
+) -> str:
     """Why a program can't be left as it is, or empty."""
     name = service["program"]
     if before is None:
@@ -191,6 +212,9 @@ def _why(service: ServiceDocument, before: Optional[Program], view: HostView, ro
         return f"{before.manifest} was changed on the host"
     if view.launches.get(name) != before.launch:
         return "its launcher was changed on the host"
+    if before.devices != tuple(given):
+        lost = devices.lost(before.devices, view.gpus or ())
+        return f"{', '.join(map(devices.short, lost))} is gone" if lost else "it gets GPUs of its own"
     seen = view.programs.get(name)
     activity = seen["activity"] if seen else "unknown"
     if activity == "unsupervised":
@@ -204,7 +228,8 @@ def _memory(service: ServiceDocument, view: HostView) -> Tuple[int, int]:
     """Bytes of memory, and of the GPU's, that a second copy takes."""
     needs = service["needs"]
     memory = max(needs.get("memory_bytes") or 0, view.memory(service["program"]))
-    return memory, needs.get("vram_bytes") or 0
+    # Whoever is given GPUs is given those that have the room.
+    return memory, 0 if devices.want(service) else needs.get("vram_bytes") or 0
 
 
 def _in_place(
@@ -215,15 +240,17 @@ def _in_place(
     view: HostView,
     taken: Tuple[int, int],
     room: Room,
+    *,
+    short_of_gpus: bool,
 ) -> Optional[str]:
     """Why a program is replaced in place, empty where that is obvious; None where it is proven beside the old one."""
     if service["switch"] == How.IN_PLACE.value:
         return ""
     if not service["ports"]:
         return "it has no port, and two copies might do the same work"
-    if lane == CANARY:
-        return ""
-    absent = [other for other in service["after"] if not view.running(state.having(lane, other) or "")]
+    if slot_of(service, lane) != home(STABLE):
+        return ""  # a canary is on trial itself; of several copies the first is tried for all
+    absent = [other for other in service["after"] if not _run(state.all_having(lane, other), view)]
     if absent:
         return f"{absent[0]}, which it comes after, does not run yet"
     canary = state.having(CANARY, service["name"])
@@ -238,7 +265,14 @@ def _in_place(
         return f"{memory >> 20} MiB for a second copy are not free"
     if vram and (room.vram is None or vram > room.vram):
         return f"{vram >> 20} MiB of GPU memory for a second copy are not free"
+    if short_of_gpus:
+        return "no GPU is free for a second copy"
     return None
+
+
+def _run(programs: Sequence[str], view: HostView) -> bool:
+    """Whether every copy of a service runs, and there is one."""
+    return bool(programs) and all(view.running(each) for each in programs)
 
 
 def candidates(steps: Sequence[Step], documents: Mapping[str, ReleaseDocument], release: str) -> List[ServiceDocument]:

@@ -37,12 +37,17 @@ class Machine(TypedDict):
     init: str
 
 
-class Gpu(TypedDict):
+class _Gpu(TypedDict):
     name: str
     uuid: str
     memory_total: int  # bytes
     memory_free: int
     driver: str
+
+
+class Gpu(_Gpu, total=False):
+    vendor: str  # nvidia, where nothing is said, or amd
+    part_of: str  # uuid of the GPU that this one is cut from (MIG); it is not listed itself then
 
 
 class Disk(TypedDict):
@@ -76,6 +81,7 @@ class ViewFacts(_View, total=False):
     listening: Dict[str, str]
     memory_available: int
     vram_free: Optional[int]
+    gpus: Optional[List[Gpu]]  # None where they were not asked for
 
 
 class UntrustedFacts(TypedDict):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 FORMAT_OF_SLOTS = 2  # of a state in which a lane is not at home, which version 1 would take for another program
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
+FORMAT_OF_COPIES = 3  # of both, where a service has several copies or GPUs of its own, which no host would give it then
 
 # Kinds: they decide the exit code (provision.errors.Exit).
 FAILED = "failed"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 CONTROL = "deploy-ctl"  # in the project's folder
 _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
+DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the program has
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets

@@ -21,6 +21,7 @@ class ProgramDocument(_Program, total=False):
     manifest: str
     manifest_sha256: str
     secrets: Dict[str, str]
+    devices: List[str]  # the GPUs that it has, by uuid
 
 
 class _State(TypedDict):

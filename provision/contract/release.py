@@ -17,12 +17,17 @@ class Idle(TypedDict):
     token: str  # the secret to send as a bearer token, by its name; or empty
 
 
-class Needs(TypedDict):
-    """What preflight compares with what the host has free; 0 where nothing is declared."""
-
+class _Needs(TypedDict):
     memory_bytes: int
     vram_bytes: int
     cpus: float
+
+
+class Needs(_Needs, total=False):
+    """What preflight compares with what the host has free; 0 where nothing is declared."""
+
+    gpus: int  # that it has to itself
+    gpu_fraction: float  # of one that it shares
 
 
 class Manifest(TypedDict):
@@ -30,7 +35,7 @@ class Manifest(TypedDict):
     text: str
 
 
-class ServiceDocument(TypedDict):
+class _Service(TypedDict):
     name: str
     program: str  # as the supervisor knows it
     fingerprint: str
@@ -53,6 +58,10 @@ class ServiceDocument(TypedDict):
     needs: Needs
     launch: str
     manifest: Manifest
+
+
+class ServiceDocument(_Service, total=False):
+    slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
 
 
 class LaneDocument(TypedDict):

@@ -93,15 +93,19 @@ class SecretValue(TypedDict, total=False):
     value: str
 
 
-class PlannedStep(TypedDict):
-    """`decide.Step`, as it travels."""
-
+class _PlannedStep(TypedDict):
     program: str
     service: str
     lane: str
     do: str
     how: str
     why: str
+
+
+class PlannedStep(_PlannedStep, total=False):
+    """`decide.Step`, as it travels."""
+
+    devices: List[str]
 
 
 class _Transaction(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set
+from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import failure
 from .slots import home
@@ -24,6 +24,7 @@ class Program(NamedTuple):
     manifest: str = ""  # file name
     manifest_sha256: str = ""
     secrets: Mapping[str, str] = {}  # name -> version
+    devices: Tuple[str, ...] = ()  # the GPUs that it was started with, by uuid
 
     @property
     def is_at_home(self) -> bool:
@@ -42,7 +43,11 @@ class Program(NamedTuple):
             "manifest_sha256": self.manifest_sha256,
             "secrets": dict(self.secrets),
         }
-        return document if self.is_at_home else {**document, "slot": self.slot}
+        if self.devices:
+            document["devices"] = list(self.devices)
+        if not self.is_at_home:
+            document["slot"] = self.slot
+        return document
 
 
 class State(NamedTuple):
@@ -58,18 +63,20 @@ class State(NamedTuple):
     project: str = ""  # whose folder it is
 
     def having(self, lane: str, service: str) -> Optional[str]:
-        """The program of `service` that has `lane`."""
-        records = self.programs.items()
-        return next((name for name, each in records if (each.lane, each.service) == (lane, service)), None)
+        """The first program of `service` that has `lane`."""
+        return next(iter(self.all_having(lane, service)), None)
+
+    def all_having(self, lane: str, service: str) -> List[str]:
+        """Every copy of `service` that has `lane`."""
+        return [name for name, each in self.programs.items() if (each.lane, each.service) == (lane, service)]
 
     def releases(self) -> Set[str]:
         """What channels point to, and what programs were started from."""
         return {*self.channels.values(), *(program.release for program in self.programs.values())}
 
     def as_dict(self) -> StateDocument:
-        at_home = all(program.is_at_home for program in self.programs.values())
         return {
-            "format": failure.FORMAT if at_home else failure.FORMAT_OF_SLOTS,
+            "format": self._format(),
             "generation": self.generation,
             "sequence": self.sequence,
             "platform": self.platform,
@@ -80,6 +87,13 @@ class State(NamedTuple):
             "project": self.project,
         }
 
+    def _format(self) -> int:
+        """The earliest that says all of it."""
+        if any(program.devices or program.slot.isdigit() for program in self.programs.values()):
+            return failure.FORMAT_OF_COPIES
+        at_home = all(program.is_at_home for program in self.programs.values())
+        return failure.FORMAT if at_home else failure.FORMAT_OF_SLOTS
+
 
 def from_dict(value: StateDocument, where: str = "the state") -> State:
     """The state that `where` holds.
@@ -87,7 +101,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_SLOTS)
+    failure.check_format(value, where, failure.FORMAT_OF_COPIES)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),
@@ -113,6 +127,7 @@ def _program(value: ProgramDocument) -> Program:
         manifest=value.get("manifest", ""),
         manifest_sha256=value.get("manifest_sha256", ""),
         secrets=value.get("secrets", {}),
+        devices=tuple(value.get("devices", ())),
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import Value
-from provision.project.ports import port_of
 from provision.project.schema import Lane
 
 
@@ -42,7 +41,7 @@ def ready(places: LaneOnTarget, name: str) -> Ready | None:
     A program on trial is watched by the transaction that tries it, and supervisord has no place for the question.
     """
     service = places.project.services[name]
-    port = port_of(service, places.lane)
+    port = places.port(name)
     if port is None or places.lane is Lane.CANDIDATE or not places.target.can.waits:
         return None
     for check in service.every_check:
@@ -55,7 +54,7 @@ def ready(places: LaneOnTarget, name: str) -> Ready | None:
 def idle(places: LaneOnTarget, name: str) -> Idle | None:
     """How to see that no request to service `name` is in flight; None where nobody declared it."""
     service = places.project.services[name]
-    port, metrics = port_of(service, places.lane), service.metrics
+    port, metrics = places.port(name), service.metrics
     if port is None or metrics is None or not metrics.busy or not service.drain:
         return None
     path = Value(f"services.{name}.metrics.path", (metrics.path,))

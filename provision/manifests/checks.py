@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from provision.contract.slots import named
 from provision.errors import UsageError
 from provision.manifests.places import LaneOnTarget
 from provision.project.checks import KINDS, Check
 from provision.project.checks.kind import HOST, Asked
-from provision.project.ports import port_of
 from provision.project.schema import Service
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def service_checks(places: LaneOnTarget, name: str, service: Service) -> list[CheckDocument]:
     """A service's checks in the order in which they run; `warm` comes last and passes once."""
-    documents = [_told(places, check, f"services.{name}.check", name, name) for check in service.every_check]
+    called = named(name, places.slot) if places.copy > 1 else name
+    documents = [_told(places, check, f"services.{name}.check", called, name) for check in service.every_check]
     if service.warm:
         warm = service.warm.model_copy(update={"passes": 1})
-        documents.append(_told(places, warm, f"services.{name}.warm", f"{name} warm", name))
+        documents.append(_told(places, warm, f"services.{name}.warm", f"{called} warm", name))
     return documents
 
 
@@ -48,7 +49,7 @@ def _told(places: LaneOnTarget, check: Check, subject: str, label: str, service:
 
 
 def _own_address(places: LaneOnTarget, subject: str, service: str) -> str:
-    port = port_of(places.project.services[service], places.lane) if service else None
+    port = places.port(service) if service else None
     if port is None:
         raise UsageError(f"{subject}: it asks the service itself, but the service declares no port")
     return f"http://{HOST}:{port}"

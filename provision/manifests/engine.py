@@ -79,8 +79,9 @@ def _host(places: LaneOnTarget, name: str) -> dict[str, Any]:
     if given := engine(service):
         host["Binds"].append(f"{given.socket}:{given.socket}")
         host["GroupAdd"] = [str(given.group)]
-    if resources.gpus or resources.vram:
-        host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.gpus or 1, "Capabilities": [["gpu"]]}]
+    if resources.devices:
+        # Which ones the host says, where it gives them out.
+        host["DeviceRequests"] = [{"Driver": "nvidia", "Count": resources.devices, "Capabilities": [["gpu"]]}]
     return host
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from provision.contract.canonical import digest
 from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocument
+from provision.contract.slots import FIRST, home
 from provision.manifests.attendance import idle
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.launcher import launch
 from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
-from provision.project.ports import port_of
 from provision.project.schema import Lane, Project, Resources, Service, Target
 
 
@@ -41,13 +41,16 @@ def render_lanes(
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
-        services = [_service(places, name, overrides) for name in names]
+        services = [_service(each, name, overrides) for name in names for each in places.copies(name)]
         lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
-    for at, name in enumerate(names):
-        in_lanes = [lanes[lane]["services"][at] for lane in Lane]
-        mark = _fingerprint(in_lanes, (contents or {}).get(name, ""))
-        for document in in_lanes:
-            document["fingerprint"] = mark
+    every = [service for lane in lanes.values() for service in lane["services"]]
+    for name in names:
+        copies = [service for service in every if service["name"] == name]
+        first = [service for service in copies if service.get("slot", FIRST) == FIRST]  # one in each lane
+        for marked in (first, *([service] for service in copies if service not in first)):
+            mark = _fingerprint(marked, (contents or {}).get(name, ""))
+            for document in marked:
+                document["fingerprint"] = mark
     return lanes
 
 
@@ -59,8 +62,8 @@ def _binary(places: LaneOnTarget, name: str) -> str:
 
 def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
     service: Service = places.project.services[name]
-    port = port_of(service, places.lane)
-    return ServiceDocument(
+    port = places.port(name)
+    document = ServiceDocument(
         name=name,
         program=places.program(name),
         after=[other for other in service.after if places.holds(other)],
@@ -84,6 +87,9 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> Service
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
+    if places.slot != home(places.lane):
+        document["slot"] = places.slot
+    return document
 
 
 def _idle(places: LaneOnTarget, name: str) -> Idle | None:
@@ -100,7 +106,12 @@ def _idle(places: LaneOnTarget, name: str) -> Idle | None:
 
 
 def _needs(resources: Resources) -> Needs:
-    return Needs(memory_bytes=resources.memory or 0, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+    needs = Needs(memory_bytes=resources.memory or 0, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+    if resources.gpus:
+        needs["gpus"] = resources.gpus
+    if resources.gpu_fraction:
+        needs["gpu_fraction"] = resources.gpu_fraction
+    return needs
 
 
 def _fingerprint(in_lanes: list[ServiceDocument], contents: str) -> str:

@@ -13,13 +13,14 @@ from functools import cache
 from pathlib import Path
 
 from provision.agent.alone import program
-from provision.contract.layout import SECRET_FOLDER
+from provision.contract.layout import DEVICES, SECRET_FOLDER
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
+from provision.project.schema import Service
 
 TEMPLATE = "launcher/launch.sh.j2"
 
@@ -38,6 +39,7 @@ class Launcher:
     program: str  # as the supervisor knows it
     exported: tuple[Variable, ...]
     through_env: tuple[Variable, ...]  # variables that a shell would refuse or change; env(1) sets them
+    devices_file: str  # absolute; says which GPUs this copy has on its host; empty where it is given none
     composed: tuple[Variable, ...]  # those made of secrets: they can be put together once the secrets are there
     secrets: tuple[str, ...]  # names alone
     secrets_file: str  # absolute
@@ -82,6 +84,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
         exported=tuple(variable for variable in variables if variable not in (*through_env, *composed)),
         through_env=through_env,
         composed=composed,
+        devices_file=f"{places.run(name)}/{DEVICES}" if _has_devices(service) else "",
         secrets=service.secrets,
         secrets_file=f"{places.run(name)}/secrets",
         secret_files=places.secret_files(name),
@@ -119,7 +122,15 @@ def launch(places: LaneOnTarget, name: str, overrides: Path | None) -> str:
                 f"templates/{TEMPLATE} of the project's own does not set it; take the lines on launcher.composed over"
             )
             raise UnencodableValue(variable.value.subject, reason)
+    if facts.devices_file not in text:
+        reason = f"templates/{TEMPLATE} of the project's own does not read launcher.devices_file; take that line over"
+        raise UnencodableValue(f"services.{name}.resources", reason)
     return text
+
+
+def _has_devices(service: Service) -> bool:
+    """Whether its host gives it GPUs; `contract.devices` says which."""
+    return not service.on_demand and bool(service.resources.gpus or service.resources.gpu_fraction)
 
 
 def _check_composed(composed: Sequence[Variable]) -> None:

@@ -14,7 +14,8 @@ from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.platforms import face
-from provision.project.schema import Metrics, Project, Service, Target
+from provision.project.ports import port_of
+from provision.project.schema import Lane, Metrics, Project, Service, Target
 
 _SELF = "$self"
 
@@ -78,12 +79,16 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
             why="Monitoring asks those that do.",
             next_step='add metrics = { path = "/metrics" } to a service',
         )
-    gpu = any(service.resources.gpus or service.resources.vram for service in services.values())
+    gpu = any(service.resources.devices for service in services.values())
+    on_hosts = target is not None and target.can.over_ssh
     alarms = [alarm for name, (_, metrics) in told.items() for alarm in _alarms(project.name, name, metrics)]
     panels = [panel for name, (_, metrics) in told.items() for panel in _panels(project.name, name, metrics)]
     return Monitoring(
         project=project.name,
-        scrapes=tuple(_scrape(project.name, name, service, metrics) for name, (service, metrics) in told.items()),
+        scrapes=tuple(
+            _scrape(project.name, name, service, metrics, project.copies_of(name) if on_hosts else 1)
+            for name, (service, metrics) in told.items()
+        ),
         alarms=(*alarms, *_machine(project.name, target, gpu=gpu)),
         graphs=tuple(
             Graph(at + 1, title, lines, x=12 * (at % 2), y=8 * (at // 2)) for at, (title, lines) in enumerate(panels)
@@ -102,9 +107,10 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     }
 
 
-def _scrape(project: str, name: str, service: Service, metrics: Metrics) -> Scrape:
+def _scrape(project: str, name: str, service: Service, metrics: Metrics, copies: int) -> Scrape:
+    ports = [port_of(service, Lane.STABLE, copy) for copy in range(1, copies + 1)]
     hosts = service.proxy.upstreams if service.proxy else ("127.0.0.1",)
-    addresses = tuple(f"[{host}]:{service.port}" if ":" in host else f"{host}:{service.port}" for host in hosts)
+    addresses = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts for port in ports)
     secret = metrics.token if metrics.token in service.every_secret else None
     return Scrape(name, metrics.path, addresses, f"/etc/prometheus/{project}/{secret}" if secret else "")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from provision.contract.layout import Layout
-from provision.contract.slots import home, named
+from provision.contract.slots import home, named, numbered
 from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
@@ -22,12 +22,23 @@ _HOMES = ("/home/", "/root/", "/run/user/")
 
 @dataclass(frozen=True)
 class LaneOnTarget:
-    """One lane of a project on a target."""
+    """One lane of a project on a target; of a service with several copies, one of them."""
 
     project: Project
     target: Target
     lane: Lane
     models: Mapping[str, str]  # what a service declares as its model -> where the release has it
+    copy: int = 1
+
+    @property
+    def slot(self) -> str:
+        """Where the copy is."""
+        return numbered(self.copy) if self.copy > 1 else home(self.lane)
+
+    def copies(self, service: str) -> list[LaneOnTarget]:
+        """The places of each copy of `service`."""
+        last = self.project.copies_of(service) if self.lane is Lane.STABLE else 1
+        return [replace(self, copy=copy) for copy in range(1, last + 1)]
 
     @cached_property
     def platform(self) -> Face:
@@ -51,9 +62,16 @@ class LaneOnTarget:
         return depths
 
     def program(self, service: str) -> str:
-        """What the supervisor calls a service of this lane."""
-        copy = named(service, home(self.lane))
-        return self.platform.program(self.target.name_prefix, self.project.name, copy)
+        """What the supervisor calls this copy of a service."""
+        return self.platform.program(self.target.name_prefix, self.project.name, named(service, self.slot))
+
+    def programs(self, service: str) -> list[str]:
+        """What the supervisor calls every copy of a service of this lane."""
+        return [each.program(service) for each in self.copies(service)]
+
+    def port(self, service: str) -> int | None:
+        """The port of this copy of a service; None where it has none."""
+        return port_of(self.project.services[service], self.lane, self.copy)
 
     def run(self, service: str) -> str:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
@@ -128,7 +146,7 @@ class LaneOnTarget:
                 # A bare name would be looked up on PATH instead of in the release.
                 return binary if "/" in binary else f"./{binary}"
             case "port" if service:
-                return self._port(service, self.lane, ref, subject)
+                return _said(self.port(owner), ref, subject)
             case name if name.startswith("services."):
                 other = self.project.services.get(name.split(".")[1])
                 if other and name.endswith(".host"):
@@ -136,14 +154,14 @@ class LaneOnTarget:
                 if other:
                     # A candidate is proven beside what runs already: those it talks to may have no candidate.
                     lane = Lane.STABLE if self.lane is Lane.CANDIDATE and other is not service else self.lane
-                    return self._port(other, lane, ref, subject)
+                    return _said(port_of(other, lane), ref, subject)  # of several copies, the first one's
         raise UsageError(f"{subject}: ${{{ref.name}}} has nothing to refer to here")
 
-    def _port(self, service: Service, lane: Lane, ref: Ref, subject: str) -> str:
-        port = port_of(service, lane)
-        if port is None:
-            raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
-        return str(port)
+
+def _said(port: int | None, ref: Ref, subject: str) -> str:
+    if port is None:
+        raise UsageError(f"{subject}: ${{{ref.name}}} asks for a port that is not declared")
+    return str(port)
 
 
 def in_home(path: str) -> bool:

@@ -9,7 +9,6 @@ from provision.contract.layout import SECRET_FOLDER, Layout
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
-from provision.project.ports import port_of
 from provision.project.rules.restarts import DELAY, LIMIT, RETRIES, WINDOW
 from provision.project.schema import Lane, Service
 
@@ -65,7 +64,7 @@ class Program:
 def program(places: LaneOnTarget, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
-    target, resources, port = places.target, service.resources, port_of(service, places.lane)
+    target, resources, port = places.target, service.resources, places.port(name)
     layout = Layout(target.path)
     candidate = places.lane is Lane.CANDIDATE
     asked = ready(places, name)
@@ -80,7 +79,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
         log=layout.log(places.program(name)),
         user=Value(f"services.{name}.user", (service.user,)) if service.user and not target.user_units else None,
         account_group=Value(f"services.{name}.group", (service.group,)) if service.group else None,
-        after=tuple(places.program(other) for other in service.after if places.holds(other)),
+        after=tuple(each for other in service.after if places.holds(other) for each in places.programs(other)),
         depth=places.depths[name],
         starts_with_host=not candidate and not service.on_demand,
         restarts=not candidate,
@@ -92,7 +91,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
         secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
         memory_bytes=resources.memory,
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
-        gpu=bool(resources.gpus or resources.vram),
+        gpu=bool(resources.devices),
         starts_containers=service.starts_containers,
         low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
         in_home=in_home(target.path),

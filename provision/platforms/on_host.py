@@ -36,9 +36,10 @@ class OnHost(Deployed):
         places, overrides = LaneOnTarget(project, target, Lane.STABLE, models), root / "templates"
         found: dict[str, str] = {}
         for name in filter(places.holds, project.services):
-            declared = self.manifest(places, name, overrides)
-            found[declared["name"]] = declared["text"]
-            found[f"launch/{places.program(name)}"] = launch(places, name, overrides)
+            for each in places.copies(name):
+                declared = self.manifest(each, name, overrides)
+                found[declared["name"]] = declared["text"]
+                found[f"launch/{each.program(name)}"] = launch(each, name, overrides)
         return dict(sorted({**found, **control.files(places, overrides), **self.beside(target, project.name)}.items()))
 
     def beside(self, target: Target, project: str) -> dict[str, str]:

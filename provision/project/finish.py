@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from provision.engines import BUILT, IN_IMAGE
 from provision.project.schema import Declaration, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
 
 
-def finish(declared: Declaration) -> Project:
-    """The project that `declared` means. Of the places, `${cpus}` is replaced where threads or cores are declared."""
+def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Project:
+    """The project that `declared` means. Of the places, `${cpus}` is replaced where threads or cores are declared.
+
+    Args:
+        copies: how many run on a host of those services that run there more than once.
+    """
     return Project(
         name=declared.project.name,
         image=declared.project.image,
@@ -20,6 +26,7 @@ def finish(declared: Declaration) -> Project:
         targets=declared.targets,
         checks=declared.checks,
         prepare=_prepare(declared.prepare) if declared.prepare else None,
+        copies=dict(copies or {}),
     )
 
 

@@ -51,7 +51,7 @@ def load_project(
     unasked = _targets(written) if without_targets else _unasked(written, target)
     merged, faults = _merged(written)
     known = _known(merged, variables.variables)
-    asked, found = _validated(merged, known, unasked, faults)
+    asked, copies, found = _validated(written, merged, known, unasked, faults)
     values: dict[str, str] = {}
     if demand_secrets and asked and not found:
         values, missing = secret_values(asked, known, directory, shown(dotenv), ask_commands=ask_commands)
@@ -59,7 +59,7 @@ def load_project(
         if alike_more := alike(known.declared, variables.variables, values).keys() - known.alike.keys():
             # What a command gave is the value of a variable, too. Now it is known, and the variable a secret.
             known = _known(merged, variables.variables, values)
-            asked, again = _validated(merged, known, unasked, faults)
+            asked, copies, again = _validated(written, merged, known, unasked, faults)
             found += again
             values |= {name: variables.variables[name] for name in alike_more}
     elif demand_secrets and asked:
@@ -71,7 +71,7 @@ def load_project(
     root = directory.resolve()
     asked = asked.model_copy(update={"targets": sandbox.at_home(asked.targets, root)})
     suspected = tuple(suspects(_without(merged, unasked), known))
-    return LoadedProject(finish(asked), root, declaration, Secrets(values), variables, suspected)
+    return LoadedProject(finish(asked, copies), root, declaration, Secrets(values), variables, suspected)
 
 
 def _known(merged: Mapping[str, Any], variables: Mapping[str, str], values: Mapping[str, str] | None = None) -> Known:
@@ -97,9 +97,12 @@ def _merged(written: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
 
 
 def _validated(
-    merged: dict[str, Any], known: Known, unasked: set[KeyPath], faults: list[Fault]
-) -> tuple[Declaration | None, list[Fault]]:
-    """What is sound and asked for, and everything wrong, `faults` first. Without any sound project there is nothing."""
+    written: Mapping[str, Any], merged: dict[str, Any], known: Known, unasked: set[KeyPath], faults: list[Fault]
+) -> tuple[Declaration | None, dict[str, int], list[Fault]]:
+    """What is sound and asked for, how many copies of it a host runs, and everything wrong, `faults` first.
+
+    Without any sound project there is nothing.
+    """
     faults = list(faults)
     wrong: set[KeyPath] = {fault.path[:2] for fault in faults}
     try:
@@ -117,9 +120,19 @@ def _validated(
     try:
         sound = Declaration.model_validate(_without(merged, wrong | unasked), context=known)
     except ValidationError:
-        return None, faults
-    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare)
-    return sound, [*faults, *judge(view)]
+        return None, {}, faults
+    copies = _copies(written, sound)
+    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare, copies)
+    return sound, copies, [*faults, *judge(view)]
+
+
+def _copies(written: Mapping[str, Any], sound: Declaration) -> dict[str, int]:
+    """On hosts, of the services that run there more than once: those that say so themselves, whatever a preset says."""
+    return {
+        name: service.replicas
+        for name, service in sound.services.items()
+        if service.replicas > 1 and "replicas" in written["services"][name] and not service.on_demand
+    }
 
 
 def _unknown_presets(services: dict[str, Any]) -> list[Fault]:

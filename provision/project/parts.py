@@ -53,9 +53,16 @@ class Resources(Section):
     cpus: Number | None = Field(default=None, gt=0)
     """Processor cores; a fraction is allowed."""
     gpus: Whole = Field(default=0, ge=0)
-    """How many GPUs."""
+    """How many GPUs; on a host each copy has its own, and nobody else of the project has those."""
+    gpu_fraction: Number | None = Field(default=None, gt=0, le=1)
+    """Hosts: the part of one GPU that each copy takes, which others share. Elsewhere it is a whole one."""
     requests: Requests = Field(default_factory=Requests)
     """Compose, Kubernetes: what is kept free for it (default: all of `memory` and `cpus`, which it may have)."""
+
+    @property
+    def devices(self) -> int:
+        """How many GPUs a copy sees."""
+        return self.gpus or (1 if self.gpu_fraction or self.vram else 0)
 
 
 class Volume(Section):

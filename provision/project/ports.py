@@ -1,7 +1,7 @@
 """Which port a service has in which lane.
 
 The canary and the candidate run beside the stable copy, so each has a port of its own: 10000 and 20000 above the
-declared one, or below it where that would leave the range.
+declared one, or below it where that would leave the range. Further copies have the ports after the first one's.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ CANDIDATE_OFFSET = 20_000
 _LAST_PORT = 65_535
 
 
-def port_of(service: Service, lane: Lane) -> int | None:
-    """The port of `service` in `lane`; `None` for a service without one."""
+def port_of(service: Service, lane: Lane, copy: int = 1) -> int | None:
+    """The port of `service` in `lane`; `None` for a service without one.
+
+    Args:
+        copy: counted from 1; canaries and candidates are one each.
+    """
     if service.port is None:
         return None
     if lane == "canary":
         return service.canary_port or _shifted(service.port, CANARY_OFFSET)
     if lane == "candidate":
         return service.candidate_port or _shifted(service.port, CANDIDATE_OFFSET)
-    return service.port
+    return service.port + copy - 1
 
 
 def _shifted(port: int, offset: int) -> int:

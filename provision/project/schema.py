@@ -183,7 +183,7 @@ class Service(Section):
     image: Image | None = None
     """Docker, Compose, Kubernetes: what the container is made of (default: the project's); deployed by digest alone."""
     replicas: Whole = Field(default=1, ge=1)
-    """Kubernetes: how many copies run."""
+    """How many copies run. On hosts a preset's own number doesn't count; copy N has the N-1st port after `port`."""
     scale: Scale | None = None
     """Kubernetes: more copies under load."""
     volumes: dict[Name, Volume] = Field(default_factory=dict)
@@ -322,6 +322,11 @@ class Project(Section):
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
+    copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
+
+    def copies_of(self, name: str) -> int:
+        """How many stable copies of a service run on a host; a canary is one."""
+        return self.copies.get(name, 1)
 
 
 class Head(Section):

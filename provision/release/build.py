@@ -10,10 +10,10 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from provision import manifests
-from provision.contract import tree
+from provision.contract import devices, tree
 from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
-from provision.contract.failure import FORMAT, FORMAT_OF_SECRETS
+from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
 from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument
 from provision.contract.release import SecretPart as Secret
@@ -141,7 +141,10 @@ def _document(
 
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
-    manifests_ = (service["manifest"]["text"] for lane in lanes.values() for service in lane["services"])
+    services = [service for lane in lanes.values() for service in lane["services"]]
+    if any("slot" in service or devices.want(service) for service in services):
+        return FORMAT_OF_COPIES
+    manifests_ = (service["manifest"]["text"] for service in services)
     made = (prepare and "env_of_secrets" in prepare) or any(f'"{OF_SECRETS}": ' in text for text in manifests_)
     return FORMAT_OF_SECRETS if made else FORMAT
 

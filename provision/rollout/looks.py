@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.agent import loader
+from provision.contract import devices
 from provision.contract.answers import Lines
 from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
-from provision.contract.slots import FIRST, home, services_in
+from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
@@ -48,6 +49,16 @@ class HostStatus:
         """The other project that is there in place of the one that asked; empty where it is that one, or none."""
         there = self.project["state"].get("project", "")
         return there if there != self.asked_for and self.asked_for else ""
+
+    @property
+    def lost(self) -> dict[str, list[str]]:
+        """By program, the GPUs that it was given and that are not there any more; empty where nobody has looked."""
+        gpus = self.project["view"].get("gpus")
+        if gpus is None or self.project.get("untrusted"):
+            return {}
+        programs = self.project["state"]["programs"].items()
+        found = {name: devices.lost(record.get("devices", ()), gpus) for name, record in programs}
+        return {name: uuids for name, uuids in found.items() if uuids}
 
     @property
     def state(self) -> str:
@@ -258,9 +269,14 @@ def _one(deployment: Deployment, host: str | None) -> HostSpec:
 
 
 def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument:
-    services = services_in(deployment.release.document, home(channel))
-    for service in services:
-        if service["name"] == name:
-            return service
-    known = ", ".join(service["name"] for service in services)
+    """The program that `name` means: a service, of several copies the first, or `api.2`."""
+    services = {_called(each): each for each in services_of(deployment.release.document, channel)}
+    if name in services:
+        return services[name]
+    known = ", ".join(services)
     raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")
+
+
+def _called(service: ServiceDocument) -> str:
+    """A program as a person calls it who has named the channel."""
+    return named(service["name"], service.get("slot", FIRST))

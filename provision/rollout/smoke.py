@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Probed
-from provision.contract.slots import home, services_in, stable_names
+from provision.contract.slots import services_of, stable_names
 from provision.errors import Refused
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.moves import chosen, values
@@ -87,7 +87,7 @@ def _ask(session: HostConversation, channel: str, document: ReleaseDocument) -> 
 
     wanted = [
         (service["program"], check)
-        for service in services_in(document, home(channel))
+        for service in services_of(document, channel)
         for check in service["checks"]
         if (not service["on_demand"] or KINDS[check["kind"]].wakes) and not KINDS[check["kind"]].at_start
     ]

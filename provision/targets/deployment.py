@@ -246,9 +246,9 @@ class Deployment:
 
     @property
     def wants_gpus(self) -> bool:
-        """Whether GPU memory decides anything."""
+        """Whether it decides anything which GPUs there are."""
         services = self.loaded.project.services.values()
-        return any(service.resources.vram or service.resources.gpus for service in services)
+        return any(service.resources.devices for service in services)
 
     @contextlib.contextmanager
     def phase(self, host: str, name: str) -> Iterator[None]:

@@ -390,3 +390,20 @@ def test_down_leaves_no_container(docker_host, world) -> None:
     world.down()
 
     assert docker_host.client.containers.list(all=True, filters={"name": world.name}) == []
+
+
+def test_copies_are_containers_of_their_own(docker_host, world) -> None:
+    world.web("1", replicas=3)
+    world.up()
+    before = container(docker_host, world, "2")["Id"]
+    assert [world.get(port=world.port + at)["version"] for at in range(3)] == ["1"] * 3
+
+    world.web("1", replicas=2)
+    world.up()
+    inside = rollout.execute(world.deployment(), ["true"], service="web.2")
+
+    assert container(docker_host, world, "2")["Id"] == before
+    assert (inside, world.answers(world.port + 2)) == (0, False)
+    assert world.status().state == "serving"
+    world.down()
+    assert not world.answers(world.port + 1)

@@ -37,6 +37,8 @@ def start(host: TestHost, *documents: ServiceDocument, path: str, user: str = ""
         run = f"{path}/.deploy/run/{document['program']}"
         host.exec(["sh", "-ec", _LAYOUT, "layout", run, path])
         host.write(f"{run}/one/launch", document["launch"], mode=0o500, owner=document["user"] or "root")
+        if document["needs"].get("gpus"):
+            host.write(f"{run}/one/devices", "export CUDA_VISIBLE_DEVICES='GPU-0'\n")
         host.write(f"/etc/systemd/system/{document['manifest']['name']}", document["manifest"]["text"])
         if document["user"]:
             host.exec(["chown", f"{document['user']}:", f"{path}/shared/logs", run, f"{run}/one"])

@@ -54,7 +54,7 @@ def test_the_documented_file_loads(tmp_path):
     [
         (Head, lambda file: [file["project"]]),
         (Service, lambda file: file["services"].values()),
-        (Resources, lambda file: [file["services"]["llama"]["resources"]]),
+        (Resources, lambda file: [file["services"][name]["resources"] for name in ("llama", "embedder")]),
         (Requests, lambda file: [file["services"]["llama"]["resources"]["requests"]]),
         (Restart, lambda file: [file["services"]["worker-gpu"]["restart"]]),
         (Volume, lambda file: file["services"]["rollout"]["volumes"].values()),

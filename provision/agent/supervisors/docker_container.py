@@ -41,6 +41,13 @@ def request(layout: Layout, program: str, manifest: str) -> engine.Json:
     ]
     for name, parts in body.pop(OF_SECRETS, {}).items():
         secrets[name] = "".join(part if isinstance(part, str) else secrets[part["secret"]] for part in parts)
+    devices = launch.devices(folder)
+    secrets.update(devices)
+    if "CUDA_VISIBLE_DEVICES" in devices:
+        ids = devices["CUDA_VISIBLE_DEVICES"].split(",")
+        asked = [{**each, "DeviceIDs": ids} for each in body["HostConfig"]["DeviceRequests"]]
+        # The engine takes either how many, or which ones.
+        body["HostConfig"]["DeviceRequests"] = [{key: each[key] for key in each if key != "Count"} for each in asked]
     body["Env"] = [*body["Env"], *(f"{name}={value}" for name, value in sorted(secrets.items()))]
     body["WorkingDir"] = release
     body["HostConfig"]["Binds"] = binds

@@ -18,7 +18,10 @@ def facts_lines(facts: dict[str, Any]) -> Iterator[str]:
         ["features", " ".join(cpu["features"])],
         ["memory", f"{size(memory['available'])} of {size(memory['total'])} available"],
         ["disk", f"{size(project['disk']['free'])} of {size(project['disk']['total'])} free"],
-        *([gpu["name"], f"{size(gpu['memory_free'])} of {size(gpu['memory_total'])} free"] for gpu in facts["gpus"]),
+        *(
+            [gpu["name"], f"{size(gpu['memory_free'])} of {size(gpu['memory_total'])} free, {gpu['uuid']}"]
+            for gpu in facts["gpus"]
+        ),
         ["user", f"{machine['user']} (uid {machine['uid']})"],
         ["init", machine["init"]],
         ["python", machine["python"]],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
+from provision.contract.devices import short
 
 if TYPE_CHECKING:
     from provision.contract.facts import Seen
@@ -42,21 +43,27 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     for channel, release in state["channels"].items():
         yield f"  {channel} is {release[:12]}, generation {state['generation']}"
     seen = project["view"]["programs"]
-    programs = [_program(name, record, seen.get(name)) for name, record in state["programs"].items()]
+    records = state["programs"]
+    seated = any(record.get("devices") for record in records.values())
+    programs = [_program(name, record, seen.get(name), seated=seated) for name, record in records.items()]
     yield from columns(programs, indent="  ")
+    for name, missing in status.lost.items():
+        yield f"  {name} has lost {', '.join(map(short, missing))}; deploy plan shows where it would go"
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 
 
-def _program(name: str, record: ProgramDocument, seen: Seen | None) -> list[str]:
+def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: bool) -> list[str]:
     columns_ = _seen(name, seen)
     if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
     release, older = record["release"], seen.get("release") if seen else None
     if older:
         columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
-    return [*columns_[:4], f"from {(older or release)[:12]}", columns_[4]]
+    has = record.get("devices", [])
+    seats = ["on " + ", ".join(map(short, has)) if has else ""] if seated else []
+    return [*columns_[:4], *seats, f"from {(older or release)[:12]}", columns_[4]]
 
 
 def _seen(name: str, seen: Seen | None) -> list[str]:

@@ -131,7 +131,7 @@ def _container(places: Containers, name: str) -> Container:
         memory_request=_bytes(resources.requests.memory) if resources.requests.memory else None,
         engine=containers.engine(service),
         cpus=f"{resources.cpus:g}" if resources.cpus else None,
-        gpus=resources.gpus or (1 if resources.vram else 0),
+        gpus=resources.devices,
         mounts=tuple(
             Mount(f"{name}-{key}", places.value(volume.path, f"services.{name}.volumes.{key}.path", name))
             for key, volume in sorted(service.volumes.items())

@@ -107,7 +107,7 @@ def workload(places: Containers, name: str) -> Workload:
     containers.refuse_docker(places, name, "a restricted pod")
     drain = max(LEAST_DRAIN, math.ceil(service.drain)) if service.port else 0
     resources, asks = service.resources, service.resources.requests
-    gpus = resources.gpus or (1 if resources.vram else 0)
+    gpus = resources.devices
     asked, beyond = (None, False) if service.batch else probe(places, name)
     facts = Workload(
         project=places.project.name,

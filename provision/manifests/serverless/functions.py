@@ -132,6 +132,7 @@ def _refusals(service: Service, declared: Serverless, cloud: Cloud) -> Iterator[
             "what a function writes is gone with its copy; keep it in a store (volumes = {} drops a preset's)",
         ),
         ("resources.gpus", service.resources.gpus, "a function gets no GPU"),
+        ("resources.gpu_fraction", service.resources.gpu_fraction, "a function gets no GPU"),
         ("resources.vram", service.resources.vram, "a function gets no GPU"),
         (
             "check" if service.check and service.check.tcp else "checks",

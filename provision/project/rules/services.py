@@ -9,6 +9,7 @@ from provision.project.fault import Fault, Path, nearest
 from provision.project.order import CyclicOrder, start_order
 from provision.project.rules.view import Sound
 
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _ADD_PORT = "Add one, such as port = 8000."
 
 
@@ -40,10 +41,28 @@ def _engines(view: Sound) -> Iterator[Fault]:
         if service.engine and not any(ref.name == "binary" for text in service.command for ref in text.refs):
             hint = 'Let the command begin with "${binary}", or remove engine.'
             yield Fault(("services", name, "engine"), "the command does not use it.", hint)
-        if service.engine == "wheel" and (service.resources.vram or service.resources.gpus):
-            key = "vram" if service.resources.vram else "gpus"
+        if service.engine == "wheel" and service.resources.devices:
+            asked = service.resources
+            key = "vram" if asked.vram else "gpus" if asked.gpus else "gpu_fraction"
             hint = 'Remove it, or take a compiled one: engine = "build", binary = "…".'
             yield Fault(("services", name, "resources", key), "the wheel engine uses no GPU.", hint)
+
+
+def _devices(view: Sound) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        resources, base = service.resources, ("services", name, "resources")
+        if resources.gpu_fraction and resources.gpus:
+            yield Fault((*base, "gpu_fraction"), "gpus are whole ones that nobody else has.", "Remove one of them.")
+        on_hosts = any(target.can.over_ssh and name in view.chosen(target) for target in view.targets.values())
+        if view.copies.get(name, 1) == 1 or not on_hosts:
+            continue
+        if resources.vram and not (resources.gpus or resources.gpu_fraction):
+            hint = "Add gpus = 1, or gpu_fraction = 0.5 if two may share one."
+            yield Fault((*base, "vram"), "several copies on a host need to be told apart by their GPUs.", hint)
+        for variable in _VISIBLE if resources.devices else ():
+            if variable in service.env:
+                message = "the host says which GPUs each copy has, in this variable."
+                yield Fault(("services", name, "env", variable), message, "Remove it, or replicas.")
 
 
 def _after(view: Sound) -> Iterator[Fault]:
@@ -129,4 +148,16 @@ def _metrics(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "metrics"), "there is no port to ask.", _ADD_PORT, at_key=True)
 
 
-RULES = (_commands, _programs, _engines, _after, _starts, _cycle, _secrets, _prepare_secrets, _stray_ports, _metrics)
+RULES = (
+    _commands,
+    _programs,
+    _engines,
+    _devices,
+    _after,
+    _starts,
+    _cycle,
+    _secrets,
+    _prepare_secrets,
+    _stray_ports,
+    _metrics,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -103,8 +104,10 @@ def _gpus(view: Sound) -> Iterator[Fault]:
         if target.gpus is None:
             continue
         for name, service in view.chosen(target).items():
-            key = "gpus" if service.resources.gpus else "vram"
-            asked = service.resources.gpus or (1 if service.resources.vram else 0)
+            key = next((key for key in ("gpus", "gpu_fraction") if getattr(service.resources, key)), "vram")
+            copies = view.copies.get(name, 1) if target.can.over_ssh else 1
+            on_one = math.floor(1 / (service.resources.gpu_fraction or 1))
+            asked = math.ceil(copies / on_one) * service.resources.devices
             if asked > target.gpus:
                 message = f"it takes {_counted(asked)}, and each host of targets.{place} has {_counted(target.gpus)}."
                 hint = f"Leave {name} out of targets.{place}.services, or correct targets.{place}.gpus."

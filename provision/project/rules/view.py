@@ -27,6 +27,7 @@ class Sound:
     targets: Mapping[str, Target]
     checks: Mapping[str, Check]
     prepare: Prepare | None
+    copies: Mapping[str, int]  # on hosts, of services that run more than once
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""
