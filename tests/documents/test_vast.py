@@ -281,6 +281,6 @@ def test_temporal_hands_jobs_to_workers_and_results_are_in_the_store_whose_conso
             check=True,
         ).stdout
         assert f"cpu-{accepted['job']}" in listed
-        wait_for(lambda: f"cpu/{accepted['job']} is in results" in made.deploy("logs", "keeper"))
+        wait_for(lambda: f"cpu/{accepted['job']} is in results" in made.deploy("logs", "archiver"))
         with urllib.request.urlopen(f"http://127.0.0.1:{ports['console']}/login", timeout=20) as answer:
             assert "password" in answer.read().decode().lower()

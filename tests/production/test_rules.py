@@ -17,7 +17,7 @@ OWED = {
     "minimal": {"memory-limit", "cpu-limit", "alerts", "metrics"},
     "rlm-runtime": {"metrics", "rlm-isolation", "rlm-log-backup", "image-digest"},
     "rollout-server": set(),
-    "vast-stack": {"compiled-engine", "not-root", "firewall", "memory-limit", "cpu-limit", "metrics"},
+    "vast-stack": {"compiled-engine", "health-check", "not-root", "firewall", "memory-limit", "cpu-limit", "metrics"},
 }
 
 
