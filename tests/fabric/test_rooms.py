@@ -74,7 +74,7 @@ MISTAKES = [
     (["exec", "ls"], 2, "this needs one host\n"),
     (["logs", "web", "--lines", "0"], 2, "--lines 0: expected 1 to 100000.\n"),
     (["exec", "sh -c 'open"], 2, "sh -c 'open: is no command.\nNo closing quotation.\n"),
-    (["render", "nomad"], 2, "nomad: no such platform.\nOne of: supervisord, systemd, "),
+    (["render", "mesos"], 2, "mesos: no such platform.\nOne of: supervisord, systemd, "),
     (["image.build", "nope"], 2, "images/docker-bake.json is missing.\n"),
     (["native.build", "--define", "X"], 2, "--define X: a CMake variable is NAME=VALUE.\n"),
     (["native.build", "--profile", "nope"], 2, "nope"),
