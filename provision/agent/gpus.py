@@ -19,7 +19,7 @@ _QUERY = ("name", "uuid", "memory.total", "memory.free", "driver_version")
 _CUT = "mig.mode.current"  # known to drivers of 450 and later
 _MIG = re.compile(r"^\s+MIG (\S+)\s+Device\s+\d+:\s+\(UUID: (MIG-[^)]+)\)")
 _GPU = re.compile(r"^GPU \d+: .*\(UUID: ([^)]+)\)")
-_SIZE = re.compile(r"(\d+)gb")  # in a profile's name, such as 1g.10gb
+_SIZE = re.compile(r"(\d{1,5})gb")  # in a profile's name, such as 1g.10gb
 
 
 def search_path() -> str:
