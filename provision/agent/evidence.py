@@ -1,7 +1,7 @@
 """What the checks of a transaction saw, recorded beside the releases; and what was signed of it, kept for whoever asks.
 
-Records are made of what was told of the transaction, in which every secret is masked already. Nothing here signs or
-judges: this side has no key, and its word counts once somebody who has one took it over.
+Records are made of what was told of the transaction, in which every secret is masked already; how it failed is masked
+here. Nothing here signs or judges: this side has no key, and its word counts once somebody who has one took it over.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.slots import CANDIDATE, home, services_in, stable_names
 from . import content, facts, files
+from .masks import Masks
 
 if TYPE_CHECKING:
     from ..contract.events import Checked
@@ -119,7 +120,8 @@ def _told(
         event["check"] = names.get(event["check"], event["check"])
     at_fault = str(failed.details.get("program", "")) if failed else ""
     if failed and at_fault in known and not any(not event["passed"] for event in told):
-        told.append(_lived(known[at_fault], failed.sentence))
+        why = Masks(change.secrets.items()).message({"why": failed.sentence})["why"]
+        told.append(_lived(known[at_fault], why))
     tried = {step.service for step in change.steps if step.lane == channel and (step.changes or change.whole)}
     proven = tried & set(programs.values()) if not failed else ()
     return told + [_lived(service) for service in sorted(proven)]

@@ -37,16 +37,17 @@ def promote_canary(session: Session) -> list[HostOutcome]:
 
 def _move_stable(session: Session, canary: rollout.Canary) -> list[str]:
     from provision.cli.channels import CANARY, STABLE, carry_out, judge
-    from provision.images import connect, parse
+    from provision.images import connect
     from provision.images.promotion.declared import policy_of
     from provision.images.promotion.move import plan_promotion
     from provision.images.promotion.policy import Policy
     from provision.images.promotion.signing import own_key
+    from provision.targets.following import declared
 
-    root, target, key = session.deployment.loaded.root, session.deployment.target_name, own_key(None)
+    loaded, target, key = session.deployment.loaded, session.deployment.target_name, own_key(None)
     plans = []
-    for name, digest in {parse(name): digest for name, digest in canary.images.items()}.items():
-        decides = judge(root, policy_of(root, name) or Policy(), None, key)
+    for name, digest in declared(canary.images, loaded.project, session.deployment.target).items():
+        decides = judge(loaded.root, policy_of(loaded.root, name) or Policy(), None, key)
         repository = connect(name, write=True)
         # The canary's tag tells since when it is there; it may have moved on, and what was proven is the digest.
         origin = CANARY if repository.digest(CANARY) == digest else digest

@@ -58,7 +58,7 @@ def smoke(
 
     Raises:
         UsageError: it is to be signed, and there is no key.
-        Refused: it is to be signed, and there is no such release.
+        Refused: it is to be signed, and there is no such release, or one with checks that are none of this folder's.
     """
     signing = demand_keys(deployment) if sign else None
 
@@ -71,7 +71,9 @@ def smoke(
             release = facts["project"]["state"].get("channels", {}).get(channel)
             if release is None:
                 raise Refused(f"{channel} has no release that could be proven.", host=spec.name)
-            reports = _ask(session, channel, facts["project"]["documents"][release])
+            document = facts["project"]["documents"][release]
+            _demand_ours(session, channel, document)
+            reports = _ask(session, channel, document)
             evidence = _evidence(session, channel, facts, reports, began)
             kept = ask_evidence(session, [release]).get(release, {"records": [], "signed": []})
             signing.put(session, release, kept, replace(evidence, anew=anew))
@@ -82,16 +84,38 @@ def smoke(
     return [report for reports in values(run_on_hosts(chosen(deployment, hosts), look)) for report in reports]
 
 
+def _demand_ours(session: HostConversation, channel: str, document: ReleaseDocument) -> None:
+    """What is asked from here is what the project declares: no host decides where this machine sends requests.
+
+    Raises:
+        Refused: the host's release has another check.
+    """
+    ours = _every_check(session.deployment.release.document, channel)
+    for program, check in _every_check(document, channel):
+        if (program, check) not in ours:
+            raise Refused(
+                f"{channel} has a check that this folder does not declare so: {check['name']}.",
+                host=session.spec.name,
+                why="Checks are asked from here, so it is not the host that says what is asked.",
+                next_step=f"check out what {channel} was deployed from, or: deploy up --channel {channel}",
+            )
+
+
+def _every_check(document: ReleaseDocument, channel: str) -> list[tuple[str, CheckDocument]]:
+    lane = document["lanes"].get(channel)
+    checks = [(each["program"], check) for each in services_of(document, channel) for check in each["checks"]]
+    return checks + [("", check) for check in lane["checks"]] if lane else checks
+
+
 def _ask(session: HostConversation, channel: str, document: ReleaseDocument) -> list[CheckReport]:
     from provision.project.checks import KINDS
 
+    on_demand = {each["program"] for each in services_of(document, channel) if each["on_demand"]}
     wanted = [
-        (service["program"], check)
-        for service in services_of(document, channel)
-        for check in service["checks"]
-        if (not service["on_demand"] or KINDS[check["kind"]].wakes) and not KINDS[check["kind"]].at_start
+        (program, check)
+        for program, check in _every_check(document, channel)
+        if (program not in on_demand or KINDS[check["kind"]].wakes) and not (program and KINDS[check["kind"]].at_start)
     ]
-    wanted += [("", check) for check in document["lanes"][channel]["checks"]]
     with ExitStack() as open_tunnels:
         tunnels: list[Tunnel] = []
         at = _tunnels(session, open_tunnels, tunnels)

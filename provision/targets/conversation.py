@@ -159,7 +159,7 @@ class Conversation:
         self._round_trips.add("request")
         self._send(request)
         asked, noise, patience = False, 0, time.monotonic() + _ANSWER_SECONDS
-        looks = request["op"] in ("facts", "logs") and not request.get("claim")
+        looks = request["op"] in ("facts", "logs", "evidence", "keep-evidence") and not request.get("claim")
         until = time.monotonic() + (_LOOK_SECONDS if looks else math.inf)
         while True:
             line = self._read(interrupt, aborted=asked)

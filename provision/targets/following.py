@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
-from provision.errors import Refused
+from provision.errors import Refused, UsageError
 from provision.images import connect, parse
+from provision.project.image_names import DIGEST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provision.images import Reference
     from provision.project.schema import Project, Target
 
 
@@ -32,10 +38,17 @@ def followed(project: Project, target: Target, channel: str) -> tuple[Project, d
     return project.model_copy(update={"services": {**project.services, **services}}), stands
 
 
-def repositories(project: Project, target: Target) -> set[str]:
-    """Those whose images `target` may run, as the project declares them: no host has a say in that."""
-    declared = (target.image, project.image, *(service.image for service in project.services.values()))
-    return {parse(image).name for image in declared if image}
+def declared(images: Mapping[str, str], project: Project, target: Target) -> dict[Reference, str]:
+    """Of `images`, which a host may have told, those that `target` may run as the project declares them."""
+    named = (target.image, project.image, *(service.image for service in project.services.values()))
+    ours = {parse(image).name for image in named if image}
+    found: dict[Reference, str] = {}
+    for name, digest in images.items():
+        with contextlib.suppress(UsageError):
+            reference = parse(name)
+            if reference.name in ours and re.fullmatch(DIGEST, digest):
+                found[reference] = digest
+    return found
 
 
 def _exact(declared: str, channel: str, stands: dict[str, str]) -> str:

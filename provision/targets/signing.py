@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING
 
 from provision.contract.answers import Done, EvidenceKept
 from provision.errors import DeployError, UsageError
-from provision.images import connect, parse
+from provision.images import connect
 from provision.images.promotion.attest import attest
 from provision.images.promotion.chain import heads
 from provision.images.promotion.evidence import Evidence, Finding, signed
-from provision.images.promotion.on_hosts import evidence_of, findings_on_hosts, recorded
+from provision.images.promotion.on_hosts import digest_of_release, evidence_of, findings_on_hosts, recorded
 from provision.images.promotion.seen import Seen
 from provision.images.promotion.signing import PublicKey, SigningKey, default_private, own_key, read_public
 from provision.images.registry.documents import digest_of
-from provision.targets.following import repositories
+from provision.targets.following import declared
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from provision.contract.evidence import Kept
+    from provision.images import Reference
     from provision.targets.host import HostConversation
+
+_LONGEST = 4 << 20  # bytes of an envelope: a hundred checks with all that they saw have a few hundred kB
 
 
 @dataclass
@@ -60,12 +63,15 @@ class Signing:
             known |= self.seen.beside(f"{place}@sha256:{release}")
         return findings_on_hosts(release, envelopes, self.trusted, known)
 
-    def sign_if_it_can(self, session: HostConversation, release: str) -> None:
-        """Sign what was just recorded about `release`; what stands in the way is told, and fails nothing."""
+    def sign_if_it_can(self, session: HostConversation, release: str, images: Mapping[str, str]) -> None:
+        """Sign what was just recorded about `release`, which was made of `images`.
+
+        What stands in the way is told, and fails nothing.
+        """
         try:
             if self.key is None:
                 raise UsageError(f"what the checks saw is recorded, and not signed: {self.why_not}.")
-            self.sign(session, [release])
+            self.sign(session, [release], images)
         except DeployError as error:
             text = f"{error.what} {error.why}".strip()
             next_ = "deploy evidence sign, where the key is"
@@ -73,13 +79,18 @@ class Signing:
                 {"event": "warning", "host": session.spec.name, "text": f"{text} next: {next_}"}
             )
 
-    def sign(self, session: HostConversation, releases: Sequence[str] = ()) -> list[Evidence]:
+    def sign(
+        self, session: HostConversation, releases: Sequence[str] = (), images: Mapping[str, str] | None = None
+    ) -> list[Evidence]:
         """Sign what a host recorded about these releases, or all, and nobody signed yet; it is kept there.
 
         Where the target takes its channels from the registry, it goes beside the images as well.
 
+        Args:
+            images: what was followed to these releases; None where the host alone knows.
+
         Raises:
-            UsageError: there is no key.
+            UsageError: there is no key, or as `put`.
             RegistryFailed: a registry did not take it; the host has it.
         """
         made = []
@@ -94,15 +105,15 @@ class Signing:
                 )
                 made.append(self.put(session, release, kept, evidence))
                 if deployment.target.channel_from:
-                    ours = repositories(deployment.loaded.project, deployment.target)
-                    self._beside_images(evidence, record.get("images", {}), ours)
+                    said = record.get("images", {}) if images is None else images
+                    self._beside_images(evidence, declared(said, deployment.loaded.project, deployment.target))
         return made
 
     def put(self, session: HostConversation, release: str, kept: Kept, evidence: Evidence) -> Evidence:
         """Sign `evidence` as what comes next on a host that has `kept`, and keep it there.
 
         Raises:
-            UsageError: there is no key.
+            UsageError: there is no key, or it is larger than any that a check makes.
         """
         if self.key is None:
             raise UsageError(
@@ -112,6 +123,12 @@ class Signing:
         lost = tuple(item.artifact for item in found if item.lost and item.blocks)
         evidence = replace(evidence, previous=() if evidence.anew else (*heads(found), *lost))
         text = signed(evidence, self.key).decode()
+        if len(text) > _LONGEST:
+            raise UsageError(
+                f"what {session.spec.name} recorded about release {release[:12]} is not signed.",
+                why=f"It takes {len(text) >> 20} MiB, and whoever reads evidence reads {_LONGEST >> 20} MiB at most.",
+                next_step="deploy smoke --sign",
+            )
         session.conversation.ask({"op": "keep-evidence", "release": release, "signed": [text]}, Done)
         kept["signed"].append(text)
         with self._one:
@@ -120,11 +137,9 @@ class Signing:
             self.seen.save()
         return evidence
 
-    def _beside_images(self, evidence: Evidence, images: Mapping[str, str], ours: Collection[str]) -> None:
+    def _beside_images(self, evidence: Evidence, images: Mapping[Reference, str]) -> None:
         assert self.key is not None  # noqa: S101  it signed already
-        for name, digest in {parse(name): digest for name, digest in images.items()}.items():
-            if name.name not in ours:
-                continue
+        for name, digest in images.items():
             about = replace(evidence, name=name.name, digest=digest)
             with self._one:
                 attest(connect(name, write=True), about, self.key, self.trusted, self.seen)
@@ -132,8 +147,9 @@ class Signing:
 
 
 def ask_evidence(session: HostConversation, releases: Sequence[str] = ()) -> dict[str, Kept]:
-    """What a host has about these releases, or about all that it has."""
-    return session.conversation.ask({"op": "evidence", "releases": list(releases)}, EvidenceKept)["releases"]
+    """What a host has about these releases, or about all that it has; what it says of others is passed over."""
+    told = session.conversation.ask({"op": "evidence", "releases": list(releases)}, EvidenceKept)["releases"]
+    return {name: kept for name, kept in told.items() if digest_of_release(name) and name in (releases or told)}
 
 
 def place_of(session: HostConversation) -> str:

@@ -198,10 +198,10 @@ def _transact(
     except (errors.PutBack, errors.Degraded):
         # What failed is evidence as well: it keeps an older success from counting.
         if signing:
-            signing.sign_if_it_can(session, plan_.release)
+            signing.sign_if_it_can(session, plan_.release, plan_.images)
         raise
     if signing and answer["outcome"] == COMMITTED:
-        signing.sign_if_it_can(session, plan_.release)
+        signing.sign_if_it_can(session, plan_.release, plan_.images)
     return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,18 @@ def test_a_smoke_test_from_outside_is_evidence_where_it_is_signed(world: World, 
     assert {check.name for check in evidence.checks} == {"web http /health", "web runs"}
     assert "asked from" in evidence.where
     world.promote()
+
+
+def test_a_host_does_not_say_what_is_asked_from_here(world: World) -> None:
+    world.web("1")
+    release = world.up("canary").plan.release
+    document = f"{world.path}/releases/{release}/release.json"
+    lie = re.sub(r"//127\.0\.0\.1:\d+/", "//169.254.169.254/", world.host.read(document).decode())
+    world.host.exec(["rm", "-f", document])
+    world.host.write(document, lie)
+
+    with pytest.raises(Refused, match="does not declare so: web http /health"):
+        rollout.smoke(world.deployment(), "canary", sign=True)
 
 
 @pytest.mark.slow

@@ -88,6 +88,8 @@ FAILS: list[tuple[str, dict[str, Any], Told, str]] = [
     ("batch", BATCH, Told(404, "no page"), "HTTP 404 no page; expected 202 and where its state is"),
     ("batch", BATCH, Told(202, "1"), "HTTP 202 without a Location; expected 202 and where its state is"),
     ("batch", BATCH, Told(202, "1", {"location": "http://a/1"}), "its state is elsewhere: http://a/1"),
+    ("batch", BATCH, Told(202, "1", {"location": "http://["}), "its state is at no address: 'http://['"),
+    ("batch", BATCH, Told(202, "1", {"location": "/ü"}), "its state is at no address: '/ü'"),
     ("batch", BATCH, Told(202, "1", ACCEPTED, then=(Answer(500, "oh", {}),)), "done, with HTTP 500 oh"),
     (
         "batch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import pytest
 
 from tests.cli.ports import free_ports
 from tests.examples.hub import Hub, hub, tokenizer
+from tests.examples.serving import served
 from tests.examples.trainer import Trainer, trainer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rollout-server"
@@ -175,6 +178,37 @@ def test_a_trainer_that_is_not_there_is_told_in_general_and_logged_in_detail(ser
     assert KEY not in server.log.read_text()
 
 
+def test_a_request_is_read_to_a_bound_whoever_sends_it(tmp_path: Path, trainer: Trainer) -> None:
+    with start(tmp_path, **THREE, ROLLOUT_API_KEY=KEY) as server:
+        long = request(trainer, "long") | {"metadata": {"x": "x" * (33 << 20)}}
+        assert httpx.post(f"{server.url}/rollout", json=long, timeout=60).status_code == 413
+        assert server.post(request(trainer, "short"), Authorization=f"Bearer {KEY}")[1]["status"] == "COMPLETED"
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers without an end: as fast as it can, or a byte now and then."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        floods = self.path.startswith("/flood")
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 65536 if floods else b" ")
+                time.sleep(0 if floods else 0.05)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("way", "category"), [("flood", "trainer_error"), ("drip", "timeout")])
+def test_a_trainer_whose_answer_has_no_end_is_given_up(tmp_path: Path, way: str, category: str) -> None:
+    with served(Endless) as port, start(tmp_path, **{**THREE, "HTTP_CLIENT_TIMEOUT": "5"}) as server:
+        asked = {"rollout_id": way, "server_url": f"http://127.0.0.1:{port}/{way}"}
+        _, end = server.post({**asked, "messages": [{"role": "user", "content": "Hello"}]})
+
+        assert (end["status"], end["extra_fields"]) == ("ERROR", {"error_category": category})
+
+
 def test_metrics_have_the_documents_names(server: Server, trainer: Trainer) -> None:
     names = ['rollout_requests_total{status="completed"}', "llm_calls_total", "tool_calls_total"]
     before = [server.metric(name) for name in names]
@@ -276,7 +310,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fe80::1", "fd00:ec2::254",
-     "100.100.100.200", "168.63.129.16", "0.0.0.0", "::"],
+     "64:ff9b:1::a9fe:a9fe", "::ffff:0:a9fe:a9fe", "100.100.100.200", "168.63.129.16", "0.0.0.0", "::"],
 )  # fmt: skip
 def test_no_consent_reaches_link_local_addresses_or_a_clouds_metadata(networks: Any, address: str) -> None:
     assert not networks.Callbacks("any").allow(address)

@@ -6,8 +6,10 @@ import pytest
 
 from provision.errors import DeployError
 from provision.hosts import channel
+from provision.rollout import proof
 from provision.targets import conversation
 from tests.deploy.world import World
+from tests.images.make import KEY, public_pem
 
 pytestmark = pytest.mark.root
 
@@ -47,3 +49,17 @@ def test_a_host_that_lies_is_given_up(world: World, code: str, said: str, monkey
         world.status()
 
     assert said.casefold() in str(failed.value).casefold()
+
+
+def test_a_host_that_says_for_ever_that_it_looks_for_evidence_has_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_LOOK_SECONDS", 1.0)
+    (world.folder / "evidence.pub").write_bytes(public_pem(KEY))
+    liar = f"{world.path}-python"
+    world.host.write(liar, f"#!/usr/bin/python3\nimport time\n{LIES['alive'][0]}\n", mode=0o755)
+    world.target["python"] = liar
+    world.web("1")
+
+    assert proof.known(world.deployment()).kept == {}
+    assert "still looking" in world.events[-1]["text"]

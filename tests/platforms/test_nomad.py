@@ -168,3 +168,12 @@ def test_nomad_reads_every_preset(reader: Path, tmp_path: Path) -> None:
         (folder := tmp_path / preset).mkdir()
         named = {name or "only.nomad.json": text for name, text in files.items()}
         assert len(read(reader, folder, named, {})) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"), [({"gpus": 2}, 2), ({"gpu_fraction": 0.5}, 1), ({"vram": "6GiB"}, 1), ({}, 0)]
+)
+def test_a_task_has_as_many_gpus_as_it_sees(resources: dict[str, Any], count: int) -> None:
+    (task,) = job("serve", {"llama": {"command": ["llama"], "resources": resources}})["TaskGroups"][0]["Tasks"]
+
+    assert sum(device["Count"] for device in task["Resources"]["Devices"]) == count

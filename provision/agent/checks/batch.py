@@ -34,9 +34,7 @@ def attempt(check: BatchCheck, reach: Reach, seconds: float) -> Facts:
     if accepted.status != 202 or not at:
         what = "without a Location" if accepted.status == 202 else accepted.gist
         raise Failed(f"HTTP {accepted.status} {what}; expected 202 and where its state is".replace(" ;", ";"))
-    state = urljoin(check["url"], at)
-    if urlsplit(state)[:2] != urlsplit(check["url"])[:2]:
-        raise Failed(f"its state is elsewhere: {state}")
+    state = _address(check["url"], at)
     while True:
         left = seconds - (time.monotonic() - began)
         if left <= 0:
@@ -53,3 +51,16 @@ def attempt(check: BatchCheck, reach: Reach, seconds: float) -> Facts:
     if pattern and not re.search(pattern, answer.text):
         raise Failed(f"done, but the result does not match {pattern!r}: {answer.gist}")
     return {"seconds": round(time.monotonic() - began, 3), "accepted": accepted.text.strip()[:400]}
+
+
+def _address(url: str, at: str) -> str:
+    """Where the state of what `url` took is, by the service's word."""
+    try:
+        at.encode("ascii")
+        state = urljoin(url, at)
+        there = urlsplit(state)[:2]
+    except ValueError:
+        raise Failed(f"its state is at no address: {at!r}") from None
+    if there != urlsplit(url)[:2]:
+        raise Failed(f"its state is elsewhere: {state}")
+    return state

@@ -36,7 +36,8 @@ def findings_on_hosts(
     """
     known = known or {}
     digest = digest_of_release(release)
-    there = {digest_of(text.encode()): text for text in envelopes}
+    # What is signed is ASCII; a host may say anything, also half of a character, as JSON has it.
+    there = {digest_of(text.encode()): text for text in envelopes if text.isascii()}
     read = [read_envelope(name, text.encode(), digest, trusted) for name, text in there.items()]
     named = {name for item in read if item.evidence for name in item.evidence.previous or ()}
     lost = sorted((named | known.keys()) - there.keys())

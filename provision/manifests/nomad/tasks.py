@@ -119,11 +119,10 @@ def _operand(part: object) -> str:
 
 def _resources(places: Containers, name: str) -> Json:
     declared = places.project.services[name].resources
-    gpus = declared.gpus or (1 if declared.vram else 0)
     return {
         **({"Cores": math.ceil(declared.cpus)} if declared.cpus else {"CPU": 100}),
         "MemoryMB": math.ceil(declared.memory / 2**20) if declared.memory else _MEMORY_MIB,
-        "Devices": [{"Name": "nvidia/gpu", "Count": gpus}] if gpus else [],
+        "Devices": [{"Name": "nvidia/gpu", "Count": declared.devices}] if declared.devices else [],
     }
 
 

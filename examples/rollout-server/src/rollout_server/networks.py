@@ -36,6 +36,8 @@ _NEVER = tuple(
             "224.0.0.0/4",  # multicast
             "ff00::/8",
             "255.255.255.255/32",
+            "64:ff9b:1::/48",  # IPv4 addresses, as a network's own translator has them (RFC 8215, RFC 7915)
+            "::ffff:0:0:0/96",
         ),
     )
 )

@@ -27,6 +27,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rollout_server import log, settings, tools
 from rollout_server.metrics import Held
@@ -35,7 +36,7 @@ from rollout_server.protocol import Ended, Rollout
 from rollout_server.rollouts import Another, Rollouts, TooMany
 from rollout_server.settings import Settings
 from rollout_server.tokens import Tokenizers, Unavailable
-from rollout_server.trainer import connections
+from rollout_server.trainer import LONGEST, connections
 
 _log = structlog.get_logger("rollout_server.server")
 router = APIRouter()
@@ -54,9 +55,30 @@ def application(told: Settings, tokenizers: Tokenizers) -> FastAPI:
 
     app = FastAPI(title="rollout-server", lifespan=lifespan)
     app.state.settings, app.state.tokenizers = told, tokenizers
+    app.add_middleware(Bounded)
     app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
+
+
+class Bounded:
+    """Reads no more of a request than one may have: its body is there before anybody knows who sent it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > LONGEST:
+                raise HTTPException(413, f"a request has {LONGEST >> 20} MiB at most", {"Connection": "close"})
+            return message
+
+        await self._app(scope, bounded, send)
 
 
 async def _invalid(_: Request, error: Any) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
@@ -13,6 +14,8 @@ import httpcore
 from rollout_server.metrics import LLM_CALLS
 from rollout_server.networks import Checked
 from rollout_server.settings import Settings
+
+LONGEST = 32 << 20  # bytes of an answer, or of a request: the longest conversation, with each token's probabilities
 
 
 class Refused(Exception):
@@ -52,16 +55,26 @@ class Trainer:
         self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
 
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
-        answer = await self._pool.request(
+        asked = self._pool.stream(
             "POST",
             f"{self._url}{path}",
             headers=self._headers,
             content=json.dumps(body).encode(),
             extensions={"timeout": self._timeout},
         )
+        content = bytearray()
+        try:
+            # A trainer that sends a byte now and then gets no more time than one that is silent.
+            async with asyncio.timeout(self._timeout["read"]), asked as answer:
+                async for chunk in answer.aiter_stream():
+                    content += chunk
+                    if len(content) > LONGEST:
+                        raise NotUnderstood(f"it has more than {LONGEST >> 20} MiB")
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout("it did not come to its end in time") from error
         if not 200 <= answer.status < 300:
-            raise Refused(answer.status, answer.content)
-        return answer.content
+            raise Refused(answer.status, bytes(content))
+        return bytes(content)
 
     async def complete(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The next turn, with `message` and `finish_reason`, and how many tokens were read and made.
