@@ -139,8 +139,9 @@ def command(places: LaneOnTarget, name: str) -> tuple[Value, ...]:
     for template in service.command:
         _refuse_loopback(template, subject, name)
     words = tuple(places.value(word, subject, name) for word in service.command)
-    for word in words:
-        if service.port is not None and _LISTENS.fullmatch(word.text):
+    for template, word in zip(service.command, words, strict=True):
+        named = any(ref.name.startswith("services.") for ref in template.refs)  # where one loopback is all tasks'
+        if service.port is not None and not named and _LISTENS.fullmatch(word.text):
             reason = f'"{word.text}" is reached from inside the container alone; write ${{listen}} for the address'
             raise UnencodableValue(subject, reason)
     return words

@@ -109,6 +109,7 @@ PLATFORMS: Mapping[str, Abilities] = {
         gives="jobs of HashiCorp Nomad, as JSON",
         secret_file="`/secrets/NAME`, from the Variable `nomad/jobs/PROJECT/PROJECT/SERVICE`",
         restart=("delay", "limit", "window"),
+        limits_always=True,
     ),
     "dockerfile": Abilities(gives="the images of the project's own Python services"),
     "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template"),

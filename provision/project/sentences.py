@@ -139,13 +139,13 @@ def describe(value: object) -> str:
 
 
 def _choice(path: Path, known: list[str], given: object) -> Fault:
-    listed = ", ".join(f'"{choice}"' for choice in known)
+    listed = ("one of " if len(known) > 1 else "") + ", ".join(f'"{choice}"' for choice in known)
     hint = did_you_mean(given, known) if isinstance(given, str) else ""
-    return Fault(path, f"expected one of {listed}, got {describe(given)}.", hint)
+    return Fault(path, f"expected {listed}, got {describe(given)}.", hint)
 
 
 def _bound(context: Mapping[str, Any]) -> str:
-    return next(f"{context[name]:g}" for name in ("gt", "ge", "lt", "le") if name in context)
+    return next(f"{context[name]:.15g}" for name in ("gt", "ge", "lt", "le") if name in context)
 
 
 def _sentence(error: ErrorDetails) -> str:

@@ -236,6 +236,18 @@ def test_a_setting_that_a_platform_has_a_way_of_its_own_for_is_named(declared):
     assert "services.web.restart.delay: " in said
 
 
+def test_what_a_platform_does_say_is_not_called_left_out(declared):
+    file = declared.root / "deploy.toml"
+    restart = '[services.web]\nrestart = { on = "always", limit = 3 }\n'
+    file.write_text(file.read_text().replace("[services.web]\n", restart))
+
+    done = declared.run("render", "nomad")
+
+    assert '"Attempts": 3' in done.stdout
+    assert "restart.on: " in done.stderr
+    assert "restart.limit" not in done.stderr
+
+
 def tagged(declared, image):
     file = declared.root / "deploy.toml"
     file.write_text(file.read_text().replace(IMAGE, f'image = "{image}"'))

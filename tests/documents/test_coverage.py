@@ -12,8 +12,8 @@ ROWS = [
 
 
 def test_each_thing_that_the_documents_ask_for_has_a_row() -> None:
-    numbers = {row[0].removeprefix("| ") for row in ROWS}
-    assert {number for number in numbers if number.isdecimal()} == {str(number) for number in range(1, 119)}
+    numbers = [row[0].removeprefix("| ") for row in ROWS]
+    assert [number for number in numbers if number.isdecimal()] == [str(number) for number in range(1, 119)]
 
 
 def test_each_row_says_whether_it_is_there_and_what_shows_it() -> None:

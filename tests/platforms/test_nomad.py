@@ -115,6 +115,16 @@ def test_what_nomad_has_no_way_to_say_is_refused(services: dict[str, Any], said:
         rendered(services)
 
 
+def test_a_command_may_name_another_service_which_one_loopback_leads_to() -> None:
+    services = {
+        "db": {"command": ["db"], "port": 5432},
+        "web": {"command": ["web", "--db=${services.db.host}:${services.db.port}"], "port": 8000},
+    }
+
+    tasks = {task["Name"]: task for task in job("serve", services)["TaskGroups"][0]["Tasks"]}
+    assert "--db=127.0.0.1:5432" in str(tasks["web"]["Config"])
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that reads job files as Nomad does, compiled."""

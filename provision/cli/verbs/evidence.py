@@ -26,7 +26,7 @@ def command() -> None:
 @verb("show", example="deploy evidence show --channel canary")
 @_channel
 def show(session: Session, channel: str) -> None:
-    """Show the evidence about the release that each host has in a channel."""
+    """Show the evidence about the release in a channel, host by host."""
     _tell(session, channel)
 
 
