@@ -124,7 +124,7 @@ def test_a_launch_folder_that_cannot_be_entered_is_not_taken_for_one_without_sec
     """Hole 6: deploy-ctl's unit gives root no capability, and another account's folder is closed to it."""
     layout = Layout(str(tmp_path))
     service = {"program": "web", "user": "nobody", "launch": "", "secrets": ["A", "B"], "secret_files": ["B"]}
-    launch.stage(layout, service, "r", "one", {"A": "hunter2", "B": "hunter3"})
+    launch.stage(layout, service, "r", "one", {"A": "hunter2", "B": "hunter3"}, {})
     launch.select(layout, "web", "one")
     (Path(layout.launchers("web")) / "half.new").mkdir()
     reads = [sys.executable, "-c", _READS, str(tmp_path)]
