@@ -51,7 +51,8 @@ def new_world(
 
 def _kill_supervisord(world: World) -> list[str]:
     """The command that had started it."""
-    (process,) = [each for each in world.host.processes() if "supervisord" in " ".join(each.argv) and "-c" in each.argv]
+    found = [each for each in world.host.processes() if "supervisord" in " ".join(each.argv) and "-c" in each.argv]
+    process = min(found, key=lambda each: each.pid)  # a program of its own is called like it until it is executed
     world.host.kill(process.pid, 9)
     return list(process.argv)
 

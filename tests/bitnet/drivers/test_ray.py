@@ -48,7 +48,11 @@ ECHO_WORKER = ["sh", "-c", "echo $PPID; sleep 0.3"]
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(log_to_driver=False, **CLUSTER)
+    try:
+        ray.init(log_to_driver=False, **CLUSTER)
+    except Exception:  # it gives its node 30 s, which is not enough on a machine that is busy just then
+        ray.shutdown()
+        ray.init(log_to_driver=False, **CLUSTER)
     yield
     ray.shutdown()
 
