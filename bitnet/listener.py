@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import threading
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -36,6 +38,18 @@ def check_token(host: str, token: str) -> None:
         )
 
 
+def _refusal(headers: Message, token: str) -> tuple[int, bytes] | None:
+    """The status, and a word for people, where this client is told no metrics."""
+    if token:
+        given = headers.get("Authorization", "").encode("latin-1")
+        may = hmac.compare_digest(given, b"Bearer " + token.encode())
+        return None if may else (401, b"send the token as Authorization: Bearer\n")
+    # A page in a browser here may have let its own name lead to this address.
+    if is_loopback(re.sub(r":\d{1,5}$", "", headers.get("Host", "localhost"))):
+        return None
+    return 403, b"without a token, ask by an address of loopback\n"
+
+
 class Listener:
     """Serves while it is entered.
 
@@ -63,20 +77,15 @@ class Listener:
 
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    if self._may():
+                    if refused := _refusal(self.headers, token):
+                        self._answer(*refused, "text/plain; charset=utf-8")
+                    else:
                         self._answer(200, metrics(), "text/plain; version=0.0.4; charset=utf-8")
                 elif self.path == "/healthz":
                     well, word = health()
                     self._answer(200 if well else 503, f"{word}\n".encode(), "text/plain; charset=utf-8")
                 else:
                     self._answer(404, b"try /healthz or /metrics\n", "text/plain; charset=utf-8")
-
-            def _may(self) -> bool:
-                given = self.headers.get("Authorization", "").encode("latin-1")
-                if not token or hmac.compare_digest(given, b"Bearer " + token.encode()):
-                    return True
-                self._answer(401, b"send the token as Authorization: Bearer\n", "text/plain; charset=utf-8")
-                return False
 
             def _answer(self, status: int, body: bytes, kind: str) -> None:
                 self.send_response(status)

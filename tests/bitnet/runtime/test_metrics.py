@@ -200,6 +200,17 @@ class TestEndpoint:
             assert answers[0].headers["WWW-Authenticate"] == "Bearer"
             assert httpx.get(f"{url}/healthz").status_code == 200
 
+    @pytest.mark.parametrize(
+        ("asked", "status"),
+        [("127.0.0.1:9482", 200), ("localhost", 200), ("[::1]:80", 200), ("[::1]", 200), ("evil.example:9482", 403)],
+    )
+    def test_without_a_token_it_answers_no_name_that_somebody_lets_lead_here(
+        self, tmp_path: Path, asked: str, status: int
+    ) -> None:
+        with BitNetRuntime(tmp_path).metrics_endpoint(port=0) as endpoint:
+            answer = httpx.get(f"http://127.0.0.1:{endpoint.port}/metrics", headers={"Host": asked})
+            assert answer.status_code == status
+
     def test_beyond_loopback_it_wants_a_token(self, tmp_path: Path) -> None:
         with pytest.raises(UnsafeListener, match="BITNET_METRICS_TOKEN"):
             BitNetRuntime(tmp_path).metrics_endpoint("0.0.0.0")
