@@ -101,7 +101,7 @@ class Session:
         Raises:
             UsageError: the target has no such host.
         """
-        from provision.rollout.moves import chosen
+        from provision.rollout.hosts import chosen
 
         return chosen(self.deployment, self.hosts)
 

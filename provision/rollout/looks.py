@@ -16,7 +16,7 @@ from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
-from provision.rollout.moves import chosen, values
+from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
 from provision.targets.transact import images_of
 

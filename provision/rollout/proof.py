@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from provision.contract.answers import Done
 from provision.errors import DeployError, Refused, UsageError
 from provision.hosts import HostSpec, run_on_hosts
+from provision.rollout.hosts import values
 from provision.targets import Deployment, HostConversation, open_session
 
 if TYPE_CHECKING:
@@ -156,8 +157,6 @@ def sign(deployment: Deployment, hosts: Sequence[HostSpec]) -> list[Evidence]:
         with open_session(deployment, spec, install=True) as session:
             return signing.sign(session)
 
-    from provision.rollout.moves import values
-
     return [evidence for made in values(run_on_hosts(hosts, act)) for evidence in made]
 
 
@@ -194,7 +193,6 @@ def verify(deployment: Deployment, hosts: Sequence[HostSpec], channel: str = "st
         UsageError: the project has no public keys.
     """
     from provision.images.promotion.on_hosts import recorded
-    from provision.rollout.moves import values
     from provision.targets.transact import checks_of
 
     proof = known(deployment)

@@ -16,7 +16,7 @@ from provision.contract.answers import Probed
 from provision.contract.slots import services_of, stable_names
 from provision.errors import Refused
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
-from provision.rollout.moves import chosen, values
+from provision.rollout.hosts import chosen, values
 from provision.rollout.proof import demand_keys
 from provision.targets import Deployment, HostConversation, open_session
 

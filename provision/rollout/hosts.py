@@ -1,0 +1,50 @@
+"""The hosts of a run, and what all of them gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from provision import errors
+from provision.hosts import HostResult, HostSpec
+from provision.targets import Deployment
+
+
+def chosen(deployment: Deployment, names: Sequence[str] | None) -> list[HostSpec]:
+    """The target's hosts, or those of `names`.
+
+    Raises:
+        UsageError: the target has no such host.
+    """
+    specs = deployment.hosts
+    if not names:
+        return specs
+    known = {spec.name: spec for spec in specs} | {spec.address: spec for spec in specs}
+    for name in names:
+        if name not in known:
+            raise errors.UsageError(
+                f"target {deployment.target_name} has no host {name!r}",
+                why=f"It has: {', '.join(spec.name for spec in specs)}.",
+            )
+    return [known[name] for name in names]
+
+
+def values(results: Sequence[HostResult[Any]]) -> list[Any]:
+    """What each host gave.
+
+    Raises:
+        DeployError: the only host's own error, or SomeHostsFailed that tells all of them.
+    """
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        if not isinstance(result.error, errors.DeployError) or isinstance(result.error, errors.DeclarationError):
+            raise result.error  # type: ignore[misc]  # a fault of ours or of the project, not of a host
+    if failed and len(results) == 1:
+        raise failed[0].error  # type: ignore[misc]
+    if failed:
+        raise errors.SomeHostsFailed(
+            f"{len(failed)} of {len(results)} hosts failed.",
+            why="\n".join(str(result.error) for result in failed),
+            details={"failed": {result.spec.name: str(result.error) for result in failed}},
+        )
+    return [result.value for result in results]
