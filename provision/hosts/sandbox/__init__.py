@@ -28,7 +28,7 @@ from provision.hosts.sandbox.layout import Server
 from provision.hosts.spec import HostSpec
 
 _START_SECONDS = 20.0
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

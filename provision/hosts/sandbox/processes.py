@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MARKER = "DEPLOY_SANDBOX"
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 12.0  # supervisord itself gives its programs ten, and takes its socket away after that
 _KILL_SECONDS = 5.0
 
 
