@@ -93,11 +93,11 @@ def plan(
     def look(spec: HostSpec) -> HostPlan:
         with open_session(deployment, spec, take_over=take_over) as session:
             planned = plan_up(session, channel, show_files=True)
-            against = proof.against(planned.release, planned.checks) if proof and not planned.unchanged else []
-            if against and not planned.refused:
-                why = f"Target {deployment.target_name} requires evidence: {'; '.join(against)}."
-                refusal = Refusal(f"release {planned.release[:12]} does not become stable.", why, proofs.NEXT)
-                planned = replace(planned, refused=refusal)
+            if proof and not planned.unchanged and not planned.refused:
+                against = proofs.against_promotion(proof.findings(planned.release), planned.checks)
+                if against:
+                    said = proofs.refusal(deployment, spec.name, planned.release, against)
+                    planned = replace(planned, refused=Refusal(said.what, said.why, said.next_step))
             return HostPlan(spec.name, planned)
 
     return values(run_on_hosts(chosen(deployment, hosts), look))

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from provision.targets.signing import Signing
 
 
-NEXT = "deploy evidence show; deploy up --channel canary makes some, where the key is"
-
-
 @dataclass(frozen=True)
 class Known:
     """What the hosts of a target have of evidence."""
@@ -42,24 +39,6 @@ class Known:
     def envelopes(self, release: str) -> list[str]:
         return sorted({text for of in self.kept.values() if release in of for text in of[release]["signed"]})
 
-    def _signed(self, release: str) -> list[str]:
-        """Those that somebody of ours signed: no host is sent what another one made up."""
-        from provision.images.registry.documents import digest_of
-
-        ours = {item.artifact for item in self.findings(release) if item.evidence}
-        return [text for text in self.envelopes(release) if text.isascii() and digest_of(text.encode()) in ours]
-
-    def against(self, release: str, checks: Sequence[str]) -> list[str]:
-        """Why `release` may not become stable, as sentences without their ends.
-
-        Args:
-            checks: what has to have been tried.
-        """
-        from provision.images.promotion.policy import Policy, objections
-
-        now, found = datetime.now(UTC), self.findings(release)
-        return list(objections(Policy(checks=tuple(checks)), found, since=None, who="", now=now))
-
     def demand(self, session: HostConversation, plan: Plan) -> tuple[str, ...]:
         """Go on only if `plan` may be carried out; the evidence that it rests on, which its host then has.
 
@@ -69,35 +48,53 @@ class Known:
             Refused: something speaks against it.
         """
         from provision.images.promotion.chain import heads
+        from provision.images.registry.documents import digest_of
 
         if plan.unchanged:
             return ()
-        release = plan.release
+        release, found = plan.release, self.findings(plan.release)
+        ours = {item.artifact for item in found if item.evidence}
         if plan.rests_on is not None:
-            counted = {item.artifact for item in self.findings(release) if item.evidence}
-            against = [f"evidence {name[:19]}, which it rested on, is gone" for name in {*plan.rests_on} - counted]
+            against = [f"evidence {name[:19]}, which it rested on, is gone" for name in {*plan.rests_on} - ours]
             rests_on = plan.rests_on
             if not rests_on:
                 text = f"{release[:12]} became stable when no evidence was required, and goes back by that"
                 session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
         else:
-            against = self.against(release, plan.checks)
-            rests_on = heads(self.findings(release))
+            against = against_promotion(found, plan.checks)
+            rests_on = heads(found)
         if against:
-            raise Refused(
-                f"release {release[:12]} does not become stable.",
-                host=session.spec.name,
-                why=f"Target {session.deployment.target_name} requires evidence: {'; '.join(against)}.",
-                next_step=NEXT,
-                details={"release": release, "objections": against},
-            )
-        envelopes = self._signed(release)
+            raise refusal(session.deployment, session.spec.name, release, against)
+        # No host is sent what another one made up.
+        envelopes = [text for text in self.envelopes(release) if text.isascii() and digest_of(text.encode()) in ours]
         if rests_on and not set(envelopes) <= set(self._on(session.spec.name, release)):
             session.conversation.ask({"op": "keep-evidence", "release": release, "signed": envelopes}, Done)
         return rests_on
 
     def _on(self, host: str, release: str) -> list[str]:
         return self.kept[host][release]["signed"] if release in self.kept.get(host, {}) else []
+
+
+def against_promotion(found: Sequence[Finding], checks: Sequence[str]) -> list[str]:
+    """Why a release about which `found` is known may not become stable, as sentences without their ends.
+
+    Args:
+        checks: what has to have been tried.
+    """
+    from provision.images.promotion.policy import Policy, objections
+
+    return list(objections(Policy(checks=tuple(checks)), found, since=None, who="", now=datetime.now(UTC)))
+
+
+def refusal(deployment: Deployment, host: str, release: str, against: Sequence[str]) -> Refused:
+    """What is said of a release that may not become stable on a host."""
+    return Refused(
+        f"release {release[:12]} does not become stable.",
+        host=host,
+        why=f"Target {deployment.target_name} requires evidence: {'; '.join(against)}.",
+        next_step="deploy evidence show; deploy up --channel canary makes some, where the key is",
+        details={"release": release, "objections": list(against)},
+    )
 
 
 def known(deployment: Deployment, releases: Sequence[str] = ()) -> Known:
@@ -206,7 +203,7 @@ def verify(deployment: Deployment, hosts: Sequence[HostSpec], channel: str = "st
         found = proof.findings(release)
         records = proof.kept.get(spec.name, {}).get(release, {"records": [], "signed": []})["records"]
         unsigned = {record["transaction"] for record in records} - recorded(found)
-        against = proof.against(release, checks_of(project["documents"][release]))
+        against = against_promotion(found, checks_of(project["documents"][release]))
         return Verified(spec.name, release, found, len(unsigned), against)
 
     return [item for item in values(run_on_hosts(hosts, look)) if item]
