@@ -18,10 +18,9 @@ from provision.images.build.compilers import builder_image, compilers
 from provision.images.build.engine import DockerBuilder, OnEvent, connect
 from provision.images.build.image import Built, build, check_platform, revision, take
 from provision.images.build.lock import Lock
+from provision.images.registry.architectures import ARCHITECTURES
 from provision.images.smoke.pull import load as load_image
 from provision.workbench import Workbench
-
-_PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
 
 def build_images(
@@ -54,7 +53,7 @@ def build_images(
     root = session.directory.absolute()
     replaced = dict(item.partition("=")[::2] for item in bases)
     recipes = bake.with_bases(root, names, replaced)
-    wanted = platform or _PLATFORMS.get(machine.machine(), "linux/amd64")
+    wanted = platform or f"linux/{ARCHITECTURES.get(machine.machine(), 'amd64')}"
     for recipe in recipes:
         check_platform(recipe, wanted)
     locked, commit, with_builder = lock.read_lock(root), revision(root), _builder(builder)

@@ -18,7 +18,8 @@ TYPES_LABEL = "bitnet-provision.model-types"  # the types of ternary models that
 PROFILE_LABEL = "bitnet-provision.profile"  # of native/CMakePresets.json
 SOURCE_LABEL = "bitnet-provision.source"  # "llama.cpp" or "bitnet.cpp"
 COMMIT_LABEL = "bitnet-provision.source-commit"
-_KERNELS = {"TL1": " --define BITNET_ARM_TL1=ON", "TL2": " --define BITNET_X86_TL2=ON"}
+# Those that are compiled in where a variable of CMake is ON.
+KERNELS = {"TL1": "BITNET_ARM_TL1", "TL2": "BITNET_X86_TL2"}
 
 
 def unread(types: Sequence[str], read: Sequence[str]) -> List[str]:
@@ -42,7 +43,7 @@ def check_image(subject: str, model: str, types: Sequence[str], image: str, labe
     wrong = [] if said is None else unread(types, said.split())
     if wrong:
         made = f"{labels.get(SOURCE_LABEL, 'llama.cpp')} {labels.get(COMMIT_LABEL, '')[:12]}".rstrip()
-        kernels = "".join(_KERNELS.get(kind, "") for kind in wrong)
+        kernels = "".join(f" --define {KERNELS[kind]}=ON" for kind in wrong if kind in KERNELS)
         raise Failure(
             REFUSED,
             f"{subject}: {model} holds {', '.join(wrong)} tensors, which the programs in {image} can't read.",

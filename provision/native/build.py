@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provision.contract.model_types import KERNELS
 from provision.errors import DeployError, Interrupted, UsageError
 from provision.events import OnEvent, ignore, message
 from provision.native import cuda, machine, toolchain
@@ -69,8 +70,7 @@ class _Recipe:
         return facts | ({"packages": dict(workbench.packages)} if workbench.packages else {})
 
     def _lookup_table_types(self) -> list[str]:
-        kernels = {"BITNET_X86_TL2": "TL2", "BITNET_ARM_TL1": "TL1"}
-        return [kind for flag, kind in kernels.items() if self.variables.get(flag) == "ON"]
+        return [kind for kind, variable in KERNELS.items() if self.variables.get(variable) == "ON"]
 
     def key(self) -> str:
         decisive: dict[str, Any] = {"facts": self.facts(), "architecture": os.uname().machine}

@@ -28,9 +28,9 @@ from provision.images.build.labels import DRAINS_LABEL, PORT_LABEL, PROBE_LABEL,
 from provision.images.build.layout import OciLayout
 from provision.images.build.layout import write as write_layout
 from provision.images.build.sbom import sbom
+from provision.images.registry.architectures import ARCHITECTURES
 
 _WATCHED = ("images", "bitnet", "native", "examples")  # what images are made of
-_MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 
 class Builder(Protocol):
@@ -164,7 +164,7 @@ def check_platform(recipe: Recipe, platform: str) -> None:
         raise UsageError(f"{recipe.name} is not for {platform}.", why=f"It is for {', '.join(recipe.platforms)}.")
     if recipe.programs:
         linux.demand("building an image with compiled programs", instead="build it on a Linux machine, or in CI")
-    if recipe.programs and _MACHINES.get(platform) != os.uname().machine:
+    if recipe.programs and platform != f"linux/{ARCHITECTURES.get(os.uname().machine)}":
         raise UsageError(
             f"this machine compiles for {os.uname().machine}, and {platform} was asked for.",
             why="Programs are compiled here, also where the engine is elsewhere.",

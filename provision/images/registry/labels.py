@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from provision.errors import RegistryFailed
+from provision.images.registry.architectures import ARCHITECTURES
 from provision.images.registry.documents import Descriptor, ImageManifest, Malformed, read_json
 from provision.images.registry.repository import Repository
-
-# OCI image specification, "Image Index": as Go calls them; and as uname(2) does.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def labels(repository: Repository, image: ImageManifest, machine: str) -> dict[str, str]:
@@ -30,7 +28,7 @@ def labels(repository: Repository, image: ImageManifest, machine: str) -> dict[s
 
 
 def _of_machine(listed: list[dict[str, dict[str, str]]], machine: str) -> str:
-    wanted = _ARCHITECTURES.get(machine, machine)
+    wanted = ARCHITECTURES.get(machine, machine)
     for entry in listed:
         if entry.get("platform", {}).get("architecture") == wanted:
             return str(entry["digest"])
