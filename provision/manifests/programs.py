@@ -9,10 +9,10 @@ from provision.contract.layout import SECRET_FOLDER, Layout
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
-from provision.project.rules.restarts import DELAY, LIMIT, RETRIES, WINDOW
 from provision.project.schema import Lane, Service
 
 _FIRST_UNPRIVILEGED_PORT = 1024
+_RETRIES = 10  # what supervisord is told where nothing is said, each a second later than the last: about a minute
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def _restart(service: Service) -> Restart:
     said = service.restart
     return Restart(
         always=said.on == "always",
-        delay=f"{DELAY if said.delay is None else said.delay:g}",
-        starts=said.limit or LIMIT,
-        seconds=math.ceil(said.window or WINDOW),
-        retries=said.limit - 1 if said.limit else RETRIES,
+        delay=f"{said.starts.delay:g}",
+        starts=said.starts.limit,
+        seconds=math.ceil(said.starts.window),
+        retries=said.limit - 1 if said.limit else _RETRIES,
         declared=bool(said.limit or said.window),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -168,6 +168,18 @@ class Serverless(Section):
     """How long an answer may take."""
 
 
+class Starts(NamedTuple):
+    """So many starts, `delay` seconds apart, within `window` seconds, and it stays down."""
+
+    delay: float
+    limit: int
+    window: float
+
+
+# What systemd is told where nothing is said.
+_USUAL = Starts(2.0, 30, 600.0)
+
+
 class Restart(Section):
     """When a program that ended is started again; what a key leaves out is the platform's own way."""
 
@@ -179,6 +191,12 @@ class Restart(Section):
     """After how many starts it stays down and says so; of a batch on Kubernetes, how many tries it has."""
     window: Seconds | None = None
     """systemd: within which time they count (default: 10m)."""
+
+    @property
+    def starts(self) -> Starts:
+        """What is said, and the usual for what is not."""
+        delay = _USUAL.delay if self.delay is None else self.delay
+        return Starts(delay, self.limit or _USUAL.limit, self.window or _USUAL.window)
 
 
 class Ask(Section):

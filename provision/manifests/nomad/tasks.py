@@ -11,7 +11,6 @@ from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.probes import probe
 from provision.manifests.value import FromSecret, Value, check_process_string
-from provision.project.rules.restarts import DELAY, LIMIT, WINDOW
 from provision.project.schema import Restart
 
 Json = dict[str, Any]
@@ -73,9 +72,9 @@ def task(places: Containers, name: str, job: str) -> Json:
 def restarts(said: Restart) -> Json:
     """When a task is started again; where nothing is said, as a unit of systemd is."""
     return {
-        "Attempts": said.limit or LIMIT,
-        "Interval": seconds(said.window or WINDOW),
-        "Delay": seconds(DELAY if said.delay is None else said.delay),
+        "Attempts": said.starts.limit,
+        "Interval": seconds(said.starts.window),
+        "Delay": seconds(said.starts.delay),
         "Mode": "fail",
     }
 

@@ -10,16 +10,11 @@ from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.schema import Service
 
-# What systemd is told where nothing is said.
-DELAY, LIMIT, WINDOW = 2.0, 30, 600.0
-RETRIES = 10  # and supervisord, each a second later than the last: about a minute
-
 
 def _reached(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         said = service.restart
-        delay, limit = DELAY if said.delay is None else said.delay, said.limit or LIMIT
-        window = said.window or WINDOW
+        delay, limit, window = said.starts
         if said.model_fields_set - {"on"} and delay * (limit - 1) >= window:
             message = f"{limit} starts, {delay:g} s apart, never fall into {window:g} s, so nothing would end them."
             yield Fault(("services", name, "restart"), message, "Choose a longer window, or a lower limit.")
