@@ -116,7 +116,7 @@ class Session:
             named(name, numbered(copy)): port
             for name, service in project.services.items()
             if on_demand or not service.on_demand
-            for copy in range(1, (project.copies_of(name) if lane is Lane.STABLE else 1) + 1)
+            for copy in range(1, project.copies_of(name, lane) + 1)
             if (port := port_of(service, lane, copy))
         }
 

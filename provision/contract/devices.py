@@ -143,6 +143,11 @@ def short(uuid: str) -> str:
     return uuid[:12]
 
 
+def seats(uuids: Sequence[str]) -> str:
+    """The GPUs that a program has, for people; empty for none."""
+    return "on " + ", ".join(map(short, uuids)) if uuids else ""
+
+
 def lost(uuids: Sequence[str], gpus: Sequence[Gpu]) -> List[str]:
     """Those that are not there."""
     there = {gpu["uuid"] for gpu in gpus}

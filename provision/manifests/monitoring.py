@@ -14,6 +14,7 @@ from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.platforms import face
+from provision.project.networks import authority
 from provision.project.ports import port_of
 from provision.project.schema import Lane, Metrics, Project, Service, Target
 
@@ -86,7 +87,7 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
     return Monitoring(
         project=project.name,
         scrapes=tuple(
-            _scrape(project.name, name, service, metrics, project.copies_of(name) if on_hosts else 1)
+            _scrape(project.name, name, service, metrics, project.copies_of(name, Lane.STABLE) if on_hosts else 1)
             for name, (service, metrics) in told.items()
         ),
         alarms=(*alarms, *_machine(project.name, target, gpu=gpu)),
@@ -110,7 +111,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
 def _scrape(project: str, name: str, service: Service, metrics: Metrics, copies: int) -> Scrape:
     ports = [port_of(service, Lane.STABLE, copy) for copy in range(1, copies + 1)]
     hosts = service.proxy.upstreams if service.proxy else ("127.0.0.1",)
-    addresses = tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts for port in ports)
+    addresses = tuple(authority(host, port) for host in hosts for port in ports)
     secret = metrics.token if metrics.token in service.every_secret else None
     return Scrape(name, metrics.path, addresses, f"/etc/prometheus/{project}/{secret}" if secret else "")
 

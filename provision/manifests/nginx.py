@@ -10,6 +10,7 @@ from pathlib import Path
 from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
+from provision.project.networks import authority
 from provision.project.ports import port_of
 from provision.project.rules.proxies import HTTP, listens_on
 from provision.project.schema import Lane, Project, Proxy, Service, Target
@@ -120,10 +121,7 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
 
 def _servers(service: Service, proxy: Proxy, lane: Lane) -> tuple[Server, ...]:
     port = port_of(service, lane)
-    return tuple(
-        Server(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", proxy.weights.get(host, 1))
-        for host in proxy.upstreams
-    )
+    return tuple(Server(authority(host, port), proxy.weights.get(host, 1)) for host in proxy.upstreams)
 
 
 def _is_address(host: str) -> bool:

@@ -37,8 +37,7 @@ class LaneOnTarget:
 
     def copies(self, service: str) -> list[LaneOnTarget]:
         """The places of each copy of `service`."""
-        last = self.project.copies_of(service) if self.lane is Lane.STABLE else 1
-        return [replace(self, copy=copy) for copy in range(1, last + 1)]
+        return [replace(self, copy=copy) for copy in range(1, self.project.copies_of(service, self.lane) + 1)]
 
     @cached_property
     def platform(self) -> Face:

@@ -35,6 +35,11 @@ def parse_host(text: str) -> str:
         raise ValueError('expected an address or a host name, such as "10.0.0.5" or "rollout-server-1".') from None
 
 
+def authority(host: str, port: int | None) -> str:
+    """Both as a URL has them (RFC 3986, section 3.2.2). Who has no port is never asked: the rules demand one."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_network(text: str) -> str:
     """`text` as the kernel writes it.
 

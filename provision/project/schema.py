@@ -324,9 +324,9 @@ class Project(Section):
     prepare: Prepare | None = None
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
 
-    def copies_of(self, name: str) -> int:
-        """How many stable copies of a service run on a host; a canary is one."""
-        return self.copies.get(name, 1)
+    def copies_of(self, name: str, lane: Lane) -> int:
+        """How many copies of a service run on a host; a canary is one."""
+        return self.copies.get(name, 1) if lane is Lane.STABLE else 1
 
 
 class Head(Section):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
-from provision.contract.devices import short
+from provision.contract.devices import seats
 
 if TYPE_CHECKING:
-    from provision.contract.decide import Step
     from provision.plan import Content, Plan
 
 _FILES_SHOWN = 40
@@ -28,7 +27,9 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     if plan.taken_from:
         yield f"  takes the place of project {plan.taken_from}, whose services end"
     seated = any(step.devices for step in plan.steps)
-    steps = [[step.do, step.program, *([_seats(step)] if seated else []), step.how, step.why] for step in plan.steps]
+    steps = [
+        [step.do, step.program, *([seats(step.devices)] if seated else []), step.how, step.why] for step in plan.steps
+    ]
     yield from columns(steps or [["keep"]], indent="  ")
     yield from (f"  {name} is {digest}" for name, digest in plan.images.items())
     yield from _files("add", plan.files.added)
@@ -42,11 +43,6 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         yield f"  up would be refused: {plan.refused.what}"
         yield from (f"  {text}" for text in (plan.refused.why,) if text)
         yield from (f"  next: {text}" for text in (plan.refused.next_step,) if text)
-
-
-def _seats(step: Step) -> str:
-    """The GPUs that a program has then."""
-    return "on " + ", ".join(map(short, step.devices)) if step.devices else ""
 
 
 def _content(content: Content) -> str:

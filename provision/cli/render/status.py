@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
-from provision.contract.devices import short
+from provision.contract.devices import seats, short
 
 if TYPE_CHECKING:
     from provision.contract.facts import Seen
@@ -61,9 +61,8 @@ def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: b
     release, older = record["release"], seen.get("release") if seen else None
     if older:
         columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
-    has = record.get("devices", [])
-    seats = ["on " + ", ".join(map(short, has)) if has else ""] if seated else []
-    return [*columns_[:4], *seats, f"from {(older or release)[:12]}", columns_[4]]
+    has = [seats(record.get("devices", []))] if seated else []
+    return [*columns_[:4], *has, f"from {(older or release)[:12]}", columns_[4]]
 
 
 def _seen(name: str, seen: Seen | None) -> list[str]:
