@@ -67,6 +67,19 @@ def seen_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder as it was cloned, and the one we are in, of somebody without keys and logins."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
+    for variable in ("DEPLOY_EVIDENCE_KEY", "REGISTRY_TOKEN", "REGISTRY_CA", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+@pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """Of somebody who never logged in anywhere."""
     return {"DOCKER_CONFIG": str(tmp_path / "no-docker"), "PATH": ""}

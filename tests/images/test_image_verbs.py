@@ -33,17 +33,10 @@ LIBRARIES = {
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, plain):
+def project(fork, plain):
     """A folder with a key, as somebody who has it."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
-    for variable in ("DEPLOY_EVIDENCE_KEY", "REGISTRY_TOKEN", "REGISTRY_CA", "GITHUB_ACTIONS"):
-        monkeypatch.delenv(variable, raising=False)
     assert main(["image", "keygen"]) == 0
-    return folder
+    return fork
 
 
 @pytest.fixture

@@ -14,17 +14,9 @@ pytestmark = pytest.mark.registry("fallback tag")
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, plain):
-    """A fork as it was cloned."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("DEPLOY_SEEN", str(tmp_path / "seen.json"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker"))
-    for variable in ("DEPLOY_EVIDENCE_KEY", "REGISTRY_TOKEN", "REGISTRY_CA", "GITHUB_ACTIONS"):
-        monkeypatch.delenv(variable, raising=False)
-    return folder
+def project(fork, plain):
+    """A fork as it was cloned, and a registry."""
+    return fork
 
 
 def declare(project, repository, more=""):

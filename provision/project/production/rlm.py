@@ -7,6 +7,7 @@ the folder it runs in: the release.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, literal, old_keys, said
 from provision.project.schema import Service
@@ -77,10 +78,6 @@ def _paths(subject: Subject) -> Iterator[Finding]:
         return said(service, "RLM_ALLOWED_PATHS") in ("", "[]", '["/"]')
 
     yield from _each(subject, is_missing, "its tools may read the whole release.")
-
-
-def _rotation(subject: Subject) -> Iterator[Finding]:
-    yield from old_keys(subject, PRESET)
 
 
 RULES = (
@@ -154,6 +151,6 @@ RULES = (
         f"rlm-runtime: keys are replaced every {OLDEST_KEY_DAYS} days.",
         "A key that leaked unnoticed is worth as long as it lives.",
         "Make a new key at the provider, put it in .env, `deploy up`, and revoke the old one.",
-        _rotation,
+        partial(old_keys, preset=PRESET),
     ),
 )

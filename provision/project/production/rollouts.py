@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, old_keys, said
 
@@ -40,10 +41,6 @@ def _tokenizers(subject: Subject) -> Iterator[Finding]:
                 yield Finding(("services", name, "env", variable), f"{variable}: {message}")
 
 
-def _rotation(subject: Subject) -> Iterator[Finding]:
-    yield from old_keys(subject, PRESET)
-
-
 RULES = (
     Rule(
         "rollout-api-key",
@@ -75,6 +72,6 @@ RULES = (
         f"rollout-server: keys are replaced every {OLDEST_KEY_DAYS} days.",
         "A key that leaked unnoticed is worth as long as it lives.",
         "Make new ones (`openssl rand -hex 32`), put them in .env, `deploy up`, and tell the trainers.",
-        _rotation,
+        partial(old_keys, preset=PRESET),
     ),
 )
