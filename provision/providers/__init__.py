@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from provision.providers.api import Clock
 from provision.providers.face import Provider
 
 PROVIDERS = ("vast",)
 
 
-def provider(name: str, environ: Mapping[str, str]) -> Provider:
+def provider(name: str, environ: Mapping[str, str], clock: Clock | None = None) -> Provider:
     """The provider of that name, with the account whose key is in `environ` or where its own tools keep it.
 
     Raises:
@@ -17,4 +18,4 @@ def provider(name: str, environ: Mapping[str, str]) -> Provider:
     """
     from provision.providers import vast  # brings an HTTP library
 
-    return {"vast": vast.provider}[name](environ)
+    return {"vast": vast.provider}[name](environ, clock)

@@ -1,4 +1,4 @@
-"""What every provider can do, in words that are no provider's own. Money in US dollars, sizes in bytes, times in seconds.
+"""What every provider can do, in words that are no provider's own. Money in dollars, sizes in bytes, times in seconds.
 
 Whoever calls decides what is rented and what is given back; a provider only carries it out, and says honestly when it
 does not know whether something happened (`Unclear`).
@@ -117,6 +117,12 @@ class Provider(Protocol):
     """Each raises `ProviderFailed` where the provider does not do it, and `UsageError` where the key is not taken."""
 
     name: str
+
+    def guard(self, ends: float) -> str:
+        """A shell script that ends the machine which runs it at `ends` (seconds since 1970), laptop or none.
+
+        It uses a key that opens that machine alone, and tries on where the provider does not answer.
+        """
 
     def credit(self) -> float | None:
         """Dollars that are left; None where the provider does not say."""

@@ -47,17 +47,16 @@ class Budget:
         """
         if offer.per_hour > self.per_hour:
             raise Refused(
-                f"the cheapest machine costs ${offer.per_hour:.3f} an hour, and budget.per_hour is ${self.per_hour:.3f}.",
+                f"the cheapest costs ${offer.per_hour:.3f} an hour, and budget.per_hour is ${self.per_hour:.3f}.",
                 next_step="deploy machine offers, then ask for less in [targets.X.needs], or raise budget.per_hour",
             )
         hours = self.seconds / 3600
-        spent = sum(machine.cost(now) for machine in machines)
-        bound = sum(machine.per_hour * hours for machine in machines)
-        if spent + bound + offer.per_hour * hours > self.total:
+        bound = sum(max(machine.cost(now), machine.per_hour * hours) for machine in machines)
+        if bound + offer.per_hour * hours > self.total:
+            others = f" and the {len(machines)} others may cost ${bound:.2f}" if machines else ""
             raise Refused(
-                f"{hours:.1f} h of ${offer.per_hour:.3f} are ${offer.per_hour * hours:.2f}; with ${spent:.2f} that are "
-                f"spent and ${bound:.2f} that {len(machines)} machines may still cost, that is more than budget.total, "
-                f"${self.total:.2f}.",
+                f"{hours:.1f} h of ${offer.per_hour:.3f} are ${offer.per_hour * hours:.2f}{others}: more than "
+                f"budget.total, ${self.total:.2f}.",
                 next_step="give back what is not needed (deploy machine list), or change budget.total or budget.until",
             )
 
@@ -101,9 +100,8 @@ class Renter:
         last: DeployError | None = None
         for offer in offers[:_OFFERS]:
             budget.demand(offer, others, time.time())
-            self._say(
-                f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour ({offer.where or 'somewhere'})"
-            )
+            where = f" ({offer.where})" if offer.where else ""
+            self._say(f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour{where}")
             try:
                 self.provider.rent(offer, order)
             except Gone as gone:

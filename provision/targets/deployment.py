@@ -77,6 +77,10 @@ class Deployment:
     def hosts(self) -> list[HostSpec]:
         """The target's machines, in the order in which they are declared."""
         target = self.target
+        if target.provider:
+            from provision.targets.machines import Machines
+
+            return Machines(self.loaded, self.target_name, self.on_event).specs()
         if [entry.text for entry in target.hosts] == [SANDBOX]:
             return [sandbox.spec(self.loaded.root, self.on_event)]
         return declared_hosts(

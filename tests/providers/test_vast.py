@@ -11,7 +11,7 @@ import pytest
 
 from provision.errors import DeployError, Refused, UsageError
 from provision.providers import provider
-from provision.providers.face import Machine, Needs, NotRented, Order, ProviderFailed, State
+from provision.providers.face import Kind, Machine, Needs, NotRented, Order, ProviderFailed, State
 from provision.providers.renting import Budget, Renter, of_place, place
 from provision.providers.vast import Vast
 from tests.providers.conftest import CLOCK, Rental, offer
@@ -31,7 +31,7 @@ def renter(rental: Rental, events: list[dict[str, Any]] | None = None) -> Renter
 
 def rent(rental: Rental, budget: Budget = BUDGET, **more: Any) -> Machine:
     vast = rental.vast
-    kind = "interruptible" if more.get("bid") else "on-demand"
+    kind: Kind = "interruptible" if more.get("bid") else "on-demand"
     return renter(rental).rent(vast.offers(Needs(kind=kind)), order(**more), budget, [])
 
 
@@ -125,7 +125,7 @@ def test_two_at_once_keep_the_oldest_and_give_back_the_rest(market: Market) -> N
 def test_a_bid_is_read_back_and_what_is_no_bid_is_given_back(market: Market) -> None:
     rental = market(None, {"on_demand": True})
 
-    with pytest.raises(ProviderFailed, match="a bid was made, and Vast.ai rented on demand"):
+    with pytest.raises(ProviderFailed, match=r"a bid was made, and .* rented on demand"):
         rent(rental, bid=0.2)
 
     assert rental.alive == []
@@ -168,7 +168,8 @@ def test_an_account_without_credit_is_told_so_at_once(market: Market) -> None:
 
 
 def test_it_is_waited_for_until_ssh_answers_and_progress_is_told(market: Market) -> None:
-    rental, events = market(None, {"start": 90, "address": "192.0.2.9", "port": 40022}), []
+    events: list[dict[str, Any]] = []
+    rental = market(None, {"start": 90, "address": "192.0.2.9", "port": 40022})
 
     machine = renter(rental, events).wait(rent(rental))
 
@@ -269,7 +270,7 @@ def test_the_key_goes_over_tls_or_nowhere() -> None:
 
 def test_without_a_key_it_is_said_where_one_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="there is no key of a Vast.ai account"):
+    with pytest.raises(UsageError, match="there is no key of a"):
         provider("vast", {})
     (tmp_path / ".vast_api_key").write_text("kept\n")
     assert provider("vast", {}).name == "Vast.ai"
@@ -280,5 +281,5 @@ def test_a_provider_that_is_away_is_waited_for_and_then_named(market: Market) ->
     rental.fail(list=["500", "drop", "429", "no json"])
     assert rental.vast.machines() == []
     rental.fail(list=["500"] * 9)
-    with pytest.raises(DeployError, match="Vast.ai does not answer"):
+    with pytest.raises(DeployError, match="does not answer"):
         rental.vast.machines()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,6 +80,7 @@ class Market:
         self.faults: dict[str, list[Any]] = {}
         self.calls: list[str] = []
         self.leaked: list[str] = []  # a key that was shown where it should not be
+        self.exchanges: list[list[Any]] = []  # endpoint, body, status, answer; of calls that nothing befell
         self.logs: dict[str, tuple[float, str]] = {}
         self.lock = threading.RLock()
         self._last: dict[str, float] = {}
@@ -124,7 +126,8 @@ class Market:
     def record(self, machine: Rented) -> dict[str, Any]:
         """An instance, as the API shows it."""
         boot, age = machine.boot, self.now() - machine.began
-        actual, said = "running", "success, running"
+        actual: str | None = "running"
+        said: str | None = "success, running"
         if machine.stopped:
             actual, said = "stopped", ""
         elif outbid := boot.get("outbid_after"):
@@ -199,91 +202,86 @@ class Handler(BaseHTTPRequestHandler):
     market: Market
 
     def _serve(self) -> None:
-        length = int(self.headers.get("content-length") or 0)
-        raw = self.rfile.read(length)
+        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         url = urlsplit(self.path)
         if url.path == "/control":
-            return self._control(json.loads(raw) if raw else None)
-        if url.path.startswith("/logs/"):
-            return self._log_file(url.path)
-        for endpoint, method, pattern in _ROUTES:
-            if method == self.command and (found := re.fullmatch(pattern, url.path)):
-                break
+            self._control(json.loads(raw) if raw else None)
+        elif url.path.startswith("/logs/"):
+            self._log_file(url.path)
+        elif call := _call(self.command, url.path):
+            self._serve_call(*call, url.query, raw)
         else:
-            return self._answer(404, {"success": False, "error": "no_such_route", "msg": url.path})
+            self._answer(404, {"success": False, "error": "no_such_route", "msg": url.path})
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815  (http.server's names)
+
+    def _serve_call(self, endpoint: str, found: re.Match[str], query: str, raw: bytes) -> None:
         with self.market.lock:
             self.market.calls.append(endpoint)
             fault = (self.market.faults.get(endpoint) or [None]).pop(0)
-            if self.headers.get("authorization") != f"Bearer {self.market.key}":
+            own = f"Bearer instance-{found[1]}" if endpoint == "destroy" else ""  # a machine may end itself
+            if self.headers.get("authorization") not in (f"Bearer {self.market.key}", own):
                 status = 404 if endpoint == "list" else 401  # an unknown key is no such user there
                 return self._answer(status, {"success": False, "error": "auth_error", "msg": "Invalid user key"})
             if self.market.too_soon(endpoint):
-                return self._plain(429, "API requests too frequent")
-        if fault == "429":
-            return self._plain(429, "API requests too frequent")
-        if fault == "500":
-            return self._answer(500, {"success": False, "error": "internal", "msg": "try later"})
-        if fault == "drop":
+                return self._plain(429, _TOO_SOON)
+        if isinstance(fault, dict):  # it takes effect later, and nobody says so
+            threading.Timer(fault["late"] / self.market.speed, self._do, [endpoint, found, query, raw]).start()
             return self._hang_up()
-        if isinstance(fault, dict) and "late" in fault:  # it takes effect later, and nobody says so
-            threading.Timer(fault["late"] / self.market.speed, self._do, [endpoint, found, url.query, raw]).start()
-            return self._hang_up()
-        status, value = self._do(endpoint, found, url.query, raw)
-        if fault == "drop after":
-            return self._hang_up()
-        if fault == "429 after":
-            return self._plain(429, "API requests too frequent")
-        if fault == "500 after":
-            return self._answer(502, {"detail": "bad gateway"})
-        if fault == "no success":
-            return self._answer(200, {**value, "success": False, "error": "unknown"})
-        if fault == "no json":
-            return self._plain(200, "<html>maintenance</html>")
-        self._answer(status, value)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
+        if fault in _BEFORE:
+            return _BEFORE[fault](self)
+        status, value = self._do(endpoint, found, query, raw)
+        if fault in _AFTER:
+            return _AFTER[fault](self, value)
+        self.market.exchanges.append([endpoint, json.loads(raw) if raw else None, status, value])
+        return self._answer(status, value)
 
     def _do(self, endpoint: str, found: re.Match[str], query: str, raw: bytes) -> tuple[int, dict[str, Any]]:
         market = self.market
         body = json.loads(raw) if raw else {}
         with market.lock:
-            if endpoint == "search":
-                fitting = [each for each in market.offers.values() if _fits(each, body)]
-                return 200, {"offers": fitting[: body.get("limit", 64)]}
-            if endpoint == "user":
-                return 200, {"id": 1, "balance": 0.0, "credit": market.credit()}
-            if endpoint == "list":
-                return 200, self._page(parse_qs(query))
+            if endpoint in ("search", "user", "list"):
+                return 200, self._of_account(endpoint, query, body)
             number = int(found[1])
             if endpoint == "rent":
                 return market.rent(number, body)
             machine = market.machines.get(number)
-            if machine is None or machine.ended is not None:
-                if endpoint == "show":
-                    return 200, {"instances": None}
-                return 404, {"success": False, "error": "no_such_instance", "msg": "gone"}
+            if machine is not None and machine.ended is None:
+                return 200, self._of_machine(endpoint, machine, body)
             if endpoint == "show":
-                return 200, {"instances": market.record(machine)}
-            if endpoint == "label":
+                return 200, {"instances": None}
+            return 404, {"success": False, "error": "no_such_instance", "msg": "gone"}
+
+    def _of_account(self, endpoint: str, query: str, body: dict[str, Any]) -> dict[str, Any]:
+        if endpoint == "user":
+            return {"id": 1, "balance": 0.0, "credit": self.market.credit()}
+        if endpoint == "list":
+            return self._page(parse_qs(query))
+        fitting = [each for each in self.market.offers.values() if _fits(each, body)]
+        return {"offers": fitting[: body.get("limit", 64)]}
+
+    def _of_machine(self, endpoint: str, machine: Rented, body: dict[str, Any]) -> dict[str, Any]:
+        market = self.market
+        match endpoint:
+            case "show":
+                return {"instances": market.record(machine)}
+            case "keys":
+                return {"success": True, "ssh_keys": json.dumps(machine.keys)}
+            case "log":
+                name = f"/logs/{machine.id}-{len(market.logs)}"
+                text = "" if machine.boot.get("log") == "empty" else machine.printed
+                market.logs[name] = (market.now() + float(machine.boot.get("log_after", 2)), text)
+                # Under another name than the API's: what is kept elsewhere is not to be shown the key.
+                return {"success": True, "result_url": f"http://localhost:{self.server.server_address[1]}{name}"}  # type: ignore[index]
+            case "label":
                 machine.label = body.get("label", machine.label)
-                return 200, {"success": True}
-            if endpoint == "destroy":
+            case "destroy":
                 machine.ended = market.now()
-                return 200, {"success": True, "msg": "destroyed"}
-            if endpoint == "keys":
-                return 200, {"success": True, "ssh_keys": json.dumps(machine.keys)}
-            if endpoint == "admit":
+            case "admit":
                 market.admit(machine, body["ssh_key"])
-                return 200, {"success": True, "msg": "attached"}
-            if endpoint == "bid":
+            case "bid":
                 machine.order["price"] = body["price"]
-                return 200, {"success": True}
-            name = f"/logs/{number}-{len(market.logs)}"
-            text = "" if machine.boot.get("log") == "empty" else machine.printed
-            market.logs[name] = (market.now() + float(machine.boot.get("log_after", 2)), text)
-            # Under another name than the API's: what is kept elsewhere is not to be shown the key.
-            port = self.server.server_address[1]
-            return 200, {"success": True, "result_url": f"http://localhost:{port}{name}"}
+        return {"success": True, "msg": endpoint}
 
     def _page(self, query: dict[str, list[str]]) -> dict[str, Any]:
         alive = self.market.alive()
@@ -311,6 +309,7 @@ class Handler(BaseHTTPRequestHandler):
                 for each in self.market.machines.values()
             ]
         told = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
+        told["exchanges"] = self.market.exchanges
         self._answer(200, {**told, "orders": [each.order for each in self.market.machines.values()]})
 
     def _answer(self, status: int, value: dict[str, Any]) -> None:
@@ -333,6 +332,29 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+_TOO_SOON = "API requests too frequent"
+# What happens to a call, by its name: before it takes effect, and after.
+_BEFORE: dict[Any, Callable[[Handler], None]] = {
+    "429": lambda to: to._plain(429, _TOO_SOON),
+    "500": lambda to: to._answer(500, {"success": False, "error": "internal", "msg": "try later"}),
+    "drop": Handler._hang_up,
+}
+_AFTER: dict[Any, Callable[[Handler, dict[str, Any]], None]] = {
+    "drop after": lambda to, _: to._hang_up(),
+    "429 after": lambda to, _: to._plain(429, _TOO_SOON),
+    "500 after": lambda to, _: to._answer(502, {"detail": "bad gateway"}),
+    "no success": lambda to, value: to._answer(200, {**value, "success": False, "error": "unknown"}),
+    "no json": lambda to, _: to._plain(200, "<html>maintenance</html>"),
+}
+
+
+def _call(method: str, path: str) -> tuple[str, re.Match[str]] | None:
+    for endpoint, of, pattern in _ROUTES:
+        if of == method and (found := re.fullmatch(pattern, path)):
+            return endpoint, found
+    return None
+
+
 def _fits(offer: dict[str, Any], query: dict[str, Any]) -> bool:
     for key, demand in query.items():
         if not isinstance(demand, dict) or key in ("verified", "external", "rentable", "rented"):
@@ -351,7 +373,8 @@ def main(file: str) -> None:
     Handler.market = Market(json.loads(Path(file).read_text()))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    sys.stdout.write(f"http://127.0.0.1:{server.server_address[1]}\n")
+    sys.stdout.flush()
     server.serve_forever()
 
 
