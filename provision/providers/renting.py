@@ -148,9 +148,15 @@ class Renter:
 
     def _only(self, label: str) -> Machine | None:
         """The oldest with the label; two that rented at once both keep that one, and give back the rest."""
-        found = [each for each in of_place(self.provider.machines(), label) if each.state is not State.DEAD]
-        for extra in found[1:]:
-            self._say(f"machine {extra.id} was rented twice, and is given back")
+        here = of_place(self.provider.machines(), label)
+        found = [each for each in here if each.state is not State.DEAD]
+        for extra in here:
+            if extra.state is State.DEAD:
+                self._say(f"machine {extra.id} does not recover, and is given back")
+            elif extra is not found[0]:
+                self._say(f"machine {extra.id} was rented twice, and is given back")
+            else:
+                continue
             self.give_back(extra)
         return found[0] if found else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import datetime as dt
 import re
 import secrets
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from provision.errors import Refused, UsageError
 from provision.hosts import HostKey, HostSpec, declared_hosts, trust
+from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
 from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
@@ -86,6 +88,7 @@ class Machines:
             )
         self._clock = clock or Clock()
         self._on_event = on_event
+        self._known: list[Machine] = []  # as they were seen last, for who asks next
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
         self._renter = Renter(self.provider, on_event, self._clock)
 
@@ -110,9 +113,9 @@ class Machines:
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
         machines = self.provider.machines()
-        return [
-            each for number in range(1, self._target.machines + 1) for each in of_place(machines, self._place(number))
-        ]
+        numbers = range(1, self._target.machines + 1)
+        self._known = [each for number in numbers for each in of_place(machines, self._place(number))]
+        return self._known
 
     def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
         """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
@@ -125,10 +128,13 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
-        public = self._public_key()
         limits = Budget(budget.per_hour, budget.total, budget.until)
         for number in range(1, self._target.machines + 1):
-            rented = self.rented()
+            rented = self._known or self.rented()
+            if machine := self._ready(of_place(rented, self._place(number))):
+                yield machine, False
+                continue
+            public = self._public_key()
             label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
             order = Order(
                 label=str(label),
@@ -150,7 +156,16 @@ class Machines:
                 if not (here or keep):
                     self._clean(label.place)
                 raise
+            self._known = []
             yield machine, not here
+
+    def _ready(self, here: Sequence[Machine]) -> Machine | None:
+        """The one that runs and whose key is pinned: nothing is left to be done for it."""
+        if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
+            return None
+        spec = self._spec(here[0])
+        pins = read_pins(spec.known_hosts[:1])
+        return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
 
     def _clean(self, label: str) -> None:
         for machine in of_place(self.provider.machines(), label):
@@ -170,17 +185,14 @@ class Machines:
             raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
         until = self._clock.now() + _KEY_SECONDS
         while True:
-            keys = list(_printed(self.provider.log(machine.id, _LOG_LINES), label.nonce))
-            if keys:
-                break
+            if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
+                return trust(spec, spec.known_hosts[0], replace=True, key=key)
             if self._clock.now() > until:
                 raise ProviderFailed(
                     f"machine {machine.id} runs, and its log does not say which host key is its own.",
                     next_step=f"deploy machine logs {machine.id}",
                 )
             self._clock.sleep(10.0)
-        key = min(keys, key=lambda each: (each.type != "ssh-ed25519", each.type))
-        return trust(spec, spec.known_hosts[0], replace=True, key=key)
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.
@@ -188,7 +200,7 @@ class Machines:
         Raises:
             Refused: none runs.
         """
-        running = [each for each in self.rented() if each.state is State.RUNNING and each.address]
+        running = [each for each in self._known or self.rented() if each.state is State.RUNNING and each.address]
         if not running:
             raise Refused(
                 f"no machine of targets.{self._name} runs.",
@@ -252,11 +264,11 @@ class Machines:
         )
 
 
-def _printed(log: str, nonce: str) -> Iterator[HostKey]:
-    """The host keys in what a machine printed."""
+def printed_key(log: str, nonce: str) -> HostKey | None:
+    """The host key that a machine printed last, of the kind that is asked for first."""
     line = re.compile(rf"^deploy-{nonce} ([a-z0-9@.-]{{1,60}}) ([A-Za-z0-9+/=]{{40,1000}})\r?$", re.MULTILINE)
+    keys: dict[str, HostKey] = {}
     for kind, text in line.findall(log):
-        try:
-            yield HostKey(kind, base64.b64decode(text, validate=True))
-        except binascii.Error:
-            continue
+        with contextlib.suppress(binascii.Error):
+            keys[kind] = HostKey(kind, base64.b64decode(text, validate=True))
+    return keys.get("ssh-ed25519") or next(iter(keys.values()), None)

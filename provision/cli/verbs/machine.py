@@ -27,7 +27,7 @@ def offers(session: Session) -> None:
     """Show what could be rented for the target now, cheapest first."""
     from provision.cli.render.machines import offer_lines
 
-    found = _machines(session).offers()
+    found = session.deployment.machines.offers()
     budget = session.deployment.target.budget
     lines = offer_lines(found, budget.per_hour if budget else 0.0)
     session.console.answer(
@@ -47,7 +47,7 @@ def rent(session: Session, keep: bool) -> None:
     from provision.cli.render.machines import machine_lines
     from provision.targets.machines import Label
 
-    machines = _machines(session)
+    machines = session.deployment.machines
     with session.console.live():
         for machine, is_new in machines.rent(keep=keep):
             label = Label.read(machine.label)
@@ -63,7 +63,7 @@ def listed(session: Session, everything: bool) -> None:
     from provision.cli.render.machines import machine_lines
     from provision.targets.machines import Label
 
-    machines = _machines(session)
+    machines = session.deployment.machines
     found = list(machines.provider.machines()) if everything else machines.rented()
     labels = [Label.read(each.label) for each in found]
     lines = machine_lines(found, [label.ends if label else None for label in labels], time.time())
@@ -73,11 +73,24 @@ def listed(session: Session, everything: bool) -> None:
     )
 
 
+@verb("pin", example="deploy machine pin")
+def pin(session: Session) -> None:
+    """Pin anew what the target's machines printed as their host keys at their last start."""
+    machines = session.deployment.machines
+    for machine in machines.rented():
+        if machine.state == "running":
+            key = machines.pin(machine)
+            session.console.answer(
+                {"event": "result", "machine": machine.id, "fingerprint": key.fingerprint, "type": key.type},
+                f"{machine.id}: pinned {key.fingerprint}",
+            )
+
+
 @verb("show", example="deploy machine show 7001")
 @click.argument("number", type=int)
 def show(session: Session, number: int) -> None:
     """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
-    machine = _one(_machines(session), number)
+    machine = _one(session.deployment.machines, number)
     bid, cost = " by bid" if machine.is_bid else "", machine.cost(time.time())
     session.console.answer(
         {"event": "machine", **_event(machine)},
@@ -94,7 +107,7 @@ def show(session: Session, number: int) -> None:
 @click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
 def logs(session: Session, number: int, lines: int) -> None:
     """Show what a machine has printed since its start, as the provider keeps it."""
-    text = _machines(session).provider.log(number, lines)
+    text = session.deployment.machines.provider.log(number, lines)
     for line in text.splitlines():
         session.console.answer({"event": "log", "machine": number, "line": line}, _shown(line))
 
@@ -105,7 +118,7 @@ def logs(session: Session, number: int, lines: int) -> None:
 @click.option("--yes", is_flag=True, help="Without asking.")
 def destroy(session: Session, numbers: tuple[int, ...], everything: bool, yes: bool) -> int:
     """Give machines back, with their disks. What is on them is lost."""
-    machines = _machines(session)
+    machines = session.deployment.machines
     if bool(numbers) == everything:
         raise UsageError("which machines?", next_step="deploy machine destroy NUMBER…, or --all for the target's")
     found = machines.rented() if everything else [_one(machines, number) for number in numbers]
@@ -122,15 +135,8 @@ def reap(session: Session) -> None:
 
     Each ends itself; this is for the one that could not. Run it in CI, by a schedule.
     """
-    machines = _machines(session)
+    machines = session.deployment.machines
     _give_back(session, machines, machines.past(time.time()))
-
-
-def _machines(session: Session) -> Machines:
-    from provision.targets.machines import Machines
-
-    deployment = session.deployment
-    return Machines(deployment.loaded, deployment.target_name, session.console.event)
 
 
 def _one(machines: Machines, number: int) -> Machine:
@@ -166,5 +172,5 @@ def _shown(line: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\t" else repr(sign)[1:-1] for sign in line)
 
 
-for _verb in (offers, rent, listed, show, logs, destroy, reap):
+for _verb in (offers, rent, listed, pin, show, logs, destroy, reap):
     command.add_command(_verb)
