@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from provision.project.schema import Target
 
 SANDBOX = "sandbox"  # among the hosts of a target
-FOLDER = Path(".deploy") / "sandbox"  # in the project's
+LOCAL = Path(".deploy")  # in the project's folder: what is about this machine alone
+FOLDER = LOCAL / "sandbox"
 
 
 def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
