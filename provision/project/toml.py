@@ -113,6 +113,8 @@ def _not_toml(name: str, source: str, said: str) -> Problem:
     line, column = (int(place[1]), int(place[2])) if place and place[1] else (source.count("\n") + 1, 0)
     hint = "Text stands in quotes." if said == "Invalid value" else ""
     hint = hint if place and place[1] else "Something is not closed."
+    if said == "Expected '=' after a key in a key/value pair":
+        hint = 'Such as name = "shop"; a table begins with its name in brackets: [project].'
     if said == "Cannot overwrite a value":
         said = "a key or table of this name was given before"
     message = f"not TOML: {said[:1].lower()}{said[1:].rstrip('.')}."

@@ -82,7 +82,8 @@ def _local(project: Project, target: Target) -> set[str]:
     """What belongs to this machine or to the host alone, so that a change of it makes no new release."""
     # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
     pins = {PurePosixPath(other.known_hosts or KNOWN_HOSTS) for other in project.targets.values()}
-    local = {DECLARATION, *map(str, pins), *(str(file.with_name(f".{file.name}.lock")) for file in pins)}  # of older versions
+    left = {file.with_name(f".{file.name}.lock") for file in pins}  # by older versions, who locked those
+    local = {DECLARATION, *map(str, pins | left)}
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}
