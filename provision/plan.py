@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,24 @@ if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
     from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
 
+ENVIRONMENT = ".venv"  # at a release's top: the host's own, whoever made it
+_LARGE = 50_000_000  # bytes: with this much in one file, who ships it by mistake wants to know
+
 
 @dataclass(frozen=True)
 class FileChanges:
-    """Paths that differ between the release that serves and the new one."""
+    """Paths that differ between the release that serves and the new one.
+
+    Attributes:
+        bytes: of those that are added or changed; of the changed ones the host is sent what differs.
+        large: those of them that are large, with their bytes.
+    """
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    bytes: int = 0
+    large: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ def plan(
     release: str = "",
     secrets: Mapping[str, str] | None = None,
     paths: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Plan:
     """Plan one transaction.
 
@@ -128,6 +139,7 @@ def plan(
         release: its id; for `rollback`, the one to go back to, or empty for the last one.
         secrets: today's values of the secrets that the project names; for `up` alone.
         paths: path -> digest of the release's files, where file changes are to be shown.
+        sizes: path -> bytes of those that have to be shipped.
 
     Raises:
         Refused: there is nothing to promote or to go back to.
@@ -142,6 +154,7 @@ def plan(
     documents = dict(facts["documents"])
     if document is not None:
         documents[release] = document
+    made = {output for each in documents.values() if each["prepare"] for output in each["prepare"]["outputs"]}
     models = document["models"] if document else {}
     engines = document.get("engines", {}) if document else {}
     rotated = new_secrets(facts, secrets or {})
@@ -158,7 +171,7 @@ def plan(
         models=tuple(sorted({model["sha256"] for model in models.values()} - set(facts["models"]))),
         engines=tuple(sorted(engines.keys() - set(facts["engines"]))),
         secrets=tuple(rotated),
-        files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
+        files=file_changes(facts.get("files") or {}, paths, sizes or {}, made) if paths is not None else FileChanges(),
         interrupted=facts["recovery_needed"],
         contents=tuple(_contents(models, engines, facts)),
         taken_from=taken_from,
@@ -195,9 +208,27 @@ def new_secrets(facts: ProjectFacts, secrets: Mapping[str, str]) -> list[str]:
     )
 
 
-def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> FileChanges:
+def file_changes(
+    old: Mapping[str, str], new: Mapping[str, str], sizes: Mapping[str, int], made: Collection[str] = ()
+) -> FileChanges:
+    """What differs.
+
+    Args:
+        sizes: path -> bytes.
+        made: paths of what hosts make themselves, which is shipped by nobody and so is not removed either.
+    """
+    added = sorted(new.keys() - old.keys())
+    changed = sorted(path for path in new.keys() & old.keys() if new[path] != old[path])
+    shipped = {path: sizes.get(path, 0) for path in (*added, *changed)}
     return FileChanges(
-        added=tuple(sorted(new.keys() - old.keys())),
-        changed=tuple(sorted(path for path in new.keys() & old.keys() if new[path] != old[path])),
-        removed=tuple(sorted(old.keys() - new.keys())),
+        added=tuple(added),
+        changed=tuple(changed),
+        removed=tuple(sorted(path for path in old.keys() - new.keys() if not _is_made(path, made))),
+        bytes=sum(shipped.values()),
+        large={path: size for path, size in shipped.items() if size >= _LARGE},
     )
+
+
+def _is_made(path: str, made: Collection[str]) -> bool:
+    way = path.split("/")
+    return way[0] == ENVIRONMENT or any("/".join(way[:depth]) in made for depth in range(1, len(way) + 1))

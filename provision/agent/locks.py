@@ -198,6 +198,6 @@ def refuse(what: str, holder: Holder) -> Failure:
         why="{} holds it{} (pid {}, {}).".format(
             holder.get("who", "somebody"), since, holder.get("pid", "?"), holder.get("doing", "deploying")
         ),
-        next_step="wait for it, follow it with: deploy logs --transaction, or end it with: deploy unlock",
+        next_step="wait for it: deploy status says when it is over; or end it: deploy unlock",
         holder=holder,
     )

@@ -18,7 +18,7 @@ _ESCAPE = re.compile("%[0-9A-F]{2}")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")  # public, and long
 _COLUMNS = (64, 76)  # where `openssl base64` and `base64` begin a new line
 _OF_OTHERS = ("log", "attempts", "facts", "lines")  # of a message: what a program says
-_SENTENCES = ("what", "why", "text", "detail")  # ours, which may repeat some of that
+_SENTENCES = ("what", "why", "next", "text", "detail")  # ours, which may repeat some of that
 
 Message = TypeVar("Message", bound=Mapping[str, object])
 Span = Tuple[int, int, str]  # where, up to where, and the name of the secret

@@ -122,7 +122,11 @@ def _run(
             hold=[lock.fileno()],
         )
     except OSError as error:
-        raise Failure(FAILED, f"the prepare step can't start: {error}") from None
+        program = step["command"][0]
+        gone = isinstance(error, FileNotFoundError)
+        what = f"no program on the host is called {program}" if gone else str(error)
+        how = f"install {program} there, or correct prepare.command" if gone else "correct prepare.command"
+        raise Failure(FAILED, f"the prepare step can't start: {what}.", next_step=how) from None
     told.end()
     log = list(told.last)
     if ended.left:
@@ -134,7 +138,8 @@ def _run(
             log=log,
         )
     if ended.status != 0:
-        raise Failure(FAILED, f"the prepare step ended with status {ended.status}.", log=log)
+        how = "mend prepare.command, or what it needs on the host; then deploy up"
+        raise Failure(FAILED, f"the prepare step ended with status {ended.status}.", next_step=how, log=log)
     if ended.ended:
         emit({"event": "warning", "text": f"the prepare step left {ended.ended} processes behind; they were ended."})
 

@@ -15,7 +15,7 @@ from .together import AT_ONCE, WATCHED, Together, side_by_side
 
 if TYPE_CHECKING:
     from ..contract.checks import CheckDocument
-    from ..contract.events import Emit
+    from ..contract.events import Emit, Facts
     from ..contract.release import Idle, ServiceDocument
 
 _POLL = 0.03
@@ -125,7 +125,9 @@ def prove(
             except Ended as ended:
                 until = until or time.monotonic() + kept_port.SECONDS
                 if not kept_port.is_why(ended, service, own, worked=worked) or time.monotonic() > until:
-                    raise
+                    from . import diagnosis  # of what fails alone
+
+                    raise diagnosis.of_end(ended, service, folder) from None
                 kept_port.start_again(service, own, until, emit, stop)
 
     side_by_side(prove_one, services, WATCHED)
@@ -142,20 +144,24 @@ def _prove_one(
     deadline = max([check["timeout"] for check in service["checks"]] or [_LISTEN_SECONDS])
     _wait_for_process(watch, deadline)
     for port in service["ports"]:
-        _wait_for_listener(watch, port, deadline)
+        _wait_for_listener(watch, port, deadline, service)
     for check in service["checks"]:
         with asking:
             outcome = checks.prove(check, Here(folder, bearer(supervisor, program, check), log=said), watch)
         emit(checks.event(outcome, program))
         if not outcome.passed:
+            from . import diagnosis  # of what fails alone
+
             log = supervisor.log_tail(program, _LOG_LINES)
-            raise Failure(UNPROVEN, outcome.sentence, program=program, log=log, facts={"attempts": outcome.attempts})
+            step = diagnosis.of_check(outcome.attempts[-1][0] if outcome.attempts else "", service["name"])
+            facts: Facts = {"attempts": outcome.attempts}
+            raise Failure(UNPROVEN, outcome.sentence, "", step, program=program, log=log, facts=facts)
     if not service["ports"]:
         while processes.age(watch.pid) < _ALIVE_SECONDS:
             watch()
             time.sleep(_POLL)
     for port in service["ports"]:
-        _wait_for_listener(watch, port, 1.0)
+        _wait_for_listener(watch, port, 1.0, service)
     watch.ask()
 
 
@@ -181,7 +187,7 @@ def _wait_for_process(watch: Watch, seconds: float) -> None:
         time.sleep(_POLL)
 
 
-def _wait_for_listener(watch: Watch, port: int, seconds: float) -> None:
+def _wait_for_listener(watch: Watch, port: int, seconds: float, service: ServiceDocument) -> None:
     until = time.monotonic() + seconds
     while True:
         watch()
@@ -194,6 +200,10 @@ def _wait_for_listener(watch: Watch, port: int, seconds: float) -> None:
         if time.monotonic() > until:
             holder = processes.holder(port)
             what = f"port {port} is held by {holder}" if holder else f"nothing listens on port {port}"
+            from . import diagnosis  # of what fails alone
+
+            members = watch.sight.members(watch.program)
+            what, step = diagnosis.of_listener(f"{what} after {seconds:.0f} s", port, members, service)
             log = watch.supervisor.log_tail(watch.program, _LOG_LINES)
-            raise Failure(UNPROVEN, f"{watch.program}: {what} after {seconds:.0f} s", program=watch.program, log=log)
+            raise Failure(UNPROVEN, f"{watch.program}: {what}", "", step, program=watch.program, log=log)
         time.sleep(_POLL)

@@ -303,7 +303,8 @@ class Transaction:
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
-        raise Failure(kind, failed.sentence, now, **report) from None
+        step = failed.next_step or ("deploy up, once that is mended" if kind == PUT_BACK else "")
+        raise Failure(kind, failed.sentence, now, step, **report) from None
 
     def _stop_if_aborted(self) -> None:
         if self.aborted():

@@ -52,6 +52,8 @@ def fault(path: str) -> Optional[Fault]:
             found = os.lstat(there)
         except FileNotFoundError:
             break
+        except NotADirectoryError:
+            return Fault(here, "is no folder", "")
         except OSError as error:
             if not os.access(here, os.X_OK):
                 return shut(here, account(os.geteuid()))
@@ -140,6 +142,8 @@ def _writable(path: str, found: os.stat_result) -> Fault:
 def shut(folder: str, who: str) -> Fault:
     """That `folder` keeps an account from what lies below it."""
     found = os.stat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        return Fault(folder, "is no folder", "")
     mode = stat.S_IMODE(found.st_mode)
     why = f"lets {who} not through (owner {account(found.st_uid)}, mode {mode:04o})"
     return Fault(folder, why, f"chmod o+x {folder}")

@@ -11,6 +11,7 @@ from provision.manifests.refusals import refusals
 from provision.project import load
 from provision.project.located import declaration_error
 from provision.release.engines import engines, unreadable
+from provision.release.lacking import absent, lacking
 
 
 def check(session: Session, only: str | None, *, production: bool, sarif: Path | None) -> Exit:
@@ -32,10 +33,11 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
     project = loaded.project
     refused = refusals(project, project.targets.values(), loaded.root, loaded.secrets)
     refused += unreadable(project, loaded.root)
+    refused += lacking(project, project.targets.values(), loaded.root)
     if refused:
         raise declaration_error(refused, loaded.declaration)
-    for problem in exposed(loaded):
-        session.console.event({"event": "warning", "host": "", "text": str(problem)})
+    for text in (*map(str, exposed(loaded)), *absent(project, project.services, loaded.root)):
+        session.console.event({"event": "warning", "host": "", "text": text})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

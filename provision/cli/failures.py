@@ -36,7 +36,8 @@ def _facts(error: BaseException) -> tuple[int, dict[str, Any], str]:
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return Exit.INTERRUPTED, {"kind": "interrupted", "what": "interrupted"}, "interrupted"
     if isinstance(error, click.ClickException):
-        return Exit.USAGE, {"kind": "usage", "what": error.format_message()}, _usage(error)
+        command, what, step = _usage(error)
+        return Exit.USAGE, {"kind": "usage", "what": what, "next": step}, f"{command}: {what}\nnext: {step}"
     log = _log(error)
     what = f"deploy failed in a way it should not: {type(error).__name__}: {error}"
     why = f"This is a bug; the details are in {log}."
@@ -70,12 +71,20 @@ def as_event(error: DeployError) -> dict[str, Any]:
     return event
 
 
-def _usage(error: ClickException) -> str:
-    from click import UsageError
+def _usage(error: ClickException) -> tuple[str, str, str]:
+    """The command, what is wrong with how it was written, and the next command."""
+    import click
 
-    context = error.ctx if isinstance(error, UsageError) else None
+    from provision.cli.typed import no_command
+
+    context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "deploy"
-    return f"{command}: {error.format_message()}\nnext: {command} --help"
+    names = context.command.list_commands(context) if context and isinstance(context.command, click.Group) else []
+    if context and isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return command, f"which of its commands? One of: {', '.join(names)}.", f"{command} --help"
+    if context and (word := getattr(error, "command_name", "")):
+        error = no_command(word, names, context)
+    return command, error.format_message(), getattr(error, "next_step", "") or f"{command} --help"
 
 
 def _log(error: BaseException) -> str:

@@ -39,15 +39,22 @@ class Group(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101  # a mistake in the table, not a user's
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from provision.cli.typed import before_the_verb
+
+            raise before_the_verb(error.option_name, words, self.verbs, ctx) from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.verbs and not args[0].startswith("-"):
-            import difflib
+            from provision.cli.typed import no_command
 
-            near = difflib.get_close_matches(args[0], self.verbs, n=1)
-            hint = f'Did you mean "{near[0]}"?' if near else f"One of: {', '.join(self.verbs)}."
-            ctx.fail(f'no command "{args[0]}". {hint}')
+            raise no_command(args[0], self.verbs, ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

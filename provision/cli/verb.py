@@ -20,6 +20,15 @@ class _Command(click.Command):
         super().__init__(*args, **settings)
         self.example = example
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            from provision.cli.typed import explained
+
+            raise explained(error, self, ctx, words) from None
+
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example"):
             formatter.write("".join(f"  {line}\n" for line in self.example.splitlines()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import json
 import socket
 import struct
 import threading
@@ -131,8 +132,14 @@ class HopKeys:
 
     def _lacking(self, path: Path, *, is_public: bool) -> UsageError:
         if not is_public:
-            return UsageError(f"there is no key {path}", next_step="correct identity in the target")
+            return UsageError(f"there is no key {path}.", next_step="correct identity in the target")
         agent = self._hop.agent
+        private = path.with_suffix("") if path.suffix == ".pub" else None
+        if private and private.exists():
+            return UsageError(
+                f"{path} is the public half of a key, and what logs in is the private one beside it.",
+                next_step=f"identity = {json.dumps(str(private))}",
+            )
         return UsageError(
             f"{path} is the public half of a key whose other half is not at hand",
             why=f"The agent at {agent} does not hold it." if agent else "No SSH agent is known here (SSH_AUTH_SOCK).",
@@ -194,8 +201,15 @@ def _open(path: Path, *, required: bool) -> paramiko.PKey | None:
         return None
     except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
         if required:
+            odd = (
+                error.strerror
+                if isinstance(error, OSError)
+                else "It is none that OpenSSH or OpenSSL writes, or one that was cut short"
+            )
             raise UsageError(
-                f"{path} cannot be used as a private key", why=str(error) or type(error).__name__
+                f"{path} cannot be used as a private key.",
+                why=f"{odd}.",
+                next_step="name the private key as identity in the target; `ssh-keygen -y -f KEY` reads one",
             ) from None
         return None
 

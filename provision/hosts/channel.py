@@ -203,7 +203,7 @@ class Channel:
 
     def _gone(self, when: str) -> Unreachable:
         if not self._channel.get_transport().is_active():
-            return Unreachable(f"the connection broke {when}", host=self._host)
+            return Unreachable(f"the connection broke {when}.", next_step="deploy status", host=self._host)
         opening = self._openings[0]
         while not opening.is_over and self._channel.recv_ready():  # nobody has read yet why
             self._buffer += opening.skip(self._channel.recv(_CHUNK))

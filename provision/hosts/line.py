@@ -117,7 +117,8 @@ def _no_line(hop: Hop, error: OSError) -> Unreachable:
     place = f"{hop.address}:{hop.port}"
     if isinstance(error, socket.gaierror):
         kind = TryAgain if error.errno == socket.EAI_AGAIN else Unreachable
-        return kind(f"{hop.address} is not a known name", why=str(error.strerror), host=hop.name)
+        step = f"correct it in hosts of the target, or as HostName in ~/.ssh/config; does `ssh {hop.name}` find it?"
+        return kind(f"{hop.address} is not a known name.", why=f"{error.strerror}.", next_step=step, host=hop.name)
     if isinstance(error, TimeoutError):
         return Unreachable(
             f"no answer from {place} within {hop.connect_timeout:g} s",
@@ -129,10 +130,11 @@ def _no_line(hop: Hop, error: OSError) -> Unreachable:
         return TryAgain(
             f"{place} refuses connections",
             why="The machine is up, but no SSH server listens on that port (yet).",
-            next_step="check the port",
+            next_step="correct the port in hosts of the target; a rented instance may have got a new one",
             host=hop.name,
         )
-    return TryAgain(f"cannot connect to {place}", why=str(error.strerror or error), host=hop.name)
+    step = "is the machine on, and this one in its network (VPN)? Else correct the address in hosts of the target"
+    return TryAgain(f"cannot connect to {place}.", why=f"{error.strerror or error}.", next_step=step, host=hop.name)
 
 
 def dropped(hop: Hop, why: str) -> Unreachable:
@@ -141,5 +143,6 @@ def dropped(hop: Hop, why: str) -> Unreachable:
         f"{hop.address}:{hop.port} hung up during the handshake",
         why=f"{why}. A server does that when too many log in at once (MaxStartups), and from OpenSSH 9.8 on for a while"
         " after logins that failed (PerSourcePenalties).",
+        next_step="try again in a minute; else ask whether an SSH server is at that port at all",
         host=hop.name,
     )

@@ -101,8 +101,7 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
     path = path.expanduser()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.parent.joinpath(f".{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(path.parent):
             text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
             lines = text.splitlines()
             yield lines
@@ -111,6 +110,17 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
                 _replace(path, new)
     except OSError as error:
         raise UsageError(f"cannot write the pinned host keys to {path}", why=str(error.strerror)) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among those who pin keys in `folder`. The lock is the folder's own, so no file of it is left behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -42,6 +42,9 @@ def _of_service(platform: str, project: Project, name: str, built: Built) -> Ite
     if service.starts:
         text = "there is no deploy-ctl in a container, so it starts nothing; whoever runs them does"
         yield Remark(f"services.{name}.starts", text)
+    if service.group and not PLATFORMS[platform].groups:
+        text = f"in {platform} an account has the group of its own number, project.user_id; it is left out"
+        yield Remark(f"services.{name}.group", text)
     for key, why in without(service, PLATFORMS[platform]):
         yield Remark(f"services.{name}.restart.{key}", f"{platform} {why}; it is left out")
 

@@ -122,7 +122,15 @@ def _validated(
     except ValidationError:
         return None, {}, faults
     copies = _copies(written, sound)
-    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare, copies)
+    view = Sound(
+        services=sound.services,
+        declared=_names(merged, "services"),
+        targets=sound.targets,
+        checks=sound.checks,
+        prepare=sound.prepare,
+        copies=copies,
+        image=sound.project.image,
+    )
     return sound, copies, [*faults, *judge(view)]
 
 
@@ -131,7 +139,7 @@ def _copies(written: Mapping[str, Any], sound: Declaration) -> dict[str, int]:
     return {
         name: service.replicas
         for name, service in sound.services.items()
-        if service.replicas > 1 and "replicas" in written["services"][name] and not service.on_demand
+        if service.replicas > 1 and "replicas" in written["services"][name]
     }
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from provision.project.schema import Target
 
 SANDBOX = "sandbox"  # among the hosts of a target
-FOLDER = Path(".deploy") / "sandbox"  # in the project's
+LOCAL = Path(".deploy")  # in the project's folder: what is about this machine alone
+FOLDER = LOCAL / "sandbox"
 
 
 def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
@@ -23,16 +24,23 @@ def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
 
 
 def faults(targets: Mapping[str, Target], root: Path) -> Iterator[Fault]:
-    """Where a `~/` stands that means nothing, or nothing that a path may be."""
+    """Where a `~/` stands that means nothing, or nothing that a path may be; files in the way of one here, too."""
     for name, target in targets.items():
+        at, is_here = ("targets", name, "path"), [host.text for host in target.hosts] == [SANDBOX]
+        if is_here and (file := _file(Path(_path(target, root)))):
+            yield Fault(at, f"{file} is a file, and a project has a folder.", "Choose another, or move the file.")
         if not target.path.startswith("~"):
             continue
-        at = ("targets", name, "path")
-        if [host.text for host in target.hosts] != [SANDBOX]:
+        if not is_here:
             yield Fault(at, "~/ is the home of a sandbox, and these hosts are none.", 'Such as path = "/srv/shop".')
         elif not re.fullmatch(PLACE, path := _path(target, root)):
             hint = "Name a folder of your own by an absolute path of letters, digits and . _ / @ + -."
             yield Fault(at, f"~/ stands for {path}, and no path may have all of its characters.", hint)
+
+
+def _file(path: Path) -> Path | None:
+    """What on the way to `path` is there and no folder."""
+    return next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
 
 
 def _path(target: Target, root: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
 from provision.project.schema import Declaration
 from provision.project.template import Known, Template
+
+_MISTYPED = 0.85  # how alike two names are, of which one may be the other mistyped
 
 
 def secret_values(
@@ -34,6 +37,8 @@ def secret_values(
         elif variable not in asked or "env" not in path:  # where it is declared tells enough
             state = "is empty" if variable in known.values else "is not set"
             hint = f"Add {variable}=… to {env_file}, or set it in the environment."
+            if near := difflib.get_close_matches(variable, known.values, n=1, cutoff=_MISTYPED):
+                hint = f"{near[0]} is set: is it that? {hint}" if state == "is not set" else hint
             faults.append(Fault(path, f"{variable} {state}.", hint))
             asked.add(variable)
     return values, faults

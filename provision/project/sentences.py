@@ -75,9 +75,39 @@ _SYNONYMS = {
     "health": "check",
     "cpu": "cpus",
     "gpu": "gpus",
+    "entrypoint": "command",
+    "path": "http",
+    "prompt": "completion",
     "ssh_key": "identity",
+    "key": "identity",
+    "identity_file": "identity",
     "server": "hosts",
+    "url": "http",
 }
+_IN_RESOURCES = 'It is one of its resources: resources = { memory = "4GB", cpus = 2, vram = "6GB" }.'
+_IN_PROJECT = 'A program starts in the project\'s folder; from another one: ["sh", "-c", "cd web && exec …"].'
+_IN_HOSTS = 'It stands in hosts: "user@host:port".'
+_IGNORED = "What is not shipped stands in .deployignore, or in .gitignore."
+# The same, where it is another way, and not another name: by where it stands, and what it is called.
+_WAYS = {
+    ("services", "memory"): _IN_RESOURCES,
+    ("services", "cpus"): _IN_RESOURCES,
+    ("services", "vram"): _IN_RESOURCES,
+    ("services", "cwd"): _IN_PROJECT,
+    ("services", "workdir"): _IN_PROJECT,
+    ("services", "working_dir"): _IN_PROJECT,
+    ("services", "directory"): _IN_PROJECT,
+    ("services", "env_file"): '.env is read anyway: ${NAME} gives a variable, and secrets = ["NAME"] a secret.',
+    ("services", "name"): "Its name is its table's: [services.NAME].",
+    ("services", "hosts"): "Hosts are a target's: [targets.NAME].",
+    ("project", "exclude"): _IGNORED,
+    ("project", "ignore"): _IGNORED,
+    ("project", "path"): "It is a target's: [targets.NAME].",
+    ("project", "hosts"): "They are a target's: [targets.NAME].",
+    ("targets", "port"): _IN_HOSTS,
+    ("targets", "user"): _IN_HOSTS,
+}
+_MOST_LISTED = 20  # keys
 _LONGEST_SHOWN = 60
 
 
@@ -95,11 +125,13 @@ def fault(error: ErrorDetails, written: object) -> Fault:
     if kind == SECRET_HERE:
         return refused(path, context["part"])
     if kind in _TYPES:
-        return Fault(path, f"expected {_TYPES[kind]}, got {given}.")
+        return Fault(path, f"expected {_TYPES[kind]}, got {given}.", _instead(kind, path, _at(written, path)))
     if kind in ("literal_error", "enum"):
         return _choice(path, re.findall(r"'([^']+)'", context["expected"]), _at(written, path))
     if kind == "string_pattern_mismatch":
-        return Fault(path, f"expected {_PATTERNS[context['pattern']]}, got {given}.", at_key=is_key)
+        name = str(path[-1] if is_key else _at(written, path))
+        hint = _as_a_name(name) if context["pattern"] == NAME else ""
+        return Fault(path, f"expected {_PATTERNS[context['pattern']]}, got {given}.", hint, at_key=is_key)
     if kind in _BOUNDS:
         return Fault(path, f"expected {_BOUNDS[kind]} {_bound(context)}, got {given}.")
     if kind == "too_short":
@@ -107,6 +139,37 @@ def fault(error: ErrorDetails, written: object) -> Fault:
     return Fault(path, _sentence(error))
 
 
+def _instead(kind: str, path: Path, given: object) -> str:
+    """What to write where a value has another type."""
+    if _TYPES[kind] == "a table":
+        if len(path) == 2 and path[0] in ("services", "targets"):
+            return f"Each has a name of its own: [{path[0]}.NAME]."
+        return _TABLES.get(str(path[-1]), "")
+    if isinstance(given, str) and len(given) <= _LONGEST_SHOWN:
+        if kind == "int_type" and re.fullmatch(r"[0-9]+", given):
+            return f"Write {given}."
+        if kind == "bool_type" and given.lower() in ("true", "yes", "on", "false", "no", "off"):
+            return f"Write {str(given.lower() in ('true', 'yes', 'on')).lower()}."
+        if kind == "tuple_type":
+            words: list[object] = [*given.split()] if path[-1] == "command" else [given]
+            words = [int(given)] if given.isdecimal() else words
+            return f"Write {json.dumps(words, ensure_ascii=False)}."
+    if _TYPES[kind] == "text" and isinstance(given, int | float):
+        return f'Write "{str(given).lower() if isinstance(given, bool) else given}".'
+    return ""
+
+
+def _as_a_name(text: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
+    return f'Such as "{name}".' if re.match(NAME, name) else ""
+
+
+_TABLES = {
+    "check": 'Such as check = { http = "/health" }.',
+    "env": 'Such as env = { NAME = "value" }.',
+    "resources": 'Such as resources = { memory = "4GB" }.',
+    "restart": 'Such as restart = { on = "failure" }.',
+}
 _MISSING = {
     "project": 'Every file begins with: [project] name = "…".',
     "name": 'Expected a name, such as name = "shop".',
@@ -157,8 +220,14 @@ def _sentence(error: ErrorDetails) -> str:
 def _known_key(path: Path) -> str:
     model = _annotation(path[:-1])
     known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-    synonym = _SYNONYMS.get(str(path[-1]))
-    return did_you_mean(synonym, [synonym]) if synonym in known else nearest(str(path[-1]), known, "keys")
+    key = str(path[-1])
+    if len(path) <= 3 and (way := _WAYS.get((str(path[0]), key))):
+        return way
+    if (synonym := key.lower() if key.lower() in known else _SYNONYMS.get(key)) in known:
+        return did_you_mean(synonym, [synonym])
+    if len(known) > _MOST_LISTED:
+        return did_you_mean(key, known) or "`deploy schema` describes those there are."
+    return nearest(key, known, "keys")
 
 
 def _annotation(path: Path) -> Any:

@@ -17,6 +17,7 @@ from provision.errors import DeclarationError, Location, Problem, UsageError
 from provision.project.fault import Fault, dotted
 
 DECLARATION = "deploy.toml"
+_OTHERWISE = ("Deploy.toml", "deploy.yaml", "deploy.yml", "deploy.json", "deploy.toml.txt")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,21 @@ def read_declaration(directory: Path) -> TomlFile:
     try:
         return read_toml(file)
     except FileNotFoundError:
-        raise UsageError(f"{shown(file)}: no such file.", next_step="deploy init") from None
+        raise _no_declaration(directory) from None
+
+
+def _no_declaration(directory: Path) -> UsageError:
+    what, here = f"{shown(directory / DECLARATION)}: no such file.", directory.resolve()
+    for name in _OTHERWISE:
+        if (directory / name).exists():
+            return UsageError(
+                what, why=f"There is a {name}.", next_step=f"call it {DECLARATION}; deploy init begins one"
+            )
+    above = next((folder for folder in here.parents if (folder / DECLARATION).is_file()), None)
+    if above:
+        way = Path(*[".."] * (len(here.parts) - len(above.parts)))
+        return UsageError(what, why=f"There is one in {above}.", next_step=f"--dir {way}, or cd {way}")
+    return UsageError(what, next_step="deploy init")
 
 
 def read_toml(file: Path) -> TomlFile:
@@ -113,6 +128,8 @@ def _not_toml(name: str, source: str, said: str) -> Problem:
     line, column = (int(place[1]), int(place[2])) if place and place[1] else (source.count("\n") + 1, 0)
     hint = "Text stands in quotes." if said == "Invalid value" else ""
     hint = hint if place and place[1] else "Something is not closed."
+    if said == "Expected '=' after a key in a key/value pair":
+        hint = 'Such as name = "shop"; a table begins with its name in brackets: [project].'
     if said == "Cannot overwrite a value":
         said = "a key or table of this name was given before"
     message = f"not TOML: {said[:1].lower()}{said[1:].rstrip('.')}."

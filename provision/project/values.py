@@ -131,6 +131,8 @@ def _below(template: Template) -> Template:
 def _pattern(value: str) -> str:
     from pathspec import GitIgnoreSpec
 
+    if ".." in value.split("/"):
+        raise ValueError(f'"{value}" leaves the project, and what lies outside is not shipped. Copy it in.')
     try:
         GitIgnoreSpec.from_lines([value])
     except ValueError:

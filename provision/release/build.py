@@ -22,6 +22,7 @@ from provision.errors import UsageError
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
+from provision.release.lacking import absent
 from provision.release.libraries import Beside
 from provision.release.models import Hashing, ModelFile, find_models
 
@@ -84,7 +85,7 @@ def build(
         files=tuple(FileEntry(*entry) for entry in tree.sort(files.values())),
         models=tuple(model for parts in models.values() for model in parts),
         libraries=tuple(libraries),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *(absent(project, here, root) if target.can.on_host else ())),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from provision.contract import tree
+from provision.engines import BUILT
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.project.toml import DECLARATION
@@ -55,7 +56,9 @@ def read_files(
         except tree.NotAFile as odd:
             warnings.append(f"not shipped: {odd}")
     for name, binary in binaries.items():
-        _check_binary(f"services.{name}.binary", binary, entries.get(binary))
+        entry = entries.get(binary)
+        executable = entry is not None and (entry.executable or not entry.sha256)
+        check_binary(f"services.{name}.binary", binary, found=entry is not None, executable=executable)
     warnings += (
         f"{each.binary} looks for its libraries in {each.astray}, not beside itself, and would find none on a host: "
         "build it with -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN', as `deploy native build "
@@ -81,7 +84,9 @@ def _check_length(path: str, target: Target) -> None:
 def _local(project: Project, target: Target) -> set[str]:
     """What belongs to this machine or to the host alone, so that a change of it makes no new release."""
     # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
-    local = {DECLARATION, *(other.known_hosts or KNOWN_HOSTS for other in project.targets.values())}
+    pins = {PurePosixPath(other.known_hosts or KNOWN_HOSTS) for other in project.targets.values()}
+    left = {file.with_name(f".{file.name}.lock") for file in pins}  # by older versions, who locked those
+    local = {DECLARATION, *map(str, pins | left)}
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}
@@ -131,14 +136,15 @@ def _meant(path: str, target: str) -> str:
     return os.path.normpath(PurePosixPath(path).parent / target)
 
 
-def _check_binary(subject: str, binary: str, entry: tree.Entry | None) -> None:
-    if entry is None:
+def check_binary(subject: str, binary: str, *, found: bool, executable: bool) -> None:
+    """Raises UsageError where a service's own program can't be shipped, or not started."""
+    if not found:
         raise UsageError(
             f"{subject}: {binary} is not among the files that are shipped",
             why="it does not exist, or lies outside the project",
-            next_step="deploy native build",
+            next_step="deploy native build" if binary == BUILT else f"put it there, or correct {subject}",
         )
-    if entry.sha256 and not entry.executable:
+    if not executable:
         raise UsageError(f"{subject}: {binary} may not be executed", next_step=f"chmod +x {binary}")
 
 

@@ -6,14 +6,18 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision.errors import UsageError
 from provision.project.schema import Service
 from provision.release import cache
+
+if TYPE_CHECKING:
+    from bitnet.model import PartFacts
 
 _CHUNK = 8 << 20
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -78,6 +82,15 @@ def find_models(
     return found
 
 
+def look_at(model: str, root: Path, subject: str) -> None:
+    """Say what stands against shipping a declared model, as far as its headers tell; raises as `find_models` does."""
+    for path in _shards(_source(model, root.resolve())):
+        with _explained(path, subject):
+            if cache.recall(path) is None:
+                with path.open("rb"):
+                    _header(path, subject)
+
+
 def path_in_release(model: str, root: Path) -> str:
     """Where a release of the project in `root` has what a service declares as its model; the file need not be there."""
     root = root.resolve()
@@ -106,7 +119,7 @@ def _shards(first: Path) -> list[Path]:
 
 
 def _model(path: Path, root: Path, subject: str, on_event: Callable[[Hashing], None] | None) -> ModelFile:
-    try:
+    with _explained(path, subject):
         known = cache.recall(path)
         if known is None:
             known = _read(path, subject, on_event)
@@ -120,6 +133,12 @@ def _model(path: Path, root: Path, subject: str, on_event: Callable[[Hashing], N
             tensor_types=tuple(known["tensor_types"]),
             architecture=known["architecture"],
         )
+
+
+@contextmanager
+def _explained(path: Path, subject: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         what = f"{path} is a link to {path.readlink()}, which" if path.is_symlink() else path
         raise UsageError(
@@ -131,16 +150,11 @@ def _model(path: Path, root: Path, subject: str, on_event: Callable[[Hashing], N
 
 
 def _read(path: Path, subject: str, on_event: Callable[[Hashing], None] | None) -> dict[str, Any]:
-    from bitnet.model import ModelUnusable, read_part  # brings numpy, and is needed once a model
-
     digest = hashlib.sha256()
     done = 0
     with path.open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())
-        try:
-            part = read_part(path)
-        except ModelUnusable as error:
-            raise UsageError(f"{subject}: {error.what}", why=f"{error.why}.", next_step=error.next_step) from None
+        part = _header(path, subject)
         while block := file.read(_CHUNK):
             digest.update(block)
             done += len(block)
@@ -149,3 +163,12 @@ def _read(path: Path, subject: str, on_event: Callable[[Hashing], None] | None) 
     facts = {**asdict(part), "sha256": digest.hexdigest(), "bytes": done}
     cache.remember(path, status, facts)
     return facts
+
+
+def _header(path: Path, subject: str) -> PartFacts:
+    from bitnet.model import ModelUnusable, read_part  # brings numpy, and is needed once a model
+
+    try:
+        return read_part(path)
+    except ModelUnusable as error:
+        raise UsageError(f"{subject}: {error.what}", why=f"{error.why}.", next_step=error.next_step) from None

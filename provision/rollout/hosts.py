@@ -7,6 +7,7 @@ from typing import Any
 
 from provision import errors
 from provision.hosts import HostResult, HostSpec
+from provision.project.fault import did_you_mean
 from provision.targets import Deployment
 
 
@@ -23,8 +24,8 @@ def chosen(deployment: Deployment, names: Sequence[str] | None) -> list[HostSpec
     for name in names:
         if name not in known:
             raise errors.UsageError(
-                f"target {deployment.target_name} has no host {name!r}",
-                why=f"It has: {', '.join(spec.name for spec in specs)}.",
+                f'target {deployment.target_name} has no host "{name}".',
+                why=did_you_mean(name, known) or f"It has: {', '.join(spec.name for spec in specs)}.",
             )
     return [known[name] for name in names]
 

@@ -15,6 +15,7 @@ from provision.contract.records import HistoryEntry
 from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
+from provision.project.fault import nearest
 from provision.rollout import proof as proofs
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
@@ -273,8 +274,7 @@ def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument
     services = {_called(each): each for each in services_of(deployment.release.document, channel)}
     if name in services:
         return services[name]
-    known = ", ".join(services)
-    raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")
+    raise errors.UsageError(f'there is no service "{name}". {nearest(name, services, "services")}')
 
 
 def _called(service: ServiceDocument) -> str:

@@ -127,6 +127,7 @@ class Conversation:
             sudo_password: what sudo asks for; empty where it asks for nothing; None to run without sudo.
         """
         self.host = connection.name
+        self._python = python
         self._round_trips = connection.round_trips
         self._on_event = on_event
         self._gave_agent = False
@@ -244,13 +245,14 @@ class Conversation:
         said = self._channel.stderr_tail().decode(errors="replace").strip()
         if self._channel.exit_status() == 127:
             return errors.DeployError(
-                "python3 is not on this host.",
+                f"{self._python} is not on this host.",
                 why=said[-300:],
                 host=self.host,
-                next_step=f"deploy host bootstrap --host {self.host}, or set `python` for the target",
+                next_step=f"deploy host bootstrap {self.host}, or set `python` for the target",
             )
-        last = said.splitlines()[-1] if said else "it said nothing"
-        return errors.Unreachable("the agent ended early.", why=f"{last}.", host=self.host, next_step="deploy status")
+        last = said.splitlines()[-1] if said else f"{self._python} said nothing: is it Python 3.8 or newer?"
+        step = "deploy status" if said else "correct `python` of the target in deploy.toml"
+        return errors.Unreachable("the agent ended early.", why=f"{last.rstrip('.')}.", host=self.host, next_step=step)
 
 
 def failure(message: ErrorMessage, host: str) -> errors.DeployError:

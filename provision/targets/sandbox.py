@@ -12,7 +12,7 @@ from provision.errors import UsageError
 from provision.events import OnEvent, ignore, message
 from provision.hosts import HostSpec
 from provision.hosts.sandbox import Sandbox
-from provision.project.sandbox import FOLDER
+from provision.project.sandbox import FOLDER, LOCAL
 
 
 def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
@@ -24,6 +24,8 @@ def spec(project: Path, on_event: OnEvent = ignore) -> HostSpec:
         found = Sandbox.attach(project / FOLDER).spec
     except UsageError:
         found = Sandbox(project / FOLDER, keep=True).start().spec
+        # Nobody has to tell git of a folder that is about this machine alone.
+        (project / LOCAL / ".gitignore").write_text("*\n")
         text = f"started a throwaway host in {project / FOLDER}; it lives on until `deploy down` ends it"
         on_event(message("sandbox", text))
     return replace(found, known_hosts=(project / "known_hosts", *found.known_hosts))

@@ -73,6 +73,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         release=release.id,
         secrets=deployment.secrets,
         paths=paths if show_files else None,
+        sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
     refused = ahead.refused(deployment, planned, facts["ahead"], facts["project"]["disk"])

@@ -267,3 +267,13 @@ def built_here(folder):
     }
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return f"sha256:{digest}"
+
+
+def test_a_group_that_compose_cannot_give_is_named(declared):
+    file = declared.root / "deploy.toml"
+    table = '[services.web]\nuser = "www-data"\ngroup = "render"\n'
+    file.write_text(file.read_text().replace("[services.web]\n", table))
+
+    said = declared.run("render", "compose").stderr
+
+    assert "services.web.group: in compose an account has the group of its own number" in said

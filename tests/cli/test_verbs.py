@@ -1,5 +1,6 @@
 """The verbs, through the real command line, on the sandbox host."""
 
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_a_verb_that_starts_a_throwaway_host_says_so_and_how_it_ends(project):
     said = f"started a throwaway host in {project.root}/.deploy/sandbox; it lives on until `deploy down` ends it\n"
     assert said in project.run("plan").stderr
     assert said not in project.run("plan").stderr
+
+
+def test_git_sees_nothing_of_what_is_about_this_machine_alone(project):
+    subprocess.run(["git", "init", "-q", project.root], check=True)
+    project.ok("plan")
+    seen = subprocess.run(
+        ["git", "-C", project.root, "status", "--porcelain", "-uall"], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout == "?? deploy.toml\n?? web.py\n"
 
 
 def test_plan_in_json_is_the_same_plan(project):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from provision import rollout
+from provision.cli.render.plan import plan_lines
 from provision.contract import tree
 from provision.contract.answers import Done, Folder, Lines, Present
 from provision.contract.canonical import canonical
@@ -193,3 +194,25 @@ def test_nothing_on_the_wire_leads_the_agent_out_of_the_project(world: World, tm
             ask({"op": "logs", "program": "../../x", "platform": "supervisord", "supervisor": {}, "lines": 1}, Lines)
 
     assert world.host.exec(["ls", away]).stdout.split() == ["kept"]
+
+
+def test_a_plan_removes_nothing_that_the_host_made_itself(world: World) -> None:
+    (world.folder / "page.txt").write_text("old")
+    declare(world, "mkdir -p made .venv/bin && echo 1 >made/one && echo 1 >.venv/bin/two", outputs=["made", ".venv"])
+    world.up()
+
+    (world.folder / "page.txt").write_text("new")
+    files = rollout.plan(world.deployment())[0].plan.files
+
+    assert (files.added, files.changed, files.removed) == ((), ("page.txt",), ())
+
+
+def test_a_plan_says_how_much_is_shipped_and_names_what_is_large(world: World) -> None:
+    declare(world, "mkdir made")
+    with (world.folder / "dump.sql").open("wb") as file:
+        file.truncate(60_000_000)
+
+    shown = [*plan_lines("here", rollout.plan(world.deployment())[0].plan)]
+
+    assert "  large: 'dump.sql', 60.0 MB" in shown
+    assert "  ship 2 files, 60.0 MB at most" in shown

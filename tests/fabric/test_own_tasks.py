@@ -20,7 +20,7 @@ def test_a_task_runs_on_each_host_of_the_target_or_on_those_that_are_named(fleet
     ]
     unknown = fleet.fab("-H", "nowhere", "say")
     assert unknown.returncode == 2
-    assert unknown.stderr.startswith("target here has no host 'nowhere'\n")
+    assert unknown.stderr.startswith('target here has no host "nowhere".\n')
 
 
 def test_files_and_other_accounts_are_reached_too(fleet: Fleet) -> None:

@@ -41,7 +41,7 @@ def test_hosts_of_the_run_are_those_of_the_command_line_once_for_all_of_them(fle
     unknown = fleet.fab("-H", f"{one},nowhere", "up")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.splitlines() == [
-        "target here has no host 'nowhere'",
+        'target here has no host "nowhere".',
         f"It has: {one}, {other}.",
     ]
     assert not fleet.serves(fleet.host)

@@ -135,7 +135,9 @@ def test_a_closed_connection_is_said_to_be_gone(host: HostConnection) -> None:
     time.sleep(0.1)
     host.close()
     thread.join(10)
-    assert [str(error) for error in reading] == [f"{host.name}: the connection broke while reading from it"]
+    assert [str(error) for error in reading] == [
+        f"{host.name}: the connection broke while reading from it.\nnext: deploy status"
+    ]
     with pytest.raises(Unreachable):
         host.run(["true"])
 

@@ -97,6 +97,7 @@ def test_trusting_a_host_makes_it_known(spec: HostSpec, tmp_path: Path) -> None:
     before = file.read_text()
     assert key == trust(spec, file)
     assert file.read_text() == before
+    assert [path.name for path in file.parent.iterdir()] == ["known_hosts"]
     assert works(spec)
 
 

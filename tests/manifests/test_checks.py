@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from provision.errors import DeployError
+from provision.project.checks import KINDS, Check
 from provision.project.schema import Lane
 from tests.manifests.projects import lane, project, service
 
@@ -131,3 +132,9 @@ def test_a_check_that_cannot_be_asked_is_named(check: dict[str, Any], message: s
         service(project({"web": {"command": ["web"], "check": check}}), "web")
 
     assert message in str(refused.value)
+
+
+def test_each_key_of_a_kind_counts_for_it():
+    for section in Check.__bases__:
+        (name,) = section.__annotations__.keys() & KINDS.keys()
+        assert section.__annotations__.keys() - {name} <= {*KINDS[name].keys}

@@ -324,3 +324,12 @@ def test_a_folder_called_as_a_file_of_rules_has_none(name: str, tmp_path: Path) 
     write(tmp_path, {"app.py": ""})
 
     assert paths(released(tmp_path)) == ["app.py"]
+
+
+@pytest.mark.parametrize(("pins", "lock"), [("known_hosts", ".known_hosts.lock"), ("keys/hosts", "keys/.hosts.lock")])
+def test_a_lock_that_an_older_version_left_beside_pinned_keys_is_not_shipped(root: Path, pins: str, lock: str) -> None:
+    before = released(root, SERVICES, target={"known_hosts": pins})
+
+    write(root, {pins: "", lock: ""})
+
+    assert released(root, SERVICES, target={"known_hosts": pins}).id == before.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 
@@ -28,7 +29,8 @@ class Answer(NamedTuple):
                 return message[:120]
         except (ValueError, AttributeError, RecursionError):
             pass
-        return " ".join(self.text.split())[:120]
+        title = re.search(r"<title>([^<]+)", self.text, re.IGNORECASE)
+        return " ".join((title[1] if title else self.text).split())[:120]
 
 
 if TYPE_CHECKING:  # types alone, which would cost a host the time to make them

@@ -94,7 +94,7 @@ class Here:
         try:
             ended = commands.run(argv, seconds, cwd=self._folder, env=env)
         except OSError as error:
-            raise Failed(f"could not start: {error.strerror or error}") from None
+            raise Failed(f"could not start {argv[0]}: {error.strerror or error}") from None
         if ended.late:
             raise Failed(f"did not end in {seconds:.0f} s")
         output = _end_of(ended.output.decode("utf-8", "replace")).strip()

@@ -26,6 +26,8 @@ def attempt(check: HttpCheck, reach: Reach, seconds: float) -> Facts:
     answer = reach.ask(check["url"], seconds)
     if not answer.status:
         return {"bytes": len(answer.text)}
+    if answer.status not in check["status"] and (location := answer.headers.get("location")):
+        raise Failed(f"HTTP {answer.status} to {location[:200]}")
     if answer.status not in check["status"]:
         raise Failed(f"HTTP {answer.status} {answer.gist}".rstrip())
     pattern = check.get("body")

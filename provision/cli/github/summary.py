@@ -100,6 +100,7 @@ def _plan(event: Event) -> Iterator[str]:
         if files := event["files"][what]:
             more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""
             yield f"- {what}: {', '.join(map(_code, files[:_FILES]))}{more}"
+    yield from (f"- large: {_code(path)}, {size(bytes_)}" for path, bytes_ in event["files"].get("large", {}).items())
 
 
 def _checks(checks: Sequence[Event]) -> Iterator[str]:

@@ -35,6 +35,10 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     yield from _files("add", plan.files.added)
     yield from _files("change", plan.files.changed)
     yield from _files("remove", plan.files.removed)
+    if plan.files.bytes:
+        yield from (f"  large: {path!r}, {size(bytes_)}" for path, bytes_ in plan.files.large.items())
+        count = len(plan.files.added) + len(plan.files.changed)
+        yield f"  ship {count} file{'s' * (count != 1)}, {size(plan.files.bytes)} at most"
     yield from map(_content, plan.contents)
     if plan.secrets:
         yield f"  new values of secrets: {', '.join(plan.secrets)}"

@@ -11,6 +11,7 @@ import click
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
+from provision.project.fault import did_you_mean
 
 if TYPE_CHECKING:
     from provision.hosts import HostConnection, Tunnel
@@ -61,7 +62,8 @@ def _ports(session: Session, services: tuple[str, ...], channel: str) -> dict[st
     known = session.ports(channel, on_demand=bool(services))
     for name in services:
         if name not in known:
-            raise UsageError(f"no service {name} with a port.", why=f"With a port: {', '.join(known) or 'none'}.")
+            hint = did_you_mean(name, known) or f"With a port: {', '.join(known) or 'none'}."
+            raise UsageError(f"no service {name} with a port.", why=hint)
     if not known:
         raise UsageError("no service has a port, so there is nothing to reach.")
     return {name: known[name] for name in services or known}

@@ -58,4 +58,5 @@ KIND = Kind(
     sends_token=True,
     wakes=True,
     no_secret=http.KIND.no_secret,
+    keys=("send", "body"),
 )

@@ -45,4 +45,11 @@ def _document(check: Completion, asked: Asked) -> CompletionCheck:
     }
 
 
-KIND = Kind("completion", _document, _faults, asks_more=lambda _: True, sends_token=True)
+KIND = Kind(
+    "completion",
+    _document,
+    _faults,
+    asks_more=lambda _: True,
+    sends_token=True,
+    keys=("tokens", "min_tokens_per_second"),
+)

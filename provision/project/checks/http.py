@@ -106,6 +106,7 @@ KIND = Kind(
         "a check's URL is kept in the release and in logs",
         f'Send it as a bearer token: token = "{name}".',
     ),
+    keys=("status", "body", "headers"),
 )
 IN_IMAGE = InImage(
     'a path such as "/v1/models"',

@@ -65,6 +65,7 @@ class Kind:
         at_start: whether what it looks at is said at a start alone; so `deploy smoke` passes over it.
         on_host: whether it runs where the release is, also when it is asked from a laptop.
         no_secret: why a secret of that name can't stand in it, and how it is done instead.
+        keys: those that count for it, and not for every kind.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Kind:
     at_start: bool = False
     on_host: bool = False
     no_secret: Callable[[str], tuple[str, str]] | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

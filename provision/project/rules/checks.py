@@ -34,6 +34,18 @@ def _tokens(view: Sound) -> Iterator[Fault]:
             yield Fault((*path, "token"), f"only {senders} send one.", "Remove it.", at_key=True)
 
 
+def _keys(view: Sound) -> Iterator[Fault]:
+    for path, check, _ in _all(view):
+        if len(check.kinds) != 1:
+            continue
+        kind = check.kinds[0]
+        for key in Check.model_fields:
+            readers = [each.name for each in KINDS.values() if key in each.keys]
+            if readers and kind.name not in readers and key in check.model_fields_set:
+                message = f"{kind.name} does not read it, {' and '.join(readers)} alone."
+                yield Fault((*path, key), message, "Remove it.", at_key=True)
+
+
 def _all(view: Sound) -> Iterator[tuple[Path, Check, bool | None]]:
     for name, service in view.services.items():
         for path, check in service_checks(name, service):
@@ -42,4 +54,4 @@ def _all(view: Sound) -> Iterator[tuple[Path, Check, bool | None]]:
         yield ("checks", name), check, None
 
 
-RULES = (_kinds, _tokens)
+RULES = (_kinds, _tokens, _keys)

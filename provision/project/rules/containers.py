@@ -37,6 +37,13 @@ def _scales(view: Sound) -> Iterator[Fault]:
                 yield Fault(base, message, f"Add resources = {{ {example} }}.", at_key=True)
 
 
+def _copies(view: Sound) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.on_demand and not service.batch and view.copies.get(name, 1) > 1:
+            message = "a service on demand is one copy, started by hand or by another service."
+            yield Fault(("services", name, "replicas"), message, "Remove replicas, or on_demand.", at_key=True)
+
+
 def _requests(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         resources = sized(service.resources)
@@ -144,4 +151,4 @@ def _scraped(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "scraped_by"), "there are no metrics to ask for.", hint, at_key=True)
 
 
-RULES = (_scales, _requests, _exposed, _scraped, _volumes, _secret_keys, _probes, _batch, _docker)
+RULES = (_scales, _copies, _requests, _exposed, _scraped, _volumes, _secret_keys, _probes, _batch, _docker)

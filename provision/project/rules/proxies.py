@@ -27,6 +27,15 @@ def _ports(view: Sound) -> Iterator[Fault]:
             )
 
 
+def _upstreams(view: Sound) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        upstreams = service.proxy.upstreams if service.proxy else ()
+        for index, host in enumerate(upstreams):
+            if host in upstreams[:index]:
+                path, hint = ("services", name, "proxy", "upstreams", index), "Remove it; weights give a host more."
+                yield Fault(path, f'"{host}" is named twice, and counts once.', hint)
+
+
 def _weights(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         proxy = service.proxy
@@ -62,4 +71,4 @@ def _names(view: Sound) -> Iterator[Fault]:
                 yield Fault(("services", name, "proxy"), message, "Give each service names of its own.", at_key=True)
 
 
-RULES = (_ports, _weights, _certificates, _names)
+RULES = (_ports, _upstreams, _weights, _certificates, _names)

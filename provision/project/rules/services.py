@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from provision.project.checks.kind import shape
 from provision.project.fault import Fault, Path, nearest
 from provision.project.order import CyclicOrder, start_order
 from provision.project.rules.view import Sound
+from provision.project.template import Template
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_LEAST = 1 << 16  # bytes: no program runs in less
 _ADD_PORT = "Add one, such as port = 8000."
 
 
@@ -29,9 +34,28 @@ def _programs(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.command and not any(service.command[0].parts):
             yield Fault(("services", name, "command", 0), "the program's name is empty.")
+        elif message := _for_a_shell(service.command):
+            yield Fault(("services", name, "command"), *message)
         for key, path in (("binary", service.binary), ("model", service.model)):
             if path is not None and (not path or ".." in PurePosixPath(path).parts):
                 yield Fault(("services", name, key), 'expected a path inside the project, without "..".')
+
+
+def _for_a_shell(command: Sequence[Template]) -> tuple[str, str] | None:
+    """What only a shell would understand of the words of a command, and what to write instead."""
+    written = [shape(word) for word in command]
+    line = json.dumps(["sh", "-c", " ".join(written)], ensure_ascii=False) if "\0" not in "".join(written) else ""
+    in_a_shell = f"For one: {line}." if line else 'For one: ["sh", "-c", "…"].'
+    if any(word in ("&&", "||", "2>&1") for word in written):
+        return "no shell reads these words.", in_a_shell
+    if written and written[0].startswith("~/"):
+        return '"~" is the shell\'s, and none reads it here.', "Write the path from / on, or below the project."
+    if len(written) == 1 and re.search(r"\s", written[0]) and "/" not in written[0].split()[0]:
+        if re.search(r"[&|;<>$]", written[0]) or "\0" in written[0]:
+            return "no program is called that, and no shell reads it.", in_a_shell
+        words = json.dumps(written[0].split(), ensure_ascii=False)
+        return "no program is called that: each word stands for itself.", f"Write command = {words}."
+    return None
 
 
 def _engines(view: Sound) -> Iterator[Fault]:
@@ -51,6 +75,9 @@ def _engines(view: Sound) -> Iterator[Fault]:
 def _devices(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         resources, base = service.resources, ("services", name, "resources")
+        for key in ("memory", "vram"):
+            if 0 < (given := getattr(resources, key) or 0) < _LEAST:
+                yield Fault((*base, key), f"the number {given} means bytes.", f'Write the unit: {key} = "4GB".')
         if resources.gpu_fraction and resources.gpus:
             yield Fault((*base, "gpu_fraction"), "gpus are whole ones that nobody else has.", "Remove one of them.")
         on_hosts = any(target.can.over_ssh and name in view.chosen(target) for target in view.targets.values())

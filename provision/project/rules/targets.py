@@ -8,12 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault, nearest
-from provision.project.platforms import DEFAULT, OF_IMAGES, those
+from provision.project.platforms import DEFAULT, OF_IMAGES, OVER_SSH, those
 from provision.project.rules.view import Sound, service_texts
 from provision.project.schema import Target
 from provision.project.template import Template
 from provision.project.values import LAST_PORT
 
+# What a deploy would fill with its releases, and what it would then be asked to prune.
+_OF_THE_SYSTEM = re.compile(
+    r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|sbin|sys)(/.*)?|/usr(/(bin|games|include|lib.*|sbin|share)(/.*)?)?"
+    r"|/(home|media|mnt|opt|root|run|srv|tmp|usr/local|usr/src|var)|/var/(cache|lib|log|mail|run|spool|tmp)"
+)
 # What two targets differ in that must not share a folder, and what each is where it is not written.
 _TELLS_APART: tuple[tuple[str, Any], ...] = (
     ("services", None),
@@ -53,13 +58,19 @@ def _needs(view: Sound, target: Target) -> set[tuple[str, str]]:
 def _hosts(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         for index, host in enumerate(target.hosts):
-            message = "" if host.refs else _wrong_host(host)
-            if message:
-                yield Fault(("targets", name, "hosts", index), message, "Expected [user@]host[:port].")
+            path = ("targets", name, "hosts", index)
+            if host in target.hosts[:index]:
+                yield Fault(path, "this host is named twice.", "Name each once.")
+            elif message := "" if host.refs else _wrong_host(host):
+                yield Fault(path, message, "Expected [user@]host[:port].")
 
 
 def _wrong_host(host: Template) -> str:
     """What is wrong with one entry, without its text: variables may have given it."""
+    if re.match(r"(?!ssh:)[a-z]+://", host.text):
+        return "a host is no URL."
+    if re.match(r"ssh\s", host.text):
+        return "this is a command; of `ssh -p 2222 root@gpu` it is root@gpu:2222."
     user, at, rest = host.text.rpartition("@")
     address, colon, port = re.sub(r"\[[^\[\]]*\]", "x", rest).partition(":")  # ranges and IPv6 have colons of their own
     if not address:
@@ -72,14 +83,33 @@ def _wrong_host(host: Template) -> str:
         return "a host or user cannot begin with a dash."
     if ":" in port:
         return "an IPv6 address stands in brackets: [2001:db8::1]:22."
+    if any(int(last) < int(first) for first, last in re.findall(r"\[(\d+):(\d+)\]", host.text)):
+        return "the range ends before it begins."
     if colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= LAST_PORT):
         return f"the port after the host is not a number from 1 to {LAST_PORT}."
     return ""
 
 
+def _paths(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        if ".." in target.path.split("/"):
+            yield Fault(("targets", name, "path"), 'expected an absolute path without "..".')
+        elif _OF_THE_SYSTEM.fullmatch(target.path.rstrip("/")):
+            message = "this folder is the system's or everybody's, and a project has one of its own."
+            yield Fault(("targets", name, "path"), message, 'Such as path = "/srv/shop".')
+
+
 def _platform(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
+        for key in ("disk", "require") if not target.can.over_ssh else ():
+            if getattr(target, key) is not None:
+                message = f"{target.platform} has no hosts on which it could be looked at; {', '.join(OVER_SSH)} do."
+                yield Fault((*base, key), message, f"Remove {key}.", at_key=True)
+        images = [service.image or target.image or view.image for service in view.chosen(target).values()]
+        if target.channel_from and images and all(image and "@" in image for image in images):
+            message = "every image here is named by its digest, so no tag is followed."
+            yield Fault((*base, "channel_from"), message, "Name one by its tag, or remove channel_from.", at_key=True)
         if target.user_units and not target.can.user_units:
             message = f"{target.platform} has no user units; {those('user_units')} has."
             yield Fault((*base, "user_units"), message, at_key=True)
@@ -146,4 +176,4 @@ def _addresses(table: Mapping[str, Any]) -> set[str]:
     return {str(host).rpartition("@")[2] for host in hosts} if isinstance(hosts, list) else set()
 
 
-RULES = (_services, _hosts, _platform, _gpus)
+RULES = (_services, _hosts, _paths, _platform, _gpus)

@@ -28,6 +28,7 @@ class Sound:
     checks: Mapping[str, Check]
     prepare: Prepare | None
     copies: Mapping[str, int]  # on hosts, of services that run more than once
+    image: str | None = None  # of every service and target that names none
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""
