@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provision.contract import once
 from provision.contract.channels import channels_after
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
@@ -51,6 +52,16 @@ class Content:
 
 
 @dataclass(frozen=True)
+class Once:
+    """A command that runs once for the release."""
+
+    name: str
+    command: tuple[str, ...]
+    do: str  # run, note (it is written down as done), keep
+    why: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why `up` would be refused, seen before anything is sent."""
 
@@ -79,6 +90,7 @@ class Plan:
         refused: what stands against it.
         images: the names of images that are followed -> the digest that each stands for.
         checks: all that the release's own programs have to pass, by name.
+        once: the commands that run once for the release; those that run now, or are noted as done, and the others.
         rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
     """
 
@@ -101,11 +113,13 @@ class Plan:
     images: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     rests_on: tuple[str, ...] | None = None
+    once: tuple[Once, ...] = ()
 
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
         same = self.release == self.current and not self.interrupted and not self.engines
+        same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)
 
 

@@ -15,12 +15,14 @@ from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
+from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
 from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
+from .once import Once
 from .programs import Programs, levels
 from .prove import prove
 from .supervisors import Activity, Supervisor
@@ -46,6 +48,10 @@ class Change(NamedTuple):
     secrets: Dict[str, str]  # today's values
     whole: bool = False  # whether what is kept as it runs is proven as well
     noted: Noted = {}
+    once: Sequence[Decided] = ()  # what runs once for the release that comes, or is noted as done
+    once_release: str = ""
+    once_runner: str = ""
+    once_secrets: Mapping[str, Mapping[str, str]] = {}
 
 
 class Transaction:
@@ -58,6 +64,7 @@ class Transaction:
         self.emit = emit
         self.aborted = aborted
         self.journal = journal.Journal(layout.journal)
+        self._commands = Once(layout, emit, self._stop_if_aborted)
         self._ran: Dict[str, List[int]] = {}  # program -> pid and start time, as it began
 
     def run(self, change: Change, view: HostView) -> Transacted:
@@ -81,6 +88,7 @@ class Transaction:
             raise Failure(FAILED, f"the host can't prepare it: {error}.", why="Nothing was disturbed.") from None
         try:
             self._try_beside(change, beside)
+            self._once(change)
             self._switch(change, services)
             self._remove(change)
             self._prove_kept(change, services)
@@ -120,6 +128,8 @@ class Transaction:
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets, given)
+        if change.once:
+            self._commands.stage(change.once_secrets)
         files.sync_filesystem(self.layout.run)
 
     def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: HostView) -> None:
@@ -172,6 +182,13 @@ class Transaction:
             self.programs.step("stop", candidate["program"], "proven")
         self.supervisor.stop({candidate["program"]: candidate["stop_timeout"] for candidate in beside})
         self.programs.drop({name: item["manifest"]["name"] for name, item in zip(names, beside)})
+
+    def _once(self, change: Change) -> None:
+        """Once what can be proven beside is, and before anything that users reach changes."""
+        if change.once:
+            declared = change.documents[change.once_release].get("once", {})
+            self._commands.run(change.once_release, declared, change.once, change.once_runner)
+            self._stop_if_aborted()
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         changed = [step for step in change.steps if step.changes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, TypedDict
 
 from .events import ErrorMessage
-from .records import HistoryEntry, Holder, Journaled, StateDocument
+from .records import HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
 from .release import ReleaseDocument
 
 
@@ -114,6 +114,7 @@ class ProjectFacts(_Project, total=False):
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
+    once: List[OnceRecord]  # oldest first; where anything ever ran once
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 

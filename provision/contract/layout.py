@@ -93,6 +93,16 @@ class Layout(NamedTuple):
         return posixpath.join(self.private, "supervisor.json")
 
     @property
+    def once(self) -> str:
+        """What became of commands that run once a release."""
+        return posixpath.join(self.private, "once.json")
+
+    @property
+    def once_secrets(self) -> str:
+        """Their secrets, for the length of a transaction: whoever ends it may have to run what undoes them."""
+        return posixpath.join(self.private, "once-secrets")
+
+    @property
     def claim(self) -> str:
         return posixpath.join(self.private, "claim")
 

@@ -123,6 +123,8 @@ def _document(document: ReleaseDocument) -> None:
         for path in step["inputs"]:
             inside("input", path)
         outputs(step["outputs"])
+    for name in document.get("once", ()):
+        component("once", name)
     for lane, content in document.get("lanes", {}).items():
         component("lane", lane)
         for service in content["services"]:

@@ -58,9 +58,25 @@ class _Entry(TypedDict):
     outcome: str
 
 
+class _OnceRecord(TypedDict):
+    name: str
+    release: str
+    outcome: str  # as `once` names them
+    why: str
+    time: int  # seconds since 1970
+    transaction: str
+
+
+class OnceRecord(_OnceRecord, total=False):
+    """What became of a command that runs once a release."""
+
+    host: str  # where it ran, if that was another one of the target's
+
+
 class HistoryEntry(_Entry, Noted, total=False):
     """One committed transaction."""
 
+    once: Dict[str, str]  # what ran once for this release, in this transaction -> how it ended
     project: str
     taken_from: str  # the project whose place this one took
 
@@ -92,6 +108,9 @@ class Line(_Line, total=False):
 
     programs: List[str]
     why: str
+    name: str  # of a command that runs once
+    release: str  # that declares it
+    outcome: str
 
 
 class _Begun(TypedDict):

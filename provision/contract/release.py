@@ -96,17 +96,28 @@ class SecretPart(TypedDict):
     secret: str
 
 
-class _Prepare(TypedDict):
+class _Command(TypedDict):
     command: List[str]
-    inputs: List[str]
-    outputs: List[str]
     timeout: float  # seconds
     secrets: List[str]  # names alone; those of variables made of secrets as well
     env: Dict[str, str]
 
 
-class PrepareDocument(_Prepare, total=False):
+class CommandDocument(_Command, total=False):
+    """A command that a deploy runs itself."""
+
     env_of_secrets: Dict[str, List[Union[str, SecretPart]]]  # what such a variable is made of
+
+
+class PrepareDocument(CommandDocument):
+    inputs: List[str]
+    outputs: List[str]
+
+
+class OnceDocument(CommandDocument, total=False):
+    """A command that runs once a release."""
+
+    undo: List[str]  # what brings back what `command` did, where there is such a thing
 
 
 class _Release(TypedDict):
@@ -122,4 +133,5 @@ class _Release(TypedDict):
 
 class ReleaseDocument(_Release, total=False):
     engines: Dict[str, EngineDocument]  # by id; where a service runs on one
+    once: Dict[str, OnceDocument]  # by name, in the order in which they run
     prepared: str  # in what a host keeps: the name of what the prepare step made there

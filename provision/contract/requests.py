@@ -123,8 +123,18 @@ class _Transaction(TypedDict):
     keep: int
 
 
+class OnceAsked(TypedDict):
+    """What is asked about commands that run once a release."""
+
+    runner: str  # the host that runs them, where it is another one; else empty
+    again: List[str]  # those to run although they have run
+    done: List[str]  # those that somebody knows to be done
+    secrets: Dict[str, Dict[str, str]]  # of those to run here; kept for the length of the transaction
+
+
 class TransactionRequest(_Transaction, Noted, total=False):
     seal: Seal
+    once: OnceAsked
     whole: bool  # prove what is kept as it runs as well
 
 

@@ -32,7 +32,7 @@ from provision.project.template import Known
 from provision.project.toml import DECLARATION, TomlFile, shown
 from provision.project.values import MISSING_VARIABLE
 
-_GROUPS = ("secrets", "services", "targets", "checks")
+_GROUPS = ("secrets", "services", "targets", "checks", "once")
 
 
 def load_project(
@@ -124,7 +124,7 @@ def _validated(
         return None, {}, faults
     copies = _copies(written, sound)
     names = _names(merged, "services")
-    view = Sound(sound.services, names, sound.targets, sound.checks, sound.prepare, sound.python, copies)
+    view = Sound(sound.services, names, sound.targets, sound.checks, sound.prepare, sound.python, sound.once, copies)
     return sound, copies, [*faults, *judge(view)]
 
 

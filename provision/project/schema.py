@@ -73,6 +73,7 @@ __all__ = [
     "Lane",
     "Liveness",
     "Metrics",
+    "Once",
     "Platform",
     "Prepare",
     "Probes",
@@ -238,6 +239,22 @@ class Prepare(Section):
     """How long it may take."""
 
 
+class Once(Section):
+    """A command that runs once for each release, on the target's first host, before any program changes."""
+
+    command: tuple[String, ...] = Field(min_length=1)
+    """The program and its arguments; it runs in the release."""
+    undo: tuple[String, ...] = ()
+    """What brings back what `command` did, where the deploy fails after all; also where `command` was cut off."""
+    env: dict[Variable, TargetText] = Field(default_factory=dict)
+    """Environment variables of both, besides those of the login; `${path}` is the target's folder."""
+    secrets: tuple[Variable, ...] = ()
+    """Names of variables whose values come from .env or the environment; both are given them, and the host keeps none
+    of them longer than the deploy."""
+    timeout: Seconds = 900.0
+    """How long each of both may take."""
+
+
 class Rollout(Section):
     """How a release reaches many hosts."""
 
@@ -289,6 +306,8 @@ class Target(Section):
     """supervisord: its configuration file, where it can't be found by itself."""
     prepare: Flag = True
     """false: this place refuses a prepare step."""
+    once: Flag = True
+    """false: nothing of `[once]` runs here."""
     keep: Whole = Field(default=3, ge=2)
     """How many releases stay besides those in use."""
     require: Literal["evidence"] | None = None
@@ -325,6 +344,7 @@ class Project(Section):
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
     python: Python | None = None
+    once: dict[Name, Once] = Field(default_factory=dict)
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
 
     def copies_of(self, name: str, lane: Lane) -> int:
@@ -371,3 +391,5 @@ class Declaration(Section):
     prepare: Prepare | None = None
     python: Python | None = None
     """The Python environment of all services, and of the Dockerfile."""
+    once: dict[Name, Once] = Field(default_factory=dict)
+    """What runs once for each release, such as a migration of its database."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pathspec import GitIgnoreSpec
 
@@ -15,11 +16,11 @@ from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
-from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument
+from provision.contract.release import CommandDocument, LaneDocument, OnceDocument, PrepareDocument, ReleaseDocument
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.project.schema import Lane, Project, Service, Target
+from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
 from provision.release.libraries import Beside
@@ -136,6 +137,8 @@ def _document(
     }
     if any(service.engine == "wheel" for service in served):
         document["engines"] = {wheel().id: wheel().document()}
+    if once := _once(project, target):
+        document["once"] = once
     return document
 
 
@@ -158,21 +161,39 @@ def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) 
             why="prepare.inputs in deploy.toml names it.",
             next_step="make it, or add it to project.include where it is ignored",
         )
-    known = {"path": target.path, "project": project.name}
-    env = {name: value.fill(known) for name, value in project.prepare.env.items()}
-    made = {name: value for name, value in env.items() if value.secrets}
     step: PrepareDocument = {
-        "command": list(project.prepare.command),
+        **_command(project, target, project.prepare),
         "inputs": list(project.prepare.inputs),
         "outputs": list(project.prepare.outputs),
-        "timeout": project.prepare.timeout,
-        "secrets": [*project.prepare.secrets, *made],
+    }
+    return step
+
+
+def _once(project: Project, target: Target) -> dict[str, OnceDocument]:
+    documents: dict[str, OnceDocument] = {}
+    for name, once in project.once.items() if target.once else ():
+        document = cast("OnceDocument", _command(project, target, once))
+        if once.undo:
+            document["undo"] = list(once.undo)
+        documents[name] = document
+    return documents
+
+
+def _command(project: Project, target: Target, step: Prepare | Once) -> CommandDocument:
+    """What a command of the deploy's own is given."""
+    known = {"path": target.path, "project": project.name}
+    env = {name: value.fill(known) for name, value in step.env.items()}
+    made = {name: value for name, value in env.items() if value.secrets}
+    document: CommandDocument = {
+        "command": list(step.command),
+        "timeout": step.timeout,
+        "secrets": [*step.secrets, *made],
         "env": {name: value.text for name, value in env.items() if name not in made},
     }
     if made:
         # The laptop puts them together, and hands them over as secrets; here stands what the release is made of.
-        step["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
-    return step
+        document["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
+    return document
 
 
 def _part(part: str | Ref | SecretPart) -> str | Secret:

@@ -8,7 +8,7 @@ import importlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,8 +24,10 @@ from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
 
 if TYPE_CHECKING:
+    from provision.contract.release import OnceDocument, PrepareDocument
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
+    from provision.project.schema import Once
     from provision.release import Release
     from provision.targets.signing import Signing
 
@@ -61,6 +63,8 @@ class Deployment:
         self._asking = threading.Lock()
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
         self._channel = ""
+        self.again: tuple[str, ...] = ()
+        self.done: tuple[str, ...] = ()
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
@@ -93,6 +97,33 @@ class Deployment:
         Who only looks does not say so, and needs no registry.
         """
         self._channel = channel
+
+    def say_once(self, again: Sequence[str], done: Sequence[str]) -> None:
+        """Say which commands that run once a release are to run again, and which are known to be done.
+
+        Raises:
+            UsageError: there is no such command.
+        """
+        known = self.runs_once
+        for name in (*again, *done):
+            if name not in known:
+                raise errors.UsageError(
+                    f"there is no once.{name} for target {self.target_name}.",
+                    why=f"There {'are' if known else 'is'} {', '.join(f'once.{each}' for each in known) or 'none'}.",
+                )
+            if name in again and name in done:
+                raise errors.UsageError(f"once.{name} can't be done and to be run again.")
+        self.again, self.done = tuple(again), tuple(done)
+
+    @property
+    def runs_once(self) -> Mapping[str, Once]:
+        """What runs there once for each release."""
+        return self.loaded.project.once if self.target.once else {}
+
+    @property
+    def runner(self) -> HostSpec:
+        """The host that runs what runs once a release: the first, whichever are deployed to."""
+        return self.hosts[0]
 
     @property
     def release(self) -> Release:
@@ -230,7 +261,14 @@ class Deployment:
     @property
     def prepare_secrets(self) -> dict[str, str]:
         """Today's values of the secrets that the prepare step is given, and of the variables made of them."""
-        step = self.release.document["prepare"]
+        return self._given(self.release.document["prepare"])
+
+    @property
+    def once_secrets(self) -> dict[str, dict[str, str]]:
+        """The same of each command that runs once a release."""
+        return {name: self._given(step) for name, step in self.release.document.get("once", {}).items()}
+
+    def _given(self, step: PrepareDocument | OnceDocument | None) -> dict[str, str]:
         if not step:
             return {}
         made = step.get("env_of_secrets", {})

@@ -12,6 +12,7 @@ from provision.project.fault import Fault
 from provision.project.rules import (
     checks,
     containers,
+    once,
     ports,
     prepare,
     proxies,
@@ -30,6 +31,7 @@ __all__ = ["Sound", "judge", "sharing"]
 _RULES = (
     *services.RULES,
     *prepare.RULES,
+    *once.RULES,
     *python.RULES,
     *secrets.RULES,
     *references.RULES,
