@@ -91,6 +91,7 @@ class Plan:
         images: the names of images that are followed -> the digest that each stands for.
         checks: all that the release's own programs have to pass, by name.
         once: the commands that run once for the release; those that run now, or are noted as done, and the others.
+        takes: programs that somebody else's configuration starts there, and that are replaced.
         rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
     """
 
@@ -114,6 +115,7 @@ class Plan:
     checks: tuple[str, ...] = ()
     rests_on: tuple[str, ...] | None = None
     once: tuple[Once, ...] = ()
+    takes: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Tuple
 
 from ..contract import tree
 from ..contract.canonical import canonical
 from ..contract.failure import Failure
-from . import content, files, guard, launch, models, trust
+from . import content, data, files, guard, launch, models, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .mending import Mending
@@ -68,10 +68,11 @@ def _is_model(folder: str, emit: Emit) -> bool:
 def _is_release(folder: str) -> bool:
     """Whether a release's id is that of its content; what the prepare step links to is looked at where it is."""
     try:
-        document = files.read_json(os.path.join(folder, tree.DOCUMENT)) or {}
+        document: Any = files.read_json(os.path.join(folder, tree.DOCUMENT)) or {}
         outputs = set((document.get("prepare") or {}).get("outputs", ()))
         _drop_compiled(folder)
-        entries = [entry for entry in tree.digest(folder)[1] if entry.path not in outputs]
+        shipped = data.as_shipped(tree.digest(folder)[1], document)
+        entries = [entry for entry in shipped if entry.path not in outputs]
     except (OSError, ValueError, AttributeError):
         return False
     document.pop("prepared", None)

@@ -52,6 +52,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
     }
     if before.project != after.project and before.project:
         entry["taken_from"] = before.project
+    if open_ and open_.begin.get("taken"):
+        entry["took_over"] = [each["name"] for each in open_.begin["taken"]]
     if ran:
         entry["once"] = ran
     if begin.get("evidence"):
@@ -80,12 +82,16 @@ def undo(programs: Programs) -> str:
     try:
         failed = _take_back_once(programs, open_)
         open_ = kept.left_open() or open_
+        taken = begin.get("taken", [])
+        programs.supervisor.give_back(taken)  # before it may be started anew
         try:
             _put_back(programs, before, begin, open_.touched)
         except (Failure, OSError):
             if not programs.supervisor.gone():
                 raise
             _put_back(programs, before, begin, open_.touched)  # it was killed on the way
+        if taken:
+            programs.supervisor.start_again(taken)
         if failed:
             raise Failure(failure.FAILED, " ".join(failed))
     except (Failure, OSError) as error:
@@ -94,7 +100,8 @@ def undo(programs: Programs) -> str:
     files.remove(programs.layout.once_secrets)
     kept.end()
     programs.remember(before, before, begin["running"])
-    return " ".join([_what_serves(before, begin["running"]), *once.sentences(once.told(open_))])
+    theirs = [f"{each['name']} of {each['path']} runs as before." for each in taken if each.get("ran")]
+    return " ".join([_what_serves(before, begin["running"]), *theirs, *once.sentences(once.told(open_))])
 
 
 def _take_back_once(programs: Programs, open_: journal.Open) -> List[str]:

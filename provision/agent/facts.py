@@ -15,7 +15,7 @@ from ..contract import devices, names
 from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import content, engines, files, gpus, launch, models, once, processes, sockets, strays
+from . import content, data, engines, files, gpus, launch, models, once, processes, sockets, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -251,7 +251,10 @@ def _files(layout: Layout, release: str) -> Dict[str, str]:
         return {}
     from ..contract import tree
 
-    return {entry.path: entry.sha256 or entry.target for entry in tree.digest(layout.release(release))[1]}
+    entries = tree.digest(layout.release(release))[1]
+    document = read_documents(layout, [release]).get(release)
+    shipped = data.as_shipped(entries, document) if document else entries
+    return {entry.path: entry.sha256 or entry.target for entry in shipped}
 
 
 def _names(folder: str) -> List[str]:

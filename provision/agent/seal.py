@@ -12,7 +12,7 @@ from ..contract import names, tree
 from ..contract.canonical import canonical
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import content, files, models
+from . import content, data, files, models
 from .prepare import prepare
 from .takeover import close, give_back, take_over
 
@@ -77,6 +77,7 @@ def seal(
     if document["prepare"]:
         prepared = prepare(layout, folder, document["prepare"], asked["secrets"], emit, stop)
         document = {**document, "prepared": prepared}
+    data.link(layout, folder, document.get("data", {}))
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
     close(folder)
     files.sync_filesystem(folder)

@@ -18,7 +18,7 @@ from ..contract.layout import Layout
 from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
-from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
+from . import checks, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -30,7 +30,7 @@ from .supervisors import Activity, Supervisor
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Details, Emit
-    from ..contract.records import Begun, Noted
+    from ..contract.records import Begun, Noted, Taken
     from ..contract.release import ReleaseDocument, ServiceDocument
 
 
@@ -65,6 +65,7 @@ class Transaction:
         self.aborted = aborted
         self.journal = journal.Journal(layout.journal)
         self._commands = Once(layout, emit, self._stop_if_aborted)
+        self._taken: List[Taken] = []
         self._ran: Dict[str, List[int]] = {}  # program -> pid and start time, as it began
 
     def run(self, change: Change, view: HostView) -> Transacted:
@@ -89,6 +90,7 @@ class Transaction:
         try:
             self._try_beside(change, beside)
             self._once(change)
+            self._take()
             self._switch(change, services)
             self._remove(change)
             self._prove_kept(change, services)
@@ -96,9 +98,10 @@ class Transaction:
             self._stop_if_aborted()
             self.journal.add({"step": journal.COMMIT})
         except (Failure, OSError) as error:
-            self._give_up(failure.of(error), began)
+            self._give_up(change, failure.of(error), began)
         self._commit(change)
         self._stay_supervised(change)
+        unwritable.warn(self.supervisor, change.steps, change.before, change.after, self.emit)
         return {
             "event": "result",
             "outcome": COMMITTED,
@@ -147,6 +150,10 @@ class Transaction:
         if degraded:  # what could not be put back last time is what "back" still means
             running = {**{name: [0, 0] for name in degraded.begin["running"]}, **running}
         self._ran = running
+        changes = any(step.changes for step in change.steps)
+        self._taken = self.supervisor.theirs(self.supervisor.taking) if changes else []
+        if degraded:  # what it had taken is what "back" gives back
+            self._taken = [*degraded.begin.get("taken", []), *self._taken]
         self.journal.begin(
             {
                 "step": journal.BEGIN,
@@ -160,9 +167,18 @@ class Transaction:
                 "running": running,
                 "boot": processes.boot_id(),
                 "time": time.time(),
+                "taken": self._taken,
                 **change.noted,
             }
         )
+
+    def _take(self) -> None:
+        """Stop what somebody else's configuration starts, and this target takes over."""
+        if self._taken:
+            self.journal.add({"step": journal.TAKE})
+            for each in self._taken:
+                self.programs.step("stop", each["name"], f"of {each['path']}, taken over")
+            self.supervisor.take(self._taken)
 
     def _try_beside(self, change: Change, beside: Sequence[ServiceDocument]) -> None:
         """Prove the new beside the old, on ports of its own; the old ones are not touched."""
@@ -299,7 +315,7 @@ class Transaction:
             ) from None
         self.programs.remember(after, change.before, self._ran)
 
-    def _give_up(self, failed: Failure, began: float) -> None:
+    def _give_up(self, change: Change, failed: Failure, began: float) -> None:
         """Put back, and raise what is to be reported."""
         self.programs.step("undo", detail=failed.sentence)
         program = failed.details.get("program", "")
@@ -308,6 +324,11 @@ class Transaction:
             "log": failed.details.get("log", []),
             "facts": failed.details.get("facts", {}),
         }
+        # Read now: the log may go with what is put back.
+        record = change.after.programs.get(program)
+        release = record.release if record else change.after.channels.get("stable", "")
+        service = record.service if record else program.rpartition(".")[0]
+        next_step = unwritable.explain(failed, self.layout.release(release), service) if release and program else ""
         try:
             now = undo(self.programs)
         except (Failure, OSError) as error:
@@ -320,7 +341,7 @@ class Transaction:
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
-        raise Failure(kind, failed.sentence, now, **report) from None
+        raise Failure(kind, failed.sentence, now, next_step, **report) from None
 
     def _stop_if_aborted(self) -> None:
         if self.aborted():

@@ -122,5 +122,6 @@ class Ahead(TypedDict):
     """What stands against bringing a release here."""
 
     refused: Optional[ErrorMessage]
+    takes: List[str]  # programs of somebody else's that are replaced, and where each is described
     measure: bool  # whether the files are needed one by one to tell
     machine: str

@@ -51,6 +51,11 @@ def judge(request: Mapping[str, Any]) -> None:
         judge(request["seal"])
 
 
+def below(path: str, folders: Iterable[str]) -> bool:
+    """Whether `path` lies in one of `folders`."""
+    return any(path.startswith(folder + "/") for folder in folders)
+
+
 def component(what: str, name: Any) -> None:
     """One step of a path, and not one up."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name or len(name) > 255:
@@ -123,6 +128,10 @@ def _document(document: ReleaseDocument) -> None:
         for path in step["inputs"]:
             inside("input", path)
         outputs(step["outputs"])
+    for path in document.get("data", ()):
+        inside("data", path)
+        if path.split("/")[0] in OURS:
+            raise Failure(REFUSED, f"data {path!r} is a name of our own.")
     for name in document.get("once", ()):
         component("once", name)
     for lane, content in document.get("lanes", {}).items():

@@ -76,9 +76,24 @@ class OnceRecord(_OnceRecord, total=False):
 class HistoryEntry(_Entry, Noted, total=False):
     """One committed transaction."""
 
+    took_over: List[str]  # programs of somebody else's, by name
     once: Dict[str, str]  # what ran once for this release, in this transaction -> how it ended
     project: str
     taken_from: str  # the project whose place this one took
+
+
+class _Taken(TypedDict):
+    name: str
+    path: str  # of the file that describes it
+
+
+class Taken(_Taken, total=False):
+    """A program that somebody else's configuration starts, taken over by a target that says so."""
+
+    before: str  # sha256 of that file, with it and without
+    after: str
+    ran: bool
+    enabled: bool  # whether it starts with the host
 
 
 class _Begin(TypedDict):
@@ -97,6 +112,8 @@ class _Begin(TypedDict):
 
 class Begin(_Begin, Noted, total=False):
     """The first line of a journal: everything that putting back, or finishing, goes by."""
+
+    taken: List[Taken]
 
 
 class _Line(TypedDict):

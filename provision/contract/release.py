@@ -41,7 +41,7 @@ class _Service(TypedDict):
     fingerprint: str
     after: List[str]  # services of the same lane that are proven before this one starts
     binary: str  # relative to the release, or absolute; empty where none is declared
-    model: str  # relative to the release, a key of the document's `models`; empty where none is declared
+    model: str  # relative to the release, a key of the document's `models`; absolute: the host's own; or empty
     on_demand: bool
     prove: bool
     on_switch: str
@@ -133,5 +133,6 @@ class _Release(TypedDict):
 
 class ReleaseDocument(_Release, total=False):
     engines: Dict[str, EngineDocument]  # by id; where a service runs on one
+    data: Dict[str, str]  # path in the release that leads to shared/data -> the account that writes there
     once: Dict[str, OnceDocument]  # by name, in the order in which they run
     prepared: str  # in what a host keeps: the name of what the prepare step made there

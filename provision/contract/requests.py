@@ -31,6 +31,7 @@ class SupervisorOptions(TypedDict, total=False):
 
     config: str
     user_units: bool
+    take_over: List[str]  # programs that somebody else's configuration starts there, and that are taken over
 
 
 class FileCount(TypedDict):

@@ -124,7 +124,16 @@ def _validated(
         return None, {}, faults
     copies = _copies(written, sound)
     names = _names(merged, "services")
-    view = Sound(sound.services, names, sound.targets, sound.checks, sound.prepare, sound.python, sound.once, copies)
+    view = Sound(
+        sound.services,
+        names,
+        sound.targets,
+        sound.checks,
+        sound.prepare,
+        sound.python,
+        sound.once,
+        copies,
+    )
     return sound, copies, [*faults, *judge(view)]
 
 

@@ -47,6 +47,7 @@ from provision.project.values import (
     Outbound,
     Pattern,
     Port,
+    ProgramName,
     Seconds,
     SecondsOrNone,
     SecretKey,
@@ -139,8 +140,10 @@ class Service(Section):
     """Services that must be proven before this one starts."""
     paths: tuple[Pattern, ...] = ("**",)
     """Patterns, as in .gitignore, of the files whose change restarts the service."""
+    data: tuple[str, ...] = ()
+    """Hosts: folders of the project that it writes to, such as "web/downloads"; they outlive releases."""
     model: String | None = None
-    """A GGUF file. It is shipped by content, once; `${model}` names it."""
+    """A GGUF file, shipped by content, once; or, by an absolute path that is not here, one that the host has."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Engine | None = None
@@ -304,6 +307,8 @@ class Target(Section):
     """How large the disk below `path` is at least, such as "50GB": a smaller one is refused before anything is sent."""
     supervisor_config: HostPath | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
+    take_over: tuple[ProgramName, ...] = ()
+    """supervisord, systemd: programs or units that somebody else's configuration starts there, which are replaced."""
     prepare: Flag = True
     """false: this place refuses a prepare step."""
     once: Flag = True
@@ -346,6 +351,12 @@ class Project(Section):
     python: Python | None = None
     once: dict[Name, Once] = Field(default_factory=dict)
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
+
+    def data_on(self, target: Target) -> dict[str, str]:
+        """Folders of the release that outlive it there -> the account that writes to each; empty for the login's."""
+        services = [each for name, each in self.services.items() if target.services is None or name in target.services]
+        found = {path: service.user or "" for service in services for path in service.data}
+        return found if target.can.on_host else {}
 
     def copies_of(self, name: str, lane: Lane) -> int:
         """How many copies of a service run on a host; a canary is one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,6 +16,7 @@ from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
+from provision.contract.names import below
 from provision.contract.release import CommandDocument, LaneDocument, OnceDocument, PrepareDocument, ReleaseDocument
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
@@ -24,7 +25,7 @@ from provision.project.schema import Lane, Once, Prepare, Project, Service, Targ
 from provision.project.template import Ref, SecretPart
 from provision.release.files import read_files
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models
+from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own
 
 _EVERYTHING = ("**",)
 
@@ -72,7 +73,8 @@ def build(
         raise UsageError(f"there is no target {target_name!r}", why=f"known: {', '.join(project.targets) or 'none'}")
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
-    models = find_models(here, root, on_event)
+    shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
+    models = find_models(shipped, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, libraries, models, links)
@@ -93,6 +95,11 @@ def _runs_on(target: Target, service: str) -> bool:
     return target.services is None or service in target.services
 
 
+def _on_host(target: Target, service: Service) -> bool:
+    """Whether its model is on the host already."""
+    return target.can.on_host and service.model is not None and is_hosts_own(service.model)
+
+
 def _document(
     project: Project,
     target: Target,
@@ -102,20 +109,27 @@ def _document(
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> ReleaseDocument:
+    served = [service for name, service in project.services.items() if _runs_on(target, name)]
     prepare = _prepare(project, target, files)
+    data = project.data_on(target)
+    _check_data(project, data, root, links)
+    # What only `shared/data` begins with restarts nothing.
+    read = {path: file for path, file in files.items() if not below(path, data)}
     contents = {
-        name: _content(service, files, libraries, models, prepare)
+        name: _content(service, read, libraries, models, prepare)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
     lanes = manifests.render_lanes(
         project,
         target,
-        models={declared: parts[0].relative for declared, parts in models.items()},
+        models={
+            **{service.model: service.model for service in served if service.model and _on_host(target, service)},
+            **{declared: parts[0].relative for declared, parts in models.items()},
+        },
         contents=contents,
         overrides=root / "templates",
     )
-    served = [service for name, service in project.services.items() if _runs_on(target, name)]
     document: ReleaseDocument = {
         "format": _format(prepare, lanes),
         "project": project.name,
@@ -139,7 +153,25 @@ def _document(
         document["engines"] = {wheel().id: wheel().document()}
     if once := _once(project, target):
         document["once"] = once
+    if data:
+        document["data"] = data
     return document
+
+
+def _check_data(project: Project, data: Iterable[str], root: Path, links: Mapping[str, str]) -> None:
+    for path in data:
+        if (root / path).is_symlink() or (root / path).is_file():
+            raise UsageError(
+                f"{path}, which a service names as data, is no folder here",
+                next_step="name the folder that it is in, and let the programs write there",
+            )
+        for other in (*links, *(service.binary or "" for service in project.services.values())):
+            if below(os.path.normpath(other), [path]) or other == path:
+                raise UsageError(
+                    f"{other}, which a service needs, lies in {path}, which one names as data",
+                    why="what programs write to begins with what the first release brings, and is never shipped again",
+                    next_step="keep the two apart",
+                )
 
 
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:

@@ -280,7 +280,12 @@ class Deployment:
     @property
     def supervisor(self) -> SupervisorOptions:
         """How the agent finds the supervisor."""
-        return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}
+        target = self.target
+        return {
+            "config": target.supervisor_config or "",
+            "user_units": target.user_units,
+            "take_over": list(target.take_over),
+        }
 
     @property
     def wants_gpus(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from provision.contract.answers import Done, EngineFolder, Folder, Present
 from provision.contract.layout import Layout
+from provision.contract.names import below
 from provision.engines import wheel
 from provision.errors import Interrupted, NoRoom
 
@@ -74,8 +75,13 @@ def ship_files(shipment: Shipment) -> None:
     session = shipment.session
     if session.spec.sudo:
         session.conversation.ask({"op": "incoming", "nonce": shipment.nonce}, Folder)
+    data = [*shipment.release.document.get("data", {})]
+    paths = [file.path for file in shipment.release.files]
     with session.phase("ship"):
-        _rsync(shipment, [file.path for file in shipment.release.files], checksum=False)
+        _rsync(shipment, [path for path in paths if not below(path, data)], checksum=False)
+        # Never beside what programs write to, where the last release leads.
+        if seeds := [path for path in paths if below(path, data)]:
+            _rsync(shipment, seeds, checksum=True)
 
 
 def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:

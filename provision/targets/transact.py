@@ -77,6 +77,7 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         paths=paths if show_files else None,
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
+    planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
     against: Failure | None = None
     try:
         planned = replace(planned, once=_once(session, facts["project"].get("once", [])))

@@ -32,6 +32,7 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         [step.do, step.program, *([seats(step.devices)] if seated else []), step.how, step.why] for step in plan.steps
     ]
     yield from columns(steps or [["keep"]], indent="  ")
+    yield from (f"  takes over {name}, which ends" for name in plan.takes)
     yield from (f"  once.{each.name}: {_once(each)}" for each in plan.once)
     yield from (f"  {name} is {digest}" for name, digest in plan.images.items())
     yield from _files("add", plan.files.added)

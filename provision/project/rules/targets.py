@@ -89,6 +89,9 @@ def _platform(view: Sound) -> Iterator[Fault]:
         if target.supervisor_config and not target.can.own_config:
             message = f"{target.platform} does not read it; {those('own_config')} does."
             yield Fault((*base, "supervisor_config"), message, at_key=True)
+        if target.take_over and not target.can.on_host:
+            message = f"{target.platform} takes over nothing that others start; {those('on_host')} do."
+            yield Fault((*base, "take_over"), message, at_key=True)
         for key in ("image", "channel_from"):
             if getattr(target, key) and not (target.can.over_ssh and not target.can.on_host):
                 message = f"{target.platform} brings no image to a host; {', '.join(OF_IMAGES)} does."
