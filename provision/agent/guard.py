@@ -80,6 +80,7 @@ def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[st
         layout.releases,
         layout.models,
         layout.engines,
+        layout.environments,
         layout.prepared,
         layout.private,
         layout.evidence,

@@ -13,7 +13,7 @@ from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, files, place, processes, trust
+from . import binaries, engines, environments, files, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -55,6 +55,8 @@ def check(
     for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
         supervisor.fetch(service["manifest"]["text"])
     for release, document in documents.items():
+        if starting(steps, document):
+            environments.demand(layout, document)
         for service in starting(steps, document):
             model(layout, release, document, service)
             _model_of_image(supervisor, document, service)
