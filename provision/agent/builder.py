@@ -26,6 +26,8 @@ _SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _ASK_SECONDS = 60.0
 _LOCK_SECONDS = 15.0
 _LARGEST_UV = 1 << 30
+_OTHERS = ("VIRTUAL_ENV", "CONDA_PREFIX")  # environments of the login's, whose Pythons uv would take
+_NEXT = 'mend that; where this host has no package index: wheels = "ship" in [python]'
 _VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -108,7 +110,7 @@ class Builder:
         self._run([uv, "pip", "sync", "--python", os.path.join(folder, "bin/python"), *exactly, *offline, lock])
 
     def _run(self, words: List[str]) -> None:
-        doing = told.Doing("environment", f"uv {words[1]}", _SECONDS)
+        doing = told.Doing("environment", f"uv {words[1]}", _SECONDS, f"uv {words[1]}", _NEXT)
         secrets = self.request["variables"]
         folder, env = self.layout.environments, self._environ()
         told.run(doing, words, folder, env, secrets, self.emit, self.stop, self.lock)
@@ -118,8 +120,9 @@ class Builder:
         ours = [
             path for path in os.environ.get("PATH", "").split(":") if path.startswith("/") and not trust.fault(path)
         ]
+        inherited = {name: value for name, value in os.environ.items() if name not in _OTHERS}
         return {
-            **os.environ,
+            **inherited,
             **({"UV_SYSTEM_CERTS": "true"} if any(map(os.path.exists, _CERTIFICATES)) else {}),
             "UV_NO_PROGRESS": "true",
             "UV_CACHE_DIR": os.path.join(self.layout.environments, ".cache"),

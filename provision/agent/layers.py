@@ -23,8 +23,8 @@ _HEAD = """#!/bin/sh
 '''exec' "${0%/*}/python" "$0" "$@"
 ' '''
 """
-_SCRIPT = _HEAD + "import sys\nfrom %s import %s\nsys.exit(%s())\n"
-_OWN = "import os, sys; sys.path.append(os.path.normpath(os.path.join(sys.prefix, os.pardir, %r)))\n"
+_CALL = "import sys\nfrom {} import {}\nsys.exit({}())\n"
+_OWN = "import os, sys; own = os.path.normpath(sys.prefix + '/../' + %r); own in sys.path or sys.path.append(own)\n"
 _BELOW = "import site; site.addsitedir(%r)\n"
 
 
@@ -68,7 +68,7 @@ def lay(base: str, folder: str, layer: LayerDocument) -> None:
         module, _, function = where.partition(":")
         path = os.path.join(programs, name)
         files.discard(path)
-        _write(path, _SCRIPT % (module, function.split(".")[0], function), 0o755)
+        _write(path, _HEAD + _CALL.format(module, function.split(".")[0], function), 0o755)
 
 
 def _program(base: str, path: str, to: str) -> None:

@@ -13,7 +13,7 @@ from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, environments, files, place, processes, trust
+from . import binaries, engines, entry, environments, files, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -58,6 +58,7 @@ def check(
         if starting(steps, document):
             environments.demand(layout, document)
         for service in starting(steps, document):
+            entry.check(layout, release, service)
             model(layout, release, document, service)
             _model_of_image(supervisor, document, service)
 

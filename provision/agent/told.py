@@ -26,6 +26,8 @@ class Doing(NamedTuple):
     source: str
     what: str
     seconds: float  # how long it may take
+    detail: str = ""  # what is told of the command, where that is not all of it
+    next_step: str = ""  # what to do where it fails
 
 
 def run(
@@ -48,7 +50,7 @@ def run(
         Failure: it did not end, or not well; has the last lines of what it said.
     """
     masks = Masks(secrets.items())
-    emit({"event": "step", "step": doing.source, "program": "", "detail": masks.mask(" ".join(argv))})
+    emit({"event": "step", "step": doing.source, "program": "", "detail": doing.detail or masks.mask(" ".join(argv))})
     told = Told(masks, lambda text: emit({"event": "output", "source": doing.source, "text": text}))
     try:
         ended = commands.run(argv, doing.seconds, cwd=folder, env=env, tell=told, stop=stop, hold=[lock.fileno()])
@@ -65,7 +67,7 @@ def run(
             log=log,
         )
     if ended.status != 0:
-        raise Failure(FAILED, f"{doing.what} ended with status {ended.status}.", log=log)
+        raise Failure(FAILED, f"{doing.what} ended with status {ended.status}.", next_step=doing.next_step, log=log)
     if ended.ended:
         emit({"event": "warning", "text": f"{doing.what} left {ended.ended} processes behind; they were ended."})
 

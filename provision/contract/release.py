@@ -60,7 +60,20 @@ class _Service(TypedDict):
     manifest: Manifest
 
 
+class _Entry(TypedDict):
+    kind: str  # module, run (as python -m does), script, command
+    name: str
+    python: str  # that the command names; empty where a program of the environment runs it
+
+
+class EntryDocument(_Entry, total=False):
+    """With which module a service begins."""
+
+    env: Dict[str, str]  # the service's own, without secrets
+
+
 class ServiceDocument(_Service, total=False):
+    entry: EntryDocument  # where the project says what its Python has
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
 
 

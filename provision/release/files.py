@@ -14,6 +14,7 @@ from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.libraries import Beside, beside
+from provision.release.lock import LOCK
 from provision.release.models import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
@@ -84,7 +85,7 @@ def _local(project: Project, target: Target) -> set[str]:
     # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
     local = {DECLARATION, *(other.known_hosts or KNOWN_HOSTS for other in project.targets.values())}
     if project.python:
-        local.add(ENVIRONMENT)
+        local |= {ENVIRONMENT, LOCK}  # the release's document says what is in its environment
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}

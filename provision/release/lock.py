@@ -10,6 +10,7 @@ import hashlib
 import json
 import posixpath
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def _command(python: Python, root: Path) -> list[str]:
     files = ["pyproject.toml"] if python.project is not None else list(python.requirements)
     least = re.search(r"(?:>=|~=|==|^)\s*([0-9]+\.[0-9]+)", demanded(python, root))
     universal = ["--universal", "--generate-hashes", "--python-version", least[1] if least else _LEAST]
+    universal += ["--python", sys.executable]  # which has to be there, of whatever version: uv need not look for one
     return ["pip", "compile", *common, *universal, *chosen, *files]
 
 

@@ -61,6 +61,8 @@ def _narrow(whole: Path, own: Path, host: PythonFound, variables: Mapping[str, s
         f"{host['machine']}-unknown-{libc}",
         "--python-version",
         host["version"],
+        "--python",
+        sys.executable,
     ]
     what = "the packages that this host needs could not be told from the lock."
     uv.run([*words, *platform, "--output-file", str(own), str(whole)], whole.parent, variables, what, ignore)

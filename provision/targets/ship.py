@@ -12,7 +12,6 @@ from provision.contract.answers import Done, EngineFolder, EnvironmentFolder, Fo
 from provision.contract.layout import Layout
 from provision.engines import wheel
 from provision.errors import Interrupted, NoRoom
-from provision.release import lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,6 +171,7 @@ def ship_environment(shipment: Shipment) -> None:
     if not (shipment.plan.environments and environment and python):
         return
     from provision import uv
+    from provision.release import lock
     from provision.release.wheels import collected
 
     session, root, pinned = shipment.session, deployment.loaded.root, uv.wheels()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import os
+from typing import Any
 
 import pytest
 
+from provision import rollout
+from provision.errors import DeployError
 from tests.deploy.world import World
 
 pytestmark = pytest.mark.root
@@ -81,3 +83,143 @@ def test_a_console_script_of_a_src_layout_runs_each_release_s_own_modules(world:
     assert (first["word"], second["word"]) == ("first", "second")
     assert second["from"] == f"{world.path}/releases/{world.stable}/src/shop/words.py"
     assert (second["idna"], second["shop"]) == ("3.10", "1.2")
+
+
+SERVES = """\
+import idna, runpy, sys
+sys.argv[1:] = ["--bind", "127.0.0.1", sys.argv[1]]
+runpy.run_module("http.server", run_name="__main__")
+"""
+
+
+def app(world: World, code: str = SERVES, requirements: str = "idna==3.10\n", **more: Any) -> None:
+    """A project without a pyproject.toml; the host has no index."""
+    (world.folder / "requirements.txt").write_text(requirements)
+    (world.folder / "app.py").write_text(code)
+    service = {
+        "command": ["python", "app.py", "${port}"],
+        "port": world.port,
+        "check": {"http": "/", "timeout": "15s", "interval": "50ms"},
+        **more.pop("service", {}),
+    }
+    python = {"requirements": "requirements.txt", "wheels": "ship", **more.pop("python", {})}
+    world.declare({"web": service}, python=python, **more)
+
+
+def environments(world: World) -> list[str]:
+    """The ids of those on the host, besides the uv that made them."""
+    listed = world.host.exec(["ls", f"{world.path}/shared/environments"]).stdout.split()
+    return [name for name in listed if not name.startswith("sha256-")]
+
+
+def serves(world: World) -> bool:
+    asked = ["curl", "-fsS", "-m", "5", f"http://127.0.0.1:{world.port}/"]
+    return world.host.exec(asked, check=False).returncode == 0
+
+
+def steps(world: World) -> list[str]:
+    return [event["step"] for event in world.events if event["event"] == "step"]
+
+
+@pytest.mark.slow
+def test_an_unchanged_lock_makes_nothing_and_asks_nothing_more(world: World) -> None:
+    app(world)
+    first = world.up()
+    app(world, SERVES + "# another line\n")
+    changed = world.up()
+    again = world.up()
+
+    assert "environment" in first.round_trips
+    assert "environment" not in changed.round_trips
+    assert again.outcome == "unchanged"
+    assert len(environments(world)) == 1
+
+
+@pytest.mark.slow
+def test_it_is_first_on_the_path_of_services_checks_the_prepare_step_and_exec(world: World) -> None:
+    which = "command -v python"
+    app(
+        world,
+        service={
+            "check": {"command": ["sh", "-c", f"{which}; python -c 'import idna'"], "timeout": "15s"},
+            "warm": {"command": ["python", "-c", "import idna"], "timeout": "15s"},
+        },
+        prepare={"command": ["sh", "-c", f"{which} > made/python; python -c 'import idna'"], "outputs": ["made"]},
+    )
+    world.up()
+
+    release = f"{world.path}/releases/{world.stable}"
+    prepared = world.host.read(f"{release}/made/python").decode().strip()
+    checked = next(event for event in world.events if event["event"] == "check")
+    assert prepared == f"{world.path}/shared/environments/{environments(world)[0]}/bin/python"
+    assert checked["facts"]["output"].splitlines()[0] == f"{release}/.venv/bin/python"
+    reading, writing = os.pipe()
+    assert rollout.execute(world.deployment(), ["sh", "-c", f"{which}; python -c 'import idna'"], output=writing) == 0
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.read().strip() == f"{release}/.venv/bin/python"
+
+
+def test_a_missing_module_is_named_before_anything_is_disturbed(world: World) -> None:
+    app(world)
+    world.up()
+    before = world.stable
+    app(world, "import pandas\n" + SERVES)
+
+    with pytest.raises(DeployError, match="web can't start: No module named 'pandas', in the environment"):
+        world.up()
+
+    assert world.stable == before
+    assert serves(world)
+    assert "stop" not in steps(world)
+    assert "start" not in steps(world)
+
+
+@pytest.mark.slow
+def test_where_the_host_brings_every_package_one_that_it_lacks_is_named_as_well(world: World) -> None:
+    app(world, service={"command": ["python3", "app.py", "${port}"]})
+    text = (world.folder / "deploy.toml").read_text()
+    text = text.replace('requirements = "requirements.txt"\n', "").replace('wheels = "ship"', 'source = "host"')
+    (world.folder / "deploy.toml").write_text(text)
+
+    with pytest.raises(DeployError, match="No module named 'idna', in the host's /usr/bin/python3"):
+        world.up()
+
+    assert not world.exists("shared/environments")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_installed_leaves_the_old_release_serving_and_says_why(world: World) -> None:
+    app(world)
+    world.up()
+    app(
+        world,
+        requirements="idna==3.9\n",
+        python={"wheels": "host", "secrets": ["UV_HTTP_RETRIES"]},
+        env="UV_HTTP_RETRIES=0\n",
+    )
+
+    with pytest.raises(DeployError, match="uv pip ended with status") as failed:
+        world.up()
+
+    assert any("idna" in line for line in failed.value.log)
+    assert 'wheels = "ship"' in failed.value.next_step
+    assert serves(world)
+    assert "start" not in steps(world)
+    assert len(environments(world)) == 1
+
+
+@pytest.mark.slow
+def test_it_is_read_only_and_goes_with_the_last_release_that_had_it(world: World) -> None:
+    app(world)
+    world.up()
+    (first,) = environments(world)
+    found = ["find", f"{world.path}/shared/environments/{first}", "-perm", "/222", "!", "-type", "l"]
+    assert world.host.exec(found).stdout == ""
+
+    for at in range(5):  # of which three stay
+        app(world, SERVES + f"# {at}\n", "idna==3.9\n")
+        world.up()
+
+    assert first not in environments(world)
+    assert serves(world)
