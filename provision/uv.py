@@ -27,6 +27,7 @@ from provision.index import PinnedFile, download
 
 _DATA = Path(__file__).with_name("uv.json")
 _LAST = 12  # lines of what it says that are told
+_LEAST_SECRET = 8  # characters; a shorter value, such as "0", would be taken out of any line
 _fetching = threading.Lock()
 
 
@@ -61,7 +62,7 @@ def run(words: Sequence[str], folder: Path, variables: Mapping[str, str], what: 
     if ran.returncode:
         said = ran.stderr
         for name, value in variables.items():
-            said = said.replace(value, f"<{name}>") if value else said
+            said = said.replace(value, f"<{name}>") if len(value) >= _LEAST_SECRET else said
         raise DeployError(what, why="\n".join(said.strip().splitlines()[-_LAST:]), next_step="mend that, and try again")
 
 

@@ -27,6 +27,7 @@ def not_what_they_say(mending: Mending) -> Iterator[str]:
         (layout.models, lambda path: _all_ours(path) and _is_model(path, mending.emit)),
         (layout.engines, _all_ours),
         (layout.environments, _all_ours),
+        (layout.pythons, _all_ours),
         (layout.prepared, _all_ours),
         (layout.releases, lambda path: _all_ours(path) and (_is_release(path) or _is_kept(mending, path))),
     ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..contract.events import Emit
     from ..contract.requests import BuildEnvironment
 
+_CACHE = ".cache"
 _SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _ASK_SECONDS = 60.0
 _LOCK_SECONDS = 15.0
@@ -101,6 +102,9 @@ class Builder:
 
     def _install(self, folder: str) -> None:
         uv, request = self._uv(), self.request
+        cache = os.path.join(self.layout.environments, _CACHE)
+        files.make_folder(cache)
+        os.utime(cache)  # it goes by age
         self._run([uv, "venv", "--no-project", "--quiet", "--python", request["environment"]["python"], folder])
         self._demand_trust(os.path.join(folder, "bin", "python"))
         lock = os.path.join(folder, "deploy.lock")
@@ -125,8 +129,8 @@ class Builder:
             **inherited,
             **({"UV_SYSTEM_CERTS": "true"} if any(map(os.path.exists, _CERTIFICATES)) else {}),
             "UV_NO_PROGRESS": "true",
-            "UV_CACHE_DIR": os.path.join(self.layout.environments, ".cache"),
-            "UV_PYTHON_INSTALL_DIR": os.path.join(self.layout.shared, "pythons"),
+            "UV_CACHE_DIR": os.path.join(self.layout.environments, _CACHE),
+            "UV_PYTHON_INSTALL_DIR": self.layout.pythons,
             # First those that every account can run.
             "PATH": ":".join(dict.fromkeys([*SYSTEM.split(":"), *ours])),
             **self.request["variables"],
@@ -153,7 +157,7 @@ class Builder:
             wheel = shutil.copyfile(
                 os.path.join(self.layout.incoming_wheels, pin["file"]), os.path.join(folder, "wheel")
             )
-            verify(wheel, pin["sha256"], "uv", self.emit)
+            verify(wheel, pin["sha256"], "uv", lambda _: None)  # small, and told of when it arrived
             _unpack(wheel, program)
             os.unlink(wheel)
             files.sync_filesystem(folder)

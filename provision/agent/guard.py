@@ -81,6 +81,7 @@ def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[st
         layout.models,
         layout.engines,
         layout.environments,
+        layout.pythons,
         layout.prepared,
         layout.private,
         layout.evidence,

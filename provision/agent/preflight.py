@@ -54,11 +54,13 @@ def check(
     programs(supervisor, steps, services, candidates, documents, view)
     for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
         supervisor.fetch(service["manifest"]["text"])
+    tried = {candidate["name"] for candidate in candidates}
     for release, document in documents.items():
         if starting(steps, document):
             environments.demand(layout, document)
         for service in starting(steps, document):
-            entry.check(layout, release, service)
+            if service["name"] not in tried:  # what is started beside shows it before anything is disturbed
+                entry.check(layout, release, service)
             model(layout, release, document, service)
             _model_of_image(supervisor, document, service)
 

@@ -40,6 +40,11 @@ class Layout(NamedTuple):
         return posixpath.join(self.shared, "environments")
 
     @property
+    def pythons(self) -> str:
+        """Those that uv has fetched; they stay."""
+        return posixpath.join(self.shared, "pythons")
+
+    @property
     def incoming_wheels(self) -> str:
         return posixpath.join(self.environments, ".incoming-wheels")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.world import World
+from tests.testbed import Kind
+from tests.testbed.fixtures import MakeHost, Place
 
 pytestmark = pytest.mark.root
 
@@ -160,19 +163,40 @@ def test_it_is_first_on_the_path_of_services_checks_the_prepare_step_and_exec(wo
         assert said.read().strip() == f"{release}/.venv/bin/python"
 
 
-def test_a_missing_module_is_named_before_anything_is_disturbed(world: World) -> None:
-    app(world)
+@pytest.mark.parametrize("switch", [pytest.param("beside", marks=pytest.mark.slow), "in-place"])
+def test_a_missing_module_is_named_before_anything_is_disturbed(world: World, switch: str) -> None:
+    app(world, service={"switch": switch})
     world.up()
-    before = world.stable
-    app(world, "import pandas\n" + SERVES)
+    before = world.stable, world.pid("web")
+    app(world, "import pandas\n" + SERVES, service={"switch": switch})
 
     with pytest.raises(DeployError, match="web can't start: No module named 'pandas', in the environment"):
         world.up()
 
-    assert world.stable == before
+    assert (world.stable, world.pid("web")) == before
     assert serves(world)
-    assert "stop" not in steps(world)
-    assert "start" not in steps(world)
+
+
+@pytest.mark.slow
+def test_under_sudo_it_is_made_by_root_and_run_by_the_service_s_own_account(
+    make_host: MakeHost, place: Place, tmp_path: Path
+) -> None:
+    host = make_host(Kind.SYSTEMD, sudo=True)
+    target = {"sudo": True}
+    world = World(tmp_path / "project", host, "systemd", place.path, place.port(), place.name, target=target)
+    world.user = "ann"
+    app(world, service={"user": "www-data"})
+
+    world.up(ask=lambda _: "annspassword")
+    app(world, requirements="idna==3.9\n", service={"user": "www-data"})
+    world.up(ask=lambda _: "annspassword")
+
+    assert serves(world)
+    assert len(environments(world)) == 2
+    owners = host.exec(
+        ["stat", "-c", "%U", *(f"{world.path}/shared/environments/{each}" for each in environments(world))]
+    )
+    assert set(owners.stdout.split()) == {"root"}
 
 
 @pytest.mark.slow
