@@ -28,7 +28,10 @@ _ASK_SECONDS = 60.0
 _LOCK_SECONDS = 15.0
 _LARGEST_UV = 1 << 30
 _OTHERS = ("VIRTUAL_ENV", "CONDA_PREFIX")  # environments of the login's, whose Pythons uv would take
-_NEXT = 'mend that; where this host has no package index: wheels = "ship" in [python]'
+_NEXT = {
+    "venv": "install that Python on the host, or name one that it has: version in [python]",
+    "pip": 'mend that; where this host has no package index: wheels = "ship" in [python]',
+}
 _VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -114,7 +117,8 @@ class Builder:
         self._run([uv, "pip", "sync", "--python", os.path.join(folder, "bin/python"), *exactly, *offline, lock])
 
     def _run(self, words: List[str]) -> None:
-        doing = told.Doing("environment", f"uv {words[1]}", _SECONDS, f"uv {words[1]}", _NEXT)
+        what = " ".join(["uv", *words[1 : 2 if words[1] == "venv" else 3]])
+        doing = told.Doing("environment", what, _SECONDS, what, _NEXT[words[1]])
         secrets = self.request["variables"]
         folder, env = self.layout.environments, self._environ()
         told.run(doing, words, folder, env, secrets, self.emit, self.stop, self.lock)

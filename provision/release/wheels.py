@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from provision.events import ignore
 
 _OLDEST_GLIBC = 5  # PEP 600: the first manylinux
 _OLD_NAMES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
+_collecting = threading.Lock()
 _LAST = 12  # lines
 # What says to uv where packages are, as pip calls it.
 _AS_PIP = {
@@ -40,15 +42,15 @@ def collected(requirements: str, host: PythonFound, variables: Mapping[str, str]
     known = json.dumps([requirements, host["machine"], host["libc"], host["version"]])
     folder = caches() / "collected" / hashlib.sha256(known.encode()).hexdigest()
     done = folder / ".complete"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
+    with _collecting, tempfile.TemporaryDirectory() as scratch:  # many hosts ask at once
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
             whole, own = Path(scratch) / "whole.txt", Path(scratch) / "own.txt"
             whole.write_text(requirements, encoding="utf-8")
             _narrow(whole, own, host, variables)
             if own.read_text(encoding="utf-8").strip():
                 _fetch(own, folder, host, variables)
-        done.touch()
+            done.touch()
     return sorted(folder.glob("*.whl"))
 
 

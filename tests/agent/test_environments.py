@@ -87,7 +87,7 @@ def test_a_uv_that_arrived_damaged_is_not_run(layout: Layout) -> None:
 
 
 def test_what_is_not_what_the_lock_says_leaves_no_environment(layout: Layout) -> None:
-    with pytest.raises(Failure, match="uv pip ended with status") as failed:
+    with pytest.raises(Failure, match="uv pip sync ended with status") as failed:
         builder(layout, "idna==3.20 --hash=sha256:" + "0" * 64 + "\n").build()
 
     assert any("Hash mismatch" in line for line in failed.value.details["log"])

@@ -223,7 +223,7 @@ def test_what_cannot_be_installed_leaves_the_old_release_serving_and_says_why(wo
         env="UV_HTTP_RETRIES=0\n",
     )
 
-    with pytest.raises(DeployError, match="uv pip ended with status") as failed:
+    with pytest.raises(DeployError, match="uv pip sync ended with status") as failed:
         world.up()
 
     assert any("idna" in line for line in failed.value.log)
