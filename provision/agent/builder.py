@@ -119,7 +119,7 @@ class Builder:
     def _run(self, words: List[str]) -> None:
         what = " ".join(["uv", *words[1 : 2 if words[1] == "venv" else 3]])
         doing = told.Doing("environment", what, _SECONDS, what, _NEXT[words[1]])
-        secrets = self.request["variables"]
+        secrets = {name: self.request["variables"][name] for name in self.request["secrets"]}
         folder, env = self.layout.environments, self._environ()
         told.run(doing, words, folder, env, secrets, self.emit, self.stop, self.lock)
 

@@ -180,6 +180,7 @@ class BuildEnvironment(TypedDict):
     lock: str  # the requirements
     shipped: bool  # whether all of its wheels have been shipped
     variables: Dict[str, str]  # for uv; kept nowhere
+    secrets: List[str]  # which of them are told nowhere
 
 
 class Unlock(TypedDict):

@@ -186,6 +186,7 @@ def ship_environment(shipment: Shipment) -> None:
             "lock": lock.read(python, root).requirements,
             "shipped": python.wheels == "ship",
             "variables": deployment.for_uv,
+            "secrets": list(python.secrets),
         }
         if request["shipped"]:
             found = session.conversation.ask({**request, "op": "find-python"}, PythonFound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from provision import uv
 from provision.agent import environments
 from provision.agent.builder import Builder
 from provision.agent.entry import check
-from provision.contract.failure import Failure
+from provision.contract.failure import INTERRUPTED, Failure
 from provision.contract.layout import Layout
 from provision.events import ignore
 
@@ -53,6 +54,7 @@ def builder(layout: Layout, lock: str = "", **environment: Any) -> Builder:
         "lock": lock,
         "shipped": not lock,
         "variables": {},
+        "secrets": [],
     }
     return Builder(layout, request, lambda _: None, lambda: None)
 
@@ -183,3 +185,35 @@ def test_what_would_do_its_work_is_not_run_to_see_what_it_imports(
 
 def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout.strip()
+
+
+def test_one_that_is_interrupted_leaves_nothing(layout: Layout) -> None:
+    making = builder(layout, IDNA)
+
+    def stop() -> None:
+        raise Failure(INTERRUPTED, "interrupted")
+
+    making.stop = stop
+    with pytest.raises(Failure, match="interrupted"):
+        making.build()
+
+    assert not Path(layout.environment(ID)).exists()
+
+
+def test_the_login_of_an_index_is_told_nowhere(layout: Layout) -> None:
+    making = builder(layout, IDNA)
+    told: list[Any] = []
+    making.emit = told.append
+    making.request["variables"] = {
+        "UV_DEFAULT_INDEX": "http://ann:the-password-of-ann@127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+    }
+
+    making.request["secrets"] = ["UV_DEFAULT_INDEX"]
+    with pytest.raises(Failure) as failed:
+        making.build()
+
+    said = json.dumps([told, failed.value.message()])
+    assert "127.0.0.1:9" in said or "<UV_DEFAULT_INDEX>" in said
+    assert "the-password-of-ann" not in said
+    assert "the-password-of-ann" not in "".join(path.read_text() for path in Path(layout.environments).rglob("*.lock"))

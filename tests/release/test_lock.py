@@ -162,3 +162,14 @@ def test_a_project_is_installed_by_the_rule_that_uv_has(tmp_path: Path, tail: st
     if is_package:
         assert made["layer"]["scripts"] == {"serve": "shop.main:main", "admin": "shop.admin:run"}
         assert made["layer"]["distributions"][0]["name"] == "the-shop"
+
+
+def test_the_login_of_an_index_is_told_nowhere_and_stands_in_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("idna==3.10\n")
+    secret = {"UV_DEFAULT_INDEX": "http://ann:the-password-of-ann@127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+
+    with pytest.raises(DeployError, match="could not be made") as failed:
+        lock.renew(FROM_FILES, tmp_path, secret, ignore)
+
+    assert "the-password-of-ann" not in str(failed.value)
+    assert not (tmp_path / "deploy.lock").exists()
