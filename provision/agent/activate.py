@@ -15,7 +15,7 @@ from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
 from ..contract.state import State
-from . import boot, control, evidence, facts, files, launch, moved, once, prune, recover, supervision, whose
+from . import boot, control, evidence, facts, files, launch, moved, prune, recover, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets
 from .documents import read_documents
@@ -137,7 +137,7 @@ def _once(
     asked, declared = request["once"], documents[request["release"]].get("once", {})
     decided = once_rules.decide(
         declared,
-        once.records(layout),
+        states.once(layout),
         request["release"],
         runner=asked["runner"],
         again=asked["again"],

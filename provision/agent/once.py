@@ -14,10 +14,12 @@ from ..contract.failure import REFUSED, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.once import CUT, DONE, FAILED, NOT_UNDONE, NOTE, RUN, UNDO_CUT, UNDONE, Decided
 from . import commands, files, journal
+from . import state as states
 from .documents import read_documents
 from .locks import Lock
 from .masks import Masks
-from .prepare import Told
+from .told import Told
+from .venv import on_path
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
@@ -34,12 +36,6 @@ _SAYS = {
     NOT_UNDONE: "was not undone, for that failed",
     UNDO_CUT: "was being undone when that was cut off",
 }
-
-
-def records(layout: Layout) -> List[OnceRecord]:
-    """What became of each so far, oldest first."""
-    found: List[OnceRecord] = files.read_json(layout.once) or []
-    return found
 
 
 class Once:
@@ -118,7 +114,7 @@ class Once:
                 argv,
                 step["timeout"],
                 cwd=self.layout.release(release),
-                env={**os.environ, **step["env"], **secrets},
+                env=on_path(self.layout.release(release), {**os.environ, **step["env"], **secrets}),
                 tell=heard,
                 stop=self.stop,
                 hold=[lock.fileno()],
@@ -164,7 +160,7 @@ def keep(layout: Layout, open_: journal.Open) -> Dict[str, str]:
     new = told(open_)
     if new:
         transaction = open_.begin["transaction"]
-        before = [record for record in records(layout) if record["transaction"] != transaction]
+        before = [record for record in states.once(layout) if record["transaction"] != transaction]
         files.write_json(layout.once, [*before, *new][-_KEPT:], 0o600)
     return {record["name"]: record["outcome"] for record in new}
 

@@ -18,7 +18,7 @@ from ..contract.layout import Layout
 from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
-from . import checks, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
+from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -192,7 +192,12 @@ class Transaction:
         for level in levels(beside):
             self.programs.start([candidate["program"] for candidate in level], "beside the old one")
             folder = self.layout.release(release)
-            prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            try:
+                prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            except Failure:
+                for candidate in level:
+                    entry.check(self.layout, release, candidate)  # says it better, if a module is missing
+                raise
         self._stop_if_aborted()
         for candidate in reversed(beside):
             self.programs.step("stop", candidate["program"], "proven")

@@ -185,8 +185,9 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     for group in _GROUPS:
         if group in left:
             left[group] = {name: entry for name, entry in left[group].items() if (group, name) not in paths}
-    for section in {path[0] for path in paths} & {"prepare", "python"}:
-        left.pop(section, None)
+    for section in ("prepare", "python"):
+        if any(path[0] == section for path in paths):
+            left.pop(section, None)
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left

@@ -61,8 +61,9 @@ class Python(Section):
         """What it is made from and is not there."""
         for index, name in enumerate(self.requirements):
             if not (root / name).is_file():
-                path = ("python", "requirements", *([index] if self.requirements[1:] else []))
-                yield Fault(path, f'there is no file "{name}".', "Make it, or name another.")
+                place = (index,) if self.requirements[1:] else ()
+                hint = "Make it, or name another."
+                yield Fault(("python", "requirements", *place), f'there is no file "{name}".', hint)
         if self.project is not None and not (root / self.project / "pyproject.toml").is_file():
             hint = 'Name its folder, or requirements = "requirements.txt" instead.'
             yield Fault(("python", "project"), f'there is no pyproject.toml in "{self.project}".', hint)

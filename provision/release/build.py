@@ -17,12 +17,20 @@ from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
 from provision.contract.names import below
-from provision.contract.release import CommandDocument, LaneDocument, OnceDocument, PrepareDocument, ReleaseDocument
+from provision.contract.release import (
+    CommandDocument,
+    EnvironmentDocument,
+    LaneDocument,
+    OnceDocument,
+    PrepareDocument,
+    ReleaseDocument,
+)
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
+from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.libraries import Beside
 from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own
@@ -111,12 +119,16 @@ def _document(
 ) -> ReleaseDocument:
     served = [service for name, service in project.services.items() if _runs_on(target, name)]
     prepare = _prepare(project, target, files)
+    used = target.can.on_host and (
+        prepare or (target.once and project.once) or not all(service.is_native for service in served)
+    )
+    made = environment(project.python, root) if used else None
     data = project.data_on(target)
     _check_data(project, data, root, links)
     # What only `shared/data` begins with restarts nothing.
     read = {path: file for path, file in files.items() if not below(path, data)}
     contents = {
-        name: _content(service, read, libraries, models, prepare)
+        name: _content(service, read, libraries, models, prepare, made)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
@@ -155,6 +167,8 @@ def _document(
         document["once"] = once
     if data:
         document["data"] = data
+    if made:
+        document["environment"] = made
     return document
 
 
@@ -238,6 +252,7 @@ def _content(
     libraries: Sequence[Beside],
     models: Mapping[str, tuple[ModelFile, ...]],
     prepare: PrepareDocument | None,
+    made: EnvironmentDocument | None,
 ) -> str:
     """A digest of what a service reads: a change of it must restart the service."""
     if service.paths == _EVERYTHING:
@@ -256,5 +271,6 @@ def _content(
             "files": tree.combine(files[path] for path in read),
             "models": [model.sha256 for model in models.get(service.model or "", ())],
             "prepare": prepare if read else None,
+            **({"environment": made} if made and not service.is_native else {}),
         }
     )

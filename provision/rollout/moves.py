@@ -55,7 +55,7 @@ def up(
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
     deployment.say_once(again, done)
-    deployment.build_ahead(channel)
+    deployment.build_ahead(channel, pins=True)
     proof = proofs.required(deployment, channel, brought=True)
     if deployment.runs_once:
         _demand_done(deployment, hosts)

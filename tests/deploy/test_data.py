@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 
 from provision import rollout
-from provision.errors import PutBack
+from provision.errors import DeployError, PutBack
 from tests.deploy.world import World, web
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(params=["supervisord", pytest.param("systemd", marks=pytest.mark.slow)])
+def platform(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
 
 DATA = "web/public/downloads"
 # Writes a file, says how that went, and becomes the server.
@@ -91,3 +97,16 @@ def test_what_root_writes_into_a_release_is_told_before_it_is_lost(world: World)
     (told,) = [event["text"] for event in world.events if event["event"] == "warning"]
     assert "wrote written.txt into release" in told
     assert 'data = ["var"]' in told
+
+
+def test_data_is_not_put_where_another_account_leads_it_elsewhere(world: World) -> None:
+    world.host.exec(["useradd", "--system", "writer"], check=False)
+    world.host.exec(["mkdir", "-p", f"{world.path}/shared/data", f"/opt/{world.name}"])
+    world.host.exec(["ln", "-s", f"/opt/{world.name}", f"{world.path}/shared/data/web"])
+    world.host.exec(["chown", "-h", "writer", f"{world.path}/shared/data", f"{world.path}/shared/data/web"])
+    world.web("1", user="writer", data=[DATA])
+
+    with pytest.raises(DeployError, match="belongs to writer"):
+        world.up()
+
+    assert not world.host.exec(["ls", f"/opt/{world.name}"]).stdout

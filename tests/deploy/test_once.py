@@ -88,6 +88,7 @@ def test_its_failure_puts_back_and_undoes_and_the_next_up_tries_again(world: Wor
     assert did(world) == ["up", "down"] * 2
 
 
+@pytest.mark.slow
 def test_a_release_that_fails_after_it_takes_it_back_before_the_old_one_is_proven(world: World) -> None:
     world.web("1")
     world.up()
@@ -150,6 +151,7 @@ def test_one_that_is_cut_by_a_killed_worker_is_not_run_again_blindly(world: Worl
     assert (did(world), world.version) == (["up", "up"], "2")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_says_that_it_was_cut(world: World) -> None:
     world.web("1")
     world.up()

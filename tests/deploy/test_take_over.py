@@ -82,6 +82,7 @@ def test_a_program_of_supervisord_conf_is_refused_by_key_then_replaced_and_stays
     assert world.version == "2"
 
 
+@pytest.mark.slow
 def test_who_has_the_port_under_another_name_is_named_and_replaced_though_the_worker_is_killed(
     make_host: MakeHost, place: Place, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import copy
 import os
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
@@ -243,7 +244,8 @@ class Supervisord(Supervisor):
 
     def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
         names = {each["name"] for each in taken}
-        roots = [info["pid"] for info in self._everything() if info["group"] in names and info["pid"]]
+        told = self._everything() if names else []
+        roots = [info["pid"] for info in told if info["group"] in names and info["pid"]]
         return processes.family(roots) if roots else set()
 
     def theirs_with(self, pids: Set[int]) -> str:
@@ -262,10 +264,10 @@ class Supervisord(Supervisor):
     def take(self, taken: Sequence[Taken]) -> None:
         for each in taken:
             supervisord_theirs.take(each)
-            members = self.members_of_theirs([each])
+            members = {pid: processes.start_time(pid) for pid in self.members_of_theirs([each])}
             with contextlib.suppress(Fault):  # it is not known, or does not run
                 self._rpc.ask("stopProcessGroup", each["name"])
-            if processes.end(lambda members=members: {pid for pid in members if processes.alive(pid)}, _THEIR_SECONDS):
+            if processes.end(partial(_living, members), _THEIR_SECONDS):
                 raise Failure(FAILED, f"{each['name']}, which is taken over, did not stop.")
         self._reread()
         self._each("removeProcessGroup", [each["name"] for each in taken], BAD_NAME, "let go of")
@@ -301,6 +303,10 @@ class Supervisord(Supervisor):
             "include": self.instance.include,
             "own": self.instance.own,
         }
+
+
+def _living(began: Dict[int, int]) -> Set[int]:
+    return {pid for pid, start in began.items() if processes.lives(pid, start)}
 
 
 def _has_process(seen: Observed) -> bool:
