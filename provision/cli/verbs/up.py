@@ -23,8 +23,13 @@ def command(session: Session, channel: str, take_over: str, again: tuple[str, ..
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
+    A target with a provider has the machines rented that it lacks, within its budget.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
     """
+    if session.deployment.target.provider:
+        with session.console.live():
+            for machine, _ in session.deployment.machines.rent():
+                session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
     with session.interruptible() as interrupt:
         rollout.up(
             session.deployment,
