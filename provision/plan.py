@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provision.contract import once
 from provision.contract.channels import channels_after
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
@@ -45,10 +46,10 @@ class FileChanges:
 
 @dataclass(frozen=True)
 class Content:
-    """A model or an engine that the release needs.
+    """A model, an engine or an environment that the release needs.
 
     Attributes:
-        kind: model or engine.
+        kind: model, engine or environment.
         name: as the project has it, or the engine's.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
@@ -59,6 +60,16 @@ class Content:
     bytes: int
     there: int
     is_there: bool
+
+
+@dataclass(frozen=True)
+class Once:
+    """A command that runs once for the release."""
+
+    name: str
+    command: tuple[str, ...]
+    do: str  # run, note (it is written down as done), keep
+    why: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Plan:
         ship: whether the release has to be brought to the host.
         models: sha256 of the models that have to be brought there.
         engines: ids of the prebuilt engines that have to be brought there.
+        environments: ids of what has to be made there, so that there is an environment.
         secrets: names of secrets whose value is new.
         files: what changes file by file; empty unless it was asked for.
         contents: models and engines, there or to be brought there.
@@ -90,6 +102,8 @@ class Plan:
         refused: what stands against it.
         images: the names of images that are followed -> the digest that each stands for.
         checks: all that the release's own programs have to pass, by name.
+        once: the commands that run once for the release; those that run now, or are noted as done, and the others.
+        takes: programs that somebody else's configuration starts there, and that are replaced.
         rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
     """
 
@@ -102,6 +116,7 @@ class Plan:
     ship: bool = False
     models: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: FileChanges = field(default_factory=FileChanges)
     warnings: tuple[str, ...] = ()
@@ -112,11 +127,14 @@ class Plan:
     images: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     rests_on: tuple[str, ...] | None = None
+    once: tuple[Once, ...] = ()
+    takes: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
-        same = self.release == self.current and not self.interrupted and not self.engines
+        same = self.release == self.current and not self.interrupted and not (self.engines or self.environments)
+        same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)
 
 
@@ -157,6 +175,7 @@ def plan(
     made = {output for each in documents.values() if each["prepare"] for output in each["prepare"]["outputs"]}
     models = document["models"] if document else {}
     engines = document.get("engines", {}) if document else {}
+    needed = _environments(document)
     rotated = new_secrets(facts, secrets or {})
     steps = decide(state, channels, documents, HostView.of(facts["view"]), set(rotated))
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
@@ -170,13 +189,23 @@ def plan(
         ship=kind == "up" and release not in facts["releases"],
         models=tuple(sorted({model["sha256"] for model in models.values()} - set(facts["models"]))),
         engines=tuple(sorted(engines.keys() - set(facts["engines"]))),
+        environments=tuple(sorted(needed.keys() - set(facts["environments"]))),
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths, sizes or {}, made) if paths is not None else FileChanges(),
         interrupted=facts["recovery_needed"],
-        contents=tuple(_contents(models, engines, facts)),
+        contents=tuple(_contents(models, engines, needed, facts)),
         taken_from=taken_from,
         warnings=(*facts.get("occupied", {}).values(), *(_on_the_cpu(models) if facts["view"].get("gpus") else ())),
     )
+
+
+def _environments(document: ReleaseDocument | None) -> dict[str, str]:
+    """What its environment is made of: id -> how it is called."""
+    made = document.get("environment") if document else None
+    if not made:
+        return {}
+    own = {made["layer"]["id"]: "of the project itself"} if "layer" in made else {}
+    return {made["id"]: f"for Python {made['python']}", **own}
 
 
 def _on_the_cpu(models: Mapping[str, ModelDocument]) -> Iterator[str]:
@@ -186,7 +215,10 @@ def _on_the_cpu(models: Mapping[str, ModelDocument]) -> Iterator[str]:
 
 
 def _contents(
-    models: Mapping[str, ModelDocument], engines: Mapping[str, EngineDocument], facts: ProjectFacts
+    models: Mapping[str, ModelDocument],
+    engines: Mapping[str, EngineDocument],
+    environments: Mapping[str, str],
+    facts: ProjectFacts,
 ) -> Iterator[Content]:
     for name, model in models.items():
         whole = model["sha256"] in facts["models"]
@@ -194,6 +226,8 @@ def _contents(
         yield Content("model", name, model["bytes"], there, whole)
     for engine, described in engines.items():
         yield Content("engine", f"{described['package']} {described['version']}", 0, 0, engine in facts["engines"])
+    for id_, name in environments.items():
+        yield Content("environment", name, 0, 0, id_ in facts["environments"])
 
 
 def new_secrets(facts: ProjectFacts, secrets: Mapping[str, str]) -> list[str]:

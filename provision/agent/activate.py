@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence
 
 from ..contract import devices
+from ..contract import once as once_rules
 from ..contract.channels import channels_after
 from ..contract.decide import Do, Step, decide
 from ..contract.failure import REFUSED, Failure, NewerHost
@@ -20,6 +21,7 @@ from .after import after, again, demand_secrets
 from .documents import read_documents
 from .folders import host_folder
 from .locks import Lock, refuse
+from .once import NOTHING_ASKED
 from .supervisors import Supervisor, open_supervisor
 from .transaction import Change, Transaction
 
@@ -85,7 +87,9 @@ def perform(
     state = after(before, supervisor.kind, channels, documents, steps, versions, transaction)
     state = state._replace(version=header["version"], project=project)
     demand_secrets(state, values)
-    if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded:
+    asked = request.get("once", NOTHING_ASKED)
+    commands = _once(layout, request, documents)
+    if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded and not commands:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
     noted: Noted = {"evidence": request.get("evidence", []), "images": request.get("images", {})}
     change = Change(
@@ -100,6 +104,10 @@ def perform(
         values,
         request.get("whole", False),
         noted,
+        commands,
+        request["release"],
+        asked["runner"],
+        asked["secrets"],
     )
     began = time.time()
     try:
@@ -114,6 +122,28 @@ def perform(
             _tidy(layout, supervisor, agent, request["keep"], emit)
         for lock in locks:
             lock.release()
+
+
+def _once(
+    layout: Layout, request: TransactionRequest, documents: Mapping[str, ReleaseDocument]
+) -> List[once_rules.Decided]:
+    """The commands that run once for the release that comes, or are noted as done.
+
+    Raises:
+        Failure: nobody knows whether one of them is done.
+    """
+    if "once" not in request:
+        return []
+    asked, declared = request["once"], documents[request["release"]].get("once", {})
+    decided = once_rules.decide(
+        declared,
+        states.once(layout),
+        request["release"],
+        runner=asked["runner"],
+        again=asked["again"],
+        done=asked["done"],
+    )
+    return [each for each in decided if each.do != once_rules.KEEP]
 
 
 def _record(

@@ -39,9 +39,10 @@ def judge(
         make_room: called with what was removed to make room; None where nothing may be changed.
 
     Returns:
-        `refused`, an error message or None; `measure`, whether `entries` are needed to tell; `machine`, of the host.
+        `refused`, an error message or None; `takes`, what is taken over; `measure`, whether `entries` are needed to
+        tell; `machine`, of the host.
     """
-    answer: Ahead = {"refused": None, "measure": False, "machine": os.uname().machine}
+    answer: Ahead = {"refused": None, "takes": [], "measure": False, "machine": os.uname().machine}
     if os.path.exists(layout.journal):
         return answer  # it is ended first, and nobody knows how
     try:
@@ -57,6 +58,7 @@ def judge(
             raise room.refusal(lacks)
         if any(step.changes for step in steps):
             asked.usable()
+            answer["takes"] = [f"{each['name']} ({each['path']})" for each in asked.theirs(asked.taking)]
             _programs(layout, asked, steps, seen, ahead)
         if lacks and make_room is not None:  # last: nothing goes for a deploy that is refused
             room.make(asked, ahead, lacks, ahead["keep"], make_room)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, List
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.model_types import FORK_TYPES, WHO_READS
+from . import own_models
 
 if TYPE_CHECKING:
     from ..contract.release import ReleaseDocument, ServiceDocument
@@ -32,8 +33,10 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
         built_for = _ELF_MACHINE.get(int.from_bytes(head[18:20], "little"), "another machine")
         if built_for != machine:
             raise Failure(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
-    model = document["models"].get(service.get("model") or "")
-    for tensor_type in model["tensor_types"] if model else ():
+    name = service.get("model") or ""
+    model = document["models"].get(name)
+    types = model["tensor_types"] if model else own_models.types(name) if os.path.isfile(name) else []
+    for tensor_type in types:
         # Names of types stand in the type table of whatever reads them.
         mark = tensor_type.lower().encode()
         if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):

@@ -14,7 +14,7 @@ from ..contract.failure import Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State, from_dict
-from . import files, journal, processes, supervision
+from . import files, journal, once, processes, supervision
 from . import state as states
 from .documents import read_documents, service_of
 from .programs import Programs, levels
@@ -33,6 +33,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
         begin: of the transaction, as its journal has it.
     """
     files.remove(layout.reserve)  # first: the rest needs room
+    open_ = journal.Journal(layout.journal).left_open()
+    ran = once.keep(layout, open_) if open_ else {}
     for name in {*before.channels, *after.channels}:
         if name in after.channels:
             files.point(layout.channel(name), os.path.join("releases", after.channels[name]))
@@ -50,12 +52,17 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
     }
     if before.project != after.project and before.project:
         entry["taken_from"] = before.project
+    if open_ and open_.begin.get("taken"):
+        entry["took_over"] = [each["name"] for each in open_.begin["taken"]]
+    if ran:
+        entry["once"] = ran
     if begin.get("evidence"):
         entry["evidence"] = begin["evidence"]
     if begin.get("images"):
         entry["images"] = begin["images"]
     files.write_json(os.path.join(layout.history, f"{after.sequence:08d}.json"), entry)
     states.write(layout, after)
+    files.remove(layout.once_secrets)
     journal.Journal(layout.journal).end()
 
 
@@ -73,18 +80,43 @@ def undo(programs: Programs) -> str:
     files.remove(programs.layout.reserve)
     _note(kept, {"step": journal.UNDO})
     try:
+        failed = _take_back_once(programs, open_)
+        open_ = kept.left_open() or open_
+        taken = begin.get("taken", [])
+        programs.supervisor.give_back(taken)  # before it may be started anew
         try:
             _put_back(programs, before, begin, open_.touched)
         except (Failure, OSError):
             if not programs.supervisor.gone():
                 raise
             _put_back(programs, before, begin, open_.touched)  # it was killed on the way
+        if taken:
+            programs.supervisor.start_again(taken)
+        if failed:
+            raise Failure(failure.FAILED, " ".join(failed))
     except (Failure, OSError) as error:
         _note(kept, {"step": journal.DEGRADED, "why": failure.of(error).sentence})
         raise
+    files.remove(programs.layout.once_secrets)
     kept.end()
     programs.remember(before, before, begin["running"])
-    return _what_serves(before, begin["running"])
+    theirs = [f"{each['name']} of {each['path']} runs as before." for each in taken if each.get("ran")]
+    return " ".join([_what_serves(before, begin["running"]), *theirs, *once.sentences(once.told(open_))])
+
+
+def _take_back_once(programs: Programs, open_: journal.Open) -> List[str]:
+    """Undo what ran once for the release that does not stay; a sentence of each that could not be.
+
+    Before the old programs start, which know nothing of it. What is kept of it says how it ended, whatever comes next.
+    """
+    if not once.told(open_):
+        return []
+    try:
+        failed = once.Once(programs.layout, programs.emit).undo(open_)
+        once.keep(programs.layout, journal.Journal(programs.layout.journal).left_open() or open_)
+        return failed
+    except (Failure, OSError) as error:
+        return [failure.of(error).sentence]
 
 
 def _note(kept: journal.Journal, line: Line) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 BEGIN = "begin"
 TOUCH = "touch"  # about to disturb a program that served before
 COMMIT = "commit"  # everything is proven: from here only forward
+TAKE = "take"  # about to stop what somebody else's configuration starts, as `taken` says
+ONCE = "once"  # about to run a command that runs once a release
+ONCE_ENDED = "once-ended"  # it ended, as `outcome` says; or is known to be done without having begun here
+ONCE_UNDO = "once-undo"  # about to run what undoes it
+ONCE_UNDONE = "once-undone"
 UNDO = "undo"  # from here only back
 DEGRADED = "degraded"  # putting back failed; the next transaction tries again
 

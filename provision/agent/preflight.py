@@ -13,7 +13,7 @@ from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, files, place, processes, trust
+from . import binaries, engines, entry, environments, files, own_models, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -54,8 +54,13 @@ def check(
     programs(supervisor, steps, services, candidates, documents, view)
     for service in [*(services[step.program] for step in steps if step.changes), *candidates]:
         supervisor.fetch(service["manifest"]["text"])
+    tried = {candidate["name"] for candidate in candidates}
     for release, document in documents.items():
+        if starting(steps, document):
+            environments.demand(layout, document)
         for service in starting(steps, document):
+            if service["name"] not in tried:  # what is started beside shows it before anything is disturbed
+                entry.check(layout, release, service)
             model(layout, release, document, service)
             _model_of_image(supervisor, document, service)
 
@@ -82,12 +87,16 @@ def programs(
     supervisor.has_room(len(new) + len(candidates))
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
     _ports(supervisor, [services[step.program] for step in started], leaving)
+    if not supervisor.in_containers:
+        for step in started:
+            own_models.judge(services[step.program])
     for step in started:
         if devices.want(services[step.program]) is None:
             _gpu_memory(services[step.program], view, has_some=step.do is Do.RESTART)
         else:
             _gpus(supervisor, services[step.program], step, steps, view)
-    _memory(steps, services, documents, view)
+    leaves = processes.memory_bytes(supervisor.members_of_theirs(supervisor.theirs(supervisor.taking)))
+    _memory(steps, services, documents, view._replace(memory_available=view.memory_available + leaves))
     _owners_and_names(supervisor, candidates)
     _ports(supervisor, candidates, [])
     for candidate in candidates:
@@ -160,12 +169,15 @@ def _owners_and_names(supervisor: Supervisor, services: Sequence[ServiceDocument
             place.check(supervisor.layout.root, account)
     manifests = {service["program"]: service["manifest"]["name"] for service in services}
     for program, holder in supervisor.foreign(manifests).items():
+        theirs = supervisor.theirs([program])
+        if theirs and program in supervisor.taking:
+            continue
+        prefix = manifests[program].split(".", 1)[0]
+        way = f'give this target a name_prefix in deploy.toml, such as name_prefix = "{prefix}-"'
         raise Failure(
             REFUSED,
             f"the name {program!r} is taken: {holder}.",
-            next_step='give this target a name_prefix in deploy.toml, such as name_prefix = "{}-"'.format(
-                manifests[program].split(".", 1)[0]
-            ),
+            next_step=f'{way}; or, to replace it: take_over = ["{program}"]' if theirs else way,
         )
 
 
@@ -177,14 +189,19 @@ def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving:
     names = [*leaving, *(service["program"] for service in held)]
     families, strays = supervisor.families(names), supervisor.strays(names)  # both end before anything starts
     sockets_of = {name: processes.sockets_of(families[name] | strays[name]) for name in names}
-    left = set().union(*(sockets_of[name] for name in leaving))
+    taken = processes.sockets_of(supervisor.members_of_theirs(supervisor.theirs(supervisor.taking)))
+    left = taken.union(*(sockets_of[name] for name in leaving))
     for service in held:
         for port in service["ports"]:
             if port in listening and not listening[port] & (left | sockets_of[service["program"]]):
+                pids = {pid for pid in processes.pids() if processes.sockets_of([pid]) & listening[port]}
+                theirs = supervisor.theirs_with(pids)
+                way = f"stop that, or change services.{service['name']}.port in deploy.toml"
                 raise Failure(
                     REFUSED,
-                    f"port {port} of {service['program']} is taken by {processes.holder(port)}.",
-                    next_step=f"stop that, or change services.{service['name']}.port in deploy.toml",
+                    f"port {port} of {service['program']} is taken by {processes.holder(port)}"
+                    + (f", which {supervisor.kind} starts as {theirs!r}." if theirs else "."),
+                    next_step=f'{way}; or, to replace it: take_over = ["{theirs}"] in the target' if theirs else way,
                 )
 
 

@@ -79,6 +79,7 @@ def leftovers(layout: Layout) -> None:
     if os.path.exists(layout.journal):
         return
     files.remove(layout.reserve)
+    files.remove(layout.once_secrets)
     for link in (layout.channel("stable"), layout.channel("canary")):
         files.discard(files.temporary_of(link))
     if os.path.isdir(layout.run):

@@ -10,7 +10,7 @@ from ..contract.state import State, from_dict, previous
 from . import files
 
 if TYPE_CHECKING:
-    from ..contract.records import HistoryEntry
+    from ..contract.records import HistoryEntry, OnceRecord
 
 
 def read_state(layout: Layout) -> State:
@@ -46,6 +46,12 @@ def history(layout: Layout) -> List[HistoryEntry]:
         return []
     entries = [files.read_json(os.path.join(layout.history, name)) for name in names]
     return [entry for entry in entries if entry is not None]
+
+
+def once(layout: Layout) -> List[OnceRecord]:
+    """What became of each command that runs once a release, oldest first."""
+    found: List[OnceRecord] = files.read_json(layout.once) or []
+    return found
 
 
 def way_back(layout: Layout, state: State, entries: List[HistoryEntry]) -> Optional[str]:

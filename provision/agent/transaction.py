@@ -15,12 +15,14 @@ from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
+from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
-from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
+from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
+from .once import Once
 from .programs import Programs, levels
 from .prove import prove
 from .supervisors import Activity, Supervisor
@@ -28,7 +30,7 @@ from .supervisors import Activity, Supervisor
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Details, Emit
-    from ..contract.records import Begun, Noted
+    from ..contract.records import Begun, Noted, Taken
     from ..contract.release import ReleaseDocument, ServiceDocument
 
 
@@ -46,6 +48,10 @@ class Change(NamedTuple):
     secrets: Dict[str, str]  # today's values
     whole: bool = False  # whether what is kept as it runs is proven as well
     noted: Noted = {}
+    once: Sequence[Decided] = ()  # what runs once for the release that comes, or is noted as done
+    once_release: str = ""
+    once_runner: str = ""
+    once_secrets: Mapping[str, Mapping[str, str]] = {}
 
 
 class Transaction:
@@ -58,6 +64,8 @@ class Transaction:
         self.emit = emit
         self.aborted = aborted
         self.journal = journal.Journal(layout.journal)
+        self._commands = Once(layout, emit, self._stop_if_aborted)
+        self._taken: List[Taken] = []
         self._ran: Dict[str, List[int]] = {}  # program -> pid and start time, as it began
 
     def run(self, change: Change, view: HostView) -> Transacted:
@@ -81,6 +89,8 @@ class Transaction:
             raise Failure(FAILED, f"the host can't prepare it: {error}.", why="Nothing was disturbed.") from None
         try:
             self._try_beside(change, beside)
+            self._once(change)
+            self._take()
             self._switch(change, services)
             self._remove(change)
             self._prove_kept(change, services)
@@ -88,9 +98,10 @@ class Transaction:
             self._stop_if_aborted()
             self.journal.add({"step": journal.COMMIT})
         except (Failure, OSError) as error:
-            self._give_up(failure.of(error), began)
+            self._give_up(change, failure.of(error), began)
         self._commit(change)
         self._stay_supervised(change)
+        unwritable.warn(self.supervisor, change.steps, change.before, change.after, self.emit)
         return {
             "event": "result",
             "outcome": COMMITTED,
@@ -120,6 +131,8 @@ class Transaction:
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})
             launch.stage(self.layout, candidate, release, change.transaction, change.secrets, given)
+        if change.once:
+            self._commands.stage(change.once_secrets)
         files.sync_filesystem(self.layout.run)
 
     def _begin(self, change: Change, beside: Sequence[ServiceDocument], view: HostView) -> None:
@@ -137,6 +150,10 @@ class Transaction:
         if degraded:  # what could not be put back last time is what "back" still means
             running = {**{name: [0, 0] for name in degraded.begin["running"]}, **running}
         self._ran = running
+        changes = any(step.changes for step in change.steps)
+        self._taken = self.supervisor.theirs(self.supervisor.taking) if changes else []
+        if degraded:  # what it had taken is what "back" gives back
+            self._taken = [*degraded.begin.get("taken", []), *self._taken]
         self.journal.begin(
             {
                 "step": journal.BEGIN,
@@ -150,9 +167,18 @@ class Transaction:
                 "running": running,
                 "boot": processes.boot_id(),
                 "time": time.time(),
+                "taken": self._taken,
                 **change.noted,
             }
         )
+
+    def _take(self) -> None:
+        """Stop what somebody else's configuration starts, and this target takes over."""
+        if self._taken:
+            self.journal.add({"step": journal.TAKE})
+            for each in self._taken:
+                self.programs.step("stop", each["name"], f"of {each['path']}, taken over")
+            self.supervisor.take(self._taken)
 
     def _try_beside(self, change: Change, beside: Sequence[ServiceDocument]) -> None:
         """Prove the new beside the old, on ports of its own; the old ones are not touched."""
@@ -166,12 +192,24 @@ class Transaction:
         for level in levels(beside):
             self.programs.start([candidate["program"] for candidate in level], "beside the old one")
             folder = self.layout.release(release)
-            prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            try:
+                prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            except Failure:
+                for candidate in level:
+                    entry.check(self.layout, release, candidate)  # says it better, if a module is missing
+                raise
         self._stop_if_aborted()
         for candidate in reversed(beside):
             self.programs.step("stop", candidate["program"], "proven")
         self.supervisor.stop({candidate["program"]: candidate["stop_timeout"] for candidate in beside})
         self.programs.drop({name: item["manifest"]["name"] for name, item in zip(names, beside)})
+
+    def _once(self, change: Change) -> None:
+        """Once what can be proven beside is, and before anything that users reach changes."""
+        if change.once:
+            declared = change.documents[change.once_release].get("once", {})
+            self._commands.run(change.once_release, declared, change.once, change.once_runner)
+            self._stop_if_aborted()
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         changed = [step for step in change.steps if step.changes]
@@ -282,7 +320,7 @@ class Transaction:
             ) from None
         self.programs.remember(after, change.before, self._ran)
 
-    def _give_up(self, failed: Failure, began: float) -> None:
+    def _give_up(self, change: Change, failed: Failure, began: float) -> None:
         """Put back, and raise what is to be reported."""
         self.programs.step("undo", detail=failed.sentence)
         program = failed.details.get("program", "")
@@ -291,6 +329,11 @@ class Transaction:
             "log": failed.details.get("log", []),
             "facts": failed.details.get("facts", {}),
         }
+        # Read now: the log may go with what is put back.
+        record = change.after.programs.get(program)
+        release = record.release if record else change.after.channels.get("stable", "")
+        service = record.service if record else program.rpartition(".")[0]
+        next_step = unwritable.explain(failed, self.layout.release(release), service) if release and program else ""
         try:
             now = undo(self.programs)
         except (Failure, OSError) as error:
@@ -303,7 +346,7 @@ class Transaction:
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
-        step = failed.next_step or ("deploy up, once that is mended" if kind == PUT_BACK else "")
+        step = next_step or failed.next_step or ("deploy up, once that is mended" if kind == PUT_BACK else "")
         raise Failure(kind, failed.sentence, now, step, **report) from None
 
     def _stop_if_aborted(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Mapping, Sequence, Tuple, cast
 
 from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, REFUSED, Failure
-from . import activate, launch, sockets, trust, worker
+from . import activate, launch, once, sockets, trust, worker
 from . import recover as recovery
 from .locks import Lock
 from .masks import Masks
@@ -30,7 +30,14 @@ def transact(session: Conversation, request: TransactionRequest) -> Mapping[str,
         session,
         transaction,
         lambda emit, aborted: activate.perform(session.layout, session.header, transaction, request, emit, aborted),
-        [(name, secret["value"]) for name, secret in request["secrets"].items() if "value" in secret],
+        [
+            *((name, secret["value"]) for name, secret in request["secrets"].items() if "value" in secret),
+            *(
+                item
+                for secrets in request.get("once", once.NOTHING_ASKED)["secrets"].values()
+                for item in secrets.items()
+            ),
+        ],
     )
 
 

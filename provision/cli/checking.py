@@ -10,8 +10,18 @@ from provision.errors import Exit, UsageError
 from provision.manifests.refusals import refusals
 from provision.project import load
 from provision.project.located import declaration_error
+from provision.project.lost import lost
+from provision.project.schema import Project
 from provision.release.engines import engines, unreadable
 from provision.release.lacking import absent, lacking
+
+
+def _stale(project: Project, root: Path) -> str:
+    """What is wrong with deploy.lock; empty where it is as it has to be, or none is wanted."""
+    from provision.release import lock
+
+    wanted = project.python and project.python.source == "environment"
+    return lock.read(project.python, root).stale if wanted and project.python else ""
 
 
 def check(session: Session, only: str | None, *, production: bool, sarif: Path | None) -> Exit:
@@ -36,8 +46,11 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
     refused += lacking(project, project.targets.values(), loaded.root)
     if refused:
         raise declaration_error(refused, loaded.declaration)
-    for text in (*map(str, exposed(loaded)), *absent(project, project.services, loaded.root)):
+    warnings = (*exposed(loaded), *loaded.declaration.problems(lost(project)))
+    for text in (*map(str, warnings), *absent(project, project.services, loaded.root)):
         session.console.event({"event": "warning", "host": "", "text": text})
+    if stale := _stale(project, loaded.root):
+        session.console.event({"event": "warning", "host": "", "text": f"{stale}: deploy up makes it anew"})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, TypedDict
 
 from .events import ErrorMessage
-from .records import HistoryEntry, Holder, Journaled, StateDocument
+from .records import HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
 from .release import ReleaseDocument
 
 
@@ -101,6 +101,7 @@ class _Project(TypedDict):
     releases: List[str]
     models: List[str]  # sha256 of each
     engines: List[str]
+    environments: List[str]
     disk: Disk
     recovery_needed: bool
 
@@ -114,6 +115,7 @@ class ProjectFacts(_Project, total=False):
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
+    once: List[OnceRecord]  # oldest first; where anything ever ran once
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 
@@ -121,5 +123,6 @@ class Ahead(TypedDict):
     """What stands against bringing a release here."""
 
     refused: Optional[ErrorMessage]
+    takes: List[str]  # programs of somebody else's that are replaced, and where each is described
     measure: bool  # whether the files are needed one by one to tell
     machine: str

@@ -36,6 +36,19 @@ class Layout(NamedTuple):
         return posixpath.join(self.shared, "engines")
 
     @property
+    def environments(self) -> str:
+        return posixpath.join(self.shared, "environments")
+
+    @property
+    def pythons(self) -> str:
+        """Those that uv has fetched; they stay."""
+        return posixpath.join(self.shared, "pythons")
+
+    @property
+    def incoming_wheels(self) -> str:
+        return posixpath.join(self.environments, ".incoming-wheels")
+
+    @property
     def logs(self) -> str:
         return posixpath.join(self.shared, "logs")
 
@@ -93,6 +106,16 @@ class Layout(NamedTuple):
         return posixpath.join(self.private, "supervisor.json")
 
     @property
+    def once(self) -> str:
+        """What became of commands that run once a release."""
+        return posixpath.join(self.private, "once.json")
+
+    @property
+    def once_secrets(self) -> str:
+        """Their secrets, for the length of a transaction: whoever ends it may have to run what undoes them."""
+        return posixpath.join(self.private, "once-secrets")
+
+    @property
     def claim(self) -> str:
         return posixpath.join(self.private, "claim")
 
@@ -114,6 +137,12 @@ class Layout(NamedTuple):
 
     def incoming_engine(self, engine: str) -> str:
         return posixpath.join(self.engines, ".incoming-" + engine)
+
+    def environment(self, environment: str) -> str:
+        return posixpath.join(self.environments, environment)
+
+    def uv(self, sha256: str) -> str:
+        return posixpath.join(self.environments, "sha256-" + sha256)
 
     def log(self, program: str) -> str:
         """Where supervisord writes what a program says."""

@@ -58,11 +58,42 @@ class _Entry(TypedDict):
     outcome: str
 
 
+class _OnceRecord(TypedDict):
+    name: str
+    release: str
+    outcome: str  # as `once` names them
+    why: str
+    time: int  # seconds since 1970
+    transaction: str
+
+
+class OnceRecord(_OnceRecord, total=False):
+    """What became of a command that runs once a release."""
+
+    host: str  # where it ran, if that was another one of the target's
+
+
 class HistoryEntry(_Entry, Noted, total=False):
     """One committed transaction."""
 
+    took_over: List[str]  # programs of somebody else's, by name
+    once: Dict[str, str]  # what ran once for this release, in this transaction -> how it ended
     project: str
     taken_from: str  # the project whose place this one took
+
+
+class _Taken(TypedDict):
+    name: str
+    path: str  # of the file that describes it
+
+
+class Taken(_Taken, total=False):
+    """A program that somebody else's configuration starts, taken over by a target that says so."""
+
+    before: str  # sha256 of that file, with it and without
+    after: str
+    ran: bool
+    enabled: bool  # whether it starts with the host
 
 
 class _Begin(TypedDict):
@@ -82,6 +113,8 @@ class _Begin(TypedDict):
 class Begin(_Begin, Noted, total=False):
     """The first line of a journal: everything that putting back, or finishing, goes by."""
 
+    taken: List[Taken]
+
 
 class _Line(TypedDict):
     step: str
@@ -92,6 +125,9 @@ class Line(_Line, total=False):
 
     programs: List[str]
     why: str
+    name: str  # of a command that runs once
+    release: str  # that declares it
+    outcome: str
 
 
 class _Begun(TypedDict):

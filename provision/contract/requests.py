@@ -6,7 +6,7 @@ from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .checks import CheckDocument
 from .records import Noted
-from .release import EngineDocument, ReleaseDocument, Wheel
+from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
 
 
 class _Header(TypedDict):
@@ -31,6 +31,7 @@ class SupervisorOptions(TypedDict, total=False):
 
     config: str
     user_units: bool
+    take_over: List[str]  # programs that somebody else's configuration starts there, and that are taken over
 
 
 class FileCount(TypedDict):
@@ -123,8 +124,18 @@ class _Transaction(TypedDict):
     keep: int
 
 
+class OnceAsked(TypedDict):
+    """What is asked about commands that run once a release."""
+
+    runner: str  # the host that runs them, where it is another one; else empty
+    again: List[str]  # those to run although they have run
+    done: List[str]  # those that somebody knows to be done
+    secrets: Dict[str, Dict[str, str]]  # of those to run here; kept for the length of the transaction
+
+
 class TransactionRequest(_Transaction, Noted, total=False):
     seal: Seal
+    once: OnceAsked
     whole: bool  # prove what is kept as it runs as well
 
 
@@ -162,6 +173,25 @@ class AdoptEngine(TypedDict):
     wheels: Dict[str, Wheel]
     program: str  # the text of what serves with it
     version: str
+
+
+class IncomingEnvironment(TypedDict):
+    """Wheels for an environment are about to arrive."""
+
+    op: Literal["incoming-environment"]
+    uv: Dict[str, PinnedWheel]  # by kind of machine
+
+
+class BuildEnvironment(TypedDict):
+    """An environment is to be made; or, of `find-python`, what it would be made with."""
+
+    op: Literal["build-environment", "find-python"]
+    uv: Dict[str, PinnedWheel]
+    environment: EnvironmentDocument
+    lock: str  # the requirements
+    shipped: bool  # whether all of its wheels have been shipped
+    variables: Dict[str, str]  # for uv; kept nowhere
+    secrets: List[str]  # which of them are told nowhere
 
 
 class Unlock(TypedDict):
@@ -220,6 +250,8 @@ Request = Union[
     AdoptModel,
     IncomingEngine,
     AdoptEngine,
+    IncomingEnvironment,
+    BuildEnvironment,
     Unlock,
     ReadEvidence,
     KeepEvidence,

@@ -39,6 +39,7 @@ def _too_long(project: Project, values: Mapping[str, str]) -> Iterator[Unencodab
     """Each variable that is made of secrets, and has no room for all of them."""
     envs = {f"services.{name}": service.env for name, service in project.services.items()}
     envs["prepare"] = project.prepare.env if project.prepare else {}
+    envs |= {f"once.{name}": once.env for name, once in project.once.items()}
     for owner, env in envs.items():
         for variable, text in env.items():
             if text.secrets and all(part.name in values for part in text.secrets):
@@ -61,8 +62,10 @@ def _given(project: Project) -> Iterator[tuple[str, str, int, bool]]:
             yield f"services.{name}.secrets[{at}]", secret, _longest_variable(secret), secret in sent
         for at, secret in enumerate(service.secret_files):
             yield f"services.{name}.secret_files[{at}]", secret, sys.maxsize, secret in sent
-    for at, secret in enumerate(project.prepare.secrets if project.prepare else ()):
-        yield f"prepare.secrets[{at}]", secret, _longest_variable(secret), False
+    steps = {"prepare": project.prepare, **{f"once.{name}": once for name, once in project.once.items()}}
+    for step, declared in steps.items():
+        for at, secret in enumerate(declared.secrets if declared else ()):
+            yield f"{step}.secrets[{at}]", secret, _longest_variable(secret), False
 
 
 def _longest_variable(name: str) -> int:

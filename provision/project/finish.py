@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from provision.engines import BUILT, IN_IMAGE
-from provision.project.schema import Declaration, Prepare, Project, Service
+from provision.project.schema import Declaration, Once, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
+
+_Step = TypeVar("_Step", Prepare, Once)
 
 
 def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Project:
@@ -25,7 +28,9 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         services={key: _service(service) for key, service in declared.services.items()},
         targets=declared.targets,
         checks=declared.checks,
-        prepare=_prepare(declared.prepare) if declared.prepare else None,
+        prepare=_step(declared.prepare) if declared.prepare else None,
+        python=declared.python,
+        once={name: _step(once) for name, once in declared.once.items()},
         copies=dict(copies or {}),
     )
 
@@ -58,12 +63,12 @@ def _service(service: Service) -> Service:
     )
 
 
-def _prepare(prepare: Prepare) -> Prepare:
-    used = dict.fromkeys(part.name for text in prepare.env.values() for part in text.secrets)
-    return prepare.model_copy(
+def _step(step: _Step) -> _Step:
+    used: dict[str, None] = dict.fromkeys(part.name for text in step.env.values() for part in text.secrets)
+    return step.model_copy(
         update={
-            "secrets": (*prepare.secrets, *(name for name in used if name not in prepare.secrets)),
-            "env": {variable: text for variable, text in prepare.env.items() if not text.is_secret(variable)},
+            "secrets": (*step.secrets, *(name for name in used if name not in step.secrets)),
+            "env": {variable: text for variable, text in step.env.items() if not text.is_secret(variable)},
         }
     )
 

@@ -32,7 +32,7 @@ from provision.project.template import Known
 from provision.project.toml import DECLARATION, TomlFile, shown
 from provision.project.values import MISSING_VARIABLE
 
-_GROUPS = ("secrets", "services", "targets", "checks")
+_GROUPS = ("secrets", "services", "targets", "checks", "once")
 
 
 def load_project(
@@ -65,6 +65,7 @@ def load_project(
     elif demand_secrets and asked:
         found += secret_values(asked, known, directory, shown(dotenv), ask_commands=False)[1]
     found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
+    found += asked.python.missing(directory) if asked and asked.python else ()
     problems = [*declaration.problems(found), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
@@ -128,6 +129,8 @@ def _validated(
         targets=sound.targets,
         checks=sound.checks,
         prepare=sound.prepare,
+        python=sound.python,
+        once=sound.once,
         copies=copies,
         image=sound.project.image,
     )
@@ -182,8 +185,9 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     for group in _GROUPS:
         if group in left:
             left[group] = {name: entry for name, entry in left[group].items() if (group, name) not in paths}
-    if any(path[0] == "prepare" for path in paths):
-        left.pop("prepare", None)
+    for section in ("prepare", "python"):
+        if any(path[0] == section for path in paths):
+            left.pop(section, None)
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left

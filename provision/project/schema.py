@@ -28,6 +28,7 @@ from provision.project.parts import (
     Volume,
 )
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
+from provision.project.python import Python
 from provision.project.renting import Budget, Needs
 from provision.project.section import Section
 from provision.project.values import (
@@ -47,6 +48,7 @@ from provision.project.values import (
     Outbound,
     Pattern,
     Port,
+    ProgramName,
     Seconds,
     SecondsOrNone,
     SecretKey,
@@ -73,11 +75,13 @@ __all__ = [
     "Lane",
     "Liveness",
     "Metrics",
+    "Once",
     "Platform",
     "Prepare",
     "Probes",
     "Project",
     "Proxy",
+    "Python",
     "Requests",
     "Resources",
     "Restart",
@@ -137,8 +141,10 @@ class Service(Section):
     """Services that must be proven before this one starts."""
     paths: tuple[Pattern, ...] = ("**",)
     """Patterns, as in .gitignore, of the files whose change restarts the service."""
+    data: tuple[str, ...] = ()
+    """Hosts: folders of the project that it writes to, such as "web/downloads"; they outlive releases."""
     model: String | None = None
-    """A GGUF file. It is shipped by content, once; `${model}` names it."""
+    """A GGUF file, shipped by content, once; or, by an absolute path that is not here, one that the host has."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Engine | None = None
@@ -237,6 +243,22 @@ class Prepare(Section):
     """How long it may take."""
 
 
+class Once(Section):
+    """A command that runs once for each release, on the target's first host, before any program changes."""
+
+    command: tuple[String, ...] = Field(min_length=1)
+    """The program and its arguments; it runs in the release."""
+    undo: tuple[String, ...] = ()
+    """What brings back what `command` did, where the deploy fails after all; also where `command` was cut off."""
+    env: dict[Variable, TargetText] = Field(default_factory=dict)
+    """Environment variables of both, besides those of the login; `${path}` is the target's folder."""
+    secrets: tuple[Variable, ...] = ()
+    """Names of variables whose values come from .env or the environment; both are given them, and the host keeps none
+    of them longer than the deploy."""
+    timeout: Seconds = 900.0
+    """How long each of both may take."""
+
+
 class Rollout(Section):
     """How a release reaches many hosts."""
 
@@ -292,8 +314,12 @@ class Target(Section):
     """How large the disk below `path` is at least, such as "50GB": a smaller one is refused before anything is sent."""
     supervisor_config: HostPath | None = None
     """supervisord: its configuration file, where it can't be found by itself."""
+    take_over: tuple[ProgramName, ...] = ()
+    """supervisord, systemd: programs or units that somebody else's configuration starts there, which are replaced."""
     prepare: Flag = True
     """false: this place refuses a prepare step."""
+    once: Flag = True
+    """false: nothing of `[once]` runs here."""
     keep: Whole = Field(default=3, ge=2)
     """How many releases stay besides those in use."""
     require: Literal["evidence"] | None = None
@@ -329,7 +355,15 @@ class Project(Section):
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
+    python: Python | None = None
+    once: dict[Name, Once] = Field(default_factory=dict)
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
+
+    def data_on(self, target: Target) -> dict[str, str]:
+        """Folders of the release that outlive it there -> the account that writes to each; empty for the login's."""
+        services = [each for name, each in self.services.items() if target.services is None or name in target.services]
+        found = {path: service.user or "" for service in services for path in service.data}
+        return found if target.can.on_host else {}
 
     def copies_of(self, name: str, lane: Lane) -> int:
         """How many copies of a service run on a host; a canary is one."""
@@ -373,3 +407,7 @@ class Declaration(Section):
     checks: dict[Name, Check] = Field(default_factory=dict)
     """What must hold for the whole project, once all services are proven."""
     prepare: Prepare | None = None
+    python: Python | None = None
+    """The Python environment of all services, and of the Dockerfile."""
+    once: dict[Name, Once] = Field(default_factory=dict)
+    """What runs once for each release, such as a migration of its database."""

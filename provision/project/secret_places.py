@@ -45,6 +45,11 @@ def _place(path: Path, name: str) -> tuple[str, str]:
                 "arguments are seen by every account of the host and kept in the release",
                 f'Let the step read its environment: prepare.secrets = ["{name}"].',
             )
+        case ("once", str(step), "command" | "undo", *_):
+            return (
+                "arguments are seen by every account of the host and kept in the release",
+                f'Let it read its environment: once.{step}.secrets = ["{name}"].',
+            )
         case ("targets", *_):
             return "what says where a target is, is shown and logged", "Give it a variable that is no secret."
         case ("secrets", *_):

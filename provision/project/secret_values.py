@@ -70,6 +70,11 @@ def _named(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
     if declared.prepare and (not targets or any(target.prepare for target in targets)):
         lists.append((("prepare", "secrets"), declared.prepare.secrets))
         envs.append((("prepare", "env"), declared.prepare.env))
+    if not targets or any(target.once for target in targets):
+        lists += [(("once", name, "secrets"), once.secrets) for name, once in declared.once.items()]
+        envs += [(("once", name, "env"), once.env) for name, once in declared.once.items()]
+    if declared.python:
+        lists.append((("python", "secrets"), declared.python.secrets))
     for path, names in lists:
         yield from (((*path, index), variable) for index, variable in enumerate(names))
     for path, env in envs:

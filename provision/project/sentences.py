@@ -24,7 +24,10 @@ from provision.project.values import (
     METRIC,
     NAME,
     OBJECT_NAME,
+    PACKAGE,
     PREFIX,
+    PROGRAM,
+    PYTHON_VERSION,
     SECRET_HERE,
     SECRET_KEY,
     SERVER_NAME,
@@ -50,6 +53,9 @@ _PATTERNS = {
     OBJECT_NAME: "the name of an object in a cluster, of lower-case letters, digits, dots and dashes",
     SECRET_KEY: 'the name of a Secret and a key in it, such as "rlm-secrets/snipara-api-key"',
     BUILD_FOLDER: 'a folder beside compose.yaml, such as "." or "images/web"',
+    PROGRAM: "the name of a program or unit, of letters, digits and . _ @ -",
+    PYTHON_VERSION: 'a version of Python, such as "3.12"',
+    PACKAGE: "a name of letters, digits, dots, dashes and underscores",
     ENTRY: 'a function, such as "package.module:function"',
 }
 _TYPES = {

@@ -45,6 +45,11 @@ URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 # As in the metadata of packages: package.module:function.
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+# A program of supervisord's, or a unit of systemd's, whoever named it.
+PROGRAM = r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$"
+PYTHON_VERSION = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
+# Names of packages, as PyPA's "Names and normalization" has them: of extras and groups as well.
+PACKAGE = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
 
@@ -205,6 +210,7 @@ HostPath = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=PLACE), _
 TargetPath = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=TARGET_PLACE), _TEXT]
 User = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=USER), _TEXT]
 AbsolutePath = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
+ProgramName = Annotated[str, BeforeValidator(_settled), Field(pattern=PROGRAM), _TEXT]
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]
 Image = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pathspec import GitIgnoreSpec
 
@@ -15,16 +16,25 @@ from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
-from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument
+from provision.contract.names import below
+from provision.contract.release import (
+    CommandDocument,
+    EnvironmentDocument,
+    LaneDocument,
+    OnceDocument,
+    PrepareDocument,
+    ReleaseDocument,
+)
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.project.schema import Lane, Project, Service, Target
+from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
+from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models
+from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own
 
 _EVERYTHING = ("**",)
 
@@ -72,7 +82,8 @@ def build(
         raise UsageError(f"there is no target {target_name!r}", why=f"known: {', '.join(project.targets) or 'none'}")
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
-    models = find_models(here, root, on_event)
+    shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
+    models = find_models(shipped, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, libraries, models, links)
@@ -93,6 +104,11 @@ def _runs_on(target: Target, service: str) -> bool:
     return target.services is None or service in target.services
 
 
+def _on_host(target: Target, service: Service) -> bool:
+    """Whether its model is on the host already."""
+    return target.can.on_host and service.model is not None and is_hosts_own(service.model)
+
+
 def _document(
     project: Project,
     target: Target,
@@ -102,20 +118,31 @@ def _document(
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> ReleaseDocument:
+    served = [service for name, service in project.services.items() if _runs_on(target, name)]
     prepare = _prepare(project, target, files)
+    used = target.can.on_host and (
+        prepare or (target.once and project.once) or not all(service.is_native for service in served)
+    )
+    made = environment(project.python, root) if used else None
+    data = project.data_on(target)
+    _check_data(project, data, root, links)
+    # What only `shared/data` begins with restarts nothing.
+    read = {path: file for path, file in files.items() if not below(path, data)}
     contents = {
-        name: _content(service, files, libraries, models, prepare)
+        name: _content(service, read, libraries, models, prepare, made)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
     lanes = manifests.render_lanes(
         project,
         target,
-        models={declared: parts[0].relative for declared, parts in models.items()},
+        models={
+            **{service.model: service.model for service in served if service.model and _on_host(target, service)},
+            **{declared: parts[0].relative for declared, parts in models.items()},
+        },
         contents=contents,
         overrides=root / "templates",
     )
-    served = [service for name, service in project.services.items() if _runs_on(target, name)]
     document: ReleaseDocument = {
         "format": _format(prepare, lanes),
         "project": project.name,
@@ -137,7 +164,29 @@ def _document(
     }
     if any(service.engine == "wheel" for service in served):
         document["engines"] = {wheel().id: wheel().document()}
+    if once := _once(project, target):
+        document["once"] = once
+    if data:
+        document["data"] = data
+    if made:
+        document["environment"] = made
     return document
+
+
+def _check_data(project: Project, data: Iterable[str], root: Path, links: Mapping[str, str]) -> None:
+    for path in data:
+        if (root / path).is_symlink() or (root / path).is_file():
+            raise UsageError(
+                f"{path}, which a service names as data, is no folder here",
+                next_step="name the folder that it is in, and let the programs write there",
+            )
+        for other in (*links, *(service.binary or "" for service in project.services.values())):
+            if below(os.path.normpath(other), [path]) or other == path:
+                raise UsageError(
+                    f"{other}, which a service needs, lies in {path}, which one names as data",
+                    why="what programs write to begins with what the first release brings, and is never shipped again",
+                    next_step="keep the two apart",
+                )
 
 
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:
@@ -159,21 +208,39 @@ def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) 
             why="prepare.inputs in deploy.toml names it.",
             next_step="make it, or add it to project.include where it is ignored",
         )
-    known = {"path": target.path, "project": project.name}
-    env = {name: value.fill(known) for name, value in project.prepare.env.items()}
-    made = {name: value for name, value in env.items() if value.secrets}
     step: PrepareDocument = {
-        "command": list(project.prepare.command),
+        **_command(project, target, project.prepare),
         "inputs": list(project.prepare.inputs),
         "outputs": list(project.prepare.outputs),
-        "timeout": project.prepare.timeout,
-        "secrets": [*project.prepare.secrets, *made],
+    }
+    return step
+
+
+def _once(project: Project, target: Target) -> dict[str, OnceDocument]:
+    documents: dict[str, OnceDocument] = {}
+    for name, once in project.once.items() if target.once else ():
+        document = cast("OnceDocument", _command(project, target, once))
+        if once.undo:
+            document["undo"] = list(once.undo)
+        documents[name] = document
+    return documents
+
+
+def _command(project: Project, target: Target, step: Prepare | Once) -> CommandDocument:
+    """What a command of the deploy's own is given."""
+    known = {"path": target.path, "project": project.name}
+    env = {name: value.fill(known) for name, value in step.env.items()}
+    made = {name: value for name, value in env.items() if value.secrets}
+    document: CommandDocument = {
+        "command": list(step.command),
+        "timeout": step.timeout,
+        "secrets": [*step.secrets, *made],
         "env": {name: value.text for name, value in env.items() if name not in made},
     }
     if made:
         # The laptop puts them together, and hands them over as secrets; here stands what the release is made of.
-        step["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
-    return step
+        document["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
+    return document
 
 
 def _part(part: str | Ref | SecretPart) -> str | Secret:
@@ -186,6 +253,7 @@ def _content(
     libraries: Sequence[Beside],
     models: Mapping[str, tuple[ModelFile, ...]],
     prepare: PrepareDocument | None,
+    made: EnvironmentDocument | None,
 ) -> str:
     """A digest of what a service reads: a change of it must restart the service."""
     if service.paths == _EVERYTHING:
@@ -204,5 +272,6 @@ def _content(
             "files": tree.combine(files[path] for path in read),
             "models": [model.sha256 for model in models.get(service.model or "", ())],
             "prepare": prepare if read else None,
+            **({"environment": made} if made and not service.is_native else {}),
         }
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from provision.contract import tree
+from provision.contract.names import ENVIRONMENT
 from provision.engines import BUILT
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
@@ -14,6 +15,7 @@ from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.libraries import Beside, beside
+from provision.release.lock import LOCK
 from provision.release.models import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
@@ -87,6 +89,8 @@ def _local(project: Project, target: Target) -> set[str]:
     pins = {PurePosixPath(other.known_hosts or KNOWN_HOSTS) for other in project.targets.values()}
     left = {file.with_name(f".{file.name}.lock") for file in pins}  # by older versions, who locked those
     local = {DECLARATION, *map(str, pins | left)}
+    if project.python:
+        local |= {ENVIRONMENT, LOCK}  # the release's document says what is in its environment
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}

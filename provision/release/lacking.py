@@ -13,7 +13,7 @@ from provision.errors import UnencodableValue, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.schema import Project, Service, Target
 from provision.release.files import check_binary
-from provision.release.models import look_at
+from provision.release.models import is_hosts_own, look_at
 
 _INTERPRETERS = ("python", "python3", "bash", "sh", "node")
 
@@ -29,7 +29,7 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
         if not any(target.services is None or name in target.services for target in reached):
             continue
         try:
-            if service.model:
+            if service.model and not is_hosts_own(service.model):
                 look_at(service.model, root, f"services.{name}.model")
             if service.binary and not service.binary.startswith("/"):
                 path = os.path.normpath(service.binary)

@@ -89,10 +89,15 @@ def look_at(model: str, root: Path, subject: str) -> None:
             if cache.recall(path) is None:
                 with path.open("rb"):
                     _header(path, subject)
+def is_hosts_own(model: str) -> bool:
+    """Whether it is on the host already: an absolute path, with nothing there on this machine."""
+    return model.startswith("/") and not os.path.lexists(model)
 
 
 def path_in_release(model: str, root: Path) -> str:
     """Where a release of the project in `root` has what a service declares as its model; the file need not be there."""
+    if is_hosts_own(model):
+        return model
     root = root.resolve()
     return _relative(_source(model, root), root)
 

@@ -37,6 +37,8 @@ def up(
     hosts: Sequence[str] | None = None,
     *,
     take_over: str = "",
+    again: Sequence[str] = (),
+    done: Sequence[str] = (),
 ) -> list[HostOutcome]:
     """Bring the project as it is now to `channel` of every host.
 
@@ -45,18 +47,24 @@ def up(
 
     Args:
         take_over: another project that is in the target's path on purpose no more: its services end.
+        again: the commands that run once a release to run again, although they have run.
+        done: those that are known to be done, though nobody here saw it.
 
     Raises:
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
-    deployment.build_ahead(channel)
+    deployment.say_once(again, done)
+    deployment.build_ahead(channel, pins=True)
     proof = proofs.required(deployment, channel, brought=True)
+    if deployment.runs_once:
+        _demand_done(deployment, hosts)
 
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts, take_over)
+    alone = deployment.runner if deployment.runs_once else None
+    return _on_all(deployment, act, interrupt, hosts, take_over, alone)
 
 
 def promote(
@@ -159,12 +167,33 @@ def _apply_proven(
     return apply(session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
 
 
+def _demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
+    """Where the host that runs what runs once is left out, that must have run there for this very release.
+
+    Raises:
+        Refused: it has not.
+    """
+    if not names or deployment.runner in chosen(deployment, names):
+        return
+    with open_session(deployment, deployment.runner) as session:
+        planned = plan_up(session, "stable")
+    open_ = [each.name for each in planned.once if each.do == "run"]
+    if open_ or (planned.refused and not planned.once):
+        raise errors.Refused(
+            f"{', '.join(f'once.{name}' for name in open_) or 'what runs once'} has not run for this release.",
+            why="It runs on the target's first host, which is not among those that are named.",
+            host=deployment.runner.name,
+            next_step=f"deploy up --host {deployment.runner.name}, then the others",
+        )
+
+
 def _on_all(
     deployment: Deployment,
     do: Act,
     interrupt: Interrupt | None,
     names: Sequence[str] | None,
     take_over: str = "",
+    alone: HostSpec | None = None,
 ) -> list[HostOutcome]:
     def act(spec: HostSpec) -> HostOutcome:
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
@@ -180,7 +209,11 @@ def _on_all(
     specs = chosen(deployment, names)
     rollout = deployment.target.rollout
     done: list[HostResult[HostOutcome]] = []
-    for group in batches(specs, rollout.canary, rollout.batch):
+    groups = batches(specs, rollout.canary, rollout.batch)
+    if alone in specs:  # nobody else begins before it is done
+        rest = [spec for spec in specs if spec != alone]
+        groups = [[alone], *batches(rest, max(0, rollout.canary - 1), rollout.batch)] if rest else [[alone]]
+    for group in groups:
         done += run_on_hosts(group, act, on_interrupt=ask_all, holds=holds)
         if any(result.error is not None for result in done):
             break

@@ -8,7 +8,7 @@ import importlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,8 +24,10 @@ from provision.targets.conversation import Conversation, OnEvent
 from provision.targets.questions import Questions
 
 if TYPE_CHECKING:
+    from provision.contract.release import OnceDocument, PrepareDocument
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
+    from provision.project.schema import Once
     from provision.release import Release
     from provision.targets.machines import Machines
     from provision.targets.signing import Signing
@@ -62,6 +64,9 @@ class Deployment:
         self._asking = threading.Lock()
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
         self._channel = ""
+        self.again: tuple[str, ...] = ()
+        self.done: tuple[str, ...] = ()
+        self._pins = False
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
@@ -108,6 +113,33 @@ class Deployment:
         """
         self._channel = channel
 
+    def say_once(self, again: Sequence[str], done: Sequence[str]) -> None:
+        """Say which commands that run once a release are to run again, and which are known to be done.
+
+        Raises:
+            UsageError: there is no such command.
+        """
+        known = self.runs_once
+        for name in (*again, *done):
+            if name not in known:
+                raise errors.UsageError(
+                    f"there is no once.{name} for target {self.target_name}.",
+                    why=f"There {'are' if known else 'is'} {', '.join(f'once.{each}' for each in known) or 'none'}.",
+                )
+            if name in again and name in done:
+                raise errors.UsageError(f"once.{name} can't be done and to be run again.")
+        self.again, self.done = tuple(again), tuple(done)
+
+    @property
+    def runs_once(self) -> Mapping[str, Once]:
+        """What runs there once for each release."""
+        return self.loaded.project.once if self.target.once else {}
+
+    @property
+    def runner(self) -> HostSpec:
+        """The host that runs what runs once a release: the first, whichever are deployed to."""
+        return self.hosts[0]
+
     @property
     def release(self) -> Release:
         """What is deployed, built once, whichever thread asks first."""
@@ -127,13 +159,15 @@ class Deployment:
 
         return Signing.beside(self.loaded.root)
 
-    def build_ahead(self, channel: str = "") -> None:
+    def build_ahead(self, channel: str = "", *, pins: bool = False) -> None:
         """Build the release while hosts are being connected to: those mostly wait for the network.
 
         Args:
             channel: as `follow` takes it.
+            pins: whether deploy.lock is made anew where it is older than what it is made from.
         """
         self.follow(channel)
+        self._pins = pins
 
         def build() -> None:
             importlib.import_module("provision.hosts.handshake")  # first what makes the network work meanwhile
@@ -165,6 +199,7 @@ class Deployment:
             from provision.targets.following import followed
 
             project, self.images = followed(project, self.target, self._channel)
+        self._pin()
         try:
             release = build(project, self.target_name, self.loaded.root, on_event=hashing)
         except errors.UnencodableValue as refusal:
@@ -177,6 +212,19 @@ class Deployment:
             brings = f"{each.binary} brings the libraries beside it: {names}"
             self.on_event({"event": "message", "host": "", "phase": "ship", "text": brings})
         return release
+
+    def _pin(self) -> None:
+        """Make deploy.lock where it is stale, for a deploy; who only looks is told."""
+        python, root = self.loaded.project.python, self.loaded.root
+        if python is None or python.source == "host" or not self.target.can.on_host:
+            return
+        from provision.release import lock
+
+        if self._pins:
+            lock.renew(python, root, self.for_uv, self.on_event)
+        elif stale := lock.read(python, root).stale:
+            text = f"{stale}: deploy up makes it anew first, and its environment is then another"
+            self.on_event({"event": "warning", "host": "", "text": text})
 
     def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:
         """Every value that the target's files cannot hold, with its place."""
@@ -244,7 +292,14 @@ class Deployment:
     @property
     def prepare_secrets(self) -> dict[str, str]:
         """Today's values of the secrets that the prepare step is given, and of the variables made of them."""
-        step = self.release.document["prepare"]
+        return self._given(self.release.document["prepare"])
+
+    @property
+    def once_secrets(self) -> dict[str, dict[str, str]]:
+        """The same of each command that runs once a release."""
+        return {name: self._given(step) for name, step in self.release.document.get("once", {}).items()}
+
+    def _given(self, step: PrepareDocument | OnceDocument | None) -> dict[str, str]:
         if not step:
             return {}
         made = step.get("env_of_secrets", {})
@@ -254,9 +309,22 @@ class Deployment:
         return values
 
     @property
+    def for_uv(self) -> dict[str, str]:
+        """What uv is given for this project's environment, besides its surroundings."""
+        from provision.release.environment import for_uv
+
+        python = self.loaded.project.python
+        return for_uv(python, self.loaded.root, self.loaded.secrets) if python else {}
+
+    @property
     def supervisor(self) -> SupervisorOptions:
         """How the agent finds the supervisor."""
-        return {"config": self.target.supervisor_config or "", "user_units": self.target.user_units}
+        target = self.target
+        return {
+            "config": target.supervisor_config or "",
+            "user_units": target.user_units,
+            "take_over": list(target.take_over),
+        }
 
     @property
     def wants_gpus(self) -> bool:

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provision import errors, plan
+from provision.contract import once
 from provision.contract.answers import Transacted
+from provision.contract.failure import Failure
 from provision.contract.names import begun
 from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
 from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
-from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
+from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provision.contract.records import HistoryEntry
+    from provision.contract.records import HistoryEntry, OnceRecord
     from provision.contract.release import ReleaseDocument
     from provision.contract.requests import Seal, TransactionRequest, Wanted
     from provision.release import Release
@@ -76,13 +78,29 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
+    planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
+    against: Failure | None = None
+    try:
+        planned = replace(planned, once=_once(session, facts["project"].get("once", [])))
+    except Failure as unknown:
+        against = unknown
     refused = ahead.refused(deployment, planned, facts["ahead"], facts["project"]["disk"])
+    refused = refused or (against.message() if against else None)
     refused = refused or images.refused(deployment, planned, facts["ahead"]["machine"])
     if refused and claim:
         raise failure(refused, session.spec.name)
     if refused:
         return replace(planned, refused=plan.Refusal(refused["what"], refused["why"], refused["next"]))
     return planned
+
+
+def _once(session: HostConversation, records: Sequence[OnceRecord]) -> tuple[plan.Once, ...]:
+    """What runs once for the release there; elsewhere it ran, or runs, on the first host."""
+    deployment, release = session.deployment, session.deployment.release
+    declared = release.document.get("once", {})
+    runner = "" if session.spec == deployment.runner else deployment.runner.name
+    decided = once.decide(declared, records, release.id, runner=runner, again=deployment.again, done=deployment.done)
+    return tuple(plan.Once(name, tuple(declared[name]["command"]), do, why) for name, do, why in decided)
 
 
 def plan_move(
@@ -145,6 +163,7 @@ def apply(
         shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
         ship_engines(shipment)
         ship_models(shipment)
+        ship_environment(shipment)
         if plan_.ship:
             ship_files(shipment)
             seal = shipment.seal_request()
@@ -193,6 +212,13 @@ def _transact(
     }
     if seal:
         request["seal"] = seal
+    if plan_.once:
+        request["once"] = {
+            "runner": "" if session.spec == deployment.runner else deployment.runner.name,
+            "again": list(deployment.again),
+            "done": list(deployment.done),
+            "secrets": {each.name: deployment.once_secrets[each.name] for each in plan_.once if each.do == once.RUN},
+        }
     held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
     signing = deployment.signing if plan_.kind != "down" else None
     try:

@@ -102,7 +102,8 @@ class World:
     # --- acting ----------------------------------------------------------------------------------------------------
 
     def up(self, channel: str = "stable", interrupt: Interrupt | None = None, **more: Any) -> HostOutcome:
-        return rollout.up(self.deployment(**more), channel, interrupt)[0]
+        said = {key: more.pop(key) for key in ("again", "done") if key in more}
+        return rollout.up(self.deployment(**more), channel, interrupt, **said)[0]
 
     def up_after_repair(self) -> str:
         """What serves after a next `up` of a good release, without any cleaning by hand."""

@@ -35,4 +35,6 @@ def open_supervisor(layout: Layout, platform: str, options: Optional[Mapping[str
     if not hasattr(module, "on_this_host"):
         raise Failure(USAGE, f"platform {platform!r} can't be deployed to over SSH")
     opened: Supervisor = module.on_this_host(layout, options or {})
+    taking: Any = (options or {}).get("take_over")
+    opened.taking = taking or ()
     return opened

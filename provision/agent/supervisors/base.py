@@ -11,12 +11,16 @@ import os
 import time
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import trust
 
+if TYPE_CHECKING:
+    from ...contract.records import Taken
+
+LAUNCHERS = "/.deploy/run/"  # in each manifest of a deploy, whichever project's
 LOG_BYTES = 64 << 10  # of a log, the last ones: more is not told at once
 _POLL = 0.03
 _LAST_SECONDS = 5.0  # until the processes of a program that was stopped are gone
@@ -55,6 +59,7 @@ class Supervisor(ABC):
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.logins: Dict[str, str] = {}  # registry -> X-Registry-Auth, for `fetch`; never written down
+        self.taking: Sequence[str] = ()  # what the target takes over
         self.accounts: Dict[str, Set[int]] = {}  # program -> uids that its manifest tells, where nothing else may
         self._marks: Dict[str, float] = {}  # program -> where its log was when we started it
 
@@ -138,6 +143,35 @@ class Supervisor(ABC):
 
     def tidy(self, manifests: Sequence[str]) -> None:
         """Remove what `fetch` got and none of these manifests needs: those of the releases that stay."""
+
+    def theirs(self, names: Sequence[str]) -> List[Taken]:
+        """Those of `names` that somebody else's configuration starts here, and no deploy.
+
+        Raises:
+            Failure: one can't be taken over.
+        """
+        return []
+
+    def theirs_with(self, pids: Set[int]) -> str:
+        """Which of those some of these processes are of, as `take_over` would name it; or empty."""
+        return ""
+
+    def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
+        """The processes of these."""
+        return set()
+
+    def take(self, taken: Sequence[Taken]) -> None:
+        """Stop these, for good. May be repeated."""
+
+    def give_back(self, taken: Sequence[Taken]) -> None:
+        """Let what starts these say what it said; nothing is started. May be repeated."""
+
+    def start_again(self, taken: Sequence[Taken]) -> None:
+        """Start those that ran.
+
+        Raises:
+            Failure: one does not run.
+        """
 
     @abstractmethod
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:

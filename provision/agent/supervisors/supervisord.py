@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
 import time
-from typing import Dict, List, Mapping, Sequence, Set, Tuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import processes
+from . import supervisord_theirs
 from .base import Activity, Observed, Supervisor, last_lines, manifests_of
 from .log_file import size, tail
 from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
@@ -19,6 +22,10 @@ from .supervisord_start import installed, start
 from .supervisord_strays import keeper, strays_of
 from .unix_http import is_listening
 
+if TYPE_CHECKING:
+    from ...contract.records import Taken
+
+_THEIR_SECONDS = 10.0  # what is taken over has been told to stop, and waited for, by then
 _RELOAD_SECONDS = 15.0  # one that is told to read its files anew has no socket meanwhile
 _POLL = 0.02
 _LOG_BYTES = 8192
@@ -230,6 +237,55 @@ class Supervisord(Supervisor):
             said += ", and left processes in the background; a service stays in the foreground"
         return said
 
+    def theirs(self, names: Sequence[str]) -> List[Taken]:
+        found = supervisord_theirs.described(self.instance, names)
+        members = {each["name"]: self.members_of_theirs([each]) for each in found}
+        return [{**each, "ran": bool(members[each["name"]])} for each in found]
+
+    def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
+        names = {each["name"] for each in taken}
+        told = self._everything() if names else []
+        roots = [info["pid"] for info in told if info["group"] in names and info["pid"]]
+        return processes.family(roots) if roots else set()
+
+    def theirs_with(self, pids: Set[int]) -> str:
+        for info in self._everything():
+            if info["pid"] and processes.family([info["pid"]]) & pids:
+                return str(info["group"]) if supervisord_theirs.described(self.instance, [info["group"]]) else ""
+        return ""
+
+    def _everything(self) -> List[Dict[str, Any]]:
+        try:
+            told: List[Dict[str, Any]] = self._rpc.ask("getAllProcessInfo")
+            return told
+        except (Failure, Fault):
+            return []
+
+    def take(self, taken: Sequence[Taken]) -> None:
+        for each in taken:
+            supervisord_theirs.take(each)
+            members = {pid: processes.start_time(pid) for pid in self.members_of_theirs([each])}
+            with contextlib.suppress(Fault):  # it is not known, or does not run
+                self._rpc.ask("stopProcessGroup", each["name"])
+            if processes.end(partial(_living, members), _THEIR_SECONDS):
+                raise Failure(FAILED, f"{each['name']}, which is taken over, did not stop.")
+        self._reread()
+        self._each("removeProcessGroup", [each["name"] for each in taken], BAD_NAME, "let go of")
+
+    def give_back(self, taken: Sequence[Taken]) -> None:
+        for each in reversed(taken):  # two may be of one file
+            supervisord_theirs.give_back(each)
+
+    def start_again(self, taken: Sequence[Taken]) -> None:
+        added, _ = self._reread()
+        self._each("addProcessGroup", [each["name"] for each in taken if each["name"] in added], ALREADY_ADDED, "take")
+        for each in taken:
+            if each.get("ran") and not self.members_of_theirs([each]):
+                try:
+                    self._rpc.ask("startProcessGroup", each["name"], True)
+                except Fault as fault:
+                    raise Failure(FAILED, f"{each['name']} of {each['path']} does not run again: {fault}") from None
+
     def log_path(self, program: str) -> str:
         return os.path.join(self.layout.logs, program + ".log")
 
@@ -247,6 +303,10 @@ class Supervisord(Supervisor):
             "include": self.instance.include,
             "own": self.instance.own,
         }
+
+
+def _living(began: Dict[int, int]) -> Set[int]:
+    return {pid for pid, start in began.items() if processes.lives(pid, start)}
 
 
 def _has_process(seen: Observed) -> bool:

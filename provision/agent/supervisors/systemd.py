@@ -12,13 +12,16 @@ import pwd
 import re
 import subprocess
 import time
-from typing import Dict, List, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.grouping import target_unit
 from ...contract.layout import Layout
 from .. import commands, files, processes
-from .base import ABSENT, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
+from .base import ABSENT, LAUNCHERS, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
+
+if TYPE_CHECKING:
+    from ...contract.records import Taken
 
 _SHOW = (
     "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
@@ -196,6 +199,44 @@ class Systemd(Supervisor):
         shown, known = self._show(programs) if programs else {}, processes.table()
         return {name: _processes(shown.get(name, {}), known) for name in programs}
 
+    def theirs(self, names: Sequence[str]) -> List[Taken]:
+        units = [name if "." in name else f"{name}.service" for name in names]
+        found: List[Taken] = []
+        for unit, values in self._show(units).items() if units else ():
+            path = values.get("FragmentPath", "")
+            if not path or not unit.endswith(".service") or _is_of_a_deploy(path):
+                continue
+            enabled = self._systemctl("is-enabled", "--", unit, check=False).strip() == "enabled"
+            ran = _observed(values).activity is Activity.RUNNING
+            found.append({"name": unit, "path": path, "ran": ran, "enabled": enabled})
+        return found
+
+    def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
+        return set().union(*self.families([each["name"] for each in taken]).values()) if taken else set()
+
+    def theirs_with(self, pids: Set[int]) -> str:
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/cgroup", encoding="utf-8") as stream:
+                    found = re.search(r"/([\w.@-]+\.service)$", stream.read(), re.MULTILINE)
+            except OSError:
+                continue
+            if found and self.theirs([found[1]]):
+                return found[1]
+        return ""
+
+    def take(self, taken: Sequence[Taken]) -> None:
+        for each in taken:
+            self._systemctl("disable", "--quiet", "--", each["name"], check=False)
+            self._systemctl("stop", "--", each["name"])
+
+    def start_again(self, taken: Sequence[Taken]) -> None:
+        for each in taken:
+            if each.get("enabled"):
+                self._systemctl("enable", "--quiet", "--", each["name"])
+            if each.get("ran"):
+                self._systemctl("start", "--", each["name"])
+
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
         if program in self._marks:
@@ -224,6 +265,14 @@ class Systemd(Supervisor):
             "user_units": self.user_units,
             "linger": linger,
         }
+
+
+def _is_of_a_deploy(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return LAUNCHERS in stream.read()
+    except OSError:
+        return False
 
 
 def _user() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from provision.cli.sentences import size
 from provision.contract.devices import seats
 
 if TYPE_CHECKING:
-    from provision.plan import Content, Plan
+    from provision.plan import Content, Once, Plan
 
 _FILES_SHOWN = 40
 
@@ -31,6 +32,8 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         [step.do, step.program, *([seats(step.devices)] if seated else []), step.how, step.why] for step in plan.steps
     ]
     yield from columns(steps or [["keep"]], indent="  ")
+    yield from (f"  takes over {name}, which ends" for name in plan.takes)
+    yield from (f"  once.{each.name}: {_once(each)}" for each in plan.once)
     yield from (f"  {name} is {digest}" for name, digest in plan.images.items())
     yield from _files("add", plan.files.added)
     yield from _files("change", plan.files.changed)
@@ -49,11 +52,16 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         yield from (f"  next: {text}" for text in (plan.refused.next_step,) if text)
 
 
+def _once(once: Once) -> str:
+    return f"runs {shlex.join(once.command)}: {once.why}" if once.do == "run" else once.why
+
+
 def _content(content: Content) -> str:
     named = f"{content.kind} {content.name}" + (f" ({size(content.bytes)})" if content.bytes else "")
     if content.is_there:
         return f"  {named} is on the host already"
-    return f"  ship {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
+    do = "make" if content.kind == "environment" else "ship"
+    return f"  {do} {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
 
 
 def _files(what: str, paths: Iterable[str]) -> Iterator[str]:

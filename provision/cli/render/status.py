@@ -81,4 +81,6 @@ def entry_line(entry: HistoryEntry) -> str:
     words = [f"#{entry['sequence']}", when, entry.get("kind"), entry.get("outcome"), channels]
     images = ", ".join(f"{name} {digest[:19]}" for name, digest in entry.get("images", {}).items())
     words.append(images)
+    words.append(", ".join(f"took over {name}" for name in entry.get("took_over", ())))
+    words.append(", ".join(f"once.{name} {outcome}" for name, outcome in entry.get("once", {}).items()))
     return "  ".join(word for word in [*words, f"by {entry.get('who', '?')}"] if word)

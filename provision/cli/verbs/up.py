@@ -17,7 +17,9 @@ from provision.cli.verb import verb
     default="",
     help="Take the place of that project in the target's path: end its services. So after a project was renamed.",
 )
-def command(session: Session, channel: str, take_over: str) -> None:
+@click.option("--again", metavar="NAME", multiple=True, help="Run once.NAME although it ran for this release.")
+@click.option("--done", metavar="NAME", multiple=True, help="Take once.NAME for done: somebody has looked.")
+def command(session: Session, channel: str, take_over: str, again: tuple[str, ...], done: tuple[str, ...]) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
@@ -29,4 +31,12 @@ def command(session: Session, channel: str, take_over: str) -> None:
             for machine, _ in session.deployment.machines.rent():
                 session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
     with session.interruptible() as interrupt:
-        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+        rollout.up(
+            session.deployment,
+            channel,
+            interrupt=interrupt,
+            hosts=session.hosts,
+            take_over=take_over,
+            again=again,
+            done=done,
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from provision.project.fault import Path
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal, written
+from provision.project.schema import Once, Prepare
 from provision.project.suspects import SHAPE
 from provision.project.template import Template
 
@@ -25,7 +26,7 @@ def in_the_release(subject: Subject) -> Iterator[Finding]:
 def _written(subject: Subject) -> Iterator[Finding]:
     for texts in (
         *(written(name, service) for name, service in subject.project.services.items()),
-        _written_in_prepare(subject),
+        _written_in_steps(subject),
     ):
         before = ""
         for path, text in texts:
@@ -41,11 +42,15 @@ def _written(subject: Subject) -> Iterator[Finding]:
                 yield Finding(path, f"{what} looks like a secret, and what stands here is part of every release.")
 
 
-def _written_in_prepare(subject: Subject) -> Iterator[tuple[Path, Template]]:
-    prepare = subject.project.prepare
-    if prepare:
-        yield from ((("prepare", "command", index), Template((word,))) for index, word in enumerate(prepare.command))
-        yield from ((("prepare", "env", variable), text) for variable, text in prepare.env.items())
+def _written_in_steps(subject: Subject) -> Iterator[tuple[Path, Template]]:
+    steps: list[tuple[Path, str, Prepare | Once]] = [
+        (("once", name), key, once) for name, once in subject.project.once.items() for key in ("command", "undo")
+    ]
+    if subject.project.prepare:
+        steps.append((("prepare",), "command", subject.project.prepare))
+    for base, key, step in steps:
+        yield from (((*base, key, index), Template((word,))) for index, word in enumerate(getattr(step, key)))
+        yield from (((*base, "env", variable), text) for variable, text in step.env.items() if key == "command")
 
 
 def _is_secret(value: Template) -> bool:

@@ -12,9 +12,11 @@ from provision.project.fault import Fault
 from provision.project.rules import (
     checks,
     containers,
+    once,
     ports,
     prepare,
     proxies,
+    python,
     references,
     renting,
     restarts,
@@ -31,6 +33,8 @@ __all__ = ["Sound", "judge", "sharing", "without_hosts"]
 _RULES = (
     *services.RULES,
     *prepare.RULES,
+    *once.RULES,
+    *python.RULES,
     *secrets.RULES,
     *references.RULES,
     *checks.RULES,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provision.project.fault import Fault
+from provision.project.fault import Fault, Path
 from provision.project.rules.view import Sound, check_texts, service_texts
-from provision.project.schema import Service
+from provision.project.schema import Once, Prepare, Service
 from provision.project.secret_places import refused
 
 
@@ -28,25 +28,21 @@ def _env(view: Sound) -> Iterator[Fault]:
                     message = f"{secret} is among secret_files, which keep it out of the environment."
                     hint = f"Name it in secrets instead, or let the program read the file that {secret}_FILE names."
                     yield Fault(("services", name, "env", variable), message, hint)
-        yield from _clashes(name, service)
+        yield from _clashes(("services", name, "env"), service)
 
 
-def _clashes(name: str, service: Service) -> Iterator[Fault]:
+def _clashes(path: Path, owner: Service | Prepare | Once) -> Iterator[Fault]:
     """A program that is given a secret has it under its own name, so nothing else can have that name."""
-    for variable, text in service.env.items():
-        users = [other for other, value in service.env.items() if variable in (part.name for part in value.secrets)]
-        if users and not text.is_secret(variable) and variable not in service.secrets:
+    for variable, text in owner.env.items():
+        users = [other for other, value in owner.env.items() if variable in (part.name for part in value.secrets)]
+        if users and not text.is_secret(variable) and variable not in owner.secrets:
             message = f"{variable} is the name of a secret that {users[0]} is made of, and this is another value."
-            yield Fault(("services", name, "env", variable), message, "Give this variable another name.")
+            yield Fault((*path, variable), message, "Give this variable another name.")
 
 
-def _prepare(view: Sound) -> Iterator[Fault]:
-    env = view.prepare.env if view.prepare else {}
-    for variable, text in env.items():
-        users = [other for other, value in env.items() if variable in (part.name for part in value.secrets)]
-        if view.prepare and users and not text.is_secret(variable) and variable not in view.prepare.secrets:
-            message = f"{variable} is the name of a secret that {users[0]} is made of, and this is another value."
-            yield Fault(("prepare", "env", variable), message, "Give this variable another name.")
+def _steps(view: Sound) -> Iterator[Fault]:
+    for base, step in view.steps():
+        yield from _clashes((*base, "env"), step)
 
 
-RULES = (_places, _env, _prepare)
+RULES = (_places, _env, _steps)

@@ -152,10 +152,11 @@ def _secrets(view: Sound) -> Iterator[Fault]:
                 yield Fault(path, f"{variable}_FILE is declared too.", hint)
 
 
-def _prepare_secrets(view: Sound) -> Iterator[Fault]:
-    for index, variable in enumerate(view.prepare.secrets if view.prepare else ()):
-        if view.prepare and variable in view.prepare.env:
-            yield _in_env_too(("prepare", "secrets", index), variable)
+def _step_secrets(view: Sound) -> Iterator[Fault]:
+    for base, step in view.steps():
+        for index, variable in enumerate(step.secrets):
+            if variable in step.env:
+                yield _in_env_too((*base, "secrets", index), variable)
 
 
 def _in_env_too(path: Path, variable: str) -> Fault:
@@ -184,7 +185,7 @@ RULES = (
     _starts,
     _cycle,
     _secrets,
-    _prepare_secrets,
+    _step_secrets,
     _stray_ports,
     _metrics,
 )

@@ -110,19 +110,27 @@ def _platform(view: Sound) -> Iterator[Fault]:
         if target.channel_from and images and all(image and "@" in image for image in images):
             message = "every image here is named by its digest, so no tag is followed."
             yield Fault((*base, "channel_from"), message, "Name one by its tag, or remove channel_from.", at_key=True)
+        if target.supervisor_config and not target.can.own_config:
+            message = f"{target.platform} does not read it; {those('own_config')} does."
+            yield Fault((*base, "supervisor_config"), message, at_key=True)
+        if target.take_over and not target.can.on_host:
+            message = f"{target.platform} takes over nothing that others start; {those('on_host')} do."
+            yield Fault((*base, "take_over"), message, at_key=True)
+        for key in ("image", "channel_from"):
+            if getattr(target, key) and not (target.can.over_ssh and not target.can.on_host):
+                message = f"{target.platform} brings no image to a host; {', '.join(OF_IMAGES)} does."
+                yield Fault((*base, key), message, f"Remove {key}, or set platform.", at_key=True)
+
+
+def _user_units(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base = ("targets", name)
         if target.user_units and not target.can.user_units:
             message = f"{target.platform} has no user units; {those('user_units')} has."
             yield Fault((*base, "user_units"), message, at_key=True)
         if target.user_units and target.sudo:
             hint = "Remove sudo, or user_units."
             yield Fault((*base, "sudo"), "user units belong to the user and need no sudo.", hint, at_key=True)
-        if target.supervisor_config and not target.can.own_config:
-            message = f"{target.platform} does not read it; {those('own_config')} does."
-            yield Fault((*base, "supervisor_config"), message, at_key=True)
-        for key in ("image", "channel_from"):
-            if getattr(target, key) and not (target.can.over_ssh and not target.can.on_host):
-                message = f"{target.platform} brings no image to a host; {', '.join(OF_IMAGES)} does."
-                yield Fault((*base, key), message, f"Remove {key}, or set platform.", at_key=True)
         for service_name, service in view.chosen(target).items():
             if target.user_units and service.user:
                 message = f'the user\'s own systemd (targets.{name}) cannot run it as "{service.user}".'
@@ -176,4 +184,4 @@ def _addresses(table: Mapping[str, Any]) -> set[str]:
     return {str(host).rpartition("@")[2] for host in hosts} if isinstance(hosts, list) else set()
 
 
-RULES = (_services, _hosts, _paths, _platform, _gpus)
+RULES = (_services, _hosts, _paths, _platform, _user_units, _gpus)

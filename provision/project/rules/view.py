@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.project.checks import Check
 from provision.project.fault import Path
-from provision.project.schema import Prepare, Service, Target
+from provision.project.schema import Once, Prepare, Python, Service, Target
 from provision.project.template import Template
 
 
@@ -27,6 +27,8 @@ class Sound:
     targets: Mapping[str, Target]
     checks: Mapping[str, Check]
     prepare: Prepare | None
+    python: Python | None
+    once: Mapping[str, Once]
     copies: Mapping[str, int]  # on hosts, of services that run more than once
     image: str | None = None  # of every service and target that names none
 
@@ -37,6 +39,12 @@ class Sound:
             for name, service in self.services.items()
             if target.services is None or name in target.services
         }
+
+    def steps(self) -> Iterator[tuple[Path, Prepare | Once]]:
+        """The commands of a deploy itself, and where they stand."""
+        if self.prepare:
+            yield ("prepare",), self.prepare
+        yield from ((("once", name), once) for name, once in self.once.items())
 
 
 def service_checks(name: str, service: Service) -> Iterator[tuple[Path, Check]]:

@@ -1,0 +1,92 @@
+"""Folders of a release that outlive it: what programs write there lies in `shared/data`, which every release links to.
+
+What a release brings there itself is kept in it, read-only, under another name; it is what `shared/data` begins with
+where nothing is there yet. Whatever is there stays: through deploys that fail, rollbacks, and releases that go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, Optional
+
+from ..contract import names, tree
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
+from . import files, trust
+from .launch import owner
+
+if TYPE_CHECKING:
+    from ..contract.release import ReleaseDocument
+
+SEED = names.PARTIAL + "/seed"  # in a release: a name that no project ships
+
+
+def link(layout: Layout, folder: str, declared: Mapping[str, str]) -> None:
+    """Let each path of `declared` in an upload lead to `shared/data`, and let there be something.
+
+    Args:
+        declared: path in the release -> the account that writes there; empty for our own.
+
+    Raises:
+        Failure: somebody else could change where it leads to, or something else is there.
+    """
+    for path, account in declared.items():
+        place = names.path_below(folder, "data", path)
+        seed = os.path.join(folder, SEED, path)
+        if os.path.isdir(place) and not os.path.islink(place):
+            files.make_folder(os.path.dirname(seed))
+            os.rename(place, seed)
+        _begin(os.path.join(layout.shared, "data", path), seed, owner(account))
+        files.make_folder(os.path.dirname(place))
+        files.point(place, "../" * (path.count("/") + 2) + f"shared/data/{path}")
+
+
+def _begin(place: str, seed: str, uid: Optional[int]) -> None:
+    """Make what a program is to write to, unless it is there."""
+    wrong = trust.fault(os.path.dirname(place))
+    if wrong:
+        raise Failure(
+            REFUSED,
+            f"what [project] data keeps can't be put into {os.path.dirname(place)}: {wrong}.",
+            next_step=wrong.remedy,
+        )
+    if os.path.lexists(place):
+        if os.path.islink(place) or os.path.isdir(place):
+            return
+        raise Failure(
+            REFUSED,
+            f"{place} is no folder, and [project] data keeps one there.",
+            next_step=f"move it away (mv {place} {place}.old), then: deploy up",
+        )
+    files.make_folder(os.path.dirname(place))
+    temporary = files.temporary_of(place)
+    files.remove_tree(temporary)
+    if os.path.isdir(seed):
+        shutil.copytree(seed, temporary, symlinks=True, copy_function=shutil.copy)
+    else:
+        os.mkdir(temporary, 0o755)
+    for parent, folders, others in [*tree.walk(temporary)]:
+        for name in (*folders, *others, *([""] if not parent else [])):
+            _give(os.path.join(temporary, parent, name).rstrip("/"), uid)
+    files.sync_filesystem(temporary)
+    os.rename(temporary, place)
+    files.sync_directory(os.path.dirname(place))
+
+
+def _give(path: str, uid: Optional[int]) -> None:
+    """Make it the account's own, to be written to."""
+    if not os.path.islink(path):
+        os.chmod(path, os.stat(path).st_mode | 0o600)
+    if uid is not None:
+        os.chown(path, uid, -1, follow_symlinks=False)
+
+
+def as_shipped(entries: Iterable[tree.Entry], document: ReleaseDocument) -> Iterator[tree.Entry]:
+    """What a release was shipped with, of what lies in it now."""
+    declared = document.get("data", {})
+    for entry in entries:
+        if entry.path.startswith(SEED + "/"):
+            yield entry._replace(path=entry.path[len(SEED) + 1 :])
+        elif entry.path not in declared:
+            yield entry
