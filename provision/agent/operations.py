@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 
+from ..contract.failure import REFUSED, Failure
 from ..contract.outcome import MISMATCH
-from . import checks, engines, evidence, facts, files, launch, mend, models, moved, outside, prove, seal, work
+from . import (
+    checks,
+    engines,
+    evidence,
+    facts,
+    failed,
+    files,
+    launch,
+    mend,
+    models,
+    moved,
+    outside,
+    prove,
+    seal,
+    work,
+    worker,
+)
 from . import state as states
 from .checks.here import Here
 from .masks import Masks
@@ -15,6 +34,7 @@ from .takeover import give_back, login
 
 if TYPE_CHECKING:
     from ..contract import answers, requests
+    from ..contract.records import Begun
     from .session import Conversation
 
 
@@ -51,7 +71,16 @@ def _adopt_engine(session: Conversation, request: requests.AdoptEngine) -> answe
 
 
 def _seal(session: Conversation, request: requests.Seal) -> answers.Done:
-    seal.seal(session.layout, request, session.emit, session.stop_if_asked)
+    began = time.time()
+    try:
+        seal.seal(session.layout, request, session.emit, session.stop_if_asked)
+    except Failure as error:
+        if error.kind != REFUSED:
+            header = session.header
+            begun: Begun = {"kind": "up", "who": header["who"], "time": began, "transaction": worker.new_transaction()}
+            with contextlib.suppress(OSError):  # a full disk
+                failed.note(session.layout, begun, {}, error.kind, error.sentence, request["secrets"].items())
+        raise
     return {"event": "result"}
 
 

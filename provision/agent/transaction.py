@@ -18,6 +18,7 @@ from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
 from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
+from . import state as states
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -88,7 +89,7 @@ class Transaction:
             self._stop_if_aborted()
             self.journal.add({"step": journal.COMMIT})
         except (Failure, OSError) as error:
-            self._give_up(failure.of(error), began)
+            self._give_up(change, failure.of(error), began)
         self._commit(change)
         self._stay_supervised(change)
         return {
@@ -282,7 +283,7 @@ class Transaction:
             ) from None
         self.programs.remember(after, change.before, self._ran)
 
-    def _give_up(self, failed: Failure, began: float) -> None:
+    def _give_up(self, change: Change, failed: Failure, began: float) -> None:
         """Put back, and raise what is to be reported."""
         self.programs.step("undo", detail=failed.sentence)
         program = failed.details.get("program", "")
@@ -294,11 +295,14 @@ class Transaction:
         try:
             now = undo(self.programs)
         except (Failure, OSError) as error:
+            record = change.after.programs.get(program)
+            service = record.service if record else ""
+            back = states.way_back(self.layout, change.before, states.history(self.layout))
             raise Failure(
                 DEGRADED,
                 failed.sentence,
                 why="Putting the old release back failed too: " + failure.of(error).sentence,
-                next_step="deploy logs" + (f" {program}" if program else "") + "; then deploy up, or deploy unlock",
+                next_step=failure.out_of_degraded(service, back),
                 **report,
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)

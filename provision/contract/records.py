@@ -65,6 +65,18 @@ class HistoryEntry(_Entry, Noted, total=False):
     taken_from: str  # the project whose place this one took
 
 
+class Failed(TypedDict):
+    """A transaction, or what went before it, that did not commit."""
+
+    kind: str
+    who: str
+    time: int  # seconds since 1970, when it began
+    transaction: str
+    channels: Dict[str, str]  # name -> release, as it would have been
+    outcome: str  # failed (nothing was disturbed), put back, interrupted, degraded
+    why: str
+
+
 class _Begin(TypedDict):
     step: str
     kind: str
