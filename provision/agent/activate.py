@@ -15,7 +15,7 @@ from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
 from ..contract.state import State
-from . import boot, control, evidence, facts, files, launch, moved, prune, recover, supervision, whose
+from . import boot, control, evidence, facts, failed, files, launch, moved, prune, recover, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets
 from .documents import read_documents
@@ -28,7 +28,7 @@ from .transaction import Change, Transaction
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Emit
-    from ..contract.records import Holder, Noted
+    from ..contract.records import Begun, Holder, Noted
     from ..contract.release import ReleaseDocument
     from ..contract.requests import Header, PlannedStep, TransactionRequest
 
@@ -114,8 +114,9 @@ def perform(
         answer = Transaction(layout, supervisor, emit, aborted).run(change, view)
         _record(layout, change, request["channel"], began, emit)
         return answer
-    except Failure as failed:
-        _record(layout, change, request["channel"], began, emit, failed)
+    except Failure as failed_:
+        _record(layout, change, request["channel"], began, emit, failed_)
+        _note(layout, change, began, emit, failed_)
         raise
     finally:
         if not os.path.exists(layout.journal):
@@ -154,6 +155,18 @@ def _record(
         evidence.record(layout, change, "stable" if change.kind != "up" else channel, began, failed)
     except (OSError, ValueError, KeyError) as error:
         emit({"event": "warning", "text": f"what the checks saw could not be written down: {error}"})
+
+
+def _note(layout: Layout, change: Change, began: float, emit: Emit, failed_: Failure) -> None:
+    """Keep that it did not commit; of what was refused, nothing was tried."""
+    if failed_.kind == REFUSED:
+        return
+    begun: Begun = {"kind": change.kind, "who": change.who, "time": began, "transaction": change.transaction}
+    try:
+        channels = change.after.channels
+        failed.note(layout, begun, channels, failed_.kind, failed_.sentence, change.secrets.items())
+    except OSError as error:
+        emit({"event": "warning", "text": f"that it failed could not be written down for deploy history: {error}"})
 
 
 def _supervisor(layout: Layout, before: State, request: TransactionRequest) -> Supervisor:

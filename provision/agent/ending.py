@@ -60,7 +60,7 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
         entry["evidence"] = begin["evidence"]
     if begin.get("images"):
         entry["images"] = begin["images"]
-    files.write_json(os.path.join(layout.history, f"{after.sequence:08d}.json"), entry)
+    files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
     states.write(layout, after)
     files.remove(layout.once_secrets)
     journal.Journal(layout.journal).end()

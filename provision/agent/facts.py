@@ -193,7 +193,7 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
     asked -= set(wanted.get("have", ()))
     documents = read_documents(layout, asked)
     seen = view(layout, supervisor, state, bool(wanted.get("gpus")) or devices.decides(documents))
-    return {
+    found: ProjectFacts = {
         "state": state.as_dict(),
         "view": seen.as_dict(),
         "holder": Lock(layout.lock).holder(),
@@ -217,6 +217,13 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "occupied": occupied(layout, supervisor, state),
         "once": states.once(layout),
     }
+    if wanted.get("standing"):
+        from . import failed, restarts
+
+        for name, restarted in restarts.of_late(layout, supervisor, state, seen).items():
+            found["view"]["programs"][name]["restarted"] = restarted
+        found["failed"] = failed.read(layout)
+    return found
 
 
 def occupied(layout: Layout, supervisor: Supervisor, state: State) -> Dict[str, str]:

@@ -1,10 +1,10 @@
 """Launch folders: how one program is started, secrets included.
 
 `run/PROGRAM/LAUNCH/` holds `launch` (from the release, without secrets), `secrets` for the environment,
-`secret-files` with a file for each of the others, `devices` where the program has GPUs of its own, and the link
-`release`; `run/PROGRAM/current` says which of them the supervisor starts. A folder is complete before it has its name
-and never changed after, so that switching, and switching back, is one link. Each belongs to the service's own user,
-and nobody else may enter it.
+`secret-files` with a file for each of the others, `devices` where the program has GPUs of its own, `starts`, and the
+link `release`; `run/PROGRAM/current` says which of them the supervisor starts. A folder is complete before it has its
+name and never changed after, but for `starts`, in which the launcher notes when it was started; so switching, and
+switching back, is one link. Each belongs to the service's own user, and nobody else may enter it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import stat
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
 
 from ..contract.failure import REFUSED, Failure
-from ..contract.layout import DEVICES, SECRET_FOLDER, Layout
+from ..contract.layout import DEVICES, SECRET_FOLDER, STARTS, Layout
 from ..contract.state import State
 from . import files
 
 if TYPE_CHECKING:
     from ..contract.release import ServiceDocument
 
+STARTS_BYTES = 255  # of the one line that launchers write, without its end (templates/launcher)
 # What a path says that is no file of ours: nothing is there, or it is of another kind. Whatever else may happen to one
 # who looks, such as not being let in, says nothing of what is there.
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -84,6 +85,8 @@ def stage(
     files.remove_tree(temporary)
     os.mkdir(temporary, 0o700)
     _write(os.path.join(temporary, "launch"), service["launch"], 0o500, uid)
+    if service["launch"]:  # all of its length from the start: noting something takes no room
+        _write(os.path.join(temporary, STARTS), " " * STARTS_BYTES + "\n", 0o600, uid)
     as_files = set(service.get("secret_files", ()))
     exported = {name: secrets[name] for name in sorted(set(service["secrets"]) - as_files)}
     for file, variables in (("secrets", exported), (DEVICES, devices)):
@@ -148,6 +151,15 @@ def devices(folder: str) -> Dict[str, str]:
     return _exported(os.path.join(folder, DEVICES))
 
 
+def starts(folder: str) -> List[str]:
+    """What its launcher noted of the last starts, newest first: when (seconds since 1970), and as which process."""
+    try:
+        line = _text(os.path.join(folder, STARTS), STARTS_BYTES)
+    except (OSError, ValueError):
+        return []
+    return line.split() if line.endswith(" ") else line.split()[:-1]  # the oldest one may have been cut
+
+
 def _exported(path: str) -> Dict[str, str]:
     """Read back with the shell's own rules."""
     try:
@@ -173,8 +185,11 @@ def secret_files(folder: str) -> Dict[str, str]:
     return {name: os.path.join(apart, name) for name in sorted(names)}
 
 
-def _text(path: str) -> str:
-    """What a secret's file says; nothing where it is none that was put there for that account.
+def _text(path: str, most: int = -1) -> str:
+    """What such a file says; nothing where it is none that was put there for that account.
+
+    Args:
+        most: characters that are read.
 
     Raises:
         FileNotFoundError: there is no such file, or something else has its name.
@@ -196,7 +211,7 @@ def _text(path: str) -> str:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or account not in (os.geteuid(), found.st_uid):
             raise FileNotFoundError(errno.ENOENT, "not a plain file of that account", path)
-        return stream.read()
+        return stream.read(most)
 
 
 def every_secret(layout: Layout) -> List[Tuple[str, str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 
+from ..contract.failure import REFUSED, Failure
 from ..contract.outcome import MISMATCH
 from . import (
     builder,
@@ -13,6 +16,7 @@ from . import (
     environments,
     evidence,
     facts,
+    failed,
     files,
     launch,
     mend,
@@ -22,6 +26,7 @@ from . import (
     prove,
     seal,
     work,
+    worker,
 )
 from . import state as states
 from .checks.here import Here
@@ -31,6 +36,7 @@ from .takeover import give_back, login
 
 if TYPE_CHECKING:
     from ..contract import answers, requests
+    from ..contract.records import Begun
     from .session import Conversation
 
 
@@ -83,7 +89,16 @@ def _build_environment(session: Conversation, request: requests.BuildEnvironment
 
 
 def _seal(session: Conversation, request: requests.Seal) -> answers.Done:
-    seal.seal(session.layout, request, session.emit, session.stop_if_asked)
+    began = time.time()
+    try:
+        seal.seal(session.layout, request, session.emit, session.stop_if_asked)
+    except Failure as error:
+        if error.kind != REFUSED:
+            header = session.header
+            begun: Begun = {"kind": "up", "who": header["who"], "time": began, "transaction": worker.new_transaction()}
+            with contextlib.suppress(OSError):  # a full disk
+                failed.note(session.layout, begun, {}, error.kind, error.sentence, request["secrets"].items())
+        raise
     return {"event": "result"}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _INCOMING_SECONDS = 24 * 3600.0  # an upload that was cut is kept this long, to be resumed
 _AGENT_SECONDS = 24 * 3600.0  # an older agent may still be reading its modules
 _TRANSACTIONS_KEPT = 20
+_HISTORY_KEPT = 500
 
 
 def prune(layout: Layout, keep: int, agent: str, supervisor: Supervisor) -> List[str]:
@@ -60,7 +61,23 @@ def prune(layout: Layout, keep: int, agent: str, supervisor: Supervisor) -> List
     logs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(layout.transactions))
     for _, path in logs[:-_TRANSACTIONS_KEPT]:
         os.unlink(path)
+    _history(layout)
     return gone
+
+
+def _history(layout: Layout) -> None:
+    """Let go of what is long ago; of each release that is still here one entry stays, which says that it served."""
+    entries = states.history(layout)
+    if len(entries) <= _HISTORY_KEPT:
+        return
+    here = set(content.releases(layout))
+    for entry in entries[-_HISTORY_KEPT:]:
+        here -= set(entry["channels"].values())
+    for entry in reversed(entries[:-_HISTORY_KEPT]):
+        only = here & set(entry["channels"].values())
+        here -= only
+        if not only:
+            files.discard(os.path.join(layout.history, states.entry_name(entry["sequence"])))
 
 
 def _incoming(layout: Layout, name: str, path: str) -> None:

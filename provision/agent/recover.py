@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, List, Optional
 
-from ..contract.failure import DEGRADED, FAILED, UNPROVEN, Failure
+from ..contract import failure
+from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.state import State, from_dict
-from . import commands, control, facts, files, journal, prune, supervision, trust
+from . import commands, control, facts, failed, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
 from .ending import finish, undo
@@ -57,8 +59,20 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
         supervision.restore(layout, supervisor, emit)
         Programs(layout, supervisor, emit).remember(after, before, begin["running"])
         return FINISHED
-    undo(Programs(layout, supervisor, emit))
+    cut = f"Its worker on the host was cut off after: {open_.lines[-1]['step'] if open_.lines else journal.BEGIN}."
+    try:
+        now = undo(Programs(layout, supervisor, emit))
+    except (Failure, OSError) as error:
+        why = f"{cut} Putting the old release back failed too: {failure.of(error).sentence}"
+        _note(layout, begin, after, DEGRADED, why)
+        raise
+    _note(layout, begin, after, INTERRUPTED, f"{cut} {now}")
     return PUT_BACK
+
+
+def _note(layout: Layout, begin: Begin, after: State, outcome: str, why: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk
+        failed.note(layout, begin, after.channels, outcome, why)
 
 
 def _supervise(layout: Layout, emit: Emit) -> Optional[str]:

@@ -37,6 +37,11 @@ def write(layout: Layout, state: State) -> None:
     files.write_json(layout.state, state.as_dict(), 0o644)
 
 
+def entry_name(sequence: int) -> str:
+    """What a transaction's file in the history is called."""
+    return f"{sequence:08d}.json"
+
+
 def history(layout: Layout) -> List[HistoryEntry]:
     """Committed transactions, oldest first."""
 

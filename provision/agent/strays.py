@@ -9,7 +9,7 @@ time, in a folder that we alone may write: for those that overwrite their enviro
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, List, Set
+from typing import Dict, Iterable, List, Set, Tuple
 
 from ..contract.layout import Layout
 from . import files, guard, processes, trust
@@ -27,6 +27,16 @@ def remember(layout: Layout, running: Dict[str, int], releases: Dict[str, str]) 
 
 def remembered(layout: Layout) -> Dict[str, int]:
     """The process of each program that still is the one that was written down."""
+    return {program: pid for program, (pid, began) in _noted(layout).items() if processes.lives(pid, began)}
+
+
+def proven(layout: Layout) -> Dict[str, int]:
+    """The process of each program that was written down, whether or not it is there still; none of before a reboot."""
+    return {program: pid for program, (pid, _) in _noted(layout).items()}
+
+
+def _noted(layout: Layout) -> Dict[str, Tuple[int, int]]:
+    """Program -> pid and start time."""
     record = guard.note(layout, _record(layout))
     noted = record.get("programs")
     if record.get("boot") != processes.boot_id() or not isinstance(noted, dict):
@@ -34,8 +44,8 @@ def remembered(layout: Layout) -> Dict[str, int]:
     found = {}
     for program, value in noted.items():
         pid, began = value if isinstance(value, list) and len(value) == 2 else (0, 0)
-        if isinstance(pid, int) and pid > 1 and processes.start_time(pid) == began and processes.alive(pid):
-            found[program] = pid
+        if isinstance(pid, int) and isinstance(began, int) and pid > 1:
+            found[program] = pid, began
     return found
 
 

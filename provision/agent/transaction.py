@@ -19,6 +19,7 @@ from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
 from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
+from . import state as states
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -337,11 +338,14 @@ class Transaction:
         try:
             now = undo(self.programs)
         except (Failure, OSError) as error:
+            record = change.after.programs.get(program)
+            service = record.service if record else ""
+            back = states.way_back(self.layout, change.before, states.history(self.layout))
             raise Failure(
                 DEGRADED,
                 failed.sentence,
                 why="Putting the old release back failed too: " + failure.of(error).sentence,
-                next_step="deploy logs" + (f" {program}" if program else "") + "; then deploy up, or deploy unlock",
+                next_step=failure.out_of_degraded(service, back),
                 **report,
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -87,6 +87,29 @@ class Console:
             for line in [text] if isinstance(text, str) else text:
                 sys.stdout.write(shown(line) + "\n")
             sys.stdout.flush()
+
+    @contextmanager
+    def redrawn(self) -> Iterator[Callable[[str], None]]:
+        """Gives a function that shows a text of several lines in place of the one before, where stdout is a terminal
+        that can; elsewhere it is written below, unless nothing has changed.
+        """
+        if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+            last = ""
+
+            def write(text: str) -> None:
+                nonlocal last
+                if text != last:
+                    self.answer({}, ["", text] if last else text)
+                last = text
+
+            yield write
+            return
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=RichConsole(highlight=False), auto_refresh=False) as live:
+            yield lambda text: live.update(Text(shown(text), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def relay(self, event: Event, line: str) -> None:
         """A line that is somebody else's and is what the verb was asked for: byte for byte where a program reads it.

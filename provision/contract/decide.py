@@ -208,10 +208,9 @@ def _why(
     news = sorted(set(service["secrets"]) & rotated)
     if news:
         return "secret {} rotated".format(", ".join(news))
-    if view.manifests.get(name) != before.manifest_sha256:
-        return f"{before.manifest} was changed on the host"
-    if view.launches.get(name) != before.launch:
-        return "its launcher was changed on the host"
+    changed = changed_there(name, before, view)
+    if changed:
+        return changed
     if before.devices != tuple(given):
         lost = devices.lost(before.devices, view.gpus or ())
         return f"{', '.join(map(devices.short, lost))} is gone" if lost else "it gets GPUs of its own"
@@ -221,6 +220,15 @@ def _why(
         return "it runs without its supervisor"
     if not service["on_demand"] and activity != "running":
         return f"not running: {(seen and seen['detail']) or activity}"
+    return ""
+
+
+def changed_there(name: str, committed: Program, view: HostView) -> str:
+    """What of a program's files is not as the last transaction left it, or empty."""
+    if view.manifests.get(name) != committed.manifest_sha256:
+        return f"{committed.manifest} was changed on the host"
+    if view.launches.get(name) != committed.launch:
+        return "its launcher was changed on the host"
     return ""
 
 

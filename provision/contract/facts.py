@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, TypedDict
 
 from .events import ErrorMessage
-from .records import HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
+from .records import Failed, HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
 from .release import ReleaseDocument
 
 
@@ -55,6 +55,13 @@ class Disk(TypedDict):
     free: int
 
 
+class Restarted(TypedDict):
+    """That a program was started again of late, by nobody who deployed."""
+
+    times: int  # within the last ten minutes; of many, the last dozen
+    ago: float  # seconds since the last one
+
+
 class _Seen(TypedDict):
     activity: str
     pid: int
@@ -66,6 +73,7 @@ class _Seen(TypedDict):
 class Seen(_Seen, total=False):
     """A program, as it is seen."""
 
+    restarted: Restarted  # where it was asked for, and was
     release: str  # that it was started from, where it finishes on the code of an older one than its state says
 
 
@@ -116,6 +124,7 @@ class ProjectFacts(_Project, total=False):
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
     once: List[OnceRecord]  # oldest first; where anything ever ran once
+    failed: List[Failed]  # where they were asked for
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 

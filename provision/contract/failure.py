@@ -63,6 +63,17 @@ class Failure(Exception):
         }
 
 
+def out_of_degraded(service: str, back: object) -> str:
+    """What to do where neither release could be proven.
+
+    Args:
+        service: whose log may tell why; empty where that is not known.
+        back: whether there is a release to roll back to.
+    """
+    rollback = "deploy rollback, " if back else ""
+    return f"deploy logs {service}".rstrip() + f"; then {rollback}deploy up with what was mended, or deploy unlock"
+
+
 def of(error: Exception) -> Failure:
     """`error` as a failure: the system's, in its own words."""
     return error if isinstance(error, Failure) else Failure(FAILED, str(error))

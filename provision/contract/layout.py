@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 CONTROL = "deploy-ctl"  # in the project's folder
 _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
+STARTS = "starts"  # in a launch folder: when the program was started of late, as its launcher writes it down
 DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the program has
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
@@ -71,6 +72,10 @@ class Layout(NamedTuple):
     @property
     def history(self) -> str:
         return posixpath.join(self.private, "history")
+
+    @property
+    def failed(self) -> str:
+        return posixpath.join(self.private, "failed.json")
 
     @property
     def evidence(self) -> str:

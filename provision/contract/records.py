@@ -96,6 +96,18 @@ class Taken(_Taken, total=False):
     enabled: bool  # whether it starts with the host
 
 
+class Failed(TypedDict):
+    """A transaction, or what went before it, that did not commit."""
+
+    kind: str
+    who: str
+    time: int  # seconds since 1970, when it began
+    transaction: str
+    channels: Dict[str, str]  # name -> release, as it would have been
+    outcome: str  # failed (nothing was disturbed), put back, interrupted, degraded
+    why: str
+
+
 class _Begin(TypedDict):
     step: str
     kind: str

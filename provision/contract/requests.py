@@ -60,6 +60,7 @@ class Wanted(TypedDict, total=False):
 
     claim: bool  # keep others from deploying this project while this conversation lives
     outside: bool  # also where the folder can't be trusted
+    standing: bool  # also restarts of late, and deploys that did not commit
     host: bool
     gpus: bool
     ahead: AheadQuestion

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from provision.agent.alone import program
-from provision.contract.layout import DEVICES, SECRET_FOLDER
+from provision.contract.layout import DEVICES, SECRET_FOLDER, STARTS
 from provision.errors import UnencodableValue
 from provision.manifests.attendance import Idle, Ready, idle, ready
 from provision.manifests.encoders.shell import check_program, is_shells_own
@@ -39,6 +39,7 @@ class Launcher:
     program: str  # as the supervisor knows it
     exported: tuple[Variable, ...]
     through_env: tuple[Variable, ...]  # variables that a shell would refuse or change; env(1) sets them
+    starts_file: str  # absolute; has the last starts, in one line of one length
     devices_file: str  # absolute; says which GPUs this copy has on its host; empty where it is given none
     composed: tuple[Variable, ...]  # those made of secrets: they can be put together once the secrets are there
     secrets: tuple[str, ...]  # names alone
@@ -85,6 +86,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
         exported=tuple(variable for variable in variables if variable not in (*through_env, *composed)),
         through_env=through_env,
         composed=composed,
+        starts_file=f"{places.run(name)}/{STARTS}",
         devices_file=f"{places.run(name)}/{DEVICES}" if _has_devices(service) else "",
         secrets=service.secrets,
         secrets_file=f"{places.run(name)}/secrets",

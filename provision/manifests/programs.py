@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from provision.contract.layout import SECRET_FOLDER, Layout
+from provision.contract.layout import SECRET_FOLDER, STARTS, Layout
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
@@ -36,6 +36,7 @@ class Program:
     lane: str  # stable, canary or candidate
     name: str  # supervisord's program or systemd's unit
     launch: str  # absolute path of the launcher
+    starts_file: str  # absolute; the launcher notes there when it starts
     path: str  # the project's folder on the host
     shared: str  # what outlives releases: logs, models, data
     log: str  # absolute path
@@ -74,6 +75,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
         lane=places.lane,
         name=places.program(name),
         launch=f"{places.run(name)}/launch",
+        starts_file=f"{places.run(name)}/{STARTS}",
         path=target.path,
         shared=layout.shared,
         log=layout.log(places.program(name)),

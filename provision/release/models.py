@@ -89,6 +89,8 @@ def look_at(model: str, root: Path, subject: str) -> None:
             if cache.recall(path) is None:
                 with path.open("rb"):
                     _header(path, subject)
+
+
 def is_hosts_own(model: str) -> bool:
     """Whether it is on the host already: an absolute path, with nothing there on this machine."""
     return model.startswith("/") and not os.path.lexists(model)

@@ -2,27 +2,28 @@
 
 from provision.rollout.looks import (
     Canary,
-    HostEntry,
     HostPlan,
-    HostStatus,
     canary,
     execute,
     facts,
-    history,
     logs,
     plan,
-    status,
 )
 from provision.rollout.moves import down, mend, promote, rollback, unlock, up
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
+from provision.rollout.standing import HostStatus, Standing, Unreached, worst
+from provision.rollout.watch import HostEntry, HostFailed, history, status, watched
 
 __all__ = [
     "Canary",
     "CheckReport",
     "HostEntry",
+    "HostFailed",
     "HostPlan",
     "HostStatus",
+    "Standing",
+    "Unreached",
     "Verified",
     "canary",
     "down",
@@ -40,4 +41,6 @@ __all__ = [
     "unlock",
     "up",
     "verify",
+    "watched",
+    "worst",
 ]

@@ -1,4 +1,4 @@
-"""What looks at hosts and changes nothing: plan, status, history, logs, facts, exec."""
+"""What looks at hosts and changes nothing: plan, logs, facts, exec."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.agent import loader
-from provision.contract import devices
 from provision.contract.answers import Lines
 from provision.contract.layout import Layout
-from provision.contract.records import HistoryEntry
 from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
@@ -22,7 +20,6 @@ from provision.targets import Deployment, open_session, plan_up
 from provision.targets.transact import images_of
 
 if TYPE_CHECKING:
-    from provision.contract.facts import ProjectFacts
     from provision.contract.release import ServiceDocument
     from provision.contract.requests import Logs
 
@@ -35,53 +32,6 @@ class HostPlan:
 
     host: str
     plan: Plan
-
-
-@dataclass(frozen=True)
-class HostStatus:
-    """How one host stands. `project` is the agent's answer to `facts`, see docs/reference.md."""
-
-    host: str
-    project: ProjectFacts
-    asked_for: str = ""  # the name of the project that asked
-
-    @property
-    def another(self) -> str:
-        """The other project that is there in place of the one that asked; empty where it is that one, or none."""
-        there = self.project["state"].get("project", "")
-        return there if there != self.asked_for and self.asked_for else ""
-
-    @property
-    def lost(self) -> dict[str, list[str]]:
-        """By program, the GPUs that it was given and that are not there any more; empty where nobody has looked."""
-        gpus = self.project["view"].get("gpus")
-        if gpus is None or self.project.get("untrusted"):
-            return {}
-        programs = self.project["state"]["programs"].items()
-        found = {name: devices.lost(record.get("devices", ()), gpus) for name, record in programs}
-        return {name: uuids for name, uuids in found.items() if uuids}
-
-    @property
-    def state(self) -> str:
-        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), unsupervised
-        (all run, and their supervisor was killed), or untrusted.
-        """
-        project = self.project
-        if project.get("untrusted"):
-            return "untrusted"
-        if project["holder"]:
-            return "deploying"
-        if project["journal"]:
-            return "degraded" if project["journal"]["step"] == "degraded" else "interrupted"
-        programs = project["state"]["programs"]
-        if not programs:
-            return "nothing"
-        seen = project["view"]["programs"]
-        started = [name for name, program in programs.items() if not program.get("on_demand")]
-        doing = {seen[name]["activity"] if name in seen else "missing" for name in started}
-        if doing - {"running", "unsupervised"}:
-            return "failing"
-        return "unsupervised" if "unsupervised" in doing else "serving"
 
 
 def plan(
@@ -131,32 +81,6 @@ def canary(deployment: Deployment, hosts: Sequence[str] | None = None) -> Canary
         raise errors.Refused(what, next_step="deploy up --channel canary, then deploy promote")
     first: Canary = found[0]
     return first
-
-
-def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostStatus]:
-    """How each host stands; of one whose folder can't be trusted, what its supervisor tells."""
-
-    def look(spec: HostSpec) -> HostStatus:
-        with open_session(deployment, spec) as session:
-            return HostStatus(spec.name, session.facts({"outside": True})["project"], deployment.loaded.project.name)
-
-    return values(run_on_hosts(chosen(deployment, hosts), look))
-
-
-class HostEntry(HistoryEntry):
-    """A committed transaction of one host."""
-
-    host: str
-
-
-def history(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[HostEntry]:
-    """Committed transactions of each host, oldest first; each entry names its host."""
-
-    def look(spec: HostSpec) -> list[HostEntry]:
-        with open_session(deployment, spec) as session:
-            return [{"host": spec.name, **entry} for entry in session.facts({})["project"]["history"]]
-
-    return [entry for entries in values(run_on_hosts(chosen(deployment, hosts), look)) for entry in entries]
 
 
 def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -43,8 +43,12 @@ class HostConversation:
         with self.deployment.phase(self.spec.name, name), self.connection.round_trips.phase(name):
             yield
 
-    def facts(self, wanted: Wanted) -> Facts:
-        """What the host is and has, in one call."""
+    def facts(self, wanted: Wanted, *, told: bool = True) -> Facts:
+        """What the host is and has, in one call.
+
+        Args:
+            told: whether that is a phase of its own, which is shown.
+        """
         deployment = self.deployment
         request: FactsRequest = {
             "op": "facts",
@@ -53,7 +57,7 @@ class HostConversation:
             "platform": str(deployment.target.platform),
             "supervisor": deployment.supervisor,
         }
-        with self.phase("facts"):
+        with self.phase("facts") if told else contextlib.nullcontext():
             return self.conversation.ask(request, Facts)
 
 

@@ -10,7 +10,7 @@ from invoke.exceptions import Exit as FabricExit
 from provision import rollout
 from provision.cli.promoting import promote_canary
 from provision.cli.render.plan import plan_lines
-from provision.cli.render.status import entry_line, status_lines
+from provision.cli.render.status import entry_lines, status_lines
 from provision.cli.session import Session
 from provision.errors import Exit, UsageError
 from provision.hosts import SANDBOX
@@ -65,20 +65,23 @@ def down(session: Session, channel: Literal["", "stable", "canary"] = "") -> lis
 
 
 @room()
-def status(session: Session) -> list[rollout.HostStatus]:
+def status(session: Session) -> list[rollout.Standing]:
     """Show what runs, since which release, and whether it is healthy."""
-    with session.console.live():
-        found = rollout.status(session.deployment, session.hosts)
+    with session.console.live(), rollout.watched(session.deployment, session.hosts) as hosts:
+        found = hosts.look()
     session.console.answer({}, (line for item in found for line in status_lines(item)))
+    if code := rollout.worst(found):
+        raise FabricExit(code=int(code))
     return found
 
 
 @room()
-def history(session: Session) -> list[rollout.HostEntry]:
+def history(session: Session) -> list[rollout.HostEntry | rollout.HostFailed]:
     """Show what was deployed, by whom, and how it ended."""
     with session.console.live():
         entries = rollout.history(session.deployment, session.hosts)
-    lines = [f"{entry['host']}: {entry_line(entry)}" for entry in entries]
+    told = [(entry["host"], entry_lines(entry)) for entry in entries]
+    lines = [line for host, (first, *more) in told for line in (f"{host}: {first}", *more)]
     session.console.answer({}, lines or "nothing was deployed yet")
     return entries
 

@@ -48,7 +48,10 @@ def test_plan_in_json_is_the_same_plan(project):
 
 
 def test_status_of_a_host_without_a_deploy_says_so(project):
-    assert "nothing is deployed" in project.ok("status")
+    done = project.run("status")
+    assert done.returncode == 1
+    assert "nothing is deployed" in done.stdout
+    assert "next: deploy up" in done.stdout
 
 
 def test_check_names_what_there_is(project):
@@ -271,7 +274,7 @@ def test_down_ends_services_and_the_sandbox_with_them(project):
 def test_a_secret_is_demanded_only_where_its_value_is_needed(project):
     project.write(extra='secrets = ["TOKEN"]\n')
     assert project.run("plan").returncode == 2
-    assert "nothing is deployed" in project.ok("status")
+    assert "nothing is deployed" in project.run("status").stdout
     project.environ["TOKEN"] = "s3cret-value"
     told = project.run("up", "--json")
     assert told.returncode == 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from docker.errors import ImageNotFound
 
 from provision import rollout
 from provision.contract.model_types import COMMIT_LABEL, PROFILE_LABEL, SOURCE_LABEL, TYPES_LABEL
-from provision.errors import DeployError, PutBack, Refused
+from provision.errors import DeployError, Exit, PutBack, Refused
 from provision.native.model import write_demo_model
 from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy import test_drain as drain
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.test_standing import DIES
 from tests.deploy.world import World, web
+from tests.faults.hooks import until
 from tests.images.registry import PASSWORD, USER, registry
 from tests.testbed.docker import see
 from tests.testbed.fixtures import Place
@@ -329,6 +333,38 @@ def test_the_status_says_that_a_container_has_ended(docker_host, world) -> None:
     docker_host.client.containers.get(f"{world.name}-web").stop(timeout=1)
 
     assert world.status().state == "failing"
+
+
+def test_a_container_that_is_started_again_and_again_is_not_serving(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+
+    def again(times: int) -> bool:
+        return container(docker_host, world)["RestartCount"] == times and world.answers()
+
+    for times in (1, 2):
+        world.host.exec(["kill", "-KILL", str(container(docker_host, world)["State"]["Pid"])])
+        until(partial(again, times), "it was started again")
+
+    status = world.status()
+
+    assert (status.state, status.exit) == ("restarting", Exit.FAILED)
+    assert [each["times"] for each in status.restarted.values()] == [2]
+
+
+@pytest.mark.slow
+def test_a_container_that_dies_every_five_seconds_is_never_serving(docker_host, world) -> None:
+    world.declare({"web": web(world.port, command=DIES)})
+    world.up()
+    until(lambda: world.status().state != "serving", "it died")
+
+    states = set()
+    for _ in range(20):
+        states.add(world.status().state)
+        time.sleep(1)
+
+    assert states <= {"restarting", "failing"}
+    assert "restarting" in states
 
 
 def test_images_that_no_release_needs_are_removed(docker_host, world) -> None:

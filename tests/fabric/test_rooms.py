@@ -97,12 +97,13 @@ def test_target_and_folder_can_stand_in_fabrics_configuration(fleet: Fleet) -> N
     )
     assert fleet.fab("status").returncode == 2
     (fleet.folder / "fabric.yaml").write_text("deploy: {target: here}\n")
-    assert fleet.ok("status").count("nothing is deployed") == 2
+    told = fleet.fab("status")
+    assert (told.returncode, told.stdout.count("nothing is deployed")) == (1, 2)
     below = fleet.folder / "ops"
     below.mkdir()
     (below / "fabfile.py").write_text("from provision.tasks import ns\n")
     (below / "fabric.yaml").write_text("deploy: {target: here, folder: ..}\n")
-    assert fleet.ok("--search-root", "ops", "status").count("nothing is deployed") == 2
+    assert fleet.fab("--search-root", "ops", "status").stdout.count("nothing is deployed") == 2
 
 
 def test_a_subfolder_of_the_project_is_as_good_a_place_to_be(fleet: Fleet) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
+from provision.agent import launch
+from provision.agent.launch import STARTS_BYTES
 from provision.errors import UnencodableValue
 from provision.manifests.value import LONGEST_STRING
 from tests.manifests.projects import dollars_doubled, install, project, service
@@ -180,3 +183,60 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     assert done.returncode == 127
     assert "no-such-program" in done.stderr
+
+
+def starts(path: Path) -> Path:
+    """The file in which a launcher notes its starts, as the host's part makes it."""
+    file = path / ".deploy" / "run" / "web" / "one" / "starts"
+    file.write_text(" " * STARTS_BYTES + "\n")
+    return file
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_the_last_starts_are_noted_newest_first_in_a_file_that_never_grows(
+    shell: Sequence[str], tmp_path: Path
+) -> None:
+    launcher = install(service(project({"web": {"command": ["true"]}}, path=tmp_path), "web"), tmp_path)
+    file, pids, began = starts(tmp_path), [], int(time.time())
+    for _ in range(20):
+        process = subprocess.Popen([*shell, launcher])
+        assert process.wait() == 0
+        pids.insert(0, process.pid)
+
+    noted = [word.split(":") for word in launch.starts(str(file.parent))]
+
+    assert file.stat().st_size == STARTS_BYTES + 1
+    assert len(noted) > 10
+    assert [int(pid) for _, pid in noted] == pids[: len(noted)]
+    assert all(began <= int(when) <= time.time() for when, _ in noted)
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("what", ["missing", "a folder", "no text"])
+def test_a_start_that_cannot_be_noted_is_a_start_all_the_same(shell: Sequence[str], what: str, tmp_path: Path) -> None:
+    launcher = install(service(project({"web": {"command": ["echo", "runs"]}}, path=tmp_path), "web"), tmp_path)
+    file = launcher.parent / "starts"
+    if what == "a folder":
+        file.mkdir()
+    elif what == "no text":
+        file.write_bytes(bytes(range(256)) * 64)
+
+    done = subprocess.run([*shell, launcher], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("runs\n", "")
+
+
+@pytest.mark.root
+def test_a_start_is_noted_on_a_full_disk(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], check=True)
+    try:
+        launcher = install(service(project({"web": {"command": ["echo", "runs"]}}, path=tmp_path), "web"), tmp_path)
+        starts(tmp_path)
+        with pytest.raises(OSError, match="No space left"), (tmp_path / "fill").open("wb", buffering=0) as stream:
+            while stream.write(b"x" * 4096):
+                pass
+        done = subprocess.run([launcher], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("runs\n", "")
+        assert len(launch.starts(str(launcher.parent.resolve()))) == 1
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -234,6 +234,15 @@ class Supervisor(ABC):
                 raise Failure(FAILED, f"{', '.join(left)} did not stop.")
             time.sleep(_POLL)
 
+    def restarts(self, counts: Mapping[str, int], seconds: float) -> Dict[str, List[float]]:
+        """How many seconds ago each program was started again, newest first, as far as it notes that itself.
+
+        Args:
+            counts: program -> how often since it was started by hand, as `observe` says.
+            seconds: what is longer ago is left out.
+        """
+        return {}
+
     def how_it_ended(self, program: str, seen: Observed) -> str:
         """For the sentence "web …": "exited with status 1"."""
         return seen.detail or f"is {seen.activity.value}"

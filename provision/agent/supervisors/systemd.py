@@ -7,6 +7,7 @@ Stability Promise"); D-Bus would need a library.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import pwd
 import re
@@ -239,15 +240,20 @@ class Systemd(Supervisor):
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         scope = ["--user-unit" if self.user_units else "--unit", program]
+        how = ["-o", "cat"]
         if program in self._marks:
+            # With --since, systemd 252 takes the first lines and not the last, unless it goes backwards; and only as
+            # JSON it shows where one that goes backwards ends.
+            how = ["-o", "json", "--output-fields=MESSAGE", "--all", "--reverse"]
             scope.append(f"--since=@{self._marks[program]:.3f}")
         try:
             done = commands.ask(
-                ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), *scope], 15.0, apart=True
+                ["journalctl", "--no-pager", "--quiet", *how, "-n", str(lines), *scope], 15.0, apart=True
             )
         except (OSError, subprocess.TimeoutExpired):
             return []
-        return last_lines(done.output[-LOG_BYTES:], lines, exact)
+        said = b"".join(_messages(done.output)[::-1]) if program in self._marks else done.output
+        return last_lines(said[-LOG_BYTES:], lines, exact)
 
     def facts(self) -> Dict[str, object]:
         try:
@@ -313,6 +319,19 @@ def _observed(values: Dict[str, str]) -> Observed:
         return Observed(Activity.EXITED, 0, detail, restarts)
     # Also what was stopped on purpose, whose last status says nothing about a start that is still queued.
     return Observed(Activity.STOPPED, 0, detail, restarts)
+
+
+def _messages(output: bytes) -> List[bytes]:
+    """What was said, of each entry of `journalctl -o json`: a text, or bytes where it is none."""
+    found = []
+    for line in output.splitlines():
+        try:
+            message = json.loads(line)["MESSAGE"]
+            said = bytes(message) if isinstance(message, list) else message.encode("utf-8", "surrogatepass")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # the first one may be cut
+        found.append(said + b"\n")
+    return found
 
 
 def _how_it_ended(values: Dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from provision.caches import caches
 from provision.cli.console import Console
 from provision.cli.demo.watcher import Watcher, fetch
 from provision.cli.demo.workshop import Workshop
-from provision.cli.render.status import entry_line, status_lines
+from provision.cli.render.status import entry_lines, status_lines
 from provision.cli.sentences import seconds, size
 from provision.engines import wheel
 from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
@@ -192,7 +192,7 @@ class Story:
             for line in status_lines(status):
                 self._say(line)
             for entry in status.project["history"]:
-                self._say(entry_line(entry))
+                self._say(entry_lines(entry)[0])
 
     @contextmanager
     def _chapter(self, title: str) -> Iterator[None]:

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
-from provision.contract.devices import seats, short
+from provision.contract.devices import seats
+from provision.rollout import Unreached
 
 if TYPE_CHECKING:
     from provision.contract.facts import Seen
-    from provision.contract.records import HistoryEntry, ProgramDocument
-    from provision.rollout import HostStatus
+    from provision.contract.records import Failed, HistoryEntry, ProgramDocument
+    from provision.rollout import HostStatus, Standing
 
 _STATES = {
     "nothing": "nothing is deployed",
     "failing": "a program does not run",
-    "unsupervised": "serving, but without its supervisor, which was killed; deploy up, or deploy unlock, restarts it",
-    "interrupted": "a transaction was cut short; the next deploy, or deploy unlock, ends it",
-    "degraded": "DEGRADED: neither release could be proven; deploy up, or deploy unlock",
+    "restarting": "a program is started again and again",
+    "drifted": "it is not as the last deploy left it",
+    "unsupervised": "serving, but without its supervisor, which was killed",
+    "interrupted": "a transaction was cut short",
+    "degraded": "DEGRADED: neither release could be proven",
 }
 
 
-def status_lines(status: HostStatus) -> Iterator[str]:
-    project = status.project
-    state = project["state"]
-    if untrusted := project.get("untrusted"):
-        yield f"{status.host}: {untrusted['what']}"
-        seen = project["view"]["programs"]
+def status_lines(status: Standing) -> Iterator[str]:
+    """How a host stands, and what to do now."""
+    if isinstance(status, Unreached):
+        yield f"{status.host}: unreachable: {status.error.what}"
+        yield from (f"  {line}" for line in status.error.why.splitlines())
+    elif status.project.get("untrusted"):
+        seen = status.project["view"]["programs"]
+        yield f"{status.host}: {status.project['untrusted']['what']}"
         yield from columns([_seen(name, seen[name]) for name in seen], indent="  ")
-        yield f"  next: {untrusted['next']}"
-        return
+    else:
+        yield from _standing(status)
+    if status.next:
+        yield f"  next: {status.next}"
+
+
+def _standing(status: HostStatus) -> Iterator[str]:
+    project, state = status.project, status.project["state"]
     yield f"{status.host}: {_STATES.get(status.state, status.state)}"
     if status.another:
         yield f"  this is what project {status.another} has there, in the same path"
@@ -47,11 +58,23 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     seated = any(record.get("devices") for record in records.values())
     programs = [_program(name, record, seen.get(name), seated=seated) for name, record in records.items()]
     yield from columns(programs, indent="  ")
-    for name, missing in status.lost.items():
-        yield f"  {name} has lost {', '.join(map(short, missing))}; deploy plan shows where it would go"
+    for name, restarted in status.restarted.items():
+        yield f"  {name} was started again {_times(restarted['times'])} within ten minutes, {_ago(restarted['ago'])}"
+    yield from (f"  {drift}" for drift in status.drift)
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
-    if project["history"]:
-        yield f"  last: {entry_line(project['history'][-1])}"
+    ended: list[HistoryEntry | Failed] = [*project.get("failed", ())[::-1], *project["history"][::-1]]
+    if ended:
+        first, *more = entry_lines(max(ended, key=lambda entry: entry.get("time", 0)))
+        yield f"  last: {first}"
+        yield from (f"  {line}" for line in more)
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
+def _ago(seconds: float) -> str:
+    return f"last {seconds:.0f} s ago" if seconds < 2 * 60 else f"last {seconds / 60:.0f} minutes ago"
 
 
 def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: bool) -> list[str]:
@@ -74,13 +97,15 @@ def _seen(name: str, seen: Seen | None) -> list[str]:
     return [name, seen["activity"], pid, memory, seen["detail"]]
 
 
-def entry_line(entry: HistoryEntry) -> str:
-    """One transaction of the history."""
+def entry_lines(told: HistoryEntry | Failed) -> list[str]:
+    """One transaction of the history; of one that did not commit also why."""
+    entry = cast("dict[str, Any]", told)
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
-    words = [f"#{entry['sequence']}", when, entry.get("kind"), entry.get("outcome"), channels]
+    number = f"#{entry['sequence']}" if "sequence" in entry else "-"
     images = ", ".join(f"{name} {digest[:19]}" for name, digest in entry.get("images", {}).items())
-    words.append(images)
+    words = [number, when, entry.get("kind"), entry.get("outcome"), channels, images]
     words.append(", ".join(f"took over {name}" for name in entry.get("took_over", ())))
     words.append(", ".join(f"once.{name} {outcome}" for name, outcome in entry.get("once", {}).items()))
-    return "  ".join(word for word in [*words, f"by {entry.get('who', '?')}"] if word)
+    words.append(f"by {entry.get('who', '?')}")
+    return ["  ".join(word for word in words if word), *([f"     {entry['why']}"] if entry.get("why") else [])]

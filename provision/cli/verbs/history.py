@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provision import rollout
-from provision.cli.render.status import entry_line
+from provision.cli.render.status import entry_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -12,11 +12,13 @@ from provision.cli.verb import verb
 def command(session: Session) -> None:
     """Show what was deployed, by whom, and how it ended.
 
-    Oldest first, host by host. The beginning of a release's id is what `deploy rollback` takes.
+    Oldest first, host by host; of what failed, was interrupted, or left a host degraded, also why. The beginning of a
+    release's id is what `deploy rollback` takes.
     """
     with session.console.live():
         entries = rollout.history(session.deployment, hosts=session.hosts)
     for entry in entries:
-        session.console.answer({"event": "history", **entry}, f"{entry['host']}: {entry_line(entry)}")
+        first, *more = entry_lines(entry)
+        session.console.answer({"event": "history", **entry}, [f"{entry['host']}: {first}", *more])
     if not entries:
         session.console.note("nothing was deployed yet")
