@@ -13,6 +13,7 @@ _VERBS = {
         Verb("demo", "Show the whole path on a throwaway host of this machine."),
         Verb("init", "Write a commented deploy.toml for the project in this folder."),
         Verb("check", "Say whether deploy.toml and .env are sound."),
+        Verb("secrets", "List the project's secrets, give one its value, see whether each has one."),
         Verb("render", "Show or write the files that a platform reads, for people to review."),
     ),
     "Deploy": (
