@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set
 
 from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
+from ..contract.slots import services_in
 from ..contract.state import State
 from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
 from .checks.here import Here
@@ -69,6 +70,8 @@ class Transaction:
         began = time.monotonic()
         services = {name: service_of(change.documents, name, record) for name, record in change.after.programs.items()}
         beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
+        self.programs.waits.know(services.values())
+        self.programs.waits.know(_before(change))
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
@@ -98,6 +101,8 @@ class Transaction:
             "sequence": change.after.sequence,
             "channels": dict(change.after.channels),
             "seconds": round(time.monotonic() - began, 3),
+            "waited": self.programs.waits.told(),
+            "did": {step.program: step.do.value for step in change.steps},
         }
 
     def _stage(
@@ -302,6 +307,7 @@ class Transaction:
                 **report,
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
+        report["waited"] = self.programs.waits.told()
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
         raise Failure(kind, failed.sentence, now, **report) from None
 
@@ -316,6 +322,13 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
+
+
+def _before(change: Change) -> Iterator[ServiceDocument]:
+    """The programs of before, as far as their releases are known."""
+    for name, record in change.before.programs.items():
+        document = change.documents.get(record.release)
+        yield from (each for each in services_in(document, record.slot) if each["program"] == name) if document else ()
 
 
 def _as_it_runs(change: Change, service: ServiceDocument) -> ServiceDocument:

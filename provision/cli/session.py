@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
-    from provision.targets import Deployment, Interrupt
+    from provision.targets import Deployment, HostOutcome, Interrupt
 
 
 class Session:
@@ -127,6 +127,13 @@ class Session:
 
         with self.console.live(), putting_back(self.console) as interrupt:
             yield interrupt
+
+    def tell_outcomes(self, outcomes: Sequence[HostOutcome]) -> None:
+        """The last lines of what changed hosts, for people; programs have it in each host's `result`."""
+        from provision.cli.render.outcome import outcome_lines
+
+        for line in outcome_lines(outcomes):
+            self.console.note(line)
 
     def __enter__(self) -> Session:
         return self

@@ -21,7 +21,9 @@ def command(session: Session, channel: str, take_over: str) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
+    At the end it says what was restarted, how long users waited for that, and where each service is reached.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
     """
     with session.interruptible() as interrupt:
-        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+        done = rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+    session.tell_outcomes(done)
