@@ -308,6 +308,8 @@ class Transaction:
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
         report["waited"] = self.programs.waits.told()
+        if report["waited"]:
+            now += f" Users waited {max(report['waited'].values()):.1f} s."
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
         raise Failure(kind, failed.sentence, now, **report) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from provision import errors
@@ -64,4 +66,5 @@ def test_a_deploy_that_is_put_back_says_how_long_users_waited(world: World) -> N
     with pytest.raises(errors.PutBack) as failed:
         world.up()
     assert world.version == "1"
+    assert re.fullmatch(r"The old release \w{12} serves\. Users waited [\d.]+ s\.", failed.value.why)
     assert failed.value.details["waited"][world.program("web")] >= 1  # type: ignore[index]
