@@ -9,6 +9,7 @@ from provision.cli.session import Session, declared_targets
 from provision.errors import Exit, UsageError
 from provision.manifests.refusals import refusals
 from provision.project import load
+from provision.project.here import missing_program
 from provision.project.located import declaration_error
 from provision.release.engines import engines, unreadable
 
@@ -36,6 +37,10 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
         raise declaration_error(refused, loaded.declaration)
     for problem in exposed(loaded):
         session.console.event({"event": "warning", "host": "", "text": str(problem)})
+    for hook in ("before_up", "after_up", "after_failure"):
+        if (command := getattr(project.hooks, hook, None)) and (said := missing_program(command, loaded.root)):
+            text = f"hooks.{hook}[0]: {said}"
+            session.console.event({"event": "warning", "host": "", "text": text})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

@@ -122,7 +122,9 @@ def _validated(
     except ValidationError:
         return None, {}, faults
     copies = _copies(written, sound)
-    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare, copies)
+    view = Sound(
+        sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare, copies, sound.hooks
+    )
     return sound, copies, [*faults, *judge(view)]
 
 
@@ -174,8 +176,8 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     for group in _GROUPS:
         if group in left:
             left[group] = {name: entry for name, entry in left[group].items() if (group, name) not in paths}
-    if any(path[0] == "prepare" for path in paths):
-        left.pop("prepare", None)
+    for key in {str(path[0]) for path in paths} & {"prepare", "hooks"}:
+        left.pop(key, None)
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left

@@ -69,6 +69,7 @@ __all__ = [
     "Declaration",
     "Firewall",
     "Head",
+    "Hooks",
     "Lane",
     "Liveness",
     "Metrics",
@@ -236,6 +237,19 @@ class Prepare(Section):
     """How long it may take."""
 
 
+class Hooks(Section):
+    """Programs of the machine that deploys, around `deploy up`; each is given the event as JSON on standard input."""
+
+    before_up: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run before anything is built or any host is asked; where it fails, nothing is deployed."""
+    after_up: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run when all hosts have the release; where it fails, that is said and changes nothing."""
+    after_failure: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run when a deploy ended otherwise; where it fails, that is said and changes nothing."""
+    timeout: Seconds = 60.0
+    """How long each may take."""
+
+
 class Rollout(Section):
     """How a release reaches many hosts."""
 
@@ -322,6 +336,7 @@ class Project(Section):
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
+    hooks: Hooks | None = None
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
 
     def copies_of(self, name: str, lane: Lane) -> int:
@@ -366,3 +381,4 @@ class Declaration(Section):
     checks: dict[Name, Check] = Field(default_factory=dict)
     """What must hold for the whole project, once all services are proven."""
     prepare: Prepare | None = None
+    hooks: Hooks | None = None

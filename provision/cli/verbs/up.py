@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from provision import rollout
+from provision.cli.hooks import hooked
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -24,6 +25,6 @@ def command(session: Session, channel: str, take_over: str) -> None:
     At the end it says what was restarted, how long users waited for that, and where each service is reached.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
     """
-    with session.interruptible() as interrupt:
-        done = rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+    with hooked(session, channel) as done, session.interruptible() as interrupt:
+        done += rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
     session.tell_outcomes(done)

@@ -12,6 +12,7 @@ from provision.project.fault import Fault
 from provision.project.rules import (
     checks,
     containers,
+    hooks,
     ports,
     prepare,
     proxies,
@@ -37,6 +38,7 @@ _RULES = (
     *containers.RULES,
     *restarts.RULES,
     *proxies.RULES,
+    *hooks.RULES,
 )
 
 

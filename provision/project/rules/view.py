@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.project.checks import Check
 from provision.project.fault import Path
-from provision.project.schema import Prepare, Service, Target
+from provision.project.schema import Hooks, Prepare, Service, Target
 from provision.project.template import Template
 
 
@@ -28,6 +28,7 @@ class Sound:
     checks: Mapping[str, Check]
     prepare: Prepare | None
     copies: Mapping[str, int]  # on hosts, of services that run more than once
+    hooks: Hooks | None = None
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""
