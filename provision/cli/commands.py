@@ -33,10 +33,12 @@ _VERBS = {
         Verb("tunnel", "Make services of a host reachable on this machine."),
     ),
     "Hosts and parts": (
+        Verb("doctor", "See what stands between this machine, the targets' hosts, and the next deploy."),
         Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
         Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),
+        Verb("completion", "Let the shell complete verbs, options, services, targets, hosts and releases."),
         Verb("schema", "Print the JSON Schema of deploy.toml."),
     ),
 }

@@ -88,6 +88,11 @@ class Console:
                 sys.stdout.write(shown(line) + "\n")
             sys.stdout.flush()
 
+    def heading(self, text: str) -> None:
+        """A line above answers, for people alone."""
+        if not self.as_json:
+            self.answer({}, text)
+
     def relay(self, event: Event, line: str) -> None:
         """A line that is somebody else's and is what the verb was asked for: byte for byte where a program reads it.
 

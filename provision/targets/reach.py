@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from provision.hosts import SANDBOX
 from provision.project.ports import port_of
-from provision.project.rules.proxies import listens_on
-from provision.project.schema import Lane
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
@@ -33,6 +31,8 @@ class Reached(NamedTuple):
 
 def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reached]:
     """How each service with a port is reached on one host; those on demand are left out."""
+    from provision.project.schema import Lane  # heavy, and there by the time that anything is deployed
+
     services = deployment.loaded.project.services
     found = []
     for name, service in services.items():
@@ -42,7 +42,7 @@ def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reache
         if url := _url(deployment, spec, service, port, channel):
             found.append(Reached(name, url))
         else:
-            words = ["deploy", "tunnel", name, *(["--channel", channel] if channel != Lane.STABLE else [])]
+            words = ["deploy", "tunnel", name, *(["--channel", channel] if channel != "stable" else [])]
             declared = deployment.loaded.declaration.values["targets"]
             words += ["--target", deployment.target_name] if len(declared) > 1 else []
             words += ["--host", spec.name] if len(deployment.hosts) > 1 else []
@@ -54,7 +54,9 @@ def _url(deployment: Deployment, spec: HostSpec, service: Service, port: int, ch
     """Where it is reached without a tunnel; empty where that is nowhere."""
     if [entry.text for entry in deployment.target.hosts] == [SANDBOX]:
         return f"http://127.0.0.1:{port}"  # it shares this machine's network
-    if service.proxy and service.proxy.names and channel == Lane.STABLE:
+    if service.proxy and service.proxy.names and channel == "stable":
+        from provision.project.rules.proxies import listens_on
+
         scheme, listens = "https" if service.proxy.certificate else "http", listens_on(service.proxy)
         name = next((name for name in service.proxy.names if "*" not in name), service.proxy.names[0])
         return f"{scheme}://{name}" + (f":{listens}" if listens != _PORTS[scheme] else "")
