@@ -9,6 +9,7 @@ import pytest
 from provision import errors
 from tests.deploy.world import World, web
 
+pytestmark = pytest.mark.root
 ONE = pytest.mark.parametrize("platform", ["supervisord"])  # what is measured does not depend on it
 SLOW = 0.4  # seconds until a release listens
 
@@ -37,6 +38,7 @@ def test_in_place_users_wait_from_the_old_one_s_stop_to_the_new_one_s_first_answ
     assert (result["did"], result["waited"]) == (second.did, second.waited)
 
 
+@pytest.mark.slow
 @ONE
 def test_a_port_that_goes_to_another_service_is_waited_for_as_well(world: World) -> None:
     world.declare({"web": slow(world.port, "1")})
@@ -47,6 +49,7 @@ def test_a_port_that_goes_to_another_service_is_waited_for_as_well(world: World)
     assert moved.waited[world.program("api")] >= SLOW
 
 
+@pytest.mark.slow
 @ONE
 def test_what_was_proven_beside_starts_once_more_on_its_own_port_which_is_counted(world: World) -> None:
     world.declare({"web": {**slow(world.port, "1"), "switch": "beside"}})
