@@ -36,7 +36,8 @@ def hooked(session: Session, channel: str) -> Iterator[list[HostOutcome]]:
         "target": deployment.target_name,
         "channel": channel,
         "who": deployment.who,
-        "hosts": [spec.name for spec in session.specs],
+        # What a provider has is rented after `before_up`.
+        "hosts": [] if deployment.target.provider else [spec.name for spec in session.specs],
     }
     try:
         _run(session, "before_up", event)

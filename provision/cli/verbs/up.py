@@ -22,9 +22,17 @@ def command(session: Session, channel: str, take_over: str) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
-    At the end it says what was restarted, how long users waited for that, and where each service is reached.
+    A target with a provider has the machines rented that it lacks, within its budget. At the end it says what was
+    restarted, how long users waited for that, and where each service is reached.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
     """
-    with hooked(session, channel) as done, session.interruptible() as interrupt:
-        done += rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+    with hooked(session, channel) as done:
+        if session.deployment.target.provider:
+            with session.console.live():
+                for machine, _ in session.deployment.machines.rent():
+                    session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
+        with session.interruptible() as interrupt:
+            done += rollout.up(
+                session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over
+            )
     session.tell_outcomes(done)
