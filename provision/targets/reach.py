@@ -34,6 +34,7 @@ def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reache
     from provision.project.schema import Lane  # heavy, and there by the time that anything is deployed
 
     services = deployment.loaded.project.services
+    several = len(deployment.hosts) > 1
     found = []
     for name, service in services.items():
         port = port_of(service, Lane(channel))
@@ -45,7 +46,7 @@ def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reache
             words = ["deploy", "tunnel", name, *(["--channel", channel] if channel != "stable" else [])]
             declared = deployment.loaded.declaration.values["targets"]
             words += ["--target", deployment.target_name] if len(declared) > 1 else []
-            words += ["--host", spec.name] if len(deployment.hosts) > 1 else []
+            words += ["--host", spec.name] if several else []
             found.append(Reached(name, f"http://127.0.0.1:{port}", shlex.join(words)))
     return found
 
