@@ -11,6 +11,7 @@ from .documents import digest_of, manifest_digest
 from .prove import bearer, prove
 from .supervisors import Activity, Supervisor
 from .together import side_by_side
+from .waits import Waits
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
@@ -24,6 +25,7 @@ class Programs:
         self.layout = layout
         self.supervisor = supervisor
         self.emit = emit
+        self.waits = Waits()
 
     def step(self, step: str, program: str = "", detail: str = "") -> None:
         """Tell what is about to be done."""
@@ -82,6 +84,7 @@ class Programs:
                 self.step("stop", name, f"and {len(pids)} of its processes that its supervisor does not know")
         seen = self.supervisor.observe(list(timeouts))
         there = {name for name in timeouts if left[name] or seen[name].activity is not Activity.ABSENT}
+        self.waits.closed([name for name in timeouts if left[name] or seen[name].activity is Activity.RUNNING])
         self.supervisor.stop({name: seconds for name, seconds in timeouts.items() if name in there})
 
     def describe(self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None) -> None:
@@ -108,7 +111,8 @@ class Programs:
         """Prove services together, each from the release that `state` says it runs from. Arguments as of `prove`."""
         for release in {state.programs[service["program"]].release for service in services}:
             group = [item for item in services if state.programs[item["program"]].release == release]
-            prove(self.supervisor, group, self.layout.release(release), self.emit, stop, worked=worked)
+            folder, answered = self.layout.release(release), self.waits.answered
+            prove(self.supervisor, group, folder, self.emit, stop, worked=worked, answered=answered)
 
     def drop(self, manifests: Dict[str, str]) -> None:
         """Remove manifests of stopped programs. Their launch folders stay until the transaction has ended, either way:

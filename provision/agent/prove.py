@@ -101,6 +101,7 @@ def prove(
     stop: Callable[[], None],
     *,
     worked: bool,
+    answered: Callable[[str, float], None] = lambda *_: None,
 ) -> None:
     """Prove services that were just started, side by side.
 
@@ -108,6 +109,7 @@ def prove(
         folder: the release they run from, working directory of command checks.
         stop: raises where the transaction is to be aborted.
         worked: they were proven before as they are, so that one which ends has met something here.
+        answered: told when each answered first, by `time.monotonic`.
 
     Raises:
         Failure: the first one that failed.
@@ -121,7 +123,7 @@ def prove(
         while True:
             watch = Watch(sight, own, service["program"], stop)
             try:
-                return _prove_one(watch, service, folder, emit, asking)
+                return answered(service["program"], _prove_one(watch, service, folder, emit, asking))
             except Ended as ended:
                 until = until or time.monotonic() + kept_port.SECONDS
                 if not kept_port.is_why(ended, service, own, worked=worked) or time.monotonic() > until:
@@ -135,7 +137,8 @@ def prove(
 
 def _prove_one(
     watch: Watch, service: ServiceDocument, folder: str, emit: Emit, asking: threading.BoundedSemaphore
-) -> None:
+) -> float:
+    """Prove it; when it answered first: its first check, or at least that it listens."""
     program, supervisor = service["program"], watch.supervisor
 
     def said() -> List[str]:
@@ -145,7 +148,8 @@ def _prove_one(
     _wait_for_process(watch, deadline)
     for port in service["ports"]:
         _wait_for_listener(watch, port, deadline, service)
-    for check in service["checks"]:
+    first = time.monotonic()
+    for index, check in enumerate(service["checks"]):
         with asking:
             outcome = checks.prove(check, Here(folder, bearer(supervisor, program, check), log=said), watch)
         emit(checks.event(outcome, program))
@@ -156,6 +160,7 @@ def _prove_one(
             step = diagnosis.of_check(outcome.attempts[-1][0] if outcome.attempts else "", service["name"])
             facts: Facts = {"attempts": outcome.attempts}
             raise Failure(UNPROVEN, outcome.sentence, "", step, program=program, log=log, facts=facts)
+        first = first if index else outcome.since
     if not service["ports"]:
         while processes.age(watch.pid) < _ALIVE_SECONDS:
             watch()
@@ -163,6 +168,7 @@ def _prove_one(
     for port in service["ports"]:
         _wait_for_listener(watch, port, 1.0, service)
     watch.ask()
+    return first
 
 
 def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle]) -> Optional[Bearer]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set
 
 from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
@@ -17,6 +17,7 @@ from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN
 from ..contract.layout import Layout
 from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
+from ..contract.slots import services_in
 from ..contract.state import State
 from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
 from . import state as states
@@ -78,6 +79,8 @@ class Transaction:
         began = time.monotonic()
         services = {name: service_of(change.documents, name, record) for name, record in change.after.programs.items()}
         beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
+        self.programs.waits.know(services.values())
+        self.programs.waits.know(_before(change))
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
@@ -110,6 +113,8 @@ class Transaction:
             "sequence": change.after.sequence,
             "channels": dict(change.after.channels),
             "seconds": round(time.monotonic() - began, 3),
+            "waited": self.programs.waits.told(),
+            "did": {step.program: step.do.value for step in change.steps},
         }
 
     def _stage(
@@ -349,6 +354,9 @@ class Transaction:
                 **report,
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
+        report["waited"] = self.programs.waits.told()
+        if report["waited"]:
+            now += f" Users waited {max(report['waited'].values()):.1f} s."
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK
         step = next_step or failed.next_step or ("deploy up, once that is mended" if kind == PUT_BACK else "")
         raise Failure(kind, failed.sentence, now, step, **report) from None
@@ -364,6 +372,13 @@ class Transaction:
             os.posix_fallocate(fd, 0, 1 << 20)
         finally:
             os.close(fd)
+
+
+def _before(change: Change) -> Iterator[ServiceDocument]:
+    """The programs of before, as far as their releases are known."""
+    for name, record in change.before.programs.items():
+        document = change.documents.get(record.release)
+        yield from (each for each in services_in(document, record.slot) if each["program"] == name) if document else ()
 
 
 def _as_it_runs(change: Change, service: ServiceDocument) -> ServiceDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from provision.cli.production import exposed, report
@@ -9,6 +10,8 @@ from provision.cli.session import Session, declared_targets
 from provision.errors import Exit, UsageError
 from provision.manifests.refusals import refusals
 from provision.project import load
+from provision.project.here import missing_program
+from provision.project.loaded import LoadedProject
 from provision.project.located import declaration_error
 from provision.project.lost import lost
 from provision.project.schema import Project
@@ -22,6 +25,19 @@ def _stale(project: Project, root: Path) -> str:
 
     wanted = project.python and project.python.source == "environment"
     return lock.read(project.python, root).stale if wanted and project.python else ""
+
+
+def _warnings(loaded: LoadedProject) -> Iterator[str]:
+    """What is no fault, and may be none that was meant."""
+    project = loaded.project
+    yield from map(str, (*exposed(loaded), *loaded.declaration.problems(lost(project))))
+    yield from absent(project, project.services, loaded.root)
+    if stale := _stale(project, loaded.root):
+        yield f"{stale}: deploy up makes it anew"
+    for hook in ("before_up", "after_up", "after_failure"):
+        command = getattr(project.hooks, hook, None)
+        if command and (said := missing_program(command, loaded.root)):
+            yield f"hooks.{hook}[0]: {said}"
 
 
 def check(session: Session, only: str | None, *, production: bool, sarif: Path | None) -> Exit:
@@ -46,11 +62,8 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
     refused += lacking(project, project.targets.values(), loaded.root)
     if refused:
         raise declaration_error(refused, loaded.declaration)
-    warnings = (*exposed(loaded), *loaded.declaration.problems(lost(project)))
-    for text in (*map(str, warnings), *absent(project, project.services, loaded.root)):
+    for text in _warnings(loaded):
         session.console.event({"event": "warning", "host": "", "text": text})
-    if stale := _stale(project, loaded.root):
-        session.console.event({"event": "warning", "host": "", "text": f"{stale}: deploy up makes it anew"})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

@@ -13,6 +13,7 @@ _VERBS = {
         Verb("demo", "Show the whole path on a throwaway host of this machine."),
         Verb("init", "Write a commented deploy.toml for the project in this folder."),
         Verb("check", "Say whether deploy.toml and .env are sound."),
+        Verb("secrets", "List the project's secrets, give one its value, see whether each has one."),
         Verb("render", "Show or write the files that a platform reads, for people to review."),
     ),
     "Deploy": (
@@ -32,11 +33,13 @@ _VERBS = {
         Verb("tunnel", "Make services of a host reachable on this machine."),
     ),
     "Hosts and parts": (
+        Verb("doctor", "See what stands between this machine, the targets' hosts, and the next deploy."),
         Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
         Verb("machine", "Rent the machines of a target with a provider, look at them, give them back."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
         Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),
+        Verb("completion", "Let the shell complete verbs, options, services, targets, hosts and releases."),
         Verb("schema", "Print the JSON Schema of deploy.toml."),
     ),
 }

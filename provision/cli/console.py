@@ -111,6 +111,11 @@ class Console:
         with Live(console=RichConsole(highlight=False), auto_refresh=False) as live:
             yield lambda text: live.update(Text(shown(text), no_wrap=True, overflow="ellipsis"), refresh=True)
 
+    def heading(self, text: str) -> None:
+        """A line above answers, for people alone."""
+        if not self.as_json:
+            self.answer({}, text)
+
     def relay(self, event: Event, line: str) -> None:
         """A line that is somebody else's and is what the verb was asked for: byte for byte where a program reads it.
 

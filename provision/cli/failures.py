@@ -45,6 +45,15 @@ def _facts(error: BaseException) -> tuple[int, dict[str, Any], str]:
     return Exit.FAILED, event, f"{what}\n{why}\nnext: {_SHOW}=1 deploy … shows them here"
 
 
+def event_of(error: BaseException) -> tuple[int, dict[str, Any]]:
+    """The exit code that `error` leads to, and its facts."""
+    if isinstance(error, DeployError):
+        return int(error.exit), as_event(error)
+    if isinstance(error, KeyboardInterrupt):
+        return Exit.INTERRUPTED, {"kind": "interrupted", "what": "interrupted"}
+    return Exit.FAILED, {"kind": "bug", "what": f"{type(error).__name__}: {error}"}
+
+
 def as_event(error: DeployError) -> dict[str, Any]:
     """The facts of `error`, without its exit code."""
     event: dict[str, Any] = {

@@ -62,7 +62,7 @@ def subject(loaded: LoadedProject) -> Subject:
         rendered=rendered,
         kubernetes=_kubernetes(loaded),
         overrides=tuple(sorted(path.relative_to(root).as_posix() for path in templates.glob("*/*.j2"))),
-        env_file=_env_file(root / ".env"),
+        env_file=env_file(root / ".env"),
         suspects=loaded.suspects,
         unsigned=tuple(_unsigned(root)),
     )
@@ -84,7 +84,8 @@ def _kubernetes(loaded: LoadedProject) -> dict[str, str]:
         return {}
 
 
-def _env_file(file: Path) -> EnvFile | None:
+def env_file(file: Path) -> EnvFile | None:
+    """What is known of `file` without reading it; None where there is none."""
     try:
         status = file.stat()
     except OSError:

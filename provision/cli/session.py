@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
-    from provision.targets import Deployment, Interrupt
+    from provision.targets import Deployment, HostOutcome, Interrupt
 
 
 class Session:
@@ -127,6 +127,20 @@ class Session:
 
         with self.console.live(), putting_back(self.console) as interrupt:
             yield interrupt
+
+    def remember(self, releases: Iterable[str]) -> None:
+        """Note releases that were seen on the target's hosts, the newest last: shells complete them."""
+        from provision.cli.seen import remember
+
+        remember(self.directory, self.target, releases)
+
+    def tell_outcomes(self, outcomes: Sequence[HostOutcome]) -> None:
+        """The last lines of what changed hosts, for people; programs have it in each host's `result`."""
+        from provision.cli.render.outcome import outcome_lines
+
+        self.remember(release for each in outcomes for release in (each.plan.current, each.plan.release))
+        for line in outcome_lines(outcomes):
+            self.console.note(line)
 
     def __enter__(self) -> Session:
         return self

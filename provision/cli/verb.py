@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from provision.cli.completing import completed
 from provision.cli.session import Session
 
 _Function = Callable[..., int | None]
@@ -58,9 +59,8 @@ def verb(
                 return function(session, **arguments) or 0
 
         own: list[click.Parameter] = getattr(function, "__click_params__", [])[::-1]
-        return _Command(
-            name, callback=run, params=[*own, *_common(project, hosts)], help=function.__doc__, example=example
-        )
+        params = [completed(param, of_project=project, of_hosts=hosts) for param in (*own, *_common(project, hosts))]
+        return _Command(name, callback=run, params=params, help=function.__doc__, example=example)
 
     return decorate
 

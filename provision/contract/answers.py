@@ -33,6 +33,8 @@ class Transacted(_Transacted, total=False):
     channels: Dict[str, str]
     sequence: int
     seconds: float
+    waited: Dict[str, float]  # program -> seconds in which nobody answered at its port
+    did: Dict[str, str]  # program -> what was done to it, as a step says
     entries: Dict[str, str]  # of a mismatch: what is there, path -> digest
 
 

@@ -107,6 +107,7 @@ class Details(TypedDict, total=False):
     log: List[str]  # the last lines that it wrote
     facts: Facts
     seconds: float
+    waited: Dict[str, float]  # program -> seconds in which nobody answered at its port
     holder: Holder
     newer: Newer
     untrusted: Untrusted

@@ -31,6 +31,7 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         prepare=_step(declared.prepare) if declared.prepare else None,
         python=declared.python,
         once={name: _step(once) for name, once in declared.once.items()},
+        hooks=declared.hooks,
         copies=dict(copies or {}),
     )
 

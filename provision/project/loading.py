@@ -133,6 +133,7 @@ def _validated(
         once=sound.once,
         copies=copies,
         image=sound.project.image,
+        hooks=sound.hooks,
     )
     return sound, copies, [*faults, *judge(view)]
 
@@ -185,9 +186,8 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     for group in _GROUPS:
         if group in left:
             left[group] = {name: entry for name, entry in left[group].items() if (group, name) not in paths}
-    for section in ("prepare", "python"):
-        if any(path[0] == section for path in paths):
-            left.pop(section, None)
+    for key in {str(path[0]) for path in paths} & {"prepare", "python", "hooks"}:
+        left.pop(key, None)
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left

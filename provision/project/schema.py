@@ -72,6 +72,7 @@ __all__ = [
     "Declaration",
     "Firewall",
     "Head",
+    "Hooks",
     "Lane",
     "Liveness",
     "Metrics",
@@ -259,6 +260,19 @@ class Once(Section):
     """How long each of both may take."""
 
 
+class Hooks(Section):
+    """Programs of the machine that deploys, around `deploy up`; each is given the event as JSON on standard input."""
+
+    before_up: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run before anything is built or any host is asked; where it fails, nothing is deployed."""
+    after_up: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run when all hosts have the release; where it fails, that is said and changes nothing."""
+    after_failure: Annotated[tuple[String, ...], Field(min_length=1)] | None = None
+    """Run when a deploy ended otherwise; where it fails, that is said and changes nothing."""
+    timeout: Seconds = 60.0
+    """How long each may take."""
+
+
 class Rollout(Section):
     """How a release reaches many hosts."""
 
@@ -357,6 +371,7 @@ class Project(Section):
     prepare: Prepare | None = None
     python: Python | None = None
     once: dict[Name, Once] = Field(default_factory=dict)
+    hooks: Hooks | None = None
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
 
     def data_on(self, target: Target) -> dict[str, str]:
@@ -411,3 +426,4 @@ class Declaration(Section):
     """The Python environment of all services, and of the Dockerfile."""
     once: dict[Name, Once] = Field(default_factory=dict)
     """What runs once for each release, such as a migration of its database."""
+    hooks: Hooks | None = None

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from provision.project.fault import Path
 from provision.project.suspects import SHAPE
+from provision.project.template import references
 
 # A shorter value ("dev", "postgres") may be shared by chance, and is nobody's secret for that, unless a key looks so.
 _LEAST_ALIKE = 16
@@ -17,7 +19,24 @@ _LEAST_ALIKE = 16
 
 def declared(written: Mapping[str, Any]) -> frozenset[str]:
     """The variables that `written`, presets applied, calls secrets."""
-    return frozenset(name for name in _declared(written) if isinstance(name, str))
+    return frozenset(name for _, name in _declared(written) if isinstance(name, str))
+
+
+def uses(written: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """Each secret of `written`, presets applied, with the places that name it, in the order of the file."""
+    places: dict[str, list[Path]] = {}
+    for path, name in _declared(written):
+        if isinstance(name, str) and path[0] != "secrets":
+            places.setdefault(name, []).append(path)
+    for owner, table in (
+        *((("services", name), service) for name, service in _table(written.get("services")).items()),
+        (("prepare",), written.get("prepare")),
+    ):
+        for variable, text in _table(_table(table).get("env")).items():
+            for name in dict.fromkeys(name for name, _ in references(text if isinstance(text, str) else "")):
+                if name in places:
+                    places[name].append((*owner, "env", variable))
+    return {name: places.get(name, []) for name in sorted(declared(written))}
 
 
 def alike(names: frozenset[str], variables: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -35,18 +54,23 @@ def alike(names: frozenset[str], variables: Mapping[str, str], values: Mapping[s
     }
 
 
-def _declared(written: Mapping[str, Any]) -> Iterator[object]:
-    yield from _table(written.get("secrets"))
-    for step in (written.get("prepare"), written.get("python"), *_table(written.get("once")).values()):
-        yield from _list(_table(step).get("secrets"))
-    for service in map(_table, _table(written.get("services")).values()):
+def _declared(written: Mapping[str, Any]) -> Iterator[tuple[Path, object]]:
+    yield from ((("secrets", name), name) for name in _table(written.get("secrets")))
+    once = {("once", name): step for name, step in _table(written.get("once")).items()}
+    steps = {("prepare",): written.get("prepare"), ("python",): written.get("python"), **once}
+    for path, step in steps.items():
+        yield from (((*path, "secrets", index), name) for index, name in enumerate(_list(_table(step).get("secrets"))))
+    for each, service in _table(written.get("services")).items():
+        path = ("services", each)
         for key in ("secrets", "secret_files"):
-            yield from _list(service.get(key))
-        yield from _table(service.get("secret_args"))
-        for asked in (service.get("check"), *_list(service.get("checks")), service.get("warm"), service.get("metrics")):
-            yield _table(asked).get("token")
-    for check in _table(written.get("checks")).values():
-        yield _table(check).get("token")
+            yield from (((*path, key, index), name) for index, name in enumerate(_list(_table(service).get(key))))
+        yield from (((*path, "secret_args", name), name) for name in _table(_table(service).get("secret_args")))
+        for key in ("check", "warm", "metrics"):
+            yield (*path, key, "token"), _table(_table(service).get(key)).get("token")
+        for index, check in enumerate(_list(_table(service).get("checks"))):
+            yield (*path, "checks", index, "token"), _table(check).get("token")
+    for each, check in _table(written.get("checks")).items():
+        yield ("checks", each, "token"), _table(check).get("token")
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ def _place(path: Path, name: str) -> tuple[str, str]:
             )
         case ("targets", *_):
             return "what says where a target is, is shown and logged", "Give it a variable that is no secret."
-        case ("secrets", *_):
+        case ("secrets" | "hooks", *_):
             return "arguments are seen by every account of this machine", "Let the program find it by itself."
         case _:
             return (

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from provision.project import secret_commands
+from provision.project import here, secret_commands
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
 from provision.project.schema import Declaration
@@ -50,12 +50,12 @@ def _ask(
     source, path = declared.secrets[name], ("secrets", name, "command")
     hint = f"Or set {name} in the environment, which then wins."
     if not ask_commands:
-        if said := secret_commands.missing_program(source.command, root):
+        if said := here.missing_program(source.command, root):
             yield Fault((*path, 0), said, f"Install it. {hint}")
         return
     try:
         values[name] = secret_commands.ask(source.command, root, source.timeout)
-    except secret_commands.CommandFailed as failed:
+    except here.CommandFailed as failed:
         yield Fault(path, str(failed), hint)
 
 

@@ -25,7 +25,7 @@ SHAPE = re.compile(
 _NO_SECRET = re.compile(r"[~.]?/.*|true|false|[0-9.]*", re.IGNORECASE | re.DOTALL)  # a place, a switch, a number
 _LEAST_SAME, _LEAST_HELD = 6, 8  # characters: a longer secret is another value, or in one, by no chance
 _NO_PLACES = ("user", "image")  # keys: what stands there is no secret, whatever else has that value
-_ELSEWHERE = ("targets", "secrets")  # what says where hosts and passwords are is no part of a release
+_ELSEWHERE = ("targets", "secrets", "hooks")  # what says where hosts and passwords are is no part of a release
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
 from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
+from provision.targets.reach import Reached, reached
 from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_models
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class HostOutcome:
     plan: plan.Plan
     seconds: float = 0.0
     round_trips: dict[str, dict[str, int]] = field(default_factory=dict)
+    did: dict[str, str] = field(default_factory=dict)  # program -> what was done to it, as a step says
+    waited: dict[str, float] = field(default_factory=dict)  # program -> seconds in which nobody answered at its port
+    reach: tuple[Reached, ...] = ()  # what it serves now, and where users get to it
 
 
 def plan_up(session: HostConversation, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
@@ -180,7 +184,8 @@ def apply(
                 why=f"Files change here while they are shipped{named}, or the host's disk is damaged.",
                 next_step="deploy up again when nothing writes into the project",
             )
-    return ended(session, answer["outcome"], replace(plan_, generation=answer["generation"]))
+    plan_ = replace(plan_, generation=answer["generation"])
+    return ended(session, answer["outcome"], plan_, answer.get("did"), answer.get("waited"))
 
 
 def _transact(
@@ -234,11 +239,19 @@ def _transact(
     return answer
 
 
-def ended(session: HostConversation, outcome: str, plan_: plan.Plan) -> HostOutcome:
-    """What became of a host, told as well."""
+def ended(
+    session: HostConversation,
+    outcome: str,
+    plan_: plan.Plan,
+    did: dict[str, str] | None = None,
+    waited: dict[str, float] | None = None,
+) -> HostOutcome:
+    """What became of a host, told as well; what was done is what was planned, where the host says nothing else."""
     seconds = round(time.monotonic() - session.began, 3)
     trips = session.connection.round_trips.by_phase()
-    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips)
+    did = {step.program: str(step.do) for step in plan_.steps} if did is None else did
+    found = tuple(reached(session.deployment, session.spec, plan_.channel)) if plan_.kind != "down" else ()
+    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips, did, waited or {}, found)
     session.deployment.on_event(
         {
             "event": "result",
@@ -250,6 +263,9 @@ def ended(session: HostConversation, outcome: str, plan_: plan.Plan) -> HostOutc
             "generation": plan_.generation,
             "seconds": seconds,
             "round_trips": trips,
+            "did": did,
+            "waited": result.waited,
+            "reach": [each._asdict() for each in found],
         }
     )
     return result

@@ -8,6 +8,7 @@ from typing import Literal
 from invoke.exceptions import Exit as FabricExit
 
 from provision import rollout
+from provision.cli.hooks import hooked
 from provision.cli.promoting import promote_canary
 from provision.cli.render.plan import plan_lines
 from provision.cli.render.status import entry_lines, status_lines
@@ -36,8 +37,9 @@ def plan(session: Session, channel: Channel = "stable", take_over: str = "") -> 
 @room(secrets=True, channel=_CHANNEL, take_over="Take the place of that project in the target's path.")
 def up(session: Session, channel: Channel = "stable", take_over: str = "") -> list[HostOutcome]:
     """Ship the project, prove it, and let users reach it; or put everything back."""
-    with session.interruptible() as interrupt:
-        return rollout.up(session.deployment, channel, interrupt, session.hosts, take_over=take_over)
+    with hooked(session, channel) as done, session.interruptible() as interrupt:
+        done += rollout.up(session.deployment, channel, interrupt, session.hosts, take_over=take_over)
+    return done
 
 
 @room()

@@ -1,5 +1,6 @@
 """The verbs, through the real command line, on the sandbox host."""
 
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites_one(project)
     again = project.run("init", "--yes")
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_up_ends_with_what_was_done_how_long_users_waited_and_where_it_is_reached(project):
+    first = project.run("up").stderr.splitlines()
+    assert first[-2:] == ["sandbox: started: web", f"web: http://127.0.0.1:{project.port}"]
+    project.write(version="two")
+    again = project.run("up").stderr.splitlines()
+    assert re.fullmatch(r"sandbox: restarted: web \(users waited [\d.]+ m?s\)", again[-2])
+    (result,) = of(project.events("up"), "result")
+    assert (result["did"], result["waited"]) == ({"web": "keep"}, {})
+    assert result["reach"] == [{"service": "web", "url": f"http://127.0.0.1:{project.port}", "tunnel": ""}]
+    assert project.run("rollback").stderr.splitlines()[-2].startswith("sandbox: restarted: web (users waited")
 
 
 # --- one that is up, looked at ---------------------------------------------------------------------------------------

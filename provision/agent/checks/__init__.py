@@ -40,6 +40,7 @@ class Outcome(NamedTuple):
     seconds: float
     attempts: Tuple[Tuple[str, int], ...] = ()
     facts: Facts = {}
+    since: float = 0.0  # by time.monotonic, the first of the attempts in a row by which it passed
 
     @property
     def sentence(self) -> str:
@@ -71,7 +72,7 @@ def prove(check: CheckDocument, reach: Reach, watch: Optional[Callable[[], None]
     deadline = began + check["timeout"]
     attempts: List[Tuple[str, int]] = []
     facts: Facts = {}
-    row = 0
+    row, since = 0, 0.0
     pause = 0.02  # services are often up sooner than `interval`; grow towards it
     while True:
         if watch is not None:
@@ -82,6 +83,7 @@ def prove(check: CheckDocument, reach: Reach, watch: Optional[Callable[[], None]
         try:
             facts = PROBES[check["kind"]](check, reach, min(check["attempt_timeout"], max(left, 0.1)))
             row += 1
+            since = since if row > 1 else time.monotonic()
             text = "passed"
         except Failed as failure:
             row = 0
@@ -91,6 +93,6 @@ def prove(check: CheckDocument, reach: Reach, watch: Optional[Callable[[], None]
         else:
             attempts.append((text, 1))
         if row >= check["passes"]:
-            return Outcome(check["name"], True, time.monotonic() - began, tuple(attempts), facts)
+            return Outcome(check["name"], True, time.monotonic() - began, tuple(attempts), facts, since)
         time.sleep(min(check["interval"], pause))
         pause *= 1.5

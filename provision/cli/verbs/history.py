@@ -17,6 +17,8 @@ def command(session: Session) -> None:
     """
     with session.console.live():
         entries = rollout.history(session.deployment, hosts=session.hosts)
+    by_time = sorted(entries, key=lambda entry: entry["time"])
+    session.remember(release for entry in by_time for release in entry["channels"].values())
     for entry in entries:
         first, *more = entry_lines(entry)
         session.console.answer({"event": "history", **entry}, [f"{entry['host']}: {first}", *more])

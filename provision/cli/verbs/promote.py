@@ -15,4 +15,4 @@ def command(session: Session) -> None:
     target has `channel_from = "registry"`, `:stable` of its images moves first, by evidence of the canary's hosts, and
     hosts that had no canary take that as well.
     """
-    promote_canary(session)
+    session.tell_outcomes(promote_canary(session))

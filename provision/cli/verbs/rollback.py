@@ -17,4 +17,5 @@ def command(session: Session, release: str | None) -> None:
     RELEASE is the beginning of an id that `deploy history` shows. Secrets keep today's values.
     """
     with session.interruptible() as interrupt:
-        rollout.rollback(session.deployment, to=release or "", interrupt=interrupt, hosts=session.hosts)
+        done = rollout.rollback(session.deployment, to=release or "", interrupt=interrupt, hosts=session.hosts)
+    session.tell_outcomes(done)

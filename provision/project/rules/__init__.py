@@ -12,6 +12,7 @@ from provision.project.fault import Fault
 from provision.project.rules import (
     checks,
     containers,
+    hooks,
     once,
     ports,
     prepare,
@@ -44,6 +45,7 @@ _RULES = (
     *containers.RULES,
     *restarts.RULES,
     *proxies.RULES,
+    *hooks.RULES,
 )
 
 

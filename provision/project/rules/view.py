@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.project.checks import Check
 from provision.project.fault import Path
-from provision.project.schema import Once, Prepare, Python, Service, Target
+from provision.project.schema import Hooks, Once, Prepare, Python, Service, Target
 from provision.project.template import Template
 
 
@@ -31,6 +31,7 @@ class Sound:
     once: Mapping[str, Once]
     copies: Mapping[str, int]  # on hosts, of services that run more than once
     image: str | None = None  # of every service and target that names none
+    hooks: Hooks | None = None
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""

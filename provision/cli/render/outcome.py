@@ -1,0 +1,44 @@
+"""What a deploy did to each program, how long users waited for it, and where it is reached now, as last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from provision.cli.sentences import seconds
+from provision.contract.decide import Do
+
+if TYPE_CHECKING:
+    from provision.targets import HostOutcome
+
+_DID = {
+    Do.START: "started",
+    Do.RESTART: "restarted",
+    Do.INSTALL: "installed",
+    Do.REMOVE: "ended",
+    Do.KEEP: "not touched",
+}
+
+
+def outcome_lines(outcomes: Sequence[HostOutcome]) -> Iterator[str]:
+    for outcome in outcomes:
+        if done := [*_done(outcome)]:
+            yield f"{outcome.host}: {'; '.join(done)}"
+    # Hosts of a kind are reached alike; each way is told once.
+    ways = dict.fromkeys(reach for outcome in outcomes for reach in outcome.reach)
+    for reach in ways:
+        yield f"{reach.service}: " + (f"{reach.tunnel}, then {reach.url}" if reach.tunnel else reach.url)
+
+
+def _done(outcome: HostOutcome) -> Iterator[str]:
+    if set(outcome.did.values()) <= {Do.KEEP}:
+        return  # the result before it says so
+    for do, word in _DID.items():
+        names = [name for name, did in outcome.did.items() if did == do]
+        told = [name + _waited(outcome.waited.get(name, 0.0)) for name in names]
+        if told:
+            yield f"{word}: {', '.join(told)}"
+
+
+def _waited(value: float) -> str:
+    return f" (users waited {seconds(value)})" if value else ""
