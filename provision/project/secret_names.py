@@ -56,8 +56,8 @@ def alike(names: frozenset[str], variables: Mapping[str, str], values: Mapping[s
 
 def _declared(written: Mapping[str, Any]) -> Iterator[tuple[Path, object]]:
     yield from ((("secrets", name), name) for name in _table(written.get("secrets")))
-    once = {("once", name): step for name, step in _table(written.get("once")).items()}
-    steps = {("prepare",): written.get("prepare"), ("python",): written.get("python"), **once}
+    once: dict[Path, object] = {("once", name): step for name, step in _table(written.get("once")).items()}
+    steps: dict[Path, object] = {("prepare",): written.get("prepare"), ("python",): written.get("python"), **once}
     for path, step in steps.items():
         yield from (((*path, "secrets", index), name) for index, name in enumerate(_list(_table(step).get("secrets"))))
     for each, service in _table(written.get("services")).items():
