@@ -91,6 +91,21 @@ class UntrustedFacts(TypedDict):
     next: str
 
 
+class PreviewNote(TypedDict):
+    """What a preview's folder says of it."""
+
+    who: str
+    until: Optional[float]  # by the host's clock; None: until somebody removes it
+    port: int  # its first one
+    ports: int  # how many it has, from that one on
+
+
+class PreviewFacts(PreviewNote):
+    name: str
+    expired: bool
+    programs: List[str]
+
+
 class _Project(TypedDict):
     state: StateDocument
     view: ViewFacts
@@ -114,6 +129,7 @@ class ProjectFacts(_Project, total=False):
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str
+    previews: List[PreviewFacts]  # beside it, where there are any
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 

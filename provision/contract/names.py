@@ -38,6 +38,10 @@ def judge(request: Mapping[str, Any]) -> None:
             rule(key, request[key])
     if request.get("program") and request.get("op") != "adopt-engine":  # whose program is a text
         component("program", request["program"])
+    for model in request.get("models", ()):
+        _sha256("model", model)
+    for engine in request.get("engines", ()):
+        component("engine", engine)
     for path in request.get("remove", ()):
         inside("remove", path)
     for key in ("secrets", "documents"):

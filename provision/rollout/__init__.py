@@ -14,6 +14,9 @@ from provision.rollout.looks import (
     status,
 )
 from provision.rollout.moves import down, mend, promote, rollback, unlock, up
+from provision.rollout.previews import down as down_preview
+from provision.rollout.previews import down_expired, named_preview
+from provision.rollout.previews import up as up_preview
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 
@@ -26,11 +29,14 @@ __all__ = [
     "Verified",
     "canary",
     "down",
+    "down_expired",
+    "down_preview",
     "execute",
     "facts",
     "history",
     "logs",
     "mend",
+    "named_preview",
     "plan",
     "promote",
     "rollback",
@@ -39,5 +45,6 @@ __all__ = [
     "status",
     "unlock",
     "up",
+    "up_preview",
     "verify",
 ]

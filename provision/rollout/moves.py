@@ -56,7 +56,7 @@ def up(
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts, take_over)
+    return on_all(deployment, act, interrupt, hosts, take_over)
 
 
 def promote(
@@ -87,7 +87,7 @@ def promote(
             )
         return _apply_proven(session, plan_up(session, "stable", claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def rollback(
@@ -102,7 +102,7 @@ def rollback(
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_move(session, "rollback", release=to, claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def down(
@@ -125,7 +125,7 @@ def down(
             return down_outside(session, interrupt)
         return apply(session, plan, interrupt)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -159,13 +159,15 @@ def _apply_proven(
     return apply(session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
 
 
-def _on_all(
+def on_all(
     deployment: Deployment,
     do: Act,
     interrupt: Interrupt | None,
     names: Sequence[str] | None,
     take_over: str = "",
 ) -> list[HostOutcome]:
+    """Do it on all hosts, or those named, in the batches of the target; raises as `up` does."""
+
     def act(spec: HostSpec) -> HostOutcome:
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
             return do(session)

@@ -54,7 +54,10 @@ class HostConversation:
             "supervisor": deployment.supervisor,
         }
         with self.phase("facts"):
-            return self.conversation.ask(request, Facts)
+            answer = self.conversation.ask(request, Facts)
+        previews = answer["project"].get("previews", ())
+        deployment.expired |= {each["name"] for each in previews if each["expired"]}
+        return answer
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The verbs, through the real command line, on the sandbox host."""
 
+import json
 import urllib.request
 from pathlib import Path
 
@@ -35,6 +36,34 @@ def test_plan_in_json_is_the_same_plan(project):
     assert plan["unchanged"] is False
     assert plan["files"]["added"] == ["web.py"]
     assert [(step["service"], step["do"]) for step in plan["steps"]] == [("web", "start")]
+
+
+def test_plan_as_a_comment_is_markdown_and_nothing_else(project):
+    shown = project.ok("plan", "--markdown")
+    assert shown.startswith("<!-- deploy:plan-small-sandbox-stable -->\n### `deploy plan of small`\n\n**`sandbox`")
+    assert "| `web` | start |" in shown
+    assert "- added: " in shown
+
+
+def test_plan_is_not_asked_for_in_two_ways_at_once(project):
+    assert project.run("plan", "--markdown", "--json").returncode == 2
+
+
+def test_a_fork_s_pull_request_gets_a_plan_without_secrets_and_changes_nothing(project):
+    event = project.root.parent / "event.json"
+    pull = {"head": {"repo": {"id": 2}}, "base": {"repo": {"id": 1}}}
+    event.write_text(json.dumps({"pull_request": pull}))
+    project.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
+    project.write(extra='secrets = ["TOKEN"]\n[secrets.TOKEN]\ncommand = ["touch", "asked"]\n')
+
+    plan = project.ok("plan", "--markdown")
+    refused = project.run("up")
+
+    assert "a fork's pull request is given no secrets" in plan
+    assert not (project.root / "asked").exists()
+    assert refused.returncode == 4
+    assert "nothing is changed on hosts for a fork's pull request." in refused.stderr
+    assert "| `web` | start |" in project.ok("plan", "--markdown"), "nothing was deployed"
 
 
 def test_status_of_a_host_without_a_deploy_says_so(project):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
+from provision.cli.render.preview import previews_there
 from provision.cli.sentences import size
 from provision.contract.devices import seats, short
 
@@ -50,6 +51,7 @@ def status_lines(status: HostStatus) -> Iterator[str]:
     for name, missing in status.lost.items():
         yield f"  {name} has lost {', '.join(map(short, missing))}; deploy plan shows where it would go"
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
+    yield from previews_there(project)
     if project["history"]:
         yield f"  last: {entry_line(project['history'][-1])}"
 

@@ -8,7 +8,7 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 
 
-@verb("status", example="deploy status\ndeploy status --json | jq .state")
+@verb("status", example="deploy status\ndeploy status --json | jq .state", preview=True)
 def command(session: Session) -> None:
     """Show what runs, since which release, and whether it is healthy.
 

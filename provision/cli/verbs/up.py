@@ -5,11 +5,19 @@ from __future__ import annotations
 import click
 
 from provision import rollout
+from provision.cli.github.forks import refuse_fork
+from provision.cli.render.preview import preview_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.errors import DeployError, UsageError
 
 
-@verb("up", example="deploy up\ndeploy up --channel canary && deploy promote", secrets=True)
+@verb(
+    "up",
+    example="deploy up\ndeploy up --channel canary && deploy promote\ndeploy up --preview pr-7 --until 3d",
+    secrets=True,
+    preview=True,
+)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 @click.option(
     "--take-over",
@@ -17,11 +25,49 @@ from provision.cli.verb import verb
     default="",
     help="Take the place of that project in the target's path: end its services. So after a project was renamed.",
 )
-def command(session: Session, channel: str, take_over: str) -> None:
+@click.option("--until", metavar="TIME", help="How long the preview is wanted from now on: 8h, 3d.")
+def command(session: Session, channel: str, take_over: str, until: str | None) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
+
+    `--preview NAME` runs it beside everything else, in a folder, under names and on ports of its own. `deploy down
+    --preview NAME` ends it; after `--until` the next `deploy up` of anybody does, or `deploy down --expired`.
     """
+    if session.preview:
+        refuse_fork("a preview is not deployed")
     with session.interruptible() as interrupt:
-        rollout.up(session.deployment, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+        if session.preview:
+            if channel != "stable" or take_over:
+                raise UsageError(
+                    "a preview has no canary, and takes nobody's place.", next_step="leave that option out"
+                )
+            there = rollout.up_preview(session.itself, session.preview, _seconds(until), interrupt, session.hosts)
+            for event in there:
+                session.console.answer(event, preview_lines(event))
+        elif until is not None:
+            raise UsageError("--until is for a preview.", next_step=f"deploy up --preview NAME --until {until}")
+        else:
+            rollout.up(session.itself, channel, interrupt=interrupt, hosts=session.hosts, take_over=take_over)
+        _end_expired(session)
+
+
+def _seconds(until: str | None) -> float | None:
+    from provision.project.units import parse_seconds
+
+    try:
+        return None if until is None else parse_seconds(until)
+    except ValueError as error:
+        raise UsageError(f"--until {until}: {error}.", next_step="--until 3d") from None
+
+
+def _end_expired(session: Session) -> None:
+    """What this `up` did stays done, whatever becomes of others' previews."""
+    if not session.itself.expired:
+        return
+    try:
+        for name in rollout.down_expired(session.itself, None, session.hosts):
+            session.console.note(f"the preview {name} was wanted no more, and has ended")
+    except DeployError as error:
+        session.console.event({"event": "warning", "host": error.host, "text": f"an old preview did not end: {error}"})
