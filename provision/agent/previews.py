@@ -26,11 +26,14 @@ _LOCK_SECONDS = 3.0  # the transaction that ended it may still be pruning
 
 
 def there(layout: Layout) -> List[PreviewFacts]:
-    """The previews beside the project; of a folder that others could have written to, nothing is believed."""
+    """The previews beside the project; of one in a folder that others could have written to, nothing but its name."""
     found: List[PreviewFacts] = []
-    for name in sorted(os.listdir(layout.previews)):
+    for name in sorted(name for name in os.listdir(layout.previews) if not name.startswith(".")):
         preview = layout.preview_of(name)
-        if name.startswith(".") or guard.fault(preview):
+        fault = guard.fault(preview)
+        if fault is not None:
+            nothing: PreviewNote = {"who": "", "until": None, "port": 0, "ports": 0}
+            found.append({**nothing, "name": name, "expired": False, "programs": [], "untrusted": str(fault)})
             continue
         noted = files.read_json(preview.preview)
         if noted is not None:

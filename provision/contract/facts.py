@@ -100,10 +100,14 @@ class PreviewNote(TypedDict):
     ports: int  # how many it has, from that one on
 
 
-class PreviewFacts(PreviewNote):
+class _Preview(PreviewNote):
     name: str
     expired: bool
     programs: List[str]
+
+
+class PreviewFacts(_Preview, total=False):
+    untrusted: str  # why nothing is believed of what its folder says
 
 
 class _Project(TypedDict):

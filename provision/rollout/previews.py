@@ -74,16 +74,13 @@ def down(
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
 ) -> list[HostOutcome]:
-    """End the preview `name` wherever it is, and remove its folder with all that is in it.
+    """End the preview `name` wherever it is, and remove its folder with all that is in it; nothing where there is none.
 
-    Raises:
-        Refused: no host has it; and as `rollout.down`.
+    Raises as `rollout.down`; a folder that can't be trusted is not removed.
     """
     found = [host for host, facts in _look(deployment, hosts).items() if _noted(facts, name)]
     if not found:
-        raise errors.Refused(
-            f"there is no preview {name} on target {deployment.target_name}.", next_step="deploy status"
-        )
+        return []
     outcomes = moves.down(instead(deployment, name, None), interrupt=interrupt, hosts=found)
     request: ForgetPreview = {"op": "forget-preview", "name": name}
 
@@ -114,11 +111,11 @@ def named_preview(deployment: Deployment, name: str, hosts: Sequence[str] | None
         Refused: there is none.
     """
     ports = {noted["port"] for facts in _look(deployment, hosts).values() if (noted := _noted(facts, name))}
-    if not ports:
+    if not any(ports):
         raise errors.Refused(
             f"there is no preview {name} on target {deployment.target_name}.", next_step="deploy status"
         )
-    return instead(deployment, name, min(ports))
+    return instead(deployment, name, max(ports))
 
 
 def instead(deployment: Deployment, name: str, first: int | None) -> Deployment:
@@ -152,7 +149,7 @@ def _first_port(deployment: Deployment, name: str, facts: Mapping[str, ProjectFa
     own = {port for each in previews if each["name"] == name for port in _ports(each)}
     others = {port for each in previews if each["name"] != name for port in _ports(each)}
     taken = (listening - own) | others | project_preview.own_ports(project, target)
-    earlier = next((each["port"] for each in previews if each["name"] == name), None)
+    earlier = max((each["port"] for each in previews if each["name"] == name), default=0) or None
     return project_preview.first_port(name, project_preview.ports_of(project, target), taken, earlier)
 
 

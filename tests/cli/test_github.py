@@ -164,5 +164,24 @@ def test_a_comment_that_github_does_not_take_changes_no_exit_status_and_the_comm
     assert (
         "::warning::there is no comment on the pull request, but a summary of this job. the event that started" in log
     )
-    assert "DEPLOY_COMMENT_TOKEN is not set" in log
+    assert "services.web.port: ${DEPLOY_COMMENT_TOKEN} is not set" in log
     assert "ghs_secret" not in log + shown
+
+
+def test_what_the_command_said_is_one_comment_on_the_pull_request(step, github, tmp_path, monkeypatch):
+    (tmp_path / "event.json").write_text('{"pull_request": {"number": 7}}')
+    for name, value in {
+        "DEPLOY_COMMENT": "plan",
+        "DEPLOY_COMMENT_TOKEN": "ghs_secret",
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": "acme/shop",
+        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "deploy.toml").write_text("[projcet]\n")
+    for _ in range(2):
+        code, log, _, _ = step("check")
+        assert code == 2
+        assert "::notice::the comment is https://x/1" in log
+    (comment,) = github.comments
+    assert comment["body"].startswith("<!-- deploy:plan -->\n### `deploy check`\n\n**deploy.toml:")

@@ -21,6 +21,9 @@ def preview_lines(event: Mapping[str, Any]) -> Iterator[str]:
 def previews_there(project: ProjectFacts) -> Iterator[str]:
     """The previews beside a project on one host."""
     for each in project.get("previews", ()):
+        if untrusted := each.get("untrusted"):
+            yield f"  preview {each['name']} can't be trusted: {untrusted}; next: deploy down --preview {each['name']}"
+            continue
         said = "runs " + ", ".join(each["programs"]) if each["programs"] else "nothing of it runs"
         if each["expired"]:
             until = "wanted no more; next: deploy down --expired"

@@ -25,7 +25,9 @@ def command(session: Session, channel: str | None, expired: bool) -> None:
         raise UsageError("--channel, --preview and --expired each say what ends.", next_step="give one of them")
     with session.interruptible() as interrupt:
         if session.preview:
-            rollout.down_preview(session.itself, session.preview, interrupt, session.hosts)
+            if not rollout.down_preview(session.itself, session.preview, interrupt, session.hosts):
+                nothing = {"event": "result", "outcome": "unchanged", "kind": "down"}
+                session.console.answer(nothing, f"there is no preview {session.preview} on target {session.target}")
             return
         if expired:
             ended = rollout.down_expired(session.itself, interrupt, session.hosts)
