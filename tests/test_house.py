@@ -26,6 +26,7 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "targets",
         "hosts",
         "images",
+        "providers",
         "manifests",
         "platforms",
         "release",

@@ -33,6 +33,7 @@ _VERBS = {
     ),
     "Hosts and parts": (
         Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
+        Verb("machine", "Rent the machines of a target with a provider, look at them, give them back."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
         Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),

@@ -21,7 +21,7 @@ from provision.project.fault import Path as KeyPath
 from provision.project.finish import finish
 from provision.project.loaded import LoadedProject
 from provision.project.presets import presets, with_preset
-from provision.project.rules import Sound, judge, sharing
+from provision.project.rules import Sound, judge, sharing, without_hosts
 from provision.project.schema import Declaration
 from provision.project.secret_names import alike, declared
 from provision.project.secret_values import secret_values
@@ -90,7 +90,7 @@ def _merged(written: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         merged["services"] = {name: with_preset(service) for name, service in written["services"].items()}
         faults += _unknown_presets(written["services"])
     if isinstance(written.get("targets"), dict):
-        faults += sharing(written["targets"])
+        faults += [*without_hosts(written["targets"]), *sharing(written["targets"])]
     if written.get("services") in (None, {}) and set(written) <= set(Declaration.model_fields):
         faults.append(Fault(("services",), "missing.", "Declare one: [services.NAME] with a command or a preset."))
     return merged, faults

@@ -28,6 +28,7 @@ from provision.project.parts import (
     Volume,
 )
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
+from provision.project.renting import Budget, Needs
 from provision.project.section import Section
 from provision.project.values import (
     LAST_ID,
@@ -261,8 +262,14 @@ class Target(Section):
 
     platform: Platform = DEFAULT
     """What starts the services there; docker: as containers, each of its image."""
-    hosts: tuple[FilledText, ...] = Field(min_length=1)
+    hosts: Annotated[tuple[FilledText, ...], Field(min_length=1)] = ()
     """`[user@]host[:port]` each; `gpu-[01:16].example.net` is sixteen; "sandbox" is a throwaway one on this machine."""
+    provider: Literal["vast"] | None = None
+    """Who rents out the machines, instead of `hosts`: `deploy machine rent` rents them."""
+    machines: Whole = Field(default=1, ge=1, le=64)
+    """provider: how many."""
+    needs: Needs | None = None
+    budget: Budget | None = None
     path: TargetPath
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     identity: FilledText | None = None

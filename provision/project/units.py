@@ -48,3 +48,15 @@ def parse_bytes(value: object) -> int:
     if match is None:
         raise ValueError('expected a size such as "512MiB" or "4GB"')
     return round(float(match[1]) * _BYTES[match[2]])
+
+
+def parse_bit_rate(value: object) -> int:
+    """Bits per second of `"200Mbit/s"`, `"1.5Gbit/s"`.
+
+    Raises:
+        ValueError: the value is none of these.
+    """
+    match = re.fullmatch(rf"{_NUMBER}\s*([KMG])bit/s", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a rate such as "200Mbit/s"')
+    return round(float(match[1]) * {"K": 10**3, "M": 10**6, "G": 10**9}[match[2]])

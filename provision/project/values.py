@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from provision.project.image_names import IMAGE
 from provision.project.networks import Endpoint, parse_endpoint, parse_host, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
-from provision.project.units import PLACE, parse_bytes, parse_seconds
+from provision.project.units import PLACE, parse_bit_rate, parse_bytes, parse_seconds
 
 NAME = r"^[a-z][a-z0-9-]{0,39}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -183,6 +183,7 @@ def _is_share(value: object) -> bool:
 
 
 _DURATION = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "examples": ["30s", "500ms", "2m"]}]})
+_RATE = WithJsonSchema({"type": "string", "examples": ["200Mbit/s"]})
 _SIZE = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "examples": ["512MiB", "4GB"]}]})
 _TEXT = WithJsonSchema({"type": "string"})
 _PORT = WithJsonSchema(
@@ -227,6 +228,7 @@ Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LAST_PORT, strict=
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False), _DURATION]
 SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False), _DURATION]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
+BitRate = Annotated[int, BeforeValidator(parse_bit_rate), Field(gt=0), _RATE]
 
 either_count_or_auto = BeforeValidator(
     _either('a whole number from 1, or "auto"', lambda value: value == "auto" or _is_count(value))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.release import Release
+    from provision.targets.machines import Machines
     from provision.targets.signing import Signing
 
 
@@ -73,6 +74,7 @@ class Deployment:
         """Another form of the project, on the same hosts, told and asked for in the same way."""
         other = Deployment(loaded, self.target_name, on_event=self.on_event, who=self.who)
         other._questions = self._questions  # what a person has typed counts for both
+        other.hosts = self.hosts
         return other
 
     @cached_property
@@ -84,6 +86,8 @@ class Deployment:
     def hosts(self) -> list[HostSpec]:
         """The target's machines, in the order in which they are declared."""
         target = self.target
+        if target.provider:
+            return self.machines.specs()
         if [entry.text for entry in target.hosts] == [SANDBOX]:
             return [sandbox.spec(self.loaded.root, self.on_event)]
         return declared_hosts(
@@ -93,6 +97,17 @@ class Deployment:
             known_hosts=target.known_hosts,
             sudo=target.sudo,
         )
+
+    @cached_property
+    def machines(self) -> Machines:
+        """Those that are rented for the target.
+
+        Raises:
+            UsageError: it rents none, or there is no key of an account.
+        """
+        from provision.targets.machines import Machines
+
+        return Machines(self.loaded, self.target_name, self.on_event)
 
     def follow(self, channel: str) -> None:
         """Say that the release is for `channel`, before it is built: images are then what their tags stand for.

@@ -62,7 +62,7 @@ def test_a_fork_s_pull_request_gets_a_plan_without_secrets_and_changes_nothing(p
     assert "a fork's pull request is given no secrets" in plan
     assert not (project.root / "asked").exists()
     assert refused.returncode == 4
-    assert "nothing is changed on hosts for a fork's pull request." in refused.stderr
+    assert "nothing is deployed for a fork's pull request." in refused.stderr
     assert preview.returncode == 4
     assert "a preview is not deployed for a fork's pull request." in preview.stderr
     assert "| `web` | start |" in project.ok("plan", "--markdown"), "nothing was deployed"

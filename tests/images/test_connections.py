@@ -11,13 +11,15 @@ from functools import partial
 
 import pytest
 
+from provision import connections
+from provision.connections import Answer, Connections, Deadline, Peer
 from provision.errors import RegistryFailed
-from provision.images.registry import connections, wire
-from provision.images.registry.connections import Answer, Connections, Deadline
+from provision.images.registry import wire
 from provision.images.registry.wire import Wire
 
 _SECONDS = 30  # more than any of these takes
 _DRIP = 0.1  # seconds from byte to byte; an answer lasts several
+_REGISTRY = Peer("the registry", RegistryFailed)
 _OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -55,7 +57,7 @@ def _dripping(at_once: bytes, then: bytes, connection: socket.socket) -> None:
 @pytest.fixture
 def ask() -> Iterator[Callable[..., Answer]]:
     """One request to a server that answers each connection with the given bytes, once, and closes it."""
-    open_ = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, _REGISTRY)
 
     with contextlib.ExitStack() as stack:
 
@@ -73,7 +75,7 @@ def _request(
 
 
 def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again():
-    open_ = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, _REGISTRY)
     closed = threading.Semaphore(0)
 
     def serve(connection: socket.socket) -> None:
@@ -88,7 +90,7 @@ def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_again():
 
 
 def test_an_answer_that_is_read_twice_lends_its_connection_once(plain):
-    open_ = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, _REGISTRY)
     first = _request(open_, plain.authority)
     assert (first.read(100), first.read(100)) == (b"{}", b"")
     both = [_request(open_, plain.authority) for _ in range(2)]
@@ -149,7 +151,7 @@ def test_what_nobody_asked_for_is_not_taken_for_the_next_answer(method):
         _once(_OK + b"Content-Length: 0\r\n\r\n" + b"HTTP/1.1 418 Unasked\r\nContent-Length: 0\r\n\r\n", connection)
         _once(_OK + b"Content-Length: 0\r\n\r\n", connection)
 
-    open_ = Connections(pytest.fail, pytest.fail)
+    open_ = Connections(pytest.fail, _REGISTRY)
     with _server(serve) as authority:
         for _ in range(2):
             answer = _request(open_, authority, method=method)
@@ -175,7 +177,7 @@ def test_what_is_no_answer_is_said(sent, why, ask):
 @pytest.mark.parametrize("token", ["a\r\nHost: elsewhere", "a\nb", "a\n b", "a\0b", "ü"])
 def test_nothing_that_a_registry_gives_gets_out_of_its_header(token, plain):
     with pytest.raises(RegistryFailed, match="no header can hold"):
-        _request(Connections(pytest.fail, pytest.fail), plain.authority, {"Authorization": f"Bearer {token}"})
+        _request(Connections(pytest.fail, _REGISTRY), plain.authority, {"Authorization": f"Bearer {token}"})
 
 
 _DRIPS = {

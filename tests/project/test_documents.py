@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
+from provision.project.renting import Budget, Needs
 from provision.project.schema import (
     Alert,
     Ask,
@@ -46,7 +47,7 @@ VARIABLES = {
 def test_the_documented_file_loads(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
 
-    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "boxes", "home"]
+    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "boxes", "gpu", "home"]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,8 @@ def test_the_documented_file_loads(tmp_path):
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
         (Prepare, lambda file: [file["prepare"]]),
         (Target, lambda file: file["targets"].values()),
+        (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),
+        (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
         (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
     ],

@@ -30,13 +30,17 @@ def command(session: Session, channel: str, take_over: str, until: str | None) -
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
+    A target with a provider has the machines rented that it lacks, within its budget.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
 
     `--preview NAME` runs it beside everything else, in a folder, under names and on ports of its own. `deploy down
     --preview NAME` ends it; after `--until` the next `deploy up` of anybody does, or `deploy down --expired`.
     """
-    if session.preview:
-        refuse_fork("a preview is not deployed")
+    refuse_fork("a preview is not deployed" if session.preview else "nothing is deployed")
+    if session.itself.target.provider and not session.preview:
+        with session.console.live():
+            for machine, _ in session.itself.machines.rent():
+                session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
     with session.interruptible() as interrupt:
         if session.preview:
             if channel != "stable" or take_over:

@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from provision.connections import Answer, Body
 from provision.errors import Refused, RegistryFailed
 from provision.images.registry.challenge import Challenge, challenges
-from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import Credentials
 from provision.images.registry.documents import read_json
 from provision.images.registry.wire import Wire, joined

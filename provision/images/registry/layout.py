@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from provision.connections import CHUNK
 from provision.errors import UsageError
-from provision.images.registry.connections import CHUNK
 from provision.images.registry.documents import Descriptor, ImageManifest, Malformed
 
 

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode
 
+from provision.connections import Answer, Body
 from provision.errors import RegistryFailed
 from provision.images.registry.access import Access
-from provision.images.registry.connections import Answer, Body
 from provision.images.registry.credentials import find
 from provision.images.registry.documents import MANIFEST_TYPES, Descriptor, ImageManifest, digest_of
 from provision.images.registry.reference import Reference

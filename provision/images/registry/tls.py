@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from provision.connections import CONNECT
 from provision.errors import RegistryFailed, UsageError
-from provision.images.registry.connections import CONNECT
 
 
 def trusting(authorities: Iterable[Path]) -> ssl.SSLContext:

@@ -6,20 +6,16 @@ which is found out before anything else is sent; one whose own authority is conf
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from provision.connections import Answer, Body, Connections, Deadline, Peer, asked_wait, is_loopback
 from provision.errors import RegistryFailed
 from provision.images.registry import tls
-from provision.images.registry.connections import Answer, Body, Connections, Deadline
 
 _SECONDS = 120.0  # for a request, all attempts together, and what its bodies earn
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
@@ -28,6 +24,7 @@ _BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds; the first retry is at once, th
 _LONGEST_WAIT = 60  # seconds; who asks for a longer wait gets a failure that says so
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS = 5
+_REGISTRY = Peer("the registry", RegistryFailed)
 _CERTIFICATES = Path("/etc/docker/certs.d")  # where Docker looks, too
 
 
@@ -41,7 +38,7 @@ class Wire:
     def __init__(self, authority: str, environ: Mapping[str, str] | None = None) -> None:
         self.authority = authority
         self._environ = os.environ if environ is None else environ
-        self._connections = Connections(lambda: self._tls, _proxy_of)
+        self._connections = Connections(lambda: self._tls, _REGISTRY)
         self._scheme = ""  # until it is known
 
     @property
@@ -123,7 +120,7 @@ class Wire:
             else:
                 if not left or answer.status not in _AGAIN:
                     return answer
-                wait = _asked_wait(answer, backoff)
+                wait = asked_wait(answer, backoff)
                 if wait > _LONGEST_WAIT:
                     return answer
                 answer.drop()
@@ -165,25 +162,3 @@ def joined(base: str, where: str) -> str:
     except ValueError:
         raise RegistryFailed(f"the registry sent us to what is no address: {where[:80]!r}.") from None
     return address
-
-
-def is_loopback(authority: str) -> bool:
-    """Whether what is sent to `host[:port]` stays on this machine."""
-    host = urlsplit(f"//{authority}").hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _proxy_of(host: str) -> str:
-    return "" if is_loopback(host) or proxy_bypass(host) else getproxies().get("https", "")
-
-
-def _asked_wait(answer: Answer, otherwise: float) -> float:
-    """Seconds that the answer asks us to wait; RFC 9110, section 10.2.3: a number or a date."""
-    written = answer.headers.get("retry-after", "").strip()
-    try:
-        return float(written) if written.isdigit() else parsedate_to_datetime(written).timestamp() - time.time()
-    except ValueError:
-        return otherwise

@@ -16,15 +16,17 @@ from provision.project.rules import (
     prepare,
     proxies,
     references,
+    renting,
     restarts,
     secrets,
     services,
     targets,
 )
+from provision.project.rules.renting import without_hosts
 from provision.project.rules.targets import sharing
 from provision.project.rules.view import Sound
 
-__all__ = ["Sound", "judge", "sharing"]
+__all__ = ["Sound", "judge", "sharing", "without_hosts"]
 
 _RULES = (
     *services.RULES,
@@ -32,6 +34,7 @@ _RULES = (
     *secrets.RULES,
     *references.RULES,
     *checks.RULES,
+    *renting.RULES,
     *targets.RULES,
     *ports.RULES,
     *containers.RULES,

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import http.client
 import io
+import ipaddress
 import socket
 import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from urllib3 import BaseHTTPResponse, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from provision.errors import RegistryFailed, UsageError
+from provision.errors import DeployError, UsageError
 
 CHUNK = 64 << 10  # bytes of a body at once
 CONNECT = 10.0  # seconds
@@ -32,6 +35,13 @@ _WRITTEN = 16 << 10  # bytes at once: TLS sends no more with one time-out
 _LEGAL = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986: stands in an address as it is
 
 Body = bytes | Iterator[bytes] | None
+
+
+class Peer(NamedTuple):
+    """Who is asked: what sentences call it, and what is raised where it fails."""
+
+    name: str
+    failed: type[DeployError]
 
 
 class Deadline:
@@ -107,7 +117,12 @@ class Answer:
     """An answer whose body is still to come. Its connection takes the next request once the body was read."""
 
     def __init__(
-        self, response: BaseHTTPResponse, connection: HTTPConnection, idle: list[HTTPConnection], deadline: Deadline
+        self,
+        response: BaseHTTPResponse,
+        connection: HTTPConnection,
+        idle: list[HTTPConnection],
+        deadline: Deadline,
+        peer: Peer,
     ) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers  # of any case; what came twice is joined with commas
@@ -115,12 +130,13 @@ class Answer:
         self._connection: HTTPConnection | None = connection  # until it was given back, or closed
         self._idle = idle
         self._deadline = deadline
+        self._peer = peer
 
     def chunks(self) -> Iterator[bytes]:
         """The body, as it is on the wire: digests are taken over that.
 
         Raises:
-            RegistryFailed: the connection, or the time, ended before the body did.
+            DeployError: the peer's own, where the connection, or the time, ended before the body did.
         """
         is_free = False
         try:
@@ -130,7 +146,7 @@ class Answer:
             is_free = True
         except (OSError, HTTPError, http.client.HTTPException) as error:
             why = str(error.__cause__ or error)
-            raise RegistryFailed("the registry stopped in the middle of its answer.", why=why) from None
+            raise self._peer.failed(f"{self._peer.name} stopped in the middle of its answer.", why=why) from None
         finally:
             self._release(is_free=is_free)
 
@@ -138,13 +154,15 @@ class Answer:
         """The whole body, of at most `most` bytes.
 
         Raises:
-            RegistryFailed: it is longer, or ended too early.
+            DeployError: the peer's own, where it is longer, or ended too early.
         """
         content = bytearray()
         for part in self.chunks():
             content += part
             if len(content) > most:
-                raise RegistryFailed(f"the registry answered with more than {most} bytes where that is not possible.")
+                raise self._peer.failed(
+                    f"{self._peer.name} answered with more than {most} bytes where that is not possible."
+                )
         return bytes(content)
 
     def finish(self) -> None:
@@ -169,12 +187,12 @@ class Connections:
 
     Args:
         tls: whom to trust; asked for once, when it is needed.
-        proxy_of: the address of the proxy for a host, or empty.
+        peer: who is asked.
     """
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext], proxy_of: Callable[[str], str]) -> None:
+    def __init__(self, tls: Callable[[], ssl.SSLContext], peer: Peer) -> None:
         self._tls = tls
-        self._proxy_of = proxy_of
+        self._peer = peer
         self._idle: defaultdict[str, list[HTTPConnection]] = defaultdict(list)
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: Body, deadline: Deadline) -> Answer:
@@ -182,7 +200,7 @@ class Connections:
 
         Raises:
             OSError: there was none.
-            RegistryFailed: a header has what no header can hold; such values come from registries.
+            DeployError: the peer's own: a header has what no header can hold; such values come from it.
             UsageError: the proxy cannot be used.
         """
         parts = urlsplit(url)
@@ -191,7 +209,7 @@ class Connections:
         if isinstance(body, bytes):
             sent["Content-Length"] = str(len(body))
         if not all(value.isascii() and value.isprintable() for value in sent.values()):
-            raise RegistryFailed("the registry gave something for the next request that no header can hold.")
+            raise self._peer.failed(f"{self._peer.name} gave something for the next request that no header can hold.")
         target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_LEGAL)
         idle = self._idle[f"{parts.scheme}://{authority}"]
         connection = _alive(idle) or self._new(parts)
@@ -203,7 +221,7 @@ class Connections:
             connection.timeout = deadline.left()
             content = _paced(body, connection, deadline) if body else None
             connection.request(method, target, content, sent, preload_content=False, decode_content=False)
-            return Answer(connection.getresponse(), connection, idle, deadline)
+            return Answer(connection.getresponse(), connection, idle, deadline, self._peer)
         except BaseException as error:
             connection.close()
             if isinstance(error, OSError) or not isinstance(error, (HTTPError, http.client.HTTPException)):
@@ -215,7 +233,7 @@ class Connections:
         host = parts.hostname or ""
         if parts.scheme != "https":
             return HTTPConnection(host, parts.port)
-        address = self._proxy_of(host)
+        address = _proxy_of(host)
         if not address:
             return HTTPSConnection(host, parts.port, ssl_context=self._tls())
         proxy = urlsplit(address if "://" in address else f"http://{address}")
@@ -223,12 +241,35 @@ class Connections:
             raise UsageError(
                 f"the proxy {proxy.scheme}://{proxy.hostname} cannot be used.",
                 why="Proxies are asked in HTTP, and pass TLS on unopened.",
-                next_step="HTTPS_PROXY=http://HOST:PORT, or NO_PROXY for the registry",
+                next_step=f"HTTPS_PROXY=http://HOST:PORT, or NO_PROXY for {self._peer.name}",
             )
         connection = HTTPSConnection(proxy.hostname or "", proxy.port or 80, ssl_context=self._tls())
         login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}" if proxy.username else None
         connection.set_tunnel(host, parts.port or 443, make_headers(proxy_basic_auth=login))
         return connection
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether what is sent to `host[:port]` stays on this machine."""
+    host = urlsplit(f"//{authority}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def asked_wait(answer: Answer, otherwise: float) -> float:
+    """Seconds that the answer asks us to wait; RFC 9110, section 10.2.3: a number or a date."""
+    written = answer.headers.get("retry-after", "").strip()
+    try:
+        return float(written) if written.isdigit() else parsedate_to_datetime(written).timestamp() - time.time()
+    except ValueError:
+        return otherwise
+
+
+def _proxy_of(host: str) -> str:
+    """The address of the proxy for a host, or empty."""
+    return "" if is_loopback(host) or proxy_bypass(host) else getproxies().get("https", "")
 
 
 def _paced(body: bytes | Iterator[bytes], connection: HTTPConnection, deadline: Deadline) -> Iterator[bytes]:

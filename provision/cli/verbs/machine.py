@@ -1,0 +1,178 @@
+"""`deploy machine`: offers, rent, list, show, logs, destroy, reap."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provision.cli.github.forks import refuse_fork
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from provision.providers.face import Machine
+    from provision.targets.machines import Machines
+
+
+@click.group("machine")
+def command() -> None:
+    """Rent the machines of a target with a provider, look at them, give them back."""
+
+
+@verb("offers", example="deploy machine offers\ndeploy machine offers --target gpu --json")
+def offers(session: Session) -> None:
+    """Show what could be rented for the target now, cheapest first."""
+    from provision.cli.render.machines import offer_lines
+
+    found = session.deployment.machines.offers()
+    budget = session.deployment.target.budget
+    lines = offer_lines(found, budget.per_hour if budget else 0.0)
+    session.console.answer(
+        {"event": "offers", "offers": [asdict(each) for each in found]},
+        lines if found else ["nothing fits [needs] now; ask for less, or later"],
+    )
+
+
+@verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
+@click.option("--keep", is_flag=True, help="One that does not start is not given back; it costs on.")
+def rent(session: Session, keep: bool) -> None:
+    """Rent what the target lacks, wait until it runs, and pin its host key.
+
+    What is there already is kept: a second run rents nothing. Nothing is rented beyond [budget], and each machine ends
+    itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.
+    """
+    from provision.cli.render.machines import machine_lines
+    from provision.targets.machines import Label
+
+    refuse_fork("nothing is rented")
+    machines = session.deployment.machines
+    with session.console.live():
+        for machine, is_new in machines.rent(keep=keep):
+            label = Label.read(machine.label)
+            event = _event(machine) | {"event": "result", "outcome": "rented" if is_new else "there already"}
+            lines = machine_lines([machine], [label.ends if label else None], time.time())
+            session.console.answer(event, [*lines, *_addresses(machine)])
+
+
+@verb("list", example="deploy machine list\ndeploy machine list --all")
+@click.option("--all", "everything", is_flag=True, help="All machines of the account, whoever rented them.")
+def listed(session: Session, everything: bool) -> None:
+    """Show what is rented, what it has cost so far, and when it ends."""
+    from provision.cli.render.machines import machine_lines
+    from provision.targets.machines import Label
+
+    machines = session.deployment.machines
+    found = list(machines.provider.machines()) if everything else machines.rented()
+    labels = [Label.read(each.label) for each in found]
+    lines = machine_lines(found, [label.ends if label else None for label in labels], time.time())
+    session.console.answer(
+        {"event": "machines", "machines": [_event(each) for each in found]},
+        lines if found else ["nothing is rented; next: deploy machine rent"],
+    )
+
+
+@verb("pin", example="deploy machine pin")
+def pin(session: Session) -> None:
+    """Pin anew what the target's machines printed as their host keys at their last start."""
+    machines = session.deployment.machines
+    for machine in machines.rented():
+        if machine.state == "running":
+            key = machines.pin(machine)
+            session.console.answer(
+                {"event": "result", "machine": machine.id, "fingerprint": key.fingerprint, "type": key.type},
+                f"{machine.id}: pinned {key.fingerprint}",
+            )
+
+
+@verb("show", example="deploy machine show 7001")
+@click.argument("number", type=int)
+def show(session: Session, number: int) -> None:
+    """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
+    machine = _one(session.deployment.machines, number)
+    bid, cost = " by bid" if machine.is_bid else "", machine.cost(time.time())
+    session.console.answer(
+        {"event": "machine", **_event(machine)},
+        [
+            f"{machine.id}: {machine.state} ({machine.said})" if machine.said else f"{machine.id}: {machine.state}",
+            f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
+            *_addresses(machine),
+        ],
+    )
+
+
+@verb("logs", example="deploy machine logs 7001 --lines 200")
+@click.argument("number", type=int)
+@click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
+def logs(session: Session, number: int, lines: int) -> None:
+    """Show what a machine has printed since its start, as the provider keeps it."""
+    text = session.deployment.machines.provider.log(number, lines)
+    for line in text.splitlines():
+        session.console.answer({"event": "log", "machine": number, "line": line}, _shown(line))
+
+
+@verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
+@click.argument("numbers", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="All of the target's machines.")
+@click.option("--yes", is_flag=True, help="Without asking.")
+def destroy(session: Session, numbers: tuple[int, ...], everything: bool, yes: bool) -> int:
+    """Give machines back, with their disks. What is on them is lost."""
+    machines = session.deployment.machines
+    if bool(numbers) == everything:
+        raise UsageError("which machines?", next_step="deploy machine destroy NUMBER…, or --all for the target's")
+    found = machines.rented() if everything else [_one(machines, number) for number in numbers]
+    names = ", ".join(str(each.id) for each in found)
+    if found and not (yes or session.console.confirm(f"Destroy {names}? What is on them is lost.")):
+        return Exit.REFUSED
+    _give_back(session, machines, found)
+    return Exit.DONE
+
+
+@verb("reap", example="deploy machine reap --target gpu --json")
+def reap(session: Session) -> None:
+    """Destroy each machine of this account that deploy rented, for any project, and whose end has come.
+
+    Each ends itself; this is for the one that could not. Run it in CI, by a schedule.
+    """
+    machines = session.deployment.machines
+    _give_back(session, machines, machines.past(time.time()))
+
+
+def _one(machines: Machines, number: int) -> Machine:
+    machine = machines.provider.machine(number)
+    if machine is None:
+        raise UsageError(f"there is no machine {number}.", next_step="deploy machine list --all")
+    return machine
+
+
+def _give_back(session: Session, machines: Machines, found: list[Machine]) -> None:
+    if not found:
+        session.console.answer({"event": "result", "outcome": "unchanged"}, "nothing is to be given back")
+    for machine in found:
+        cost = machine.cost(time.time())
+        machines.give_back(machine)
+        session.console.answer(
+            {"event": "result", "machine": machine.id, "outcome": "destroyed", "cost": round(cost, 4)},
+            f"{machine.id} is given back; it has cost ${cost:.2f}",
+        )
+
+
+def _event(machine: Machine) -> dict[str, Any]:
+    ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
+    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(time.time()), 4)}
+
+
+def _addresses(machine: Machine) -> list[str]:
+    return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
+
+
+def _shown(line: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() or sign == "\t" else repr(sign)[1:-1] for sign in line)
+
+
+for _verb in (offers, rent, listed, pin, show, logs, destroy, reap):
+    command.add_command(_verb)

@@ -1,0 +1,49 @@
+"""Rules about targets whose machines are rented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from provision.project.fault import Fault
+from provision.project.rules.view import Sound
+
+
+def _provider(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base = ("targets", name)
+        if target.provider is None:
+            for key in ("needs", "budget", "machines"):
+                if key in target.model_fields_set:
+                    message = "nothing is rented here, so it counts for nothing."
+                    yield Fault((*base, key), message, 'Add provider = "vast", or remove it.', at_key=True)
+            continue
+        if target.hosts:
+            message = "the provider says which machines there are."
+            yield Fault((*base, "hosts"), message, "Remove hosts, or provider.", at_key=True)
+        if not target.can.over_ssh:
+            message = f"{target.platform} runs on no rented machine."
+            yield Fault((*base, "provider"), message, "Set platform, or remove provider.", at_key=True)
+        if target.needs is None:
+            yield Fault((*base, "needs"), "missing.", f'Expected [targets.{name}.needs] with image = "…".')
+        if target.budget is None:
+            message = "missing: nothing is rented without a limit."
+            hint = f'Expected [targets.{name}.budget] with per_hour = 0.60, total = 25 and until = "8h".'
+            yield Fault((*base, "budget"), message, hint)
+        elif target.budget.kind == "interruptible" and target.budget.bid is None:
+            message = "missing: without a bid the machine would be rented on demand."
+            yield Fault((*base, "budget", "bid"), message, "Expected dollars an hour, such as bid = 0.20.")
+        elif target.budget.kind == "on-demand" and target.budget.bid is not None:
+            message = "a machine on demand has a price, and no bid."
+            yield Fault((*base, "budget", "bid"), message, 'Set kind = "interruptible", or remove bid.', at_key=True)
+
+
+def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
+    """Targets, as they are written, that say neither which hosts they have nor who rents them out."""
+    for name, table in targets.items():
+        if isinstance(table, dict) and not {"hosts", "provider"} & table.keys():
+            hint = 'Expected a list, such as hosts = ["root@${VAST_HOST}:${VAST_PORT}"].'
+            yield Fault(("targets", name, "hosts"), "missing.", hint)
+
+
+RULES = (_provider,)

@@ -1,0 +1,311 @@
+"""Vast.ai, by its API of version 0 and, for lists, 1. Traps that are met here stand beside what meets them.
+
+A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.machines`).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from provision.errors import UsageError
+from provision.providers.api import Api, Clock, Said
+from provision.providers.face import (
+    Gone,
+    Machine,
+    Needs,
+    NotRented,
+    Offer,
+    Order,
+    ProviderFailed,
+    State,
+    Unclear,
+)
+
+BASE = "https://console.vast.ai"
+KEY_FILES = ("~/.config/vastai/vast_api_key", "~/.vast_api_key")  # of the provider's own tool
+# Seconds between two calls of an endpoint; asked sooner, it answers 429, mostly without saying for how long.
+PACES = {"rent": 4.5, "bid": 5.5, "destroy": 3.0, "show": 2.0, "list": 1.0, "search": 6.0, "log": 2.0}
+LONGEST_START = 4000  # characters; what is longer is cut off without a word
+LONGEST_LABEL = 256
+SMALLEST_DISK = 8 << 30
+
+_GIB = 1 << 30
+_MB = 1_000_000  # of main memory and a GPU's, as offers and instances count them
+_PAGES = 400
+_LOG = 1 << 20  # bytes
+_LOG_SECONDS = 30.0  # until a log lies where it is said to
+# What no waiting mends, in the words of the engine that starts containers there.
+_FATAL = (
+    "OCI runtime create failed",
+    "Error response from daemon",
+    "manifest unknown",
+    "pull access denied",
+    "no space left on device",
+    "failed to register layer",
+)
+
+
+def provider(environ: Mapping[str, str], clock: Clock | None = None) -> Vast:
+    """The account of VAST_API_KEY, else of the provider's own tool; at VAST_URL, if that is set.
+
+    Raises:
+        UsageError: there is no key.
+    """
+    key = environ.get("VAST_API_KEY", "").strip() or next(filter(None, map(_kept, KEY_FILES)), "")
+    if not key:
+        raise UsageError(
+            "there is no key of a Vast.ai account.",
+            why=f"VAST_API_KEY is not set, and none is in {' or '.join(KEY_FILES)}.",
+            next_step="write VAST_API_KEY=… into .env; https://cloud.vast.ai/manage-keys/ makes one",
+        )
+    return Vast(environ.get("VAST_URL") or BASE, key, clock)
+
+
+def _kept(file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+# Run by root at each start. The key is the machine's own, which the provider put there: it opens that machine alone.
+# It is in no list of processes: curl reads it, and printf is the shell's own.
+_GUARD = """\
+(
+while [ "$(date +%s)" -lt {ends} ]; do sleep 20; done
+while :; do
+printf 'Authorization: Bearer %s\\n' "$CONTAINER_API_KEY" |
+curl -fsS -m 60 -o /dev/null -X DELETE -H @- {base}"/api/v0/instances/$CONTAINER_ID/"
+sleep 60
+done
+) </dev/null >>/var/log/deploy-guard 2>&1 &
+"""
+
+
+class Vast:
+    """What `face.Provider` asks for."""
+
+    name = "Vast.ai"
+
+    def __init__(self, base: str, key: str, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._base = base.rstrip("/")
+        self._api = Api(self.name, base, key, "VAST_API_KEY", PACES, self._clock)
+
+    def guard(self, ends: float) -> str:
+        return _GUARD.format(ends=int(ends), base=shlex.quote(self._base))
+
+    def credit(self) -> float | None:
+        said = self._done(self._api.call("GET", "/api/v0/users/current/", "show"))
+        credit = said.get("credit", said.get("balance"))
+        return float(credit) if isinstance(credit, int | float) else None
+
+    def offers(self, needs: Needs) -> Sequence[Offer]:
+        asked = {
+            "verified": {"eq": True},
+            "external": {"eq": False},
+            "rentable": {"eq": True},
+            "rented": {"eq": False},
+            "num_gpus": {"eq": needs.gpus},
+            "gpu_ram": {"gte": needs.vram / _MB},
+            "cpu_ram": {"gte": needs.memory / _MB},
+            "disk_space": {"gte": _gib(needs.disk)},
+            "inet_down": {"gte": needs.down / 1e6},
+            "inet_up": {"gte": needs.up / 1e6},
+            "reliability": {"gte": needs.reliability},
+            "cuda_max_good": {"gte": needs.cuda},
+            "direct_port_count": {"gte": needs.ports},
+        }
+        if needs.gpu:
+            asked["gpu_name"] = {"in": list(needs.gpu)}
+        query = {
+            **asked,
+            "type": "bid" if needs.kind == "interruptible" else "on-demand",
+            "order": [["dph_total", "asc"], ["id", "asc"]],
+            "limit": 64,
+            "allocated_storage": _gib(needs.disk),
+        }
+        said = self._done(self._api.call("POST", "/api/v0/bundles/", "search", query))
+        found = [offer for record in _list(said, "offers") if (offer := _offer(record))]
+        return sorted((each for each in found if each.machine not in needs.avoid), key=lambda each: each.per_hour)
+
+    def rent(self, offer: Offer, order: Order) -> int:
+        if len(order.start) > LONGEST_START or len(order.label) > LONGEST_LABEL:
+            raise ValueError("longer than the provider takes")  # a fault of ours: it would cut it off
+        body = {
+            "client_id": "me",
+            "image": order.image,
+            "disk": _gib(max(order.disk, SMALLEST_DISK)),
+            "label": order.label,
+            "onstart": order.start,
+            "runtype": "ssh_direct",
+            "env": {**order.env, **{f"-p {port}:{port}": "1" for port in order.ports}},
+            # Else what is no longer to be had becomes a stopped machine, whose disk is paid for.
+            "cancel_unavail": True,
+        }
+        if order.bid is not None:
+            body["price"] = order.bid  # without it an offer for bids is rented on demand, and nothing says so
+        said = self._api.call("PUT", f"/api/v0/asks/{offer.id}/", "rent", body, again=False)
+        value = said.value if isinstance(said.value, dict) else {}
+        made = value.get("new_contract")
+        if said.status < 300 and value.get("success") is True and isinstance(made, int):
+            return made
+        if isinstance(made, int):
+            # A bid that was too low is refused, and leaves a machine that is stopped.
+            self.destroy(made)
+        raise self._not_rented(said)
+
+    def _not_rented(self, said: Said) -> Exception:
+        error = str(said.value.get("error", "")) if isinstance(said.value, dict) else ""
+        if said.status in (404, 410) or "no_such_ask" in error or error == "invalid_price":
+            return Gone(f"{self.name}: the offer is no more.", why=said.reason)
+        if said.status < 300:
+            return Unclear(f"{self.name} did not say whether it rented the machine.", why=said.reason)
+        return NotRented(
+            f"{self.name} rents nothing to this account now.",
+            why=said.reason,
+            next_step="look at the account's credit and limits on the provider's page",
+        )
+
+    def machines(self) -> Sequence[Machine]:
+        found: list[Machine] = []
+        token, seen = "", set[str]()
+        for _ in range(_PAGES):
+            after = f"&after_token={quote(token, safe='')}" if token else ""
+            said = self._api.call("GET", f"/api/v1/instances/?limit=25{after}", "list")
+            if said.status == 404:  # a key that is not known is answered so, too
+                raise self._api.key_refused(said)
+            page = self._done(said)
+            found += [machine for record in _list(page, "instances") if (machine := _machine(record))]
+            token = str(page.get("next_token") or "")
+            if not token or token in seen:
+                return found
+            seen.add(token)
+        raise ProviderFailed(f"{self.name} lists machines without end.", why=f"{len(found)} were read.")
+
+    def machine(self, number: int) -> Machine | None:
+        said = self._api.call("GET", f"/api/v0/instances/{number}/?owner=me", "show")
+        if said.status == 404:
+            return None
+        record = self._done(said).get("instances")
+        return _machine(record) if isinstance(record, dict) else None
+
+    def log(self, number: int, lines: int) -> str:
+        said = self._done(
+            self._api.call("PUT", f"/api/v0/instances/request_logs/{number}/", "log", {"tail": str(lines)})
+        )
+        url = said.get("result_url")
+        if not isinstance(url, str):
+            return ""
+        # It is put there after the answer: until then there is nothing, or what was asked for before.
+        until = self._clock.now() + _LOG_SECONDS
+        while (text := self._api.fetch(url, _LOG)) is None and self._clock.now() < until:
+            self._clock.sleep(1.0)
+        return text or ""
+
+    def admit(self, number: int, public_key: str) -> None:
+        path = f"/api/v0/instances/{number}/ssh/"
+        there = self._done(self._api.call("GET", path, "show")).get("ssh_keys")
+        if public_key.split()[1] not in str(there):
+            self._done(self._api.call("POST", path, "show", {"ssh_key": public_key}))
+
+    def rename(self, number: int, label: str) -> None:
+        self._done(self._api.call("PUT", f"/api/v0/instances/{number}/", "show", {"label": label}))
+
+    def destroy(self, number: int) -> None:
+        said = self._api.call("DELETE", f"/api/v0/instances/{number}/", "destroy", {})
+        if said.status != 404:
+            self._done(said)
+
+    def _done(self, said: Said) -> dict[str, Any]:
+        """What an answer says that says it was done. 200 alone does not: `success` may be false."""
+        if said.status >= 300 or not isinstance(said.value, dict) or said.value.get("success") is False:
+            raise ProviderFailed(f"{self.name} said no.", why=said.reason)
+        return said.value
+
+
+def _offer(record: Mapping[str, Any]) -> Offer | None:
+    """One that can be understood; the others are nobody's loss."""
+    try:
+        bid, ends = record.get("min_bid"), record.get("duration")
+        return Offer(
+            id=int(record["id"]),
+            machine=int(record["machine_id"]),
+            gpu=str(record["gpu_name"]),
+            gpus=int(record["num_gpus"]),
+            vram=int(record["gpu_ram"]) * _MB,
+            memory=int(record.get("cpu_ram") or 0) * _MB,
+            disk=int(float(record.get("disk_space") or 0) * _GIB),
+            down=int(float(record.get("inet_down") or 0) * 1e6),
+            reliability=float(record.get("reliability2") or record.get("reliability") or 0),
+            per_hour=float(record["dph_total"]),
+            lowest_bid=float(bid) if bid is not None else None,
+            where=str(record.get("geolocation") or ""),
+            ends=float(ends) if ends is not None else None,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _machine(record: Mapping[str, Any]) -> Machine | None:
+    try:
+        return Machine(
+            id=int(record["id"]),
+            machine=int(record.get("machine_id") or 0),
+            label=str(record.get("label") or ""),
+            state=_state(record),
+            said=" ".join(str(record.get("status_msg") or record.get("actual_status") or "").split())[:300],
+            gpu=f"{record.get('num_gpus') or 0} x {record.get('gpu_name') or ''}",
+            per_hour=float(record.get("dph_total") or 0),
+            is_bid=bool(record.get("is_bid")),
+            began=float(record.get("start_date") or time.time()),
+            address=_address(record),
+            ports=dict(_ports(record)),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _state(record: Mapping[str, Any]) -> State:
+    actual = record.get("actual_status")
+    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
+    if actual in ("exited", "unknown", "offline"):
+        return State.DEAD
+    if actual != "running" and any(words in str(record.get("status_msg") or "") for words in _FATAL):
+        return State.DEAD
+    if asked == {"stopped"} or actual in ("stopped", "frozen"):
+        return State.LOST if record.get("is_bid") else State.STOPPED
+    return State.RUNNING if actual == "running" else State.STARTING
+
+
+def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Where ssh answers: directly where the machine has a port for it, else through the provider's own host."""
+    if direct := dict(_ports(record)).get(22):
+        return direct
+    host, port = record.get("ssh_host"), record.get("ssh_port")
+    if not host or not port:
+        return None
+    return str(host), int(port) + ("jupyter" in str(record.get("image_runtype") or ""))
+
+
+def _ports(record: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, int]]]:
+    ports, host = record.get("ports"), str(record.get("public_ipaddr") or "").strip()
+    for inner, outer in ports.items() if isinstance(ports, dict) and host else ():
+        number, _, protocol = inner.partition("/")
+        if protocol == "tcp" and outer:
+            yield int(number), (host, int(outer[0]["HostPort"]))
+
+
+def _list(said: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = said.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _gib(size: int) -> int:
+    return math.ceil(size / _GIB)

@@ -1,0 +1,274 @@
+"""A target's rented machines: what is ordered, whose host key is whose, and when each ends.
+
+A label says it all, so that any laptop that has the account's key can go on: the place in the target, a nonce between
+which marks the machine prints its host key, and when it ends. Who prints that is whom the provider's own log, which
+is read over TLS with the account's key, says: nobody on the way to the machine can write there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import datetime as dt
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.errors import Refused, UsageError
+from provision.hosts import HostKey, HostSpec, declared_hosts, trust
+from provision.hosts.known_hosts import lookup_name, pinned, read_pins
+from provision.providers import provider
+from provision.providers.api import Clock
+from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
+
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
+    from provision.project.renting import Budget as Limits
+    from provision.project.renting import Needs as Declared
+
+_LOG_LINES = 400
+_KEY_SECONDS = 300.0  # until a machine that runs has printed its key
+_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
+_STAMP = "%Y%m%dT%H%M%SZ"
+_OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+# sshd's own keys may still be made when this runs.
+_SHOW_KEY = """\
+n=0
+until ls /etc/ssh/ssh_host_*_key.pub >/dev/null 2>&1 || [ $n -ge 120 ]; do sleep 1; n=$((n+1)); done
+for key in /etc/ssh/ssh_host_*_key.pub; do read -r kind text _ <"$key" && echo "deploy-{nonce} $kind $text"; done
+"""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a machine's label says; `ends` in seconds since 1970."""
+
+    place: str
+    nonce: str
+    ends: float
+
+    @classmethod
+    def read(cls, text: str) -> Label | None:
+        """None: it is not one of ours."""
+        found = _LABEL.fullmatch(text)
+        if found is None:
+            return None
+        ends = dt.datetime.strptime(found["ends"], _STAMP).replace(tzinfo=dt.UTC)
+        return cls(found["place"], found["nonce"], ends.timestamp())
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}"
+
+
+class Machines:
+    """Those of one target.
+
+    Args:
+        clock: tests make it go fast.
+
+    Raises:
+        UsageError: the target rents none, or there is no key of an account.
+    """
+
+    def __init__(self, loaded: LoadedProject, target: str, on_event: OnEvent, clock: Clock | None = None) -> None:
+        self._loaded = loaded
+        self._name = target
+        self._target = loaded.project.targets[target]
+        if self._target.provider is None:
+            raise UsageError(
+                f"targets.{target} rents no machines: it names its hosts.",
+                next_step=f'set provider = "vast" in [targets.{target}] instead of hosts, with needs and budget',
+            )
+        self._clock = clock or Clock()
+        self._on_event = on_event
+        self._known: list[Machine] = []  # as they were seen last, for who asks next
+        self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
+        self._renter = Renter(self.provider, on_event, self._clock)
+
+    def offers(self) -> Sequence[Offer]:
+        """What could be rented for the target now, cheapest first."""
+        needs, budget = self._declared
+        return self.provider.offers(
+            Needs(
+                gpu=needs.gpu,
+                gpus=needs.gpus,
+                vram=needs.vram or 0,
+                memory=needs.memory or 0,
+                disk=needs.disk,
+                down=needs.down or 0,
+                up=needs.up or 0,
+                reliability=needs.reliability,
+                ports=len(needs.ports) + 1,
+                kind=budget.kind,
+            )
+        )
+
+    def rented(self) -> list[Machine]:
+        """The target's machines, by their places."""
+        machines = self.provider.machines()
+        numbers = range(1, self._target.machines + 1)
+        self._known = [each for number in numbers for each in of_place(machines, self._place(number))]
+        return self._known
+
+    def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
+        """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
+
+        What was rented here and does not come that far is given back, on Ctrl-C too.
+
+        Raises:
+            Refused: the budget does not allow it.
+            ProviderFailed: none could be rented, or one does not start.
+            UsageError: there is no SSH key to let in.
+        """
+        needs, budget = self._declared
+        limits = Budget(budget.per_hour, budget.total, budget.until)
+        for number in range(1, self._target.machines + 1):
+            rented = self._known or self.rented()
+            if machine := self._ready(of_place(rented, self._place(number))):
+                yield machine, False
+                continue
+            public = self._public_key()
+            label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
+            order = Order(
+                label=str(label),
+                image=needs.image,
+                disk=needs.disk,
+                ports=needs.ports,
+                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
+                bid=budget.bid,
+            )
+            here = of_place(rented, label.place)
+            others = [each for each in rented if each not in here]
+            try:
+                offers = [] if here else self.offers()
+                machine = self._renter.rent(offers, order, limits, others)
+                machine = self._renter.wait(machine, keep=keep or bool(here))
+                self.provider.admit(machine.id, public)
+                self.pin(machine)
+            except BaseException:
+                if not (here or keep):
+                    self._clean(label.place)
+                raise
+            self._known = []
+            yield machine, not here
+
+    def _ready(self, here: Sequence[Machine]) -> Machine | None:
+        """The one that runs and whose key is pinned: nothing is left to be done for it."""
+        if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
+            return None
+        spec = self._spec(here[0])
+        pins = read_pins(spec.known_hosts[:1])
+        return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
+
+    def _clean(self, label: str) -> None:
+        for machine in of_place(self.provider.machines(), label):
+            self._renter.give_back(machine)
+            text = f"machine {machine.id} was given back"
+            self._on_event({"event": "message", "host": "", "phase": "rent", "text": text})
+
+    def pin(self, machine: Machine) -> HostKey:
+        """Pin the key that the machine printed at its start, in the project's known_hosts.
+
+        Raises:
+            Refused: the machine has no label of ours, or prints no key.
+        """
+        label = Label.read(machine.label)
+        spec = self._spec(machine)
+        if label is None:
+            raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
+        until = self._clock.now() + _KEY_SECONDS
+        while True:
+            if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
+                return trust(spec, spec.known_hosts[0], replace=True, key=key)
+            if self._clock.now() > until:
+                raise ProviderFailed(
+                    f"machine {machine.id} runs, and its log does not say which host key is its own.",
+                    next_step=f"deploy machine logs {machine.id}",
+                )
+            self._clock.sleep(10.0)
+
+    def specs(self) -> list[HostSpec]:
+        """How the machines that run are reached.
+
+        Raises:
+            Refused: none runs.
+        """
+        running = [each for each in self._known or self.rented() if each.state is State.RUNNING and each.address]
+        if not running:
+            raise Refused(
+                f"no machine of targets.{self._name} runs.",
+                why="deploy machine list shows what is rented.",
+                next_step=f"deploy machine rent --target {self._name}",
+            )
+        if missing := self._target.machines - len(running):
+            text = f"{missing} of {self._target.machines} machines of targets.{self._name} do not run"
+            self._on_event({"event": "warning", "host": "", "text": text})
+        return [self._spec(machine) for machine in running]
+
+    def give_back(self, machine: Machine) -> None:
+        """Destroy it, and see that it is no more."""
+        self._renter.give_back(machine)
+
+    def past(self, now: float) -> list[Machine]:
+        """All machines of this account that deploy rented, for any project, and whose end has come."""
+        labels = ((each, Label.read(each.label)) for each in self.provider.machines())
+        return [machine for machine, label in labels if label and label.ends <= now]
+
+    @property
+    def _declared(self) -> tuple[Declared, Limits]:
+        needs, budget = self._target.needs, self._target.budget
+        assert needs and budget  # noqa: S101  (a target with a provider has both, or is refused)
+        return needs, budget
+
+    def _place(self, number: int) -> str:
+        return place(self._loaded.project.name, self._name, number)
+
+    def _spec(self, machine: Machine) -> HostSpec:
+        if machine.address is None:
+            raise Refused(f"machine {machine.id} has no address yet.", next_step="deploy machine list")
+        address, port = machine.address
+        target = self._target
+        (spec,) = declared_hosts(
+            [f"root@[{address}]:{port}" if ":" in address else f"root@{address}:{port}"],
+            self._loaded.root,
+            identity=target.identity.text if target.identity else None,
+            known_hosts=target.known_hosts,
+            sudo=target.sudo,
+        )
+        return spec
+
+    def _public_key(self) -> str:
+        identity = self._target.identity
+        files = [self._loaded.root / Path(identity.text).expanduser()] if identity else map(Path, _OWN_KEYS)
+        for file in (each.expanduser() for each in files):
+            if not file.exists():
+                continue
+            beside = file.with_name(f"{file.name}.pub")
+            if beside.exists():
+                return beside.read_text(encoding="utf-8").strip()
+            made = subprocess.run(
+                ["ssh-keygen", "-y", "-P", "", "-f", file], capture_output=True, text=True, timeout=10, check=False
+            )
+            if made.returncode == 0:
+                return made.stdout.strip()
+        raise UsageError(
+            f"there is no SSH key that a machine could let in: {identity.text if identity else _OWN_KEYS[0]}.",
+            next_step="ssh-keygen -t ed25519, or name one with identity in the target",
+        )
+
+
+def printed_key(log: str, nonce: str) -> HostKey | None:
+    """The host key that a machine printed last, of the kind that is asked for first."""
+    line = re.compile(rf"^deploy-{nonce} ([a-z0-9@.-]{{1,60}}) ([A-Za-z0-9+/=]{{40,1000}})\r?$", re.MULTILINE)
+    keys: dict[str, HostKey] = {}
+    for kind, text in line.findall(log):
+        with contextlib.suppress(binascii.Error):
+            keys[kind] = HostKey(kind, base64.b64decode(text, validate=True))
+    return keys.get("ssh-ed25519") or next(iter(keys.values()), None)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.providers.api import Clock
+from provision.providers.vast import Vast
+
+KEY = "the-account's-own-key"
+SPEED = 200  # an hour there is 18 s here
+
+
+def offer(number: int, **more: Any) -> dict[str, Any]:
+    """One as the API shows it; the higher the number, the dearer."""
+    return {
+        "id": number,
+        "machine_id": 100 + number,
+        "gpu_name": "RTX 4090",
+        "num_gpus": 1,
+        "gpu_ram": 24564,
+        "cpu_ram": 64000,
+        "disk_space": 200.0,
+        "inet_down": 800.0,
+        "inet_up": 300.0,
+        "reliability": 0.99,
+        "reliability2": 0.99,
+        "cuda_max_good": 12.8,
+        "direct_port_count": 20,
+        "dph_total": 0.30 + number / 100,
+        "min_bid": 0.10 + number / 100,
+        "geolocation": "Quebec, CA",
+        "duration": 30 * 86400.0,
+        **more,
+    }
+
+
+@dataclass
+class Rental:
+    """The provider, as it is seen from both sides."""
+
+    url: str
+
+    @property
+    def vast(self) -> Vast:
+        return Vast(self.url, KEY, CLOCK)
+
+    def fail(self, **faults: list[Any]) -> None:
+        """What happens to the next calls of an endpoint."""
+        request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def known(self) -> dict[str, Any]:
+        """What only the provider knows."""
+        with urllib.request.urlopen(f"{self.url}/control", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    @property
+    def alive(self) -> list[int]:
+        return [each["id"] for each in self.known()["machines"] if not each["ended"]]
+
+
+CLOCK = Clock(lambda: time.monotonic() * SPEED, lambda seconds: time.sleep(seconds / SPEED))
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Callable[..., Rental]]:
+    """Start a provider: which offers it has, and how what is rented behaves."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(offers: list[dict[str, Any]] | None = None, *boots: dict[str, Any], **more: Any) -> Rental:
+        config = {"key": KEY, "speed": SPEED, "offers": offers or [offer(n) for n in range(1, 4)], **more}
+        file = tmp_path / f"market-{len(running)}.json"
+        file.write_text(json.dumps({**config, "boots": list(boots)}))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.providers.vast_server", str(file)], stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout
+        return Rental(process.stdout.readline().strip())
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
