@@ -183,5 +183,6 @@ def test_what_the_command_said_is_one_comment_on_the_pull_request(step, github, 
         code, log, _, _ = step("check")
         assert code == 2
         assert "::notice::the comment is https://x/1" in log
+        (tmp_path / "output").unlink()
     (comment,) = github.comments
     assert comment["body"].startswith("<!-- deploy:plan -->\n### `deploy check`\n\n**deploy.toml:")
