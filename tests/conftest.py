@@ -1,5 +1,6 @@
 """Fixtures of every test, and their order."""
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,10 @@ __all__ = ["make_host", "place", "pytest_collection_modifyitems", "slot", "super
 # tests interrupt would not hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What a runner of GitHub says of itself is about the run of these tests, not about the projects that they deploy.
+for name in [name for name in os.environ if name.startswith("GITHUB_")]:
+    del os.environ[name]
 
 # A busy machine is no failure: what is fast is shown by benchmarks, and not by tests.
 settings.register_profile("unhurried", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))

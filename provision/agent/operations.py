@@ -23,6 +23,7 @@ from . import (
     models,
     moved,
     outside,
+    previews,
     prove,
     seal,
     work,
@@ -156,6 +157,16 @@ def _logs(session: Conversation, request: requests.Logs) -> answers.Lines:
     return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"], exact=True)}
 
 
+def _preview(session: Conversation, request: requests.Preview) -> answers.Done:
+    previews.note(session.layout, session.header["who"], request)
+    return {"event": "result"}
+
+
+def _forget_preview(session: Conversation, request: requests.ForgetPreview) -> answers.Done:
+    previews.forget(session.layout, session.header["who"], request["name"])
+    return {"event": "result"}
+
+
 BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "seal": _seal,
     "incoming": _incoming,
@@ -175,4 +186,6 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "probe": _probe,
     "evidence": _evidence,
     "keep-evidence": _keep_evidence,
+    "preview": _preview,
+    "forget-preview": _forget_preview,
 }

@@ -45,6 +45,8 @@ _CHANGES = (
     "recover",
     "unlock",
     "keep-evidence",
+    "preview",
+    "forget-preview",
 )
 
 
@@ -156,6 +158,10 @@ class Conversation:
             state = states.read_state(self.layout)
             supervisor = moved.serving(self.layout, state, asked)
             answer["project"] = facts.project(self.layout, supervisor, request)
+            if os.path.isdir(self.layout.previews):
+                from . import previews
+
+                answer["project"]["previews"] = previews.there(self.layout)
             if request.get("ahead"):
                 from . import ahead
 

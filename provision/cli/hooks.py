@@ -27,17 +27,20 @@ def hooked(session: Session, channel: str) -> Iterator[list[HostOutcome]]:
         Refused: `before_up` failed; nothing was begun.
     """
     done: list[HostOutcome] = []
-    deployment = session.deployment
+    deployment = session.itself
     if deployment.loaded.project.hooks is None or is_fork():
         yield done
         return
+    from provision.rollout.hosts import chosen
+
     event = {
         "project": deployment.loaded.project.name,
         "target": deployment.target_name,
         "channel": channel,
+        "preview": session.preview,
         "who": deployment.who,
         # What a provider has is rented after `before_up`.
-        "hosts": [] if deployment.target.provider else [spec.name for spec in session.specs],
+        "hosts": [] if deployment.target.provider else [spec.name for spec in chosen(deployment, session.hosts)],
     }
     try:
         _run(session, "before_up", event)
@@ -77,7 +80,7 @@ def _told(session: Session, hook: str, event: dict[str, Any]) -> None:
 
 
 def _run(session: Session, hook: str, event: dict[str, Any]) -> None:
-    loaded = session.deployment.loaded
+    loaded = session.itself.loaded
     hooks = loaded.project.hooks
     command = getattr(hooks, hook)
     if hooks is None or not command:

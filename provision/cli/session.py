@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
+from provision.cli.github.forks import is_fork, refuse_fork
 from provision.contract.slots import named, numbered
 from provision.errors import UsageError
 from provision.project import load
@@ -29,6 +30,7 @@ class Session:
         hosts: names as given with `--host`; empty means all of the target.
         secrets: whether the values of the project's secrets are needed, so that a missing one is a problem.
         env_file: read instead of the project's own `.env`.
+        preview: the name of the preview that is meant instead of the project itself; empty where none is.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Session:
         hosts: tuple[str, ...] = (),
         secrets: bool = False,
         env_file: Path | None = None,
+        preview: str = "",
     ) -> None:
         self.directory = directory
         self.console = Console(as_json=as_json)
@@ -47,6 +50,7 @@ class Session:
         self._secrets = secrets
         self._env_file = env_file
         self.hosts = hosts
+        self.preview = preview
 
     @property
     def named_target(self) -> str | None:
@@ -79,14 +83,27 @@ class Session:
 
     @cached_property
     def deployment(self) -> Deployment:
-        """The project on its target."""
+        """The project on its target, or the preview of it that was named.
+
+        Raises:
+            Refused: there is no such preview.
+        """
+        if not self.preview:
+            return self.itself
+        from provision import rollout
+
+        return rollout.named_preview(self.itself, self.preview, self.hosts)
+
+    @cached_property
+    def itself(self) -> Deployment:
+        """The project on its target, whatever preview was named."""
         from provision.hosts import Ahead
 
         ahead = Ahead(self.directory)
         loaded = load(
             self.directory,
             target=self.target,
-            demand_secrets=self._secrets,
+            demand_secrets=self._secrets and not is_fork(),
             env_file=self._env_file,
             meanwhile=ahead.begin,
         )
@@ -121,10 +138,19 @@ class Session:
         }
 
     @contextmanager
-    def interruptible(self) -> Iterator[Interrupt]:
-        """Progress is shown, and Ctrl-C means: put everything back."""
+    def interruptible(self, *, is_ours: bool = False) -> Iterator[Interrupt]:
+        """Progress is shown, and Ctrl-C means: put everything back.
+
+        Args:
+            is_ours: whether what is deployed comes with this toolkit, and not with a pull request.
+
+        Raises:
+            Refused: a fork's pull request would change hosts.
+        """
         from provision.cli.interrupts import putting_back
 
+        if not is_ours:
+            refuse_fork("nothing is changed on hosts")
         with self.console.live(), putting_back(self.console) as interrupt:
             yield interrupt
 

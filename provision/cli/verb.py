@@ -36,7 +36,7 @@ class _Command(click.Command):
 
 
 def verb(
-    name: str, *, example: str, project: bool = True, hosts: bool = True, secrets: bool = False
+    name: str, *, example: str, project: bool = True, hosts: bool = True, secrets: bool = False, preview: bool = False
 ) -> Callable[[_Function], click.Command]:
     """Make a click command of a function that takes a `Session` first; click's own decorators stand below this one.
 
@@ -45,6 +45,7 @@ def verb(
         project: whether it has to do with a project (`--dir`).
         hosts: whether it works on a target's hosts (`--target`, `--host`).
         secrets: whether the values of the project's secrets are needed.
+        preview: whether it works on a preview as well (`--preview`).
     """
 
     def decorate(function: _Function) -> click.Command:
@@ -53,20 +54,26 @@ def verb(
             directory: Path = Path(),
             target: str | None = None,
             hosts: tuple[str, ...] = (),
+            preview: str = "",
             **arguments: Any,
         ) -> int:
-            with Session(as_json=as_json, directory=directory, target=target, hosts=hosts, secrets=secrets) as session:
+            with Session(
+                as_json=as_json, directory=directory, target=target, hosts=hosts, secrets=secrets, preview=preview
+            ) as session:
                 return function(session, **arguments) or 0
 
         own: list[click.Parameter] = getattr(function, "__click_params__", [])[::-1]
-        params = [completed(param, of_project=project, of_hosts=hosts) for param in (*own, *_common(project, hosts))]
+        every = (*own, *_common(project, hosts, preview))
+        params = [completed(param, of_project=project, of_hosts=hosts) for param in every]
         return _Command(name, callback=run, params=params, help=function.__doc__, example=example)
 
     return decorate
 
 
-def _common(project: bool, hosts: bool) -> list[click.Parameter]:
+def _common(project: bool, hosts: bool, preview: bool) -> list[click.Parameter]:
     options: list[click.Parameter] = []
+    if preview:
+        options.append(click.Option(["--preview"], metavar="NAME", default="", help="That preview of the project."))
     if hosts:
         options += [
             click.Option(["-t", "--target"], metavar="NAME", help="The target (default: the only one)."),

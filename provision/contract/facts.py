@@ -99,6 +99,25 @@ class UntrustedFacts(TypedDict):
     next: str
 
 
+class PreviewNote(TypedDict):
+    """What a preview's folder says of it."""
+
+    who: str
+    until: Optional[float]  # by the host's clock; None: until somebody removes it
+    port: int  # its first one
+    ports: int  # how many it has, from that one on
+
+
+class _Preview(PreviewNote):
+    name: str
+    expired: bool
+    programs: List[str]
+
+
+class PreviewFacts(_Preview, total=False):
+    untrusted: str  # why nothing is believed of what its folder says
+
+
 class _Project(TypedDict):
     state: StateDocument
     view: ViewFacts
@@ -125,6 +144,7 @@ class ProjectFacts(_Project, total=False):
     salt: str
     once: List[OnceRecord]  # oldest first; where anything ever ran once
     failed: List[Failed]  # where they were asked for
+    previews: List[PreviewFacts]  # beside it, where there are any
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 

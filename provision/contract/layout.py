@@ -9,6 +9,7 @@ from typing import NamedTuple
 CONTROL = "deploy-ctl"  # in the project's folder
 _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
 STARTS = "starts"  # in a launch folder: when the program was started of late, as its launcher writes it down
+PREVIEWS = ".previews"
 DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the program has
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
@@ -123,6 +124,19 @@ class Layout(NamedTuple):
     @property
     def claim(self) -> str:
         return posixpath.join(self.private, "claim")
+
+    @property
+    def preview(self) -> str:
+        """What makes a project's folder that of a preview: until when, and which ports it has."""
+        return posixpath.join(self.private, "preview.json")
+
+    @property
+    def previews(self) -> str:
+        """Beside the project's own folder: a folder for each preview, laid out as a project's."""
+        return self.root.rstrip("/") + PREVIEWS
+
+    def preview_of(self, name: str) -> Layout:
+        return Layout(posixpath.join(self.previews, name))
 
     def release(self, release: str) -> str:
         return posixpath.join(self.releases, release)

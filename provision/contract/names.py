@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 from .failure import REFUSED, Failure
 
@@ -39,11 +39,9 @@ def judge(request: Mapping[str, Any]) -> None:
             rule(key, request[key])
     if request.get("program") and request.get("op") != "adopt-engine":  # whose program is a text
         component("program", request["program"])
-    for path in request.get("remove", ()):
-        inside("remove", path)
-    for key in ("secrets", "documents"):
+    for key, (what, rule) in _EACH.items():
         for name in request.get(key, ()):
-            component(key, name)
+            rule(what, name)
     for wheel in request.get("wheels", {}).values():
         component("wheel", wheel["file"])
     for wheel in request.get("uv", {}).values():
@@ -119,6 +117,14 @@ _RULES: Dict[str, Callable[[str, Any], None]] = {
     "name": component,
     "engine": component,
     "sha256": _sha256,
+}
+# Keys with several, what sentences call one, and its rule.
+_EACH: Dict[str, Tuple[str, Callable[[str, Any], None]]] = {
+    "models": ("model", _sha256),
+    "engines": ("engine", component),
+    "remove": ("remove", inside),
+    "secrets": ("secrets", component),
+    "documents": ("documents", component),
 }
 
 

@@ -151,6 +151,24 @@ class Incoming(_Incoming, total=False):
     sha256: str
 
 
+class Preview(TypedDict):
+    """The project at this path is a preview."""
+
+    op: Literal["preview"]
+    seconds: Optional[float]  # how long from now on; None: what was said before holds
+    port: int
+    ports: int
+    models: List[str]  # sha256 of those that it needs, which the project itself may have
+    engines: List[str]
+
+
+class ForgetPreview(TypedDict):
+    """Remove the folder of a preview that has ended."""
+
+    op: Literal["forget-preview"]
+    name: str
+
+
 class Discard(TypedDict):
     op: Literal["discard"]
     folder: str
@@ -247,6 +265,8 @@ Request = Union[
     TransactionRequest,
     SealRequest,
     Incoming,
+    Preview,
+    ForgetPreview,
     Discard,
     AdoptModel,
     IncomingEngine,

@@ -6,7 +6,7 @@ import re
 
 PLACE = r"^/[A-Za-z0-9._/@+-]+$"
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"  # as many digits as a float keeps
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # IEC 80000-13 for the binary units; plain ones are decimal, as disks and GPUs are sold.
 _BYTES = {
     "": 1,
@@ -23,14 +23,14 @@ _BYTES = {
 
 
 def parse_seconds(value: object) -> float:
-    """Seconds of `30`, `"30s"`, `"500ms"`, `"2m"`, `"1h"`.
+    """Seconds of `30`, `"30s"`, `"500ms"`, `"2m"`, `"1h"`, `"3d"`.
 
     Raises:
         ValueError: the value is none of these.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    match = re.fullmatch(rf"{_NUMBER}\s*(ms|s|m|h)", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{_NUMBER}\s*(ms|s|m|h|d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('expected a duration such as "30s", "500ms" or "2m"')
     return float(match[1]) * _SECONDS[match[2]]

@@ -10,6 +10,9 @@ from provision.rollout.looks import (
     plan,
 )
 from provision.rollout.moves import down, mend, promote, rollback, unlock, up
+from provision.rollout.previews import down as down_preview
+from provision.rollout.previews import down_expired, named_preview
+from provision.rollout.previews import up as up_preview
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 from provision.rollout.standing import HostStatus, Standing, Unreached, worst
@@ -27,11 +30,14 @@ __all__ = [
     "Verified",
     "canary",
     "down",
+    "down_expired",
+    "down_preview",
     "execute",
     "facts",
     "history",
     "logs",
     "mend",
+    "named_preview",
     "plan",
     "promote",
     "rollback",
@@ -40,6 +46,7 @@ __all__ = [
     "status",
     "unlock",
     "up",
+    "up_preview",
     "verify",
     "watched",
     "worst",

@@ -64,7 +64,7 @@ def up(
         return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
 
     alone = deployment.runner if deployment.runs_once else None
-    return _on_all(deployment, act, interrupt, hosts, take_over, alone)
+    return on_all(deployment, act, interrupt, hosts, take_over, alone)
 
 
 def promote(
@@ -95,7 +95,7 @@ def promote(
             )
         return _apply_proven(session, plan_up(session, "stable", claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def rollback(
@@ -110,7 +110,7 @@ def rollback(
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_move(session, "rollback", release=to, claim=True), interrupt, proof)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def down(
@@ -133,7 +133,7 @@ def down(
             return down_outside(session, interrupt)
         return apply(session, plan, interrupt)
 
-    return _on_all(deployment, act, interrupt, hosts)
+    return on_all(deployment, act, interrupt, hosts)
 
 
 def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def _demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
         )
 
 
-def _on_all(
+def on_all(
     deployment: Deployment,
     do: Act,
     interrupt: Interrupt | None,
@@ -195,6 +195,8 @@ def _on_all(
     take_over: str = "",
     alone: HostSpec | None = None,
 ) -> list[HostOutcome]:
+    """Do it on all hosts, or those named, in the batches of the target; raises as `up` does."""
+
     def act(spec: HostSpec) -> HostOutcome:
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
             return do(session)

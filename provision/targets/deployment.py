@@ -67,12 +67,20 @@ class Deployment:
         self.again: tuple[str, ...] = ()
         self.done: tuple[str, ...] = ()
         self._pins = False
+        self.expired: set[str] = set()  # previews that hosts told of, and that are wanted no more
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
                 f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
                 next_step=f"use one of: {', '.join(OVER_SSH)}",
             )
+
+    def of(self, loaded: LoadedProject) -> Deployment:
+        """Another form of the project, on the same hosts, told and asked for in the same way."""
+        other = Deployment(loaded, self.target_name, on_event=self.on_event, who=self.who)
+        other._questions = self._questions  # what a person has typed counts for both
+        other.hosts = self.hosts
+        return other
 
     @cached_property
     def platform(self) -> Deployed:
@@ -273,7 +281,7 @@ class Deployment:
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that this target's services name.
+        """Today's values of the secrets that this target's services name; of those that were not asked for, none.
 
         Raises:
             DeclarationError: one is nothing that its service can be given.
@@ -287,7 +295,7 @@ class Deployment:
             from provision.project.located import declaration_error
 
             raise declaration_error(found, self.loaded.declaration)
-        return {name: str(self.loaded.secrets[name]) for name in names}
+        return {name: str(self.loaded.secrets[name]) for name in names if name in self.loaded.secrets}
 
     @property
     def prepare_secrets(self) -> dict[str, str]:

@@ -58,7 +58,10 @@ class HostConversation:
             "supervisor": deployment.supervisor,
         }
         with self.phase("facts") if told else contextlib.nullcontext():
-            return self.conversation.ask(request, Facts)
+            answer = self.conversation.ask(request, Facts)
+        previews = answer["project"].get("previews", ())
+        deployment.expired |= {each["name"] for each in previews if each["expired"]}
+        return answer
 
 
 @contextlib.contextmanager

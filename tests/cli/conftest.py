@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.github_api import GitHub
 from tests.cli.ports import free_ports
 
 DEPLOY = [sys.executable, "-m", "provision.cli"]
@@ -147,6 +148,14 @@ def served() -> Iterator[Project]:
     for project in make_project():
         project.ok("up")
         yield project
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    github = GitHub()
+    yield github
+    github.server.shutdown()
+    github.server.server_close()
 
 
 def of(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -141,3 +141,48 @@ def test_the_action_gives_its_inputs_to_no_shell():
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     for step in action["runs"]["steps"]:
         assert "${{" not in step.get("run", "")
+
+
+def test_the_action_writes_no_comment_unless_it_is_asked_for_and_gives_the_token_to_nothing_else():
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    assert action["inputs"]["comment"]["default"] == ""
+    given = {
+        step.get("id"): step["env"] for step in action["runs"]["steps"] if "token" in json.dumps(step.get("env", {}))
+    }
+    assert given["deploy"].pop("DEPLOY_COMMENT_TOKEN") == "${{ inputs.comment && inputs.token }}"
+    assert "token" not in json.dumps(given)
+
+
+def test_a_comment_that_github_does_not_take_changes_no_exit_status_and_the_command_is_not_given_its_token(
+    step, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DEPLOY_COMMENT", "plan")
+    monkeypatch.setenv("DEPLOY_COMMENT_TOKEN", "ghs_secret")
+    (tmp_path / "deploy.toml").write_text('[project]\nname = "x"\n[services.web]\nport = "${DEPLOY_COMMENT_TOKEN}"\n')
+    code, log, shown, _ = step("check")
+    assert code == 2
+    assert (
+        "::warning::there is no comment on the pull request, but a summary of this job. the event that started" in log
+    )
+    assert "services.web.port: ${DEPLOY_COMMENT_TOKEN} is not set" in log
+    assert "ghs_secret" not in log + shown
+
+
+def test_what_the_command_said_is_one_comment_on_the_pull_request(step, github, tmp_path, monkeypatch):
+    (tmp_path / "event.json").write_text('{"pull_request": {"number": 7}}')
+    for name, value in {
+        "DEPLOY_COMMENT": "plan",
+        "DEPLOY_COMMENT_TOKEN": "ghs_secret",
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": "acme/shop",
+        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "deploy.toml").write_text("[projcet]\n")
+    for _ in range(2):
+        code, log, _, _ = step("check")
+        assert code == 2
+        assert "::notice::the comment is https://x/1" in log
+        (tmp_path / "output").unlink()
+    (comment,) = github.comments
+    assert comment["body"].startswith("<!-- deploy:plan -->\n### `deploy check`\n\n**deploy.toml:")

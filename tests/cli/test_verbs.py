@@ -1,5 +1,6 @@
 """The verbs, through the real command line, on the sandbox host."""
 
+import json
 import re
 import subprocess
 import urllib.request
@@ -46,6 +47,36 @@ def test_plan_in_json_is_the_same_plan(project):
     assert plan["unchanged"] is False
     assert plan["files"]["added"] == ["web.py"]
     assert [(step["service"], step["do"]) for step in plan["steps"]] == [("web", "start")]
+
+
+def test_plan_as_a_comment_is_markdown_and_nothing_else(project):
+    shown = project.ok("plan", "--markdown")
+    assert shown.startswith("<!-- deploy:plan-small-sandbox-stable -->\n### `deploy plan of small`\n\n**`sandbox`")
+    assert "| `web` | start |" in shown
+    assert "- added: " in shown
+
+
+def test_plan_is_not_asked_for_in_two_ways_at_once(project):
+    assert project.run("plan", "--markdown", "--json").returncode == 2
+
+
+def test_a_fork_s_pull_request_gets_a_plan_without_secrets_and_changes_nothing(project):
+    event = project.root.parent / "event.json"
+    pull = {"head": {"repo": {"id": 2}}, "base": {"repo": {"id": 1}}}
+    event.write_text(json.dumps({"pull_request": pull}))
+    project.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
+    project.write(extra='secrets = ["TOKEN"]\n[secrets.TOKEN]\ncommand = ["touch", "asked"]\n')
+
+    plan = project.ok("plan", "--markdown")
+    refused, preview = project.run("up"), project.run("up", "--preview", "pr-7")
+
+    assert "a fork's pull request is given no secrets" in plan
+    assert not (project.root / "asked").exists()
+    assert refused.returncode == 4
+    assert "nothing is deployed for a fork's pull request." in refused.stderr
+    assert preview.returncode == 4
+    assert "a preview is not deployed for a fork's pull request." in preview.stderr
+    assert "| `web` | start |" in project.ok("plan", "--markdown"), "nothing was deployed"
 
 
 def test_status_of_a_host_without_a_deploy_says_so(project):
@@ -274,6 +305,33 @@ def test_a_broken_release_is_an_error_event_with_json(project):
     project.write(status=500, timeout="1s")
     *_, error = project.events("up")
     assert (error["event"], error["kind"], error["exit"], error["host"]) == ("error", "PutBack", 1, "sandbox")
+
+
+def test_a_preview_is_told_with_where_it_is_and_listed_until_it_is_removed(served):
+    (preview,) = of(served.events("up", "--preview", "pr-7", "--until", "3d"), "preview")
+    assert answer(preview["ports"]["web"]) == "one"
+    assert preview["reach"] == "deploy tunnel --target sandbox --preview pr-7"
+    assert "preview pr-7 by" in served.ok("status")
+    assert "asked for /" in served.ok("logs", "web", "--preview", "pr-7")
+    served.ok("down", "--preview", "pr-7")
+    assert "preview" not in served.ok("status")
+    assert "there is no preview pr-7" in served.ok("down", "--preview", "pr-7"), "it is as was wanted"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "--until", "3d"),
+        ("up", "--preview", "a", "--until", "soon"),
+        ("up", "--preview", "A b"),
+        ("up", "--preview", "a", "--channel", "canary"),
+        ("down", "--preview", "a", "--expired"),
+    ],
+)
+def test_what_makes_no_sense_of_a_preview_is_refused_with_what_does(words, served):
+    done = served.run(*words)
+    assert done.returncode == 2
+    assert "next: " in done.stderr
 
 
 def test_down_ends_services_and_the_sandbox_with_them(project):

@@ -16,11 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.cli.github.summary import annotate, summary
+from provision.cli.github.comment import comment
+from provision.cli.github.comments import NoComment, PullRequest
+from provision.cli.github.summary import annotate, data, summary
 from provision.cli.milestones import Milestones
 from provision.cli.shown import shown, shown_event
 
 _COMMAND = "DEPLOY_COMMAND"
+_COMMENT = "DEPLOY_COMMENT"
+_TOKEN = "DEPLOY_COMMENT_TOKEN"  # noqa: S105  (a variable's name)
 _USAGE = 2
 
 
@@ -39,7 +43,8 @@ def main(environ: Mapping[str, str]) -> int:
     sys.stdout.write(f"::stop-commands::{stop}\n")
     events: list[dict[str, Any]] = []
     milestones = Milestones()
-    child = {name: value for name, value in environ.items() if name != _COMMAND}
+    # What is deployed may run commands of its own here; they are not given what writes comments.
+    child = {name: value for name, value in environ.items() if name not in (_COMMAND, _COMMENT, _TOKEN)}
     with subprocess.Popen(
         [sys.executable, "-m", "provision.cli", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
     ) as running:
@@ -51,10 +56,21 @@ def main(environ: Mapping[str, str]) -> int:
     text = summary(words, events)
     sys.stdout.write(f"{text}\n::{stop}::\n")
     sys.stdout.writelines(f"{line}\n" for line in annotate(events))
+    if name := environ.get(_COMMENT):
+        sys.stdout.write(f"{_comment(name, words, events, environ)}\n")
     _append(environ.get("GITHUB_STEP_SUMMARY"), text + "\n")
     results = [event for event in events if event["event"] == "result"]
     _append(environ.get("GITHUB_OUTPUT"), f"result={json.dumps(results[-1] if results else {})}\n")
     return running.returncode
+
+
+def _comment(name: str, words: Sequence[str], events: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> str:
+    """Say it on the pull request; what the log is told of that. It changes nothing of how the command ended."""
+    body = comment(name, shlex.join(["deploy", *words]), events)
+    try:
+        return f"::notice::the comment is {data(PullRequest(environ, environ.get(_TOKEN, '')).say(body))}"
+    except NoComment as why:
+        return f"::warning::there is no comment on the pull request, but a summary of this job. {data(str(why))}"
 
 
 def _as_json(words: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from provision.cli.render import columns
+from provision.cli.render.preview import previews_there
 from provision.cli.sentences import size
 from provision.contract.devices import seats
 from provision.rollout import Unreached
@@ -62,6 +63,7 @@ def _standing(status: HostStatus) -> Iterator[str]:
         yield f"  {name} was started again {_times(restarted['times'])} within ten minutes, {_ago(restarted['ago'])}"
     yield from (f"  {drift}" for drift in status.drift)
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
+    yield from previews_there(project)
     ended: list[HistoryEntry | Failed] = [*project.get("failed", ())[::-1], *project["history"][::-1]]
     if ended:
         first, *more = entry_lines(max(ended, key=lambda entry: entry.get("time", 0)))

@@ -43,7 +43,7 @@ def command(session: Session, engine: str, keep: bool, stop: bool) -> None:
         began = time.monotonic()
         workshop.clear(root)
         try:
-            with session.interruptible() as interrupt:
+            with session.interruptible(is_ours=True) as interrupt:
                 story = Story(workshop.make(root, engine), engine, console, interrupt)
                 story.tell()
         except BaseException:

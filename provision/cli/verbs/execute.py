@@ -16,7 +16,7 @@ from provision.errors import UsageError
 _PIECE = 64 << 10  # characters
 
 
-@verb("exec", example="deploy exec -- ls -la\ndeploy exec --host gpu-03 -- nvidia-smi")
+@verb("exec", example="deploy exec -- ls -la\ndeploy exec --host gpu-03 -- nvidia-smi", preview=True)
 @click.option("--service", default="", help="On a Docker Engine: in whose container; the only one by default.")
 @click.option("--on-host", is_flag=True, help="On the host itself, on a Docker Engine as well.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -8,7 +8,7 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 
 
-@verb("history", example="deploy history\ndeploy rollback 4f1c9a")
+@verb("history", example="deploy history\ndeploy rollback 4f1c9a", preview=True)
 def command(session: Session) -> None:
     """Show what was deployed, by whom, and how it ended.
 

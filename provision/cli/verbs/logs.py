@@ -10,7 +10,7 @@ from provision.cli.verb import verb
 from provision.errors import UsageError
 
 
-@verb("logs", example="deploy logs fastapi\ndeploy logs llama --follow --host gpu-03")
+@verb("logs", example="deploy logs fastapi\ndeploy logs llama --follow --host gpu-03", preview=True)
 @click.argument("service")
 @click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=100, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")

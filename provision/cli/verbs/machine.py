@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit, UsageError
@@ -47,6 +48,7 @@ def rent(session: Session, keep: bool) -> None:
     from provision.cli.render.machines import machine_lines
     from provision.targets.machines import Label
 
+    refuse_fork("nothing is rented")
     machines = session.deployment.machines
     with session.console.live():
         for machine, is_new in machines.rent(keep=keep):

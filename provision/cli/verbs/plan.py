@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from provision import rollout
+from provision.cli.github.forks import is_fork
 from provision.cli.render.plan import plan_lines
 from provision.cli.session import Session
+from provision.cli.shown import shown_event
 from provision.cli.verb import verb
-from provision.errors import Exit
+from provision.errors import Exit, UsageError
 
 
-@verb("plan", example="deploy plan\ndeploy plan --channel canary --json", secrets=True)
+@verb(
+    "plan",
+    example="deploy plan\ndeploy plan --channel canary --json\ndeploy plan --markdown > comment.md",
+    secrets=True,
+)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 @click.option("--take-over", metavar="PROJECT", default="", help="As `deploy up --take-over PROJECT` would.")
-def command(session: Session, channel: str, take_over: str) -> int:
+@click.option("--markdown", is_flag=True, help="As a comment on a pull request, which a later one can replace.")
+def command(session: Session, channel: str, take_over: str, markdown: bool) -> int:
     """Show what `deploy up` would do; change nothing.
 
     Program by program and file by file. `deploy up` applies this very plan, or says that the host has changed since.
     What `up` would be refused for is told too, and the exit status is 4 then.
     """
+    if markdown and session.console.as_json:
+        raise UsageError("--markdown and --json are two ways to say the same.", next_step="leave one of them out")
+    warnings: list[dict[str, Any]] = []
+    if markdown:
+        session.deployment.on_event = lambda event: _heard(session, event, warnings)
+    if is_fork():
+        without = "a fork's pull request is given no secrets, so new values of secrets are not in this plan"
+        session.deployment.on_event({"event": "warning", "host": "", "text": without})
     with session.console.live():
         plans = rollout.plan(session.deployment, channel, hosts=session.hosts, take_over=take_over)
-    for item in plans:
-        steps = [step.as_dict() for step in item.plan.steps]
-        facts = {**asdict(item.plan), "steps": steps, "unchanged": item.plan.unchanged}
-        session.console.answer({"event": "plan", "host": item.host, **facts}, plan_lines(item.host, item.plan))
+    for item in plans if not markdown else ():
+        session.console.answer(_event(session, item), plan_lines(item.host, item.plan))
+    if markdown:
+        from provision.cli.github.comment import comment
+
+        project = session.deployment.loaded.project.name
+        events = [shown_event(event) for event in (*warnings, *(_event(session, item) for item in plans))]
+        text = comment(f"plan-{project}-{session.target}-{channel}", f"deploy plan of {project}", events)
+        session.console.answer({"event": "plan"}, text.splitlines())
     return Exit.REFUSED if any(item.plan.refused for item in plans) else Exit.DONE
+
+
+def _event(session: Session, item: rollout.HostPlan) -> dict[str, Any]:
+    steps = [step.as_dict() for step in item.plan.steps]
+    facts = {**asdict(item.plan), "steps": steps, "unchanged": item.plan.unchanged}
+    return {"event": "plan", "host": item.host, "target": session.target, **facts}
+
+
+def _heard(session: Session, event: Mapping[str, Any], warnings: list[dict[str, Any]]) -> None:
+    session.console.event(event)
+    if event["event"] == "warning":
+        warnings.append(dict(event))

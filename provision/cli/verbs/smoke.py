@@ -10,7 +10,7 @@ from provision.cli.verb import verb
 from provision.errors import Exit
 
 
-@verb("smoke", example="deploy smoke\ndeploy smoke --channel canary")
+@verb("smoke", example="deploy smoke\ndeploy smoke --channel canary", preview=True)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 @click.option("--sign", is_flag=True, help="Sign what they saw, as evidence about the release that is there.")
 @click.option("--anew", is_flag=True, help="With --sign: nothing older counts, where evidence was lost.")

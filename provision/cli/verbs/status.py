@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _AWAKE_SECONDS = 0.2
 
 
-@verb("status", example="deploy status\ndeploy status --watch\ndeploy status --json | jq .state")
+@verb("status", example="deploy status\ndeploy status --watch\ndeploy status --json | jq .state", preview=True)
 @click.option("-w", "--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--every",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5  # how soon it is told that nothing comes through
 
 
-@verb("tunnel", example="deploy tunnel\ndeploy tunnel fastapi --local 9000")
+@verb("tunnel", example="deploy tunnel\ndeploy tunnel fastapi --local 9000", preview=True)
 @click.argument("services", nargs=-1)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 @click.option("--local", type=click.IntRange(1, 65535), help="The local port, for one service on one host.")

@@ -5,12 +5,20 @@ from __future__ import annotations
 import click
 
 from provision import rollout
+from provision.cli.github.forks import refuse_fork
 from provision.cli.hooks import hooked
+from provision.cli.render.preview import preview_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.errors import DeployError, UsageError
 
 
-@verb("up", example="deploy up\ndeploy up --channel canary && deploy promote", secrets=True)
+@verb(
+    "up",
+    example="deploy up\ndeploy up --channel canary && deploy promote\ndeploy up --preview pr-7 --until 3d",
+    secrets=True,
+    preview=True,
+)
 @click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 @click.option(
     "--take-over",
@@ -20,22 +28,44 @@ from provision.cli.verb import verb
 )
 @click.option("--again", metavar="NAME", multiple=True, help="Run once.NAME although it ran for this release.")
 @click.option("--done", metavar="NAME", multiple=True, help="Take once.NAME for done: somebody has looked.")
-def command(session: Session, channel: str, take_over: str, again: tuple[str, ...], done: tuple[str, ...]) -> None:
+@click.option("--until", metavar="TIME", help="How long the preview is wanted from now on: 8h, 3d.")
+def command(
+    session: Session,
+    channel: str,
+    take_over: str,
+    again: tuple[str, ...],
+    done: tuple[str, ...],
+    until: str | None,
+) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
     Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
     A target with a provider has the machines rented that it lacks, within its budget. At the end it says what was
     restarted, how long users waited for that, and where each service is reached.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
+
+    `--preview NAME` runs it beside everything else, in a folder, under names and on ports of its own. `deploy down
+    --preview NAME` ends it; after `--until` the next `deploy up` of anybody does, or `deploy down --expired`.
     """
+    refuse_fork("a preview is not deployed" if session.preview else "nothing is deployed")
+    if session.preview:
+        if channel != "stable" or take_over or again or done:
+            raise UsageError("a preview has no canary, and takes nobody's place.", next_step="leave that option out")
+        with hooked(session, channel), session.interruptible() as interrupt:
+            for event in rollout.up_preview(session.itself, session.preview, _seconds(until), interrupt, session.hosts):
+                session.console.answer(event, preview_lines(event))
+            _end_expired(session)
+        return
+    if until is not None:
+        raise UsageError("--until is for a preview.", next_step=f"deploy up --preview NAME --until {until}")
     with hooked(session, channel) as outcomes:
-        if session.deployment.target.provider:
+        if session.itself.target.provider:
             with session.console.live():
-                for machine, _ in session.deployment.machines.rent():
+                for machine, _ in session.itself.machines.rent():
                     session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
         with session.interruptible() as interrupt:
             outcomes += rollout.up(
-                session.deployment,
+                session.itself,
                 channel,
                 interrupt=interrupt,
                 hosts=session.hosts,
@@ -43,4 +73,25 @@ def command(session: Session, channel: str, take_over: str, again: tuple[str, ..
                 again=again,
                 done=done,
             )
+            _end_expired(session)
     session.tell_outcomes(outcomes)
+
+
+def _seconds(until: str | None) -> float | None:
+    from provision.project.units import parse_seconds
+
+    try:
+        return None if until is None else parse_seconds(until)
+    except ValueError as error:
+        raise UsageError(f"--until {until}: {error}.", next_step="--until 3d") from None
+
+
+def _end_expired(session: Session) -> None:
+    """What this `up` did stays done, whatever becomes of others' previews."""
+    if not session.itself.expired:
+        return
+    try:
+        for name in rollout.down_expired(session.itself, None, session.hosts):
+            session.console.note(f"the preview {name} was wanted no more, and has ended")
+    except DeployError as error:
+        session.console.event({"event": "warning", "host": error.host, "text": f"an old preview did not end: {error}"})

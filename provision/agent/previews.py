@@ -1,0 +1,129 @@
+"""Previews of a project: each in a folder of its own beside the project's, and in everything else a project by itself.
+
+Nothing here starts or ends a program. A preview is brought and ended by transactions of its own folder, which know
+nothing of the project's; this notes until when one is wanted, and removes the folder of one that has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, List
+
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import PREVIEWS, Layout
+from . import boot, files, guard
+from . import state as states
+from .folders import create, host_folder
+from .locks import Lock, refuse
+
+if TYPE_CHECKING:
+    from ..contract.facts import PreviewFacts, PreviewNote
+    from ..contract.requests import Preview
+
+_LOCK_SECONDS = 3.0  # the transaction that ended it may still be pruning
+
+
+def there(layout: Layout) -> List[PreviewFacts]:
+    """The previews beside the project; of one in a folder that others could have written to, nothing but its name."""
+    found: List[PreviewFacts] = []
+    for name in sorted(name for name in os.listdir(layout.previews) if not name.startswith(".")):
+        preview = layout.preview_of(name)
+        fault = guard.fault(preview)
+        if fault is not None:
+            nothing: PreviewNote = {"who": "", "until": None, "port": 0, "ports": 0}
+            found.append({**nothing, "name": name, "expired": False, "programs": [], "untrusted": str(fault)})
+            continue
+        noted = files.read_json(preview.preview)
+        if noted is not None:
+            until = noted["until"]
+            found.append(
+                {
+                    "name": name,
+                    "who": noted["who"],
+                    "until": until,
+                    "port": noted["port"],
+                    "ports": noted["ports"],
+                    "expired": until is not None and until <= time.time(),
+                    "programs": sorted(states.read_state(preview).programs),
+                }
+            )
+    return found
+
+
+def note(layout: Layout, who: str, request: Preview) -> None:
+    """Make the folder a preview's, with what the project has already of what it needs.
+
+    Raises:
+        Failure: it is a project's own.
+    """
+    before = files.read_json(layout.preview)
+    if not os.path.dirname(layout.root).endswith(PREVIEWS) or (before is None and os.path.exists(layout.state)):
+        raise Failure(REFUSED, f"{layout.root} is no preview's folder.")
+    create(layout)
+    seconds = request["seconds"]
+    until = (before or {}).get("until") if seconds is None else time.time() + seconds
+    noted: PreviewNote = {"who": who, "until": until, "port": request["port"], "ports": request["ports"]}
+    files.write_json(layout.preview, noted)
+    project = Layout(os.path.dirname(layout.root)[: -len(PREVIEWS)])
+    if not guard.fault(project):
+        for model in request["models"]:
+            _share(project.model(model), layout.model(model))
+        for engine in request["engines"]:
+            _share(project.engine(engine), layout.engine(engine))
+
+
+def _share(source: str, folder: str) -> None:
+    """Let what is there by content be there too, of the same blocks; where that can't be, it is shipped."""
+    if not os.path.isdir(source) or os.path.isdir(folder):
+        return
+    parent, name = os.path.split(folder)
+    files.make_folder(parent)
+    half = os.path.join(parent, f".trash-{name}")
+    files.remove_tree(folder)  # what an earlier try has left
+    try:
+        shutil.copytree(source, half, symlinks=True, copy_function=_link)
+        os.rename(half, folder)
+        os.utime(folder)
+    except OSError:
+        files.remove_tree(folder)
+    files.sync_directory(parent)
+
+
+def _link(source: str, to: str) -> None:
+    os.link(source, to, follow_symlinks=False)
+
+
+def forget(layout: Layout, who: str, name: str) -> None:
+    """Remove what a preview that has ended left.
+
+    Raises:
+        Failure: something of it runs, or somebody is deploying it.
+    """
+    preview = layout.preview_of(name)
+    if not os.path.isdir(preview.root):
+        return
+    fault = guard.fault(preview)
+    if fault is not None:
+        raise guard.refusal(preview.root, fault)
+    claim, lock = Lock(preview.claim), Lock(preview.lock)
+    for each in (claim, lock):
+        if not each.take({"who": who, "doing": "removing it"}, _LOCK_SECONDS):
+            raise refuse(f"somebody is deploying the preview {name}.", each.holder() or {})
+    try:
+        running = ", ".join(sorted(states.read_state(preview).programs))
+        if running or os.path.exists(preview.journal):
+            why = f"It runs {running}." if running else "Its last transaction was cut short."
+            next_step = f"deploy down --preview {name}"
+            raise Failure(REFUSED, f"the preview {name} has not ended.", why=why, next_step=next_step)
+        boot.forget(preview)
+        files.remove_tree(preview.root)
+        files.remove_tree(os.path.join(host_folder(), "pycache") + preview.agents)
+    finally:
+        claim.release()
+        lock.release()
+    try:
+        os.rmdir(layout.previews)
+    except OSError:
+        pass  # others are there
