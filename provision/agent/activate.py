@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence, Set
 
-from ..contract import devices
-from ..contract.channels import channels_after
-from ..contract.decide import Do, Step, decide
+from ..contract import devices, on_purpose
+from ..contract.channels import channels_after, moved_lane
+from ..contract.decide import Do, HostView, Step, decide
 from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
@@ -51,6 +51,12 @@ def perform(
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
     degraded = _end_open_transaction(layout, agent, emit)
+    if degraded and request["kind"] in on_purpose.KINDS:
+        raise Failure(
+            REFUSED,
+            f"this host is degraded: nothing that runs is surely what was deployed, so {request['kind']} has no ground.",
+            next_step="deploy up, or deploy rollback",
+        )
     before = states.read_state(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
@@ -70,7 +76,7 @@ def perform(
         _is_meant_for(documents[release], release, project, supervisor.kind)
     view = facts.view(layout, supervisor, before, request["gpus"] or devices.decides(documents))
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
-    steps = decide(before, channels, documents, view, rotated)
+    steps = _steps(request, before, channels, documents, view, rotated)
     _same_as_planned(steps, request["steps"])
     # Only now: what has run without its supervisor was planned to be started anew, and after this it runs.
     supervision.restore(layout, supervisor, emit)
@@ -82,12 +88,16 @@ def perform(
     for name, secret in request["secrets"].items():
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
-    state = after(before, supervisor.kind, channels, documents, steps, versions, transaction)
+    state = after(before, supervisor.kind, channels, documents, steps, versions, transaction, supervisor.at_rest)
     state = state._replace(version=header["version"], project=project)
     demand_secrets(state, values)
     if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
-    noted: Noted = {"evidence": request.get("evidence", []), "images": request.get("images", {})}
+    noted: Noted = {
+        "evidence": request.get("evidence", []),
+        "images": request.get("images", {}),
+        "services": request.get("services", []),
+    }
     change = Change(
         transaction,
         request["kind"],
@@ -116,12 +126,26 @@ def perform(
             lock.release()
 
 
+def _steps(
+    request: TransactionRequest,
+    before: State,
+    channels: Mapping[str, str],
+    documents: Mapping[str, ReleaseDocument],
+    view: HostView,
+    rotated: Set[str],
+) -> List[Step]:
+    if request["kind"] in on_purpose.KINDS:
+        return on_purpose.steps(request["kind"], request.get("programs", ()), before, view)
+    return decide(before, channels, documents, view, rotated, moved_lane(request["kind"], request["channel"]))
+
+
 def _record(
     layout: Layout, change: Change, channel: str, began: float, emit: Emit, failed: Optional[Failure] = None
 ) -> None:
     """Keep what the checks saw; how the transaction ended does not depend on it."""
     try:
-        evidence.record(layout, change, "stable" if change.kind != "up" else channel, began, failed)
+        own = change.kind in ("up", *on_purpose.KINDS)
+        evidence.record(layout, change, channel if own else "stable", began, failed)
     except (OSError, ValueError, KeyError) as error:
         emit({"event": "warning", "text": f"what the checks saw could not be written down: {error}"})
 

@@ -20,6 +20,9 @@ _VERBS = {
         Verb("up", "Ship the project, prove it, and let users reach it; or put everything back."),
         Verb("promote", "Bring the canary's release to stable, proven again."),
         Verb("rollback", "Go back to the release before this one, or to a named one."),
+        Verb("restart", "Restart services as they are deployed, and prove them again."),
+        Verb("start", "Start services that were stopped, and prove them."),
+        Verb("stop", "Stop services; they stay stopped, over a reboot too."),
         Verb("down", "Stop the project's services and remove them from the supervisor."),
     ),
     "Look": (

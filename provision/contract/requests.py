@@ -110,7 +110,7 @@ class PlannedStep(_PlannedStep, total=False):
 
 class _Transaction(TypedDict):
     op: Literal["transaction"]
-    kind: str  # up, promote, rollback, down
+    kind: str  # up, promote, rollback, down; restart, start, stop
     channel: str
     release: str
     generation: Optional[int]  # the host's, that the plan is for
@@ -126,6 +126,7 @@ class _Transaction(TypedDict):
 class TransactionRequest(_Transaction, Noted, total=False):
     seal: Seal
     whole: bool  # prove what is kept as it runs as well
+    programs: List[str]  # those that a restart, a start or a stop is of
 
 
 class _Incoming(TypedDict):

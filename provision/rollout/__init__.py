@@ -13,7 +13,7 @@ from provision.rollout.looks import (
     plan,
     status,
 )
-from provision.rollout.moves import down, mend, promote, rollback, unlock, up
+from provision.rollout.moves import down, mend, on_purpose, promote, rollback, unlock, up
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 
@@ -31,6 +31,7 @@ __all__ = [
     "history",
     "logs",
     "mend",
+    "on_purpose",
     "plan",
     "promote",
     "rollback",

@@ -62,8 +62,8 @@ class HostStatus:
 
     @property
     def state(self) -> str:
-        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), unsupervised
-        (all run, and their supervisor was killed), or untrusted.
+        """One word: nothing, serving, deploying, interrupted, degraded, failing (a program does not run), stopped (all
+        are, on purpose), unsupervised (all run, and their supervisor was killed), or untrusted.
         """
         project = self.project
         if project.get("untrusted"):
@@ -76,7 +76,10 @@ class HostStatus:
         if not programs:
             return "nothing"
         seen = project["view"]["programs"]
-        started = [name for name, program in programs.items() if not program.get("on_demand")]
+        stopped = [name for name, program in programs.items() if program.get("stopped")]
+        started = [name for name, program in programs.items() if not program.get("on_demand") and name not in stopped]
+        if stopped and not started:
+            return "stopped"
         doing = {seen[name]["activity"] if name in seen else "missing" for name in started}
         if doing - {"running", "unsupervised"}:
             return "failing"

@@ -105,6 +105,10 @@ class Supervisor(ABC):
     @abstractmethod
     def manifest_path(self, manifest: str) -> str: ...
 
+    def at_rest(self, manifest: str) -> str:
+        """A manifest as it is while its program is stopped on purpose: it does not start with the host."""
+        return manifest
+
     @abstractmethod
     def ours(self) -> Dict[str, str]:
         """Program -> manifest, absolute, of all of this project that the supervisor has, whatever the project's own

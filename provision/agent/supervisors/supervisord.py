@@ -102,6 +102,10 @@ class Supervisord(Supervisor):
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.instance.include, os.path.splitext(manifest)[0] + self.instance.suffix)
 
+    def at_rest(self, manifest: str) -> str:
+        others = re.sub(r"(?m)^autostart\s*=.*\n?", "", manifest)  # the project's own template may not say it at all
+        return re.sub(r"(?m)^(\[program:.*\])$", r"\1\nautostart = false", others, count=1)
+
     def ours(self) -> Dict[str, str]:
         manifests = manifests_of(self.layout, self.instance.include, self.instance.suffix)
         described = programs_in(self.instance.include, self.instance.suffix)

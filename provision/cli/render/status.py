@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _STATES = {
     "nothing": "nothing is deployed",
+    "stopped": "stopped on purpose; deploy start, or deploy up, starts it",
     "failing": "a program does not run",
     "unsupervised": "serving, but without its supervisor, which was killed; deploy up, or deploy unlock, restarts it",
     "interrupted": "a transaction was cut short; the next deploy, or deploy unlock, ends it",
@@ -58,6 +59,8 @@ def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: b
     columns_ = _seen(name, seen)
     if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
+    if record.get("stopped") and columns_[1] not in ("running", "unsupervised"):
+        columns_[1], columns_[4] = "stopped", f"on purpose; deploy start {record['service']}"
     release, older = record["release"], seen.get("release") if seen else None
     if older:
         columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
@@ -78,7 +81,8 @@ def entry_line(entry: HistoryEntry) -> str:
     """One transaction of the history."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
-    words = [f"#{entry['sequence']}", when, entry.get("kind"), entry.get("outcome"), channels]
+    kind = " ".join([entry.get("kind", ""), *entry.get("services", [])])
+    words = [f"#{entry['sequence']}", when, kind, entry.get("outcome"), channels]
     images = ", ".join(f"{name} {digest[:19]}" for name, digest in entry.get("images", {}).items())
     words.append(images)
     return "  ".join(word for word in [*words, f"by {entry.get('who', '?')}"] if word)
