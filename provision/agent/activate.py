@@ -50,13 +50,7 @@ def perform(
     locks = _take_locks(layout, transaction, header["who"], request["kind"], emit)
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
-    degraded = _end_open_transaction(layout, agent, emit)
-    if degraded and request["kind"] in on_purpose.KINDS:
-        raise Failure(
-            REFUSED,
-            f"this host is degraded: nothing that runs is surely what was deployed, so {request['kind']} has no ground.",
-            next_step="deploy up, or deploy rollback",
-        )
+    degraded = _end_open_transaction(layout, agent, request["kind"], emit)
     before = states.read_state(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
@@ -217,8 +211,12 @@ def _same_generation(before: State, planned: Optional[int]) -> None:
         )
 
 
-def _end_open_transaction(layout: Layout, agent: str, emit: Emit) -> bool:
-    """Whether an older transaction is open that can neither be finished nor undone."""
+def _end_open_transaction(layout: Layout, agent: str, kind: str, emit: Emit) -> bool:
+    """Whether an older transaction is open that can neither be finished nor undone.
+
+    Raises:
+        Failure: then what is to be done is refused, for it goes by what runs.
+    """
     if not os.path.exists(layout.journal):
         return False
     emit({"event": "step", "step": "recover", "program": "", "detail": "an interrupted transaction"})
@@ -227,6 +225,10 @@ def _end_open_transaction(layout: Layout, agent: str, emit: Emit) -> bool:
     except NewerHost:
         raise
     except (Failure, OSError) as failure:
+        if kind in on_purpose.KINDS:
+            why = f"What runs is not surely what was deployed: {failure}"
+            next_step = "deploy up, or deploy rollback"
+            raise Failure(REFUSED, f"this host is degraded, so there is nothing to {kind}.", why, next_step) from None
         emit(
             {"event": "warning", "text": f"the interrupted transaction can't be undone: {failure}; going on from here"}
         )

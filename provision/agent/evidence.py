@@ -103,9 +103,7 @@ def _told(
     layout: Layout, change: Change, channel: str, document: ReleaseDocument, failed: Optional[Failure]
 ) -> List[Checked]:
     programs = {
-        name: each.service
-        for name, each in change.after.programs.items()
-        if each.lane == channel and each.is_to_run
+        name: each.service for name, each in change.after.programs.items() if each.lane == channel and each.is_to_run
     }
     candidates = {each["program"]: each["name"] for each in services_in(document, home(CANDIDATE))}
     known = {"": "", **programs, **(candidates if channel == "stable" else {})}

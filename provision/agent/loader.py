@@ -39,6 +39,11 @@ def guarded(python: str, folder: str, words: Sequence[str]) -> List[str]:
     return ["sh", "-c", _THEN, "sh", python, guard, folder, *words]
 
 
+def following(python: str) -> List[str]:
+    """What follows the logs that it is told of on its input."""
+    return [python, "-I", "-S", "-c", program("alone/follow", "trust", call="sys.exit(main())")]
+
+
 @lru_cache(maxsize=1)
 def digest() -> str:
     """What the agent is called on a host: sha256 over the names and the bytes of its modules."""

@@ -12,9 +12,7 @@ from provision.contract.outcome import COMMITTED
 if TYPE_CHECKING:
     from provision.cli.session import Session
 
-channel_option = click.option(
-    "--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True
-)
+channel_option = click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
 
 
 def carry_out(session: Session, kind: str, services: tuple[str, ...], channel: str, *, afterwards: str = "") -> None:

@@ -158,7 +158,9 @@ def decide(
         for service in services_of(document, lane):
             before = state.programs.get(service["program"])
             if before and before.stopped and before.lane == lane != moves:
-                steps.append(Step(service["program"], service["name"], lane, before.slot, Do.KEEP, devices=before.devices))
+                steps.append(
+                    Step(service["program"], service["name"], lane, before.slot, Do.KEEP, devices=before.devices)
+                )
                 continue
             step, room = _step(state, service, lane, document, view, rotated, room)
             steps.append(step)

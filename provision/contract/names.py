@@ -40,7 +40,7 @@ def judge(request: Mapping[str, Any]) -> None:
         component("program", request["program"])
     for path in request.get("remove", ()):
         inside("remove", path)
-    for key in ("secrets", "documents"):
+    for key in ("secrets", "documents", "programs"):
         for name in request.get(key, ()):
             component(key, name)
     for wheel in request.get("wheels", {}).values():

@@ -1,5 +1,5 @@
-"""What a restart, a start or a stop of programs changes: those that are named, and nothing else. Pure; run on both sides
-as `decide` is.
+"""What a restart, a start or a stop of programs changes: those that are named, and nothing else. Pure; run on both
+sides as `decide` is.
 
 What was stopped stays so, over a reboot too, until somebody starts it or brings a release to its lane.
 """

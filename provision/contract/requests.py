@@ -202,8 +202,9 @@ class Logs(TypedDict):
     outside: bool
     platform: str
     supervisor: SupervisorOptions
-    program: str
-    lines: int
+    programs: List[str]
+    lines: int  # of each, the last ones
+    ago: float  # seconds: nothing that is older; 0 for whatever there is
 
 
 class Stop(TypedDict):

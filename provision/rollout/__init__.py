@@ -1,5 +1,6 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
+from provision.rollout.logs import LogLine, logs
 from provision.rollout.looks import (
     Canary,
     HostEntry,
@@ -9,7 +10,6 @@ from provision.rollout.looks import (
     execute,
     facts,
     history,
-    logs,
     plan,
     status,
 )
@@ -23,6 +23,7 @@ __all__ = [
     "HostEntry",
     "HostPlan",
     "HostStatus",
+    "LogLine",
     "Verified",
     "canary",
     "down",

@@ -1,15 +1,14 @@
-"""What looks at hosts and changes nothing: plan, status, history, logs, facts, exec."""
+"""What looks at hosts and changes nothing: plan, status, history, facts, exec."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.agent import loader
 from provision.contract import devices
-from provision.contract.answers import Lines
 from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
 from provision.contract.slots import FIRST, named, services_in, services_of
@@ -23,9 +22,6 @@ from provision.targets.transact import images_of
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
     from provision.contract.release import ServiceDocument
-    from provision.contract.requests import Logs
-
-_FOLLOW_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -176,40 +172,6 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
         }
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
-
-
-def logs(
-    deployment: Deployment,
-    service: str,
-    *,
-    lines: int = 100,
-    follow: bool = False,
-    channel: str = "stable",
-    host: str | None = None,
-) -> Iterator[str]:
-    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted.
-
-    What is no UTF-8 in them is there as `surrogateescape` has it.
-    """
-    spec = _one(deployment, host)
-    program = _service(deployment, service, channel)["program"]
-    if not follow:
-        with open_session(deployment, spec) as session:
-            request: Logs = {
-                "op": "logs",
-                "outside": True,
-                "program": program,
-                "lines": lines,
-                "platform": str(deployment.target.platform),
-                "supervisor": deployment.supervisor,
-            }
-            answer = session.conversation.ask(request, Lines)
-        yield from answer["lines"]
-        return
-    words = deployment.platform.follow(deployment.target, program, lines)
-    with deployment.connect(spec) as connection, connection.session(words) as channel_:
-        while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
-            yield line.decode("utf-8", "surrogateescape")
 
 
 def execute(

@@ -124,7 +124,7 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
 
     # What is ours, and nobody has touched, goes on as it is once it is closed.
     sh(world, f'echo a word >>"$1/shared/logs/{world.program("web")}.log"')
-    assert [*rollout.logs(world.deployment(), "web")][-1:] == ["a word"]
+    assert [*rollout.logs(world.deployment(), ["web"])][-1].line == "a word"
     assert world.status().project["view"]["programs"][world.program("web")]["pid"] == old
     (mended,) = rollout.mend(world.deployment())
     assert (mended["closed"], mended["aside"], mended["ended"]) == ([world.path], {}, [])
@@ -149,7 +149,7 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
     world.project = {}
     world.web("1")
     with pytest.raises(Refused, match="is a link"):
-        list(rollout.logs(world.deployment(), "web"))
+        list(rollout.logs(world.deployment(), ["web"]))
     world.host.exec(["python3", "-I", "/var/lib/deploy/boot.py"], check=False)
     assert world.down().outcome == "committed"
     assert not world.answers()

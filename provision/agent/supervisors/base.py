@@ -11,7 +11,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Set
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
@@ -215,6 +215,11 @@ class Supervisor(ABC):
         Args:
             exact: nothing of them is replaced or left out: what is no UTF-8 is there as `surrogateescape` has it.
         """
+
+    def log_since(self, program: str, since: float, lines: int) -> Tuple[List[str], bool]:
+        """As `log_tail`, exactly, of what was written since a time; and whether times are known there at all."""
+        self._marks[program] = since
+        return self.log_tail(program, lines, exact=True), True
 
     @abstractmethod
     def facts(self) -> Dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import sys
 import time
 from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
@@ -12,7 +13,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import processes
 from .base import Activity, Observed, Supervisor, last_lines, manifests_of
-from .log_file import size, tail
+from .log_file import changed, first_since, size, tail
 from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
 from .supervisord_start import installed, start
@@ -239,6 +240,14 @@ class Supervisord(Supervisor):
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         return last_lines(tail(self.log_path(program), int(self._marks.get(program, 0))), lines, exact)
+
+    def log_since(self, program: str, since: float, lines: int) -> Tuple[List[str], bool]:
+        path = self.log_path(program)
+        if changed(path) < since:
+            return [], True
+        found = last_lines(tail(path), sys.maxsize, exact=True)
+        begin = first_since(found, since)
+        return found[begin or 0 :][-lines:], begin is not None
 
     def facts(self) -> Dict[str, object]:
         running = self.answers()
