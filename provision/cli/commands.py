@@ -30,8 +30,8 @@ _VERBS = {
         Verb("smoke", "Run the checks from here, through a tunnel."),
         Verb("evidence", "Show, verify and sign what checks saw on hosts."),
         Verb("history", "Show what was deployed, by whom, and how it ended."),
-        Verb("logs", "Show the last lines of a service's log."),
-        Verb("exec", "Run a command in the release that serves.", module="execute"),
+        Verb("logs", "Show the last lines of services' logs."),
+        Verb("exec", "Run a command in the release that serves, with a service's environment.", module="execute"),
         Verb("tunnel", "Make services of a host reachable on this machine."),
     ),
     "Hosts and parts": (

@@ -28,8 +28,8 @@ class Docker(Deployed):
         shown = 'docker inspect "$1" >/dev/null 2>&1 && exec docker logs --follow "$2" "$3" "$1" 2>&1'
         return ["sh", "-c", shown, "sh", program, *since]
 
-    def inside(self, target: Target, program: str) -> list[str]:
-        return [*target.as_root, "docker", "exec", program]
+    def inside(self, target: Target, program: str, *, terminal: bool = False) -> list[str]:
+        return [*target.as_root, "docker", "exec", *(["-it"] if terminal else []), program]
 
     def image(self, manifest: str) -> str:
         return str(json.loads(manifest)["Image"])

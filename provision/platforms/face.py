@@ -119,7 +119,7 @@ class Deployed(Face):
             lines: None for those since the time `@SINCE@`, which is put there on the host, where logs have times.
         """
 
-    def inside(self, target: Target, program: str) -> list[str]:
+    def inside(self, target: Target, program: str, *, terminal: bool = False) -> list[str]:
         """The words that, in front of others, run those where the program runs; none where that is the host."""
         return []
 

@@ -1,5 +1,6 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
+from provision.rollout.execute import execute
 from provision.rollout.logs import LogLine, logs
 from provision.rollout.looks import (
     Canary,
@@ -7,7 +8,6 @@ from provision.rollout.looks import (
     HostPlan,
     HostStatus,
     canary,
-    execute,
     facts,
     history,
     plan,

@@ -1,4 +1,4 @@
-"""What looks at hosts and changes nothing: plan, status, history, facts, exec."""
+"""What looks at hosts and changes nothing: plan, status, history, facts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
-from provision.agent import loader
 from provision.contract import devices
-from provision.contract.layout import Layout
 from provision.contract.records import HistoryEntry
-from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
@@ -21,7 +18,6 @@ from provision.targets.transact import images_of
 
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
-    from provision.contract.release import ServiceDocument
 
 
 @dataclass(frozen=True)
@@ -172,76 +168,3 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
         }
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
-
-
-def execute(
-    deployment: Deployment,
-    argv: Sequence[str],
-    host: str | None = None,
-    *,
-    service: str = "",
-    on_host: bool = False,
-    output: int = 1,
-) -> int:
-    """Run a command in the stable release of one host; on an engine, inside the container. The exit status.
-
-    Args:
-        service: in whose container, where the project has several.
-        on_host: on the host itself, in the release's folder, on an engine as well.
-        output: the file descriptor that its output goes to.
-
-    Raises:
-        UsageError: it is not clear in which container, or there is none.
-    """
-    spec = _one(deployment, host)
-    in_container = not (deployment.target.can.on_host or on_host)
-    if service and not in_container:
-        raise errors.UsageError(
-            "a service is named where each has a container of its own.",
-            why="This command runs on the host, in the release's folder.",
-            next_step="leave --service out",
-        )
-    folder = Layout(deployment.target.path).channel("stable")
-    # sh is told the folder and the command as arguments; it reads nothing of them.
-    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
-    command += [*_inside(deployment, service), *argv] if in_container else argv
-    command = loader.guarded(deployment.target.python, folder, command)
-    with deployment.connect(spec) as connection, connection.session(command) as channel:
-        channel.end_input()
-        channel.pour_into(output)
-        return channel.exit_status()
-
-
-def _inside(deployment: Deployment, service: str) -> list[str]:
-    """The words that run others in the container of `service`, in the release, which is its working directory."""
-    services = services_in(deployment.release.document, FIRST)
-    if not service and len(services) > 1:
-        raise errors.UsageError(
-            "a command runs in the container of one service.",
-            why=f"There are {', '.join(item['name'] for item in services)}.",
-            next_step=f"--service {services[0]['name']}, or --on-host",
-        )
-    program = _service(deployment, service or services[0]["name"], "stable")["program"]
-    return deployment.platform.inside(deployment.target, program)
-
-
-def _one(deployment: Deployment, host: str | None) -> HostSpec:
-    specs = chosen(deployment, [host] if host else None)
-    if len(specs) > 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise errors.UsageError("this needs one host", why=f"The target has: {names}.", next_step="--host NAME")
-    return specs[0]
-
-
-def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument:
-    """The program that `name` means: a service, of several copies the first, or `api.2`."""
-    services = {_called(each): each for each in services_of(deployment.release.document, channel)}
-    if name in services:
-        return services[name]
-    known = ", ".join(services)
-    raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known}.")
-
-
-def _called(service: ServiceDocument) -> str:
-    """A program as a person calls it who has named the channel."""
-    return named(service["name"], service.get("slot", FIRST))
