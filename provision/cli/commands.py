@@ -32,7 +32,9 @@ _VERBS = {
         Verb("history", "Show what was deployed, by whom, and how it ended."),
         Verb("logs", "Show the last lines of services' logs."),
         Verb("exec", "Run a command in the release that serves, with a service's environment.", module="execute"),
+        Verb("ssh", "Log in to a host, in the folder of the release that serves."),
         Verb("tunnel", "Make services of a host reachable on this machine."),
+        Verb("open", "Open a service in the browser, through a tunnel."),
     ),
     "Hosts and parts": (
         Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
