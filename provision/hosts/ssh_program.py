@@ -58,8 +58,8 @@ def configuration(hops: Sequence[Hop], pins: Path, others: Sequence[Path]) -> st
 
 def _called(hops: Sequence[Hop], number: int) -> str:
     """What the user calls the host, so that their files mean it too; a jump has a name of ours."""
-    own = hops[number].name
-    return own if number == len(hops) - 1 and re.fullmatch(r"\w[\w.-]*", own, re.ASCII) else f"deploy-jump-{number}"
+    own = re.sub(r":\d+$", "", hops[number].name)
+    return own if number == len(hops) - 1 and re.fullmatch(r"\w[\w.-]*", own, re.ASCII) else f"deploy-{number}"
 
 
 def _pins(hop: Hop) -> Iterator[str]:

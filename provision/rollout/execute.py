@@ -95,11 +95,12 @@ def _program(deployment: Deployment, service: str, channel: str) -> str:
     """What the supervisor calls the program that `service` means in a channel."""
     project, target = deployment.loaded.project, deployment.target
     names = [name for name in project.services if target.services is None or name in target.services]
+    instead = "--plain for none" if target.can.on_host else "--on-host"
     if not service and len(names) != 1:
         raise errors.UsageError(
             "a command runs with the environment of one service.",
             why=f"There are {', '.join(names)}." if names else "There is none.",
-            next_step=f"--service {names[0]}, or --plain for none" if names else "--plain",
+            next_step=f"--service {names[0]}, or {instead}" if names else instead,
         )
     name, _, copy = service.rpartition(".")
     if not copy.isdigit():

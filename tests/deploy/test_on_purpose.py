@@ -68,6 +68,7 @@ def test_what_is_stopped_is_said_as_such_and_stays_so_until_it_is_started(world:
     assert do(world, "start").outcome == "unchanged"
 
 
+@pytest.mark.slow
 def test_an_unchanged_project_that_is_deployed_again_runs_as_declared_and_the_plan_says_so(world: World) -> None:
     world.web()
     world.up()
