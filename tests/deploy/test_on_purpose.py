@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from provision import rollout
 from provision.cli.render.plan import plan_lines
 from provision.cli.render.status import entry_line, status_lines
 from provision.contract.decide import Do
-from provision.errors import Degraded, PutBack, Refused, SomeHostsFailed, UsageError
+from provision.errors import Degraded, DeployError, PutBack, Refused, SomeHostsFailed, UsageError
 from provision.targets import HostOutcome
 from tests.deploy.world import World, web
 from tests.testbed import Kind, TestHost
@@ -234,3 +236,24 @@ def test_what_is_stopped_stays_so_over_a_reboot(make_host: MakeHost, kind: Kind,
     host.reboot()
     world.host.exec(["sh", "-c", f"until curl -fsS http://127.0.0.1:{world.port}/health; do sleep 0.1; done"])
     assert world.pid("worker") > 1
+
+
+@pytest.mark.slow
+def test_a_stop_whose_worker_is_killed_is_undone(world: World) -> None:
+    lingers = {"command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], "stop_timeout": "20s"}
+    world.declare({"web": web(world.port), "worker": lingers})
+    world.up()
+    deployment = world.deployment()
+
+    with ThreadPoolExecutor(1) as beside:
+        stopping = beside.submit(rollout.on_purpose, deployment, "stop")
+        while not any(event["event"] == "step" and event["step"] == "stop" for event in world.events):
+            time.sleep(0.05)
+        (answer,) = rollout.unlock(world.deployment(), yes=True)
+        with pytest.raises(DeployError):
+            stopping.result()
+
+    assert answer["outcome"] == "put back"
+    assert world.status().state == "serving"
+    assert world.version == "1"
+    assert world.status().project["history"][-1]["kind"] == "up"

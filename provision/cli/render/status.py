@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provision.cli.render import columns
 from provision.cli.sentences import size
 from provision.contract.devices import seats, short
+from provision.contract.slots import STABLE
 
 if TYPE_CHECKING:
     from provision.contract.facts import Seen
@@ -60,7 +61,8 @@ def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: b
     if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
     if record.get("stopped") and columns_[1] not in ("running", "unsupervised"):
-        columns_[1], columns_[4] = "stopped", f"on purpose; deploy start {record['service']}"
+        lane = "" if record["lane"] == STABLE else f" --channel {record['lane']}"
+        columns_[1], columns_[4] = "stopped", f"on purpose; deploy start {record['service']}{lane}"
     release, older = record["release"], seen.get("release") if seen else None
     if older:
         columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
