@@ -335,6 +335,7 @@ def test_what_is_stopped_stays_so_with_its_log_and_is_started_and_proven(docker_
     assert world.status().state == "serving"
 
 
+@pytest.mark.slow
 def test_a_candidate_that_failed_leaves_its_last_words_and_a_restart_is_followed(docker_host, world) -> None:
     says = ["sh", "-c", "echo started in $$(hostname) as $$0; exec python3 server.py $$1", "old", "${port}"]
     world.web("1", command=says)
