@@ -11,7 +11,7 @@ import pytest
 
 from provision import rollout
 from provision.agent import loader
-from provision.errors import DeployError, Exit, Refused, Untrusted
+from provision.errors import DeployError, Refused, Untrusted
 from tests.deploy.world import World, web
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
@@ -72,7 +72,8 @@ def test_an_agent_that_somebody_laid_out_before_us_is_not_run(world: World) -> N
 
     assert f"by hand: chown -h root {world.path}; deploy host mend" in refusal.value.next_step
     assert world.status().state == "untrusted"
-    assert rollout.execute(world.deployment(), ["true"]) == Exit.REFUSED
+    with pytest.raises(Untrusted, match="can't be trusted"):
+        rollout.execute(world.deployment(), ["true"])
     assert not exists(world, mark)
 
     # What is at the path itself is moved by nobody but a person: it may be somebody's home.
