@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provision.contract import once
-from provision.contract.channels import channels_after
+from provision.contract import on_purpose, once
+from provision.contract.channels import channels_after, moved_lane
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
 from provision.contract.model_types import without_kernels
-from provision.contract.state import from_dict
-from provision.errors import Refused
+from provision.contract.slots import named
+from provision.contract.state import State, from_dict
+from provision.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
@@ -86,7 +87,7 @@ class Plan:
     """The difference between what is declared and what one host has, as steps.
 
     Attributes:
-        kind: up, promote, rollback or down.
+        kind: up, promote, rollback or down; restart, start or stop.
         channel: the channel that moves.
         release: the release that it moves to; empty for down.
         current: the release that it has now; empty where there is none.
@@ -105,6 +106,8 @@ class Plan:
         once: the commands that run once for the release; those that run now, or are noted as done, and the others.
         takes: programs that somebody else's configuration starts there, and that are replaced.
         rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
+        services: those that a restart, a start or a stop was asked for by name; empty: all.
+        programs: those that it is of.
     """
 
     kind: str
@@ -129,6 +132,8 @@ class Plan:
     rests_on: tuple[str, ...] | None = None
     once: tuple[Once, ...] = ()
     takes: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> bool:
@@ -177,7 +182,8 @@ def plan(
     engines = document.get("engines", {}) if document else {}
     needed = _environments(document)
     rotated = new_secrets(facts, secrets or {})
-    steps = decide(state, channels, documents, HostView.of(facts["view"]), set(rotated))
+    view, lane = HostView.of(facts["view"]), moved_lane(kind, channel)
+    steps = decide(state, channels, documents, view, set(rotated), lane)
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
     return Plan(
         kind=kind,
@@ -197,6 +203,54 @@ def plan(
         taken_from=taken_from,
         warnings=(*facts.get("occupied", {}).values(), *(_on_the_cpu(models) if facts["view"].get("gpus") else ())),
     )
+
+
+def plan_on_purpose(kind: str, channel: str, facts: ProjectFacts, services: Sequence[str] = ()) -> Plan:
+    """Plan a restart, a start or a stop.
+
+    Args:
+        kind: one of `on_purpose.KINDS`.
+        services: `api` with all of its copies, or one copy as `api.2`; none: all that run without being asked for.
+
+    Raises:
+        Refused: nothing is deployed in that channel.
+        UsageError: there is no such service.
+    """
+    state = from_dict(facts["state"])
+    try:
+        channels_after(kind, channel, "", state, state.project, lambda: None)
+    except Failure as refused:
+        raise Refused(refused.what, next_step=refused.next_step) from None
+    if channel not in state.channels:
+        raise Refused(f"there is no {channel} here, so there is nothing to {kind}.", next_step="deploy status")
+    programs = _programs(state, channel, services)
+    return Plan(
+        kind=kind,
+        channel=channel,
+        release=state.channels[channel],
+        current=state.channels[channel],
+        generation=state.generation,
+        steps=tuple(on_purpose.steps(kind, programs, state, HostView.of(facts["view"]))),
+        interrupted=facts["recovery_needed"],
+        services=tuple(services),
+        programs=programs,
+    )
+
+
+def _programs(state: State, channel: str, services: Sequence[str]) -> tuple[str, ...]:
+    known: dict[str, list[str]] = {}
+    for program, record in state.programs.items():
+        if record.lane == channel:
+            copy = named(record.service, record.slot) if record.slot.isdigit() else record.service
+            for name in dict.fromkeys((record.service, copy)):
+                known.setdefault(name, []).append(program)
+    unknown = [name for name in services if name not in known]
+    if unknown:
+        there = ", ".join(name for name in known)
+        raise UsageError(f"{channel} has no service {unknown[0]!r} there.", why=f"It has: {there}.")
+    if services:
+        return tuple(dict.fromkeys(program for name in services for program in known[name]))
+    return tuple(name for name, record in state.programs.items() if record.lane == channel and not record.on_demand)
 
 
 def _environments(document: ReleaseDocument | None) -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence, Set
 
-from ..contract import devices
+from ..contract import devices, on_purpose
 from ..contract import once as once_rules
-from ..contract.channels import channels_after
-from ..contract.decide import Do, Step, decide
+from ..contract.channels import channels_after, moved_lane
+from ..contract.decide import Do, HostView, Step, decide
 from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
@@ -52,7 +52,7 @@ def perform(
     locks = _take_locks(layout, transaction, header["who"], request["kind"], emit)
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
-    degraded = _end_open_transaction(layout, agent, emit)
+    degraded = _end_open_transaction(layout, agent, request["kind"], emit)
     before = states.read_state(layout)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
@@ -72,7 +72,7 @@ def perform(
         _is_meant_for(documents[release], release, project, supervisor.kind)
     view = facts.view(layout, supervisor, before, request["gpus"] or devices.decides(documents))
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}
-    steps = decide(before, channels, documents, view, rotated)
+    steps = _steps(request, before, channels, documents, view, rotated)
     _same_as_planned(steps, request["steps"])
     # Only now: what has run without its supervisor was planned to be started anew, and after this it runs.
     supervision.restore(layout, supervisor, emit)
@@ -84,14 +84,18 @@ def perform(
     for name, secret in request["secrets"].items():
         if "value" in secret:
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
-    state = after(before, supervisor.kind, channels, documents, steps, versions, transaction)
+    state = after(before, supervisor.kind, channels, documents, steps, versions, transaction, supervisor.at_rest)
     state = state._replace(version=header["version"], project=project)
     demand_secrets(state, values)
     asked = request.get("once", NOTHING_ASKED)
     commands = _once(layout, request, documents)
     if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded and not commands:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
-    noted: Noted = {"evidence": request.get("evidence", []), "images": request.get("images", {})}
+    noted: Noted = {
+        "evidence": request.get("evidence", []),
+        "images": request.get("images", {}),
+        "services": request.get("services", []),
+    }
     change = Change(
         transaction,
         request["kind"],
@@ -147,12 +151,26 @@ def _once(
     return [each for each in decided if each.do != once_rules.KEEP]
 
 
+def _steps(
+    request: TransactionRequest,
+    before: State,
+    channels: Mapping[str, str],
+    documents: Mapping[str, ReleaseDocument],
+    view: HostView,
+    rotated: Set[str],
+) -> List[Step]:
+    if request["kind"] in on_purpose.KINDS:
+        return on_purpose.steps(request["kind"], request.get("programs", ()), before, view)
+    return decide(before, channels, documents, view, rotated, moved_lane(request["kind"], request["channel"]))
+
+
 def _record(
     layout: Layout, change: Change, channel: str, began: float, emit: Emit, failed: Optional[Failure] = None
 ) -> None:
     """Keep what the checks saw; how the transaction ended does not depend on it."""
     try:
-        evidence.record(layout, change, "stable" if change.kind != "up" else channel, began, failed)
+        own = change.kind in ("up", *on_purpose.KINDS)
+        evidence.record(layout, change, channel if own else "stable", began, failed)
     except (OSError, ValueError, KeyError) as error:
         emit({"event": "warning", "text": f"what the checks saw could not be written down: {error}"})
 
@@ -236,8 +254,12 @@ def _same_generation(before: State, planned: Optional[int]) -> None:
         )
 
 
-def _end_open_transaction(layout: Layout, agent: str, emit: Emit) -> bool:
-    """Whether an older transaction is open that can neither be finished nor undone."""
+def _end_open_transaction(layout: Layout, agent: str, kind: str, emit: Emit) -> bool:
+    """Whether an older transaction is open that can neither be finished nor undone.
+
+    Raises:
+        Failure: then what is to be done is refused, for it goes by what runs.
+    """
     if not os.path.exists(layout.journal):
         return False
     emit({"event": "step", "step": "recover", "program": "", "detail": "an interrupted transaction"})
@@ -246,6 +268,10 @@ def _end_open_transaction(layout: Layout, agent: str, emit: Emit) -> bool:
     except NewerHost:
         raise
     except (Failure, OSError) as failure:
+        if kind in on_purpose.KINDS:
+            why = f"What runs is not surely what was deployed: {failure}"
+            next_step = "deploy up, or deploy rollback"
+            raise Failure(REFUSED, f"this host is degraded, so there is nothing to {kind}.", why, next_step) from None
         emit(
             {"event": "warning", "text": f"the interrupted transaction can't be undone: {failure}; going on from here"}
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, Set
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Set
 
 from ..contract.decide import Do, How, Step
 from ..contract.failure import REFUSED, Failure
@@ -28,12 +28,14 @@ def after(
     steps: List[Step],
     versions: Dict[str, str],
     transaction: str,
+    at_rest: Callable[[str], str],
 ) -> State:
     """What `before` becomes by `steps`.
 
     Args:
         channels: name -> release.
         versions: of the secrets, by name.
+        at_rest: a manifest -> as it is while its program is stopped on purpose.
     """
     programs: Dict[str, Program] = {}
     used: Set[str] = set()
@@ -42,6 +44,11 @@ def after(
             continue
         if step.do is Do.KEEP:
             programs[step.program] = before.programs[step.program]
+        elif step.do is Do.STOP:
+            record = before.programs[step.program]
+            text = at_rest(service_of(documents, step.program, record)["manifest"]["text"])
+            rests = record._replace(stopped=True, manifest_sha256=digest_of(text))
+            programs[step.program] = record if record.on_demand else rests
         else:
             release = channels[step.lane]
             record = Program(step.service, step.lane, step.slot, release, "", "")

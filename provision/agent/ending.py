@@ -60,6 +60,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
         entry["evidence"] = begin["evidence"]
     if begin.get("images"):
         entry["images"] = begin["images"]
+    if begin.get("services"):
+        entry["services"] = begin["services"]
     files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
     states.write(layout, after)
     files.remove(layout.once_secrets)
@@ -158,7 +160,7 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
     for name in disturbed:
         with _collected(failures):
             record = before.programs[name]
-            programs.describe(services[name], record.launch, after.programs.get(name))
+            programs.describe(services[name], record.launch, after.programs.get(name), at_rest=record.stopped)
             load.append(name)
     with _collected(failures):
         programs.supervisor.load(load, [])
@@ -173,6 +175,7 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
             programs.start([service["program"] for service in down], "as before")
             programs.prove(level, before, worked=True)
     with _collected(failures):
+        programs.supervisor.disable([name for name in disturbed if before.programs[name].stopped])
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
     if failures:
         raise failures[0]
@@ -191,7 +194,8 @@ def _describe_before(
         files.remove(programs.supervisor.manifest_path(manifest))
     for name in touched & set(before.programs):
         record = before.programs[name]
-        programs.describe(service_of(documents, name, record), record.launch, after.programs.get(name))
+        service = service_of(documents, name, record)
+        programs.describe(service, record.launch, after.programs.get(name), at_rest=record.stopped)
 
 
 def _bring_back(programs: Programs, unproven: List[str]) -> None:
@@ -224,7 +228,7 @@ def _what_serves(before: State, running: Mapping[str, List[int]]) -> str:
     release = before.channels.get("stable")
     if not release:
         return "Nothing was deployed before; nothing is now."
-    down = [name for name, record in before.programs.items() if not record.on_demand and name not in running]
+    down = [name for name, record in before.programs.items() if record.is_to_run and name not in running]
     if down:
         return f"It is as before: release {release[:12]}, in which {', '.join(down)} did not run."
     return f"The old release {release[:12]} serves."

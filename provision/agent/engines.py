@@ -205,7 +205,7 @@ def _libraries() -> None:
             raise Failure(
                 REFUSED,
                 f"the wheel engine needs {library}, which this host does not have.",
-                next_step=f"deploy exec -- apt-get install --yes {package} (or what your system calls it)",
+                next_step=f"deploy ssh, and there: apt-get install --yes {package} (or what your system calls it)",
             ) from None
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ..contract.failure import INTERRUPTED, Failure
 from ..contract.layout import Layout
+from ..contract.on_purpose import STOP
 from ..contract.outcome import COMMITTED
 from ..contract.slots import CANDIDATE, home, services_in, stable_names
 from . import content, facts, files
@@ -37,7 +38,7 @@ def record(layout: Layout, change: Change, channel: str, began: float, failed: O
         OSError: the disk does not take it.
     """
     release = change.after.channels.get(channel)
-    if change.kind == "down" or release is None or (failed and failed.kind == INTERRUPTED):
+    if change.kind in ("down", STOP) or release is None or (failed and failed.kind == INTERRUPTED):
         return
     document = change.documents[release]
     checks = _told(layout, change, channel, document, failed)
@@ -102,9 +103,7 @@ def _told(
     layout: Layout, change: Change, channel: str, document: ReleaseDocument, failed: Optional[Failure]
 ) -> List[Checked]:
     programs = {
-        name: each.service
-        for name, each in change.after.programs.items()
-        if each.lane == channel and not each.on_demand
+        name: each.service for name, each in change.after.programs.items() if each.lane == channel and each.is_to_run
     }
     candidates = {each["program"]: each["name"] for each in services_in(document, home(CANDIDATE))}
     known = {"": "", **programs, **(candidates if channel == "stable" else {})}

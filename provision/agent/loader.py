@@ -39,6 +39,17 @@ def guarded(python: str, folder: str, words: Sequence[str]) -> List[str]:
     return ["sh", "-c", _THEN, "sh", python, guard, folder, *words]
 
 
+def following(python: str) -> List[str]:
+    """What follows the logs that it is told of on its input."""
+    return [python, "-I", "-S", "-c", program("alone/follow", "trust", call="sys.exit(main())")]
+
+
+def executing(python: str, root: str, channel: str, name: str, words: Sequence[str]) -> List[str]:
+    """What runs `words` in a release on a host; arguments as of `alone.execute`."""
+    source = program("alone/execute", "trust", call="sys.exit(main(*sys.argv[1:]))")
+    return [python, "-I", "-S", "-c", source, root, channel, name, *words]
+
+
 @lru_cache(maxsize=1)
 def digest() -> str:
     """What the agent is called on a host: sha256 over the names and the bytes of its modules."""

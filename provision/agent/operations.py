@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.outcome import MISMATCH
@@ -148,13 +148,22 @@ def _mend(session: Conversation, request: requests.Outside) -> answers.Mended:
     return answer
 
 
-def _logs(session: Conversation, request: requests.Logs) -> answers.Lines:
+def _logs(session: Conversation, request: requests.Logs) -> answers.Logs:
     supervisor = open_supervisor(session.layout, request["platform"], request["supervisor"])
     if session.fault is not None:
         outside.demand_no_link(session.layout, supervisor)
     else:
         supervisor = moved.serving(session.layout, states.read_state(session.layout), supervisor)
-    return {"event": "result", "lines": supervisor.log_tail(request["program"], request["lines"], exact=True)}
+    logs: Dict[str, List[str]] = {}
+    untimed = []
+    since = time.time() - request["ago"]
+    for program in request["programs"]:
+        if request["ago"]:
+            logs[program], timed = supervisor.log_since(program, since, request["lines"])
+            untimed += [] if timed else [program]
+        else:
+            logs[program] = supervisor.log_tail(program, request["lines"], exact=True)
+    return {"event": "result", "logs": logs, "untimed": untimed}
 
 
 def _preview(session: Conversation, request: requests.Preview) -> answers.Done:

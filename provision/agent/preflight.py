@@ -118,7 +118,7 @@ def disk(layout: Layout, needed: int = 0) -> None:
         raise Failure(
             REFUSED,
             f"{available >> 20} MiB are free under {layout.root}; {(DISK_RESERVE + needed) >> 20} MiB are needed.",
-            next_step=f"make room there; `deploy exec -- du -xh {layout.root}` shows what takes it",
+            next_step=f"make room there; deploy ssh, and there `du -xh {layout.root}`, shows what takes it",
         )
     if free.f_files and free.f_favail < INODE_RESERVE:
         raise Failure(REFUSED, f"only {free.f_favail} inodes are free under {layout.root}.")

@@ -87,18 +87,34 @@ class Programs:
         self.waits.closed([name for name in timeouts if left[name] or seen[name].activity is Activity.RUNNING])
         self.supervisor.stop({name: seconds for name, seconds in timeouts.items() if name in there})
 
-    def describe(self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None) -> None:
+    def describe(
+        self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None, *, at_rest: bool = False
+    ) -> None:
         """Let the next start of a program be of this launch; the supervisor has to load it.
 
         Args:
             instead_of: how it was described, perhaps in a file of another name: that has the project's in it.
+            at_rest: as while it is stopped on purpose.
         """
         launch.select(self.layout, service["program"], launch_id)
         manifest = service["manifest"]
-        if manifest_digest(self.supervisor, manifest["name"]) != digest_of(manifest["text"]):
-            files.write(self.supervisor.manifest_path(manifest["name"]), manifest["text"], 0o644)
+        text = self.supervisor.at_rest(manifest["text"]) if at_rest else manifest["text"]
+        if manifest_digest(self.supervisor, manifest["name"]) != digest_of(text):
+            files.write(self.supervisor.manifest_path(manifest["name"]), text, 0o644)
         if instead_of is not None and instead_of.manifest not in ("", manifest["name"]):
             files.remove(self.supervisor.manifest_path(instead_of.manifest))
+
+    def rest(self, services: Sequence[ServiceDocument]) -> None:
+        """Keep programs that were stopped from coming back with the host. Those that need no other manifest for that
+        are not loaded anew: where programs are containers, their logs would go.
+        """
+        self.supervisor.disable([each["program"] for each in services])
+        texts = {each["program"]: each["manifest"]["text"] for each in services}
+        other = [each for each in services if self.supervisor.at_rest(texts[each["program"]]) != texts[each["program"]]]
+        for each in other:
+            self.describe(each, launch.current(self.layout, each["program"]), at_rest=True)
+        if other:
+            self.supervisor.load([each["program"] for each in other], [])
 
     def prove(
         self,

@@ -142,7 +142,7 @@ def _end_strays(supervisor: Supervisor, emit: Emit, longest: float = float("inf"
 def _start(supervisor: Supervisor, ended: List[str], emit: Emit) -> None:
     """Start what ran, and what starts with the supervisor: some of that it has started itself by now."""
     state = states.read_state(supervisor.layout)
-    wanted = [name for name, record in state.programs.items() if name in ended or not record.on_demand]
+    wanted = [name for name, record in state.programs.items() if name in ended or record.is_to_run]
     down = [name for name, seen in supervisor.observe(wanted).items() if seen.activity is not Activity.RUNNING]
     for name in down:
         emit({"event": "step", "step": "start", "program": name, "detail": "under its supervisor again"})

@@ -40,7 +40,7 @@ class Change(NamedTuple):
     """What a transaction is to achieve, decided and complete."""
 
     transaction: str
-    kind: str  # up, promote, rollback, down
+    kind: str  # up, promote, rollback, down; restart, start, stop
     who: str
     agent: str  # digest of the agent that runs it
     before: State
@@ -97,6 +97,7 @@ class Transaction:
             self._take()
             self._switch(change, services)
             self._remove(change)
+            self._rest(change, services)
             self._prove_kept(change, services)
             self._project_checks(change)
             self._stop_if_aborted()
@@ -276,14 +277,25 @@ class Transaction:
         self.programs.stop(leaving, self._stop_if_aborted)
         self.programs.drop({name: change.before.programs[name].manifest for name in gone})
 
+    def _rest(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
+        """Stop on purpose, those first that come after others."""
+        resting = [services[step.program] for step in change.steps if step.do is Do.STOP]
+        for level in reversed(levels(resting)):
+            self._stop_if_aborted()
+            self.journal.add({"step": journal.TOUCH, "programs": [service["program"] for service in level]})
+            for service in level:
+                self.programs.step("stop", service["program"], "on purpose")
+            self.programs.stop(level, self._stop_if_aborted)
+            self.programs.rest([service for service in level if not service["on_demand"]])
+
     def _prove_kept(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         kept = [step.program for step in change.steps if step.do is Do.KEEP and change.whole]
-        running = [services[name] for name in kept if not change.after.programs[name].on_demand]
+        running = [services[name] for name in kept if change.after.programs[name].is_to_run]
         self.programs.prove(running, change.after, self._stop_if_aborted, worked=True)
 
     def _project_checks(self, change: Change) -> None:
         release = change.after.channels.get("stable")
-        if release is None or all(step.do is Do.KEEP for step in change.steps):
+        if release is None or all(step.do in (Do.KEEP, Do.STOP) for step in change.steps):
             return
         for check in change.documents[release]["lanes"]["stable"]["checks"]:
             outcome = checks.prove(check, Here(self.layout.release(release)), self._stop_if_aborted)
@@ -314,7 +326,7 @@ class Transaction:
         try:
             if self.supervisor.gone():
                 supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
-                running = [name for name, record in after.programs.items() if not record.on_demand]
+                running = [name for name, record in after.programs.items() if record.is_to_run]
                 services = [service_of(change.documents, name, after.programs[name]) for name in running]
                 self.programs.prove(services, after, worked=True)
         except (Failure, OSError) as error:

@@ -21,6 +21,9 @@ _VERBS = {
         Verb("up", "Ship the project, prove it, and let users reach it; or put everything back."),
         Verb("promote", "Bring the canary's release to stable, proven again."),
         Verb("rollback", "Go back to the release before this one, or to a named one."),
+        Verb("restart", "Restart services as they are deployed, and prove them again."),
+        Verb("start", "Start services that were stopped, and prove them."),
+        Verb("stop", "Stop services; they stay stopped, over a reboot too."),
         Verb("down", "Stop the project's services and remove them from the supervisor."),
     ),
     "Look": (
@@ -28,9 +31,11 @@ _VERBS = {
         Verb("smoke", "Run the checks from here, through a tunnel."),
         Verb("evidence", "Show, verify and sign what checks saw on hosts."),
         Verb("history", "Show what was deployed, by whom, and how it ended."),
-        Verb("logs", "Show the last lines of a service's log."),
-        Verb("exec", "Run a command in the release that serves.", module="execute"),
+        Verb("logs", "Show the last lines of services' logs."),
+        Verb("exec", "Run a command in the release that serves, with a service's environment.", module="execute"),
+        Verb("ssh", "Log in to a host, in the folder of the release that serves."),
         Verb("tunnel", "Make services of a host reachable on this machine."),
+        Verb("open", "Open a service in the browser, through a tunnel."),
     ),
     "Hosts and parts": (
         Verb("doctor", "See what stands between this machine, the targets' hosts, and the next deploy."),

@@ -19,6 +19,8 @@ from provision.errors import UsageError
 
 Event = Mapping[str, Any]
 
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)  # ECMA-48, SGR: those that are read on black and on white
+
 
 class Display(Protocol):
     """How events are shown to people while something runs."""
@@ -57,6 +59,7 @@ class Console:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._display: Display = Lines()
+        self._colours: dict[str, int] = {}
         self._lock = threading.RLock()
 
     @property
@@ -116,21 +119,33 @@ class Console:
         if not self.as_json:
             self.answer({}, text)
 
-    def relay(self, event: Event, line: str) -> None:
+    def relay(self, event: Event, line: str, whose: str = "") -> None:
         """A line that is somebody else's and is what the verb was asked for: byte for byte where a program reads it.
 
         Args:
             line: with `surrogateescape` for what is no UTF-8.
+            whose: stands before it, in a colour of its own where a terminal has colours.
         """
         content = line.encode("utf-8", "surrogateescape")
-        if self.as_json or sys.stdout.isatty():
-            text = content.decode("utf-8", "replace")
-            self.answer({**event, "line": text}, text)
+        if self.as_json:
+            self.answer({**event, "line": content.decode("utf-8", "replace")})
             return
+        before = f"{shown(whose)} | " if whose else ""
         with self._lock:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(content + b"\n")
-            sys.stdout.buffer.flush()
+            if sys.stdout.isatty():
+                sys.stdout.write(self._coloured(before) + shown(content.decode("utf-8", "replace")) + "\n")
+                sys.stdout.flush()
+            else:
+                sys.stdout.flush()
+                sys.stdout.buffer.write(before.encode() + content + b"\n")
+                sys.stdout.buffer.flush()
+
+    def _coloured(self, before: str) -> str:
+        """What stands before lines, for a terminal: the first has the first colour, and keeps it."""
+        if not before or "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb":
+            return before
+        colour = self._colours.setdefault(before, _COLOURS[len(self._colours) % len(_COLOURS)])
+        return f"\x1b[{colour}m{before}\x1b[0m"
 
     def ask(self, prompt: str) -> str:
         """A secret that a person types.

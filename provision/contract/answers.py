@@ -90,5 +90,6 @@ class Mended(Done):
     trusted: bool
 
 
-class Lines(Done):
-    lines: List[str]
+class Logs(Done):
+    logs: Dict[str, List[str]]  # by program
+    untimed: List[str]  # programs whose lines tell no time, so that older ones may be among them

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Optional
 
+from . import on_purpose
 from .failure import REFUSED, Failure
+from .slots import STABLE
 from .state import State
 
 
@@ -14,14 +16,14 @@ def channels_after(
     """Channel -> release, after a transaction of this kind.
 
     Args:
-        kind: up, promote, rollback or down.
+        kind: up, promote, rollback or down; restart, start or stop, which move no channel.
         channel: that moves, or of `down` the one that goes; empty for all of them.
         release: that it moves to; of `rollback` empty for the last one.
         project: that deploys; what another one has here does not stay.
         way_back: the release that a rollback without a name means.
 
     Raises:
-        Failure: there is nothing to promote or to go back to.
+        Failure: there is nothing to promote, to go back to, or to start and stop.
     """
     if kind == "up":
         kept = before.channels if before.project in ("", project) else {}
@@ -39,4 +41,13 @@ def channels_after(
         return {**before.channels, "stable": target}
     if kind == "down":
         return {name: value for name, value in before.channels.items() if channel and name != channel}
+    if kind in on_purpose.KINDS:
+        if not before.channels:
+            raise Failure(REFUSED, f"nothing is deployed here, so there is nothing to {kind}.", next_step="deploy up")
+        return dict(before.channels)
     raise Failure(REFUSED, f"unknown kind of transaction {kind!r}")
+
+
+def moved_lane(kind: str, channel: str) -> str:
+    """The lane that a transaction brings a release to; empty where it only takes some away."""
+    return {"up": channel, "promote": STABLE, "rollback": STABLE}.get(kind, "")

@@ -29,6 +29,7 @@ class Do(str, Enum):
     RESTART = "restart"
     INSTALL = "install"  # on demand: described, not started
     REMOVE = "remove"
+    STOP = "stop"  # on purpose; as it is described, and at rest
 
     def __str__(self) -> str:
         return self.value
@@ -61,7 +62,7 @@ class Step(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether a program is described anew."""
-        return self.do not in (Do.KEEP, Do.REMOVE)
+        return self.do not in (Do.KEEP, Do.REMOVE, Do.STOP)
 
     def as_dict(self) -> PlannedStep:
         told: PlannedStep = {
@@ -137,12 +138,14 @@ def decide(
     documents: Mapping[str, ReleaseDocument],
     view: HostView,
     rotated: Set[str],
+    moves: str = STABLE,
 ) -> List[Step]:
     """The steps from `state` to `channels` (channel -> release), in start order, removals last.
 
     Args:
         documents: release.json of every release in `channels`.
         rotated: names of secrets whose value is new.
+        moves: the lane that a release is brought to: what was stopped on purpose in another one stays so.
     """
     steps: List[Step] = []
     lanes = [(lane, documents[channels[lane]]) for lane in (CANARY, STABLE) if lane in channels]
@@ -153,6 +156,12 @@ def decide(
     room = Room(int(view.memory_available * _MEMORY_SHARE), view.vram_free, seats)
     for lane, document in lanes:
         for service in services_of(document, lane):
+            before = state.programs.get(service["program"])
+            if before and before.stopped and before.lane == lane != moves:
+                steps.append(
+                    Step(service["program"], service["name"], lane, before.slot, Do.KEEP, devices=before.devices)
+                )
+                continue
             step, room = _step(state, service, lane, document, view, rotated, room)
             steps.append(step)
     for name, program in sorted(state.programs.items()):
@@ -185,7 +194,8 @@ def _step(
     if service["on_demand"]:
         return step._replace(do=Do.INSTALL), room
     if before is None or not view.running(name):
-        return step._replace(do=Do.START if before is None else Do.RESTART, how=How.IN_PLACE), room
+        first = before is None or before.stopped
+        return step._replace(do=Do.START if first else Do.RESTART, how=How.IN_PLACE), room
     taken, wanted = _memory(service, view), devices.want(service)
     trial, left = devices.beside(wanted, room.seats, _held(state), view.gpus or ()) if wanted else ((), room.seats)
     short = wanted is not None and len(trial) < wanted.number
@@ -218,6 +228,8 @@ def _why(
     activity = seen["activity"] if seen else "unknown"
     if activity == "unsupervised":
         return "it runs without its supervisor"
+    if before.stopped:
+        return "it was stopped on purpose"
     if not service["on_demand"] and activity != "running":
         return f"not running: {(seen and seen['detail']) or activity}"
     return ""

@@ -125,6 +125,7 @@ _EACH: Dict[str, Tuple[str, Callable[[str, Any], None]]] = {
     "remove": ("remove", inside),
     "secrets": ("secrets", component),
     "documents": ("documents", component),
+    "programs": ("programs", component),
 }
 
 

@@ -22,6 +22,7 @@ class ProgramDocument(_Program, total=False):
     manifest_sha256: str
     secrets: Dict[str, str]
     devices: List[str]  # the GPUs that it has, by uuid
+    stopped: bool  # on purpose
 
 
 class _State(TypedDict):
@@ -46,6 +47,7 @@ class Noted(TypedDict, total=False):
 
     evidence: List[str]  # digests of the envelopes that allowed it, and that nothing came after
     images: Dict[str, str]  # name and tag as declared -> the digest that it stood for
+    services: List[str]  # those that a restart, a start or a stop was asked for by name; empty: all
 
 
 class _Entry(TypedDict):

@@ -112,7 +112,7 @@ class PlannedStep(_PlannedStep, total=False):
 
 class _Transaction(TypedDict):
     op: Literal["transaction"]
-    kind: str  # up, promote, rollback, down
+    kind: str  # up, promote, rollback, down; restart, start, stop
     channel: str
     release: str
     generation: Optional[int]  # the host's, that the plan is for
@@ -138,6 +138,7 @@ class TransactionRequest(_Transaction, Noted, total=False):
     seal: Seal
     once: OnceAsked
     whole: bool  # prove what is kept as it runs as well
+    programs: List[str]  # those that a restart, a start or a stop is of
 
 
 class _Incoming(TypedDict):
@@ -250,8 +251,9 @@ class Logs(TypedDict):
     outside: bool
     platform: str
     supervisor: SupervisorOptions
-    program: str
-    lines: int
+    programs: List[str]
+    lines: int  # of each, the last ones
+    ago: float  # seconds: nothing that is older; 0 for whatever there is
 
 
 class Stop(TypedDict):

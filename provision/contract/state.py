@@ -25,11 +25,17 @@ class Program(NamedTuple):
     manifest_sha256: str = ""
     secrets: Mapping[str, str] = {}  # name -> version
     devices: Tuple[str, ...] = ()  # the GPUs that it was started with, by uuid
+    stopped: bool = False  # on purpose, and until somebody starts it or deploys
 
     @property
     def is_at_home(self) -> bool:
         """Whether its lane says its slot, as in a place where lanes do not move."""
         return self.slot == home(self.lane)
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether it runs without being asked for."""
+        return not self.on_demand and not self.stopped
 
     def as_dict(self) -> ProgramDocument:
         document: ProgramDocument = {
@@ -47,6 +53,8 @@ class Program(NamedTuple):
             document["devices"] = list(self.devices)
         if not self.is_at_home:
             document["slot"] = self.slot
+        if self.stopped:
+            document["stopped"] = True
         return document
 
 
@@ -128,6 +136,7 @@ def _program(value: ProgramDocument) -> Program:
         manifest_sha256=value.get("manifest_sha256", ""),
         secrets=value.get("secrets", {}),
         devices=tuple(value.get("devices", ())),
+        stopped=value.get("stopped", False),
     )
 
 

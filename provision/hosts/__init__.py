@@ -4,7 +4,7 @@ Importing this package is cheap: Fabric and paramiko are imported when the first
 """
 
 from provision.hosts.ahead import Ahead
-from provision.hosts.channel import Channel, Completed
+from provision.hosts.channel import Channel, Completed, TerminalSize
 from provision.hosts.connecting import ConnectEvent, connect
 from provision.hosts.connection import HostConnection
 from provision.hosts.fanout import HostResult, run_on_hosts
@@ -30,6 +30,7 @@ __all__ = [
     "RoundTrips",
     "RsyncProgress",
     "RsyncStats",
+    "TerminalSize",
     "Tunnel",
     "connect",
     "declared_hosts",

@@ -33,6 +33,15 @@ class Completed:
     stderr: bytes
 
 
+@dataclass(frozen=True)
+class TerminalSize:
+    """A terminal that a command is given: what kind it is (terminfo), and its size in characters."""
+
+    name: str
+    columns: int
+    rows: int
+
+
 class Channel:
     """A running command. One thread may read while another sends."""
 
@@ -74,6 +83,11 @@ class Channel:
             if not sent:
                 raise self._gone("while sending to it")
             data, until = data[sent:], time.monotonic() + _TAKEN_SECONDS
+
+    def resize(self, size: TerminalSize) -> None:
+        """Tell its terminal that the one here has another size."""
+        with contextlib.suppress(OSError, EOFError):  # it has ended meanwhile
+            self._channel.resize_pty(size.columns, size.rows)
 
     def end_input(self) -> None:
         """Let the command read the end of its input."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from provision.errors import DeployError, Unreachable
 from provision.hosts import login_shell
-from provision.hosts.channel import Channel, Completed
+from provision.hosts.channel import Channel, Completed, TerminalSize
 from provision.hosts.round_trips import RoundTrips
 from provision.hosts.spec import HostSpec
 from provision.hosts.tunnel import Tunnel
@@ -68,8 +68,11 @@ class HostConnection:
         """Whether the connection still stands."""
         return self._transport.is_active()
 
-    def session(self, argv: Sequence[str]) -> Channel:
+    def session(self, argv: Sequence[str], *, terminal: TerminalSize | None = None) -> Channel:
         """Run `argv` on the host and talk to it, word for word, whatever the login shell.
+
+        Args:
+            terminal: it has a terminal of this size.
 
         Raises:
             Unreachable: the connection is gone, or the host opens no session in time.
@@ -81,7 +84,12 @@ class HostConnection:
         try:
             channel = self._open()
             self.round_trips.add("exec")
-            self._guard(lambda: start_command(channel, login_shell.line(argv)), "starts no command")
+            if terminal is not None:
+                self._guard(
+                    lambda: channel.get_pty(terminal.name, terminal.columns, terminal.rows), "gives no terminal"
+                )
+            line = login_shell.line(argv, terminal=terminal is not None)
+            self._guard(lambda: start_command(channel, line), "starts no command")
         except BaseException:
             self._free.release()
             raise

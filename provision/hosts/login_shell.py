@@ -20,14 +20,24 @@ PATIENCE_SECONDS = 60.0  # from the start of a session to its mark
 _MOST_BYTES = 1 << 20  # before the mark
 _KEPT = 4096  # bytes, of what is told where no mark comes
 _WORDS = 300  # characters of it
-_SAY_MARK = r"printf '\036deploy\036';printf '\036deploy\036'>&2;exec "
+_SAY_MARK = r"printf '\036deploy\036';"
+_SAY_MARK_TWICE = _SAY_MARK + r"printf '\036deploy\036'>&2;"
 # The rest is written as printf(1) has it: backslash and three octal digits.
 _FOLDED = re.compile(rb"[^A-Za-z0-9 _@+=:,./;-]")
 
 
-def line(argv: Sequence[str]) -> str:
-    """What the login shell is given, so that `argv` is run, word for word."""
-    script = os.fsencode(_SAY_MARK + shlex.join(argv))
+def line(argv: Sequence[str], *, terminal: bool = False) -> str:
+    """What the login shell is given, so that `argv` is run, word for word.
+
+    Args:
+        terminal: both streams are one.
+    """
+    return folded((_SAY_MARK if terminal else _SAY_MARK_TWICE) + "exec " + shlex.join(argv))
+
+
+def folded(text: str) -> str:
+    """What the login shell is given, so that sh runs a script, which may be of several lines."""
+    script = os.fsencode(text)
     folded = _FOLDED.sub(lambda found: b"%%" if found[0] == b"%" else b"\\%03o" % found[0][0], script)
     return f'exec sh -c \'eval "$(printf "{folded.decode()}")"\''
 

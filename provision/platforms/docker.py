@@ -22,11 +22,14 @@ class Docker(Deployed):
     def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest:
         return engine.manifest(places, name)
 
-    def follow(self, target: Target, program: str, lines: int) -> list[str]:
-        return [*target.as_root, "docker", "logs", "--follow", "--tail", str(lines), program]
+    def follow(self, target: Target, program: str, lines: int | None) -> list[str]:
+        since = ["--since", "@SINCE@"] if lines is None else ["--tail", str(lines)]
+        # One that is not there yet, or not any more, is no line of a log; what it writes to its error stream is.
+        shown = 'docker inspect "$1" >/dev/null 2>&1 && exec docker logs --follow "$2" "$3" "$1" 2>&1'
+        return ["sh", "-c", shown, "sh", program, *since]
 
-    def inside(self, target: Target, program: str) -> list[str]:
-        return [*target.as_root, "docker", "exec", program]
+    def inside(self, target: Target, program: str, *, terminal: bool = False) -> list[str]:
+        return [*target.as_root, "docker", "exec", *(["-it"] if terminal else []), program]
 
     def image(self, manifest: str) -> str:
         return str(json.loads(manifest)["Image"])

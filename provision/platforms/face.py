@@ -106,14 +106,20 @@ class RenderedContainers(Rendered):
 class Deployed(Face):
     """A platform that `deploy up` brings projects to: a twin of a module in `provision.agent.supervisors`."""
 
+    logs_in_project = False  # whether logs are files of the project's own folder, in which no line has a time
+
     @abstractmethod
     def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest: ...
 
     @abstractmethod
-    def follow(self, target: Target, program: str, lines: int) -> list[str]:
-        """The words that show, on the host, a program's last lines and those to come."""
+    def follow(self, target: Target, program: str, lines: int | None) -> list[str]:
+        """The words that show, on the host and by who may, a program's last lines and those to come.
 
-    def inside(self, target: Target, program: str) -> list[str]:
+        Args:
+            lines: None for those since the time `@SINCE@`, which is put there on the host, where logs have times.
+        """
+
+    def inside(self, target: Target, program: str, *, terminal: bool = False) -> list[str]:
         """The words that, in front of others, run those where the program runs; none where that is the host."""
         return []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from provision.agent import loader
 from provision.contract.layout import Layout
 from provision.manifests.control import Control
 from provision.manifests.programs import Program
@@ -17,6 +16,8 @@ from provision.project.schema import Target
 class Supervisord(OnHost):
     """The supervisord of a host, or one of our own."""
 
+    logs_in_project = True
+
     def program(self, prefix: str, project: str, service: str) -> str:
         return f"{prefix}{service}"  # the plain name, as operators type it
 
@@ -26,10 +27,8 @@ class Supervisord(OnHost):
     def grants(self, control: Control, overrides: Path | None) -> Mapping[str, str]:
         return {f"sudoers.d/{control.name}": render("supervisord/sudoers.j2", overrides, control=control)}
 
-    def follow(self, target: Target, program: str, lines: int) -> list[str]:
-        layout = Layout(target.path)
-        tail = ["tail", "-n", str(lines), "-F", layout.log(program)]
-        return [*target.as_root, *loader.guarded(target.python, layout.logs, tail)]
+    def follow(self, target: Target, program: str, lines: int | None) -> list[str]:
+        return ["tail", "-n", str(lines or 0), "-F", Layout(target.path).log(program)]
 
 
 FACE = Supervisord("supervisord", "supervisord/program.conf.j2")

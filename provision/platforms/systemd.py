@@ -35,9 +35,10 @@ class Systemd(OnHost):
     def restarts(self, prefix: str, project: str) -> str:
         return f'increase(node_systemd_service_restart_total{{name=~"{prefix}{project}-.+"}}[15m])'
 
-    def follow(self, target: Target, program: str, lines: int) -> list[str]:
+    def follow(self, target: Target, program: str, lines: int | None) -> list[str]:
+        since = ["--no-tail", "--since=@@SINCE@"] if lines is None else ["-n", str(lines)]
         scope = "--user-unit" if target.user_units else "--unit"
-        return [*target.as_root, "journalctl", "-f", "-o", "cat", "-n", str(lines), scope, program]
+        return ["journalctl", "-f", "-q", "-o", "cat", *since, scope, program]
 
 
 FACE = Systemd("systemd", "systemd/program.service.j2")

@@ -1,15 +1,15 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
+from provision.rollout.execute import execute
+from provision.rollout.logs import LogLine, logs
 from provision.rollout.looks import (
     Canary,
     HostPlan,
     canary,
-    execute,
     facts,
-    logs,
     plan,
 )
-from provision.rollout.moves import down, mend, promote, rollback, unlock, up
+from provision.rollout.moves import down, mend, on_purpose, promote, rollback, unlock, up
 from provision.rollout.previews import down as down_preview
 from provision.rollout.previews import down_expired, named_preview
 from provision.rollout.previews import up as up_preview
@@ -25,6 +25,7 @@ __all__ = [
     "HostFailed",
     "HostPlan",
     "HostStatus",
+    "LogLine",
     "Standing",
     "Unreached",
     "Verified",
@@ -38,6 +39,7 @@ __all__ = [
     "logs",
     "mend",
     "named_preview",
+    "on_purpose",
     "plan",
     "promote",
     "rollback",

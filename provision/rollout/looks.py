@@ -1,29 +1,18 @@
-"""What looks at hosts and changes nothing: plan, logs, facts, exec."""
+"""What looks at hosts and changes nothing: plan, facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provision import errors
-from provision.agent import loader
-from provision.contract.answers import Lines
-from provision.contract.layout import Layout
-from provision.contract.slots import FIRST, named, services_in, services_of
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
-from provision.project.fault import nearest
 from provision.rollout import proof as proofs
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
 from provision.targets.transact import images_of
-
-if TYPE_CHECKING:
-    from provision.contract.release import ServiceDocument
-    from provision.contract.requests import Logs
-
-_FOLLOW_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -98,115 +87,3 @@ def facts(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[di
         }
 
     return values(run_on_hosts(chosen(deployment, hosts), look))
-
-
-def logs(
-    deployment: Deployment,
-    service: str,
-    *,
-    lines: int = 100,
-    follow: bool = False,
-    channel: str = "stable",
-    host: str | None = None,
-) -> Iterator[str]:
-    """The last lines that a service wrote on one host; with `follow`, also those to come, until interrupted.
-
-    What is no UTF-8 in them is there as `surrogateescape` has it.
-    """
-    spec = _one(deployment, host)
-    program = _service(deployment, service, channel)["program"]
-    if not follow:
-        with open_session(deployment, spec) as session:
-            request: Logs = {
-                "op": "logs",
-                "outside": True,
-                "program": program,
-                "lines": lines,
-                "platform": str(deployment.target.platform),
-                "supervisor": deployment.supervisor,
-            }
-            answer = session.conversation.ask(request, Lines)
-        yield from answer["lines"]
-        return
-    words = deployment.platform.follow(deployment.target, program, lines)
-    with deployment.connect(spec) as connection, connection.session(words) as channel_:
-        while (line := channel_.read_line(_FOLLOW_SECONDS)) is not None:
-            yield line.decode("utf-8", "surrogateescape")
-
-
-# Without a release the folder is not there; with one, its Python environment is first on PATH.
-_IN_RELEASE = """cd -P -- "$1" && shift && {
-if [ -d .venv/bin ]; then PATH=$PWD/.venv/bin:$PATH VIRTUAL_ENV=$PWD/.venv; export PATH VIRTUAL_ENV; fi
-exec "$@" 2>&1; }"""
-
-
-def execute(
-    deployment: Deployment,
-    argv: Sequence[str],
-    host: str | None = None,
-    *,
-    service: str = "",
-    on_host: bool = False,
-    output: int = 1,
-) -> int:
-    """Run a command in the stable release of one host; on an engine, inside the container. The exit status.
-
-    Args:
-        service: in whose container, where the project has several.
-        on_host: on the host itself, in the release's folder, on an engine as well.
-        output: the file descriptor that its output goes to.
-
-    Raises:
-        UsageError: it is not clear in which container, or there is none.
-    """
-    spec = _one(deployment, host)
-    in_container = not (deployment.target.can.on_host or on_host)
-    if service and not in_container:
-        raise errors.UsageError(
-            "a service is named where each has a container of its own.",
-            why="This command runs on the host, in the release's folder.",
-            next_step="leave --service out",
-        )
-    folder = Layout(deployment.target.path).channel("stable")
-    # sh is told the folder and the command as arguments; it reads nothing of them.
-    command = ["sh", "-c", _IN_RELEASE, "sh", folder]
-    command += [*_inside(deployment, service), *argv] if in_container else argv
-    command = loader.guarded(deployment.target.python, folder, command)
-    with deployment.connect(spec) as connection, connection.session(command) as channel:
-        channel.end_input()
-        channel.pour_into(output)
-        return channel.exit_status()
-
-
-def _inside(deployment: Deployment, service: str) -> list[str]:
-    """The words that run others in the container of `service`, in the release, which is its working directory."""
-    services = services_in(deployment.release.document, FIRST)
-    if not service and len(services) > 1:
-        raise errors.UsageError(
-            "a command runs in the container of one service.",
-            why=f"There are {', '.join(item['name'] for item in services)}.",
-            next_step=f"--service {services[0]['name']}, or --on-host",
-        )
-    program = _service(deployment, service or services[0]["name"], "stable")["program"]
-    return deployment.platform.inside(deployment.target, program)
-
-
-def _one(deployment: Deployment, host: str | None) -> HostSpec:
-    specs = chosen(deployment, [host] if host else None)
-    if len(specs) > 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise errors.UsageError("this needs one host", why=f"The target has: {names}.", next_step="--host NAME")
-    return specs[0]
-
-
-def _service(deployment: Deployment, name: str, channel: str) -> ServiceDocument:
-    """The program that `name` means: a service, of several copies the first, or `api.2`."""
-    services = {_called(each): each for each in services_of(deployment.release.document, channel)}
-    if name in services:
-        return services[name]
-    raise errors.UsageError(f'there is no service "{name}". {nearest(name, services, "services")}')
-
-
-def _called(service: ServiceDocument) -> str:
-    """A program as a person calls it who has named the channel."""
-    return named(service["name"], service.get("slot", FIRST))

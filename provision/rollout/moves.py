@@ -1,4 +1,4 @@
-"""What changes hosts: up, promote, rollback, down, unlock."""
+"""What changes hosts: up, promote, rollback, down; restart, start, stop; mend, unlock."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from provision.targets import (
     down_outside,
     open_session,
     plan_move,
+    plan_on_purpose,
     plan_up,
 )
 
@@ -136,6 +137,33 @@ def down(
     return on_all(deployment, act, interrupt, hosts)
 
 
+def on_purpose(
+    deployment: Deployment,
+    kind: str,
+    services: Sequence[str] = (),
+    channel: str = "stable",
+    interrupt: Interrupt | None = None,
+    hosts: Sequence[str] | None = None,
+) -> list[HostOutcome]:
+    """Restart, start or stop services of `channel`, as they are deployed; raises as `up` does.
+
+    What was started is proven; where that fails, each host has again what ran before. What was stopped stays so until
+    it is started, or a release is brought to the channel.
+
+    Args:
+        kind: restart, start or stop.
+        services: `api` with all of its copies, or one of them as `api.2`; none: all but those on demand.
+
+    Raises:
+        UsageError: a host has no such service.
+    """
+
+    def act(session: HostConversation) -> HostOutcome:
+        return apply(session, plan_on_purpose(session, kind, channel, services), interrupt)
+
+    return on_all(deployment, act, interrupt, hosts, goes_back=False)
+
+
 def mend(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Make each host's folders ones that can be trusted; what was closed to others, set aside and ended there.
 
@@ -194,6 +222,8 @@ def on_all(
     names: Sequence[str] | None,
     take_over: str = "",
     alone: HostSpec | None = None,
+    *,
+    goes_back: bool = True,
 ) -> list[HostOutcome]:
     """Do it on all hosts, or those named, in the batches of the target; raises as `up` does."""
 
@@ -222,8 +252,8 @@ def on_all(
     declared_wrong = any(isinstance(result.error, errors.DeclarationError) for result in done)
     if len(specs) == 1 or declared_wrong or all(result.error is None for result in done):
         return values(done)
-    reverted = _revert(deployment, done) if rollout.on_failure == "revert" else []
-    raise _some_failed(specs, done, reverted)
+    reverted = _revert(deployment, done) if goes_back and rollout.on_failure == "revert" else []
+    raise _some_failed(specs, done, reverted, goes_back=goes_back)
 
 
 def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> list[HostResult[HostOutcome]]:
@@ -255,16 +285,19 @@ def _some_failed(
     specs: Sequence[HostSpec],
     done: Sequence[HostResult[HostOutcome]],
     reverted: Sequence[HostResult[HostOutcome]],
+    *,
+    goes_back: bool,
 ) -> errors.DeployError:
     failed = [result for result in done if result.error is not None]
     for result in failed:
         if not isinstance(result.error, errors.DeployError):
             return errors.DeployError(f"{type(result.error).__name__}: {result.error}", host=result.spec.name)
+    committed_is = "has the new release" if goes_back else "is done"
     went_back = {result.spec.name for result in reverted if result.error is None}
     lines = [str(result.error) for result in failed]
     for result in done:
         if result.error is None:
-            state = "went back to its old release" if result.spec.name in went_back else "has the new release"
+            state = "went back to its old release" if result.spec.name in went_back else committed_is
             lines.append(f"{result.spec.name}: {state}.")
     lines += [str(result.error) for result in reverted if result.error is not None]
     untouched = len(specs) - len(done)
@@ -272,6 +305,5 @@ def _some_failed(
         lines.append(f"{untouched} hosts were not begun.")
     degraded = any(isinstance(result.error, errors.Degraded) for result in [*failed, *reverted])
     kind = errors.Degraded if degraded else errors.SomeHostsFailed
-    return kind(
-        f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step="deploy status, then deploy up"
-    )
+    next_step = "deploy status, then deploy up" if goes_back else "deploy status"
+    return kind(f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step=next_step)

@@ -25,6 +25,7 @@ _JUST_NOW_SECONDS = 60.0
 State = Literal[
     "nothing",
     "serving",
+    "stopped",
     "restarting",
     "drifted",
     "deploying",
@@ -63,9 +64,10 @@ class HostStatus:
 
     @cached_property
     def state(self) -> State:
-        """One word: nothing; serving (all runs as the last commit says, was proven, and does not restart); restarting
-        (a program does); drifted (all run, and not as the last commit says); deploying; interrupted; degraded; failing
-        (a program does not run); unsupervised (all run, and their supervisor was killed); untrusted.
+        """One word: nothing; serving (all runs as the last commit says, was proven, and does not restart); stopped (all
+        are, on purpose); restarting (a program does); drifted (all run, and not as the last commit says); deploying;
+        interrupted; degraded; failing (a program does not run); unsupervised (all run, and their supervisor was
+        killed); untrusted.
         """
         project = self.project
         if project.get("untrusted"):
@@ -78,6 +80,8 @@ class HostStatus:
             return "nothing"
         if self.failing:
             return "failing"
+        if self._programs("stopped") and not self._started:
+            return "stopped"
         if "unsupervised" in {seen["activity"] for seen in project["view"]["programs"].values()}:
             return "unsupervised"
         if any(_is_restarting(each) for each in self.restarted.values()):
@@ -87,12 +91,17 @@ class HostStatus:
     @property
     def failing(self) -> list[str]:
         """The programs that do not run, and should."""
-        seen = self.project["view"]["programs"]
-        programs = self.project["state"]["programs"].items()
-        started = [name for name, record in programs if not record.get("on_demand")]
-        return [
-            name for name in started if name not in seen or seen[name]["activity"] not in ("running", "unsupervised")
-        ]
+        seen, fine = self.project["view"]["programs"], ("running", "unsupervised")
+        return [name for name in self._started if name not in seen or seen[name]["activity"] not in fine]
+
+    @property
+    def _started(self) -> list[str]:
+        """The programs that run without being asked for, and were not stopped."""
+        away = {*self._programs("on_demand"), *self._programs("stopped")}
+        return [name for name in self.project["state"]["programs"] if name not in away]
+
+    def _programs(self, key: Literal["on_demand", "stopped"]) -> list[str]:
+        return [name for name, record in self.project["state"]["programs"].items() if record.get(key)]
 
     @property
     def restarted(self) -> dict[str, Restarted]:
@@ -124,6 +133,8 @@ class HostStatus:
                 return "deploy unlock, which ends it now; so does the next deploy up"
             case "degraded":
                 return out_of_degraded("", project["previous"])
+            case "stopped":
+                return "deploy start, or deploy up"
             case "failing":
                 return f"{self._logs(self.failing[0])}; then {rollback}deploy up, which starts it again"
             case "restarting":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provision import errors, plan
-from provision.contract import once
+from provision.contract import on_purpose, once
 from provision.contract.answers import Transacted
 from provision.contract.failure import Failure
 from provision.contract.names import begun
@@ -125,6 +125,16 @@ def plan_move(
     )
 
 
+def plan_on_purpose(session: HostConversation, kind: str, channel: str, services: Sequence[str]) -> plan.Plan:
+    """Plan a restart, a start or a stop of what is there, which is to be applied; raises as `plan.plan_on_purpose`."""
+    facts = session.facts({"claim": True})["project"]
+    try:
+        return plan.plan_on_purpose(kind, channel, facts, services)
+    except errors.DeployError as error:
+        error.host = session.spec.name
+        raise
+
+
 def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
     """What evidence has to hold for all of a release's own programs, by the names that hosts record."""
     services = [service for service in services_in(document, FIRST) if not service["on_demand"]]
@@ -211,9 +221,11 @@ def _transact(
         "logins": deployment.logins if plan_.kind == "up" else {},
         "gpus": deployment.wants_gpus,
         "keep": deployment.target.keep,
-        "whole": bool(deployment.target.require or deployment.signing),
+        "whole": bool(deployment.target.require or deployment.signing) and plan_.kind not in on_purpose.KINDS,
         "evidence": list(evidence),
         "images": dict(plan_.images),
+        "programs": list(plan_.programs),
+        "services": list(plan_.services),
     }
     if seal:
         request["seal"] = seal
@@ -225,7 +237,7 @@ def _transact(
             "secrets": {each.name: deployment.once_secrets[each.name] for each in plan_.once if each.do == once.RUN},
         }
     held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
-    signing = deployment.signing if plan_.kind != "down" else None
+    signing = deployment.signing if plan_.kind not in ("down", on_purpose.STOP) else None
     try:
         with held, session.phase("transaction"):
             answer = session.conversation.ask(request, Transacted, interrupt=interrupt)

@@ -108,8 +108,11 @@ def logs(session: Session, service: str, lines: int = 100, follow: bool = False,
     if not 1 <= lines <= _MOST_LINES:
         raise UsageError(f"--lines {lines}: expected 1 to {_MOST_LINES}.")
     deployment, host = session.deployment, _one_host(session)
-    for line in rollout.logs(deployment, service, lines=lines, follow=follow, channel=channel, host=host):
-        session.console.answer({}, line)
+    found = rollout.logs(
+        deployment, [service], lines=lines, follow=follow, channel=channel, hosts=[host] if host else None
+    )
+    for each in found:
+        session.console.answer({}, each.line)
 
 
 @room(

@@ -21,7 +21,8 @@ from provision.agent.alone import boot, control, guarded, program
 
 PROGRAMS = {
     "conversation": ("alone/begin", "trust"),
-    "guard": ("alone/guarded", "trust"),
+    "command": ("alone/execute", "trust"),
+    "follower": ("alone/follow", "trust"),
     "boot hook": ("alone/boot", "trust"),
     "deploy-ctl": ("alone/control", "trust"),
     "launcher": ("sockets", "attend"),

@@ -53,7 +53,7 @@ def test_logs_answers_and_names_of_files_are_escaped_for_people_and_logs_are_who
     assert "  | " + ESCAPED.removesuffix(r"\rover") + "\n" in failed.stderr
     assert not obeyed(failed.stdout + failed.stderr)
 
-    code, seen = talk(project, "exec", "--", "printf", EVIL, answers=[])
+    code, seen = talk(project, "exec", "--no-terminal", "--", "printf", EVIL, answers=[])
     assert code == 0
     assert not obeyed(seen.replace("\r\n", "\n"))
 

@@ -9,13 +9,13 @@ import time
 from tests.cli.conftest import DEPLOY
 
 
-def talk(project, *words, answers):
+def talk(project, *words, answers, **environ):
     """Run a verb on a terminal and type each answer when its question appears; exit code and all that was shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*DEPLOY, *words],
         cwd=project.root,
-        env={**os.environ, "TERM": "dumb"},
+        env={**project._environ, "TERM": "dumb", **environ},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -62,3 +62,36 @@ def test_init_asks_for_a_name_and_a_place_and_proposes_both(project):
     written = (project.root / "deploy.toml").read_text()
     assert 'name = "mine"' in written
     assert 'hosts = ["ann@gpu.example.net"]' in written
+
+
+def test_a_command_has_this_terminal_its_size_and_its_keys(project):
+    """And a log beside others has a colour of its own, in which nothing that it says itself is obeyed."""
+    declared = (project.root / "deploy.toml").read_text()
+    worker = '[services.worker]\ncommand = ["sh", "-c", "printf \'\\\\033[2Jx\\\\n\'; exec sleep 1000"]\n[targets'
+    (project.root / "deploy.toml").write_text(declared.replace("[targets", worker, 1))
+    project.ok("up")
+
+    shell = ["exec", "--service", "web", "--", "sh", "-c"]
+    code, shown = talk(
+        project, *shell, 'tty; stty size; echo "name?"; read name; exit "$name"', answers=[("name?", "7")]
+    )
+    assert code == 7, shown
+    assert "/dev/pts/" in shown
+    assert "24 80" in shown
+
+    code, shown = talk(project, *shell[:1], "-T", *shell[1:], "tty; printf '\\033[2J'", answers=[])
+    assert (code, "not a tty" in shown, "\\x1b[2J" in shown) == (0, True, True), shown
+    assert "\x1b" not in shown
+
+    code, shown = talk(project, "logs", answers=[], TERM="xterm")
+    assert code == 0
+    assert "\x1b[33mworker | \x1b[0m\\x1b[2Jx" in shown
+    assert "\x1b" not in talk(project, "logs", answers=[], TERM="xterm", NO_COLOR="1")[1]
+    assert project.ok("logs", "worker") == "\x1b[2Jx\n"
+
+
+def test_a_login_is_in_the_folder_of_the_release(project):
+    project.ok("up")
+    code, shown = talk(project, "ssh", answers=[("$" if os.getuid() else "#", "pwd; exit 7")], SHELL="/bin/sh")
+    assert code == 7, shown
+    assert f"{project.place}/releases/" in shown

@@ -261,6 +261,26 @@ def test_a_tunnel_leads_to_the_service_until_it_is_ended(served):
         process.communicate()
 
 
+def test_open_leads_the_browser_to_the_service_and_ends_with_ctrl_c(served, tmp_path):
+    import signal
+
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\ncurl -fsS "$1" >{tmp_path}/seen.new && mv {tmp_path}/seen.new {tmp_path}/seen\n')
+    browser.chmod(0o755)
+    served.environ["BROWSER"] = f"{browser} %s"
+    process = served.start("open")
+    try:
+        assert "sandbox: web (port" in process.stdout.readline()
+        assert "Ctrl-C ends the tunnel.\n" in iter(process.stderr.readline, "")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert (tmp_path / "seen").read_text() == "one"
+    finally:
+        del served.environ["BROWSER"]
+        process.kill()
+        process.communicate()
+
+
 # --- changing --------------------------------------------------------------------------------------------------------
 
 

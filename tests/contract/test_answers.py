@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provision.contract.answers import Facts, Lines, Transacted, Unlocked
+from provision.contract.answers import Facts, Logs, Transacted, Unlocked
 from provision.errors import DeployError
 from provision.hosts.round_trips import RoundTrips
 from provision.targets.answers import Misfit, Told, answer
@@ -16,8 +16,8 @@ from provision.targets.conversation import Conversation
 _STEP = {"event": "step", "step": "start", "program": "web", "detail": ""}
 
 _FIT: list[tuple[Any, Any]] = [
-    (Lines, {"event": "result", "lines": ["a", "b"]}),
-    (Lines, {"event": "result", "lines": [], "of a later version": 1}),
+    (Logs, {"event": "result", "logs": {"web": ["a", "b"]}, "untimed": []}),
+    (Logs, {"event": "result", "logs": {}, "untimed": [], "of a later version": 1}),
     (Unlocked, {"event": "result", "holder": None, "outcome": "nothing to recover"}),
     (Unlocked, {"event": "result", "holder": {"who": "me", "pid": 7}, "outcome": "held"}),
     (Facts, {"event": "result"}),
@@ -39,9 +39,9 @@ _FIT: list[tuple[Any, Any]] = [
 ]
 
 _MISFIT: list[tuple[Any, Any]] = [
-    (Lines, {"event": "result"}),
-    (Lines, {"event": "result", "lines": "a"}),
-    (Lines, {"event": "result", "lines": [1]}),
+    (Logs, {"event": "result"}),
+    (Logs, {"event": "result", "logs": "a", "untimed": []}),
+    (Logs, {"event": "result", "logs": {"web": [1]}, "untimed": []}),
     (Transacted, {"event": "result", "outcome": True}),
     (Transacted, {"event": "result", "outcome": "committed", "generation": "7"}),
     (Unlocked, {"event": "result", "holder": {"pid": "7"}, "outcome": "held"}),
@@ -100,19 +100,21 @@ def _conversation(*lines: str) -> Conversation:
 
 @pytest.mark.parametrize(
     "said",
-    ["42", '"hello"', "null", "[1, 2]", '{"lines": []}', '{"event": "result", "lines": 7}', json.dumps(["x" * 500])],
+    ["42", '"hello"', "null", "[1, 2]", '{"logs": {}}', '{"event": "result", "logs": 7}', json.dumps(["x" * 500])],
 )
 def test_a_host_that_answers_something_else_is_named_with_what_it_said(said: str) -> None:
     with pytest.raises(DeployError, match=r"^gpu-03: the host answered something else\.") as raised:
-        _conversation(said).ask({"op": "unlock", "yes": False}, Lines)  # type: ignore[type-var,unused-ignore]
+        _conversation(said).ask({"op": "unlock", "yes": False}, Logs)  # type: ignore[type-var,unused-ignore]
 
     assert f"To 'unlock' it said: {said[:80]}" in raised.value.why
     assert len(raised.value.why) <= len("To 'unlock' it said: ") + 80
 
 
 def test_words_of_a_start_up_file_are_no_answer() -> None:
-    conversation = _conversation("Welcome to gpu-03!", "", '{"event": "alive"}', '{"event": "result", "lines": ["ok"]}')
+    conversation = _conversation(
+        "Welcome to gpu-03!", "", '{"event": "alive"}', '{"event": "result", "logs": {"web": ["ok"]}, "untimed": []}'
+    )
 
-    answered = conversation.ask({"op": "unlock", "yes": False}, Lines)
+    answered = conversation.ask({"op": "unlock", "yes": False}, Logs)
 
-    assert answered["lines"] == ["ok"]
+    assert answered["logs"] == {"web": ["ok"]}

@@ -142,9 +142,10 @@ def test_every_verb_knows_copies(world: World) -> None:
     said = ["sh", "-c", 'echo "copy on $1"; exec python3 server.py "$1"', "sh", "${port}"]
     world.web("3", replicas=2, command=said)
     world.up()
-    for at_, name in enumerate(("web", "web.2")):
-        said_ = [line for line in rollout.logs(world.deployment(), name) if line.startswith("copy on ")]
-        assert said_ == [f"copy on {world.port + at_}"]
+    each_copy = [("web", f"copy on {world.port}"), ("web.2", f"copy on {world.port + 1}")]
+    for name, expected in (("web", each_copy), ("web.2", each_copy[1:])):
+        found = rollout.logs(world.deployment(), [name])
+        assert [(each.service, each.line) for each in found if each.line.startswith("copy on ")] == expected
 
     world.down()
     assert not world.answers(world.port)

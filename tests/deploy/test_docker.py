@@ -325,6 +325,38 @@ def test_where_there_are_several_containers_a_command_needs_the_name_of_one(dock
     assert ran(world, "--service", "other", "--", "sh", "-c", "echo $VERSION") == (0, "2\n")
 
 
+def test_what_is_stopped_stays_so_with_its_log_and_is_started_and_proven(docker_host, world) -> None:
+    world.web("1", command=["sh", "-c", "echo ready to serve; exec python3 server.py ${port}"])
+    world.up()
+
+    rollout.on_purpose(world.deployment(), "stop")
+    assert world.status().state == "stopped"
+    assert [each.line for each in rollout.logs(world.deployment())] == ["ready to serve"]
+    assert world.up().outcome == "committed"
+    old = world.pid("web")
+    rollout.on_purpose(world.deployment(), "restart", ["web"])
+    assert world.pid("web") != old
+    assert world.status().state == "serving"
+
+
+@pytest.mark.slow
+def test_a_candidate_that_failed_leaves_its_last_words_and_a_restart_is_followed(docker_host, world) -> None:
+    says = ["sh", "-c", "echo started in $$(hostname) as $$0; exec python3 server.py $$1", "old", "${port}"]
+    world.web("1", command=says)
+    world.up()
+    world.web("2", command=["sh", "-c", "echo a last word >&2; exit 3", "${port}"])
+    with pytest.raises(PutBack):
+        world.up()
+    assert [each.line for each in rollout.logs(world.deployment(), channel="candidate")] == ["a last word"]
+
+    world.web("1", command=says)
+    following = rollout.logs(world.deployment(), follow=True)
+    assert next(following).line.endswith("as old")
+    rollout.on_purpose(world.deployment(), "restart")
+    assert next(following).line.endswith("as old")
+    following.close()
+
+
 def test_the_status_says_that_a_container_has_ended(docker_host, world) -> None:
     world.web("1")
     world.up()

@@ -12,7 +12,7 @@ import pytest
 from provision import rollout
 from provision.cli.render.plan import plan_lines
 from provision.contract import tree
-from provision.contract.answers import Done, Folder, Lines, Present
+from provision.contract.answers import Done, Folder, Logs, Present
 from provision.contract.canonical import canonical
 from provision.errors import DeployError, Interrupted, PutBack, Refused
 from provision.targets import HostConversation, Interrupt, open_session
@@ -191,7 +191,7 @@ def test_nothing_on_the_wire_leads_the_agent_out_of_the_project(world: World, tm
         with refused("can't be the name of a file"):
             ask({"op": "adopt-model", "sha256": "0" * 64, "name": "../../../x"}, Present)
         with refused("can't be the name of a file"):
-            ask({"op": "logs", "program": "../../x", "platform": "supervisord", "supervisor": {}, "lines": 1}, Lines)
+            ask({"op": "logs", "programs": ["../../x"], "platform": "supervisord", "supervisor": {}}, Logs)
 
     assert world.host.exec(["ls", away]).stdout.split() == ["kept"]
 

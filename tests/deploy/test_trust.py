@@ -11,7 +11,7 @@ import pytest
 
 from provision import rollout
 from provision.agent import loader
-from provision.errors import DeployError, Exit, Refused, Untrusted
+from provision.errors import DeployError, Refused, Untrusted
 from tests.deploy.world import World, web
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
@@ -72,7 +72,8 @@ def test_an_agent_that_somebody_laid_out_before_us_is_not_run(world: World) -> N
 
     assert f"by hand: chown -h root {world.path}; deploy host mend" in refusal.value.next_step
     assert world.status().state == "untrusted"
-    assert rollout.execute(world.deployment(), ["true"]) == Exit.REFUSED
+    with pytest.raises(Untrusted, match="can't be trusted"):
+        rollout.execute(world.deployment(), ["true"])
     assert not exists(world, mark)
 
     # What is at the path itself is moved by nobody but a person: it may be somebody's home.
@@ -124,7 +125,7 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
 
     # What is ours, and nobody has touched, goes on as it is once it is closed.
     sh(world, f'echo a word >>"$1/shared/logs/{world.program("web")}.log"')
-    assert [*rollout.logs(world.deployment(), "web")][-1:] == ["a word"]
+    assert [*rollout.logs(world.deployment(), ["web"])][-1].line == "a word"
     assert world.status().project["view"]["programs"][world.program("web")]["pid"] == old
     (mended,) = rollout.mend(world.deployment())
     assert (mended["closed"], mended["aside"], mended["ended"]) == ([world.path], {}, [])
@@ -149,7 +150,7 @@ def test_a_host_that_is_not_good_enough_has_status_logs_and_down_and_is_mended(w
     world.project = {}
     world.web("1")
     with pytest.raises(Refused, match="is a link"):
-        list(rollout.logs(world.deployment(), "web"))
+        list(rollout.logs(world.deployment(), ["web"]))
     world.host.exec(["python3", "-I", "/var/lib/deploy/boot.py"], check=False)
     assert world.down().outcome == "committed"
     assert not world.answers()

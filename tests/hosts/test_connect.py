@@ -15,6 +15,7 @@ from provision.hosts import ConnectEvent, HostSpec, connect, fetch_key, run_on_h
 from provision.hosts.known_hosts import HostKey, lookup_name
 from provision.hosts.sandbox import Sandbox
 from provision.hosts.sandbox.layout import Server
+from provision.hosts.ssh_program import talk
 from tests.hosts.lines import black_hole, silent_port
 
 OTHER_KEY = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(32))
@@ -296,6 +297,7 @@ def test_a_host_behind_a_jump_host_is_reached(behind_jump: HostSpec, tmp_path: P
         assert host.run(["echo", "hello"]).stdout == b"hello\n"
         (tmp_path / "file").write_text("over the jump")
         assert host.rsync(tmp_path, ["file"], str(tmp_path / "there")).files_sent == 1
+    assert talk(behind_jump, "exit 7") == 7, "the user's own ssh gets there as well"
 
 
 def test_the_jump_hosts_key_is_checked_as_strictly(behind_jump: HostSpec, sandbox: Sandbox, jump: Sandbox) -> None:

@@ -11,7 +11,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
@@ -109,6 +109,10 @@ class Supervisor(ABC):
 
     @abstractmethod
     def manifest_path(self, manifest: str) -> str: ...
+
+    def at_rest(self, manifest: str) -> str:
+        """A manifest as it is while its program is stopped on purpose: it does not start with the host."""
+        return manifest
 
     @abstractmethod
     def ours(self) -> Dict[str, str]:
@@ -254,6 +258,11 @@ class Supervisor(ABC):
         Args:
             exact: nothing of them is replaced or left out: what is no UTF-8 is there as `surrogateescape` has it.
         """
+
+    def log_since(self, program: str, since: float, lines: int) -> Tuple[List[str], bool]:
+        """As `log_tail`, exactly, of what was written since a time; and whether times are known there at all."""
+        self._marks[program] = since
+        return self.log_tail(program, lines, exact=True), True
 
     @abstractmethod
     def facts(self) -> Dict[str, object]:

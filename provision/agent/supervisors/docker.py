@@ -19,8 +19,10 @@ from ..together import side_by_side
 from . import docker_engine as engine
 from .base import Activity, Observed, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
+from .log_file import tail
 from .unix_http import is_listening
 
+_LINES_KEPT = 1000  # of a container that is removed
 _PULL_SECONDS = 4 * 3600.0  # all in all, of some tens of GB
 
 
@@ -121,6 +123,9 @@ class Docker(Supervisor):
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         for program in [*removed, *changed]:
             if inspect(program) is not None:
+                if program in removed:  # its log goes with it, and it may have failed
+                    said = "\n".join(self.log_tail(program, _LINES_KEPT))
+                    files.write(self._kept_log(program), said, 0o600)
                 engine.ask("DELETE", f"/containers/{quote(program)}?force=true&v=true")
         for program in changed:
             body = request(self.layout, program, self.manifest_path(f"{program}.json"))
@@ -191,7 +196,11 @@ class Docker(Supervisor):
         try:
             return last_lines(engine.read("GET", path, reader=engine.frames), lines, exact)
         except (Failure, OSError):
-            return []
+            return last_lines(tail(self._kept_log(program)), lines, exact) if program not in self._marks else []
+
+    def _kept_log(self, program: str) -> str:
+        """What is kept of the log of a container that was removed."""
+        return os.path.join(self.folder, f"{program}.log")
 
     def tidy(self, manifests: Sequence[str]) -> None:
         """Images that this project pulled and needs no more; one that somebody else's container is of stays."""

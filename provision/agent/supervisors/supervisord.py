@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import re
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Set, Tuple
@@ -15,7 +16,7 @@ from ...contract.layout import Layout
 from .. import processes
 from . import supervisord_theirs
 from .base import Activity, Observed, Supervisor, last_lines, manifests_of
-from .log_file import size, tail
+from .log_file import changed, first_since, size, tail
 from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
 from .supervisord_start import installed, start
@@ -108,6 +109,10 @@ class Supervisord(Supervisor):
 
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.instance.include, os.path.splitext(manifest)[0] + self.instance.suffix)
+
+    def at_rest(self, manifest: str) -> str:
+        others = re.sub(r"(?m)^autostart\s*=.*\n?", "", manifest)  # the project's own template may not say it at all
+        return re.sub(r"(?m)^(\[program:.*\])$", r"\1\nautostart = false", others, count=1)
 
     def ours(self) -> Dict[str, str]:
         manifests = manifests_of(self.layout, self.instance.include, self.instance.suffix)
@@ -291,6 +296,14 @@ class Supervisord(Supervisor):
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
         return last_lines(tail(self.log_path(program), int(self._marks.get(program, 0))), lines, exact)
+
+    def log_since(self, program: str, since: float, lines: int) -> Tuple[List[str], bool]:
+        path = self.log_path(program)
+        if changed(path) < since:
+            return [], True
+        found = last_lines(tail(path), sys.maxsize, exact=True)
+        begin = first_since(found, since)
+        return found[begin or 0 :][-lines:], begin is not None
 
     def facts(self) -> Dict[str, object]:
         running = self.answers()

@@ -10,6 +10,7 @@ from provision.cli.render import columns
 from provision.cli.render.preview import previews_there
 from provision.cli.sentences import size
 from provision.contract.devices import seats
+from provision.contract.slots import STABLE
 from provision.rollout import Unreached
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _STATES = {
     "nothing": "nothing is deployed",
+    "stopped": "stopped on purpose",
     "failing": "a program does not run",
     "restarting": "a program is started again and again",
     "drifted": "it is not as the last deploy left it",
@@ -83,6 +85,9 @@ def _program(name: str, record: ProgramDocument, seen: Seen | None, *, seated: b
     columns_ = _seen(name, seen)
     if record.get("on_demand") and columns_[1] not in ("running", "unsupervised"):
         columns_[1] = "on demand"
+    if record.get("stopped") and columns_[1] not in ("running", "unsupervised"):
+        lane = "" if record["lane"] == STABLE else f" --channel {record['lane']}"
+        columns_[1], columns_[4] = "stopped", f"on purpose; deploy start {record['service']}{lane}"
     release, older = record["release"], seen.get("release") if seen else None
     if older:
         columns_[4] = f"finishes on its old code; its next start is from {release[:12]}"
@@ -105,8 +110,9 @@ def entry_lines(told: HistoryEntry | Failed) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"])) if entry.get("time") else ""
     channels = ", ".join(f"{channel} {release[:12]}" for channel, release in entry.get("channels", {}).items())
     number = f"#{entry['sequence']}" if "sequence" in entry else "-"
+    kind = " ".join([entry.get("kind", ""), *entry.get("services", [])])
     images = ", ".join(f"{name} {digest[:19]}" for name, digest in entry.get("images", {}).items())
-    words = [number, when, entry.get("kind"), entry.get("outcome"), channels, images]
+    words = [number, when, kind, entry.get("outcome"), channels, images]
     words.append(", ".join(f"took over {name}" for name in entry.get("took_over", ())))
     words.append(", ".join(f"once.{name} {outcome}" for name, outcome in entry.get("once", {}).items()))
     words.append(f"by {entry.get('who', '?')}")
