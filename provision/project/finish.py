@@ -26,6 +26,7 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         targets=declared.targets,
         checks=declared.checks,
         prepare=_prepare(declared.prepare) if declared.prepare else None,
+        python=declared.python,
         copies=dict(copies or {}),
     )
 

@@ -65,6 +65,7 @@ def load_project(
     elif demand_secrets and asked:
         found += secret_values(asked, known, directory, shown(dotenv), ask_commands=False)[1]
     found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
+    found += asked.python.missing(directory) if asked and asked.python else ()
     problems = [*declaration.problems(found), *variables.problems]
     if problems or asked is None:
         raise DeclarationError(problems)
@@ -122,7 +123,8 @@ def _validated(
     except ValidationError:
         return None, {}, faults
     copies = _copies(written, sound)
-    view = Sound(sound.services, _names(merged, "services"), sound.targets, sound.checks, sound.prepare, copies)
+    names = _names(merged, "services")
+    view = Sound(sound.services, names, sound.targets, sound.checks, sound.prepare, sound.python, copies)
     return sound, copies, [*faults, *judge(view)]
 
 
@@ -174,8 +176,9 @@ def _without(written: Mapping[str, Any], paths: set[KeyPath]) -> dict[str, Any]:
     for group in _GROUPS:
         if group in left:
             left[group] = {name: entry for name, entry in left[group].items() if (group, name) not in paths}
-    if any(path[0] == "prepare" for path in paths):
-        left.pop("prepare", None)
+    for section in ("prepare", "python"):
+        if any(path[0] == section for path in paths):
+            left.pop(section, None)
     if any(path[0] == "project" for path in paths):
         left["project"] = {"name": "unnamed"}
     return left

@@ -28,6 +28,7 @@ from provision.project.parts import (
     Volume,
 )
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
+from provision.project.python import Python
 from provision.project.section import Section
 from provision.project.values import (
     LAST_ID,
@@ -77,6 +78,7 @@ __all__ = [
     "Probes",
     "Project",
     "Proxy",
+    "Python",
     "Requests",
     "Resources",
     "Restart",
@@ -322,6 +324,7 @@ class Project(Section):
     targets: dict[Name, Target] = Field(default_factory=dict)
     checks: dict[Name, Check] = Field(default_factory=dict)  # project-wide, after all services are proven
     prepare: Prepare | None = None
+    python: Python | None = None
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
 
     def copies_of(self, name: str, lane: Lane) -> int:
@@ -366,3 +369,5 @@ class Declaration(Section):
     checks: dict[Name, Check] = Field(default_factory=dict)
     """What must hold for the whole project, once all services are proven."""
     prepare: Prepare | None = None
+    python: Python | None = None
+    """The Python environment of all services, and of the Dockerfile."""

@@ -37,7 +37,8 @@ def alike(names: frozenset[str], variables: Mapping[str, str], values: Mapping[s
 
 def _declared(written: Mapping[str, Any]) -> Iterator[object]:
     yield from _table(written.get("secrets"))
-    yield from _list(_table(written.get("prepare")).get("secrets"))
+    for step in ("prepare", "python"):
+        yield from _list(_table(written.get(step)).get("secrets"))
     for service in map(_table, _table(written.get("services")).values()):
         for key in ("secrets", "secret_files"):
             yield from _list(service.get(key))

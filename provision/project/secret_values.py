@@ -65,6 +65,8 @@ def _named(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
     if declared.prepare and (not targets or any(target.prepare for target in targets)):
         lists.append((("prepare", "secrets"), declared.prepare.secrets))
         envs.append((("prepare", "env"), declared.prepare.env))
+    if declared.python:
+        lists.append((("python", "secrets"), declared.python.secrets))
     for path, names in lists:
         yield from (((*path, index), variable) for index, variable in enumerate(names))
     for path, env in envs:

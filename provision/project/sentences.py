@@ -24,7 +24,9 @@ from provision.project.values import (
     METRIC,
     NAME,
     OBJECT_NAME,
+    PACKAGE,
     PREFIX,
+    PYTHON_VERSION,
     SECRET_HERE,
     SECRET_KEY,
     SERVER_NAME,
@@ -50,6 +52,8 @@ _PATTERNS = {
     OBJECT_NAME: "the name of an object in a cluster, of lower-case letters, digits, dots and dashes",
     SECRET_KEY: 'the name of a Secret and a key in it, such as "rlm-secrets/snipara-api-key"',
     BUILD_FOLDER: 'a folder beside compose.yaml, such as "." or "images/web"',
+    PYTHON_VERSION: 'a version of Python, such as "3.12"',
+    PACKAGE: "a name of letters, digits, dots, dashes and underscores",
     ENTRY: 'a function, such as "package.module:function"',
 }
 _TYPES = {

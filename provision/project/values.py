@@ -45,6 +45,9 @@ URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 # As in the metadata of packages: package.module:function.
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+PYTHON_VERSION = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
+# Names of packages, as PyPA's "Names and normalization" has them: of extras and groups as well.
+PACKAGE = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
 

@@ -21,6 +21,7 @@ from provision.project.schema import (
     Prepare,
     Probes,
     Proxy,
+    Python,
     Requests,
     Resources,
     Restart,
@@ -40,11 +41,13 @@ VARIABLES = {
     "MINIO_ACCESS_KEY": "x",
     "LLAMA_API_KEY": "y",
     "HF_TOKEN": "z",
+    "UV_DEFAULT_INDEX": "https://user:word@index.example.net/simple",
 }
 
 
 def test_the_documented_file_loads(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
+    (tmp_path / "requirements.txt").touch()
 
     assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "boxes", "home"]
 
@@ -78,6 +81,13 @@ def test_every_key_has_an_example(model: type[BaseModel], tables):
         shown |= set(tomllib.loads(DOCUMENTED)["checks"]["batch"])
 
     assert set(model.model_fields) - shown == set()
+
+
+def test_every_key_of_an_environment_has_an_example():
+    instead = re.findall(r"```toml instead\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL)
+    shown = {key for text in (DOCUMENTED, *instead) for key in tomllib.loads(text).get("python", {})}
+
+    assert set(Python.model_fields) - shown == {"source"}  # which the text explains
 
 
 def test_the_published_schema_is_current():
@@ -122,6 +132,7 @@ def test_an_example_needs_its_secrets_and_nothing_else(name: str):
 
 def test_the_example_of_variables_can_be_read(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
+    (tmp_path / "requirements.txt").touch()
     filled = re.sub(
         r"=$", "=7", re.sub(r"(?m)^#(?=[A-Z_]+=)", "", (ROOT / ".env.example").read_text()), flags=re.MULTILINE
     )

@@ -15,6 +15,7 @@ from provision.project.rules import (
     ports,
     prepare,
     proxies,
+    python,
     references,
     restarts,
     secrets,
@@ -29,6 +30,7 @@ __all__ = ["Sound", "judge", "sharing"]
 _RULES = (
     *services.RULES,
     *prepare.RULES,
+    *python.RULES,
     *secrets.RULES,
     *references.RULES,
     *checks.RULES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.project.checks import Check
 from provision.project.fault import Path
-from provision.project.schema import Prepare, Service, Target
+from provision.project.schema import Prepare, Python, Service, Target
 from provision.project.template import Template
 
 
@@ -27,6 +27,7 @@ class Sound:
     targets: Mapping[str, Target]
     checks: Mapping[str, Check]
     prepare: Prepare | None
+    python: Python | None
     copies: Mapping[str, int]  # on hosts, of services that run more than once
 
     def chosen(self, target: Target) -> dict[str, Service]:
