@@ -10,6 +10,7 @@ from provision.errors import Exit, UsageError
 from provision.manifests.refusals import refusals
 from provision.project import load
 from provision.project.located import declaration_error
+from provision.project.traps import traps
 from provision.release.engines import engines, unreadable
 
 
@@ -34,7 +35,7 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
     refused += unreadable(project, loaded.root)
     if refused:
         raise declaration_error(refused, loaded.declaration)
-    for problem in exposed(loaded):
+    for problem in (*exposed(loaded), *loaded.declaration.problems(traps(project))):
         session.console.event({"event": "warning", "host": "", "text": str(problem)})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"

@@ -86,6 +86,14 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites_one(project)
     assert "exists already" in again.stderr
 
 
+def test_check_warns_of_an_environment_that_the_prepare_step_makes(project):
+    project.write(extra='[prepare]\ncommand = ["uv", "sync"]\noutputs = [".venv"]\n')
+    done = project.run("check")
+    assert done.returncode == 0
+    assert "warning: deploy.toml:" in done.stderr
+    assert 'Instead of [prepare]: [python] project = ".".' in done.stderr
+
+
 # --- one that is up, looked at ---------------------------------------------------------------------------------------
 
 
