@@ -34,10 +34,10 @@ class FileChanges:
 
 @dataclass(frozen=True)
 class Content:
-    """A model or an engine that the release needs.
+    """A model, an engine or an environment that the release needs.
 
     Attributes:
-        kind: model or engine.
+        kind: model, engine or environment.
         name: as the project has it, or the engine's.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
@@ -72,6 +72,7 @@ class Plan:
         ship: whether the release has to be brought to the host.
         models: sha256 of the models that have to be brought there.
         engines: ids of the prebuilt engines that have to be brought there.
+        environments: ids of what has to be made there, so that there is an environment.
         secrets: names of secrets whose value is new.
         files: what changes file by file; empty unless it was asked for.
         contents: models and engines, there or to be brought there.
@@ -91,6 +92,7 @@ class Plan:
     ship: bool = False
     models: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: FileChanges = field(default_factory=FileChanges)
     warnings: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ class Plan:
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
-        same = self.release == self.current and not self.interrupted and not self.engines
+        same = self.release == self.current and not self.interrupted and not (self.engines or self.environments)
         return same and all(step.do is Do.KEEP for step in self.steps)
 
 
@@ -143,6 +145,7 @@ def plan(
         documents[release] = document
     models = document["models"] if document else {}
     engines = document.get("engines", {}) if document else {}
+    needed = _environments(document)
     rotated = new_secrets(facts, secrets or {})
     steps = decide(state, channels, documents, HostView.of(facts["view"]), set(rotated))
     moved = channels.get("stable" if kind in ("promote", "rollback") else channel, "")
@@ -156,17 +159,30 @@ def plan(
         ship=kind == "up" and release not in facts["releases"],
         models=tuple(sorted({model["sha256"] for model in models.values()} - set(facts["models"]))),
         engines=tuple(sorted(engines.keys() - set(facts["engines"]))),
+        environments=tuple(sorted(needed.keys() - set(facts["environments"]))),
         secrets=tuple(rotated),
         files=file_changes(facts.get("files") or {}, paths) if paths is not None else FileChanges(),
         interrupted=facts["recovery_needed"],
-        contents=tuple(_contents(models, engines, facts)),
+        contents=tuple(_contents(models, engines, needed, facts)),
         taken_from=taken_from,
         warnings=tuple(facts.get("occupied", {}).values()),
     )
 
 
+def _environments(document: ReleaseDocument | None) -> dict[str, str]:
+    """What its environment is made of: id -> how it is called."""
+    made = document.get("environment") if document else None
+    if not made:
+        return {}
+    own = {made["layer"]["id"]: "of the project itself"} if "layer" in made else {}
+    return {made["id"]: f"for Python {made['python']}", **own}
+
+
 def _contents(
-    models: Mapping[str, ModelDocument], engines: Mapping[str, EngineDocument], facts: ProjectFacts
+    models: Mapping[str, ModelDocument],
+    engines: Mapping[str, EngineDocument],
+    environments: Mapping[str, str],
+    facts: ProjectFacts,
 ) -> Iterator[Content]:
     for name, model in models.items():
         whole = model["sha256"] in facts["models"]
@@ -174,6 +190,8 @@ def _contents(
         yield Content("model", name, model["bytes"], there, whole)
     for engine, described in engines.items():
         yield Content("engine", f"{described['package']} {described['version']}", 0, 0, engine in facts["engines"])
+    for id_, name in environments.items():
+        yield Content("environment", name, 0, 0, id_ in facts["environments"])
 
 
 def new_secrets(facts: ProjectFacts, secrets: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, List, Tuple
 from ..contract import tree
 from ..contract.canonical import canonical
 from ..contract.failure import Failure
+from ..contract.names import ENVIRONMENT
 from . import content, files, guard, launch, models, trust
 from . import state as states
 from .documents import read_documents, service_of
@@ -25,6 +26,8 @@ def not_what_they_say(mending: Mending) -> Iterator[str]:
         (layout.agents, lambda path: trust.digest(path) == os.path.basename(path)),
         (layout.models, lambda path: _all_ours(path) and _is_model(path, mending.emit)),
         (layout.engines, _all_ours),
+        (layout.environments, _all_ours),
+        (layout.pythons, _all_ours),
         (layout.prepared, _all_ours),
         (layout.releases, lambda path: _all_ours(path) and (_is_release(path) or _is_kept(mending, path))),
     ]
@@ -69,7 +72,7 @@ def _is_release(folder: str) -> bool:
     """Whether a release's id is that of its content; what the prepare step links to is looked at where it is."""
     try:
         document = files.read_json(os.path.join(folder, tree.DOCUMENT)) or {}
-        outputs = set((document.get("prepare") or {}).get("outputs", ()))
+        outputs = {ENVIRONMENT}.union((document.get("prepare") or {}).get("outputs", ()))
         _drop_compiled(folder)
         entries = [entry for entry in tree.digest(folder)[1] if entry.path not in outputs]
     except (OSError, ValueError, AttributeError):

@@ -1,7 +1,8 @@
 """What lies in a project's folder by content, and what can do without it.
 
-Models, engines and what a prepare step made are shared by releases. What arrived whole stays through deploys that fail,
-because the next one needs it: it goes with the last release that served with it, or by age, or where room is short.
+Models, engines, environments and what a prepare step made are shared by releases. What arrived whole stays through
+deploys that fail, because the next one needs it: it goes with the last release that served with it, or by age, or where
+room is short.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Dict, Iterable, List, Set
 
 from ..contract.layout import Layout
-from . import processes
+from . import environments, processes
 from . import state as states
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from .supervisors import Supervisor
 
 UNUSED_SECONDS = 7 * 24 * 3600.0  # how long what never served is kept
-PREPARED = ".complete"  # in the folder of a prepare step that came to its end
+PREPARED = environments.COMPLETE
 OCCUPIED_KEPT = 3  # releases that nothing needs but a process of somebody's who stands in their folders
 _FAILED_KEPT = 3  # releases that never served; each is small beside its models, but they may be many
-_BY_CONTENT = re.compile(r"(sha256-)?[0-9a-f]{64}")
-_NAME = re.compile(r"(sha256-)?[0-9a-f]{64}|\.(incoming|trash)-.+")  # anything else there is somebody's own
+_BY_CONTENT = re.compile(r"(sha256-)?[0-9a-f]{64}|\.cache")
+_NAME = re.compile(r"(sha256-)?[0-9a-f]{64}|\.cache|\.(incoming|trash)-.+")  # anything else there is somebody's own
 
 
 def releases(layout: Layout) -> List[str]:
@@ -92,6 +93,7 @@ def of(layout: Layout, documents: Iterable[ReleaseDocument]) -> Set[str]:
     for document in documents:
         found |= {layout.model(model["sha256"]) for model in document["models"].values()}
         found |= {layout.engine(engine) for engine in document.get("engines", {})}
+        found |= {layout.environment(name) for name in environments.needed(document)}
         found |= {os.path.join(layout.prepared, name) for name in [document.get("prepared")] if name}
     return found
 
@@ -116,10 +118,12 @@ def age(path: str) -> float:
 
 def _is_whole(layout: Layout, path: str) -> bool:
     folder, name = os.path.split(path)
-    return bool(_BY_CONTENT.fullmatch(name)) and (folder != layout.prepared or os.path.exists(f"{path}/{PREPARED}"))
+    told_apart = folder in (layout.prepared, layout.environments) and not name.startswith(".")
+    return bool(_BY_CONTENT.fullmatch(name)) and (not told_apart or os.path.exists(f"{path}/{PREPARED}"))
 
 
 def _entries(layout: Layout) -> List[str]:
-    folders = [folder for folder in (layout.models, layout.engines, layout.prepared) if os.path.isdir(folder)]
+    everywhere = (layout.models, layout.engines, layout.environments, layout.prepared)
+    folders = [folder for folder in everywhere if os.path.isdir(folder)]
     named = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
     return sorted(path for path in named if _NAME.fullmatch(os.path.basename(path)))

@@ -15,7 +15,7 @@ from ..contract import devices, names
 from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import content, engines, files, gpus, launch, models, processes, sockets, strays
+from . import content, engines, environments, files, gpus, launch, models, processes, sockets, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -206,6 +206,7 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         "models": models.present(layout),
         "uploads": models.arrived(layout),
         "engines": there,
+        "environments": environments.present(layout),
         # Equality can be seen, the values can't: the salt is new in every call and kept nowhere.
         "secrets": {
             name: hmac.new(salt, value.encode("utf-8"), hashlib.sha256).hexdigest() for name, value in held.items()
@@ -250,7 +251,8 @@ def _files(layout: Layout, release: str) -> Dict[str, str]:
         return {}
     from ..contract import tree
 
-    return {entry.path: entry.sha256 or entry.target for entry in tree.digest(layout.release(release))[1]}
+    entries = tree.digest(layout.release(release))[1]
+    return {entry.path: entry.sha256 or entry.target for entry in entries if entry.path != names.ENVIRONMENT}
 
 
 def _names(folder: str) -> List[str]:

@@ -80,6 +80,8 @@ def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[st
         layout.releases,
         layout.models,
         layout.engines,
+        layout.environments,
+        layout.pythons,
         layout.prepared,
         layout.private,
         layout.evidence,

@@ -6,7 +6,23 @@ import os
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 
 from ..contract.outcome import MISMATCH
-from . import checks, engines, evidence, facts, files, launch, mend, models, moved, outside, prove, seal, work
+from . import (
+    builder,
+    checks,
+    engines,
+    environments,
+    evidence,
+    facts,
+    files,
+    launch,
+    mend,
+    models,
+    moved,
+    outside,
+    prove,
+    seal,
+    work,
+)
 from . import state as states
 from .checks.here import Here
 from .masks import Masks
@@ -48,6 +64,20 @@ def _incoming_engine(session: Conversation, request: requests.IncomingEngine) ->
 
 def _adopt_engine(session: Conversation, request: requests.AdoptEngine) -> answers.Present:
     return engines.adopt(session.layout, request, session.emit)
+
+
+def _incoming_environment(session: Conversation, request: requests.IncomingEnvironment) -> answers.EnvironmentFolder:
+    found = environments.incoming(session.layout, request)
+    give_back(found["folder"], login())
+    return found
+
+
+def _find_python(session: Conversation, request: requests.BuildEnvironment) -> answers.PythonFound:
+    return builder.Builder(session.layout, request, session.emit, session.stop_if_asked).python()
+
+
+def _build_environment(session: Conversation, request: requests.BuildEnvironment) -> answers.Present:
+    return builder.Builder(session.layout, request, session.emit, session.stop_if_asked).build()
 
 
 def _seal(session: Conversation, request: requests.Seal) -> answers.Done:
@@ -116,6 +146,9 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "adopt-model": _adopt_model,
     "incoming-engine": _incoming_engine,
     "adopt-engine": _adopt_engine,
+    "incoming-environment": _incoming_environment,
+    "find-python": _find_python,
+    "build-environment": _build_environment,
     "transaction": _transaction,
     "recover": work.recover,
     "unlock": work.unlock,

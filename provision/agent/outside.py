@@ -58,6 +58,7 @@ def facts(supervisor: Supervisor, refusal: Failure) -> ProjectFacts:
         "releases": [],
         "models": [],
         "engines": [],
+        "environments": [],
         "disk": of_hosts.disk(supervisor.layout.root),
         "recovery_needed": False,
     }

@@ -5,29 +5,23 @@ What it makes lies in `shared/prepared/DIGEST` and is linked from the release, s
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import os
-from collections import deque
-from typing import TYPE_CHECKING, Callable, Deque, Dict, List
+from typing import TYPE_CHECKING, Callable, Dict
 
 from ..contract import names
-from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from . import commands, files
+from . import files
 from .content import PREPARED
 from .locks import Lock
-from .masks import Masks
+from .told import Doing, run
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
     from ..contract.release import PrepareDocument
 
-_LINE = 8 << 10  # characters; a longer line is told in pieces
-_TOLD = 1 << 20  # characters of its output that are told as they come; more is read, and the end of it kept
-_LINE_COSTS = 64  # characters: what is sent around each line
-_LAST = 12  # lines
 _LOCK_SECONDS = 15.0  # an earlier step that was cut off ends within it
 _BLOCK = 1 << 20
 
@@ -37,12 +31,14 @@ def prepare(
     folder: str,
     step: PrepareDocument,
     secrets: Dict[str, str],
+    environment: Dict[str, str],
     emit: Emit,
     stop: Callable[[], None],
 ) -> str:
     """Run the step, or take what it made for the same inputs; the name of its result.
 
     Args:
+        environment: the variables that find the release's Python environment.
         stop: called now and then; raises where the step is to be ended.
 
     Raises:
@@ -65,7 +61,9 @@ def prepare(
         if ready and step["outputs"]:
             emit({"event": "step", "step": "prepare", "program": "", "detail": "as before"})
             return key
-        _run(folder, step, secrets, emit, stop, lock)
+        env = {**os.environ, **environment, **step.get("env", {}), **secrets}
+        doing = Doing("prepare", "the prepare step", step["timeout"])
+        run(doing, step["command"], folder, env, secrets, emit, stop, lock)
         files.sync_filesystem(result)  # the name says that all of it is there, also after a power cut
         files.write(os.path.join(result, PREPARED), "")
         return key
@@ -98,90 +96,3 @@ def _link(folder: str, result: str, name: str) -> None:
     files.make_folder(os.path.join(result, name))
     files.make_folder(os.path.dirname(link))
     files.point(link, os.path.relpath(os.path.join(result, name), os.path.dirname(link)))
-
-
-def _run(
-    folder: str,
-    step: PrepareDocument,
-    secrets: Dict[str, str],
-    emit: Emit,
-    stop: Callable[[], None],
-    lock: Lock,
-) -> None:
-    masks = Masks(secrets.items())
-    emit({"event": "step", "step": "prepare", "program": "", "detail": masks.mask(" ".join(step["command"]))})
-    told = Told(masks, lambda text: emit({"event": "output", "source": "prepare", "text": text}))
-    try:
-        ended = commands.run(
-            step["command"],
-            step["timeout"],
-            cwd=folder,
-            env={**os.environ, **step.get("env", {}), **secrets},
-            tell=told,
-            stop=stop,
-            hold=[lock.fileno()],
-        )
-    except OSError as error:
-        raise Failure(FAILED, f"the prepare step can't start: {error}") from None
-    told.end()
-    log = list(told.last)
-    if ended.left:
-        raise Failure(FAILED, f"{ended.left} processes of the prepare step could not be ended.", log=log)
-    if ended.late:
-        raise Failure(
-            FAILED,
-            f"the prepare step did not end in {step['timeout']:.0f} s, so it was ended, with all that it had started.",
-            log=log,
-        )
-    if ended.status != 0:
-        raise Failure(FAILED, f"the prepare step ended with status {ended.status}.", log=log)
-    if ended.ended:
-        emit({"event": "warning", "text": f"the prepare step left {ended.ended} processes behind; they were ended."})
-
-
-class Told:
-    """What a step says, line by line: without secrets, in lines of some length, and not for ever."""
-
-    def __init__(self, masks: Masks, tell: Callable[[str], None]) -> None:
-        self.last: Deque[str] = deque(maxlen=_LAST)
-        self._tell = tell
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._masked = masks.stream()
-        self._line = ""
-        self._room = _TOLD
-        self._untold = 0
-
-    def __call__(self, block: bytes) -> None:
-        self._take(self._masked.feed(self._decode(block)))
-
-    def end(self) -> None:
-        self._take(self._masked.feed(self._decode(b"", True)) + self._masked.end())
-        if self._line:
-            self._say(self._line)
-        if self._untold:
-            last = list(self.last)[-self._untold :]
-            self._tell(f"… ({self._untold} lines in all are not shown; the last of them:)")
-            for line in last:
-                self._tell(line)
-
-    def _take(self, text: str) -> None:
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            for piece in _pieces(line) or [""]:
-                self._say(piece)
-        *pieces, self._line = _pieces(self._line) or [""]
-        for piece in pieces:
-            self._say(piece)
-
-    def _say(self, line: str) -> None:
-        line = line.rstrip()
-        self.last.append(line)
-        if self._room <= 0:
-            self._untold += 1
-            return
-        self._room -= len(line) + _LINE_COSTS
-        self._tell(line)
-
-
-def _pieces(line: str) -> List[str]:
-    return [line[at : at + _LINE] for at in range(0, len(line), _LINE)]

@@ -12,7 +12,7 @@ from ..contract import names, tree
 from ..contract.canonical import canonical
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import content, files, models
+from . import content, environments, files, layers, models
 from .prepare import prepare
 from .takeover import close, give_back, take_over
 
@@ -70,12 +70,15 @@ def seal(
                 f"the engine {facts['package']} {facts['version']} is not on this host.",
                 next_step="deploy up again: it is shipped once",
             )
+    files.discard(os.path.join(folder, names.ENVIRONMENT))  # of an attempt that was cut off
     digest, entries = tree.digest(folder)
     if tree.release_id(canonical(document), digest) != release:
         give_back(folder, shipper)
         raise Mismatch({entry.path: entry.sha256 or entry.target for entry in entries})
+    environments.link(layout, document, folder)
     if document["prepare"]:
-        prepared = prepare(layout, folder, document["prepare"], asked["secrets"], emit, stop)
+        found = layers.variables(layout, document, folder)
+        prepared = prepare(layout, folder, document["prepare"], asked["secrets"], found, emit, stop)
         document = {**document, "prepared": prepared}
     files.write_json(os.path.join(folder, names.RELEASE_DOCUMENT), document)
     close(folder)

@@ -17,7 +17,7 @@ from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State
-from . import checks, files, journal, launch, preflight, private_logs, processes, supervision
+from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, undo
@@ -166,7 +166,12 @@ class Transaction:
         for level in levels(beside):
             self.programs.start([candidate["program"] for candidate in level], "beside the old one")
             folder = self.layout.release(release)
-            prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            try:
+                prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+            except Failure:
+                for candidate in level:
+                    entry.check(self.layout, release, candidate)  # says it better, if a module is missing
+                raise
         self._stop_if_aborted()
         for candidate in reversed(beside):
             self.programs.step("stop", candidate["program"], "proven")

@@ -10,8 +10,17 @@ from provision.errors import Exit, UsageError
 from provision.manifests.refusals import refusals
 from provision.project import load
 from provision.project.located import declaration_error
+from provision.project.schema import Project
 from provision.project.traps import traps
 from provision.release.engines import engines, unreadable
+
+
+def _stale(project: Project, root: Path) -> str:
+    """What is wrong with deploy.lock; empty where it is as it has to be, or none is wanted."""
+    from provision.release import lock
+
+    wanted = project.python and project.python.source == "environment"
+    return lock.read(project.python, root).stale if wanted and project.python else ""
 
 
 def check(session: Session, only: str | None, *, production: bool, sarif: Path | None) -> Exit:
@@ -37,6 +46,8 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
         raise declaration_error(refused, loaded.declaration)
     for problem in (*exposed(loaded), *loaded.declaration.problems(traps(project))):
         session.console.event({"event": "warning", "host": "", "text": str(problem)})
+    if stale := _stale(project, loaded.root):
+        session.console.event({"event": "warning", "host": "", "text": f"{stale}: deploy up makes it anew"})
     services = ", ".join(project.services)
     targets = ", ".join([only] if only else declared_targets(session.directory)) or "none"
     served = engines(project, loaded.root)

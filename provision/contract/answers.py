@@ -49,6 +49,17 @@ class EngineFolder(Folder):
     have: bool  # another engine has the same wheel
 
 
+class EnvironmentFolder(Folder):
+    machine: str
+    have: bool  # uv is there
+
+
+class PythonFound(Done):
+    machine: str
+    libc: str  # its name and version, as confstr(3) has it; empty where that is not known
+    version: str  # of the Python that an environment will have
+
+
 class Recovered(Done):
     outcome: Optional[str]
 

@@ -101,6 +101,7 @@ class _Project(TypedDict):
     releases: List[str]
     models: List[str]  # sha256 of each
     engines: List[str]
+    environments: List[str]
     disk: Disk
     recovery_needed: bool
 

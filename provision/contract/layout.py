@@ -36,6 +36,19 @@ class Layout(NamedTuple):
         return posixpath.join(self.shared, "engines")
 
     @property
+    def environments(self) -> str:
+        return posixpath.join(self.shared, "environments")
+
+    @property
+    def pythons(self) -> str:
+        """Those that uv has fetched; they stay."""
+        return posixpath.join(self.shared, "pythons")
+
+    @property
+    def incoming_wheels(self) -> str:
+        return posixpath.join(self.environments, ".incoming-wheels")
+
+    @property
     def logs(self) -> str:
         return posixpath.join(self.shared, "logs")
 
@@ -114,6 +127,12 @@ class Layout(NamedTuple):
 
     def incoming_engine(self, engine: str) -> str:
         return posixpath.join(self.engines, ".incoming-" + engine)
+
+    def environment(self, environment: str) -> str:
+        return posixpath.join(self.environments, environment)
+
+    def uv(self, sha256: str) -> str:
+        return posixpath.join(self.environments, "sha256-" + sha256)
 
     def log(self, program: str) -> str:
         """Where supervisord writes what a program says."""

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping
 from .failure import REFUSED, Failure
 
 if TYPE_CHECKING:
-    from .release import ReleaseDocument
+    from .release import EnvironmentDocument, ReleaseDocument
 
 RELEASE_DOCUMENT = "release.json"
 PARTIAL = ".deploy"  # where rsync keeps what was cut, in each folder of an upload: a name that no project ships
+ENVIRONMENT = ".venv"  # the link of a release to its Python environment
 OURS = (RELEASE_DOCUMENT, ".complete", PARTIAL)  # at the top of a release, or of what a step has prepared
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -45,6 +46,11 @@ def judge(request: Mapping[str, Any]) -> None:
             component(key, name)
     for wheel in request.get("wheels", {}).values():
         component("wheel", wheel["file"])
+    for wheel in request.get("uv", {}).values():
+        component("wheel", wheel["file"])
+        _sha256("wheel", wheel["sha256"])
+    if request.get("environment"):
+        _environment(request["environment"])
     if request.get("document"):
         _document(request["document"])
     if request.get("seal"):
@@ -110,6 +116,19 @@ _RULES: Dict[str, Callable[[str, Any], None]] = {
 }
 
 
+def _environment(environment: EnvironmentDocument) -> None:
+    _sha256("environment", environment["id"])
+    layer = environment.get("layer")
+    if layer is None:
+        return
+    _sha256("environment", layer["id"])
+    for source in layer["sources"]:
+        if source != ".":
+            inside("source", source)
+    for name in [*layer["scripts"], *(each["name"] + each["version"] for each in layer["distributions"])]:
+        component("script", name)
+
+
 def _document(document: ReleaseDocument) -> None:
     for path in document.get("links", ()):
         inside("link", path)
@@ -118,6 +137,8 @@ def _document(document: ReleaseDocument) -> None:
         _sha256("model", model["sha256"])
     for engine in document.get("engines", ()):
         component("engine", engine)
+    if "environment" in document:
+        _environment(document["environment"])
     step = document.get("prepare")
     if step:
         for path in step["inputs"]:

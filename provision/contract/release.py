@@ -60,7 +60,20 @@ class _Service(TypedDict):
     manifest: Manifest
 
 
+class _Entry(TypedDict):
+    kind: str  # module, run (as python -m does), script, command
+    name: str
+    python: str  # that the command names; empty where a program of the environment runs it
+
+
+class EntryDocument(_Entry, total=False):
+    """With which module a service begins."""
+
+    env: Dict[str, str]  # the service's own, without secrets
+
+
 class ServiceDocument(_Service, total=False):
+    entry: EntryDocument  # where the project says what its Python has
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
 
 
@@ -76,12 +89,17 @@ class ModelDocument(TypedDict):
     architecture: str
 
 
-class Wheel(TypedDict):
-    """One file that holds an engine, for one kind of machine."""
+class PinnedWheel(TypedDict):
+    """One file of the package index."""
 
     file: str
     sha256: str
     bytes: int
+
+
+class Wheel(PinnedWheel):
+    """One that holds an engine, for one kind of machine."""
+
     unpacked: int  # bytes of what is taken out of it
     features: List[str]  # of the processor, as /proc/cpuinfo names them, without which it does not run
 
@@ -109,6 +127,34 @@ class PrepareDocument(_Prepare, total=False):
     env_of_secrets: Dict[str, List[Union[str, SecretPart]]]  # what such a variable is made of
 
 
+class Distribution(TypedDict):
+    """A package of the project's own, as the environment knows it: its modules are in each release."""
+
+    name: str
+    version: str
+    entry_points: str  # the file's text
+
+
+class LayerDocument(TypedDict):
+    """What the project itself adds to an environment, the same for each release."""
+
+    id: str
+    sources: List[str]  # folders of a release in which modules are looked for
+    distributions: List[Distribution]
+    scripts: Dict[str, str]  # name -> module:function
+
+
+class _Environment(TypedDict):
+    id: str  # of the lock, and the Python asked for
+    python: str  # as uv takes it
+
+
+class EnvironmentDocument(_Environment, total=False):
+    """The Python environment of a release."""
+
+    layer: LayerDocument
+
+
 class _Release(TypedDict):
     format: int
     project: str
@@ -122,4 +168,5 @@ class _Release(TypedDict):
 
 class ReleaseDocument(_Release, total=False):
     engines: Dict[str, EngineDocument]  # by id; where a service runs on one
+    environment: EnvironmentDocument  # where it has one
     prepared: str  # in what a host keeps: the name of what the prepare step made there

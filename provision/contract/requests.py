@@ -6,7 +6,7 @@ from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .checks import CheckDocument
 from .records import Noted
-from .release import EngineDocument, ReleaseDocument, Wheel
+from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
 
 
 class _Header(TypedDict):
@@ -164,6 +164,25 @@ class AdoptEngine(TypedDict):
     version: str
 
 
+class IncomingEnvironment(TypedDict):
+    """Wheels for an environment are about to arrive."""
+
+    op: Literal["incoming-environment"]
+    uv: Dict[str, PinnedWheel]  # by kind of machine
+
+
+class BuildEnvironment(TypedDict):
+    """An environment is to be made; or, of `find-python`, what it would be made with."""
+
+    op: Literal["build-environment", "find-python"]
+    uv: Dict[str, PinnedWheel]
+    environment: EnvironmentDocument
+    lock: str  # the requirements
+    shipped: bool  # whether all of its wheels have been shipped
+    variables: Dict[str, str]  # for uv; kept nowhere
+    secrets: List[str]  # which of them are told nowhere
+
+
 class Unlock(TypedDict):
     op: Literal["unlock"]
     yes: bool
@@ -220,6 +239,8 @@ Request = Union[
     AdoptModel,
     IncomingEngine,
     AdoptEngine,
+    IncomingEnvironment,
+    BuildEnvironment,
     Unlock,
     ReadEvidence,
     KeepEvidence,

@@ -40,7 +40,7 @@ def _told(places: LaneOnTarget, check: Check, subject: str, label: str, service:
         token=check.token if check.token in known else "",
         text=lambda template, key: places.text(template, f"{subject}.{key}", service),
         address=partial(_own_address, places, subject, service),
-        env=partial(_known_env, places, service),
+        env=partial(known_env, places, service),
     )
     for kind in check.kinds:
         return kind.document(check, asked)
@@ -55,7 +55,7 @@ def _own_address(places: LaneOnTarget, subject: str, service: str) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _known_env(places: LaneOnTarget, service: str) -> dict[str, str]:
+def known_env(places: LaneOnTarget, service: str) -> dict[str, str]:
     """A check runs without the launcher, so it misses secrets, and variables that only a start makes known."""
     if not service:
         return {}

@@ -9,7 +9,8 @@ from provision.contract.canonical import digest
 from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocument
 from provision.contract.slots import FIRST, home
 from provision.manifests.attendance import idle
-from provision.manifests.checks import project_checks, service_checks
+from provision.manifests.checks import known_env, project_checks, service_checks
+from provision.manifests.entry import entry
 from provision.manifests.launcher import launch
 from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
@@ -61,7 +62,8 @@ def _binary(places: LaneOnTarget, name: str) -> str:
 
 
 def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
-    service: Service = places.project.services[name]
+    project = places.project
+    service: Service = project.services[name]
     port = places.port(name)
     document = ServiceDocument(
         name=name,
@@ -87,6 +89,10 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> Service
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
+    if project.python and places.target.can.on_host and not service.is_native:
+        words = [places.value(word, f"services.{name}.command", name).known for word in service.command]
+        if begins := entry(words):
+            document["entry"] = {**begins, "env": known_env(places, name)}
     if places.slot != home(places.lane):
         document["slot"] = places.slot
     return document

@@ -46,6 +46,7 @@ class Launcher:
     secret_files: tuple[Variable, ...]  # each says where the file of a secret is, with `deploy_secret_files` in it
     secret_folder: str  # absolute; has those files
     has_credentials: bool  # systemd passes those files on to the program
+    has_environment: bool  # the release has a Python environment, as `.venv`
     release: str  # absolute; the link to the release that the program runs in
     command: tuple[Value, ...]
     counts_cpus: bool  # `command` or a variable holds ${cpus}: `deploy_cpus` has to be set
@@ -76,7 +77,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
     check_program(command[0], behind_env=bool(through_env))
     _check_size(name, command, variables)
     values = (*command, *(variable.value for variable in variables))
-    cpus = service.resources.cpus
+    cpus, python = service.resources.cpus, places.project.python
     return Launcher(
         project=places.project.name,
         service=name,
@@ -90,6 +91,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
         secret_files=places.secret_files(name),
         secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
         has_credentials=places.target.can.credentials,
+        has_environment=python is not None and python.source == "environment" and places.target.can.on_host,
         release=f"{places.run(name)}/release",
         command=command,
         counts_cpus=any(AtStart.CPUS in value.parts for value in values),
@@ -122,6 +124,9 @@ def launch(places: LaneOnTarget, name: str, overrides: Path | None) -> str:
                 f"templates/{TEMPLATE} of the project's own does not set it; take the lines on launcher.composed over"
             )
             raise UnencodableValue(variable.value.subject, reason)
+    if facts.has_environment and "/.venv/bin" not in text:
+        reason = f"templates/{TEMPLATE} of the project's own does not put .venv/bin on PATH; take those lines over"
+        raise UnencodableValue(f"services.{name}", reason)
     if facts.devices_file not in text:
         reason = f"templates/{TEMPLATE} of the project's own does not read launcher.devices_file; take that line over"
         raise UnencodableValue(f"services.{name}.resources", reason)

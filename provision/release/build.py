@@ -15,12 +15,13 @@ from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
 from provision.contract.layout import OF_SECRETS
-from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument
+from provision.contract.release import EnvironmentDocument, LaneDocument, PrepareDocument, ReleaseDocument
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart
+from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.libraries import Beside
 from provision.release.models import Hashing, ModelFile, find_models
@@ -102,8 +103,9 @@ def _document(
     links: Mapping[str, str],
 ) -> ReleaseDocument:
     prepare = _prepare(project, target, files)
+    made = environment(project.python, root) if target.can.on_host else None
     contents = {
-        name: _content(service, files, libraries, models, prepare)
+        name: _content(service, files, libraries, models, prepare, made)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
@@ -136,6 +138,8 @@ def _document(
     }
     if any(service.engine == "wheel" for service in served):
         document["engines"] = {wheel().id: wheel().document()}
+    if made:
+        document["environment"] = made
     return document
 
 
@@ -185,6 +189,7 @@ def _content(
     libraries: Sequence[Beside],
     models: Mapping[str, tuple[ModelFile, ...]],
     prepare: PrepareDocument | None,
+    made: EnvironmentDocument | None,
 ) -> str:
     """A digest of what a service reads: a change of it must restart the service."""
     if service.paths == _EVERYTHING:
@@ -203,5 +208,6 @@ def _content(
             "files": tree.combine(files[path] for path in read),
             "models": [model.sha256 for model in models.get(service.model or "", ())],
             "prepare": prepare if read else None,
+            **({"environment": made} if made and not service.is_native else {}),
         }
     )

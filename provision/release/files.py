@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from provision.contract import tree
+from provision.contract.names import ENVIRONMENT
 from provision.errors import UsageError
 from provision.project.schema import Project, Service, Target
 from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.libraries import Beside, beside
+from provision.release.lock import LOCK
 from provision.release.models import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
@@ -82,6 +84,8 @@ def _local(project: Project, target: Target) -> set[str]:
     """What belongs to this machine or to the host alone, so that a change of it makes no new release."""
     # The rendered lanes hold what the declaration means, and trusting one more host must restart nothing.
     local = {DECLARATION, *(other.known_hosts or KNOWN_HOSTS for other in project.targets.values())}
+    if project.python:
+        local |= {ENVIRONMENT, LOCK}  # the release's document says what is in its environment
     if project.prepare and target.prepare:
         local |= set(project.prepare.outputs)
     return {os.path.normpath(path) for path in local}

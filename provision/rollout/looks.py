@@ -209,6 +209,12 @@ def logs(
             yield line.decode("utf-8", "surrogateescape")
 
 
+# Without a release the folder is not there; with one, its Python environment is first on PATH.
+_IN_RELEASE = """cd -P -- "$1" && shift && {
+if [ -d .venv/bin ]; then PATH=$PWD/.venv/bin:$PATH VIRTUAL_ENV=$PWD/.venv; export PATH VIRTUAL_ENV; fi
+exec "$@" 2>&1; }"""
+
+
 def execute(
     deployment: Deployment,
     argv: Sequence[str],
@@ -238,7 +244,7 @@ def execute(
         )
     folder = Layout(deployment.target.path).channel("stable")
     # sh is told the folder and the command as arguments; it reads nothing of them.
-    command = ["sh", "-c", 'cd -- "$1" && shift && exec "$@" 2>&1', "sh", folder]
+    command = ["sh", "-c", _IN_RELEASE, "sh", folder]
     command += [*_inside(deployment, service), *argv] if in_container else argv
     command = loader.guarded(deployment.target.python, folder, command)
     with deployment.connect(spec) as connection, connection.session(command) as channel:

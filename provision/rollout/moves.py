@@ -50,7 +50,7 @@ def up(
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
-    deployment.build_ahead(channel)
+    deployment.build_ahead(channel, pins=True)
     proof = proofs.required(deployment, channel, brought=True)
 
     def act(session: HostConversation) -> HostOutcome:

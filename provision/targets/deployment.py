@@ -61,6 +61,7 @@ class Deployment:
         self._asking = threading.Lock()
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
         self._channel = ""
+        self._pins = False
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
@@ -113,13 +114,15 @@ class Deployment:
 
         return Signing.beside(self.loaded.root)
 
-    def build_ahead(self, channel: str = "") -> None:
+    def build_ahead(self, channel: str = "", *, pins: bool = False) -> None:
         """Build the release while hosts are being connected to: those mostly wait for the network.
 
         Args:
             channel: as `follow` takes it.
+            pins: whether deploy.lock is made anew where it is older than what it is made from.
         """
         self.follow(channel)
+        self._pins = pins
 
         def build() -> None:
             importlib.import_module("provision.hosts.handshake")  # first what makes the network work meanwhile
@@ -151,6 +154,7 @@ class Deployment:
             from provision.targets.following import followed
 
             project, self.images = followed(project, self.target, self._channel)
+        self._pin()
         try:
             release = build(project, self.target_name, self.loaded.root, on_event=hashing)
         except errors.UnencodableValue as refusal:
@@ -163,6 +167,19 @@ class Deployment:
             brings = f"{each.binary} brings the libraries beside it: {names}"
             self.on_event({"event": "message", "host": "", "phase": "ship", "text": brings})
         return release
+
+    def _pin(self) -> None:
+        """Make deploy.lock where it is stale, for a deploy; who only looks is told."""
+        python, root = self.loaded.project.python, self.loaded.root
+        if python is None or python.source == "host" or not self.target.can.on_host:
+            return
+        from provision.release import lock
+
+        if self._pins:
+            lock.renew(python, root, self.for_uv, self.on_event)
+        elif stale := lock.read(python, root).stale:
+            text = f"{stale}: deploy up makes it anew first, and its environment is then another"
+            self.on_event({"event": "warning", "host": "", "text": text})
 
     def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:
         """Every value that the target's files cannot hold, with its place."""
@@ -238,6 +255,14 @@ class Deployment:
         for name, parts in made.items():
             values[name] = "".join(part if isinstance(part, str) else values[part["secret"]] for part in parts)
         return values
+
+    @property
+    def for_uv(self) -> dict[str, str]:
+        """What uv is given for this project's environment, besides its surroundings."""
+        from provision.release.environment import for_uv
+
+        python = self.loaded.project.python
+        return for_uv(python, self.loaded.root, self.loaded.secrets) if python else {}
 
     @property
     def supervisor(self) -> SupervisorOptions:

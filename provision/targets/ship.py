@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provision.contract.answers import Done, EngineFolder, Folder, Present
+from provision.contract.answers import Done, EngineFolder, EnvironmentFolder, Folder, Present, PythonFound
 from provision.contract.layout import Layout
 from provision.engines import wheel
 from provision.errors import Interrupted, NoRoom
 
 if TYPE_CHECKING:
-    from provision.contract.requests import Seal
+    from pathlib import Path
+
+    from provision.contract.requests import BuildEnvironment, Seal
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
     from provision.release import Release
@@ -160,6 +162,50 @@ def ship_engines(shipment: Shipment) -> None:
             },
             Present,
         )
+
+
+def ship_environment(shipment: Shipment) -> None:
+    """Have the host make the environment that it lacks, with uv and, where that is said, packages from here."""
+    deployment, environment = shipment.session.deployment, shipment.release.document.get("environment")
+    python = deployment.loaded.project.python
+    if not (shipment.plan.environments and environment and python):
+        return
+    from provision import uv
+    from provision.release import lock
+    from provision.release.wheels import collected
+
+    session, root, pinned = shipment.session, deployment.loaded.root, uv.wheels()
+    with session.phase("environment"):
+        asked = session.conversation.ask({"op": "incoming-environment", "uv": pinned}, EnvironmentFolder)
+        if not asked["have"]:
+            _wheels(shipment, [uv.wheel(asked["machine"], deployment.on_event)], asked["folder"])
+        request: BuildEnvironment = {
+            "op": "build-environment",
+            "uv": pinned,
+            "environment": environment,
+            "lock": lock.read(python, root).requirements,
+            "shipped": python.wheels == "ship",
+            "variables": deployment.for_uv,
+            "secrets": list(python.secrets),
+        }
+        if request["shipped"]:
+            found = session.conversation.ask({**request, "op": "find-python"}, PythonFound)
+            _wheels(shipment, collected(request["lock"], found, deployment.for_uv), asked["folder"])
+        session.conversation.ask(request, Present, interrupt=shipment.interrupt)
+
+
+def _wheels(shipment: Shipment, files: Sequence[Path], folder: str) -> None:
+    session = shipment.session
+    by_folder = {file.parent for file in files}
+    with _room_given_back(session, folder):
+        for parent in by_folder:
+            session.connection.rsync(
+                parent,
+                [file.name for file in files if file.parent == parent],
+                folder,
+                chmod="Fu=rw,Fgo=r",
+                on_progress=_progress(shipment, "environment", ""),
+            )
 
 
 def _progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:

@@ -14,7 +14,7 @@ from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
 from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
-from provision.targets.ship import Shipment, ship_engines, ship_files, ship_models
+from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +142,7 @@ def apply(
         shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
         ship_engines(shipment)
         ship_models(shipment)
+        ship_environment(shipment)
         if plan_.ship:
             ship_files(shipment)
             seal = shipment.seal_request()

@@ -20,8 +20,8 @@ from provision.agent import commands, launch
 from provision.agent.checks import here
 from provision.agent.checks.check import Failed
 from provision.agent.masks import Masks
-from provision.agent.prepare import Told
 from provision.agent.supervisors.log_file import tail
+from provision.agent.told import Told
 from provision.contract.layout import Layout
 
 KEY = "-----BEGIN KEY-----\nMIIEtopsecretline1AAAA\n  MIIEtop+secret/line2==\n-----END KEY-----\n"

@@ -8,7 +8,7 @@ import socket
 import urllib.parse
 from typing import Callable, Mapping, Optional, Sequence, Tuple
 
-from .. import commands
+from .. import commands, venv
 from ..masks import Masks
 from ..sockets import Bearer, Guarded, NotTaken, Withheld
 from .check import Answer, Failed
@@ -92,7 +92,7 @@ class Here:
     def run(self, argv: Sequence[str], seconds: float, env: Optional[Mapping[str, str]] = None) -> str:
         """What it starts ends with it: a check leaves nothing behind."""
         try:
-            ended = commands.run(argv, seconds, cwd=self._folder, env=env)
+            ended = commands.run(argv, seconds, cwd=self._folder, env=venv.on_path(self._folder, env))
         except OSError as error:
             raise Failed(f"could not start: {error.strerror or error}") from None
         if ended.late:

@@ -49,7 +49,8 @@ def _content(content: Content) -> str:
     named = f"{content.kind} {content.name}" + (f" ({size(content.bytes)})" if content.bytes else "")
     if content.is_there:
         return f"  {named} is on the host already"
-    return f"  ship {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
+    do = "make" if content.kind == "environment" else "ship"
+    return f"  {do} {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
 
 
 def _files(what: str, paths: Iterable[str]) -> Iterator[str]:

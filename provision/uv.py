@@ -1,0 +1,112 @@
+"""uv, which resolves and installs Python packages: one pinned version, here and on hosts.
+
+It comes as the wheel that the package index has of it, by content: whatever is called uv on a PATH is never run. The
+wheel for hosts is linked with nothing of theirs, so it runs on each Linux; uv.json has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from provision.caches import caches, demand_caches
+from provision.contract.release import PinnedWheel
+from provision.errors import DeployError, UsageError
+from provision.events import OnEvent
+from provision.index import PinnedFile, download
+
+_DATA = Path(__file__).with_name("uv.json")
+_LAST = 12  # lines of what it says that are told
+_LEAST_SECRET = 8  # characters; a shorter value, such as "0", would be taken out of any line
+_fetching = threading.Lock()
+
+
+def wheels() -> dict[str, PinnedWheel]:
+    """The wheel for each kind of host, as uname(2) calls it."""
+    return {machine: _pin("hosts", machine) for machine in _pinned()["hosts"]}
+
+
+def wheel(machine: str, on_event: OnEvent) -> Path:
+    """The wheel for a host, on this machine: from the cache, else from the index that pip is configured for.
+
+    Raises:
+        DeployError: it could not be had.
+    """
+    return _fetch(_pin("hosts", machine), on_event)
+
+
+def run(words: Sequence[str], folder: Path, variables: Mapping[str, str], what: str, on_event: OnEvent) -> None:
+    """Run uv in `folder`.
+
+    Args:
+        variables: for its environment, besides this process's.
+        what: a sentence of what failed, if it does.
+
+    Raises:
+        DeployError: it failed; says the last lines that it wrote.
+    """
+    environ = {"UV_SYSTEM_CERTS": "true", "UV_NO_PROGRESS": "true", **os.environ, **variables}
+    ran = subprocess.run(
+        [str(_program(on_event)), *words], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        said = ran.stderr
+        for name, value in variables.items():
+            said = said.replace(value, f"<{name}>") if len(value) >= _LEAST_SECRET else said
+        raise DeployError(what, why="\n".join(said.strip().splitlines()[-_LAST:]), next_step="mend that, and try again")
+
+
+@cache
+def _pinned() -> dict[str, dict[str, PinnedWheel]]:
+    pinned: dict[str, dict[str, PinnedWheel]] = json.loads(_DATA.read_text(encoding="utf-8"))
+    return pinned
+
+
+def _pin(system: str, machine: str) -> PinnedWheel:
+    found = _pinned()[system].get(machine)
+    if found is None:
+        raise UsageError(f"uv is not pinned for {machine} machines.", next_step='source = "host" in [python]')
+    return found
+
+
+def _program(on_event: OnEvent) -> Path:
+    """uv for this machine, out of its wheel."""
+    pin = _pin("macos" if sys.platform == "darwin" else "hosts", platform.machine())
+    program = caches() / "uv" / pin["sha256"] / "uv"
+    if not program.exists():
+        with zipfile.ZipFile(_fetch(pin, on_event)) as archive, _fetching:
+            program.parent.mkdir(parents=True, exist_ok=True)
+            part = program.with_suffix(".new")
+            member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
+            with archive.open(member) as packed, part.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+            part.chmod(0o755)
+            part.replace(program)
+    return program
+
+
+def _fetch(pin: PinnedWheel, on_event: OnEvent) -> Path:
+    with _fetching:  # many hosts ask at once
+        kept = caches() / "wheels" / pin["file"]
+        if not (kept.is_file() and _sha256(kept) == pin["sha256"]):
+            demand_caches()
+            wanted = PinnedFile(
+                str(_pinned()["package"]), str(_pinned()["version"]), pin["file"], pin["sha256"], pin["bytes"]
+            )
+            download(wanted, kept.parent, on_event)
+        return kept
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
