@@ -24,6 +24,7 @@ import click
 from provision import rollout
 from provision.cli.failures import tell
 from provision.cli.session import Session
+from provision.contract.model_types import without_kernels
 from provision.engines import IN_IMAGE
 from provision.errors import DeployError, Exit, HostKeyUnknown
 from provision.project.environment import read_environment
@@ -84,6 +85,9 @@ def _gpus(session: Session, env_file: Path | None) -> bool:
     brought = all(host["machine"]["tools"].get("llama-server") == IN_IMAGE for host in hosts)
     engine = "image" if brought else "build"
     known = read_environment(env_file or Path(".env"), ".env", os.environ, required=False).variables
+    for model in session.deployment.release.models:
+        for text in without_kernels(model.relative, model.tensor_types):
+            session.console.event({"event": "warning", "host": "", "text": text})
     if _ENGINE not in known and f"${{{_ENGINE}" in (session.directory / DECLARATION).read_text(encoding="utf-8"):
         os.environ[_ENGINE] = engine
         if env_file:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from provision.contract.channels import channels_after
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
+from provision.contract.model_types import without_kernels
 from provision.contract.state import from_dict
 from provision.errors import Refused
 
@@ -165,7 +166,7 @@ def plan(
         interrupted=facts["recovery_needed"],
         contents=tuple(_contents(models, engines, needed, facts)),
         taken_from=taken_from,
-        warnings=tuple(facts.get("occupied", {}).values()),
+        warnings=(*facts.get("occupied", {}).values(), *(_on_the_cpu(models) if facts["view"].get("gpus") else ())),
     )
 
 
@@ -176,6 +177,12 @@ def _environments(document: ReleaseDocument | None) -> dict[str, str]:
         return {}
     own = {made["layer"]["id"]: "of the project itself"} if "layer" in made else {}
     return {made["id"]: f"for Python {made['python']}", **own}
+
+
+def _on_the_cpu(models: Mapping[str, ModelDocument]) -> Iterator[str]:
+    """The models that a host's GPUs can't compute."""
+    for name, model in models.items():
+        yield from without_kernels(name, model["tensor_types"])
 
 
 def _contents(

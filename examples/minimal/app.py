@@ -19,4 +19,4 @@ class Greeter(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Greeter).serve_forever()
+    ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Greeter).serve_forever()

@@ -14,6 +14,7 @@ from . import commands, files, layers, told, trust
 from .environments import COMPLETE, is_whole
 from .locks import Lock
 from .models import verify
+from .preflight import DISK_RESERVE
 from .takeover import take_over
 from .venv import SYSTEM
 
@@ -99,7 +100,10 @@ class Builder:
             files.sync_filesystem(folder)  # what comes last says that all of it is there, also after a power cut
             files.write(os.path.join(folder, COMPLETE), "", 0o444)
         except BaseException:
-            files.remove_tree(folder)  # a full disk gets its room back
+            files.remove_tree(folder)
+            room = os.statvfs(self.layout.environments)
+            if room.f_bavail * room.f_frsize < DISK_RESERVE:  # what runs there needs it
+                files.remove_tree(os.path.join(self.layout.environments, _CACHE))
             raise
         os.chmod(folder, 0o555)
 

@@ -14,6 +14,9 @@ from .failure import REFUSED, Failure
 FORK_TYPES = ("I2_S", "I8_S", "TL1", "TL2")
 WHO_READS = "I2_S, TL1 and TL2 are read by builds of microsoft/BitNet alone; upstream reads TQ1_0 and TQ2_0."
 
+# CUDA has no kernel for these: the CPU computes them, whatever n_gpu_layers says.
+CPU_ONLY_TYPES = (*FORK_TYPES, "TQ1_0", "TQ2_0")
+
 # Labels of an image with compiled programs.
 TYPES_LABEL = "bitnet-provision.model-types"  # the types of ternary models that they read, with spaces between
 PROFILE_LABEL = "bitnet-provision.profile"  # of native/CMakePresets.json
@@ -31,6 +34,13 @@ def is_llama_server(binary: str) -> bool:
 def unread(types: Sequence[str], read: Sequence[str]) -> List[str]:
     """Those of a model's types that a program which reads `read` of the ternary ones can't."""
     return [kind for kind in types if kind in FORK_TYPES and kind not in read]
+
+
+def without_kernels(model: str, types: Sequence[str]) -> List[str]:
+    """That a model holds ternary tensors which no GPU computes; nothing where it holds none."""
+    held = [kind for kind in types if kind in CPU_ONLY_TYPES]
+    said = f"{model} holds {', '.join(held)} tensors, which have no CUDA kernels: the CPU computes them anyway"
+    return [said] if held else []
 
 
 def check_image(subject: str, model: str, types: Sequence[str], image: str, labels: Mapping[str, str]) -> None:

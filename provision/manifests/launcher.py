@@ -77,7 +77,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
     check_program(command[0], behind_env=bool(through_env))
     _check_size(name, command, variables)
     values = (*command, *(variable.value for variable in variables))
-    cpus, python = service.resources.cpus, places.project.python
+    cpus = service.resources.cpus
     return Launcher(
         project=places.project.name,
         service=name,
@@ -91,7 +91,7 @@ def launcher(places: LaneOnTarget, name: str) -> Launcher:
         secret_files=places.secret_files(name),
         secret_folder=f"{places.run(name)}/{SECRET_FOLDER}",
         has_credentials=places.target.can.credentials,
-        has_environment=python is not None and python.source == "environment" and places.target.can.on_host,
+        has_environment=_has_environment(places, service),
         release=f"{places.run(name)}/release",
         command=command,
         counts_cpus=any(AtStart.CPUS in value.parts for value in values),
@@ -131,6 +131,13 @@ def launch(places: LaneOnTarget, name: str, overrides: Path | None) -> str:
         reason = f"templates/{TEMPLATE} of the project's own does not read launcher.devices_file; take that line over"
         raise UnencodableValue(f"services.{name}.resources", reason)
     return text
+
+
+def _has_environment(places: LaneOnTarget, service: Service) -> bool:
+    """Whether its release's Python environment is for it, too: what is compiled has none, nor what is a container."""
+    python = places.project.python
+    made = python is not None and python.source == "environment"
+    return made and places.target.can.on_host and not service.is_native
 
 
 def _has_devices(service: Service) -> bool:

@@ -103,7 +103,9 @@ def _document(
     links: Mapping[str, str],
 ) -> ReleaseDocument:
     prepare = _prepare(project, target, files)
-    made = environment(project.python, root) if target.can.on_host else None
+    served = [service for name, service in project.services.items() if _runs_on(target, name)]
+    used = target.can.on_host and (prepare or not all(service.is_native for service in served))
+    made = environment(project.python, root) if used else None
     contents = {
         name: _content(service, files, libraries, models, prepare, made)
         for name, service in project.services.items()
@@ -116,7 +118,6 @@ def _document(
         contents=contents,
         overrides=root / "templates",
     )
-    served = [service for name, service in project.services.items() if _runs_on(target, name)]
     document: ReleaseDocument = {
         "format": _format(prepare, lanes),
         "project": project.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet import llama_server
-from provision.contract.model_types import is_llama_server, unread
+from provision.contract.model_types import is_llama_server, unread, without_kernels
 from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
@@ -20,20 +20,10 @@ _RECORD = "build/build.json"  # of `deploy native build`
 def engines(project: Project, root: Path) -> dict[str, str]:
     """By service, a sentence about the engine that it declares."""
     return {
-        name: "; ".join([_sentence(service, root), *without_kernels(service, root)])
+        name: "; ".join([_sentence(service, root), *without_kernels(str(service.model), _types(service, root))])
         for name, service in project.services.items()
         if service.is_native
     }
-
-
-def without_kernels(service: Service, root: Path) -> Iterator[str]:
-    """That a model holds ternary tensors which no GPU computes, so that most of it runs on the CPU beside any GPU."""
-    held = _types(service, root)
-    from bitnet.model import CPU_ONLY_TYPES  # brings numpy
-
-    if types := [kind for kind in held if kind in CPU_ONLY_TYPES]:
-        listed = ", ".join(types)
-        yield f"{service.model} holds {listed} tensors, which have no CUDA kernels: the CPU computes them anyway"
 
 
 def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:

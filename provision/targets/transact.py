@@ -136,6 +136,8 @@ def apply(
     """
     if plan_.unchanged:
         return ended(session, UNCHANGED, plan_)
+    for text in plan_.warnings:
+        session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
     release = session.deployment.release if plan_.kind == "up" else None
     seal: Seal | None = None
     if release is not None:

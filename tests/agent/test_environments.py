@@ -200,6 +200,15 @@ def test_one_that_is_interrupted_leaves_nothing(layout: Layout) -> None:
     assert not Path(layout.environment(ID)).exists()
 
 
+def test_a_full_disk_gets_its_room_back(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provision.agent.builder.DISK_RESERVE", 1 << 60)
+
+    with pytest.raises(Failure):
+        builder(layout, "idna==3.20 --hash=sha256:" + "0" * 64 + "\n").build()
+
+    assert not Path(layout.environments, ".cache").exists()
+
+
 def test_the_login_of_an_index_is_told_nowhere(layout: Layout) -> None:
     making = builder(layout, IDNA)
     told: list[Any] = []

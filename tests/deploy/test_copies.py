@@ -14,6 +14,7 @@ from provision.cli.render.facts import facts_lines
 from provision.cli.render.plan import plan_lines
 from provision.cli.render.status import status_lines
 from provision.errors import DeployError, PutBack, Refused
+from provision.native.model import write_demo_model
 from tests.deploy.world import World, web
 from tests.faults.hooks import at, worker
 
@@ -169,6 +170,21 @@ def test_each_copy_has_a_gpu_of_its_own_and_keeps_it(world: World, gpus: Gpus) -
     assert "on GPU-00000001" in shown
     assert "on GPU-00000002" in shown
     assert world.state()["programs"][copy(world, 2)]["devices"] == [uuid(2)]
+
+
+@ON_SUPERVISORD
+def test_a_ternary_model_beside_a_gpu_is_said_to_run_on_the_cpu(world: World, gpus: Gpus) -> None:
+    gpus(1)
+    (world.folder / "models").mkdir()
+    write_demo_model(world.folder / "models/tiny.gguf")
+    world.web("1", model="models/tiny.gguf", resources={"gpus": 1})
+
+    planned = rollout.plan(world.deployment())[0].plan
+    world.up()
+
+    said = "models/tiny.gguf holds TQ2_0 tensors, which have no CUDA kernels: the CPU computes them anyway"
+    assert planned.warnings == (said,)
+    assert [event["text"] for event in world.events if event["event"] == "warning"] == [said]
 
 
 @ON_SUPERVISORD

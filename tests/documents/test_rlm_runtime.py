@@ -202,6 +202,10 @@ def test_without_a_token_this_machine_is_answered_and_no_page_in_its_browser(
         assert httpx.post(f"{running.url}/completion", json={"prompt": "a"}, headers=page).status_code == 403
         far = {"X-Forwarded-For": "93.184.216.34"}
         assert httpx.post(f"{running.url}/completion", json={"prompt": "a"}, headers=far).status_code == 403
+        names = ["rlm:8080", "[::1]:8080", "rlm.tools.svc.cluster.local", "localhost"]
+        names += ["example.org", "127.0.0.1.example.org:80"]  # whoever owns such a name makes it point here
+        asked = [httpx.get(f"{running.url}/metrics", headers={"Host": name}).status_code for name in names]
+        assert asked == [200, 200, 200, 200, 403, 403]
         assert any("no RLM_SERVER_TOKEN" in line["event"] for line in running.log)
 
 

@@ -164,6 +164,7 @@ def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed:
     assert deployed.deploy_vast() == 0, deployed.told
 
     assert "NVIDIA GeForce RTX 4090: the model is served from it, by engine image" in deployed.told
+    assert "TQ2_0 tensors, which have no CUDA kernels" in deployed.told
     assert (deployed.folder / ".env").read_text().endswith("\nSTACK_ENGINE=image\n")
     pid = deployed.programs()["llama"]["pid"]
     words = deployed.host.exec(["cat", f"/proc/{pid}/cmdline"]).stdout

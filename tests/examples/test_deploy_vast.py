@@ -22,7 +22,7 @@ def rented(supervisord_host, place, tmp_path):
 name = "{place.name}"
 
 [services.web]
-command = ["python3", "app.py", "${{port}}"]
+command = ["python3", "app.py", "${{listen}}", "${{port}}"]
 port = {port}
 check = {{ http = "/health" }}
 

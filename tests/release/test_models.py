@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bitnet.model import BITNET_CPP_TYPES
+from bitnet.model import BITNET_CPP_TYPES, CPU_ONLY_TYPES
+from provision.contract.model_types import CPU_ONLY_TYPES as WITHOUT_KERNELS
 from provision.contract.model_types import FORK_TYPES
 from provision.errors import UsageError
 from provision.release import Hashing, Release, build, cache
@@ -196,6 +197,7 @@ def test_types_that_bitnet_alone_has_are_named(architecture: str, number: int, n
 
 def test_the_agent_knows_the_same_types_as_bitnets_alone() -> None:
     assert set(FORK_TYPES) == BITNET_CPP_TYPES
+    assert set(WITHOUT_KERNELS) == CPU_ONLY_TYPES
 
 
 def build_and_listen(root: Path) -> tuple[Release, list[Hashing]]:

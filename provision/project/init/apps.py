@@ -205,8 +205,11 @@ def _program(kind: str, place: str, command: tuple[str, ...], source: Source | N
         return App(kind, place, (*command, "--port", "${port}"), check, env=env)
     if "PORT" in said:
         return App(kind, place, command, check, env={**env, "PORT": "${port}"})
-    if any(ast.unparse(node) == "int(sys.argv[1])" for node in nodes if isinstance(node, ast.Call)):
+    words = {ast.unparse(node) for node in nodes if isinstance(node, ast.Call | ast.Subscript)}
+    if "int(sys.argv[1])" in words:
         return App(kind, place, (*command, "${port}"), check, env=env)
+    if {"sys.argv[1]", "int(sys.argv[2])"} <= words:
+        return App(kind, place, (*command, "${listen}", "${port}"), check, env=env)
     if fixed := next(_ports(nodes), 0):
         return App(kind, place, command, check, env=env, fixed=fixed)
     return App(kind, place, command, env=env, listens=False)
