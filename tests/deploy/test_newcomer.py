@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import contextlib
+import tempfile
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.deploy.newcomer import Newcomer, index
 from tests.testbed import TestHost
 
 pytestmark = pytest.mark.root
 
+MakeNewcomer = Callable[..., Newcomer]
 
-def deploy(folder: Path, host: TestHost, *words: str) -> str:
-    """What `deploy …` says in `folder` to who has logged in to `host` by hand before."""
-    ssh = folder.parent / ".ssh"
-    ssh.mkdir(mode=0o700, exist_ok=True)
-    (ssh / "config").write_text(f"Host *\n  IdentityFile {host.identity}\n")
-    (ssh / "known_hosts").write_text(f"{host.address} {host.host_key}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "provision.cli", *words],
-        cwd=folder,
-        env={**os.environ, "HOME": str(folder.parent), "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+
+@pytest.fixture
+def newcomer() -> Iterator[MakeNewcomer]:
+    """Under a short path, because a sandbox has sockets in it."""
+    with contextlib.ExitStack() as stack:
+
+        def make(host: TestHost | None = None) -> Newcomer:
+            person = Newcomer(Path(tempfile.mkdtemp(prefix="new-")), host)
+            stack.callback(person.leave)
+            return person
+
+        yield make
 
 
 @pytest.mark.parametrize(
@@ -44,15 +41,35 @@ def deploy(folder: Path, host: TestHost, *words: str) -> str:
     ],
 )
 def test_init_asks_the_host_what_starts_programs_there(
-    kind: str, user: str, target: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
+    newcomer: MakeNewcomer, kind: str, user: str, target: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     host: TestHost = request.getfixturevalue(f"{kind}_host")
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    (folder / "main.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    person = newcomer(host)
 
-    said = deploy(folder, host, "init", "--on", f"{user}@{host.address}")
+    said = person.init(user)
 
     assert "could not be looked at" not in said
-    written = tomllib.loads((folder / "deploy.toml").read_text())
+    written = tomllib.loads((person.folder / "deploy.toml").read_text())
     assert written["targets"]["host"] == {**target, "hosts": [f"{user}@{host.address}"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["", "supervisord", "systemd"])
+@pytest.mark.parametrize("wheels", ["host", "ship"])
+def test_an_app_with_pandas_is_up_after_two_commands_and_so_is_a_changed_line(
+    newcomer: MakeNewcomer, kind: str, wheels: str, request: pytest.FixtureRequest
+) -> None:
+    host: TestHost | None = request.getfixturevalue(f"{kind}_host") if kind else None
+    person = newcomer(host)
+    with index(host) if host and wheels == "host" else contextlib.nullcontext():
+        person.init("root", "--wheels", wheels)
+        person.deploy("up")
+
+    assert person.answer()["total"] == 15
+    pinned = (person.folder / "deploy.lock").read_text()
+    assert f"pandas=={person.answer()['pandas']}" in pinned
+    person.change_a_line()
+    person.deploy("up")  # for which no index has to be there
+
+    assert person.answer()["line"] == "second"
+    assert (person.folder / "deploy.lock").read_text() == pinned
