@@ -116,7 +116,10 @@ class Builder:
         self._demand_trust(os.path.join(folder, "bin", "python"))
         lock = os.path.join(folder, "deploy.lock")
         files.write(lock, request["lock"])
-        offline = ["--no-index", "--find-links", self.layout.incoming_wheels] if request["shipped"] else []
+        offline: List[str] = []
+        if request["shipped"]:
+            take_over(self.layout.incoming_wheels)  # nobody writes there while uv reads
+            offline = ["--no-index", "--find-links", self.layout.incoming_wheels]
         exactly = ["--require-hashes", "--compile-bytecode", "--allow-empty-requirements"]
         self._run([uv, "pip", "sync", "--python", os.path.join(folder, "bin/python"), *exactly, *offline, lock])
 

@@ -73,7 +73,9 @@ def _incoming_environment(session: Conversation, request: requests.IncomingEnvir
 
 
 def _find_python(session: Conversation, request: requests.BuildEnvironment) -> answers.PythonFound:
-    return builder.Builder(session.layout, request, session.emit, session.stop_if_asked).python()
+    found = builder.Builder(session.layout, request, session.emit, session.stop_if_asked).python()
+    give_back(session.layout.incoming_wheels, login())  # the wheels come next
+    return found
 
 
 def _build_environment(session: Conversation, request: requests.BuildEnvironment) -> answers.Present:
