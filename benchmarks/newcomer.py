@@ -5,8 +5,8 @@
 A fresh folder with main.py and requirements.txt, then two commands, `deploy init` and `deploy up`, and one more `up`
 after a line of main.py has changed. Places: the sandbox; a systemd host and a supervisord host with a package index in
 their network; a host that reaches nothing, whose packages are shipped. Wheels are in the caches of this machine
-beforehand, so an index' speed is not measured. It fails above the goals. Needs root: hosts are network namespaces with a
-root file system, sshd and a supervisor of their own.
+beforehand, so an index' speed is not measured. It fails above the goals. Needs root: hosts are network namespaces with
+a root file system, sshd and a supervisor of their own.
 """
 
 from __future__ import annotations
