@@ -15,7 +15,7 @@ from provision.cli.verb import verb
 from provision.engines import IN_IMAGE
 from provision.errors import DeployError
 from provision.project.environment import read_environment
-from provision.project.platforms import OF_IMAGES, OVER_SSH
+from provision.project.platforms import OF_IMAGES, OVER_SSH, PLATFORMS
 from provision.project.sandbox import SANDBOX
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def command(
         answers,
         platform=platform,
         path=None if is_root else f"{seen.get('home', '')}/{answers.name}",
-        rights=seen.get("rights", "") if not is_root and platform == "systemd" else "",
+        rights=seen.get("rights", "") if not is_root and PLATFORMS[platform].user_units else "",
         server=IN_IMAGE if answers.model and "server" in seen else None,
     )
     file = init.write(session.directory, answers)
