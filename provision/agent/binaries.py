@@ -1,4 +1,4 @@
-"""What a model server's program tells by its bytes alone, on the host or before it is sent there."""
+"""What a service's program tells by its bytes alone, on the host or before it is sent there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, List
 
 from ..contract.failure import REFUSED, Failure
-from ..contract.model_types import FORK_TYPES, WHO_READS
+from ..contract.model_types import FORK_TYPES, WHO_READS, is_llama_server
 from . import own_models
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _ELF_MACHINE = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv6
 
 
 def check(service: ServiceDocument, document: ReleaseDocument, path: str, machine: str) -> None:
-    """Refuse a program that the host's machine can't run, or that can't read its model.
+    """Refuse a program that the host's machine can't run, and a llama-server that can't read its model.
 
     Args:
         service: of a lane of `document`.
@@ -36,7 +36,7 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
     name = service.get("model") or ""
     model = document["models"].get(name)
     types = model["tensor_types"] if model else own_models.types(name) if os.path.isfile(name) else []
-    for tensor_type in types:
+    for tensor_type in types if is_llama_server(path) else ():
         # Names of types stand in the type table of whatever reads them.
         mark = tensor_type.lower().encode()
         if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):

@@ -11,7 +11,7 @@ from ..contract import devices
 from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
-from ..contract.model_types import check_image
+from ..contract.model_types import check_image, is_llama_server
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
 from . import binaries, engines, entry, environments, files, own_models, place, processes, trust
 from .launch import owner
@@ -284,13 +284,13 @@ def _gpus(supervisor: Supervisor, service: ServiceDocument, step: Step, steps: S
 
 
 def binary(layout: Layout, release: str, service: ServiceDocument) -> str:
-    """Where the program of a model server is on this host; empty for what is none."""
+    """Where the `binary` of a service is on this host; empty for what has none."""
     named = service.get("binary") or ""
     return os.path.join(layout.release(release), named) if named else ""
 
 
 def model(layout: Layout, release: str, document: ReleaseDocument, service: ServiceDocument) -> None:
-    """The binary of a model server runs here, and reads the types that the model holds."""
+    """The `binary` of a service is a program for this host; llama-server runs here and reads the types of its model."""
     path = binary(layout, release, service)
     if not path:
         return
@@ -303,7 +303,8 @@ def model(layout: Layout, release: str, document: ReleaseDocument, service: Serv
     if not os.access(path, os.X_OK):
         raise Failure(FAILED, f"{path} is not an executable file on this host.", why="It is the service's `binary`.")
     binaries.check(service, document, path, os.uname().machine)
-    _runs(path, service["name"])
+    if is_llama_server(path):  # what another program makes of --version is not known: it may begin to serve
+        _runs(path, service["name"])
 
 
 def _model_of_image(supervisor: Supervisor, document: ReleaseDocument, service: ServiceDocument) -> None:

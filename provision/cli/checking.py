@@ -15,6 +15,7 @@ from provision.project.loaded import LoadedProject
 from provision.project.located import declaration_error
 from provision.project.lost import lost
 from provision.project.schema import Project
+from provision.project.traps import traps
 from provision.release.engines import engines, unreadable
 from provision.release.lacking import absent, lacking
 
@@ -30,7 +31,7 @@ def _stale(project: Project, root: Path) -> str:
 def _warnings(loaded: LoadedProject) -> Iterator[str]:
     """What is no fault, and may be none that was meant."""
     project = loaded.project
-    yield from map(str, (*exposed(loaded), *loaded.declaration.problems(lost(project))))
+    yield from map(str, (*exposed(loaded), *loaded.declaration.problems([*lost(project), *traps(project)])))
     yield from absent(project, project.services, loaded.root)
     if stale := _stale(project, loaded.root):
         yield f"{stale}: deploy up makes it anew"

@@ -11,6 +11,7 @@ from provision.errors import UsageError
 from provision.manifests.folder import compare, write
 from provision.platforms import face
 from provision.project import load
+from provision.project.loaded import LoadedProject
 from provision.project.located import located, remarked
 from provision.project.platforms import DEFAULT, PLATFORMS
 
@@ -33,6 +34,8 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
+    if PLATFORMS[platform].installs:
+        _pin(session, loaded)
     with located(loaded.declaration):
         files = face(platform).files(loaded.project, place, loaded.root)
     for problem in remarked(
@@ -43,6 +46,18 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         _show(session, platform, files)
     else:
         _write(session, platform, files, out, force=force)
+
+
+def _pin(session: Session, loaded: LoadedProject) -> None:
+    """Make deploy.lock where it is stale: what is rendered installs that."""
+    from provision.release import lock
+    from provision.release.environment import for_uv
+
+    python = loaded.project.python
+    if python is None or python.source == "host" or not lock.read(python, loaded.root).stale:
+        return
+    secrets = load(session.directory, without_targets=True).secrets if python.secrets else loaded.secrets
+    lock.renew(python, loaded.root, for_uv(python, loaded.root, secrets), session.console.event)
 
 
 def _built(root: Path, repository: str) -> str:

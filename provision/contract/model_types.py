@@ -5,6 +5,7 @@ Asked before an image is pulled, by who deploys or tries it, and on the host onc
 
 from __future__ import annotations
 
+import os
 from typing import List, Mapping, Sequence
 
 from .failure import REFUSED, Failure
@@ -23,6 +24,11 @@ SOURCE_LABEL = "bitnet-provision.source"  # "llama.cpp" or "bitnet.cpp"
 COMMIT_LABEL = "bitnet-provision.source-commit"
 # Those that are compiled in where a variable of CMake is ON.
 KERNELS = {"TL1": "BITNET_ARM_TL1", "TL2": "BITNET_X86_TL2"}
+
+
+def is_llama_server(binary: str) -> bool:
+    """Whether a program is llama-server or a build of it, as its name says; of any other nothing can be foretold."""
+    return os.path.basename(binary).startswith("llama-server")
 
 
 def unread(types: Sequence[str], read: Sequence[str]) -> List[str]:

@@ -44,6 +44,7 @@ class Abilities:
         tries: the limit of a batch is how often it is tried.
         groups: a service can be given a group besides its account's own.
         forwarded: requests get to a service through the host, as ufw calls it, and not into the host.
+        installs: what is rendered has the project's own packages installed.
         tools: what has to be installed on its hosts.
     """
 
@@ -61,6 +62,7 @@ class Abilities:
     tries: bool = False
     groups: bool = False
     forwarded: bool = False
+    installs: bool = False
     tools: tuple[str, ...] = ()
 
 
@@ -111,9 +113,11 @@ PLATFORMS: Mapping[str, Abilities] = {
         restart=("delay", "limit", "window"),
         limits_always=True,
     ),
-    "dockerfile": Abilities(gives="the images of the project's own Python services"),
-    "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template"),
-    "cloud-function": Abilities(gives="functions on Google Cloud (2nd gen): sources, and how to deploy them"),
+    "dockerfile": Abilities(gives="the images of the project's own Python services", installs=True),
+    "lambda": Abilities(gives="functions on AWS Lambda: handlers, their image, a SAM template", installs=True),
+    "cloud-function": Abilities(
+        gives="functions on Google Cloud (2nd gen): sources, and how to deploy them", installs=True
+    ),
     Platform.KUBERNETES: Abilities(
         gives="a kustomize folder: channels, overlays",
         secret_file="`/run/secrets/NAME`, from the Secret `SERVICE-secrets`, or the one that `secret_keys` says",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet import llama_server
-from provision.contract.model_types import unread, without_kernels
+from provision.contract.model_types import is_llama_server, unread, without_kernels
 from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
@@ -76,7 +76,8 @@ def _sentence(service: Service, root: Path) -> str:
     if service.engine == "image":
         return f"engine image, {service.binary} of the host's image; the host is asked what it reads"
     if service.engine is None:
-        return f"binary {service.binary}, your own; the host is asked what it reads"
+        asked = "; the host is asked what it reads" if is_llama_server(service.binary or "") else ""
+        return f"binary {service.binary}, your own{asked}"
     if (record := _record(root)) is None:
         return f"engine build, and {service.binary} is not there yet: deploy native build --only llama-server"
     source = record["source"]

@@ -143,6 +143,14 @@ def test_up_ends_with_what_was_done_how_long_users_waited_and_where_it_is_reache
     assert project.run("rollback").stderr.splitlines()[-2].startswith("sandbox: restarted: web (users waited")
 
 
+def test_check_warns_of_an_environment_that_the_prepare_step_makes(project):
+    project.write(extra='[prepare]\ncommand = ["uv", "sync"]\noutputs = [".venv"]\n')
+    done = project.run("check")
+    assert done.returncode == 0
+    assert "warning: deploy.toml:" in done.stderr
+    assert 'Instead of [prepare]: [python] project = ".".' in done.stderr
+
+
 # --- one that is up, looked at ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provision import rollout
-from provision.errors import NoRoom, PutBack, Refused
+from provision.errors import DeployError, NoRoom, PutBack, Refused
 from provision.native.model import write_demo_model
 from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy.world import World, web
@@ -169,6 +169,29 @@ def test_what_no_release_could_mend_is_said_before_anything_is_sent(
     world.declare({"web": web(world.port, "1", model="models/demo.gguf", **more)})
 
     assert_refused_unsent(world, what)
+
+
+@once
+def test_a_program_of_ones_own_is_run_as_declared_and_in_no_other_way(world: World) -> None:
+    """Its `--version` was asked for as llama-server's is, and a program that knew no such option was refused; so was
+    one that reads BitNet's types and writes their names otherwise than llama.cpp does."""
+    with_type_id(model(world), "blk.0.ffn_up.weight", 36)  # I2_S
+    (world.folder / "serve").write_text(
+        '#!/bin/sh\nif [ "$1" = --version ]; then touch "$0.asked"; exit 64; fi\nexec python3 server.py "$1"\n'
+    )
+    (world.folder / "serve").chmod(0o755)
+    world.declare(
+        {"web": web(world.port, "1", command=["${binary}", "${port}"], binary="serve", model="models/demo.gguf")}
+    )
+    world.up()
+    assert world.version == "1"
+    assert world.host.exec(["find", world.path, "-name", "*.asked"]).stdout == ""
+
+    (world.folder / "serve").rename(world.folder / "llama-server")
+    world.declare({"web": web(world.port, "2", command=["${binary}", "${port}"], binary="llama-server")})
+    with pytest.raises(DeployError, match=r"llama-server does not run here \(exit status 64"):
+        world.up()
+    assert world.version == "1"
 
 
 @once

@@ -34,7 +34,7 @@ FROM {base}
 COPY pip /usr/lib/python3/dist-packages/pip
 COPY wheels /wheels
 COPY --chmod=755 run-pip /usr/local/bin/pip
-ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_BREAK_SYSTEM_PACKAGES=1 UV_OFFLINE=1
+ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_BREAK_SYSTEM_PACKAGES=1 UV_OFFLINE=1 UV_FIND_LINKS=/wheels
 """
 # As `uv lock` writes it of a project with one package, from a folder of wheels.
 _LOCK = """\
@@ -103,10 +103,13 @@ def greeting(folder: Path) -> Path:
     return place
 
 
+def greeting_digest(folder: Path) -> str:
+    return hashlib.sha256(greeting(folder.parent).read_bytes()).hexdigest()
+
+
 def lock_project(folder: Path) -> None:
     """A project that needs that package, and has it locked."""
-    digest = hashlib.sha256(greeting(folder.parent).read_bytes()).hexdigest()
-    (folder / "uv.lock").write_text(_LOCK.format(digest=digest))
+    (folder / "uv.lock").write_text(_LOCK.format(digest=greeting_digest(folder)))
     (folder / "pyproject.toml").write_text(
         '[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.11"\ndependencies = ["greeting"]\n'
     )

@@ -15,6 +15,7 @@ from hypothesis import given
 
 from provision.manifests import compose, dockerfile
 from provision.manifests.serverless import aws
+from provision.project.schema import Python
 from tests.manifests import images
 from tests.manifests.compose.composer import docker_compose
 from tests.manifests.kubernetes.projects import IMAGE, project
@@ -178,13 +179,18 @@ def laid(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("lock", ["uv.lock", "deploy.lock"])
 def test_an_image_of_a_locked_project_runs_its_app_and_is_healthy(
-    engine: Engine, python_base: str, tmp_path: Path
+    engine: Engine, python_base: str, tmp_path: Path, lock: str
 ) -> None:
     folder = laid(tmp_path / "shop", {"main.py": SERVER, ".env": "TOKEN=hunter2", "deploy.key": "hunter2"})
     images.lock_project(folder)
     command = ["python3", "main.py", "${listen}", "${port}"]
     declared = project({"api": {"command": command, "port": 8000, "check": {"http": "/health"}}})
+    if lock == "deploy.lock":
+        declared = declared.model_copy(update={"python": Python(project=".")})
+        (folder / "uv.lock").rename(folder / "of-the-other.lock")
+        (folder / lock).write_text(f"greeting==1.0 --hash=sha256:{images.greeting_digest(folder)}\n")
     laid(folder, dockerfile.files(declared, None, folder))
 
     image = images.build(engine, folder, "shop:api", target="api")
@@ -198,7 +204,7 @@ def test_an_image_of_a_locked_project_runs_its_app_and_is_healthy(
     assert container.exec_run(["python3", "-c", get]).output == b"hello from a package\n"
     # Neither secrets nor the tools of the build are there, and nothing can be written.
     there = container.exec_run(["sh", "-c", "ls -A; id -u; command -v uv; touch main.py || echo no"]).output.decode()
-    assert {".venv", "main.py", "uv.lock", "10001", "no"} <= set(there.split())
+    assert {".venv", "main.py", lock, "10001", "no"} <= set(there.split())
     assert {".env", "deploy.key", "/usr/local/bin/uv"}.isdisjoint(there.split())
 
 

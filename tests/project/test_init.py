@@ -3,58 +3,89 @@
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.errors import UsageError
+from provision.errors import DeclarationError, UsageError
 from provision.project import load
 from provision.project.init import Answers, propose, slug, text, write
 
 ROOT = Path(__file__).parents[2]
+CASES = yaml.safe_load(Path(__file__).with_name("init_cases.yaml").read_text())
 
 VARIABLES = {"VAST_HOST": "1.2.3.4", "VAST_PORT": "22", "VAST_SSH_KEY": "~/.ssh/id"}
 
 
-def test_an_app_a_model_a_worker_and_a_lock_file_are_found(tmp_path):
-    folder = tmp_path / "My_Shop"
-    folder.mkdir()
-    for name, content in {
-        "src/api/main.py": "import fastapi\n\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n",
-        "src/backend/worker.py": "",
-        "models/x.gguf": "",
-        ".venv/lib/other.py": "app = FastAPI()\n",
-        "tests/app.py": "app = FastAPI()\n",
-        "uv.lock": "",
-    }.items():
+def lay_out(folder: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
 
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_project_gets_its_packages_and_a_service_with_its_command_port_and_check(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
+    lay_out(tmp_path, case["files"])
+
+    answers = propose(tmp_path)
+    write(tmp_path, answers)
+
+    written = tomllib.loads((tmp_path / "deploy.toml").read_text())
+    assert written["services"] == case["services"]
+    assert written.get("python") == case.get("python")
+    assert [*answers.notes] == case.get("notes", [])
+    load(tmp_path, environ=VARIABLES)
+
+
+@pytest.mark.parametrize("files", [{}, {"main.rs": "fn main() {}"}, {"index.html": "<p>", "secrets.txt": "x"}])
+def test_where_nothing_starts_the_command_is_left_to_be_said_and_no_folder_is_served(files, tmp_path):
+    lay_out(tmp_path, files)
+
+    answers = propose(tmp_path)
+    write(tmp_path, answers)
+
+    assert [*answers.notes] == ["nothing was found that starts here: say what does, as the command of services.web"]
+    with pytest.raises(DeclarationError) as refusal:
+        load(tmp_path, environ=VARIABLES)
+    (problem,) = map(str, refusal.value.problems)
+    assert problem.endswith(
+        ':7:11: services.web.command: missing. Give one, such as command = ["python3", "-m", "app"], or a preset.'
+    )
+
+
+def test_an_app_a_model_a_worker_and_packages_are_found(tmp_path):
+    folder = tmp_path / "My_Shop"
+    lay_out(
+        folder,
+        {
+            "src/api/main.py": "import fastapi\n\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n",
+            "src/backend/worker.py": "",
+            "models/x.gguf": "",
+            ".venv/lib/other.py": "app = FastAPI()\n",
+            "tests/app.py": "app = FastAPI()\n",
+            "requirements.txt": "uvicorn\n",
+        },
+    )
+
     found = propose(folder)
 
-    assert found == Answers(
-        name="my-shop",
-        app="src.api.main:api",
-        model="models/x.gguf",
-        worker="src.backend.worker",
-        prepare=(("uv", "sync", "--frozen", "--no-dev"), ("uv.lock", "pyproject.toml")),
-    )
+    assert found.name == "my-shop"
     write(folder, found)
     project = load(folder, environ=VARIABLES).project
     assert list(project.services) == ["llama", "fastapi", "worker"]
     assert project.services["fastapi"].command[3].text == "src.api.main:api"
-    assert project.prepare is not None
-
-
-def test_an_empty_folder_gets_a_service_that_runs_anywhere(tmp_path):
-    write(tmp_path, propose(tmp_path))
-
-    assert list(load(tmp_path, environ=VARIABLES).project.services) == ["web"]
+    assert project.services["worker"].command[2].text == "src.backend.worker"
+    assert project.python is not None
 
 
 def test_a_host_of_ones_own_needs_no_variables(tmp_path):
-    write(tmp_path, Answers(name="shop", host="me@gpu.example.net", platform="systemd", path="/srv/shop"))
+    shop = Answers(name="shop", model="x.gguf", host="me@gpu.example.net", platform="systemd", path="/srv/shop")
+    write(tmp_path, shop)
 
     target = load(tmp_path, environ={}).project.targets["host"]
     assert (target.hosts[0].text, target.platform, target.path) == ("me@gpu.example.net", "systemd", "/srv/shop")
@@ -63,13 +94,12 @@ def test_a_host_of_ones_own_needs_no_variables(tmp_path):
 def test_containers_are_of_the_image_that_was_named(tmp_path):
     (tmp_path / "app.py").write_text("app = FastAPI()\n")
     (tmp_path / "tiny.gguf").touch()
-    (tmp_path / "uv.lock").touch()
+    (tmp_path / "requirements.txt").touch()
     image = "ghcr.io/me/shop@sha256:" + "4f1c" * 16
     write(tmp_path, replace(propose(tmp_path), host="me@gpu.example.net", platform="docker", image=image))
 
     project = load(tmp_path, environ={}).project
     assert (project.image, project.targets["host"].platform) == (image, "docker")
-    assert project.targets["host"].prepare is False, "the image brings what the project needs"
 
 
 @pytest.mark.parametrize("answers", [{"platform": "docker"}, {"image": "ghcr.io/me/shop@sha256:" + "0" * 64}])
@@ -106,7 +136,7 @@ def test_any_file_name_stands_in_the_file_as_it_is(tmp_path_factory, model):
 
 def test_what_runs_on_a_sandbox_lies_in_its_home_and_nowhere_else_here(tmp_path):
     """Hole 1: /workspace and /tmp were proposed for a host that is this very machine, where others may have them."""
-    write(tmp_path, Answers(name="shop", host="sandbox"))
+    write(tmp_path, Answers(name="shop", model="x.gguf", host="sandbox"))
 
     loaded = load(tmp_path, environ=VARIABLES)
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
 from provision.errors import UsageError
 from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.probes import Probe, asks_in_python, probe
 from provision.manifests.value import Value
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Lane, Project, Python, Target
+from provision.release.lock import demanded, indexes, read
+from provision.release.pyproject import PyProject
 
 # Where packages are named, the most exact first.
 _SOURCES: tuple[tuple[Literal["uv", "requirements", "project"], str], ...] = (
@@ -20,6 +24,10 @@ _SOURCES: tuple[tuple[Literal["uv", "requirements", "project"], str], ...] = (
     ("requirements", "requirements.txt"),
     ("project", "pyproject.toml"),
 )
+
+
+# Of Python's images, the likeliest first.
+_VERSIONS = ("3.12", "3.13", "3.14", "3.11", "3.10", "3.9")
 
 
 def packages(root: Path) -> Literal["uv", "requirements", "project", "none"]:
@@ -39,12 +47,24 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Locked:
+    """What `[python]` says, whose packages are those of deploy.lock."""
+
+    indexes: tuple[tuple[str, Value], ...]  # variables of uv
+    secrets: tuple[str, ...]  # more of them, which the build is given and no image keeps
+    editable: tuple[str, ...]  # folders that are installed as they are
+    local: bool  # whether deploy.lock names such folders, which have no hash
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a template may use, as `recipe`."""
 
     project: str
     path: str  # where the project lies in the image
-    packages: Literal["uv", "requirements", "project", "none"]  # what names them: uv.lock, requirements.txt, …
+    python: str  # its version
+    locked: Locked | None  # None where the project has no [python]
+    packages: Literal["uv", "requirements", "project", "none"]  # what names them then: uv.lock, requirements.txt, …
     folders: tuple[Value, ...]  # that the services write to: the paths of their volumes
     stages: tuple[Stage, ...]  # in the order in which they start
     user_id: int
@@ -77,10 +97,44 @@ def recipe(project: Project, target: Target | None, root: Path) -> Recipe:
     return Recipe(
         project=project.name,
         path=places.target.path,
+        python=version(project.python, root),
+        locked=locked(project.python, root),
         packages=packages(root),
         folders=tuple({value.text: value for value in sorted(volumes, key=lambda value: value.text)}.values()),
         stages=tuple(_stage(places, name) for name in names),
         user_id=project.user_id,
+    )
+
+
+def version(python: Python | None, root: Path) -> str:
+    """The Python of the image: the one that is declared, else one that the project takes."""
+    if python is None or python.source == "host":
+        return _VERSIONS[0]
+    if python.version:
+        return python.version
+    try:
+        return next(SpecifierSet(demanded(python, root)).filter(_VERSIONS), _VERSIONS[0])
+    except InvalidSpecifier:  # as poetry writes them
+        return _VERSIONS[0]
+
+
+def locked(python: Python | None, root: Path) -> Locked | None:
+    """How the packages of deploy.lock get into an image."""
+    if python is None or python.source == "host":
+        return None
+    default, others = indexes(python, root)
+    named = [("UV_DEFAULT_INDEX", " ".join(default)), ("UV_INDEX", " ".join(others))]
+    local = read(python, root).local
+    folders = [] if python.project is None else [python.project, *local]
+    return Locked(
+        indexes=tuple((name, Value(f"python, {name}", (value,))) for name, value in named if value),
+        secrets=python.secrets,
+        editable=tuple(
+            folder if folder == "." else f"./{folder}"
+            for folder in dict.fromkeys(folders)
+            if PyProject.read(root, folder).is_package
+        ),
+        local=bool(local),
     )
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from provision.errors import UnencodableValue
-from provision.manifests.dockerfile.recipe import Recipe, packages
+from provision.manifests.dockerfile.recipe import Recipe, locked, packages, version
 from provision.manifests.serverless.functions import Cloud, functions
 from provision.manifests.templates import render
 from provision.project.schema import Project, Target
@@ -42,6 +42,8 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     recipe = Recipe(
         project=project.name,
         path=_path(project.name),
+        python=version(project.python, root),
+        locked=locked(project.python, root),
         packages=packages(root),
         folders=(),
         stages=(),

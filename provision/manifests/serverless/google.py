@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from provision.errors import UnencodableValue
-from provision.manifests.dockerfile.recipe import packages
+from provision.manifests.dockerfile.recipe import locked, packages
 from provision.manifests.serverless.functions import Cloud, functions
 from provision.manifests.templates import render
 from provision.project.schema import Project, Target
@@ -34,9 +34,13 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     """What `deploy render cloud-function` writes. See `provision.platforms.face.Face.files`."""
     overrides = root / "templates"
     facts = functions(project, target, _CLOUD)
-    named = packages(root)
+    lock = locked(project.python, root)
+    # A folder has no hash, so an installed project can't stand beside packages that have one.
+    named = "lock" if lock and not lock.editable else packages(root)
     # pip takes no package without a hash once one has it ("Hash-checking Mode"); uv writes them for all.
-    hashed = named == "uv" or (named == "requirements" and "--hash=" in (root / "requirements.txt").read_text())
+    hashed = named in ("uv", "lock") or (
+        named == "requirements" and "--hash=" in (root / "requirements.txt").read_text()
+    )
     written: dict[str, str] = {}
     for each in facts.each:
         if each.module.partition(".")[0] == "main":

@@ -18,12 +18,33 @@ from provision.errors import UnencodableValue, UsageError
 from provision.manifests.dockerfile import files
 from provision.manifests.encoders.dockerfile import docker_arg, docker_string
 from provision.manifests.value import Value
+from provision.project.schema import Python
 from tests.manifests.kubernetes.projects import CRES, IMAGE, project
 from tests.manifests.projects import dollars_doubled
 from tests.manifests.values import texts
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 GOLDEN = Path(__file__).parent / "golden"
+# What `[python]` says, and the files it is made from.
+DECLARED = {
+    "lock": (Python(requirements=("requirements.txt",)), {"requirements.txt": "idna\n", "deploy.lock": "idna==3.10\n"}),
+    "lock-of-a-package": (
+        Python(project=".", secrets=("UV_INDEX_INNER_PASSWORD",)),
+        {
+            "pyproject.toml": """
+                [project]
+                name = "shop"
+                requires-python = ">=3.13"
+                [build-system]
+                [[tool.uv.index]]
+                name = "inner"
+                url = "https://packages.example.net/simple"
+            """,
+            "parts/words/pyproject.toml": '[project]\nname = "words"\n[build-system]\n',
+            "deploy.lock": "-e ./parts/words\nidna==3.10\n",
+        },
+    ),
+}
 VARIANTS = {"uv": ("uv.lock", "pyproject.toml"), "requirements": ("requirements.txt",), "project": ("pyproject.toml",)}
 
 
@@ -33,9 +54,17 @@ def rendered(folder: Path, *present: str, services: dict[str, Any] | None = None
     return files(project(services) if services else CRES, None, folder)
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, "none"])
+def declared(folder: Path, python: Python, present: dict[str, str]) -> dict[str, str]:
+    for name, text in present.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return files(CRES.model_copy(update={"python": python}), None, folder)
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "none", *DECLARED])
 def test_the_files_are_as_reviewed_and_hadolint_finds_nothing(variant: str, tmp_path: Path) -> None:
-    for name, text in rendered(tmp_path, *VARIANTS.get(variant, ())).items():
+    written = declared(tmp_path, *DECLARED[variant]) if variant in DECLARED else None
+    for name, text in (written or rendered(tmp_path, *VARIANTS.get(variant, ()))).items():
         place = GOLDEN / variant / name
         if os.environ.get("REWRITE_GOLDEN"):
             place.parent.mkdir(parents=True, exist_ok=True)
