@@ -40,7 +40,7 @@ def refused(lines: Sequence[str], release: str) -> List[str]:
     """
     found: List[str] = []
     for line in lines:
-        if not _REFUSED.search(line):
+        if not _REFUSED.search(line) or "exec: " in line:  # what a shell could not become is another matter
             continue
         for groups in _PATHS.findall(line):
             inside = _inside(next(filter(None, groups)), release)

@@ -10,6 +10,7 @@ from provision import errors
 from provision.agent import loader
 from provision.contract.slots import named
 from provision.rollout.hosts import chosen
+from provision.rollout.logs import no_service
 from provision.targets import Deployment
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _program(deployment: Deployment, service: str, channel: str) -> str:
     if not copy.isdigit():
         name, copy = service or names[0], ""
     if name not in names:
-        raise errors.UsageError(f"there is no service {service!r}", why=f"Known: {', '.join(names)}.")
+        raise no_service(service, names)
     slot = "" if channel == "stable" else channel
     return deployment.platform.program(target.name_prefix, project.name, named(name, copy or slot))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from provision.contract.answers import Logs
 from provision.contract.layout import Layout
 from provision.contract.slots import FIRST, named, services_of
 from provision.hosts import HostResult, HostSpec, run_on_hosts
+from provision.project.fault import nearest
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session
 
@@ -55,10 +56,13 @@ def programs(deployment: Deployment, services: Sequence[str], channel: str) -> d
             each["program"] for each in declared if name in (each["name"], each["program"], called[each["program"]])
         ]
         if not meant:
-            known = ", ".join(dict.fromkeys(called.values()))
-            raise errors.UsageError(f"there is no service {name!r}", why=f"Known: {known or 'none'}.")
+            raise no_service(name, dict.fromkeys(called.values()))
         found.update((program, called[program]) for program in meant)
     return found if services else called
+
+
+def no_service(name: str, known: Iterable[str]) -> errors.UsageError:
+    return errors.UsageError(f'there is no service "{name}". {nearest(name, known, "services")}'.rstrip())
 
 
 def logs(

@@ -50,7 +50,7 @@ def test_a_command_has_what_its_service_has_and_is_its_account(world: World) -> 
 
     with pytest.raises(UsageError, match=r"with the environment of one service(.|\n)*web, worker(.|\n)*--service web"):
         ran(world, "true")
-    with pytest.raises(UsageError, match="there is no service 'wbe'"):
+    with pytest.raises(UsageError, match='there is no service "wbe"'):
         ran(world, "true", service="wbe")
     with pytest.raises(Refused, match="nothing is deployed as canary"):
         ran(world, "true", service="web", channel="canary")
