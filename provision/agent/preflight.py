@@ -13,7 +13,7 @@ from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image, is_llama_server
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, entry, environments, files, own_models, place, processes, trust
+from . import binaries, engines, environments, files, importable, own_models, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -60,7 +60,7 @@ def check(
             environments.demand(layout, document)
         for service in starting(steps, document):
             if service["name"] not in tried:  # what is started beside shows it before anything is disturbed
-                entry.check(layout, release, service)
+                importable.check(layout, release, service)
             model(layout, release, document, service)
             _model_of_image(supervisor, document, service)
 

@@ -19,7 +19,7 @@ from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
 from ..contract.slots import services_in
 from ..contract.state import State
-from . import checks, entry, files, journal, launch, preflight, private_logs, processes, supervision, unwritable
+from . import checks, files, importable, journal, launch, preflight, private_logs, processes, supervision, unwritable
 from . import state as states
 from .checks.here import Here
 from .documents import service_of
@@ -203,7 +203,7 @@ class Transaction:
                 prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
             except Failure:
                 for candidate in level:
-                    entry.check(self.layout, release, candidate)  # says it better, if a module is missing
+                    importable.check(self.layout, release, candidate)  # says it better, if a module is missing
                 raise
         self._stop_if_aborted()
         for candidate in reversed(beside):

@@ -14,7 +14,7 @@ import pytest
 from provision import uv
 from provision.agent import environments
 from provision.agent.builder import Builder
-from provision.agent.entry import check
+from provision.agent.importable import check
 from provision.contract.failure import INTERRUPTED, Failure
 from provision.contract.layout import Layout
 from provision.events import ignore
