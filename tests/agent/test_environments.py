@@ -136,7 +136,7 @@ def test_scripts_run_the_modules_of_the_release_by_which_they_were_started(
 def test_what_a_service_begins_with_is_imported_as_its_account(layout: Layout, tmp_path: Path) -> None:
     release = Path(layout.release(RELEASE))
     release.mkdir(parents=True)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for folder in [tmp_path, *tmp_path.parents][:-2]:  # not the machine's own
         folder.chmod(0o755)
     told = tmp_path / "told"
     told.touch()

@@ -147,7 +147,7 @@ def test_a_firewall_that_a_target_declares_is_not_lost_because_nobody_named_the_
     [
         (["supervisord", "--target", "far"], "targets.far is a place for systemd."),
         (["kubernetes", "--target", "fra"], 'no target "fra"'),
-        (["kubernets"], "'kubernets' is not one of 'supervisord', "),
+        (["kubernets"], '"kubernets" is none of supervisord, '),
     ],
 )
 def test_what_cannot_be_meant_is_said(declared, words, said):

@@ -74,9 +74,8 @@ def test_the_launcher_of_what_is_given_gpus_reads_which(tmp_path: Path) -> None:
         (f"[services.api]\n{_API}replicas = 1\n", {}),
         ('[services.api]\npreset = "rollout-server"\n', {}),
         ('[services.api]\npreset = "rollout-server"\nreplicas = 3\n', {"api": 3}),
-        (f"[services.api]\n{_API}replicas = 4\non_demand = true\n", {}),
     ],
-    ids=["declared", "not", "once", "a preset's", "a preset's, and declared", "on demand"],
+    ids=["declared", "not", "once", "a preset's", "a preset's, and declared"],
 )
 def test_a_host_runs_the_copies_that_the_project_itself_declares(
     tmp_path: Path, services: str, copies: dict[str, int]
