@@ -39,7 +39,7 @@ def leave(connection, file):
 @task
 def look(connection):
     """A room in the middle of a task, then a command too late."""
-    print("then", *(found.host for found in tasks.status(connection)))
+    print("then", *(found.host for found in tasks.plan(connection)))
     connection.close()
     connection.run("true", in_stream=False)
 
