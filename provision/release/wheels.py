@@ -74,7 +74,7 @@ def _fetch(own: Path, folder: Path, host: PythonFound, variables: Mapping[str, s
     platforms = [word for name in _platforms(host) for word in ("--platform", name)]
     python = ["--python-version", host["version"], "--implementation", "cp"]
     only = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", *only, *python, *platforms]
+    command = [sys.executable, "-P", "-m", "pip", "download", *only, *python, *platforms]
     as_pip: dict[str, str] = {}
     for name, value in variables.items():
         if name in _AS_PIP:
