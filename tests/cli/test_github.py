@@ -50,9 +50,7 @@ def step(tmp_path):
     def run(command: str) -> tuple[int, str, str, dict]:
         environ = {**os.environ, "DEPLOY_COMMAND": command}
         environ |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
-        done = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True)
         assert "Traceback" not in done.stderr
         output = (tmp_path / "output").read_text().removeprefix("result=") if (tmp_path / "output").exists() else "{}"
         shown = (tmp_path / "summary").read_text() if (tmp_path / "summary").exists() else ""
