@@ -31,12 +31,16 @@ def up(
     seconds: float | None = None,
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
+    *,
+    again: Sequence[str] = (),
+    done: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Bring the project as it is now to its preview `name`, there or not yet; where it is, one event a host.
 
     Args:
         deployment: of the project itself, which is not touched.
         seconds: how long it is wanted from now on; None: as was said before, else until somebody removes it.
+        again, done: as `rollout.up` takes them; what runs once does so for each release of a preview, too.
 
     Raises:
         UsageError: it can't be called so.
@@ -48,6 +52,7 @@ def up(
     for text in project_preview.strays(project, target):
         deployment.on_event({"event": "warning", "host": "", "text": text})
     preview = instead(deployment, name, first)
+    preview.say_once(again, done)
     preview.build_ahead("stable")
     document = preview.release.document
     request: Preview = {
@@ -63,7 +68,9 @@ def up(
         session.conversation.ask(request, Done)
         return apply(session, plan_up(session, "stable", claim=True), interrupt)
 
-    moves.on_all(preview, act, interrupt, hosts)
+    if preview.runs_once:
+        moves.demand_done(preview, hosts)
+    moves.on_all(preview, act, interrupt, hosts, alone=preview.runner if preview.runs_once else None)
     there = _look(deployment, hosts)
     return [_event(preview, host, _noted(there[host], name)) for host in there]
 
