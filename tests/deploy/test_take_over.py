@@ -82,6 +82,27 @@ def test_a_program_of_supervisord_conf_is_refused_by_key_then_replaced_and_stays
     assert world.version == "2"
 
 
+def test_a_program_of_a_folder_all_of_whose_files_are_included_is_gone_for_good(
+    make_host: MakeHost, place: Place, tmp_path: Path
+) -> None:
+    world = on(make_host(Kind.SUPERVISORD), place, tmp_path, take_over=["web"])
+    main = world.host.read(MAIN).decode()
+    (files,) = [line for line in main.splitlines() if line.startswith("files")]
+    world.host.write(MAIN, main.replace(files, files + " /etc/supervisor/all/*"))
+    command = f"python3 -m http.server --bind 127.0.0.1 --directory /opt/theirs {world.port}"
+    world.host.write("/opt/theirs/mark", "theirs")
+    world.host.write("/etc/supervisor/all/web", f"[program:web]\ncommand={command}\n")
+    world.host.exec(["supervisorctl", "reload"])
+    until(lambda: serves_theirs(world), "theirs serves")
+
+    world.web("1")
+    world.up()
+    world.host.exec(["supervisorctl", "reload"])
+    until(lambda: world.answers(), "ours serves after a restart of supervisord")
+
+    assert world.version == "1"
+
+
 @pytest.mark.slow
 def test_who_has_the_port_under_another_name_is_named_and_replaced_though_the_worker_is_killed(
     make_host: MakeHost, place: Place, tmp_path: Path
