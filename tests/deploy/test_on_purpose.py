@@ -10,7 +10,7 @@ import pytest
 
 from provision import rollout
 from provision.cli.render.plan import plan_lines
-from provision.cli.render.status import entry_line, status_lines
+from provision.cli.render.status import entry_lines, status_lines
 from provision.contract.decide import Do
 from provision.errors import Degraded, DeployError, PutBack, Refused, SomeHostsFailed, UsageError
 from provision.targets import HostOutcome
@@ -48,7 +48,7 @@ def test_what_is_restarted_is_proven_again_and_nothing_else_is_touched(world: Wo
     assert world.pid("worker") == worked
     assert world.state()["generation"] == generation + 1
     entry = world.status().project["history"][-1]
-    assert f"restart web  committed  stable {world.stable[:12]}" in entry_line(entry)
+    assert f"restart web  committed  stable {world.stable[:12]}" in entry_lines(entry)[0]
 
 
 def test_what_is_stopped_is_said_as_such_and_stays_so_until_it_is_started(world: World) -> None:
