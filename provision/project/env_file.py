@@ -24,7 +24,7 @@ _NOT_IN_SINGLE = re.compile(r"['\\\r]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 # An entry as python-dotenv's parser reads it. Behind a bare value only what a blank stands before is a comment.
 _ENTRY = re.compile(
-    r"(?P<head>\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=#\s]+))[^\S\r\n]*"
+    r"(?P<head>\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=#\s]+))[^\S\r\n]*+"
     r"(?:=(?:[^\S\r\n]*(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")(?P<behind>[^\S\r\n]*#[^\r\n]*)?"
     r"|(?![^\S\r\n]*[\"'])[^\r\n]*?(?P<after>[^\S\r\n]+#[^\r\n]*)?))?"
     r"(?P<end>[^\S\r\n]*(?:\r\n|\n|\r|))",
