@@ -120,6 +120,10 @@ def test_what_is_no_secret_can_be_named(fork, monkeypatch):
     "words",
     [
         "secrets check",
+        "doctor",
+        "unlock",
+        "host mend",
+        "host bootstrap --yes",
         "image push acme/shop",
         "image promote shop",
         "image rollback shop",
