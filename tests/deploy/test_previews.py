@@ -159,8 +159,9 @@ def test_what_runs_once_does_so_in_a_preview_and_can_be_said_to_be_done(served: 
     served.declare({"web": web(served.port, "2")}, **{"once.migrate": {"command": command}})
     with pytest.raises(PutBack, match="was killed by signal 9"):
         up(served)
-    with pytest.raises(Refused, match="was cut off in the middle"):
+    with pytest.raises(Refused, match="was cut off in the middle") as refused:
         up(served)
+    assert "deploy up --preview pr-7 --done migrate, if it is done" in refused.value.next_step
 
     (event,) = rollout.up_preview(served.deployment(), "pr-7", done=["migrate"])
 
