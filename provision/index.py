@@ -92,7 +92,7 @@ def pip_settings() -> dict[str, str]:
     pip documents this order under "Configuration", "Precedence"; `pip config list` prints `SECTION.OPTION=REPR`.
     """
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     merged: dict[str, dict[str, str]] = {}
     for line in listed.stdout.splitlines():
@@ -119,7 +119,7 @@ def _default_index() -> str:
         UsageError: this Python has no pip.
     """
     program = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    said = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     if said.returncode != 0:
         raise UsageError(f"{sys.executable} has no pip.", next_step=f"{sys.executable} -m ensurepip")
     return said.stdout.strip()

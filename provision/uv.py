@@ -27,6 +27,7 @@ from provision.index import PinnedFile, download
 
 _DATA = Path(__file__).with_name("uv.json")
 _LAST = 12  # lines of what it says that are told
+_SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _LEAST_SECRET = 8  # characters; a shorter value, such as "0", would be taken out of any line
 _fetching = threading.Lock()
 
@@ -56,14 +57,39 @@ def run(words: Sequence[str], folder: Path, variables: Mapping[str, str], what: 
         DeployError: it failed; says the last lines that it wrote.
     """
     environ = {"UV_SYSTEM_CERTS": "true", "UV_NO_PROGRESS": "true", **os.environ, **variables}
-    ran = subprocess.run(
-        [str(_program(on_event)), *words], cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
+    ran = ended([str(_program(on_event)), *words], folder, environ, what)
     if ran.returncode:
         said = ran.stderr
         for name, value in variables.items():
             said = said.replace(value, f"<{name}>") if len(value) >= _LEAST_SECRET else said
         raise DeployError(what, why="\n".join(said.strip().splitlines()[-_LAST:]), next_step="mend that, and try again")
+
+
+def ended(
+    words: Sequence[str], folder: Path | None, environ: Mapping[str, str], what: str
+) -> subprocess.CompletedProcess[str]:
+    """What became of a program that fetches packages: an index may send a byte now and then.
+
+    Raises:
+        DeployError: it did not end.
+    """
+    try:
+        return subprocess.run(
+            words,
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeployError(
+            what,
+            why=f"{Path(words[0]).name} did not end in {_SECONDS / 60:.0f} minutes.",
+            next_step="see what answers at the index, and try again",
+        ) from None
 
 
 @cache

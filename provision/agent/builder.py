@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..contract.requests import BuildEnvironment
 
 _CACHE = ".cache"
+_NOWHERE = "/"  # uv takes settings, and a Python, out of each folder above the one that it runs in; /tmp may be one
 _SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _ASK_SECONDS = 60.0
 _LOCK_SECONDS = 15.0
@@ -57,7 +58,7 @@ class Builder:
         uv = self._uv()
         demanded = self.request["environment"]["python"]
         words = ["python", "find", "--no-project", "--no-python-downloads", demanded]
-        found = commands.ask([uv, *words], _ASK_SECONDS, apart=True, env=self._environ())
+        found = commands.ask([uv, *words], _ASK_SECONDS, apart=True, cwd=_NOWHERE, env=self._environ())
         path = found.output.decode("utf-8", "replace").strip()
         if found.status != 0:
             raise Failure(
@@ -127,18 +128,19 @@ class Builder:
         what = " ".join(["uv", *words[1 : 2 if words[1] == "venv" else 3]])
         doing = told.Doing("environment", what, _SECONDS, what, _NEXT[words[1]])
         secrets = {name: self.request["variables"][name] for name in self.request["secrets"]}
-        folder, env = self.layout.environments, self._environ()
-        told.run(doing, words, folder, env, secrets, self.emit, self.stop, self.lock)
+        told.run(doing, words, _NOWHERE, self._environ(), secrets, self.emit, self.stop, self.lock)
 
     def _environ(self) -> Dict[str, str]:
         """Folders that others may write to are on no PATH of uv's, which starts each Python that it finds."""
         ours = [
             path for path in os.environ.get("PATH", "").split(":") if path.startswith("/") and not trust.fault(path)
         ]
+        settings = os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "uv")
         inherited = {name: value for name, value in os.environ.items() if name not in _OTHERS}
         return {
             **inherited,
             **({"UV_SYSTEM_CERTS": "true"} if any(map(os.path.exists, _CERTIFICATES)) else {}),
+            **({"UV_NO_CONFIG": "true"} if trust.fault(settings) else {}),  # the login's, where sudo keeps HOME
             "UV_NO_PROGRESS": "true",
             "UV_CACHE_DIR": os.path.join(self.layout.environments, _CACHE),
             "UV_PYTHON_INSTALL_DIR": self.layout.pythons,

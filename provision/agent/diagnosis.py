@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING, List, Sequence, Set, Tuple
 
 from ..contract.failure import Failure
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 _LONGEST = 120  # characters of a name that a log has
 
-# What sh says where it can't become a program: dash, bash and busybox, each in its way.
+# What sh says where it can't become a program: dash, bash and busybox, each in its way. The service may say it as well:
+# so it is no name that means more than itself where somebody types it.
 _NOT_STARTED = re.compile(
-    r"exec: (?:line \d+: )?(\S{1,120}): (not found|No such file|Permission denied|cannot execute)"
+    r"exec: (?:line \d+: )?([\w./@+-]{1,120}): (not found|No such file|Permission denied|cannot execute)"
 )
 _NO_MODULE = re.compile(r"No module named '?([\w.]{1,120})'?")
 _NO_FILE = re.compile(r"can't open file '([^']{1,4000})'")
@@ -57,8 +59,7 @@ def _not_started(program: str, said: str, name: str, folder: str) -> Tuple[str, 
     if "/" not in program:
         return f"no program on the host is called {program}", f"correct {command}, or install {program} there"
     try:
-        with open(os.path.join(folder, program), "rb") as stream:
-            first = stream.readline(256)
+        first = _first_line(os.path.join(folder, program))
     except OSError:
         where = "on the host" if program.startswith("/") else "in the release"
         return f"there is no {program} {where}", f"correct {command}; deploy plan says what is shipped"
@@ -71,6 +72,18 @@ def _not_started(program: str, said: str, name: str, folder: str) -> Tuple[str, 
         f"{program} wants {interpreter[0] if interpreter else 'nothing'}, which is not on the host",
         "install that there",
     )
+
+
+def _first_line(path: str) -> bytes:
+    """Of a file alone: a pipe would be waited for without an end.
+
+    Raises:
+        OSError: there is none.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise FileNotFoundError(path)
+        return stream.readline(256)
 
 
 def listening(members: Set[int]) -> List[int]:

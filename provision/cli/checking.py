@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from provision.cli.github.forks import given, is_fork
 from provision.cli.production import exposed, report
 from provision.cli.session import Session, declared_targets
 from provision.errors import Exit, UsageError
@@ -54,7 +55,15 @@ def check(session: Session, only: str | None, *, production: bool, sarif: Path |
     """
     if sarif and not production:
         raise UsageError("--sarif writes what --production finds.", next_step="deploy check --production --sarif FILE")
-    loaded = load(session.directory, target=only, demand_secrets=not production, ask_commands=False)
+    allowed = given()
+    loaded = load(
+        session.directory,
+        environ=allowed.environ,
+        env_file=allowed.env_file,
+        target=only,
+        demand_secrets=not (production or is_fork()),
+        ask_commands=False,
+    )
     if production:
         return report(session.console, loaded, sarif)
     project = loaded.project

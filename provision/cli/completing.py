@@ -19,6 +19,7 @@ from provision.cli import seen
 from provision.errors import DeployError
 from provision.project.toml import read_declaration
 
+_PLAIN = re.compile(r"[\w.@:/\[\]%+-]+")  # a shell puts it on the line as it is: nothing in it may mean more there
 _LARGEST_ENV = 1 << 20  # bytes
 
 
@@ -33,7 +34,8 @@ class Known(click.types.StringParamType):
         directory, target = ctx.params.get("directory"), ctx.params.get("target")
         try:
             known = self._known(directory if isinstance(directory, Path) else Path(), str(target or ""))
-            return [CompletionItem(each) for each in dict.fromkeys(known) if each.startswith(incomplete)]
+            names = [each for each in dict.fromkeys(known) if _PLAIN.fullmatch(each)]
+            return [CompletionItem(each) for each in names if each.startswith(incomplete)]
         except (DeployError, OSError, ValueError):
             return []
 

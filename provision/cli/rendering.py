@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from provision.cli.github.forks import given, refuse_fork
 from provision.cli.session import Session, declared_targets
 from provision.errors import UsageError
 from provision.manifests.folder import compare, write
@@ -28,7 +29,15 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         UsageError: it is not clear for which target, or something would be lost.
     """
     name = only or _only_target(session.directory, platform)
-    loaded = load(session.directory, target=name, without_targets=name is None, demand_secrets=False)
+    allowed = given()
+    loaded = load(
+        session.directory,
+        environ=allowed.environ,
+        env_file=allowed.env_file,
+        target=name,
+        without_targets=name is None,
+        demand_secrets=False,
+    )
     place = loaded.project.targets[name] if name else None
     if PLATFORMS[platform].rendered_for == "target" and place and place.platform != platform:
         raise UsageError(
@@ -56,6 +65,7 @@ def _pin(session: Session, loaded: LoadedProject) -> None:
     python = loaded.project.python
     if python is None or python.source == "host" or not lock.read(python, loaded.root).stale:
         return
+    refuse_fork("deploy.lock is not made anew, which may run what it names,")
     secrets = load(session.directory, without_targets=True).secrets if python.secrets else loaded.secrets
     lock.renew(python, loaded.root, for_uv(python, loaded.root, secrets), session.console.event)
 

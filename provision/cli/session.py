@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from provision.cli.console import Console
-from provision.cli.github.forks import is_fork, refuse_fork
+from provision.cli.github.forks import given, is_fork, refuse_fork
 from provision.contract.slots import named, numbered
 from provision.errors import UsageError
 from provision.project import load
 from provision.project.ports import port_of
+from provision.project.sandbox import SANDBOX
 from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
@@ -99,16 +100,20 @@ class Session:
         """The project on its target, whatever preview was named."""
         from provision.hosts import Ahead
 
-        ahead = Ahead(self.directory)
+        ahead, allowed = Ahead(self.directory), given(self._env_file)
         loaded = load(
             self.directory,
             target=self.target,
             demand_secrets=self._secrets and not is_fork(),
-            env_file=self._env_file,
+            environ=allowed.environ,
+            env_file=allowed.env_file,
             meanwhile=ahead.begin,
         )
         from provision.targets import Deployment
 
+        if [host.text for host in loaded.project.targets[self.target].hosts] == [SANDBOX]:
+            # Its home, with the start-up files in it, and its Python are what the declaration brings.
+            refuse_fork("no throwaway host is started on this machine")
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask, ahead=ahead)
 
     @property

@@ -23,12 +23,11 @@ _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
 _NOT_IN_SINGLE = re.compile(r"['\\\r]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 # An entry as python-dotenv's parser reads it. Behind a bare value only what a blank stands before is a comment.
-# What has matched is not given back, so that a line of a thousand blanks is gone over once.
 _ENTRY = re.compile(
-    r"(?P<head>\s*+(?:export[^\S\r\n]++)?(?:'[^']++'|[^=#\s]++))[^\S\r\n]*+"
-    r"(?:=(?:[^\S\r\n]*+(?:'(?:\\.|[^'\\])*+'|\"(?:\\.|[^\"\\])*+\")[^\S\r\n]*+(?P<behind>#[^\r\n]*+)?"
-    r"|(?![^\S\r\n]*+[\"'])(?:[^\r\n#]|(?<![^\S\r\n])#)*+(?P<after>#[^\r\n]*+)?))?"
-    r"(?P<end>(?:\r\n|\n|\r|))",
+    r"(?P<head>\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=#\s]+))[^\S\r\n]*+"
+    r"(?:=(?:[^\S\r\n]*(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")(?P<behind>[^\S\r\n]*#[^\r\n]*)?"
+    r"|(?![^\S\r\n]*[\"'])[^\r\n]*?(?P<after>[^\S\r\n]+#[^\r\n]*)?))?"
+    r"(?P<end>[^\S\r\n]*(?:\r\n|\n|\r|))",
     re.DOTALL,
 )
 _BOM = "\ufeff"

@@ -48,14 +48,17 @@ def suspects(merged: Mapping[str, object], known: Known) -> Iterator[Suspect]:
             continue
         for name, default in references(text):
             value = known.values.get(name) or default or ""
-            looks = (
-                SHAPE.search(value)
-                or (_NAME.search(name) and not _NO_SECRET.fullmatch(value))
-                or any(secret in value if len(secret) >= _LEAST_HELD else secret == value for secret in declared)
+            looks = looks_secret(name, value) or any(
+                secret in value if len(secret) >= _LEAST_HELD else secret == value for secret in declared
             )
             if looks and known.secret(name) is None:
                 yield Suspect(path, name)
                 break
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether a variable has the name, or the value, that keys and passwords have."""
+    return bool(SHAPE.search(value) or (_NAME.search(name) and not _NO_SECRET.fullmatch(value)))
 
 
 def _texts(path: Path, node: object) -> Iterator[tuple[Path, str]]:

@@ -39,23 +39,28 @@ class Budget:
     total: float
     seconds: float
 
-    def demand(self, offer: Offer, machines: Sequence[Machine], now: float) -> None:
+    def demand(self, offer: Offer, machines: Sequence[Machine], now: float, bid: float | None = None) -> None:
         """Refuse what could cost more, with the arithmetic.
+
+        Args:
+            bid: per hour; what is bid is what is paid.
 
         Raises:
             Refused: nothing was rented.
         """
-        if offer.per_hour > self.per_hour:
+        per_hour = max(offer.per_hour, bid or 0.0)
+        if not per_hour <= self.per_hour:
+            what = "what is bid is" if bid and bid > offer.per_hour else "the cheapest costs"
             raise Refused(
-                f"the cheapest costs ${offer.per_hour:.3f} an hour, and budget.per_hour is ${self.per_hour:.3f}.",
+                f"{what} ${per_hour:.3f} an hour, and budget.per_hour is ${self.per_hour:.3f}.",
                 next_step="deploy machine offers, then ask for less in [targets.X.needs], or raise budget.per_hour",
             )
         hours = self.seconds / 3600
         bound = sum(max(machine.cost(now), machine.per_hour * hours) for machine in machines)
-        if bound + offer.per_hour * hours > self.total:
+        if bound + per_hour * hours > self.total:
             others = f" and the {len(machines)} others may cost ${bound:.2f}" if machines else ""
             raise Refused(
-                f"{hours:.1f} h of ${offer.per_hour:.3f} are ${offer.per_hour * hours:.2f}{others}: more than "
+                f"{hours:.1f} h of ${per_hour:.3f} are ${per_hour * hours:.2f}{others}: more than "
                 f"budget.total, ${self.total:.2f}.",
                 next_step="give back what is not needed (deploy machine list), or change budget.total or budget.until",
             )
@@ -99,7 +104,7 @@ class Renter:
             return machine
         last: DeployError | None = None
         for offer in offers[:_OFFERS]:
-            budget.demand(offer, others, time.time())
+            budget.demand(offer, others, time.time(), order.bid)
             where = f" ({offer.where})" if offer.where else ""
             self._say(f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour{where}")
             try:

@@ -5,6 +5,7 @@ A host key is in no answer of the API: what a machine prints at its start says i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import time
@@ -233,6 +234,8 @@ class Vast:
 def _offer(record: Mapping[str, Any]) -> Offer | None:
     """One that can be understood; the others are nobody's loss."""
     try:
+        if not 0 < float(record["dph_total"]) < math.inf:
+            return None
         bid, ends = record.get("min_bid"), record.get("duration")
         return Offer(
             id=int(record["id"]),
@@ -257,19 +260,28 @@ def _machine(record: Mapping[str, Any]) -> Machine | None:
     try:
         return Machine(
             id=int(record["id"]),
-            machine=int(record.get("machine_id") or 0),
+            machine=int(_number(record.get("machine_id"))),
             label=str(record.get("label") or ""),
             state=_state(record),
             said=" ".join(str(record.get("status_msg") or record.get("actual_status") or "").split())[:300],
             gpu=f"{record.get('num_gpus') or 0} x {record.get('gpu_name') or ''}",
-            per_hour=float(record.get("dph_total") or 0),
+            per_hour=_number(record.get("dph_total")),
             is_bid=bool(record.get("is_bid")),
-            began=float(record.get("start_date") or time.time()),
+            began=_number(record.get("start_date")) or time.time(),
             address=_address(record),
             ports=dict(_ports(record)),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _number(value: object) -> float:
+    """0 for what is none: a machine of which that can't be understood costs as any other, and has to be known."""
+    try:
+        number = float(str(value or 0))
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _state(record: Mapping[str, Any]) -> State:
@@ -288,18 +300,19 @@ def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:
     """Where ssh answers: directly where the machine has a port for it, else through the provider's own host."""
     if direct := dict(_ports(record)).get(22):
         return direct
-    host, port = record.get("ssh_host"), record.get("ssh_port")
+    host, port = record.get("ssh_host"), int(_number(record.get("ssh_port")))
     if not host or not port:
         return None
-    return str(host), int(port) + ("jupyter" in str(record.get("image_runtype") or ""))
+    return str(host), port + ("jupyter" in str(record.get("image_runtype") or ""))
 
 
 def _ports(record: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, int]]]:
     ports, host = record.get("ports"), str(record.get("public_ipaddr") or "").strip()
     for inner, outer in ports.items() if isinstance(ports, dict) and host else ():
         number, _, protocol = inner.partition("/")
-        if protocol == "tcp" and outer:
-            yield int(number), (host, int(outer[0]["HostPort"]))
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+            if protocol == "tcp" and outer:
+                yield int(number), (host, int(outer[0]["HostPort"]))
 
 
 def _list(said: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 import re
 import sys
@@ -158,4 +159,4 @@ def _inputs(python: Python, root: Path) -> Iterator[tuple[str, bytes]]:
         yield name, content
         if python.project is None:
             included = _INCLUDED.findall(content.decode("utf-8", "replace"))
-            waiting += [str((path.parent / each).relative_to(root)) for each in included if "://" not in each]
+            waiting += [os.path.relpath(path.parent / each, root) for each in included if "://" not in each]

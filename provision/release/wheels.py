@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -74,23 +73,19 @@ def _fetch(own: Path, folder: Path, host: PythonFound, variables: Mapping[str, s
     platforms = [word for name in _platforms(host) for word in ("--platform", name)]
     python = ["--python-version", host["version"], "--implementation", "cp"]
     only = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", *only, *python, *platforms]
+    command = [sys.executable, "-P", "-m", "pip", "download", *only, *python, *platforms]
     as_pip: dict[str, str] = {}
     for name, value in variables.items():
         if name in _AS_PIP:
             urls = " ".join(word.partition("=")[2] if re.match(r"[\w-]+=", word) else word for word in value.split())
             as_pip[_AS_PIP[name]] = f"{as_pip.get(_AS_PIP[name], '')} {urls}".strip()
-    ran = subprocess.run(
-        [*command, "--dest", str(folder), "--requirement", str(own)],
-        env={**os.environ, **as_pip},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    what = f"the packages for {host['machine']} with Python {host['version']} could not be collected."
+    words = [*command, "--dest", str(folder), "--requirement", str(own)]
+    ran = uv.ended(words, None, {**os.environ, **as_pip}, what)
     if ran.returncode:
         lines = [re.sub(r"://[^/@\s]+@", "://***@", line) for line in (ran.stderr or ran.stdout).strip().splitlines()]
         raise DeployError(
-            f"the packages for {host['machine']} with Python {host['version']} could not be collected.",
+            what,
             why="\n".join(lines[-_LAST:]),
             next_step='wheels = "host" in [python] where the host has an index; or take versions that have wheels',
         )
@@ -98,7 +93,7 @@ def _fetch(own: Path, folder: Path, host: PythonFound, variables: Mapping[str, s
 
 def _platforms(host: PythonFound) -> list[str]:
     """The tags of wheels that run there, the newest first."""
-    machine, version = host["machine"], re.search(r"glibc (\d+)\.(\d+)", host["libc"])
+    machine, version = host["machine"], re.search(r"glibc (\d{1,2})\.(\d{1,3})\b", host["libc"])
     if version is None:
         return [f"musllinux_1_{minor}_{machine}" for minor in (2, 1)]
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def _clock(connection: HostConnection) -> Finding:
     before = time.time()
     said = connection.run(["date", "+%s"], timeout=30).stdout.strip()
     after = time.time()
-    if not said.isdigit():
+    if not re.fullmatch(rb"[0-9]{1,12}", said):
         return Finding(Word.WARNING, "clock", "its clock could not be read", "on the host: date +%s")
     # It tells whole seconds, of a moment between the two.
     off = max(before - int(said) - 1, int(said) - after, 0.0)

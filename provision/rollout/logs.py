@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 LINES = 100  # where nobody says how many
 _ALL = 100_000  # where it is said since when; a host tells the last 64 KiB
 _FOLLOW_SECONDS = 24 * 3600.0
+_NUMBER = re.compile(rb"[0-9]{1,6}")
+_WAITING = 10_000  # lines that nobody has looked at yet; then hosts wait, as before any full pipe
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def _without_times(deployment: Deployment, spec: HostSpec, services: Sequence[st
 def _followed(
     deployment: Deployment, called: dict[str, str], specs: Sequence[HostSpec], lines: int, ago: float
 ) -> Iterator[LogLine]:
-    came: queue.SimpleQueue[LogLine | HostResult[None]] = queue.SimpleQueue()
+    came = _Came()
     connections: list[HostConnection] = []
 
     def work(spec: HostSpec) -> None:
@@ -151,9 +156,27 @@ def _followed(
             else:
                 ended.append(item)
     finally:
+        came.nobody_listens = True
         for connection in connections:
             connection.close()
     values(ended)
+
+
+class _Came:
+    """What came of all hosts, no more at a time than somebody may look at."""
+
+    def __init__(self) -> None:
+        self.nobody_listens = False
+        self._queue: queue.Queue[LogLine | HostResult[None]] = queue.Queue(_WAITING)
+
+    def get(self) -> LogLine | HostResult[None]:
+        return self._queue.get()
+
+    def put(self, item: LogLine | HostResult[None]) -> None:
+        while not self.nobody_listens:
+            with contextlib.suppress(queue.Full):
+                self._queue.put(item, timeout=_LOOK_SECONDS)
+                return
 
 
 def _follow(
@@ -162,7 +185,7 @@ def _follow(
     called: dict[str, str],
     lines: int,
     ago: float,
-    came: queue.SimpleQueue[LogLine | HostResult[None]],
+    came: _Came,
     connections: list[HostConnection],
 ) -> None:
     platform, target = deployment.platform, deployment.target
@@ -184,7 +207,7 @@ def _follow(
             channel.send_line(json.dumps(asked).encode())
             while (line := channel.read_line(_FOLLOW_SECONDS)) is not None:
                 number, _, text = line.partition(b" ")
-                if not number.isdigit() or int(number) >= len(names):
+                if not _NUMBER.fullmatch(number) or int(number) >= len(names):
                     raise _refused(spec, line)
                 came.put(LogLine(spec.name, names[int(number)], text.decode("utf-8", "surrogateescape")))
             if channel.exit_status():

@@ -59,7 +59,7 @@ def up(
     deployment.build_ahead(channel, pins=True)
     proof = proofs.required(deployment, channel, brought=True)
     if deployment.runs_once:
-        _demand_done(deployment, hosts)
+        demand_done(deployment, hosts)
 
     def act(session: HostConversation) -> HostOutcome:
         return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
@@ -195,7 +195,7 @@ def _apply_proven(
     return apply(session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
 
 
-def _demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
+def demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
     """Where the host that runs what runs once is left out, that must have run there for this very release.
 
     Raises:

@@ -6,8 +6,10 @@ host; nothing there waits for that moment. It is the next `up` of anybody, or `d
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from provision.contract.facts import PreviewFacts, ProjectFacts
     from provision.contract.requests import ForgetPreview, Preview
 
+_OF_BOTH = re.compile(r"\bdeploy (?:up|down|status|history|logs|exec|smoke|tunnel)\b(?! --preview)")
+
 
 def up(
     deployment: Deployment,
@@ -31,12 +35,16 @@ def up(
     seconds: float | None = None,
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
+    *,
+    again: Sequence[str] = (),
+    done: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Bring the project as it is now to its preview `name`, there or not yet; where it is, one event a host.
 
     Args:
         deployment: of the project itself, which is not touched.
         seconds: how long it is wanted from now on; None: as was said before, else until somebody removes it.
+        again, done: as `rollout.up` takes them; what runs once does so for each release of a preview, too.
 
     Raises:
         UsageError: it can't be called so.
@@ -48,6 +56,7 @@ def up(
     for text in project_preview.strays(project, target):
         deployment.on_event({"event": "warning", "host": "", "text": text})
     preview = instead(deployment, name, first)
+    preview.say_once(again, done)
     preview.build_ahead("stable")
     document = preview.release.document
     request: Preview = {
@@ -63,7 +72,11 @@ def up(
         session.conversation.ask(request, Done)
         return apply(session, plan_up(session, "stable", claim=True), interrupt)
 
-    moves.on_all(preview, act, interrupt, hosts)
+    if preview.runs_once:
+        with _advice_of(name):
+            moves.demand_done(preview, hosts)
+    with _advice_of(name):
+        moves.on_all(preview, act, interrupt, hosts, alone=preview.runner if preview.runs_once else None)
     there = _look(deployment, hosts)
     return [_event(preview, host, _noted(there[host], name)) for host in there]
 
@@ -81,7 +94,8 @@ def down(
     found = [host for host, facts in _look(deployment, hosts).items() if _noted(facts, name)]
     if not found:
         return []
-    outcomes = moves.down(instead(deployment, name, None), interrupt=interrupt, hosts=found)
+    with _advice_of(name):
+        outcomes = moves.down(instead(deployment, name, None), interrupt=interrupt, hosts=found)
     request: ForgetPreview = {"op": "forget-preview", "name": name}
 
     def forget(spec: HostSpec) -> None:
@@ -122,6 +136,16 @@ def instead(deployment: Deployment, name: str, first: int | None) -> Deployment:
     """The preview `name` of what `deployment` deploys."""
     project_preview.judge_name(name)
     return deployment.of(project_preview.previewed(deployment.loaded, deployment.target_name, name, first))
+
+
+@contextmanager
+def _advice_of(name: str) -> Iterator[None]:
+    """What a host, or a rule, says to do next is about the project: here the preview is meant."""
+    try:
+        yield
+    except errors.DeployError as error:
+        error.next_step = _OF_BOTH.sub(rf"\g<0> --preview {name}", error.next_step)
+        raise
 
 
 def _look(deployment: Deployment, hosts: Sequence[str] | None) -> dict[str, ProjectFacts]:

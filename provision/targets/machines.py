@@ -89,6 +89,7 @@ class Machines:
         self._clock = clock or Clock()
         self._on_event = on_event
         self._known: list[Machine] = []  # as they were seen last, for who asks next
+        self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
         self._renter = Renter(self.provider, on_event, self._clock)
 
@@ -115,7 +116,15 @@ class Machines:
         machines = self.provider.machines()
         numbers = range(1, self._target.machines + 1)
         self._known = [each for number in numbers for each in of_place(machines, self._place(number))]
+        every = self._place(0)[:-1]
+        ours = [each for each in machines if each.label.startswith(every) and each.label[len(every) :][:1].isdigit()]
+        self._beyond = [each for each in ours if each not in self._known]
         return self._known
+
+    def rented_beyond(self) -> list[Machine]:
+        """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them."""
+        self.rented()
+        return self._beyond
 
     def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
         """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
@@ -145,7 +154,7 @@ class Machines:
                 bid=budget.bid,
             )
             here = of_place(rented, label.place)
-            others = [each for each in rented if each not in here]
+            others = [each for each in (*rented, *self._beyond) if each not in here]
             try:
                 offers = [] if here else self.offers()
                 machine = self._renter.rent(offers, order, limits, others)

@@ -77,6 +77,31 @@ def test_no_uv_and_no_python_is_run_that_others_may_have_put_on_path(
     assert not ran.exists()
 
 
+@pytest.mark.parametrize("asked", ["build", "python"])
+def test_nothing_is_taken_from_a_folder_above_that_others_may_add_to(
+    asked: str, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of /tmp, where the target's path may be, and of the login's home, where sudo starts us."""
+    ran = tmp_path / "ran"
+    tmp_path.chmod(0o1777)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (tmp_path / ".venv" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    python.write_text(f'#!/bin/sh\necho python >>{ran}\nexec python3 "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "uv.toml").write_text("nothing that uv knows = true\n")
+    (tmp_path / "home/uv").mkdir(parents=True)
+    (tmp_path / "home/uv/uv.toml").write_text("nor this = true\n")
+    (tmp_path / "home").chmod(0o777)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    making = builder(layout)
+    monkeypatch.chdir(layout.root)
+
+    getattr(making, asked)()
+
+    assert not ran.exists()
+
+
 def test_a_uv_that_arrived_damaged_is_not_run(layout: Layout) -> None:
     making = builder(layout)
     (wheel,) = Path(layout.incoming_wheels).iterdir()

@@ -119,3 +119,10 @@ def test_other_shells_find_theirs_where_they_look(project: Path, shell: str, pla
     assert (project / place).read_text().strip().startswith(begins)
     printed = subprocess.check_output([*DEPLOY, "completion", shell, "--print"], env=environ, text=True)
     assert printed.strip() == (project / place).read_text().strip()
+
+
+def test_no_name_is_offered_that_would_mean_more_to_a_shell(project: Path) -> None:
+    """Whoever goes into a folder that somebody else wrote, and presses Tab there, runs nothing of it."""
+    names = ["$(touch owned)", "w;reboot", "w`id`", "w b", "w\\nb", "w\\u001b[2J", "w'", "w>b"]
+    (project / "deploy.toml").write_text(DECLARED + "".join(f'[services."{name}"]\n' for name in names))
+    assert offered(project, "deploy logs ") == ["web", "worker"]

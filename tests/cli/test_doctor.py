@@ -7,10 +7,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from provision.rollout.doctor import _clock
 from tests.deploy.world import World, web
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost, Place
@@ -93,3 +95,12 @@ def test_this_machine_without_rsync_is_told_how_to_get_it(monkeypatch: pytest.Mo
     found = {each.subject: each for each in this_machine(sandbox=False)}
     assert (found["rsync"].word, found["rsync"].next_step) == ("problem", "install rsync where PATH finds it")
     assert (found["keys"].word, found["keys"].next_step) == ("warning", "ssh-keygen -t ed25519")
+
+
+@pytest.mark.parametrize("said", ["²", "1" * 5000, "", "-1", "soon"])
+def test_a_clock_that_tells_no_time_is_a_finding(said: str) -> None:
+    class Connection:
+        def run(self, *_: object, **__: object) -> SimpleNamespace:
+            return SimpleNamespace(stdout=f"{said}\n".encode())
+
+    assert _clock(Connection()).text == "its clock could not be read"  # type: ignore[arg-type]

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from provision.cli.github.forks import is_fork, refuse_fork
-from provision.errors import Exit, Refused
+from provision.cli.github.forks import given, is_fork, refuse_fork
+from provision.cli.main import main
+from provision.cli.session import Session
+from provision.errors import DeclarationError, Exit, Refused
 
 OURS, THEIRS = {"id": 1, "full_name": "acme/shop"}, {"id": 2, "full_name": "eve/shop", "fork": True}
 
@@ -60,3 +62,99 @@ def test_a_fork_is_refused_by_name(tmp_path):
         refuse_fork("a preview is not deployed", environ(tmp_path, "pull_request", pull(THEIRS)))
     assert refused.value.exit == Exit.REFUSED
     refuse_fork("a preview is not deployed", environ(tmp_path, "pull_request", pull(OURS)))
+
+
+SENDS = """
+[project]
+name = "shop"
+[services.web]
+command = ["true"]
+[targets.eve]
+platform = "supervisord"
+hosts = ["eve.example"]
+path = "/srv/${NAME}"
+"""
+
+
+@pytest.fixture
+def fork(tmp_path, monkeypatch):
+    """A folder that a fork's pull request brings, and in which the job runs."""
+    for name, value in environ(tmp_path, "pull_request_target", pull(THEIRS)).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "deploy.toml").write_text(SENDS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VAST_API_KEY", "0123456789abcdef"),
+        ("HF_TOKEN", "hf"),
+        ("DATABASE", "postgres://shop:sesame@db/shop"),
+        ("DEPLOY_EVIDENCE_KEY", "-----BEGIN PRIVATE KEY-----"),
+    ],
+)
+def test_a_fork_s_declaration_is_given_nothing_that_looks_like_a_secret(name, value, fork, monkeypatch):
+    """It says to which host its path is told."""
+    monkeypatch.setenv(name, value)
+    (fork / "deploy.toml").write_text(SENDS.replace("NAME", name))
+    with pytest.raises(DeclarationError, match=f"{name}.* is not set"):
+        Session(directory=fork).deployment  # noqa: B018
+
+
+def test_a_fork_s_declaration_is_given_no_file_of_variables(fork):
+    """VAST_URL in one would say where the account's key goes; and a job may have written its secrets there."""
+    (fork / ".env").write_text("NAME=shop\n")
+    with pytest.raises(DeclarationError, match=r"NAME.* is not set"):
+        Session(directory=fork).deployment  # noqa: B018
+    assert given(fork / ".env", {}).env_file == fork / ".env"
+
+
+def test_what_is_no_secret_can_be_named(fork, monkeypatch):
+    monkeypatch.setenv("NAME", "shop")
+    assert Session(directory=fork).deployment.target.path == "/srv/shop"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "secrets check",
+        "doctor",
+        "unlock",
+        "host mend",
+        "host bootstrap --yes",
+        "image push acme/shop",
+        "image promote shop",
+        "image rollback shop",
+        "image attest acme/shop@sha256:00 --report deploy.toml",
+        "evidence sign",
+        "smoke --sign",
+        "machine rent",
+        "restart",
+        "stop",
+        "down",
+    ],
+)
+def test_a_fork_changes_and_signs_nothing(words, fork, monkeypatch, capsys):
+    monkeypatch.setenv("NAME", "shop")
+    assert main(words.split()) == Exit.REFUSED
+    assert "for a fork's pull request." in capsys.readouterr().err
+
+
+def test_no_provider_is_asked_for_a_fork(fork, monkeypatch, capsys):
+    needs = 'needs = { disk = "20GB", image = "acme/gpu:1" }'
+    rented = f'provider = "vast"\n{needs}\nbudget = {{ per_hour = 1, total = 9, until = "1h" }}'
+    (fork / "deploy.toml").write_text(SENDS.replace('hosts = ["eve.example"]', rented).replace("${NAME}", "shop"))
+    assert main(["plan"]) == Exit.REFUSED
+    assert "no provider is asked for its machines for a fork's pull request." in capsys.readouterr().err
+
+
+def test_no_lock_is_made_for_a_fork(fork, capsys):
+    """uv builds what is named without a wheel: it would run it."""
+    (fork / "requirements.txt").write_text("./evil\n")
+    (fork / "deploy.toml").write_text(
+        "[project]\nname = 'shop'\n[python]\nrequirements = 'requirements.txt'\n[services.web]\ncommand = ['true']\n"
+    )
+    assert main(["render", "dockerfile"]) == Exit.REFUSED
+    assert not (fork / "deploy.lock").exists()

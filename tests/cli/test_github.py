@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,13 +44,13 @@ PROMOTION = {
 @pytest.fixture
 def step(tmp_path):
     """Runs a command as the action does; exit code, log, summary, output."""
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    words = shlex.split(steps[-1]["run"])[2:]  # behind exec and its Python
 
     def run(command: str) -> tuple[int, str, str, dict]:
         environ = {**os.environ, "DEPLOY_COMMAND": command}
         environ |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
-        done = subprocess.run(
-            [sys.executable, "-m", "provision.cli.github"], cwd=tmp_path, env=environ, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True)
         assert "Traceback" not in done.stderr
         output = (tmp_path / "output").read_text().removeprefix("result=") if (tmp_path / "output").exists() else "{}"
         shown = (tmp_path / "summary").read_text() if (tmp_path / "summary").exists() else ""
@@ -81,6 +82,16 @@ def test_a_command_that_cannot_be_read_is_said(command, said, step):
 
 def test_no_shell_reads_the_command(step, tmp_path):
     code, _, _, _ = step("image keygen --private 'k; touch owned' $(touch owned) `touch owned`")
+    assert code == 2
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("module", ["shlex", "json", "click", "pydantic", "provision"])
+def test_no_module_of_the_project_is_imported(module, step, tmp_path):
+    """It may be a fork's, and this runs with the job's secrets."""
+    (tmp_path / f"{module}.py").write_text("from pathlib import Path; Path('owned').touch()")
+    (tmp_path / "deploy.toml").write_text("[project]\nname = 'app'\n")
+    code, _, _, _ = step("check")
     assert code == 2
     assert not (tmp_path / "owned").exists()
 

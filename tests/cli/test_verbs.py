@@ -66,6 +66,12 @@ def test_a_fork_s_pull_request_gets_a_plan_without_secrets_and_changes_nothing(p
     event.write_text(json.dumps({"pull_request": pull}))
     project.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(event)}
     project.write(extra='secrets = ["TOKEN"]\n[secrets.TOKEN]\ncommand = ["touch", "asked"]\n')
+    assert "no throwaway host is started on this machine for a fork's pull request." in project.run("plan").stderr
+    assert not (project.root / ".deploy").exists()
+    host, keys = sandbox.spec(project.root), project.root / ".deploy/sandbox/ssh"
+    named = f'hosts = ["{host.user}@{host.address}:{host.port}"]\nidentity = "{keys}/user_key"'
+    file = project.root / "deploy.toml"
+    file.write_text(file.read_text().replace('hosts = ["sandbox"]', f'{named}\nknown_hosts = "{keys}/known_hosts"'))
 
     plan = project.ok("plan", "--markdown")
     refused, preview = project.run("up"), project.run("up", "--preview", "pr-7")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from provision import rollout
 from provision.errors import PutBack, SomeHostsFailed, UsageError
+from provision.rollout.logs import LogLine, _Came
 from tests.deploy.world import World, web
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost, Place
@@ -112,3 +115,22 @@ def test_all_services_of_all_hosts_are_followed_at_once(
             list(rollout.logs(world.deployment(), lines=1))
     finally:
         other.mend()
+
+
+def test_a_host_that_writes_faster_than_anybody_reads_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[_Came.__module__], "_WAITING", 3)  # `rollout.logs` is a function
+    came = _Came()
+
+    def write() -> None:
+        for number in range(10):
+            came.put(LogLine("a", "web", str(number)))
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    assert [came.get().line for _ in range(2)] == ["0", "1"]  # type: ignore[union-attr]
+    writing.join(0.3)
+    assert writing.is_alive()
+    assert came._queue.qsize() == 3
+    came.nobody_listens = True
+    writing.join(5)
+    assert not writing.is_alive()

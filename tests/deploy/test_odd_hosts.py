@@ -107,6 +107,7 @@ def test_an_account_without_a_home_or_a_name_is_deployed_to(world: World) -> Non
         assert world.up().outcome == "committed"
         assert world.host.exec(["stat", "-c", "%u", world.path]).stdout == "4321\n"
         assert world.version == "1"
+        assert rollout.execute(world.deployment(), ["sh", "-c", "exit $(($(id -u) - 4300))"]) == 21
         assert world.down().outcome == "committed"
     finally:
         world.host.exec(["usermod", "--shell", "/bin/bash", "root"])

@@ -150,3 +150,21 @@ def test_a_folder_is_no_preview_by_what_others_say_nor_removed_while_it_runs(ser
         rollout.down_preview(served.deployment(), "pr-7")
     assert not served.answers(port), "what its supervisor shows of it has ended, by that alone"
     served.host.exec(["chown", "root", noted])
+
+
+@ON_ONE
+def test_what_runs_once_does_so_in_a_preview_and_can_be_said_to_be_done(served: World) -> None:
+    began = f"{served.path}.previews/began"
+    command = ["sh", "-c", f"echo $PWD >>{began}; kill -9 $$$$"]
+    served.declare({"web": web(served.port, "2")}, **{"once.migrate": {"command": command}})
+    with pytest.raises(PutBack, match="was killed by signal 9"):
+        up(served)
+    with pytest.raises(Refused, match="was cut off in the middle") as refused:
+        up(served)
+    assert "deploy up --preview pr-7 --done migrate, if it is done" in refused.value.next_step
+
+    (event,) = rollout.up_preview(served.deployment(), "pr-7", done=["migrate"])
+
+    assert served.get(port=int(event["ports"]["web"]))["version"] == "2"
+    assert ".previews/pr-7/releases/" in served.host.read(began).decode()
+    served.host.exec(["rm", began])

@@ -82,6 +82,27 @@ def test_a_program_of_supervisord_conf_is_refused_by_key_then_replaced_and_stays
     assert world.version == "2"
 
 
+def test_a_program_of_a_folder_all_of_whose_files_are_included_is_gone_for_good(
+    make_host: MakeHost, place: Place, tmp_path: Path
+) -> None:
+    world = on(make_host(Kind.SUPERVISORD), place, tmp_path, take_over=["web"])
+    main = world.host.read(MAIN).decode()
+    (files,) = [line for line in main.splitlines() if line.startswith("files")]
+    world.host.write(MAIN, main.replace(files, files + " /etc/supervisor/all/*"))
+    command = f"python3 -m http.server --bind 127.0.0.1 --directory /opt/theirs {world.port}"
+    world.host.write("/opt/theirs/mark", "theirs")
+    world.host.write("/etc/supervisor/all/web", f"[program:web]\ncommand={command}\n")
+    world.host.exec(["supervisorctl", "reload"])
+    until(lambda: serves_theirs(world), "theirs serves")
+
+    world.web("1")
+    world.up()
+    world.host.exec(["supervisorctl", "reload"])
+    until(lambda: world.answers(), "ours serves after a restart of supervisord")
+
+    assert world.version == "1"
+
+
 @pytest.mark.slow
 def test_who_has_the_port_under_another_name_is_named_and_replaced_though_the_worker_is_killed(
     make_host: MakeHost, place: Place, tmp_path: Path
@@ -107,15 +128,16 @@ def test_who_has_the_port_under_another_name_is_named_and_replaced_though_the_wo
     assert "fastapi" not in known(world)
 
 
+@pytest.mark.parametrize("unit", [UNIT, pytest.param("/opt/theirs/legacy.service", id="a link to the project's own")])
 def test_a_unit_of_somebody_elses_is_disabled_and_comes_back(
-    systemd_host: TestHost, place: Place, tmp_path: Path
+    unit: str, systemd_host: TestHost, place: Place, tmp_path: Path
 ) -> None:
     world = on(systemd_host, place, tmp_path)
     world.host.write("/opt/theirs/mark", "theirs")
     command = f"/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /opt/theirs {world.port}"
-    world.host.write(UNIT, f"[Service]\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n")
+    world.host.write(unit, f"[Service]\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n")
     world.host.exec(["systemctl", "daemon-reload"])
-    world.host.exec(["systemctl", "enable", "--now", "legacy"])
+    world.host.exec(["systemctl", "enable", "--now", unit])
     try:
         until(lambda: serves_theirs(world), "theirs serves")
         world.web("1")
@@ -131,10 +153,10 @@ def test_a_unit_of_somebody_elses_is_disabled_and_comes_back(
         world.web("1")
         world.up()
         assert world.version == "1"
-        assert _enabled(world) == "disabled"
+        assert _enabled(world) == ("disabled" if unit == UNIT else "")  # systemd no longer knows a link that is gone
     finally:
         world.host.exec(["systemctl", "disable", "--now", "legacy"], check=False)
-        world.host.exec(["rm", "-f", UNIT])
+        world.host.exec(["rm", "-f", UNIT, unit])
 
 
 def _enabled(world: World) -> str:

@@ -111,7 +111,7 @@ def test_the_page_s_project_takes_the_place_of_the_image_s_programs(host: TestHo
     assert host.read("/workspace/cres/shared/data/uploads/old") == b"kept"
     host.exec(["supervisorctl", "reload"])
     until(lambda: answer(host, 8000).startswith("ours") and bool(answer(host, 8081)), "and after a restart")
-    assert host.read(f"{MAIN}.before-fastapi") == before
+    assert host.read("/etc/supervisor/.supervisord.conf.before-fastapi") == before
 
 
 @pytest.mark.parametrize("damage", ["truncate -s 600", "sh -c 'echo nothing >\"$0\"'", "rm -f"])

@@ -27,6 +27,7 @@ path = "/srv/shop"
 name_prefix = "x-"
 services = ["web", "worker"]
 require = "evidence"
+take_over = ["legacy"]
 """
 
 
@@ -42,7 +43,7 @@ def test_it_has_a_folder_names_and_ports_of_its_own(loaded):
     target, service = project.targets["here"], project.services["web"]
     assert (target.path, target.name_prefix) == ("/srv/shop.previews/pr-7", "x-shop-preview-pr-7--")
     assert (service.port, service.canary_port, service.candidate_port) == (61_000, 61_002, 61_003)
-    assert target.require is None
+    assert (target.require, target.take_over) == (None, ())
     assert loaded.project.services["web"].port == 8000
 
 

@@ -165,6 +165,24 @@ def test_before_anything_is_rented_a_deploy_says_how(project: Path, market: Mark
     assert refused.value.next_step == "deploy machine rent --target gpu"
 
 
+def test_what_was_rented_when_there_were_more_machines_is_known_and_given_back(
+    project: Path, host: TestHost, market: Market, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rental = market(None, boot(host))
+    ((machine, _),) = machines(project, rental).rent()
+    made = machines(project, rental)
+    made.provider.rename(machine.id, machine.label.replace("/gpu/1 ", "/gpu/12 "))
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("VAST_URL", rental.url)
+
+    assert made.rented() == []
+    assert [each.id for each in made.rented_beyond()] == [machine.id]
+    assert main(["machine", "list", "-C", str(project)]) == 0
+    assert f"next: deploy machine destroy {machine.id}" in capsys.readouterr().err
+    assert main(["machine", "destroy", "--all", "--yes", "-C", str(project)]) == 0
+    assert rental.alive == []
+
+
 def test_what_is_past_its_end_is_found_whoever_rented_it(project: Path, host: TestHost, market: Market) -> None:
     rental = market(None, boot(host))
     made = machines(project, rental)

@@ -13,7 +13,7 @@ from provision.errors import DeployError, Refused, UsageError
 from provision.providers import provider
 from provision.providers.face import Kind, Machine, Needs, NotRented, Order, ProviderFailed, State
 from provision.providers.renting import Budget, Renter, of_place, place
-from provision.providers.vast import Vast
+from provision.providers.vast import Vast, _machine, _offer
 from tests.providers.conftest import CLOCK, Rental, offer
 
 Market = Callable[..., Rental]
@@ -157,6 +157,13 @@ def test_what_the_budget_does_not_allow_is_never_asked_for(budget: Budget, said:
     assert "rent" not in rental.known()["calls"]
 
 
+def test_what_is_bid_counts_for_the_budget(market: Market) -> None:
+    rental = market()
+    with pytest.raises(Refused, match=r"what is bid is \$32\.000 an hour, and budget\.per_hour is \$0\.600"):
+        rent(rental, bid=32.0)
+    assert "rent" not in rental.known()["calls"]
+
+
 def test_an_account_without_credit_is_told_so_at_once(market: Market) -> None:
     rental = market(credit=0.0)
 
@@ -233,6 +240,26 @@ def test_every_page_of_a_long_list_is_read(market: Market) -> None:
 
     assert len({each.id for each in machines}) == 60
     assert [each.label for each in of_place(machines, "other/7")] == ["other/7"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"ports": {"22/tcp": [{}], "8000/tcp": "8000", "x/tcp": [{"HostPort": "1"}]}, "public_ipaddr": "192.0.2.1"},
+        {"ssh_host": "ssh4.vast.ai", "ssh_port": "soon"},
+        {"dph_total": "unknown", "machine_id": "m", "start_date": "yesterday"},
+        {"dph_total": float("nan"), "start_date": float("inf")},
+    ],
+)
+def test_a_machine_of_which_not_all_can_be_understood_is_known(odd: dict[str, Any]) -> None:
+    found = _machine({"id": 7, "label": LABEL, "actual_status": "running", **odd})
+    assert found is not None
+    assert (found.id, found.label, found.address) == (7, LABEL, None)
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), -0.5, 0])
+def test_an_offer_without_a_price_is_none(price: float) -> None:
+    assert _offer(offer(1, dph_total=price)) is None
 
 
 def test_what_a_machine_printed_is_read_where_the_provider_keeps_it_without_the_key(market: Market) -> None:

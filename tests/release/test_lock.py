@@ -49,6 +49,15 @@ def test_it_pins_with_hashes_what_a_file_and_those_it_includes_ask_for(tmp_path:
     assert lock.read(FROM_FILES, tmp_path).requirements == made.requirements  # what still fits stays
 
 
+def test_files_elsewhere_and_in_a_circle_are_included(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere.txt"
+    (project / "more").mkdir(parents=True)
+    elsewhere.write_text("idna==3.10\n")
+    (project / "requirements.txt").write_text(f"-r {elsewhere}\n-r more/../requirements.txt\n-r ../elsewhere.txt\n")
+
+    assert [name for name, _ in lock._inputs(FROM_FILES, project)] == ["requirements.txt", "../elsewhere.txt"]
+
+
 def test_a_current_lock_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements.txt").write_text("idna==3.10\n")
     lock.renew(FROM_FILES, tmp_path, {}, ignore)

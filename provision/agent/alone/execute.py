@@ -37,11 +37,13 @@ def main(root: str, channel: str, name: str, *words: str) -> int:
     if wrong or os.path.dirname(launched) != os.path.realpath(base) or not os.path.isdir(launched):
         said = f"what lies at {base} can't be trusted: {wrong}." if wrong else f"{name} is not deployed on this host."
         return _refuse(said, "deploy host mend" if wrong else "deploy up, or --plain")
-    account = pwd.getpwuid(os.stat(launched).st_uid)
-    if account.pw_uid != os.geteuid():
-        if os.geteuid():
-            me = pwd.getpwuid(os.geteuid()).pw_name
-            said = f"{name} runs as {account.pw_name}, and {me} may not run anything as that account."
+    uid = os.stat(launched).st_uid
+    account = _account(uid)
+    if uid != os.geteuid():
+        if os.geteuid() or account is None:
+            theirs, me = (_account(each) for each in (uid, os.geteuid()))
+            runs, may = (each.pw_name if each else "an account without a name" for each in (theirs, me))
+            said = f"{name} runs as {runs}, and {may} may not run anything as that account."
             return _refuse(said, "--plain, or sudo = true for the target in deploy.toml")
         os.initgroups(account.pw_name, account.pw_gid)
         os.setgid(account.pw_gid)
@@ -56,11 +58,19 @@ def main(root: str, channel: str, name: str, *words: str) -> int:
                 "deploy up, or --plain, which says so",
             )
             return _become(words)
-    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+    if account is not None:  # an image may have made our own without a name
+        os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
     files = os.path.join(launched, "secret-files")
     if os.path.isdir(files):
         os.environ["CREDENTIALS_DIRECTORY"] = files  # as systemd has it for the service
     return _become([launcher, "exec", *words])
+
+
+def _account(uid: int) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None
 
 
 def _become(words: list[str] | tuple[str, ...]) -> int:

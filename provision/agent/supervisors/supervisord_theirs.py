@@ -21,7 +21,7 @@ from .supervisord_config import Instance
 if TYPE_CHECKING:
     from ...contract.records import Taken
 
-_HEAD = re.compile(r"\[([^\]]+)\]")
+_HEAD = re.compile(r"\[([^][]+)\]")
 
 
 def described(instance: Instance, names: Sequence[str]) -> List[Taken]:
@@ -127,7 +127,8 @@ def give_back(taken: Taken) -> None:
 
 
 def _aside(path: str, name: str) -> str:
-    return f"{path}.before-{name}"
+    folder, file = os.path.split(path)
+    return os.path.join(folder, f".{file}.before-{name}")  # with a dot: an include of all files means none of these
 
 
 def _read(path: str) -> str:

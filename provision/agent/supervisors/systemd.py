@@ -209,7 +209,8 @@ class Systemd(Supervisor):
                 continue
             enabled = self._systemctl("is-enabled", "--", unit, check=False).strip() == "enabled"
             ran = _observed(values).activity is Activity.RUNNING
-            found.append({"name": unit, "path": path, "ran": ran, "enabled": enabled})
+            # The file itself: disabling a unit that is a link to it takes the link away.
+            found.append({"name": unit, "path": os.path.realpath(path), "ran": ran, "enabled": enabled})
         return found
 
     def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
@@ -228,12 +229,14 @@ class Systemd(Supervisor):
 
     def take(self, taken: Sequence[Taken]) -> None:
         for each in taken:
-            self._systemctl("disable", "--quiet", "--", each["name"], check=False)
+            if each.get("enabled"):
+                self._systemctl("disable", "--quiet", "--", each["name"], check=False)
             self._systemctl("stop", "--", each["name"])
 
     def start_again(self, taken: Sequence[Taken]) -> None:
         for each in taken:
             if each.get("enabled"):
+                self._systemctl("link", "--quiet", "--", each["path"], check=False)
                 self._systemctl("enable", "--quiet", "--", each["name"])
             if each.get("ran"):
                 self._systemctl("start", "--", each["name"])

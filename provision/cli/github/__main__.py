@@ -1,7 +1,8 @@
-"""python -m provision.cli.github: run what DEPLOY_COMMAND says, and tell it the way GitHub shows it.
+"""python -P -m provision.cli.github: run what DEPLOY_COMMAND says, and tell it the way GitHub shows it.
 
 The command comes in through the environment and is taken apart here, so no shell ever reads it. What hosts and
 registries say goes to the log while workflow commands are switched off, so none of it can give the runner orders.
+Without -P, Python would import what lies in the folder that is deployed, which may be a fork's, in place of its own.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def main(environ: Mapping[str, str]) -> int:
     # What is deployed may run commands of its own here; they are not given what writes comments.
     child = {name: value for name, value in environ.items() if name not in (_COMMAND, _COMMENT, _TOKEN)}
     with subprocess.Popen(
-        [sys.executable, "-m", "provision.cli", *_as_json(words)], stdout=subprocess.PIPE, text=True, env=child
+        [sys.executable, "-P", "-m", "provision.cli", *_as_json(words)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child,
     ) as running:
         for event in _events(running.stdout or ()):
             events.append(event)

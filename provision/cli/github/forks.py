@@ -12,9 +12,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from provision.errors import Refused
+from provision.project.suspects import looks_secret
 
 _OF_CODE = ("pull_request", "workflow_run", "issue_comment")  # how the events begin that may be about others' code
 _LARGEST = 32 * 1024 * 1024  # bytes of an event; GitHub sends none over 25 MB
@@ -49,6 +50,24 @@ def refuse_fork(what: str, environ: Mapping[str, str] | None = None) -> None:
             why="Its code is not the project's, so it gets no secrets, no hooks, no secret commands and no preview.",
             next_step="review it, push its commits to a branch of this repository, and run the workflow there",
         )
+
+
+class Given(NamedTuple):
+    """What a declaration may take its variables from, as `provision.project.load` has it."""
+
+    environ: Mapping[str, str]
+    env_file: Path | None
+
+
+def given(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Given:
+    """What deploy.toml may name: everything; but a fork's can send it to a host of its own, so it gets nothing secret.
+
+    No file of variables then: a fork's could say where the key of a provider is sent, and the job's has secrets.
+    """
+    environ = os.environ if environ is None else environ
+    if not is_fork(environ):
+        return Given(environ, env_file)
+    return Given({name: value for name, value in environ.items() if not looks_secret(name, value)}, Path(os.devnull))
 
 
 def event(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session, declared_targets
 from provision.cli.verb import verb
 from provision.errors import DeclarationError, DeployError, Exit, UsageError
@@ -94,6 +95,7 @@ def _load(session: Session, target: str) -> tuple[LoadedProject | None, list[Fin
     from provision.project.secrets import Secrets
     from provision.rollout.doctor import Finding, Word
 
+    refuse_fork("no host is looked at")
     found: list[Finding] = []
     try:
         load(session.directory, target=target, ask_commands=False)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from provision import rollout
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
@@ -47,6 +48,7 @@ def sign(session: Session) -> None:
 
     For when a deploy was made without the key. It counts from when the checks ran, not from now.
     """
+    refuse_fork("nothing is signed")
     with session.console.live():
         made = rollout.sign(session.deployment, session.specs)
     for evidence in made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 
@@ -53,6 +54,7 @@ def bootstrap(session: Session, names: tuple[str, ...], yes: bool) -> None:
     """
     from provision.cli.preparing import bootstrap_hosts
 
+    refuse_fork("nothing is changed on hosts")
     session.hosts += names
     bootstrap_hosts(session, yes=yes)
 
@@ -68,6 +70,7 @@ def mend(session: Session, names: tuple[str, ...]) -> None:
     from provision import rollout
     from provision.cli.render.mended import mended_lines
 
+    refuse_fork("nothing is changed on hosts")
     session.hosts += names
     with session.console.live():
         found = rollout.mend(session.deployment, hosts=session.hosts)

@@ -66,13 +66,17 @@ def listed(session: Session, everything: bool) -> None:
     from provision.targets.machines import Label
 
     machines = session.deployment.machines
-    found = list(machines.provider.machines()) if everything else machines.rented()
+    beyond = [] if everything else machines.rented_beyond()
+    found = [*(machines.provider.machines() if everything else machines.rented()), *beyond]
     labels = [Label.read(each.label) for each in found]
     lines = machine_lines(found, [label.ends if label else None for label in labels], time.time())
     session.console.answer(
         {"event": "machines", "machines": [_event(each) for each in found]},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
+    if beyond:
+        numbers = " ".join(str(each.id) for each in beyond)
+        session.console.note(f"more than the target's machines, and costing on; next: deploy machine destroy {numbers}")
 
 
 @verb("pin", example="deploy machine pin")
@@ -116,14 +120,15 @@ def logs(session: Session, number: int, lines: int) -> None:
 
 @verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
 @click.argument("numbers", nargs=-1, type=int)
-@click.option("--all", "everything", is_flag=True, help="All of the target's machines.")
+@click.option("--all", "everything", is_flag=True, help="All that were rented for the target.")
 @click.option("--yes", is_flag=True, help="Without asking.")
 def destroy(session: Session, numbers: tuple[int, ...], everything: bool, yes: bool) -> int:
     """Give machines back, with their disks. What is on them is lost."""
     machines = session.deployment.machines
     if bool(numbers) == everything:
         raise UsageError("which machines?", next_step="deploy machine destroy NUMBER…, or --all for the target's")
-    found = machines.rented() if everything else [_one(machines, number) for number in numbers]
+    every = [*machines.rented_beyond(), *machines.rented()] if everything else []
+    found = every or [_one(machines, number) for number in numbers]
     names = ", ".join(str(each.id) for each in found)
     if found and not (yes or session.console.confirm(f"Destroy {names}? What is on them is lost.")):
         return Exit.REFUSED

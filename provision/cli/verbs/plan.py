@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from provision import rollout
-from provision.cli.github.forks import is_fork
+from provision.cli.github.forks import is_fork, refuse_fork
 from provision.cli.render.plan import plan_lines
 from provision.cli.session import Session
 from provision.cli.shown import shown_event
@@ -37,6 +37,8 @@ def command(session: Session, channel: str, take_over: str, markdown: bool) -> i
     if markdown:
         session.deployment.on_event = lambda event: _heard(session, event, warnings)
     if is_fork():
+        if session.itself.target.provider:
+            refuse_fork("no provider is asked for its machines")
         without = "a fork's pull request is given no secrets, so new values of secrets are not in this plan"
         session.deployment.on_event({"event": "warning", "host": "", "text": without})
     with session.console.live():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
@@ -89,6 +90,7 @@ def check(session: Session, only: str | None) -> None:
     from provision.project import load
     from provision.project.located import declaration_error
 
+    refuse_fork("no secret is asked for")
     loaded = load(session.directory, target=only)
     if refused := [*secret_refusals(loaded.project, loaded.secrets)]:
         raise declaration_error(refused, loaded.declaration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from provision import rollout
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
@@ -20,6 +21,8 @@ def command(session: Session, channel: str, sign: bool, anew: bool) -> int:
     The same checks that a deploy demands, seen from outside. Exit status 1 where one does not pass. What is signed with
     --sign is kept on the host, and lets the release become stable where the target requires evidence.
     """
+    if sign or anew:
+        refuse_fork("nothing is signed")
     with session.console.live():
         reports = rollout.smoke(session.deployment, channel, hosts=session.hosts, sign=sign or anew, anew=anew)
     failed = [report for report in reports if not report.outcome.passed]

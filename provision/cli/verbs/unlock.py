@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from provision import rollout
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
@@ -18,6 +19,7 @@ def command(session: Session, yes: bool) -> int:
     It never just removes a lock: a worker that is ended is recovered from its journal, so that the host serves one
     whole release afterwards.
     """
+    refuse_fork("nothing is changed on hosts")
     held = False
     answers = rollout.unlock(session.deployment, yes=yes, hosts=session.hosts)
     if not yes and session.console.is_interactive:

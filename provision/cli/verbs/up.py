@@ -49,10 +49,18 @@ def command(
     """
     refuse_fork("a preview is not deployed" if session.preview else "nothing is deployed")
     if session.preview:
-        if channel != "stable" or take_over or again or done:
+        if channel != "stable" or take_over:
             raise UsageError("a preview has no canary, and takes nobody's place.", next_step="leave that option out")
         with hooked(session, channel), session.interruptible() as interrupt:
-            for event in rollout.up_preview(session.itself, session.preview, _seconds(until), interrupt, session.hosts):
+            for event in rollout.up_preview(
+                session.itself,
+                session.preview,
+                _seconds(until),
+                interrupt,
+                session.hosts,
+                again=again,
+                done=done,
+            ):
                 session.console.answer(event, preview_lines(event))
             _end_expired(session)
         return

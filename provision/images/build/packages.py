@@ -58,7 +58,7 @@ def _install(pinned: str, folder: Path, python: str, platform: str) -> None:
     requirements = unfinished / "requirements.txt"
     requirements.write_text(pinned, encoding="utf-8")
     # The names that pip leaves in the folder are the wheel's own; bytecode would hold times.
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--implementation", "cp"]
     command += ["--python-version", python, *(f"--platform={tag}" for tag in _PLATFORMS[platform])]
     done = subprocess.run(

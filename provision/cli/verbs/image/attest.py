@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provision.cli.channels import keep, trusted_beside
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import private_option
@@ -42,6 +43,7 @@ def command(session: Session, image: str, report: Path, private: Path | None, an
     there already, so that nobody can take that away unnoticed. Where some was lost, --anew begins again: only these
     results count then, and later ones.
     """
+    refuse_fork("nothing is signed")
     reference = parse(image)
     if not reference.digest:
         raise UsageError(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from provision.cli.channels import CANARY, STABLE, promote
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import dry_run_option, key_option, private_option
@@ -36,4 +37,6 @@ def command(
     gets a second name, if signed evidence about that very digest passes and the rules of promotion.toml are met. The
     move is signed and written down; --anew sets aside what was written down before.
     """
+    if not dry_run:
+        refuse_fork("nothing is promoted")
     promote(session, name, origin, goal, dry_run=dry_run, key=key, private=private, anew=anew)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provision.cli.channels import CANARY, channel_of, keep, trusted_beside
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import private_option
@@ -59,6 +60,7 @@ def command(
     NAME is an image of promotion.toml, or REGISTRY/REPOSITORY. The bill of materials and the build record that
     `deploy image build` left go with it. Channels that promotions move, such as stable, are refused.
     """
+    refuse_fork("nothing is pushed")
     repository = find_image(session.directory, name).repository
     channel = channel_of(goal, repository, "--to")
     if channel.name != repository.name or channel.digest:

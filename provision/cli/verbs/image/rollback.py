@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from provision.cli.channels import STABLE, carry_out, channel_of, judge
+from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.image import dry_run_option, key_option, private_option
@@ -31,6 +32,8 @@ def command(
 
     The earlier image still needs evidence that passes; its age does not matter. A second rollback goes further back.
     """
+    if not dry_run:
+        refuse_fork("nothing is rolled back")
     declared = find_image(session.directory, name)
     channel = channel_of(goal, declared.repository, "--to")
     if channel.name != declared.repository.name or channel.digest:
