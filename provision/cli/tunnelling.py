@@ -42,9 +42,10 @@ def open_tunnel(connection: HostConnection, port: int, local: int | None) -> Tun
         return connection.forward(port)
 
 
-def hold(session: Session, tunnels: Sequence[Tunnel]) -> None:
-    """Until Ctrl-C; what does not come through is told once."""
+def hold(session: Session, tunnels: Sequence[Tunnel], said: str) -> None:
+    """Until Ctrl-C, which is no failure from the moment it is `said`; what does not come through is told once."""
     try:
+        session.console.note(said)
         told: set[str] = set()
         while True:
             time.sleep(_LOOK_SECONDS)

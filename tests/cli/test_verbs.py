@@ -5,9 +5,11 @@ import re
 import subprocess
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from provision.cli.tunnelling import hold
 from provision.targets import sandbox
 from tests.cli.conftest import make_project, of
 
@@ -273,6 +275,14 @@ def test_a_tunnel_leads_to_the_service_until_it_is_ended(served):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_ctrl_c_is_no_failure_from_the_moment_it_is_said() -> None:
+    class Hasty:
+        def note(self, _: str) -> None:
+            raise KeyboardInterrupt
+
+    hold(SimpleNamespace(console=Hasty()), [], "Ctrl-C ends the tunnel.")
 
 
 def test_open_leads_the_browser_to_the_service_and_ends_with_ctrl_c(served, tmp_path):

@@ -42,8 +42,7 @@ def command(session: Session, service: str, channel: str, local: int | None, *, 
             )
             if not no_browser and _has_browser() and not webbrowser.open(url):
                 session.console.note("no browser could be started here; open the URL by hand")
-            session.console.note("Ctrl-C ends the tunnel.")
-            hold(session, [tunnel])
+            hold(session, [tunnel], "Ctrl-C ends the tunnel.")
 
 
 def _has_browser() -> bool:

@@ -42,5 +42,4 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
                     {"event": "tunnel", "host": spec.name, "service": name, "port": port, "url": url},
                     f"{spec.name}: {name} (port {port}) is at {url}",
                 )
-        session.console.note("Ctrl-C ends the tunnels.")
-        hold(session, tunnels)
+        hold(session, tunnels, "Ctrl-C ends the tunnels.")
