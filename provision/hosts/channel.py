@@ -20,6 +20,7 @@ _CHUNK = 65536
 _TAIL_BYTES = 65536
 _LARGEST = 64 << 20  # bytes of one line, or of all that a command says: a tree of 100,000 files is told in 20 MiB
 _WAIT_FOR_STATUS_SECONDS = 5.0
+_READ_SECONDS = 0.5  # until whoever reads meanwhile has looked at what it took
 _TAKEN_SECONDS = 120.0  # who takes nothing for so long hangs
 _AWAKE_SECONDS = 1.0  # the library has one time-out for who reads and who sends: each counts by itself
 
@@ -219,8 +220,12 @@ class Channel:
         if not self._channel.get_transport().is_active():
             return Unreachable(f"the connection broke {when}.", next_step="deploy status", host=self._host)
         opening = self._openings[0]
-        while not opening.is_over and self._channel.recv_ready():  # nobody has read yet why
-            self._buffer += opening.skip(self._channel.recv(_CHUNK))
+        until = time.monotonic() + _READ_SECONDS
+        while not opening.is_over and time.monotonic() < until:  # nobody has read yet why, or somebody is about to
+            if self._channel.recv_ready():
+                self._buffer += opening.skip(self._channel.recv(_CHUNK))
+            else:
+                time.sleep(0.01)
         if not opening.is_over:
             return self._never_began()
         said = self.stderr_tail().decode(errors="replace").strip().splitlines()
