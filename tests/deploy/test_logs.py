@@ -48,7 +48,7 @@ def test_services_are_told_by_name_and_since_when_and_followed_over_a_restart(wo
     assert ("web", "2020-01-02T03:04:06Z too") in every
     assert ("worker", "untold") in every
     assert told(world, "worker") == told(world, world.program("worker")) == [("worker", "untold")]
-    with pytest.raises(UsageError, match='no service "wbe". Did you mean "web"'):
+    with pytest.raises(UsageError, match=r'no service "wbe"\. Did you mean "web"\?'):
         told(world, "wbe")
 
     found = told(world, ago=3600.0)
