@@ -17,6 +17,7 @@ from provision.contract.channels import channels_after, moved_lane
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
 from provision.contract.model_types import without_kernels
+from provision.contract.names import ENVIRONMENT
 from provision.contract.slots import named
 from provision.contract.state import State, from_dict
 from provision.errors import Refused, UsageError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
     from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
 
-ENVIRONMENT = ".venv"  # at a release's top: the host's own, whoever made it
 _LARGE = 50_000_000  # bytes: with this much in one file, who ships it by mistake wants to know
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from provision.errors import DeployError, Refused
 from provision.providers.api import Clock
-from provision.providers.face import Gone, Machine, NotRented, Offer, Order, Provider, ProviderFailed, State, Unclear
+from provision.providers.face import Gone, Machine, Offer, Order, Provider, ProviderFailed, State, Unclear
 
 OnEvent = Callable[[dict[str, object]], None]
 
@@ -96,7 +96,7 @@ class Renter:
             others: those of the target's other places, whose cost counts.
 
         Raises:
-            Refused: the budget does not allow it.
+            Refused: the budget does not allow it, or the provider rents nothing to this account.
             ProviderFailed: none of the offers could be rented; nothing was left behind.
         """
         label = order.label.split(" ")[0]
@@ -112,8 +112,6 @@ class Renter:
             except Gone as gone:
                 last = gone
                 continue
-            except NotRented:
-                raise
             except Unclear as unclear:
                 last = unclear
                 self._say(f"{unclear.what} {unclear.why} Looking whether it did.")

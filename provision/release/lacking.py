@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from provision.contract.names import ENVIRONMENT
 from provision.errors import UnencodableValue, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.schema import Project, Service, Target
@@ -55,7 +56,7 @@ def absent(project: Project, services: Mapping[str, Service], root: Path) -> Ite
         else:
             continue
         path = os.path.normpath(script)
-        if script.startswith(("/", "-")) or path.split("/")[0] in ("..", ".venv") or (root / path).exists():
+        if script.startswith(("/", "-")) or path.split("/")[0] in ("..", ENVIRONMENT) or (root / path).exists():
             continue
         folder = (root / path).parent
         others = [file.relative_to(root).as_posix() for file in folder.iterdir()] if folder.is_dir() else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,7 +15,7 @@ from provision.native.model import write_demo_model
 from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy import test_drain as drain
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
-from tests.deploy.test_standing import DIES
+from tests.deploy.test_standing import is_never_serving
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 from tests.images.registry import PASSWORD, USER, registry
@@ -386,17 +385,7 @@ def test_a_container_that_is_started_again_and_again_is_not_serving(docker_host,
 
 @pytest.mark.slow
 def test_a_container_that_dies_every_five_seconds_is_never_serving(docker_host, world) -> None:
-    world.declare({"web": web(world.port, command=DIES)})
-    world.up()
-    until(lambda: world.status().state != "serving", "it died")
-
-    states = set()
-    for _ in range(20):
-        states.add(world.status().state)
-        time.sleep(1)
-
-    assert states <= {"restarting", "failing"}
-    assert "restarting" in states
+    is_never_serving(world)
 
 
 def test_images_that_no_release_needs_are_removed(docker_host, world) -> None:

@@ -51,8 +51,8 @@ def test_a_program_that_is_started_again_and_again_is_not_serving_until_it_is_de
     assert (world.status().state, world.status().restarted) == ("serving", {})
 
 
-@pytest.mark.slow
-def test_a_service_that_dies_every_five_seconds_is_never_serving(world: World) -> None:
+def is_never_serving(world: World) -> None:
+    """Deploy what dies every five seconds, and look at it for a while."""
     world.declare({"web": web(world.port, command=DIES)})
     world.up()
     until(lambda: world.status().state != "serving", "it died")
@@ -64,6 +64,11 @@ def test_a_service_that_dies_every_five_seconds_is_never_serving(world: World) -
 
     assert states <= {"restarting", "failing"}
     assert "restarting" in states
+
+
+@pytest.mark.slow
+def test_a_service_that_dies_every_five_seconds_is_never_serving(world: World) -> None:
+    is_never_serving(world)
 
 
 def test_what_was_changed_on_the_host_has_a_word_of_its_own_and_up_puts_it_right(world: World) -> None:

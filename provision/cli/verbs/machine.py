@@ -115,7 +115,7 @@ def logs(session: Session, number: int, lines: int) -> None:
     """Show what a machine has printed since its start, as the provider keeps it."""
     text = session.deployment.machines.provider.log(number, lines)
     for line in text.splitlines():
-        session.console.answer({"event": "log", "machine": number, "line": line}, _shown(line))
+        session.console.answer({"event": "log", "machine": number, "line": line}, line)
 
 
 @verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
@@ -172,11 +172,6 @@ def _event(machine: Machine) -> dict[str, Any]:
 
 def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
-
-
-def _shown(line: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else repr(sign)[1:-1] for sign in line)
 
 
 for _verb in (offers, rent, listed, pin, show, logs, destroy, reap):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provision.contract.names import ENVIRONMENT
 from provision.project.fault import Fault
 from provision.project.rules.view import Sound
-
-LINK = ".venv"
 
 
 def _source(view: Sound) -> Iterator[Fault]:
@@ -38,7 +37,7 @@ def _prepared(view: Sound) -> Iterator[Fault]:
     if view.python is None or view.python.source == "host" or view.prepare is None:
         return
     for index, path in enumerate(view.prepare.outputs):
-        if path.split("/")[0] == LINK:
+        if path.split("/")[0] == ENVIRONMENT:
             message = f'"{path}" is where the environment of [python] is.'
             yield Fault(("prepare", "outputs", index), message, "Leave it out: the step finds the environment made.")
 
