@@ -149,8 +149,10 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
         pid, activity = seen.pid, seen.activity
         members = table.family([pid]) if activity is Activity.RUNNING else set()
         first = min(astray.get(name, ()), key=processes.start_time, default=0)
-        # What escaped from the run that is watched is younger than it; what is older has the port that this one needs.
-        if first and (not members or processes.start_time(first) < processes.start_time(pid)):
+        # What escaped from the run that is watched is younger than it; what is older has the port that this one needs,
+        # and may have ended it since it was seen.
+        began = processes.start_time(pid) if members else 0
+        if first and (not began or processes.start_time(first) < began):
             pid, activity, members = first, Activity.UNSUPERVISED, astray[name]
         programs[name] = {
             "activity": activity.value,

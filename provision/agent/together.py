@@ -11,6 +11,7 @@ from typing import Callable, Dict, Generic, Iterable, List, Optional, Sequence, 
 
 AT_ONCE = 16  # of what takes processors: they are what starts needs as well
 WATCHED = 64  # of what waits for an answer that it shares
+_AWAKE_SECONDS = 0.2
 
 Item = TypeVar("Item")
 Name = TypeVar("Name")
@@ -19,10 +20,13 @@ Found = TypeVar("Found")
 
 def side_by_side(work: Callable[[Item], object], items: Iterable[Item], at_once: int = AT_ONCE) -> None:
     """Do it for each, so many at a time; where some fail, raise what the first of them does, once all have ended."""
-    from concurrent.futures import ThreadPoolExecutor  # which costs a host that only looks the time to read it
+    from concurrent.futures import ThreadPoolExecutor, wait  # which cost a host that only looks the time to read them
 
     with ThreadPoolExecutor(max_workers=at_once) as pool:
         futures = [pool.submit(work, item) for item in items]
+        # The kernel may hand a signal to one of these threads, which wakes nobody; Python acts on it here, if awake.
+        while wait(futures, _AWAKE_SECONDS).not_done:
+            pass
     for future in futures:
         future.result()
 
