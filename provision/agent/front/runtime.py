@@ -1,47 +1,214 @@
-"""HAProxy while it runs: asked and told over its master's socket. Every answer is bounded, every wait ends."""
+"""HAProxy while it runs: told what it is to be, and asked what it does. Every answer is bounded, every wait ends."""
 
 from __future__ import annotations
 
-from typing import Dict, List
+import contextlib
+import csv
+import os
+import subprocess
+import time
+from typing import Dict, Iterator, List, Mapping, Tuple
 
-from .values import Counted, Front
+from ...contract.failure import FAILED, REFUSED, Failure
+from .. import files
+from .backends import at, bounds, states, weight
+from .master import SOCKET, Master, Silent
+from .render import render, structure
+from .values import DRAIN, READY, Counted, Front
+
+CONFIGURATION = "haproxy.cfg"
+_JUDGE_SECONDS = 60.0
+_POLL = 0.02
+_SERVERS = "show stat -1 4 -1"
+_BACKENDS = "show stat -1 2 -1"
+_KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_SAID = 2000  # of what HAProxy says, its end
+_SAID_OF_ADDRESSES = ("no need to change", "IP changed", "port changed")
+_LARGEST_FILE = 16 << 20
 
 
 class Runtime:
-    """The HAProxy of the front in `folder`, whoever started it.
+    """The HAProxy of the front in `folder`, whoever started it; `haproxy` is its program.
 
     All of it raises Failure where HAProxy does not answer, or not with what was asked for.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, haproxy: str) -> None:
         self.folder = folder
+        self._haproxy = haproxy
+        self._master = Master(folder)
 
-    def become(self, front: Front, seconds: float = 30.0) -> None:
+    def become(self, front: Front, seconds: float = 60.0) -> None:
         """Make it `front`: write the configuration, durably; then say the difference on the socket, or reload.
 
-        May be repeated, also by somebody else after a kill at any point. Streams that have begun go on either way. In
-        the end the running HAProxy is `front`, or Failure says why not (it judges the file before it is in place).
-        Where no HAProxy runs, the file is all: whoever starts it starts `front`.
+        May be repeated, also by somebody else after a kill at any point. Streams that have begun go on either way.
+        Where no HAProxy runs, the file is all: whoever starts it starts `front`. What is held is answered by servers
+        that were there when it came; so who is to answer is made a server before anything is held.
+
+        Raises:
+            Failure: it can't be. Then the file is what it was before, and so is HAProxy, if it runs.
         """
-        raise NotImplementedError
+        path = os.path.join(self.folder, CONFIGURATION)
+        text, before = render(front), _text(path)
+        if text != before:
+            self._judge(text)
+            files.write(path, text, 0o600)
+        try:
+            processes = self._master.processes()
+        except Silent:
+            return
+        try:
+            if self._structure(processes.current) != structure(front):
+                self._reload(structure(front), seconds)
+            self._say(front)
+        except Failure:
+            if before and before != text:
+                files.write(path, before, 0o600)
+            raise
 
     def is_up(self) -> bool:
         """Whether it answers."""
-        raise NotImplementedError
+        try:
+            self._master.processes()
+        except Silent:
+            return False
+        return True
 
     def counted(self) -> Dict[str, Dict[str, Counted]]:
         """service -> program -> what it had and has."""
-        raise NotImplementedError
-
-    def held(self, service: str) -> int:
-        """How many requests wait for a program that takes them."""
-        raise NotImplementedError
+        found: Dict[str, Dict[str, Counted]] = {}
+        current = self._master.processes().current
+        for worker, row in self._rows(_SERVERS):
+            programs = found.setdefault(row["pxname"], {})
+            before = programs.get(row["svname"], Counted("", 0, 0, 0, {}))
+            programs[row["svname"]] = (
+                _added(before, row)
+                if worker == current
+                else before._replace(sessions=before.sessions + int(row["scur"] or 0))
+            )
+        return found
 
     def drained(self, service: str, program: str) -> bool:
         """Whether the program has no session left, in any process."""
-        raise NotImplementedError
+        found = self.counted().get(service, {}).get(program)
+        return found is None or found.sessions == 0
+
+    def held(self, service: str) -> int:
+        """How many requests wait for a program that takes them."""
+        inside = sum(int(row["scur"] or 0) for _, row in self._rows(_BACKENDS) if row["pxname"] == service)
+        at = sum(int(row["scur"] or 0) for _, row in self._rows(_SERVERS) if row["pxname"] == service)
+        return max(0, inside - at)
+
+    def _judge(self, text: str) -> None:
+        """Whether HAProxy takes this configuration, before it is in place."""
+        tried = os.path.join(self.folder, f".{CONFIGURATION}.tried")
+        files.write(tried, text, 0o600)
+        try:
+            done = subprocess.run(
+                [self._haproxy, "-c", "-q", "-f", tried],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_JUDGE_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failure(REFUSED, f"{self._haproxy} could not judge its configuration.", f"{error}.") from error
+        finally:
+            files.discard(tried)
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace")[-_SAID:].strip()
+            raise Failure(REFUSED, "HAProxy does not take its new configuration.", said)
+
+    def _structure(self, worker: int) -> str:
+        """The digest in the configuration that this worker has read."""
+        for line in self._master.tell(worker, ["show info"])[0].splitlines():
+            key, _, value = line.partition(":")
+            if key.lower() == "description":
+                return value.strip()
+        return ""
+
+    def _reload(self, wanted: str, seconds: float) -> None:
+        """Have a new worker read the file; the old one ends what it has begun."""
+        failed = self._master.processes().failed
+        self._master.ask("reload")
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(_POLL)
+            with contextlib.suppress(Silent):  # the master begins anew, too
+                processes = self._master.processes()
+                if self._structure(processes.current) == wanted:
+                    return
+                if processes.failed > failed:
+                    break
+        raise Failure(
+            FAILED,
+            "HAProxy did not take up its new configuration; it goes on with the one before.",
+            "A port of it may be another program's, or a certificate not to be read.",
+            next_step="deploy logs traffic",
+        )
+
+    def _say(self, front: Front) -> None:
+        """States, shares, addresses and holding: first who may be asked, last who may not any more."""
+        processes = self._master.processes()
+        for worker in processes.workers:
+            try:
+                self._tell(worker, front, worker == processes.current)
+            except Silent:
+                if worker == processes.current:
+                    raise
+
+    def _tell(self, worker: int, front: Front, current: bool) -> None:
+        """To a worker of before a reload, too: it still has clients, and what they ask for is held there."""
+        first: List[str] = []
+        last: List[str] = []
+        for backend in front.backends:
+            for server in backend.servers:
+                name = f"{backend.service}/{server.program}"
+                first += [f"set server {name} addr {server.address} port {server.port}"]
+                first += [f"set server {name} weight {weight(server)}"]
+            for program, up in states(backend).items():
+                (first if up else last).append(
+                    f"set server {backend.service}/{program} state {'ready' if up else 'maint'}"
+                )
+            first += [f"set var {variable} int({below})" for variable, below in bounds(backend).items()]
+        if not current:
+            new = [(each.service, server) for each in front.backends for server in each.servers]
+            # What is there already it only says so.
+            first = [f"add server {service}/{server.program} {at(server)}" for service, server in new] + first
+        for command, answer in zip(first + last, self._master.tell(worker, first + last)):
+            if current and answer and not answer.startswith(_SAID_OF_ADDRESSES):
+                raise Failure(FAILED, f"HAProxy did not do {command!r}.", answer[:_SAID])
+
+    def _rows(self, command: str) -> Iterator[Tuple[int, Mapping[str, str]]]:
+        """What each worker says of its servers, or backends, with the worker's pid."""
+        for worker in self._master.processes().workers:
+            try:
+                (answer,) = self._master.tell(worker, [command])
+            except Silent:  # it has ended since
+                continue
+            for row in csv.DictReader(answer[2:].splitlines()):  # the first line begins with "# "
+                yield worker, row
 
 
 def command(haproxy: str, folder: str) -> List[str]:
-    """How whoever supervises starts it, in the foreground; SIGTERM ends it at once, SIGUSR1 when the last stream has."""
-    raise NotImplementedError
+    """How it is started in the foreground. SIGTERM ends it at once, SIGUSR1 when its last stream has ended."""
+    return [haproxy, "-W", "-db", "-C", folder, "-S", f"{SOCKET},mode,600", "-f", CONFIGURATION]
+
+
+def _text(path: str) -> str:
+    try:
+        with files.open_plain(path) as stream:
+            return stream.read(_LARGEST_FILE).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _added(before: Counted, row: Mapping[str, str]) -> Counted:
+    return Counted(
+        state=READY if row["status"] != "MAINT" else DRAIN,
+        sessions=before.sessions + int(row["scur"] or 0),
+        requests=int(row["stot"] or 0),
+        failed=int(row["econ"] or 0) + int(row["eresp"] or 0),
+        answers={kind: int(row[f"hrsp_{kind}"] or 0) for kind in _KINDS},
+    )

@@ -89,6 +89,7 @@ class Front(NamedTuple):
     user: str = ""  # whom the account root becomes for serving; empty: nobody else
     log: str = ""  # a datagram socket for a line a request; empty: none
     drain_seconds: float = 3600.0  # how long what was begun before a reload may take
+    threads: int = 2
 
 
 class Counted(NamedTuple):
