@@ -18,12 +18,14 @@ from . import words
 from .values import HTTP, READY, Backend, Server
 
 HOLD = ":hold"  # the server that requests wait for; no program is called so
+SECURE = "txn.secure"  # whether the client came over TLS, as the frontend says
 LANE_HEADER = "X-Lane"
 
 # Who connects to a program of this machine is taken or refused at once. HAProxy waits as long before it tries the same
 # server again, so this is what a held request waits at most once somebody takes it.
 _CONNECT_SECONDS = 0.1
 _NOBODY = "127.0.0.1:1"  # only root could listen there, and nobody has for thirty years
+_EVEN = 64  # points of the hash; few of them would be of unequal lengths
 _RETRY_AFTER = 10  # seconds
 _COOKIE_SECONDS = 86_400
 
@@ -57,12 +59,16 @@ def section(project: str, backend: Backend) -> Iterator[str]:
     tries = math.ceil(backend.hold_seconds / _CONNECT_SECONDS)
     yield f"backend {words.name('service', backend.service)}"
     yield f"  mode {backend.mode}"
-    yield "  balance leastconn"
+    # By chance, and no program more than its part of what is in flight. `leastconn` would spend all tries within
+    # milliseconds where two programs are away, because it never waits before it asks another; a hash does.
+    yield "  balance hash rand(1000000000)"
+    yield "  hash-type consistent"
+    yield "  hash-balance-factor 101"
     yield f"  timeout connect {words.milliseconds(_CONNECT_SECONDS)}"
     yield f"  timeout server {words.milliseconds(backend.limits.timeout)}"
     yield f"  timeout tunnel {words.milliseconds(backend.limits.timeout)}"
     yield f"  retries {max(tries, 1)}"
-    yield "  option redispatch 2"  # 1 would spend all of them at once where two programs are away
+    yield "  option redispatch 2"  # the same program once more, then another
     yield from _http(project, backend) if backend.mode == HTTP else _tcp(backend)
     for lane in lanes(backend):
         yield from _sent_to(backend, lane)
@@ -75,7 +81,6 @@ def section(project: str, backend: Backend) -> Iterator[str]:
 
 def _http(project: str, backend: Backend) -> Iterator[str]:
     yield "  option http-no-delay"
-    yield "  option abortonclose"  # whoever has left need not be held
     yield f"  http-error status 503 content-type text/plain string 'nobody answers' hdr Retry-After {_RETRY_AFTER}"
     yield from _limits(backend)
     yield from _crowd(backend)
@@ -83,20 +88,22 @@ def _http(project: str, backend: Backend) -> Iterator[str]:
     yield f"  http-request return {beyond} if holding crowded"
     # Who asks as this one sees it, not as the client says.
     yield "  http-request set-header X-Forwarded-For %[src]"
-    yield "  http-request set-header X-Forwarded-Proto https if { ssl_fc }"
-    yield "  http-request set-header X-Forwarded-Proto http if !{ ssl_fc }"
+    yield f"  acl secure var({SECURE}) -m found"
+    yield "  http-request set-header X-Forwarded-Proto https if secure"
+    yield "  http-request set-header X-Forwarded-Proto http if !secure"
     yield "  http-request set-header X-Request-ID %[uuid()]"
     if lanes(backend):
         yield from _drawn(backend, words.name("project", project))
     given = {name.lower() for name, _ in backend.limits.headers}
     if "strict-transport-security" not in given:
-        yield "  http-response set-header Strict-Transport-Security max-age=31536000 if { ssl_fc }"
+        yield "  http-response set-header Strict-Transport-Security max-age=31536000 if secure"
     for header, value in backend.limits.headers:
         yield f"  http-response set-header {words.header(header)} {words.expanded('header', value)}"
 
 
 def _tcp(backend: Backend) -> Iterator[str]:
     yield "  option srvtcpka"
+    yield "  no option abortonclose"  # who has said all that it will say is no one who has left
     yield from _crowd(backend)
     yield "  tcp-request content reject if holding crowded"
     if lanes(backend):
@@ -149,8 +156,8 @@ def _drawn(backend: Backend, project: str) -> Iterator[str]:
         yield "  http-request set-var(txn.new) bool(true) if !known"
         given = f"{cookie}=%[var(txn.draw)]; Path=/; Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
         new = f"{{ var(txn.new) -m found }} {{ var({last}) -m int gt 0 }}"
-        yield f"  http-response add-header Set-Cookie '{given}' if {new} !{{ ssl_fc }}"
-        yield f"  http-response add-header Set-Cookie '{given}; Secure' if {new} {{ ssl_fc }}"
+        yield f"  http-response add-header Set-Cookie '{given}' if {new} !secure"
+        yield f"  http-response add-header Set-Cookie '{given}; Secure' if {new} secure"
     else:
         yield "  http-request set-var(txn.draw) rand(10000)"
     yield from _laned("http-request", backend)
@@ -177,7 +184,7 @@ def at(server: Server) -> str:
 
 def weight(server: Server) -> int:
     """What it has of what no rule sends elsewhere."""
-    return int(server.lane == STABLE)
+    return _EVEN if server.lane == STABLE else 0
 
 
 def _bound(backend: Backend, lane: str) -> str:

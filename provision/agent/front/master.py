@@ -1,7 +1,6 @@
 """Words with HAProxy's master, and through it with its workers (management guide, 9.4 "Master CLI").
 
-After a reload the old worker stays for as long as it has something to do. What has begun there is still to be drained,
-and waits there too where it is held; so what is asked and told concerns every worker.
+After a reload the old worker stays for as long as it has something to do. It answers questions, and takes no orders.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import List, NamedTuple
 from ...contract.failure import FAILED, Failure
 
 SOCKET = "haproxy.sock"
+PID = "haproxy.pid"
 _ANSWER_SECONDS = 20.0
 _LARGEST = 8 << 20
 _GONE = "Can't connect to the target CLI!"
@@ -32,7 +32,11 @@ class Processes(NamedTuple):
 
 
 class Silent(Failure):
-    """Nobody listens there, or no worker of that pid is there any more."""
+    """For now nobody answers: it begins anew, or what was asked has ended."""
+
+
+class Absent(Silent):
+    """Nobody listens there at all."""
 
 
 class Master:
@@ -45,14 +49,13 @@ class Master:
         """What it answers to one line, without space at its ends.
 
         Raises:
-            Silent: nobody does.
+            Silent: nobody does now.
             Failure: it did not in time, or said more than it could have to.
         """
         deadline = time.monotonic() + _ANSWER_SECONDS
         found = bytearray()
-        try:
-            with self._connected() as connection:
-                connection.settimeout(_ANSWER_SECONDS)
+        with self._connected() as connection:
+            try:
                 connection.sendall(command.encode() + b"\n")
                 connection.shutdown(socket.SHUT_WR)
                 while True:
@@ -63,10 +66,10 @@ class Master:
                     found += part
                     if len(found) > _LARGEST:
                         raise _failed("it says more than it can have to", command)
-        except (FileNotFoundError, ConnectionError) as error:
-            raise Silent(FAILED, "HAProxy does not run.", f"Nobody listens at {self._folder}/{SOCKET}.") from error
-        except OSError as error:
-            raise _failed(error.strerror or str(error) or "it took too long", command) from error
+            except ConnectionError as error:
+                raise Silent(FAILED, "HAProxy broke off; it begins anew, or has ended.") from error
+            except OSError as error:
+                raise _failed(error.strerror or str(error) or "it took too long", command) from error
         return found.decode("utf-8", "replace").strip()
 
     def tell(self, worker: int, commands: List[str]) -> List[str]:
@@ -90,34 +93,51 @@ class Master:
         """Its workers.
 
         Raises:
-            Silent: none is there yet, or any more.
+            Silent: there are none now.
         """
-        current, old, failed = 0, [], 0
+        now: List[int] = []
+        old: List[int] = []
+        failed, listed = 0, now
         for line in self.ask("show proc").splitlines():
             words = line.split()
-            if words[1:2] == ["master"]:
+            if line.startswith("#"):
+                listed = old if words[1:2] == ["old"] else now
+            elif words[1:2] == ["master"]:
                 failed = int(line.partition("[failed: ")[2].partition("]")[0] or 0)
             elif words[1:2] == ["worker"]:
-                if int(words[2]) == 0 and not current:
-                    current = int(words[0])
-                else:
-                    old.append(int(words[0]))
-        if not current:
+                listed.append(int(words[0]))
+        if not now:
             raise Silent(FAILED, "HAProxy has no worker.")
-        return Processes(current, old, failed)
+        return Processes(now[0], old, failed)
+
+    def lives(self) -> bool:
+        """Whether it is there, though it may not answer: while it begins anew its socket is away.
+
+        It wrote its pid, and has this folder for its own; no other process of that number would.
+        """
+        try:
+            with open(os.path.join(self._folder, PID), "rb") as stream:
+                pid = int(stream.read(20))
+            return os.path.samefile(f"/proc/{pid}/cwd", self._folder)
+        except (OSError, ValueError):
+            return False
 
     def _connected(self) -> socket.socket:
         """By the folder's descriptor: the path of a socket has no more than 107 bytes."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(_ANSWER_SECONDS)
-            connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
-        except BaseException:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+            finally:
+                os.close(folder)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
             connection.close()
-            raise
-        finally:
-            os.close(folder)
+            raise Absent(FAILED, "HAProxy does not run.", f"Nobody listens at {self._folder}/{SOCKET}.") from error
+        except OSError as error:
+            connection.close()
+            raise _failed(error.strerror or str(error), "connect") from error
         return connection
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import socket
 import subprocess
 import time
 from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
-from .backends import at, bounds, states, weight
-from .master import SOCKET, Master, Silent
+from .backends import bounds, states
+from .binds import listening
+from .master import PID, SOCKET, Master, Silent
 from .render import render, structure
 from .values import DRAIN, READY, Counted, Front
 
@@ -42,8 +44,8 @@ class Runtime:
         """Make it `front`: write the configuration, durably; then say the difference on the socket, or reload.
 
         May be repeated, also by somebody else after a kill at any point. Streams that have begun go on either way.
-        Where no HAProxy runs, the file is all: whoever starts it starts `front`. What is held is answered by servers
-        that were there when it came; so who is to answer is made a server before anything is held.
+        Where no HAProxy runs, the file is all: whoever starts it starts `front`. A reload releases nobody who is held;
+        so who is to answer is made a server before anything is held.
 
         Raises:
             Failure: it can't be. Then the file is what it was before, and so is HAProxy, if it runs.
@@ -52,15 +54,15 @@ class Runtime:
         text, before = render(front), _text(path)
         if text != before:
             self._judge(text)
+            _demand_free(front, before)
             files.write(path, text, 0o600)
         try:
-            processes = self._master.processes()
-        except Silent:
-            return
-        try:
-            if self._structure(processes.current) != structure(front):
-                self._reload(structure(front), seconds)
-            self._say(front)
+            deadline = time.monotonic() + seconds
+            worker = self._worker(deadline)
+            if worker and self._structure(worker) != structure(front):
+                worker = self._reloaded(structure(front), deadline)
+            if worker:
+                self._say(worker, front)
         except Failure:
             if before and before != text:
                 files.write(path, before, 0o600)
@@ -128,56 +130,52 @@ class Runtime:
                 return value.strip()
         return ""
 
-    def _reload(self, wanted: str, seconds: float) -> None:
-        """Have a new worker read the file; the old one ends what it has begun."""
+    def _worker(self, deadline: float) -> int:
+        """Who takes connections; 0 where no HAProxy runs."""
+        while True:
+            try:
+                return self._master.processes().current
+            except Silent:
+                if not self._master.lives():
+                    return 0
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL)
+
+    def _reloaded(self, wanted: str, deadline: float) -> int:
+        """Have a new worker read the file, and wait for it; the old one ends what it has begun."""
         failed = self._master.processes().failed
-        self._master.ask("reload")
-        deadline = time.monotonic() + seconds
+        with contextlib.suppress(Silent):  # it may break off, because it begins anew
+            self._master.ask("reload")
         while time.monotonic() < deadline:
             time.sleep(_POLL)
-            with contextlib.suppress(Silent):  # the master begins anew, too
+            with contextlib.suppress(Silent):
                 processes = self._master.processes()
                 if self._structure(processes.current) == wanted:
-                    return
+                    return processes.current
                 if processes.failed > failed:
                     break
         raise Failure(
             FAILED,
             "HAProxy did not take up its new configuration; it goes on with the one before.",
-            "A port of it may be another program's, or a certificate not to be read.",
+            "A certificate may not be readable, or a port have been taken meanwhile.",
             next_step="deploy logs traffic",
         )
 
-    def _say(self, front: Front) -> None:
+    def _say(self, worker: int, front: Front) -> None:
         """States, shares, addresses and holding: first who may be asked, last who may not any more."""
-        processes = self._master.processes()
-        for worker in processes.workers:
-            try:
-                self._tell(worker, front, worker == processes.current)
-            except Silent:
-                if worker == processes.current:
-                    raise
-
-    def _tell(self, worker: int, front: Front, current: bool) -> None:
-        """To a worker of before a reload, too: it still has clients, and what they ask for is held there."""
         first: List[str] = []
         last: List[str] = []
         for backend in front.backends:
             for server in backend.servers:
-                name = f"{backend.service}/{server.program}"
-                first += [f"set server {name} addr {server.address} port {server.port}"]
-                first += [f"set server {name} weight {weight(server)}"]
-            for program, up in states(backend).items():
-                (first if up else last).append(
-                    f"set server {backend.service}/{program} state {'ready' if up else 'maint'}"
-                )
+                where = f"addr {server.address} port {server.port}"
+                first.append(f"set server {backend.service}/{server.program} {where}")
+            for name, up in states(backend).items():
+                told = f"set server {backend.service}/{name} state {'ready' if up else 'maint'}"
+                (first if up else last).append(told)
             first += [f"set var {variable} int({below})" for variable, below in bounds(backend).items()]
-        if not current:
-            new = [(each.service, server) for each in front.backends for server in each.servers]
-            # What is there already it only says so.
-            first = [f"add server {service}/{server.program} {at(server)}" for service, server in new] + first
         for command, answer in zip(first + last, self._master.tell(worker, first + last)):
-            if current and answer and not answer.startswith(_SAID_OF_ADDRESSES):
+            if answer and not answer.startswith(_SAID_OF_ADDRESSES):
                 raise Failure(FAILED, f"HAProxy did not do {command!r}.", answer[:_SAID])
 
     def _rows(self, command: str) -> Iterator[Tuple[int, Mapping[str, str]]]:
@@ -193,7 +191,27 @@ class Runtime:
 
 def command(haproxy: str, folder: str) -> List[str]:
     """How it is started in the foreground. SIGTERM ends it at once, SIGUSR1 when its last stream has ended."""
-    return [haproxy, "-W", "-db", "-C", folder, "-S", f"{SOCKET},mode,600", "-f", CONFIGURATION]
+    return [haproxy, "-W", "-db", "-C", folder, "-S", f"unix@{SOCKET},mode,600", "-p", PID, "-f", CONFIGURATION]
+
+
+def _demand_free(front: Front, before: str) -> None:
+    """Nobody else may have a port that is new: HAProxy would stop listening at all of them while it tries to have it.
+
+    Raises:
+        Failure: somebody has.
+    """
+    had = set(before.splitlines())
+    for bind in front.binds:
+        if f"  bind {listening(bind)}" in had:
+            continue
+        wide = {"*": "0.0.0.0"}.get(bind.address, bind.address)  # noqa: S104 (what was declared)
+        with socket.socket(socket.AF_INET6 if ":" in wide else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((wide, bind.port))
+            except OSError as error:
+                what = f"The front cannot listen at port {bind.port}."
+                raise Failure(REFUSED, what, f"{error.strerror}.", next_step="deploy status") from error
 
 
 def _text(path: str) -> str:
