@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provision.errors import DeployError
+from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
-
-VISITORS = Path(__file__).with_name("visitors.py").read_text()
 
 
 @pytest.fixture
@@ -27,23 +23,6 @@ def world(platform: str, host: TestHost, place: Place, tmp_path: Path) -> Iterat
     made = World(tmp_path / "project", host, platform, place.path, place.port(), place.name, target=target)
     yield made
     made.down()  # a HAProxy each, else
-
-
-@contextmanager
-def visitors(world: World, short: int = 3, streams: int = 3) -> Iterator[dict[str, Any]]:
-    """While users come to the declared port; what they met is there afterwards, and none of them met a failure."""
-    met: dict[str, Any] = {}
-    words = ["python3", "-c", VISITORS, str(world.port), str(short), str(streams)]
-    with subprocess.Popen(
-        world.host.inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield met
-        finally:
-            told, _ = process.communicate()
-    met.update(json.loads(told))
-    assert not met["failed"], met
-    assert met["requests"]
 
 
 def served_by(world: World) -> set[str]:

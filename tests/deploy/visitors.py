@@ -1,66 +1,30 @@
-"""Users who never stop: short requests one after another, and streams, until standard input ends; then what they met.
+"""Users of a world that never stop."""
 
-Run on a host as `python3 - PORT SHORT STREAMS`. What it prints: one line of JSON.
-"""
+from __future__ import annotations
 
-import http.client
 import json
-import sys
-import threading
-import time
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-PORT, SHORT, STREAMS = (int(word) for word in sys.argv[1:4])
-over = threading.Event()
-lock = threading.Lock()
-told = {"requests": 0, "streams": 0, "failed": [], "longest": 0.0, "versions": []}
+from tests.deploy.world import World
 
-
-def ask(path):
-    began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=90)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise ValueError(f"status {answer.status}")
-        return body
-    finally:
-        connection.close()
-        told["longest"] = max(told["longest"], time.monotonic() - began)
+_VISITOR = Path(__file__).with_name("visitor.py").read_text()
 
 
-def short():
-    version = json.loads(ask("/"))["version"]
-    with lock:
-        told["requests"] += 1
-        if told["versions"][-1:] != [version]:
-            told["versions"].append(version)
-
-
-def stream():
-    body = ask("/stream").decode().split()
-    if body[:-1] != [body[0]] * 20 or body[-1] != "end":
-        raise ValueError(f"a stream of {len(body)} parts: {body[-3:]}")
-    with lock:
-        told["streams"] += 1
-
-
-def visit(what):
-    while not over.is_set():
+@contextmanager
+def visitors(world: World, short: int = 3, streams: int = 3, port: int = 0) -> Iterator[dict[str, Any]]:
+    """While they come to a declared port; what they met is there afterwards, and none of them met a failure."""
+    met: dict[str, Any] = {}
+    words = ["python3", "-c", _VISITOR, str(port or world.port), str(short), str(streams)]
+    command = world.host.inside(words)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            what()
-        except Exception as error:
-            with lock:
-                told["failed"].append(f"{time.strftime('%X')} {what.__name__}: {type(error).__name__}: {error}")
-
-
-threads = [threading.Thread(target=visit, args=(short,)) for _ in range(SHORT)]
-threads += [threading.Thread(target=visit, args=(stream,)) for _ in range(STREAMS)]
-for thread in threads:
-    thread.start()
-sys.stdin.read()
-over.set()
-for thread in threads:
-    thread.join()
-print(json.dumps(told))  # noqa: T201
+            yield met
+        finally:
+            told, _ = process.communicate()
+    met.update(json.loads(told))
+    assert not met["failed"], met
+    assert met["requests"]
