@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
@@ -30,7 +31,7 @@ def served_by(world: World) -> set[str]:
     return set(world.state()["programs"])
 
 
-def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World) -> None:
+def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World, tmp_path: Path) -> None:
     world.web("1")
     world.up()
     assert world.version == "1"
@@ -46,6 +47,34 @@ def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World) ->
     assert served_by(world) == {world.program("web", "2"), world.program("traffic")}
     assert world.pid("traffic") == front
     assert world.up().plan.unchanged
+    assert _told_by_exec(world, tmp_path) == "2"
+    assert {each.service for each in rollout.logs(world.deployment(), ["web"])} <= {"web", "web.2", "web.3"}
+
+
+def _told_by_exec(world: World, tmp_path: Path) -> str:
+    """VERSION, as a command in the environment of whoever serves has it."""
+    with (tmp_path / "told").open("w+b") as told:
+        rollout.execute(world.deployment(), ["printenv", "VERSION"], output=told.fileno())
+        told.seek(0)
+        return told.read().decode().strip()
+
+
+def test_a_service_that_calls_another_meets_no_gap_either(world: World) -> None:
+    page = ["sh", "-c", 'exec python3 server.py "$0"', "${port}"]
+    ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1]).read()"
+    calls = {"command": ["python3", "-c", ask, "http://127.0.0.1:${services.web.port}/"], "timeout": "5s"}
+
+    def declare(version: str) -> None:
+        api = web(world.port + 1, version, command=page, after=["web"], checks=[calls])
+        world.declare({"web": web(world.port, version), "api": api})
+
+    declare("1")
+    world.up()
+    with visitors(world), visitors(world, port=world.port + 1) as met:
+        declare("2")
+        world.up()
+
+    assert met["versions"][-1] == "2"
 
 
 def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
