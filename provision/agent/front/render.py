@@ -51,7 +51,7 @@ def _still(front: Front) -> Front:
 def _text(front: Front, digest: str) -> str:
     by_name = _judged(front)
     sections = [_global(front, digest), _defaults(front)]
-    sections += [binds.section(bind, by_name, front.user) for bind in front.binds]
+    sections += [binds.section(bind, by_name, front.user, bool(front.log)) for bind in front.binds]
     sections += [backends.section(front.name, backend) for backend in front.backends]
     head = (
         "# What runs now, written before it runs. By hand nothing is changed here: the next change writes all of it.\n"

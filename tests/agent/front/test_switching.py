@@ -18,7 +18,7 @@ def test_a_switch_fails_no_request_and_cuts_no_stream(stand):
     stand.start("b")
     a, b = stand.server("a"), stand.server("b")
     stand.serve(stand.front(a, b._replace(state=DRAIN)))
-    stream = Stream(stand, pieces=12, pause=0.1)
+    stream = Stream(stand)
 
     with Crowd(stand) as crowd:
         stand.runtime.become(stand.front(a._replace(state=DRAIN), b))
@@ -40,7 +40,7 @@ def test_a_reload_keeps_streams_and_states_and_fails_no_request(stand):
         stand.start(program)
     a, b, c = map(stand.server, ("a", "b", "c"))
     stand.serve(stand.front(a, b._replace(state=DRAIN)))
-    stream = Stream(stand, pieces=12, pause=0.1)
+    stream = Stream(stand)
 
     with Crowd(stand) as crowd:
         for _ in range(3):
@@ -93,7 +93,7 @@ def test_a_reload_that_fails_changes_nothing_and_the_next_one_succeeds(stand, mo
     stand.start("b")
     stand.serve(stand.front(stand.server("a")))
     before = (stand.folder / CONFIGURATION).read_text()
-    stream = Stream(stand, pieces=10, pause=0.1)
+    stream = Stream(stand)
     front = stand.front(stand.server("a"))
     monkeypatch.setattr(runtime, "_demand_free", lambda *_: None)
     bind = front.binds[0]
