@@ -31,34 +31,17 @@ def _front(
     )
     bind = Bind(1000, (Route(backend.service, (host,), path),), more.get("address", "127.0.0.1"))
     bind = bind._replace(certificates=(certificate,) if certificate else ())
-    return Front(
-        "/f", more.get("project", "shop"), (bind,), (backend,), user=more.get("user", ""), log=more.get("log", "")
-    )
+    return Front("/f", more.get("project", "shop"), (bind,), (backend,), user=more.get("user", ""))
 
 
-_KEYS = [
-    "host",
-    "path",
-    "header",
-    "value",
-    "certificate",
-    "service",
-    "program",
-    "lane",
-    "address",
-    "project",
-    "user",
-    "log",
-]
+_KEYS = ["host", "path", "header", "value", "certificate", "service", "program", "lane", "address", "project", "user"]
 
 
 @given(st.sampled_from(_KEYS), _ANY)
 @settings(max_examples=600)
 def test_no_value_changes_what_another_line_says(key, value):
     """Read back as HAProxy reads words, each line but the one with the value is what it is for a harmless one."""
-    harmless = {"path": "/p", "address": "127.0.0.1", "header": "X-A", "certificate": "/c", "log": "/l"}.get(
-        key, "harmless"
-    )
+    harmless = {"path": "/p", "address": "127.0.0.1", "header": "X-A", "certificate": "/c"}.get(key, "harmless")
     try:
         text = render(_front(**{key: value}))
     except Failure as failure:
@@ -67,7 +50,7 @@ def test_no_value_changes_what_another_line_says(key, value):
     expected = render(_front(**{key: harmless}))
 
     lines, wanted = text.split("\n"), expected.split("\n")
-    if key in ("certificate", "log", "path", "user", "address"):  # empty ones add or take lines away
+    if key in ("certificate", "path", "user", "address"):  # empty ones add or take lines away
         assert all("\r" not in line for line in lines)
     assert _words_of(text) is not None
     if value and value.rstrip("/"):
