@@ -77,10 +77,13 @@ class Stand:
         backend = Backend("api", servers, limits=limits, **more)
         return Front(str(self.folder), "shop", (Bind(self.port, (Route("api"),), "127.0.0.1"),), (backend,))
 
-    def start(self, program: str) -> None:
-        """Start a program, and wait until it listens."""
-        self._programs[program] = subprocess.Popen([sys.executable, str(_PROGRAM), program, str(self.at(program))])
-        until(lambda: listens(self.at(program)), f"{program} listens", PATIENCE)
+    def start(self, *programs: str) -> None:
+        """Start programs, and wait until they listen."""
+        for program in programs:
+            words = [sys.executable, "-I", "-S", str(_PROGRAM), program, str(self.at(program))]
+            self._programs[program] = subprocess.Popen(words)
+        for program in programs:
+            until(lambda program=program: listens(self.at(program)), f"{program} listens", PATIENCE)
 
     def kill(self, program: str) -> None:
         process = self._programs.pop(program)

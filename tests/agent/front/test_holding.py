@@ -122,8 +122,7 @@ def test_what_is_held_is_released_before_a_reload_and_never_lost_with_one(stand)
 
 def test_programs_that_start_anew_at_once_are_waited_for(stand):
     """Two at a time: HAProxy must not spend its tries between them."""
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     stand.serve(stand.front(stand.server("a"), stand.server("b")))
 
     with Crowd(stand) as crowd:

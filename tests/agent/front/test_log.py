@@ -55,8 +55,7 @@ def _logged(front: Front) -> Front:
 
 
 def test_each_request_is_one_line_with_who_answered_for_which_lane(stand, heard):
-    for program in "ac":
-        stand.start(program)
+    stand.start(*"ac")
     canary = stand.server("c", lane="canary")
     stand.serve(_logged(stand.front(stand.server("a"), canary, shares=(("canary", 0),))))
 
@@ -86,8 +85,7 @@ def test_what_stable_did_for_a_dead_canary_is_the_canarys_failure(stand, heard):
 
 
 def test_an_answer_that_breaks_off_failed_and_one_whose_client_left_did_not(stand, heard):
-    for program in "ab":
-        stand.start(program)
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b", state=DRAIN)
     stand.serve(_logged(stand.front(a, b)))
     broken = Stream(stand)

@@ -65,8 +65,7 @@ def test_tls_and_http_2_reach_a_program_that_speaks_neither(stand, certificate):
 
 
 def test_a_reload_ends_no_request_of_http_2_and_its_client_is_still_seen_as_itself(stand, certificate):
-    for program in "ab":
-        stand.start(program)
+    stand.start(*"ab")
     stand.serve(_over_tls(stand, certificate, "a"))
     kept = http.client.HTTPSConnection(
         "127.0.0.1",
@@ -92,8 +91,7 @@ def test_a_reload_ends_no_request_of_http_2_and_its_client_is_still_seen_as_itse
 
 
 def test_a_websocket_stays_open_through_a_switch_and_a_reload(stand):
-    for program in "ab":
-        stand.start(program)
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b")
     stand.serve(stand.front(a))
     key = base64.b64encode(os.urandom(16)).decode()
@@ -133,8 +131,7 @@ def test_a_large_body_that_was_held_arrives_whole(stand):
 
 
 def test_a_service_of_plain_tcp_is_switched_and_held_like_any_other(stand):
-    for program in "ab":
-        stand.start(program)
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b", state=DRAIN)
 
     def front(*servers: object, **more: object) -> Front:
@@ -162,8 +159,7 @@ def test_a_service_of_plain_tcp_is_switched_and_held_like_any_other(stand):
 
 
 def test_a_client_of_tcp_keeps_its_lane_by_its_address(stand):
-    for program in "ac":
-        stand.start(program)
+    stand.start(*"ac")
     binds = (Bind(stand.port, (Route("db"),), "127.0.0.1"),)
     servers = (stand.server("a"), stand.server("c", lane="canary"))
     backend = Backend("db", servers, mode=TCP, shares=(("canary", 10_000),))
