@@ -40,6 +40,7 @@ class StateDocument(_State, total=False):
     secrets: Dict[str, str]
     version: str
     project: str
+    weights: Dict[str, int]  # by lane, in percent
 
 
 class Noted(TypedDict, total=False):
@@ -128,6 +129,7 @@ class Begin(_Begin, Noted, total=False):
     """The first line of a journal: everything that putting back, or finishing, goes by."""
 
     taken: List[Taken]
+    behind: List[str]  # programs of before that end once the new state is committed
 
 
 class _Line(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import failure
-from .slots import home
+from .slots import TRAFFIC, home
 
 if TYPE_CHECKING:
     from .records import HistoryEntry, ProgramDocument, StateDocument
@@ -69,6 +69,7 @@ class State(NamedTuple):
     secrets: Mapping[str, str] = {}  # name -> current version
     version: str = ""  # of the toolkit that wrote it
     project: str = ""  # whose folder it is
+    weights: Mapping[str, int] = {}  # lane -> its share of the requests, in percent; of stable, what is left
 
     def having(self, lane: str, service: str) -> Optional[str]:
         """The first program of `service` that has `lane`."""
@@ -83,7 +84,7 @@ class State(NamedTuple):
         return {*self.channels.values(), *(program.release for program in self.programs.values())}
 
     def as_dict(self) -> StateDocument:
-        return {
+        document: StateDocument = {
             "format": self._format(),
             "generation": self.generation,
             "sequence": self.sequence,
@@ -94,9 +95,14 @@ class State(NamedTuple):
             "version": self.version,
             "project": self.project,
         }
+        if self.weights:
+            document["weights"] = dict(self.weights)
+        return document
 
     def _format(self) -> int:
         """The earliest that says all of it."""
+        if any(program.service == TRAFFIC for program in self.programs.values()):
+            return failure.FORMAT_OF_TRAFFIC
         if any(program.devices or program.slot.isdigit() for program in self.programs.values()):
             return failure.FORMAT_OF_COPIES
         at_home = all(program.is_at_home for program in self.programs.values())
@@ -109,7 +115,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_COPIES)
+    failure.check_format(value, where, failure.FORMAT_OF_TRAFFIC)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),
@@ -119,6 +125,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
         secrets=value.get("secrets", {}),
         version=value.get("version", ""),
         project=value.get("project", ""),
+        weights=value.get("weights", {}),
     )
 
 

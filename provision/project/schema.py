@@ -31,6 +31,7 @@ from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.python import Python
 from provision.project.renting import Budget, Needs
 from provision.project.section import Section
+from provision.project.traffic import Traffic, TrafficOrNone
 from provision.project.values import (
     LAST_ID,
     PREFIX,
@@ -92,6 +93,7 @@ __all__ = [
     "Serverless",
     "Service",
     "Target",
+    "Traffic",
     "Volume",
 ]
 
@@ -345,6 +347,8 @@ class Target(Section):
     rollout: Rollout = Field(default_factory=Rollout)
     firewall: Firewall | None = None
     """What its hosts let through."""
+    traffic: TrafficOrNone = None
+    """What stands before the programs, so that nobody meets the moment in which one is replaced."""
 
     @property
     def can(self) -> Abilities:

@@ -13,7 +13,7 @@ from provision.contract.answers import Transacted
 from provision.contract.failure import Failure
 from provision.contract.names import begun
 from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
-from provision.contract.slots import FIRST, services_in
+from provision.contract.slots import FIRST, TRAFFIC, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.reach import Reached, reached
@@ -137,7 +137,11 @@ def plan_on_purpose(session: HostConversation, kind: str, channel: str, services
 
 def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
     """What evidence has to hold for all of a release's own programs, by the names that hosts record."""
-    services = [service for service in services_in(document, FIRST) if not service["on_demand"]]
+    services = [
+        service
+        for service in services_in(document, FIRST)
+        if not service["on_demand"] and service["name"] != TRAFFIC  # it is the host's, whatever the release
+    ]
     checks = (check["name"] for service in services for check in service["checks"])
     return (*(f"{service['name']} runs" for service in services), *checks)
 

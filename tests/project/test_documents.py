@@ -31,6 +31,7 @@ from provision.project.schema import (
     Serverless,
     Service,
     Target,
+    Traffic,
     Volume,
 )
 
@@ -77,6 +78,7 @@ def test_the_documented_file_loads(tmp_path):
         (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),
         (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
+        (Traffic, lambda file: [file["targets"]["fleet"]["traffic"]]),
         (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
     ],
 )

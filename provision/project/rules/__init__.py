@@ -24,6 +24,7 @@ from provision.project.rules import (
     secrets,
     services,
     targets,
+    traffic,
 )
 from provision.project.rules.renting import without_hosts
 from provision.project.rules.targets import sharing
@@ -42,6 +43,7 @@ _RULES = (
     *renting.RULES,
     *targets.RULES,
     *ports.RULES,
+    *traffic.RULES,
     *containers.RULES,
     *restarts.RULES,
     *proxies.RULES,

@@ -1,0 +1,155 @@
+"""Nobody meets the moment of change: real HAProxy, real supervisors, and users who never stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.errors import DeployError
+from tests.deploy.visitors import visitors
+from tests.deploy.world import World, web
+from tests.testbed import TestHost
+from tests.testbed.fixtures import Place
+
+
+@pytest.fixture
+def world(platform: str, host: TestHost, place: Place, tmp_path: Path) -> Iterator[World]:
+    target: dict[str, Any] = {"traffic": {}}
+    if platform == "supervisord":
+        target["name_prefix"] = f"{place.name}-"
+    made = World(tmp_path / "project", host, platform, place.path, place.port(), place.name, target=target)
+    yield made
+    made.down()  # a HAProxy each, else
+
+
+def served_by(world: World) -> set[str]:
+    """The programs that the state has."""
+    return set(world.state()["programs"])
+
+
+def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World) -> None:
+    world.web("1")
+    world.up()
+    assert world.version == "1"
+    assert served_by(world) == {world.program("web"), world.program("traffic")}
+    front = world.pid("traffic")
+
+    with visitors(world) as met:
+        world.web("2")
+        world.up()
+
+    assert world.version == "2"
+    assert met["versions"][-1] == "2"
+    assert served_by(world) == {world.program("web", "2"), world.program("traffic")}
+    assert world.pid("traffic") == front
+    assert world.up().plan.unchanged
+
+
+def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
+    world.web("1")
+    world.up()
+
+    with visitors(world) as met:
+        world.web("broken", env={"VERSION": "broken", "FAIL": "sick"}, check={"http": "/", "timeout": "2s"})
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+        world.declare(
+            {"web": web(world.port, "unwanted")},
+            **{"checks.never": {"http": f"http://127.0.0.1:{world.port}/", "status": [418], "timeout": "2s"}},
+        )
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+
+    assert met["versions"][0] == met["versions"][-1] == "1"
+    assert world.version == "1"
+    assert served_by(world) == {world.program("web"), world.program("traffic")}
+
+
+def test_back_and_forth(world: World) -> None:
+    world.web("1")
+    world.up()
+    world.web("2")
+    world.up()
+
+    with visitors(world) as met:
+        world.rollback()
+        assert world.version == "1"
+        world.rollback(to=world.state()["channels"]["stable"])
+        world.web("3")
+        world.up()
+
+    assert met["versions"][-1] == "3"
+
+
+def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
+    world.web("1")
+    world.up()
+
+    with visitors(world, short=1) as met:  # one after another, so that the order is the order of answers
+        world.web("2")
+        world.up("canary")
+        canary = world.program("web", "2")
+        assert world.state()["programs"][canary]["lane"] == "canary"
+        assert world.version == "1"
+        pid = world.pid("web", "2")
+        world.promote()
+
+    assert met["versions"] == ["1", "2"]
+    assert world.state()["programs"][canary]["lane"] == "stable"
+    assert served_by(world) == {canary, world.program("traffic")}
+    assert world.pid("web", "2") == pid
+
+
+def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world: World) -> None:
+    world.web("1", switch="in-place")
+    world.up()
+
+    with visitors(world) as met:
+        world.web("2", switch="in-place")
+        world.up()
+        assert world.version == "2"
+        world.web("3", switch="in-place", env={"VERSION": "3", "FAIL": "late"})
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+
+    assert [each for each in met["versions"] if each != "3"][-1] == "2"
+    assert served_by(world) == {world.program("web"), world.program("traffic")}
+
+
+def test_copies_are_replaced_one_after_another(world: World) -> None:
+    world.web("1", replicas=3)
+    world.up()
+    assert len(served_by(world)) == 4
+
+    with visitors(world) as met:
+        world.web("2", replicas=3)
+        world.up()
+        world.web("2", replicas=2)
+        world.up()
+
+    assert met["versions"][-1] == "2"
+    assert len(served_by(world)) == 3
+    assert world.up().plan.unchanged
+
+
+def test_a_host_gets_traffic_and_gives_it_up(world: World) -> None:
+    world.target["traffic"] = "none"
+    world.web("1")
+    world.up()
+    assert served_by(world) == {world.program("web")}
+
+    world.target["traffic"] = {}
+    world.web("1")
+    world.up()
+    assert world.version == "1"
+    assert served_by(world) == {world.program("web", "2"), world.program("traffic")}
+    assert world.up().plan.unchanged
+
+    world.target["traffic"] = "none"
+    world.web("2")
+    world.up()
+    assert world.version == "2"
+    assert served_by(world) == {world.program("web")}
