@@ -119,14 +119,15 @@ def _limits(backend: Backend) -> Iterator[str]:
         yield f"  http-request return status 413 if {{ req.body_size gt {large} }}"
     if not limits.rate and not limits.connections:
         return
-    yield "  stick-table type ipv6 size 100k expire 1m store http_req_rate(2s),conn_cur"
+    yield "  stick-table type ipv6 size 100k expire 1m store gpc0_rate(2s),conn_cur"
     yield "  http-request track-sc0 src"
     many = "status 429 content-type text/plain string 'too many requests' hdr Retry-After 1"
-    if limits.rate:  # seen over two seconds, so twice as many may come at once
-        yield f"  http-request return {many} if {{ sc_http_req_rate(0) gt {2 * words.whole('rate', limits.rate)} }}"
     if limits.connections:
         most = words.whole("connections", limits.connections)
         yield f"  http-request return {many} if {{ sc_conn_cur(0) gt {most} }}"
+    if limits.rate:  # over two seconds, so twice as many may come at once; who was sent away does not count
+        yield f"  http-request return {many} if {{ sc_gpc0_rate(0) ge {2 * words.whole('rate', limits.rate)} }}"
+        yield "  http-request sc-inc-gpc0(0)"
 
 
 def _crowd(backend: Backend) -> Iterator[str]:
@@ -149,7 +150,7 @@ def _drawn(backend: Backend, project: str) -> Iterator[str]:
     last = _bound(backend, lanes(backend)[-1])
     if backend.sticky:
         cookie = f"{words.variable('project', project)}_{words.variable('service', backend.service)}_draw"
-        yield f"  acl known req.cook({cookie}) -m reg ^[0-9]{{1,4}}$"
+        yield f"  acl known req.cook({cookie}) -m reg '^[0-9]{{1,4}}$'"
         yield f"  http-request set-var(txn.draw) req.cook({cookie}),add(0) if known"
         yield "  http-request set-var-fmt(txn.who) %[src]|%[req.hdr(user-agent)] if !known"
         yield "  http-request set-var(txn.draw) var(txn.who),xxh32,mod(10000) if !known"

@@ -18,7 +18,7 @@ _CONNECT_SECONDS = 5.0
 _HTTPS = 443
 
 
-def section(bind: Bind, backends: Mapping[str, Backend], user: str) -> Iterator[str]:
+def section(bind: Bind, backends: Mapping[str, Backend], user: str, log: bool) -> Iterator[str]:
     """The lines of one `frontend`, and of what hands its requests on."""
     served = [backends[route.service] for route in bind.routes if route.service]
     patience = max((each.limits.timeout for each in served), default=Limits().timeout)
@@ -27,13 +27,15 @@ def section(bind: Bind, backends: Mapping[str, Backend], user: str) -> Iterator[
     yield f"  timeout client {words.milliseconds(patience)}"
     if any(each.mode == TCP for each in served):
         yield "  mode tcp"
-        yield f"  log-format '{FORMAT_TCP}'"
+        if log:
+            yield f"  log-format '{FORMAT_TCP}'"
         yield "  option clitcpka"
         yield f"  default_backend {words.name('service', served[0].service)}"
         return
     yield f"  bind {_handed_on(bind)} mode 600 accept-proxy" + (f" user {words.name('user', user)}" if user else "")
     yield "  mode http"
-    yield f"  log-format '{FORMAT}'"
+    if log:
+        yield f"  log-format '{FORMAT}'"
     yield "  option http-no-delay"  # tokens are passed on as they come
     yield "  option idle-close-on-response"  # after a reload a client hears with an answer that its connection ends
     if bind.certificates:

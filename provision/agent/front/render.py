@@ -10,7 +10,7 @@ import hashlib
 from typing import Dict, Iterator, List
 
 from ...contract.failure import REFUSED, Failure
-from . import backends, binds, words
+from . import backends, binds, log, words
 from .backends import bounds, lanes
 from .values import DRAIN, HTTP, Backend, Front
 
@@ -50,8 +50,8 @@ def _still(front: Front) -> Front:
 
 def _text(front: Front, digest: str) -> str:
     by_name = _judged(front)
-    sections = [_global(front, digest), _defaults(front)]
-    sections += [binds.section(bind, by_name, front.user) for bind in front.binds]
+    sections = [_global(front, digest), *([_ring()] if front.log else []), _defaults(front)]
+    sections += [binds.section(bind, by_name, front.user, front.log) for bind in front.binds]
     sections += [backends.section(front.name, backend) for backend in front.backends]
     head = (
         "# What runs now, written before it runs. By hand nothing is changed here: the next change writes all of it.\n"
@@ -69,10 +69,20 @@ def _global(front: Front, digest: str) -> Iterator[str]:
     if front.user:
         yield f"  user {words.name('user', front.user)}"
     if front.log:
-        yield f"  log {words.quoted('log', front.log)} format raw local0"
+        yield f"  log ring@{log.RING} format raw local0"
     for backend in front.backends:
         for variable, below in bounds(backend).items():
             yield f"  set-var {variable} int({below})"
+
+
+def _ring() -> Iterator[str]:
+    yield f"ring {log.RING}"
+    yield "  format raw"
+    yield f"  maxlen {log.LONGEST}"
+    yield "  size 1048576"
+    yield "  timeout connect 1s"
+    yield "  timeout server 10s"
+    yield f"  server listener unix@{log.SOCKET}"
 
 
 def _defaults(front: Front) -> Iterator[str]:

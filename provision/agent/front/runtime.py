@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
-from .backends import bounds, states
+from .backends import HOLD, at, bounds, states, weight
 from .binds import listening
 from .master import PID, SOCKET, Master, Silent
 from .render import render, structure
@@ -44,8 +44,8 @@ class Runtime:
         """Make it `front`: write the configuration, durably; then say the difference on the socket, or reload.
 
         May be repeated, also by somebody else after a kill at any point. Streams that have begun go on either way.
-        Where no HAProxy runs, the file is all: whoever starts it starts `front`. A reload releases nobody who is held;
-        so who is to answer is made a server before anything is held.
+        Where no HAProxy runs, the file is all: whoever starts it starts `front`. What waits is released before a
+        reload; where it is to wait on, another structure is refused.
 
         Raises:
             Failure: it can't be. Then the file is what it was before, and so is HAProxy, if it runs.
@@ -60,6 +60,7 @@ class Runtime:
             deadline = time.monotonic() + seconds
             worker = self._worker(deadline)
             if worker and self._structure(worker) != structure(front):
+                self._release(worker, front, deadline)
                 worker = self._reloaded(structure(front), deadline)
             if worker:
                 self._say(worker, front)
@@ -129,6 +130,24 @@ class Runtime:
             if key.lower() == "description":
                 return value.strip()
         return ""
+
+    def _release(self, worker: int, front: Front, deadline: float) -> None:
+        """Have what waits answered by who is ready in `front`: after a reload nobody could tell it where to go."""
+        for backend in front.backends:
+            if not self.held(backend.service):
+                continue
+            if backend.held:
+                what = f"Requests for {backend.service} are held, and would be lost with a reload."
+                raise Failure(REFUSED, what, next_step="deploy status")
+            ready = [server for server in backend.servers if states(backend)[server.program]]
+            for server in ready:
+                name = f"{backend.service}/{server.program}"
+                new = f"add server {name} {at(server)} weight {weight(server)}"  # where it is there already, it says so
+                here = f"set server {name} addr {server.address} port {server.port}"
+                self._master.tell(worker, [new, here, f"set server {name} state ready"])
+            self._master.tell(worker, [f"set server {backend.service}/{HOLD} state maint"])
+            while ready and self.held(backend.service) and time.monotonic() < deadline:
+                time.sleep(_POLL)
 
     def _worker(self, deadline: float) -> int:
         """Who takes connections; 0 where no HAProxy runs."""

@@ -87,7 +87,7 @@ class Front(NamedTuple):
     binds: Tuple[Bind, ...]
     backends: Tuple[Backend, ...]
     user: str = ""  # whom the account root becomes for serving; empty: nobody else
-    log: str = ""  # a datagram socket for a line a request; empty: none
+    log: bool = False  # whether it says a line a request to who listens in `folder` (`log`)
     drain_seconds: float = 3600.0  # how long what was begun before a reload may take
     threads: int = 2
 

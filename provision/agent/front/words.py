@@ -14,7 +14,7 @@ from ...contract.failure import REFUSED, Failure
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
-_HEADER = re.compile(r"[!#$&*+.^_`|~0-9A-Za-z-]{1,128}")  # a token of RFC 9110, but for the quote and the percent sign
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _LINE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _HIGHEST_PORT = 65535
 _MOST = 2**31 - 1

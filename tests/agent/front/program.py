@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 NAME, PORT = sys.argv[1], int(sys.argv[2])
@@ -26,13 +28,13 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        asked = {key: float(values[0]) for key, values in parse_qs(url.query).items()}
+        asked = {key: values[0] for key, values in parse_qs(url.query).items()}
         if self.headers.get("Upgrade") == "websocket":
             self._echo()
         elif url.path == "/stream":
-            self._stream(int(asked["pieces"]), asked["pause"])
+            self._stream(Path(asked["until"]))
         else:
-            time.sleep(asked.get("wait", 0.0))
+            time.sleep(float(asked.get("wait", 0.0)))
             self._whole(
                 {
                     "program": NAME,
@@ -52,16 +54,19 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, pieces: int, pause: float) -> None:
-        """Server-sent events."""
+    def _stream(self, told: Path) -> None:
+        """Server-sent events, until somebody makes that file."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number in range(pieces):
-            piece = f"data: {NAME} {number}\n\n".encode()
+        for number in itertools.count():
+            last = told.exists()
+            piece = f"data: {NAME} {number}{' last' if last else ''}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            time.sleep(pause)
+            if last:
+                break
+            time.sleep(0.02)
         self.wfile.write(b"0\r\n\r\n")
 
     def _echo(self) -> None:

@@ -77,10 +77,13 @@ class Stand:
         backend = Backend("api", servers, limits=limits, **more)
         return Front(str(self.folder), "shop", (Bind(self.port, (Route("api"),), "127.0.0.1"),), (backend,))
 
-    def start(self, program: str) -> None:
-        """Start a program, and wait until it listens."""
-        self._programs[program] = subprocess.Popen([sys.executable, str(_PROGRAM), program, str(self.at(program))])
-        until(lambda: listens(self.at(program)), f"{program} listens", PATIENCE)
+    def start(self, *programs: str) -> None:
+        """Start programs, and wait until they listen."""
+        for program in programs:
+            words = [sys.executable, "-I", "-S", str(_PROGRAM), program, str(self.at(program))]
+            self._programs[program] = subprocess.Popen(words)
+        for program in programs:
+            until(lambda program=program: listens(self.at(program)), f"{program} listens", PATIENCE)
 
     def kill(self, program: str) -> None:
         process = self._programs.pop(program)
@@ -191,32 +194,31 @@ class Crowd:
 
 
 class Stream(threading.Thread):
-    """A client of a stream of events, who notes all that came."""
+    """A client of a stream of events, which goes on until it is told to end; he notes all that came."""
 
-    def __init__(self, stand: Stand, pieces: int, pause: float) -> None:
+    def __init__(self, stand: Stand) -> None:
         super().__init__()
-        self.pieces = pieces
         self.came: list[str] = []
-        self.whole = False
         self._address = ("127.0.0.1", stand.port)
-        self._path = f"/stream?pieces={pieces}&pause={pause}"
+        self._told = stand.folder / f"end-{id(self)}"
         self.start()
         until(lambda: bool(self.came), "the stream begins", PATIENCE)
 
     def run(self) -> None:
         connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", self._path)
+            connection.request("GET", f"/stream?until={self._told}")
             answer = connection.getresponse()
             for line in answer:
                 if line.startswith(b"data: "):
                     self.came.append(line[6:].decode().strip())
-            self.whole = True
 
     def is_all_of(self, program: str) -> bool:
-        """Whether each piece came, in order, from that program."""
+        """End it; whether each piece came, in order, from that program, to the last."""
+        self._told.touch()
         self.join(PATIENCE)
-        return self.whole and self.came == [f"{program} {number}" for number in range(self.pieces)]
+        count = len(self.came) - 1
+        return self.came == [*(f"{program} {number}" for number in range(count)), f"{program} {count} last"]
 
 
 def listens(port: int) -> bool:

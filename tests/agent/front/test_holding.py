@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 
+import pytest
+
 from provision.agent.front.values import DRAIN
+from provision.contract.failure import Failure
 from tests.agent.front.stand import PATIENCE, Answered, Crowd, Stand, Stream
 from tests.faults.hooks import until
 
@@ -22,7 +25,7 @@ def test_what_is_held_is_answered_by_the_program_that_comes(stand):
     stand.start("a")
     a, b = stand.server("a"), stand.server("b", state=DRAIN)
     stand.serve(stand.front(a, b))
-    stream = Stream(stand, pieces=10, pause=0.1)
+    stream = Stream(stand)
 
     with Crowd(stand) as crowd:
         stand.runtime.become(stand.front(a, b, held=True))
@@ -99,10 +102,27 @@ def test_who_has_left_does_not_count_among_those_who_wait(stand):
     until(lambda: stand.runtime.held("api") == 0, "nobody waits", PATIENCE)
 
 
+def test_what_is_held_is_released_before_a_reload_and_never_lost_with_one(stand):
+    stand.start("b")
+    a = stand.server("a")
+    stand.serve(stand.front(a, held=True))
+    answers, clients = _waiting(stand, 3)
+    until(lambda: stand.runtime.held("api") == 3, "three wait", PATIENCE)
+
+    with pytest.raises(Failure, match="would be lost"):
+        stand.runtime.become(stand.front(a, stand.server("b"), held=True))
+    assert stand.runtime.held("api") == 3
+    stand.runtime.become(stand.front(a._replace(state=DRAIN), stand.server("b")))
+    for client in clients:
+        client.join()
+
+    assert [(answer.status, answer.program) for answer in answers] == [(200, "b")] * 3
+    assert stand.get().program == "b"
+
+
 def test_programs_that_start_anew_at_once_are_waited_for(stand):
     """Two at a time: HAProxy must not spend its tries between them."""
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     stand.serve(stand.front(stand.server("a"), stand.server("b")))
 
     with Crowd(stand) as crowd:

@@ -1,10 +1,12 @@
 """Programs change behind a front, and nobody who uses the service meets it."""
 
+import contextlib
 import http.client
 
 import pytest
 
 from provision.agent.front import runtime
+from provision.agent.front.master import Master, Silent
 from provision.agent.front.render import render
 from provision.agent.front.runtime import CONFIGURATION
 from provision.agent.front.values import DRAIN
@@ -14,11 +16,10 @@ from tests.faults.hooks import until
 
 
 def test_a_switch_fails_no_request_and_cuts_no_stream(stand):
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b")
     stand.serve(stand.front(a, b._replace(state=DRAIN)))
-    stream = Stream(stand, pieces=12, pause=0.1)
+    stream = Stream(stand)
 
     with Crowd(stand) as crowd:
         stand.runtime.become(stand.front(a._replace(state=DRAIN), b))
@@ -36,11 +37,10 @@ def test_a_switch_fails_no_request_and_cuts_no_stream(stand):
 
 
 def test_a_reload_keeps_streams_and_states_and_fails_no_request(stand):
-    for program in ("a", "b", "c"):
-        stand.start(program)
+    stand.start(*"abc")
     a, b, c = map(stand.server, ("a", "b", "c"))
     stand.serve(stand.front(a, b._replace(state=DRAIN)))
-    stream = Stream(stand, pieces=12, pause=0.1)
+    stream = Stream(stand)
 
     with Crowd(stand) as crowd:
         for _ in range(3):
@@ -58,8 +58,7 @@ def test_a_reload_keeps_streams_and_states_and_fails_no_request(stand):
 
 
 def test_who_is_connected_to_a_process_from_before_a_reload_is_led_to_programs_that_are_new_since(stand):
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b")
     stand.serve(stand.front(a))
     kept = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=PATIENCE)
@@ -87,13 +86,13 @@ def test_a_port_that_is_somebody_elses_changes_nothing(stand):
     assert (stand.folder / CONFIGURATION).read_text() == before
 
 
+@pytest.mark.slow
 def test_a_reload_that_fails_changes_nothing_and_the_next_one_succeeds(stand, monkeypatch):
     """Somebody takes the port between the look at it and the reload."""
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     stand.serve(stand.front(stand.server("a")))
     before = (stand.folder / CONFIGURATION).read_text()
-    stream = Stream(stand, pieces=10, pause=0.1)
+    stream = Stream(stand)
     front = stand.front(stand.server("a"))
     monkeypatch.setattr(runtime, "_demand_free", lambda *_: None)
     bind = front.binds[0]
@@ -109,8 +108,7 @@ def test_a_reload_that_fails_changes_nothing_and_the_next_one_succeeds(stand, mo
 
 
 def test_after_its_death_it_serves_what_it_served(stand):
-    for program in ("a", "b", "c"):
-        stand.start(program)
+    stand.start(*"abc")
     a, b, canary = stand.server("a"), stand.server("b"), stand.server("c", lane="canary")
     stand.serve(stand.front(a, b._replace(state=DRAIN), canary, shares=(("canary", 0),)))
     stand.runtime.become(stand.front(a._replace(state=DRAIN), b, canary, shares=(("canary", 10_000),)))
@@ -125,8 +123,7 @@ def test_after_its_death_it_serves_what_it_served(stand):
 
 
 def test_what_was_written_and_not_said_is_said_by_whoever_comes_next(stand):
-    stand.start("a")
-    stand.start("b")
+    stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b")
     stand.serve(stand.front(a, b._replace(state=DRAIN)))
     wanted = stand.front(a._replace(state=DRAIN), b)
@@ -136,6 +133,21 @@ def test_what_was_written_and_not_said_is_said_by_whoever_comes_next(stand):
     stand.runtime.become(wanted)
 
     assert stand.get().program == "b"
+
+
+def test_a_reload_that_its_beginner_did_not_live_to_see_is_waited_for(stand):
+    """HAProxy's socket is away meanwhile, which is not the same as no HAProxy."""
+    stand.start(*"ab")
+    a, b = stand.server("a"), stand.server("b")
+    stand.serve(stand.front(a))
+    for wanted in (stand.front(a._replace(state=DRAIN), b), stand.front(a, b._replace(state=DRAIN))) * 3:
+        (stand.folder / CONFIGURATION).write_text(render(stand.front(a, hold_requests=7)))
+        with contextlib.suppress(Silent):
+            Master(str(stand.folder)).ask("reload")
+
+        stand.runtime.become(wanted)
+
+        assert stand.get().program == ("a" if wanted.backends[0].servers[0] == a else "b")
 
 
 def test_a_program_that_comes_back_elsewhere_is_found_without_a_reload(stand):
