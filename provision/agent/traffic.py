@@ -7,8 +7,8 @@ makes the front what its state says, and may do so again.
 from __future__ import annotations
 
 import os
-import shutil
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, AbstractSet, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..contract import roles
@@ -16,9 +16,9 @@ from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
-from . import files, gpus, launch
+from . import files, launch
 from .documents import service_of
-from .front import master, runtime
+from .front import master, program, runtime
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
 
 if TYPE_CHECKING:
@@ -76,17 +76,17 @@ def _front(
             each["program"]: Server(each["program"], each["ports"][0], STABLE, DRAIN)
             for each in roles.slots_of(entrance.document, name).values()
         }
-        for program, record in state.programs.items():
+        for called, record in state.programs.items():
             if record.service == name:
-                port = service_of(documents, program, record)["ports"][0]
-                takes = READY if record.is_to_run and program not in away else DRAIN
-                servers[program] = Server(program, port, record.lane, takes)
+                port = service_of(documents, called, record)["ports"][0]
+                takes = READY if record.is_to_run and called not in away else DRAIN
+                servers[called] = Server(called, port, record.lane, takes)
         others = sorted({server.lane for server in servers.values()} - {STABLE})
         ready = any(server.lane == STABLE and server.state == READY for server in servers.values())
         backends.append(
             Backend(
                 service=name,
-                servers=tuple(servers[program] for program in sorted(servers)),
+                servers=tuple(servers[called] for called in sorted(servers)),
                 shares=tuple((lane, state.weights.get(lane, 0) * WHOLE // 100) for lane in others),
                 held=not ready,
                 hold_seconds=declared["hold"],
@@ -103,27 +103,23 @@ def stage(layout: Layout) -> None:
     Raises:
         Failure: it has none.
     """
-    words = runtime.command(haproxy(), layout.traffic)
+    words = runtime.command(_haproxy(layout.traffic), layout.traffic)
     files.make_folder(layout.traffic, 0o700)
     text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
     files.write(os.path.join(layout.traffic, "start"), text.format(" ".join(map(launch.quote, words))), 0o700)
 
 
-def haproxy() -> str:
-    """HAProxy's path on this host.
-
-    Raises:
-        Failure: there is none.
-    """
-    found = shutil.which("haproxy", path=gpus.search_path())
-    if not found:
+@lru_cache(maxsize=None)
+def _haproxy(folder: str) -> str:
+    try:
+        return program.find(folder)
+    except Failure as failed:
         raise Failure(
             REFUSED,
-            "what stands before the programs is HAProxy, and this host has none.",
-            why="The target declares traffic.",
-            next_step='install it there (apt-get install haproxy), or declare traffic = "none" in the target',
-        )
-    return found
+            f"the target declares traffic, and that takes HAProxy. {failed.what}",
+            failed.why,
+            'apt-get install haproxy there (2.6 or later), or traffic = "none" in the target',
+        ) from None
 
 
 def become(front: Front) -> None:
@@ -132,7 +128,7 @@ def become(front: Front) -> None:
 
 
 def _runtime(folder: str) -> runtime.Runtime:
-    return runtime.Runtime(folder, haproxy())
+    return runtime.Runtime(folder, _haproxy(folder))
 
 
 class Leaving(NamedTuple):

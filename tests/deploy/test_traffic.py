@@ -59,6 +59,7 @@ def _told_by_exec(world: World, tmp_path: Path) -> str:
         return told.read().decode().strip()
 
 
+@pytest.mark.slow
 def test_a_service_that_calls_another_meets_no_gap_either(world: World) -> None:
     page = ["sh", "-c", 'exec python3 server.py "$0"', "${port}"]
     ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1]).read()"
@@ -77,6 +78,7 @@ def test_a_service_that_calls_another_meets_no_gap_either(world: World) -> None:
     assert met["versions"][-1] == "2"
 
 
+@pytest.mark.slow
 def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
     world.web("1")
     world.up()
@@ -97,6 +99,7 @@ def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
     assert served_by(world) == {world.program("web"), world.program("traffic")}
 
 
+@pytest.mark.slow
 def test_back_and_forth(world: World) -> None:
     world.web("1")
     world.up()
@@ -113,6 +116,7 @@ def test_back_and_forth(world: World) -> None:
     assert met["versions"][-1] == "3"
 
 
+@pytest.mark.slow
 def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
     world.web("1")
     world.up()
@@ -132,6 +136,7 @@ def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
     assert world.pid("web", "2") == pid
 
 
+@pytest.mark.slow
 def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world: World) -> None:
     world.web("1", switch="in-place")
     world.up()
@@ -148,6 +153,7 @@ def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world: World)
     assert served_by(world) == {world.program("web"), world.program("traffic")}
 
 
+@pytest.mark.slow
 def test_copies_are_replaced_one_after_another(world: World) -> None:
     world.web("1", replicas=3)
     world.up()
@@ -164,6 +170,7 @@ def test_copies_are_replaced_one_after_another(world: World) -> None:
     assert world.up().plan.unchanged
 
 
+@pytest.mark.slow
 def test_a_host_gets_traffic_and_gives_it_up(world: World) -> None:
     world.target["traffic"] = "none"
     world.web("1")
