@@ -2,7 +2,7 @@
 
 from bitnet.errors import ModelUnusable
 from bitnet.model.facts import ModelFacts, PartFacts, read_model, read_part
-from bitnet.model.fit import GpuPlan, memory_needed, plan_gpu_layers
+from bitnet.model.fit import GpuPlan, Serving, memory_needed, plan_gpu_layers
 from bitnet.model.types import BITNET_CPP_TYPES, CPU_ONLY_TYPES
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ModelFacts",
     "ModelUnusable",
     "PartFacts",
+    "Serving",
     "memory_needed",
     "plan_gpu_layers",
     "read_model",

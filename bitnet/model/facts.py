@@ -35,6 +35,8 @@ class ModelFacts:
         other_bytes: embeddings, output and what else belongs to no layer.
         context_length: what the model was trained for.
         embedding_length, vocabulary: widths of the model.
+        feed_forward: the widest one: numbers that a token has there at once, in all experts that it goes to.
+        heads: of the attention, the most that a layer has.
         kv_per_token: for each layer, how many values one token adds to the cache.
         chat_template: whether the file brings one.
     """
@@ -49,6 +51,8 @@ class ModelFacts:
     context_length: int
     embedding_length: int
     vocabulary: int
+    feed_forward: int
+    heads: int
     kv_per_token: tuple[int, ...]
     chat_template: bool
 
@@ -141,6 +145,8 @@ def _read(parts: tuple[tuple[Path, int, int, int, int], ...]) -> ModelFacts:
         context_length=_number(first, f"{architecture}.context_length"),
         embedding_length=_number(first, f"{architecture}.embedding_length"),
         vocabulary=first.lengths.get("tokenizer.ggml.tokens", 0) or _number(first, f"{architecture}.vocab_size"),
+        feed_forward=_feed_forward(first, architecture),
+        heads=max(_each(first, f"{architecture}.attention.head_count")),
         kv_per_token=_kv_per_token(first, architecture, layer_count),
         chat_template="tokenizer.chat_template" in first.metadata,
     )
@@ -192,14 +198,32 @@ def _number(header: Header, key: str) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
+def _each(header: Header, key: str) -> tuple[int, ...]:
+    """A setting of the model, or those of its layers."""
+    value = header.metadata.get(key, 0)
+    if not isinstance(value, tuple):
+        return (_number(header, key),)
+    return tuple(int(item) if math.isfinite(item) else 0 for item in value) or (0,)
+
+
+def _feed_forward(header: Header, architecture: str) -> int:
+    dense, used, expert, shared = (
+        max(_each(header, f"{architecture}.{key}"))
+        for key in (
+            "feed_forward_length",
+            "expert_used_count",
+            "expert_feed_forward_length",
+            "expert_shared_feed_forward_length",
+        )
+    )
+    return max(dense, (expert or dense) * used + shared)
+
+
 def _kv_per_token(header: Header, architecture: str, layers: int) -> tuple[int, ...]:
     """Keys and values of all heads, per layer. Sliding windows are not counted out: this is an upper bound."""
 
     def setting(key: str) -> tuple[int, ...]:
-        value = header.metadata.get(f"{architecture}.{key}", 0)
-        if not isinstance(value, tuple):
-            return (_number(header, f"{architecture}.{key}"),) * layers
-        values = tuple(int(item) if math.isfinite(item) else 0 for item in value)
+        values = _each(header, f"{architecture}.{key}")
         return values if len(values) == layers else (max(values),) * layers
 
     heads = setting("attention.head_count")
