@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -86,9 +87,7 @@ def read_part(path: Path) -> PartFacts:
     Raises:
         ModelUnusable: it is missing, unreadable, no GGUF file, or shorter than its header says.
     """
-    header = _checked_header(path)
-    types = {kind for _, kind, _ in _tensors(path, header)}
-    return PartFacts(_architecture(header), tuple(sorted(types)))
+    return part_of(path, _checked_header(path))
 
 
 def read_model(path: Path) -> ModelFacts:
@@ -120,7 +119,21 @@ def _parts(path: Path) -> list[Path]:
 @lru_cache(maxsize=32)
 def _read(parts: tuple[tuple[Path, int, int, int, int], ...]) -> ModelFacts:
     """Cached by size, times and inode: a fleet of launches reads one model's header once."""
-    files = [(path, _checked_header(path)) for path, *_ in parts]
+    return model_of([(path, _checked_header(path)) for path, *_ in parts])
+
+
+def part_of(path: Path, header: Header) -> PartFacts:
+    """What one file of a model holds, by its header.
+
+    Raises:
+        ModelUnusable: the file is shorter than its header says.
+    """
+    types = {kind for _, kind, _ in _tensors(path, header)}
+    return PartFacts(_architecture(header), tuple(sorted(types)))
+
+
+def model_of(files: Sequence[tuple[Path, Header]]) -> ModelFacts:
+    """The facts of the model that these files are, in order; raises as `part_of` does."""
     first_path, first = files[0]
     types: Counter[str] = Counter()
     layers: Counter[int] = Counter()
