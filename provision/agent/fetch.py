@@ -37,7 +37,7 @@ _SLOWEST = 50_000  # bytes a second
 _FAILURES = 12  # one after another, without a piece that came
 _LONGEST_WAIT = 30.0
 _TELL = 0.5  # seconds between two lines of progress
-_ENDING = 30.0  # until those that read have noticed that they are to stop
+_ENDING = 1.0  # until those that read have noticed that they are to stop; none of them writes any more
 
 
 class _Again(Exception):
@@ -196,11 +196,11 @@ class _Fetch:
                     block = answer.read1(min(_BLOCK, length - done))
                     if not block:
                         raise _Again("it stopped in the middle of a piece")
+                    if self._over.is_set() or time.monotonic() > until:
+                        raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
                     os.pwrite(descriptor, block, begin + done)
                     done += len(block)
                     self._arrived += len(block)
-                    if self._over.is_set() or time.monotonic() > until:
-                        raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
             os.fdatasync(descriptor)
         except urllib.error.HTTPError as error:
             self._arrived -= done

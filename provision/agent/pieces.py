@@ -44,8 +44,10 @@ def arrived(folder: str) -> Optional[int]:
     try:
         with open(os.path.join(folder, RECORD), encoding="ascii") as stream:
             size = int(stream.readline().split()[0])
-    except (OSError, ValueError, IndexError):
+    except OSError:
         return None
+    except (ValueError, IndexError):
+        return 0
     return sum(min(PIECE, size - index * PIECE) for index in _recorded(os.path.join(folder, RECORD), size))
 
 

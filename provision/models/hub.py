@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from provision.errors import DeployError, UsageError
 from provision.project.fault import did_you_mean
@@ -31,11 +31,12 @@ def files(name: str, source: str, token: str) -> HubFiles:
     """
     # The library takes a second to import, and reports who asks.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-    at, hub = AtTheHub(source), HfApi(token=token or None)
+    # Of the HTTP client that this version has, which fails without an answer, too.
+    failures = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    at, hub = AtTheHub(source), HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
     try:
         info = hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS)
     except GatedRepoError:
@@ -51,7 +52,7 @@ def files(name: str, source: str, token: str) -> HubFiles:
             f"models.{name}: the Hub shows no repository {at.repository}.",
             why="There is none, or it is private and the token may not read it.",
         ) from None
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except failures as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DeployError(f"models.{name}: the Hub can't be asked.", why=why) from None
     digests = {each.rfilename: each.lfs.sha256 for each in info.siblings or () if each.lfs}

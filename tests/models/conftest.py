@@ -16,7 +16,7 @@ import pytest
 
 from provision.native.model import write_demo_model
 
-TOKEN = "hf_a-token-that-nobody-else-sees"  # noqa: S105  of a stand-in
+TOKEN = "hf_a-token-that-nobody-else-sees"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from provision.errors import DeployError
+from provision.models.found import find
+from provision.project import load
 from tests.cli.ports import free_ports
 from tests.models.conftest import COMMIT, TOKEN, Hub
 
@@ -116,6 +119,7 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("down")
 
 
+@pytest.mark.slow
 def test_a_revision_that_moves_changes_nothing_until_it_is_locked_anew(
     project: Project, hub: Hub, demo_model: bytes
 ) -> None:
@@ -143,6 +147,7 @@ def test_what_a_model_needs_is_said_without_its_weights(project: Project, hub: H
     assert 30e6 < said["memory_bytes"]["llm"] < 100e6
 
 
+@pytest.mark.slow
 def test_parts_of_a_split_model_are_one_and_keep_the_names_that_programs_look_for(
     project: Project, hub: Hub, demo_model: bytes
 ) -> None:
@@ -178,43 +183,6 @@ def test_the_token_is_shown_to_the_hub_alone_and_is_kept_nowhere(project: Projec
     project.ok("down")
 
 
-@pytest.mark.parametrize("faults", [("429", "500"), ("cut",), ("500",) * 5])
-def test_what_fails_for_a_while_is_asked_again(
-    project: Project, hub: Hub, demo_model: bytes, faults: tuple[str, ...]
-) -> None:
-    hub.put(REPOSITORY, "tiny.gguf", demo_model)
-    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
-    project.ok("model", "lock")
-    hub.fail(*faults)
-
-    project.ok("up")
-
-    assert project.served() == hashlib.sha256(demo_model).hexdigest()
-    project.ok("down")
-
-
-@pytest.mark.parametrize(
-    ("faults", "says"),
-    [
-        (("gone",), "HTTP 404"),
-        (("long",), "it has {more} bytes there, and {bytes} in models.lock"),
-        (("other",), "arrived damaged"),
-    ],
-)
-def test_what_is_another_is_refused_and_leaves_nothing_that_serves(
-    project: Project, hub: Hub, demo_model: bytes, faults: tuple[str, ...], says: str
-) -> None:
-    hub.put(REPOSITORY, "tiny.gguf", demo_model)
-    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
-    project.ok("model", "lock")
-    hub.fail(*faults)
-
-    said = project.refused("up")
-
-    assert says.format(more=len(demo_model) + 1, bytes=len(demo_model)) in said
-    assert not [path for path in project.kept if path.name.startswith("sha256-")]
-
-
 @pytest.mark.parametrize(
     ("source", "extra", "says"),
     [
@@ -232,11 +200,26 @@ def test_what_is_another_is_refused_and_leaves_nothing_that_serves(
     ],
 )
 def test_a_model_that_can_t_be_had_is_a_sentence(
-    project: Project, hub: Hub, demo_model: bytes, source: str, extra: str, says: str
+    project: Project, hub: Hub, demo_model: bytes, monkeypatch: pytest.MonkeyPatch, source: str, extra: str, says: str
 ) -> None:
     hub.put(REPOSITORY, "tiny.gguf", demo_model)
     hub.put(REPOSITORY, "text.gguf", b"words " * 100)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
     project.declare(source, extra + "\n")
 
-    assert says in project.refused("model", "lock")
-    assert not (project.root / "models.lock").exists()
+    with pytest.raises(DeployError) as refused:
+        loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
+        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+
+    assert says in str(refused.value)
+
+
+def test_a_hub_that_is_not_there_is_a_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{project.port}")
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
+
+    with pytest.raises(DeployError, match=r"the Hub can't be asked") as failed:
+        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+
+    assert failed.value.why
