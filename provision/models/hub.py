@@ -75,7 +75,7 @@ def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:
         if re.search(rf"(^|[-._]){quantization}([-.]|$)", PurePosixPath(file).stem, re.IGNORECASE)
         and not PurePosixPath(file).name.startswith("mmproj")
     ]
-    wholes = {_PART.sub(r"\g<stem>", file) for file in found}
+    wholes = {match["stem"] if (match := _PART.fullmatch(file)) else file for file in found}
     if len(wholes) != 1:
         what = "no file of" if not wholes else "more than one model of"
         raise UsageError(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault
 from provision.project.models import HUB
-from provision.project.platforms import those
 from provision.project.rules.view import Sound
 
 
@@ -28,13 +27,4 @@ def _unused(view: Sound) -> Iterator[Fault]:
             yield Fault(("models", name), "no service has it.", hint, at_key=True)
 
 
-def _places(view: Sound) -> Iterator[Fault]:
-    for place, target in view.targets.items():
-        for name, service in view.chosen(target).items():
-            if service.model in view.models and not target.can.on_host:
-                message = f"targets.{place} runs containers, which fetch no model."
-                hint = f"Put the model into the image, or use {those('on_host')}."
-                yield Fault(("services", name, "model"), message, hint)
-
-
-RULES = (_digests, _unused, _places)
+RULES = (_digests, _unused)
