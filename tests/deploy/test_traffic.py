@@ -12,6 +12,7 @@ from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
+from tests.faults.hooks import until
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
 
@@ -194,3 +195,21 @@ def test_a_host_gets_traffic_and_gives_it_up(world: World) -> None:
     world.up()
     assert world.version == "2"
     assert served_by(world) == {world.program("web")}
+
+
+@pytest.mark.slow
+def test_what_is_stopped_on_purpose_is_waited_for_and_haproxy_comes_back_as_it_was(world: World) -> None:
+    world.web("1")
+    world.up()
+
+    rollout.on_purpose(world.deployment(), "stop", ["web"])
+    assert not world.answers()
+    rollout.on_purpose(world.deployment(), "start", ["web"])
+    with visitors(world, streams=0):
+        rollout.on_purpose(world.deployment(), "restart", ["web"])
+
+    front = world.pid("traffic")
+    world.host.kill(front)
+    until(lambda: world.pid("traffic") not in (0, front) and world.answers(), "HAProxy is back")
+    assert world.version == "1"
+    assert world.up().plan.unchanged
