@@ -7,18 +7,18 @@ makes the front what its state says, and may do so again.
 from __future__ import annotations
 
 import os
-import shutil
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, AbstractSet, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..contract import roles
-from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
-from . import files, gpus, launch
+from . import files, launch
 from .documents import service_of
 from .front import runtime
+from .front.program import find
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
 
 if TYPE_CHECKING:
@@ -84,21 +84,14 @@ def stage(layout: Layout) -> None:
     files.write(os.path.join(layout.traffic, "start"), text.format(" ".join(map(launch.quote, words))), 0o700)
 
 
+@lru_cache(maxsize=None)
 def haproxy() -> str:
     """HAProxy's path on this host.
 
     Raises:
-        Failure: there is none.
+        Failure: there is none that can be a front.
     """
-    found = shutil.which("haproxy", path=gpus.search_path())
-    if not found:
-        raise Failure(
-            REFUSED,
-            "what stands before the programs is HAProxy, and this host has none.",
-            why="The target declares traffic.",
-            next_step='install it there (apt-get install haproxy), or declare traffic = "none" in the target',
-        )
-    return found
+    return find()
 
 
 def become(front: Front) -> None:
