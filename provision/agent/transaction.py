@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
@@ -251,24 +251,34 @@ class Transaction:
             {port for step in changed for port in services[step.program]["ports"]},
             {uuid for step in changed for uuid in step.devices},
         )
+        front = self._front(change, services)
+        if front and (ports := self.passage.open()):
+            self._bring(change, [{**front, "ports": ports}])
         for level in levels([services[step.program] for step in changed]):
             for part in self.passage.parts(level):
                 self._stop_if_aborted()
-                in_place = [each["program"] for each in part if self.passage.is_in_place(each["program"])]
-                for name in in_place:
+                names = [each["program"] for each in part]
+                for name in filter(self.passage.is_in_place, names):
                     self.passage.leave(name)
                 self._bring(change, part)
-                for name in in_place:
-                    self.passage.enter(name)
+                self.passage.enter(names)
+
+    def _front(self, change: Change, services: Mapping[str, ServiceDocument]) -> Optional[ServiceDocument]:
+        """What stands before the others, where it is to be started."""
+        found = (services[step.program] for step in change.steps if step.service == TRAFFIC and step.changes)
+        return next(found, None)
 
     def _move(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         """Everything new is proven: requests come to it."""
         self._stop_if_aborted()
-        self.passage.move()
-        front = [services[step.program] for step in change.steps if step.service == TRAFFIC and step.changes]
+        front = self._front(change, services)
         if front:
-            self._vacate(change, {port for each in front for port in each["ports"]}, set())
-            self._bring(change, front)
+            self._vacate(change, set(front["ports"]), set())
+        self.passage.move()
+        if front and self.passage.is_opened:
+            self.programs.prove([front], change.after, self._stop_if_aborted)
+        elif front:
+            self._bring(change, [front])
 
     def _bring(self, change: Change, level: Sequence[ServiceDocument]) -> None:
         """Stop what a level's programs were, start what they are to be, and prove it."""
@@ -327,6 +337,7 @@ class Transaction:
         for level in reversed(levels(resting)):
             self._stop_if_aborted()
             self.journal.add({"step": journal.TOUCH, "programs": [service["program"] for service in level]})
+            self.passage.rest([service["program"] for service in level])
             for service in level:
                 self.programs.step("stop", service["program"], "on purpose")
             self.programs.stop(level, self._stop_if_aborted)

@@ -46,10 +46,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def stream(self):
-        """Two seconds of an answer, and its end."""
+        """A second of an answer, and its end."""
         self.send_response(200)
         self.end_headers()
-        for _ in range(20):
+        for _ in range(10):
             self.wfile.write(f"{os.environ.get('VERSION', '')}\n".encode())
             self.wfile.flush()
             time.sleep(0.1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
@@ -30,7 +31,7 @@ def served_by(world: World) -> set[str]:
     return set(world.state()["programs"])
 
 
-def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World) -> None:
+def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World, tmp_path: Path) -> None:
     world.web("1")
     world.up()
     assert world.version == "1"
@@ -46,8 +47,38 @@ def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World) ->
     assert served_by(world) == {world.program("web", "2"), world.program("traffic")}
     assert world.pid("traffic") == front
     assert world.up().plan.unchanged
+    assert _told_by_exec(world, tmp_path) == "2"
+    assert {each.service for each in rollout.logs(world.deployment(), ["web"])} <= {"web", "web.2", "web.3"}
 
 
+def _told_by_exec(world: World, tmp_path: Path) -> str:
+    """VERSION, as a command in the environment of whoever serves has it."""
+    with (tmp_path / "told").open("w+b") as told:
+        rollout.execute(world.deployment(), ["printenv", "VERSION"], output=told.fileno())
+        told.seek(0)
+        return told.read().decode().strip()
+
+
+@pytest.mark.slow
+def test_a_service_that_calls_another_meets_no_gap_either(world: World) -> None:
+    page = ["sh", "-c", 'exec python3 server.py "$0"', "${port}"]
+    ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1]).read()"
+    calls = {"command": ["python3", "-c", ask, "http://127.0.0.1:${services.web.port}/"], "timeout": "5s"}
+
+    def declare(version: str) -> None:
+        api = web(world.port + 1, version, command=page, after=["web"], checks=[calls])
+        world.declare({"web": web(world.port, version), "api": api})
+
+    declare("1")
+    world.up()
+    with visitors(world), visitors(world, port=world.port + 1) as met:
+        declare("2")
+        world.up()
+
+    assert met["versions"][-1] == "2"
+
+
+@pytest.mark.slow
 def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
     world.web("1")
     world.up()
@@ -68,6 +99,7 @@ def test_a_release_that_fails_cost_nobody_a_request(world: World) -> None:
     assert served_by(world) == {world.program("web"), world.program("traffic")}
 
 
+@pytest.mark.slow
 def test_back_and_forth(world: World) -> None:
     world.web("1")
     world.up()
@@ -84,6 +116,7 @@ def test_back_and_forth(world: World) -> None:
     assert met["versions"][-1] == "3"
 
 
+@pytest.mark.slow
 def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
     world.web("1")
     world.up()
@@ -103,6 +136,7 @@ def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
     assert world.pid("web", "2") == pid
 
 
+@pytest.mark.slow
 def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world: World) -> None:
     world.web("1", switch="in-place")
     world.up()
@@ -119,6 +153,7 @@ def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world: World)
     assert served_by(world) == {world.program("web"), world.program("traffic")}
 
 
+@pytest.mark.slow
 def test_copies_are_replaced_one_after_another(world: World) -> None:
     world.web("1", replicas=3)
     world.up()
@@ -135,6 +170,7 @@ def test_copies_are_replaced_one_after_another(world: World) -> None:
     assert world.up().plan.unchanged
 
 
+@pytest.mark.slow
 def test_a_host_gets_traffic_and_gives_it_up(world: World) -> None:
     world.target["traffic"] = "none"
     world.web("1")

@@ -40,7 +40,7 @@ def short():
 
 def stream():
     body = ask("/stream").decode().split()
-    if body[:-1] != [body[0]] * 20 or body[-1] != "end":
+    if body[:-1] != [body[0]] * 10 or body[-1] != "end":
         raise ValueError(f"a stream of {len(body)} parts: {body[-3:]}")
     with lock:
         told["streams"] += 1
