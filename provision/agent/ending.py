@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Set
 
-from ..contract import failure
+from ..contract import failure, roles
 from ..contract.failure import Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
@@ -67,6 +67,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
     states.write(layout, after)
     files.remove(layout.once_secrets)
     leave_()
+    if roles.stands_before(before) and not roles.stands_before(after):
+        files.remove_tree(layout.traffic)
     journal.Journal(layout.journal).end()
 
 

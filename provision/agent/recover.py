@@ -58,10 +58,12 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
         programs = Programs(layout, supervisor, emit)
 
         def end() -> None:
-            supervision.restore(layout, supervisor, emit)
-            leave(programs)
+            if begin.get("behind"):
+                supervision.restore(layout, supervisor, emit)
+                leave(programs)
 
         finish(layout, before, after, begin, end)
+        supervision.restore(layout, supervisor, emit)
         programs.remember(after, before, begin["running"])
         return FINISHED
     cut = f"Its worker on the host was cut off after: {open_.lines[-1]['step'] if open_.lines else journal.BEGIN}."

@@ -87,7 +87,7 @@ def _front(
             Backend(
                 service=name,
                 servers=tuple(servers[called] for called in sorted(servers)),
-                shares=tuple((lane, state.weights.get(lane, 0) * WHOLE // 100) for lane in others),
+                shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
                 held=not ready,
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
@@ -95,6 +95,12 @@ def _front(
         )
         binds.append(Bind(entrance.declared["port"], (Route(name),), declared["listen"]))
     return Front(layout.traffic, state.project, tuple(binds), tuple(backends))
+
+
+def _share(lane: str, state: State, documents: Mapping[str, ReleaseDocument]) -> int:
+    """How many clients of a hundred come to a lane beside stable, as its own release says."""
+    declared = documents[state.channels[lane]].get("traffic") if lane in state.channels else None
+    return declared["canary"] if declared else 0
 
 
 def stage(layout: Layout) -> None:
@@ -143,7 +149,8 @@ def leaving(documents: Mapping[str, ReleaseDocument], programs: Mapping[str, Pro
     """Those of `programs` to which requests come through what stands before them."""
     found = []
     for name, record in programs.items():
-        declared: Optional[TrafficDocument] = documents[record.release].get("traffic")
+        document = documents.get(record.release)
+        declared = document.get("traffic") if document else None
         if declared and record.service in declared["services"]:
             found.append(Leaving(record.service, name, declared["services"][record.service]["drain"]))
     return found

@@ -368,10 +368,11 @@ class Transaction:
                 **change.noted,
             }
             finish(self.layout, change.before, change.after, begun, lambda: leave(self.programs))
-        except OSError as error:
+        except (Failure, OSError) as error:
+            what = "end what was before" if isinstance(error, Failure) else "write that down"
             raise Failure(
                 DEGRADED,
-                f"the new release is proven and serves, but the host can't write that down: {error}.",
+                f"the new release is proven and serves, but the host can't {what}: {str(error).rstrip('.')}.",
                 next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
             ) from None
 

@@ -40,7 +40,6 @@ class StateDocument(_State, total=False):
     secrets: Dict[str, str]
     version: str
     project: str
-    weights: Dict[str, int]  # by lane, in percent
 
 
 class Noted(TypedDict, total=False):

@@ -87,10 +87,10 @@ class FrontedDocument(TypedDict):
 class TrafficDocument(TypedDict):
     """What stands before the programs of a host."""
 
-    program: str  # as the supervisor knows it
     listen: str  # an address of the host
     hold: float  # seconds that a request waits at most where a program is replaced in place
     hold_requests: int  # so many at the same time
+    canary: int  # percent of the clients that come to it, while it is one
     services: Dict[str, FrontedDocument]
 
 

@@ -69,7 +69,6 @@ class State(NamedTuple):
     secrets: Mapping[str, str] = {}  # name -> current version
     version: str = ""  # of the toolkit that wrote it
     project: str = ""  # whose folder it is
-    weights: Mapping[str, int] = {}  # lane -> its share of the requests, in percent; of stable, what is left
 
     def having(self, lane: str, service: str) -> Optional[str]:
         """The first program of `service` that has `lane`."""
@@ -84,7 +83,7 @@ class State(NamedTuple):
         return {*self.channels.values(), *(program.release for program in self.programs.values())}
 
     def as_dict(self) -> StateDocument:
-        document: StateDocument = {
+        return {
             "format": self._format(),
             "generation": self.generation,
             "sequence": self.sequence,
@@ -95,9 +94,6 @@ class State(NamedTuple):
             "version": self.version,
             "project": self.project,
         }
-        if self.weights:
-            document["weights"] = dict(self.weights)
-        return document
 
     def _format(self) -> int:
         """The earliest that says all of it."""
@@ -125,7 +121,6 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
         secrets=value.get("secrets", {}),
         version=value.get("version", ""),
         project=value.get("project", ""),
-        weights=value.get("weights", {}),
     )
 
 

@@ -83,10 +83,10 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         return None
     places = LaneOnTarget(project, target, Lane.STABLE, {})
     return TrafficDocument(
-        program=places.platform.program(target.name_prefix, project.name, TRAFFIC),
         listen=target.traffic.listen,
         hold=target.traffic.hold,
         hold_requests=target.traffic.hold_requests,
+        canary=target.traffic.canary or 0,
         services={
             name: FrontedDocument(port=service.port, drain=service.drain or _DRAIN)
             for name, service in project.services.items()

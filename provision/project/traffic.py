@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import Seconds, String, Whole
+from provision.project.values import Percent, Seconds, String, Whole
 
 if TYPE_CHECKING:
     from provision.project.schema import Service, Target
@@ -33,6 +33,8 @@ class Traffic(Section):
     """How long a request waits at most where a service is replaced in place."""
     hold_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 1000
     """How many requests wait so at the same time; more are answered with 503 and Retry-After."""
+    canary: Percent | None = None
+    """The share of clients that come to a canary (default: none but those that send `X-Lane: canary`)."""
 
 
 def _with_none(schema: dict[str, Any]) -> None:

@@ -112,7 +112,8 @@ def test_of_many_copies_those_that_find_no_slot_are_replaced_in_place() -> None:
 
 def test_requests_come_to_whoever_has_the_role_and_wait_where_nobody_has() -> None:
     document = _document("1")
-    state = _state(document, **{"web.2": "stable", "web": "canary"})._replace(weights={"canary": 5}, project="cres")
+    document["traffic"]["canary"] = 5
+    state = _state(document, **{"web.2": "stable", "web": "canary"})._replace(project="cres")
     place, documents = Layout("/srv/cres"), {"old": document}
 
     front, away = front_of(place, state, documents), front_of(place, state, documents, {"web.2"})

@@ -128,6 +128,11 @@ def test_a_canary_that_is_promoted_stays_as_it_is(world: World) -> None:
         assert world.state()["programs"][canary]["lane"] == "canary"
         assert world.version == "1"
         pid = world.pid("web", "2")
+        world.target["traffic"] = {"canary": 100}
+        world.web("2")
+        world.up("canary")
+        assert world.version == "2"
+        assert world.pid("web", "2") == pid
         world.promote()
 
     assert met["versions"] == ["1", "2"]

@@ -43,7 +43,7 @@ def _ports(view: Sound) -> Iterator[Fault]:
                     continue
                 whose = f"is {taken[port]}" if port in taken else "is no port"
                 message = f"{what} is {port}, which {whose}."
-                yield Fault(("services", name, "port"), message, "Choose another port, or set candidate_port.")
+                yield Fault(("services", name, "port"), message, "Choose another port.")
                 break
 
 
