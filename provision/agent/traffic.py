@@ -88,6 +88,7 @@ def _front(
                 service=name,
                 servers=tuple(servers[called] for called in sorted(servers)),
                 shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
+                mode=entrance.declared["mode"],
                 held=not ready,
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
