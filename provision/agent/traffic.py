@@ -88,6 +88,7 @@ def _front(
                 service=name,
                 servers=tuple(servers[called] for called in sorted(servers)),
                 shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
+                mode=entrance.declared["mode"],
                 held=not ready,
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
@@ -128,7 +129,7 @@ def _haproxy(folder: str) -> str:
             REFUSED,
             f"the target declares traffic, and that takes HAProxy. {failed.what}",
             failed.why,
-            'apt-get install haproxy there (2.6 or later), or traffic = "none" in the target',
+            'deploy host bootstrap, which installs it; or traffic = "none" in the target',
         ) from None
 
 

@@ -24,7 +24,7 @@ from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Resources, Service, Target
 from provision.project.template import Template
-from provision.project.traffic import SPARE
+from provision.project.traffic import SPARE, mode_of
 
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
 _FRONT_STOPS = 5.0  # seconds
@@ -94,7 +94,7 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         hold_requests=target.traffic.hold_requests,
         canary=target.traffic.canary or 0,
         services={
-            name: FrontedDocument(port=service.port, drain=service.drain or _DRAIN)
+            name: FrontedDocument(port=service.port, mode=mode_of(service), drain=service.drain or _DRAIN)
             for name, service in project.services.items()
             if service.port is not None and places.holds(name) and places.fronted(name)
         },

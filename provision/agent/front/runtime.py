@@ -5,28 +5,24 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-import socket
-import subprocess
 import time
 from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
+from . import configuration
 from .backends import HOLD, at, bounds, states, weight
-from .binds import listening
 from .master import PID, SOCKET, Master, Silent
 from .render import render, structure
 from .values import DRAIN, READY, Counted, Front
 
-CONFIGURATION = "haproxy.cfg"
-_JUDGE_SECONDS = 60.0
+CONFIGURATION = configuration.NAME
 _POLL = 0.02
 _SERVERS = "show stat -1 4 -1"
 _BACKENDS = "show stat -1 2 -1"
 _KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SAID = 2000  # of what HAProxy says, its end
 _SAID_OF_ADDRESSES = ("no need to change", "IP changed", "port changed")
-_LARGEST_FILE = 16 << 20
 
 
 class Runtime:
@@ -48,26 +44,30 @@ class Runtime:
         reload; where it is to wait on, another structure is refused.
 
         Raises:
-            Failure: it can't be. Then the file is what it was before, and so is HAProxy, if it runs.
+            Failure: it can't be. Then the file is what it was before, and HAProxy, if it runs, becomes that again.
         """
         path = os.path.join(self.folder, CONFIGURATION)
-        text, before = render(front), _text(path)
+        deadline = time.monotonic() + seconds
+        text, before = render(front), configuration.read(path)
+        if self._is_other(self._worker(deadline), front):
+            self._demand_nobody_is_lost(front)
+            configuration.demand_free(front, before)
         if text != before:
-            self._judge(text)
-            _demand_free(front, before)
+            configuration.judge(text, self._haproxy, self.folder)
             files.write(path, text, 0o600)
-        try:
-            deadline = time.monotonic() + seconds
-            worker = self._worker(deadline)
-            if worker and self._structure(worker) != structure(front):
-                self._release(worker, front, deadline)
+        worker = self._worker(deadline)
+        if self._is_other(worker, front):
+            self._prepare(worker, front, deadline)
+            try:
                 worker = self._reloaded(structure(front), deadline)
-            if worker:
-                self._say(worker, front)
-        except Failure:
-            if before and before != text:
-                files.write(path, before, 0o600)
-            raise
+            except Failure:
+                if before:
+                    files.write(path, before, 0o600)
+                    with contextlib.suppress(Failure):  # it is told no more than it was; if it can't hear, it serves
+                        self._master.ask("reload")
+                raise
+        if worker:
+            self._say(worker, front)
 
     def is_up(self) -> bool:
         """Whether it answers."""
@@ -102,27 +102,6 @@ class Runtime:
         at = sum(int(row["scur"] or 0) for _, row in self._rows(_SERVERS) if row["pxname"] == service)
         return max(0, inside - at)
 
-    def _judge(self, text: str) -> None:
-        """Whether HAProxy takes this configuration, before it is in place."""
-        tried = os.path.join(self.folder, f".{CONFIGURATION}.tried")
-        files.write(tried, text, 0o600)
-        try:
-            done = subprocess.run(
-                [self._haproxy, "-c", "-q", "-f", tried],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=_JUDGE_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure(REFUSED, f"{self._haproxy} could not judge its configuration.", f"{error}.") from error
-        finally:
-            files.discard(tried)
-        if done.returncode != 0:
-            said = done.stderr.decode("utf-8", "replace")[-_SAID:].strip()
-            raise Failure(REFUSED, "HAProxy does not take its new configuration.", said)
-
     def _structure(self, worker: int) -> str:
         """The digest in the configuration that this worker has read."""
         for line in self._master.tell(worker, ["show info"])[0].splitlines():
@@ -131,23 +110,44 @@ class Runtime:
                 return value.strip()
         return ""
 
-    def _release(self, worker: int, front: Front, deadline: float) -> None:
-        """Have what waits answered by who is ready in `front`: after a reload nobody could tell it where to go."""
+    def _is_other(self, worker: int, front: Front) -> bool:
+        """Whether somebody runs, and has read another structure."""
+        return bool(worker) and self._structure(worker) != structure(front)
+
+    def _demand_nobody_is_lost(self, front: Front) -> None:
+        """Who waits, and is to wait on, would be lost with a reload.
+
+        Raises:
+            Failure: somebody does.
+        """
         for backend in front.backends:
-            if not self.held(backend.service):
-                continue
-            if backend.held:
+            if backend.held and self.held(backend.service):
                 what = f"Requests for {backend.service} are held, and would be lost with a reload."
                 raise Failure(REFUSED, what, next_step="deploy status")
-            ready = [server for server in backend.servers if states(backend)[server.program]]
-            for server in ready:
-                name = f"{backend.service}/{server.program}"
-                new = f"add server {name} {at(server)} weight {weight(server)}"  # where it is there already, it says so
-                here = f"set server {name} addr {server.address} port {server.port}"
-                self._master.tell(worker, [new, here, f"set server {name} state ready"])
-            self._master.tell(worker, [f"set server {backend.service}/{HOLD} state maint"])
-            while ready and self.held(backend.service) and time.monotonic() < deadline:
-                time.sleep(_POLL)
+
+    def _prepare(self, worker: int, front: Front, deadline: float) -> None:
+        """Have the one that runs send requests where its successor will, as far as it can: for a moment both take some.
+
+        What waits is let go, too: after a reload nobody could tell it where to.
+        """
+        for backend in front.backends:
+            up, service, known = states(backend), backend.service, True
+            for server in backend.servers:
+                if up[server.program]:
+                    name = f"{service}/{server.program}"
+                    new = (
+                        f"add server {name} {at(server)} weight {weight(server)}"  # one that is there says so, no more
+                    )
+                    there = [f"set server {name} addr {server.address} port {server.port}"]
+                    there += [f"set server {name} weight {weight(server)}", f"set server {name} state ready"]
+                    known &= not self._master.tell(worker, [new, *there])[-1]
+            if known and any(up.values()):
+                told = [f"set server {service}/{HOLD} state ready"] if up[HOLD] else []
+                self._master.tell(
+                    worker, told + [f"set server {service}/{each} state maint" for each in up if not up[each]]
+                )
+                while not up[HOLD] and self.held(service) and time.monotonic() < deadline:
+                    time.sleep(_POLL)
 
     def _worker(self, deadline: float) -> int:
         """Who takes connections; 0 where no HAProxy runs."""
@@ -211,34 +211,6 @@ class Runtime:
 def command(haproxy: str, folder: str) -> List[str]:
     """How it is started in the foreground. SIGTERM ends it at once, SIGUSR1 when its last stream has ended."""
     return [haproxy, "-W", "-db", "-C", folder, "-S", f"unix@{SOCKET},mode,600", "-p", PID, "-f", CONFIGURATION]
-
-
-def _demand_free(front: Front, before: str) -> None:
-    """Nobody else may have a port that is new: HAProxy would stop listening at all of them while it tries to have it.
-
-    Raises:
-        Failure: somebody has.
-    """
-    had = set(before.splitlines())
-    for bind in front.binds:
-        if f"  bind {listening(bind)}" in had:
-            continue
-        wide = {"*": "0.0.0.0"}.get(bind.address, bind.address)  # noqa: S104 (what was declared)
-        with socket.socket(socket.AF_INET6 if ":" in wide else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((wide, bind.port))
-            except OSError as error:
-                what = f"The front cannot listen at port {bind.port}."
-                raise Failure(REFUSED, what, f"{error.strerror}.", next_step="deploy status") from error
-
-
-def _text(path: str) -> str:
-    try:
-        with files.open_plain(path) as stream:
-            return stream.read(_LARGEST_FILE).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _added(before: Counted, row: Mapping[str, str]) -> Counted:

@@ -44,6 +44,7 @@ def _curl(stand: Stand, certificate: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen([each.replace("URL", url) for each in command], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
 def test_tls_and_http_2_reach_a_program_that_speaks_neither(stand, certificate):
     stand.start("a")
     stand.serve(_over_tls(stand, certificate, "a"))

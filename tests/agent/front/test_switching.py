@@ -5,7 +5,7 @@ import http.client
 
 import pytest
 
-from provision.agent.front import runtime
+from provision.agent.front import configuration
 from provision.agent.front.master import Master, Silent
 from provision.agent.front.render import render
 from provision.agent.front.runtime import CONFIGURATION
@@ -94,7 +94,7 @@ def test_a_reload_that_fails_changes_nothing_and_the_next_one_succeeds(stand, mo
     before = (stand.folder / CONFIGURATION).read_text()
     stream = Stream(stand)
     front = stand.front(stand.server("a"))
-    monkeypatch.setattr(runtime, "_demand_free", lambda *_: None)
+    monkeypatch.setattr(configuration, "demand_free", lambda *_: None)
     bind = front.binds[0]
 
     with pytest.raises(Failure, match="did not take up"):
