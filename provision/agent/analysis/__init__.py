@@ -2,5 +2,19 @@
 
 from .seen import PACE_SECONDS, Lane, Seen, Tokens
 from .sketch import Sketch
+from .steps import Decision, Move, decide, forecast
+from .verdict import Finding, Verdict
 
-__all__ = ["PACE_SECONDS", "Lane", "Seen", "Sketch", "Tokens"]
+__all__ = [
+    "PACE_SECONDS",
+    "Decision",
+    "Finding",
+    "Lane",
+    "Move",
+    "Seen",
+    "Sketch",
+    "Tokens",
+    "Verdict",
+    "decide",
+    "forecast",
+]

@@ -15,12 +15,15 @@ class LaneDocument(TypedDict):
     first_byte: Dict[str, int]
 
 
-class SeenDocument(TypedDict):
-    """A service, as the keeper's file holds it."""
-
+class _Seen(TypedDict):
     canary: LaneDocument
     stable: LaneDocument
-    paces: Dict[str, int]
+
+
+class SeenDocument(_Seen, total=False):
+    """A service, as the keeper's file holds it."""
+
+    paces: Dict[str, int]  # of an engine
 
 
 # How long one comparison of paces goes on: shorter ones hang together more, longer ones are few.
@@ -49,6 +52,10 @@ class Lane:
         else:
             self.first_byte.add(first_byte)
 
+    def times(self, times: int) -> Lane:
+        """As if the same had been seen so many times."""
+        return Lane(self.requests * times, self.errors * times, self.first_byte.times(times))
+
     def as_dict(self) -> LaneDocument:
         return {"requests": self.requests, "errors": self.errors, "first_byte": self.first_byte.as_dict()}
 
@@ -74,7 +81,9 @@ class Seen:
     ) -> None:
         self.canary = canary or Lane()
         self.stable = stable or Lane()
-        self.paces = paces or Sketch()  # the canary's tokens a second as a share of stable's, each time both made some
+        self.paces = (
+            paces  # of an engine: the canary's tokens a second as a share of stable's, each time it was compared
+        )
 
     def compare_paces(self, canary: Tokens, canary_before: Tokens, stable: Tokens, stable_before: Tokens) -> None:
         """Count one comparison of what both made within the same `PACE_SECONDS`; none where one made nothing.
@@ -82,16 +91,23 @@ class Seen:
         Comparing them time by time takes out what both had in common, such as how busy the machine was.
         """
         ours, theirs = _pace(canary, canary_before), _pace(stable, stable_before)
-        if ours and theirs:
+        if ours and theirs and self.paces is not None:
             self.paces.add(ours / theirs)
 
+    def times(self, times: int) -> Seen:
+        """As if the same had been seen so many times."""
+        return Seen(self.canary.times(times), self.stable.times(times), self.paces and self.paces.times(times))
+
     def as_dict(self) -> SeenDocument:
-        return {"canary": self.canary.as_dict(), "stable": self.stable.as_dict(), "paces": self.paces.as_dict()}
+        document: SeenDocument = {"canary": self.canary.as_dict(), "stable": self.stable.as_dict()}
+        if self.paces is not None:
+            document["paces"] = self.paces.as_dict()
+        return document
 
     @classmethod
     def from_dict(cls, document: SeenDocument) -> Seen:
-        lanes = (Lane.from_dict(document["canary"]), Lane.from_dict(document["stable"]))
-        return cls(*lanes, Sketch.from_dict(document["paces"]))
+        paces = Sketch.from_dict(document["paces"]) if "paces" in document else None
+        return cls(Lane.from_dict(document["canary"]), Lane.from_dict(document["stable"]), paces)
 
 
 def _pace(now: Tokens, before: Tokens) -> float:
