@@ -81,9 +81,8 @@ class Seen:
     ) -> None:
         self.canary = canary or Lane()
         self.stable = stable or Lane()
-        self.paces = (
-            paces  # of an engine: the canary's tokens a second as a share of stable's, each time it was compared
-        )
+        # Of an engine: the canary's tokens a second as a share of stable's, each time they were compared.
+        self.paces = paces
 
     def compare_paces(self, canary: Tokens, canary_before: Tokens, stable: Tokens, stable_before: Tokens) -> None:
         """Count one comparison of what both made within the same `PACE_SECONDS`; none where one made nothing.

@@ -39,6 +39,7 @@ from .sketch import MOST, Sketch, edge, edge_above, edge_below
 
 _LOG_PI = math.log(math.pi)  # of the Beta function at 1/2 and 1/2
 _LOG_2 = math.log(2)
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _CUTS = 30  # of an interval that is at most 1
 
 
@@ -147,11 +148,18 @@ def _hedged(*evidence: float) -> float:
 
 def _least(of: Callable[[float], float], low: float, high: float) -> float:
     """The least value of a convex function, by golden section."""
-    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = of(left), of(right)
     for _ in range(_CUTS):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if of(left) <= of(right) else (left, high)
-    return of((low + high) / 2)
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = of(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = of(right)
+    return min(at_left, at_right)
 
 
 def _upto(sketch: Sketch, number: int) -> int:
@@ -160,7 +168,10 @@ def _upto(sketch: Sketch, number: int) -> int:
 
 def _cumulated(sketch: Sketch) -> List[int]:
     """How many values do not exceed each edge."""
-    return list(accumulate(sketch.counts.get(number, 0) for number in range(edge_above(MOST) + 1)))
+    counts = [0] * (edge_above(MOST) + 1)
+    for bucket, count in sketch.counts.items():
+        counts[bucket] = count
+    return list(accumulate(counts))
 
 
 __all__ = ["Evidence", "Share", "below", "beyond", "excess", "longer"]

@@ -44,14 +44,13 @@ def judge(limits: LimitsDocument, seen: Mapping[str, Seen], steps: int) -> List[
         seen: service -> what was seen since this step began.
         steps: how many there are in all, each of which may be wrong.
     """
-    declared = [name for name in _JUDGES if name in limits]
-    bar = math.log(max(1, steps) * max(1, len(seen)) * max(1, len(declared)) / WRONG_AT_MOST)
+    of = [(service, name) for service in seen for name in _JUDGES if name in limits and _has(seen[service], name)]
+    bar = math.log(max(1, steps * len(of)) / WRONG_AT_MOST)
     found = []
-    for service, what in seen.items():
-        for name in declared:
-            value: float = limits[name]  # type: ignore[literal-required]
-            verdict = _verdict(_JUDGES[name](what, value), bar)
-            found.append(Finding(service, name, verdict, f"{service}: {_SAYS[name](what, value)}"))
+    for service, name in of:
+        what, value = seen[service], limits[name]  # type: ignore[literal-required]
+        verdict = _verdict(_JUDGES[name](what, value), bar)
+        found.append(Finding(service, name, verdict, f"{service}: {_SAYS[name](what, value)}"))
     return found
 
 
