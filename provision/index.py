@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
+from provision.caches import caches, demand_caches
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent, message, progress
 
@@ -34,6 +36,7 @@ _Result = TypeVar("_Result")
 
 # Reported bytes are rounded to this, so that a fast network does not drown a slow terminal in events.
 _REPORT_EVERY = 2**20
+_fetching = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ class PinnedFile:
     file: str
     sha256: str
     bytes: int | None = None  # where known, no more than that is read
+
+
+def kept(pin: PinnedFile, on_event: OnEvent) -> Path:
+    """The pinned file on this machine: from the cache, else downloaded into it.
+
+    Raises:
+        DeployError: it could not be had, or not be kept.
+    """
+    with _fetching:  # many hosts ask at once
+        path = caches() / "wheels" / pin.file
+        if not (path.is_file() and _sha256(path) == pin.sha256):
+            demand_caches()
+            download(pin, path.parent, on_event)
+        return path
 
 
 def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
@@ -72,8 +89,7 @@ def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
             except (httpx2.HTTPError, URLError, ValueError, OSError) as failure:
                 answers.append(f"{place}: {str(failure) or type(failure).__name__}")
                 continue
-            with path.open("rb") as content:
-                got = hashlib.file_digest(content, "sha256").hexdigest()
+            got = _sha256(path)
             if got == pin.sha256:
                 return path.replace(folder / pin.file)
             answers.append(
@@ -205,3 +221,8 @@ def _patiently(call: Callable[[], _Result]) -> _Result:
 
 def _without_credentials(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

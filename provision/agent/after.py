@@ -43,7 +43,7 @@ def after(
         if step.do is Do.REMOVE:
             continue
         if step.do is Do.KEEP:
-            programs[step.program] = before.programs[step.program]
+            programs[step.program] = before.programs[step.program]._replace(lane=step.lane)
         elif step.do is Do.STOP:
             record = before.programs[step.program]
             text = at_rest(service_of(documents, step.program, record)["manifest"]["text"])

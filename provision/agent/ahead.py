@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Callable, List, Optional
 from ..contract.decide import Do, HostView, Step, candidates, decide
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from ..contract.slots import services_of
 from ..contract.state import State
 from . import moved, preflight, room
 from .documents import read_documents
@@ -87,8 +86,9 @@ def _anything(layout: Layout, steps: List[Step], ahead: AheadQuestion) -> bool:
 
 def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: HostView, ahead: AheadQuestion) -> None:
     release = ahead["release"]
-    services = {each["program"]: each for each in services_of(ahead["document"], ahead["channel"])}
-    own = [step for step in steps if step.program in services or step.do is Do.REMOVE]
+    lanes = ahead["document"]["lanes"].values()
+    services = {each["program"]: each for lane in lanes for each in lane["services"]}
+    own = [step for step in steps if step.lane == ahead["channel"] or step.do is Do.REMOVE]
     documents = {release: ahead["document"]}
     preflight.programs(supervisor, own, services, candidates(own, documents, release), documents, seen)
     for service in preflight.starting(own, ahead["document"]):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Mapping, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Set
 
-from ..contract import failure
+from ..contract import failure, roles
 from ..contract.failure import Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State, from_dict
-from . import files, journal, once, processes, supervision
+from . import files, journal, once, processes, supervision, traffic
 from . import state as states
 from .documents import read_documents, service_of
 from .programs import Programs, levels
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 10.0  # for what was never proven
 
 
-def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
+def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Callable[[], None]) -> None:
     """Make the proven state the committed one.
 
     Args:
         begin: of the transaction, as its journal has it.
+        leave_: `leave`, and what has to come before it.
     """
     files.remove(layout.reserve)  # first: the rest needs room
     open_ = journal.Journal(layout.journal).left_open()
@@ -65,7 +66,25 @@ def finish(layout: Layout, before: State, after: State, begin: Begun) -> None:
     files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
     states.write(layout, after)
     files.remove(layout.once_secrets)
+    leave_()
+    if roles.stands_before(before) and not roles.stands_before(after):
+        files.remove_tree(layout.traffic)
     journal.Journal(layout.journal).end()
+
+
+def leave(programs: Programs) -> None:
+    """End the programs of before to which no request comes any more. May be repeated."""
+    open_ = journal.Journal(programs.layout.journal).left_open()
+    behind = open_.begin.get("behind", []) if open_ else []
+    if not open_ or not behind:
+        return
+    before = from_dict(open_.begin["before"], programs.layout.journal)
+    records = {name: before.programs[name] for name in behind}
+    documents = read_documents(programs.layout, {record.release for record in records.values()})
+    for name in behind:
+        programs.step("stop", name, "its last request has ended")
+    programs.stop([service_of(documents, name, record) for name, record in records.items()])
+    programs.drop({name: record.manifest for name, record in records.items()})
 
 
 def undo(programs: Programs) -> str:
@@ -132,10 +151,12 @@ def _note(kept: journal.Journal, line: Line) -> None:
 def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]) -> None:
     """Every part that can be put back is, whichever other can't; then the first failure is raised."""
     failures: List[Exception] = []
-    documents = read_documents(programs.layout, {record.release for record in before.programs.values()})
+    documents = read_documents(programs.layout, before.releases())
     after = from_dict(begin["after"], programs.layout.journal)
     new = {name: after.programs[name].manifest for name in sorted(touched) if name not in before.programs}
     new.update(begin["candidates"])
+    with _collected(failures):
+        _turn_back(programs, before, after, documents, begin, touched)
     revived = False
     if programs.supervisor.gone():
         # What starts with a supervisor that is started again must not be what was never proven.
@@ -175,10 +196,36 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
             programs.start([service["program"] for service in down], "as before")
             programs.prove(level, before, worked=True)
     with _collected(failures):
+        if (front := traffic.front_of(programs.layout, before, documents)) is not None:
+            traffic.become(front)
+    with _collected(failures):
         programs.supervisor.disable([name for name in disturbed if before.programs[name].stopped])
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
     if failures:
         raise failures[0]
+
+
+def _turn_back(
+    programs: Programs,
+    before: State,
+    after: State,
+    documents: Mapping[str, ReleaseDocument],
+    begin: Begin,
+    touched: Set[str],
+) -> None:
+    """Let requests come to those of before that still run, and wait for the others that are not there yet.
+
+    Before anything that they came to is ended; it is given the time to answer.
+    """
+    down = touched & set(before.programs)
+    away = down - _still_run(programs, down, begin)
+    front = traffic.front_of(programs.layout, before, documents, away)
+    if front is None:
+        return
+    traffic.become(front)
+    new = {name: record for name, record in after.programs.items() if name in touched and name not in before.programs}
+    later = read_documents(programs.layout, {record.release for record in new.values()})
+    traffic.drained(programs.layout, traffic.leaving(later, new), programs.step)
 
 
 def _describe_before(

@@ -24,6 +24,7 @@ ONCE = "once"  # about to run a command that runs once a release
 ONCE_ENDED = "once-ended"  # it ended, as `outcome` says; or is known to be done without having begun here
 ONCE_UNDO = "once-undo"  # about to run what undoes it
 ONCE_UNDONE = "once-undone"
+TRAFFIC = "traffic"  # about to let requests come to other programs
 UNDO = "undo"  # from here only back
 DEGRADED = "degraded"  # putting back failed; the next transaction tries again
 

@@ -214,7 +214,13 @@ def _memory(
     """All that starts has to fit at the same time; what ends first gives its memory back first."""
     stable = _stable_copies(documents)
     starting_ = [step for step in steps if step.do in (Do.START, Do.RESTART)]
-    leaving = [step for step in steps if step.do is Do.REMOVE or (step.do is Do.RESTART and step.how is not How.BESIDE)]
+    beside = {step.service for step in steps if step.how is How.BESIDE}  # the old ones end last
+    leaving = [
+        step
+        for step in steps
+        if (step.do is Do.REMOVE and step.service not in beside)
+        or (step.do is Do.RESTART and step.how is not How.BESIDE)
+    ]
     needed = 0
     for step in starting_:
         # A canary that declares nothing will need what its stable copy takes.

@@ -15,7 +15,7 @@ from ..contract.state import State, from_dict
 from . import commands, control, facts, failed, files, journal, prune, supervision, trust
 from . import state as states
 from .documents import read_documents, service_of
-from .ending import finish, undo
+from .ending import finish, leave, undo
 from .folders import host_folder
 from .locks import Lock, refuse
 from .programs import Programs
@@ -55,9 +55,16 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
     for manifest in _manifests(begin, before, after):
         files.discard(files.temporary_of(supervisor.manifest_path(manifest)))
     if open_.took(journal.COMMIT):
-        finish(layout, before, after, begin)
+        programs = Programs(layout, supervisor, emit)
+
+        def end() -> None:
+            if begin.get("behind"):
+                supervision.restore(layout, supervisor, emit)
+                leave(programs)
+
+        finish(layout, before, after, begin, end)
         supervision.restore(layout, supervisor, emit)
-        Programs(layout, supervisor, emit).remember(after, before, begin["running"])
+        programs.remember(after, before, begin["running"])
         return FINISHED
     cut = f"Its worker on the host was cut off after: {open_.lines[-1]['step'] if open_.lines else journal.BEGIN}."
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from ..contract import devices, failure
 from ..contract.decide import Do, HostView, Step, candidates
@@ -17,13 +17,25 @@ from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN
 from ..contract.layout import Layout
 from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
-from ..contract.slots import services_in
+from ..contract.slots import TRAFFIC, services_in
 from ..contract.state import State
-from . import checks, files, importable, journal, launch, preflight, private_logs, processes, supervision, unwritable
+from . import (
+    checks,
+    files,
+    importable,
+    journal,
+    launch,
+    preflight,
+    private_logs,
+    processes,
+    supervision,
+    traffic,
+    unwritable,
+)
 from . import state as states
 from .checks.here import Here
 from .documents import service_of
-from .ending import finish, undo
+from .ending import finish, leave, undo
 from .once import Once
 from .programs import Programs, levels
 from .prove import prove
@@ -81,6 +93,15 @@ class Transaction:
         beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
         self.programs.waits.know(services.values())
         self.programs.waits.know(_before(change))
+        self.passage = traffic.Passage(
+            self.layout,
+            change.before,
+            change.after,
+            change.documents,
+            self.programs.step,
+            lambda: self.journal.add({"step": journal.TRAFFIC}),
+            self._stop_if_aborted,
+        )
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
@@ -96,10 +117,12 @@ class Transaction:
             self._once(change)
             self._take()
             self._switch(change, services)
+            self._move(change, services)
             self._remove(change)
             self._rest(change, services)
             self._prove_kept(change, services)
             self._project_checks(change)
+            self.passage.end()
             self._stop_if_aborted()
             self.journal.add({"step": journal.COMMIT})
         except (Failure, OSError) as error:
@@ -134,6 +157,8 @@ class Transaction:
                 record = change.after.programs[step.program]
                 given = devices.variables(step.devices, gpus)
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
+        if any(step.service == TRAFFIC and step.changes for step in change.steps):
+            traffic.stage(self.layout)
         trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})
@@ -171,6 +196,7 @@ class Transaction:
                 "before": change.before.as_dict(),
                 "after": change.after.as_dict(),
                 "candidates": {item["program"]: item["manifest"]["name"] for item in beside},
+                "behind": [each.program for each in self.passage.behind],
                 "running": running,
                 "boot": processes.boot_id(),
                 "time": time.time(),
@@ -219,37 +245,64 @@ class Transaction:
             self._stop_if_aborted()
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
-        changed = [step for step in change.steps if step.changes]
+        changed = [step for step in change.steps if step.changes and step.service != TRAFFIC]
         self._vacate(
             change,
             {port for step in changed for port in services[step.program]["ports"]},
             {uuid for step in changed for uuid in step.devices},
         )
-        do = {step.program: step.do for step in changed}
+        front = self._front(change, services)
+        if front and (ports := self.passage.open()):
+            self._bring(change, [{**front, "ports": ports}])
         for level in levels([services[step.program] for step in changed]):
-            self._stop_if_aborted()
-            names = [service["program"] for service in level]
-            self.journal.add({"step": journal.TOUCH, "programs": names})
-            on_demand = [name for name in names if do[name] is Do.INSTALL]
-            running = self.programs.running(on_demand)
-            # While a program finishes on its old code, its supervisor keeps the old description.
-            finishing = {
-                each["program"] for each in level if each["program"] in running and each["on_switch"] == "finish"
-            }
-            replaced = [service for service in level if service["program"] not in finishing]
-            self.programs.stop([_as_it_runs(change, each) for each in reversed(replaced)], self._stop_if_aborted)
-            for service in level:
-                name = service["program"]
-                launched = change.after.programs[name].launch
-                self.programs.describe(service, launched, change.before.programs.get(name))
-            self.supervisor.load([service["program"] for service in replaced], [])
-            idle = set(on_demand) - running
-            trial = [service for service in level if service["program"] in idle and service["prove"]]
-            start = [service for service in replaced if service["program"] not in idle] + trial
-            self.programs.start([service["program"] for service in start])
-            self.programs.prove(start, change.after, self._stop_if_aborted)
-            self.programs.stop(trial, self._stop_if_aborted)
-            self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
+            for part in self.passage.parts(level):
+                self._stop_if_aborted()
+                names = [each["program"] for each in part]
+                for name in filter(self.passage.is_in_place, names):
+                    self.passage.leave(name)
+                self._bring(change, part)
+                self.passage.enter(names)
+
+    def _front(self, change: Change, services: Mapping[str, ServiceDocument]) -> Optional[ServiceDocument]:
+        """What stands before the others, where it is to be started."""
+        found = (services[step.program] for step in change.steps if step.service == TRAFFIC and step.changes)
+        return next(found, None)
+
+    def _move(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
+        """Everything new is proven: requests come to it."""
+        self._stop_if_aborted()
+        front = self._front(change, services)
+        if front:
+            self._vacate(change, set(front["ports"]), set())
+        self.passage.move()
+        if front and self.passage.is_opened:
+            self.programs.prove([front], change.after, self._stop_if_aborted)
+        elif front:
+            self._bring(change, [front])
+
+    def _bring(self, change: Change, level: Sequence[ServiceDocument]) -> None:
+        """Stop what a level's programs were, start what they are to be, and prove it."""
+        do = {step.program: step.do for step in change.steps}
+        names = [service["program"] for service in level]
+        self.journal.add({"step": journal.TOUCH, "programs": names})
+        on_demand = [name for name in names if do[name] is Do.INSTALL]
+        running = self.programs.running(on_demand)
+        # While a program finishes on its old code, its supervisor keeps the old description.
+        finishing = {each["program"] for each in level if each["program"] in running and each["on_switch"] == "finish"}
+        replaced = [service for service in level if service["program"] not in finishing]
+        self.programs.stop([_as_it_runs(change, each) for each in reversed(replaced)], self._stop_if_aborted)
+        for service in level:
+            name = service["program"]
+            launched = change.after.programs[name].launch
+            self.programs.describe(service, launched, change.before.programs.get(name))
+        self.supervisor.load([service["program"] for service in replaced], [])
+        idle = set(on_demand) - running
+        trial = [service for service in level if service["program"] in idle and service["prove"]]
+        start = [service for service in replaced if service["program"] not in idle] + trial
+        self.programs.start([service["program"] for service in start])
+        self.programs.prove(start, change.after, self._stop_if_aborted)
+        self.programs.stop(trial, self._stop_if_aborted)
+        self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
 
     def _vacate(self, change: Change, ports: Set[int], gpus: Set[str]) -> None:
         """Stop what goes away first where it holds a port, or has a GPU, that something new needs."""
@@ -267,7 +320,8 @@ class Transaction:
             self.programs.stop(leaving, self._stop_if_aborted)
 
     def _remove(self, change: Change) -> None:
-        gone = [step.program for step in change.steps if step.do is Do.REMOVE]
+        behind = {each.program for each in self.passage.behind}
+        gone = [step.program for step in change.steps if step.do is Do.REMOVE and step.program not in behind]
         if not gone:
             return
         self.journal.add({"step": journal.TOUCH, "programs": gone})
@@ -283,6 +337,7 @@ class Transaction:
         for level in reversed(levels(resting)):
             self._stop_if_aborted()
             self.journal.add({"step": journal.TOUCH, "programs": [service["program"] for service in level]})
+            self.passage.rest([service["program"] for service in level])
             for service in level:
                 self.programs.step("stop", service["program"], "on purpose")
             self.programs.stop(level, self._stop_if_aborted)
@@ -312,11 +367,12 @@ class Transaction:
                 "time": time.time(),
                 **change.noted,
             }
-            finish(self.layout, change.before, change.after, begun)
-        except OSError as error:
+            finish(self.layout, change.before, change.after, begun, lambda: leave(self.programs))
+        except (Failure, OSError) as error:
+            what = "end what was before" if isinstance(error, Failure) else "write that down"
             raise Failure(
                 DEGRADED,
-                f"the new release is proven and serves, but the host can't write that down: {error}.",
+                f"the new release is proven and serves, but the host can't {what}: {str(error).rstrip('.')}.",
                 next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
             ) from None
 

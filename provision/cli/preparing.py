@@ -41,7 +41,8 @@ def bootstrap_hosts(session: Session, *, yes: bool = False) -> None:
         console.note(f"{', '.join(plan.missing)} missing on {spec.name}. These commands install it:\n{plan}")
         return yes or console.confirm("Run them?")
 
-    wanted = (*hosts.EVERYWHERE, *session.deployment.target.can.tools)
+    target = session.deployment.target
+    wanted = (*hosts.EVERYWHERE, *target.can.tools, *([hosts.HAPROXY] if target.traffic else []))
     for spec in session.specs:
         with session.deployment.connect(spec) as connection:
             done = hosts.bootstrap(connection, agreed, wanted)

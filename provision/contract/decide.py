@@ -7,7 +7,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from . import devices
+from . import devices, roles
 from .devices import Seats
 from .slots import CANARY, CANDIDATE, STABLE, home, services_in, services_of, slot_of
 from .state import Program, State
@@ -149,25 +149,58 @@ def decide(
     """
     steps: List[Step] = []
     lanes = [(lane, documents[channels[lane]]) for lane in (CANARY, STABLE) if lane in channels]
-    wanted = {each["program"] for lane, document in lanes for each in services_of(document, lane)}
+    places = _places(state, channels, lanes, view)
     # What serves chooses first.
-    wants = [devices.want(each) for lane, document in reversed(lanes) for each in services_of(document, lane)]
+    wants = [devices.want(each) for lane, _ in reversed(lanes) for each in places[lane]]
     seats = devices.assign([want for want in wants if want is not None], _held(state), view.gpus)
     room = Room(int(view.memory_available * _MEMORY_SHARE), view.vram_free, seats)
+    taken = {*state.programs, *(each["program"] for lane, _ in lanes for each in places[lane])}
+    replaced: Dict[str, str] = {}
     for lane, document in lanes:
-        for service in services_of(document, lane):
+        for service in places[lane]:
             before = state.programs.get(service["program"])
             if before and before.stopped and before.lane == lane != moves:
                 steps.append(
                     Step(service["program"], service["name"], lane, before.slot, Do.KEEP, devices=before.devices)
                 )
                 continue
-            step, room = _step(state, service, lane, document, view, rotated, room)
+            spare = roles.spare(document, service["name"], taken) if _is_fronted(document, service) else None
+            step, room = _step(state, service, lane, document, view, rotated, room, spare)
+            if spare is not None and step.how is How.BESIDE:
+                # It is not tried and started again: the proven one stays.
+                replaced[step.program] = spare["program"]
+                taken.add(spare["program"])
+                step = step._replace(
+                    program=spare["program"], slot=slot_of(spare, lane), do=Do.START, devices=step.trial, trial=()
+                )
             steps.append(step)
+    done = {step.program for step in steps}
     for name, program in sorted(state.programs.items()):
-        if name not in wanted:
-            steps.append(Step(name, program.service, program.lane, program.slot, Do.REMOVE, why="no longer declared"))
+        if name not in done:
+            why = f"replaced by {replaced[name]}" if name in replaced else "no longer declared"
+            steps.append(Step(name, program.service, program.lane, program.slot, Do.REMOVE, why=why))
     return steps
+
+
+def _places(
+    state: State, channels: Mapping[str, str], lanes: Sequence[Tuple[str, ReleaseDocument]], view: HostView
+) -> Dict[str, List[ServiceDocument]]:
+    """The programs of each lane, in start order; of a service that traffic comes to, those that have the role."""
+    filled = roles.cast(state, channels, lanes, {name for name in state.programs if view.running(name)})
+    places: Dict[str, List[ServiceDocument]] = {}
+    for lane, document in lanes:
+        left = {name: list(each) for (of, name), each in filled.items() if of == lane}
+        places[lane] = []
+        for service in services_of(document, lane):
+            if _is_fronted(document, service):
+                places[lane] += [left[service["name"]].pop(0)] if left[service["name"]] else []
+            else:
+                places[lane].append(service)
+    return places
+
+
+def _is_fronted(document: ReleaseDocument, service: ServiceDocument) -> bool:
+    return roles.is_fronted(document, service["name"])
 
 
 def _held(state: State) -> Dict[str, Tuple[str, ...]]:
@@ -182,15 +215,21 @@ def _step(
     view: HostView,
     rotated: Set[str],
     room: Room,
+    spare: Optional[ServiceDocument],
 ) -> Tuple[Step, Room]:
-    """What happens to one program, and the room that is left then."""
+    """What happens to one program, and the room that is left then.
+
+    Args:
+        spare: the slot of a new one that would have its role.
+    """
     name = service["program"]
     before = state.programs.get(name)
     given = room.seats.taken.get(name, ())
     why = _why(service, before, view, rotated, given)
     step = Step(name, service["name"], lane, slot_of(service, lane), Do.KEEP, why=why, devices=given)
     if not why:
-        return step, room
+        was = before.lane if before else lane
+        return step._replace(why="" if was == lane else f"it was {was}"), room
     if service["on_demand"]:
         return step._replace(do=Do.INSTALL), room
     if before is None or not view.running(name):
@@ -199,7 +238,7 @@ def _step(
     taken, wanted = _memory(service, view), devices.want(service)
     trial, left = devices.beside(wanted, room.seats, _held(state), view.gpus or ()) if wanted else ((), room.seats)
     short = wanted is not None and len(trial) < wanted.number
-    reason = _in_place(state, service, lane, document, view, taken, room, short_of_gpus=short)
+    reason = _in_place(state, service, lane, document, view, taken, room, spare, short_of_gpus=short)
     if reason is None:
         step = step._replace(do=Do.RESTART, how=How.BESIDE, trial=trial)
         return step, room.without(*taken)._replace(seats=left)
@@ -260,6 +299,7 @@ def _in_place(
     view: HostView,
     taken: Tuple[int, int],
     room: Room,
+    spare: Optional[ServiceDocument],
     *,
     short_of_gpus: bool,
 ) -> Optional[str]:
@@ -268,6 +308,44 @@ def _in_place(
         return ""
     if not service["ports"]:
         return "it has no port, and two copies might do the same work"
+    against = _against_slot if _is_fronted(document, service) else _against_candidate
+    reason = against(state, service, lane, document, view, spare)
+    if reason is not None:
+        return reason
+    memory, vram = taken
+    if memory > room.memory:
+        return f"{memory >> 20} MiB for a second copy are not free"
+    if vram and (room.vram is None or vram > room.vram):
+        return f"{vram >> 20} MiB of GPU memory for a second copy are not free"
+    if short_of_gpus:
+        return "no GPU is free for a second copy"
+    return None
+
+
+def _against_slot(
+    _state: State,
+    _service: ServiceDocument,
+    _lane: str,
+    _document: ReleaseDocument,
+    view: HostView,
+    spare: Optional[ServiceDocument],
+) -> Optional[str]:
+    """Why no new program can have its role, as far as slots go."""
+    if spare is None:
+        return "its other slots are taken"
+    held = [port for port in spare["ports"] if str(port) in view.listening]
+    return f"port {held[0]} of {spare['program']} is taken by {view.listening[str(held[0])]}" if held else None
+
+
+def _against_candidate(
+    state: State,
+    service: ServiceDocument,
+    lane: str,
+    document: ReleaseDocument,
+    view: HostView,
+    _spare: Optional[ServiceDocument],
+) -> Optional[str]:
+    """Why it can't be tried as a candidate, and then take the old one's place."""
     if slot_of(service, lane) != home(STABLE):
         return ""  # a canary is on trial itself; of several copies the first is tried for all
     absent = [other for other in service["after"] if not _run(state.all_having(lane, other), view)]
@@ -280,13 +358,6 @@ def _in_place(
     held = [port for copy in beside for port in copy["ports"] if str(port) in view.listening]
     if held:
         return f"port {held[0]} of a candidate is taken by {view.listening[str(held[0])]}"
-    memory, vram = taken
-    if memory > room.memory:
-        return f"{memory >> 20} MiB for a second copy are not free"
-    if vram and (room.vram is None or vram > room.vram):
-        return f"{vram >> 20} MiB of GPU memory for a second copy are not free"
-    if short_of_gpus:
-        return "no GPU is free for a second copy"
     return None
 
 

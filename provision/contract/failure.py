@@ -19,6 +19,7 @@ FORMAT = 1
 FORMAT_OF_SLOTS = 2  # of a state in which a lane is not at home, which version 1 would take for another program
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
 FORMAT_OF_COPIES = 3  # of both, where a service has several copies or GPUs of its own, which no host would give it then
+FORMAT_OF_TRAFFIC = 4  # of both, where something stands before the programs, which would end with nobody to start it
 
 # Kinds: they decide the exit code (provision.errors.Exit).
 FAILED = "failed"

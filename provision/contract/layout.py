@@ -95,6 +95,11 @@ class Layout(NamedTuple):
         return posixpath.join(self.private, "run")
 
     @property
+    def traffic(self) -> str:
+        """What stands before the programs: its configuration and its sockets."""
+        return posixpath.join(self.private, "traffic")
+
+    @property
     def lock(self) -> str:
         return posixpath.join(self.private, "lock")
 

@@ -128,6 +128,7 @@ class Begin(_Begin, Noted, total=False):
     """The first line of a journal: everything that putting back, or finishing, goes by."""
 
     taken: List[Taken]
+    behind: List[str]  # programs of before that end once the new state is committed
 
 
 class _Line(TypedDict):

@@ -77,6 +77,23 @@ class ServiceDocument(_Service, total=False):
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
 
 
+class FrontedDocument(TypedDict):
+    """A service that requests get to through what stands before the programs."""
+
+    port: int  # the declared one, where they come in
+    drain: float  # seconds that what one has begun may take, before its program is stopped
+
+
+class TrafficDocument(TypedDict):
+    """What stands before the programs of a host."""
+
+    listen: str  # an address of the host
+    hold: float  # seconds that a request waits at most where a program is replaced in place
+    hold_requests: int  # so many at the same time
+    canary: int  # percent of the clients that come to it, while it is one
+    services: Dict[str, FrontedDocument]
+
+
 class LaneDocument(TypedDict):
     services: List[ServiceDocument]  # in the order in which they start
     checks: List[CheckDocument]  # of the whole project
@@ -182,4 +199,5 @@ class ReleaseDocument(_Release, total=False):
     data: Dict[str, str]  # path in the release that leads to shared/data -> the account that writes there
     once: Dict[str, OnceDocument]  # by name, in the order in which they run
     environment: EnvironmentDocument  # where it has one
+    traffic: TrafficDocument  # where something stands before them
     prepared: str  # in what a host keeps: the name of what the prepare step made there

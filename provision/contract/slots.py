@@ -21,6 +21,8 @@ STABLE = "stable"
 CANARY = "canary"
 CANDIDATE = "candidate"  # being proven
 
+TRAFFIC = "traffic"  # among services, the program that stands before the others and decides who gets which request
+
 FIRST = ""  # the slot of the plain name; programs on demand have only that
 
 _AT_HOME = {STABLE: FIRST}  # lane -> slot; else a slot has the lane's name

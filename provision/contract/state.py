@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import failure
-from .slots import home
+from .slots import TRAFFIC, home
 
 if TYPE_CHECKING:
     from .records import HistoryEntry, ProgramDocument, StateDocument
@@ -97,6 +97,8 @@ class State(NamedTuple):
 
     def _format(self) -> int:
         """The earliest that says all of it."""
+        if any(program.service == TRAFFIC for program in self.programs.values()):
+            return failure.FORMAT_OF_TRAFFIC
         if any(program.devices or program.slot.isdigit() for program in self.programs.values()):
             return failure.FORMAT_OF_COPIES
         at_home = all(program.is_at_home for program in self.programs.values())
@@ -109,7 +111,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_COPIES)
+    failure.check_format(value, where, failure.FORMAT_OF_TRAFFIC)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision.caches import caches, demand_caches
 from provision.contract.layout import Layout
 from provision.events import OnEvent
 
@@ -30,7 +28,6 @@ IN_IMAGE = "/app/llama-server"  # where llama.cpp's images have it (.devops/cuda
 _DATA = Path(__file__).with_name("wheel.json")
 # Sent to hosts as text; what runs there knows nothing of this package.
 _PROGRAM = Path(__file__).parents[2] / "bitnet" / "llama_server.py"
-_fetching = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -92,19 +89,10 @@ class Wheel:
         Raises:
             DeployError: it could not be had, or not be kept.
         """
-        from provision.index import PinnedFile, download  # an HTTP client, for who has to fetch something
+        from provision.index import PinnedFile, kept  # an HTTP client, for who has to fetch something
 
         wanted = self.wheels[machine]
-        with _fetching:  # many hosts ask at once
-            kept = caches() / "wheels" / wanted.file
-            if not (kept.is_file() and _sha256(kept) == wanted.sha256):
-                demand_caches()
-                download(
-                    PinnedFile(self.package, self.version, wanted.file, wanted.sha256, wanted.bytes),
-                    kept.parent,
-                    on_event,
-                )
-            return kept
+        return kept(PinnedFile(self.package, self.version, wanted.file, wanted.sha256, wanted.bytes), on_event)
 
 
 @cache
@@ -121,8 +109,3 @@ def wheel() -> Wheel:
         },
         program=_PROGRAM.read_text(encoding="utf-8"),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from provision.hosts.connection import HostConnection
 
 EVERYWHERE = ("rsync", "python3")
+HAPROXY = "haproxy"  # where a target declares traffic
 TOOLS = (*EVERYWHERE, *(tool for can in PLATFORMS.values() for tool in can.tools))
 OLDEST_PYTHON = (3, 8)  # what the agent is written for
 _INSTALL_SECONDS = 900.0
@@ -45,9 +46,11 @@ MANAGERS = {
     "pacman": PackageManager((), ("pacman", "-Sy", "--noconfirm", "--needed")),
 }
 
+# An account's PATH may lack the folders of what administrators run, HAProxy among it.
 _PROBE = f"""
 id -u
-for tool in {" ".join(TOOLS)} sudo; do command -v "$tool" >/dev/null 2>&1 && echo "tool $tool"; done
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+for tool in {" ".join(TOOLS)} {HAPROXY} sudo; do command -v "$tool" >/dev/null 2>&1 && echo "tool $tool"; done
 for manager in {" ".join(MANAGERS)}; do command -v "$manager" >/dev/null 2>&1 && echo "manager $manager"; done
 python3 -c 'import sys; print("python", *sys.version_info[:2])' 2>/dev/null
 sudo -n true 2>/dev/null && echo sudo-works

@@ -5,6 +5,6 @@
 A further format is a `Format`, a module in `encoders`, a folder in templates/, and a module that gathers its facts.
 """
 
-from provision.manifests.lanes import render_lanes
+from provision.manifests.lanes import render_lanes, traffic
 
-__all__ = ["render_lanes"]
+__all__ = ["render_lanes", "traffic"]

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from provision.contract.canonical import digest
-from provision.contract.release import Idle, LaneDocument, Needs, ServiceDocument
-from provision.contract.slots import FIRST, home
+from provision.contract.layout import Layout
+from provision.contract.release import (
+    FrontedDocument,
+    Idle,
+    LaneDocument,
+    Needs,
+    ServiceDocument,
+    TrafficDocument,
+)
+from provision.contract.slots import FIRST, TRAFFIC, home, numbered
 from provision.manifests.attendance import idle
 from provision.manifests.checks import known_env, project_checks, service_checks
 from provision.manifests.entry import entry
@@ -15,6 +23,12 @@ from provision.manifests.launcher import launch
 from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Resources, Service, Target
+from provision.project.template import Template
+from provision.project.traffic import SPARE
+
+_SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
+_FRONT_STOPS = 5.0  # seconds
+_DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
 
 def render_lanes(
@@ -42,17 +56,56 @@ def render_lanes(
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
-        services = [_service(each, name, overrides) for name in names for each in places.copies(name)]
+        services = [_service(each, name, overrides, lane) for name in names for each in places.copies(name)]
         lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
     every = [service for lane in lanes.values() for service in lane["services"]]
     for name in names:
         copies = [service for service in every if service["name"] == name]
-        first = [service for service in copies if service.get("slot", FIRST) == FIRST]  # one in each lane
-        for marked in (first, *([service] for service in copies if service not in first)):
-            mark = _fingerprint(marked, (contents or {}).get(name, ""))
+        if places.fronted(name):
+            # Each slot has a program of any lane; the first ones say all of what is the same, and where ports begin.
+            first = [service for service in copies if service["slot"] in _SLOTS_MARKED]
+            groups = [(first, copies)]
+        else:
+            first = [service for service in copies if service.get("slot", FIRST) == FIRST]  # one in each lane
+            groups = [(each, each) for each in (first, *([service] for service in copies if service not in first))]
+        for those, marked in groups:
+            mark = _fingerprint(those, (contents or {}).get(name, ""))
             for document in marked:
                 document["fingerprint"] = mark
+    if front := traffic(project, target):
+        lanes[Lane.STABLE]["services"].append(_front(project, target, front, overrides))
     return lanes
+
+
+def traffic(project: Project, target: Target) -> TrafficDocument | None:
+    """What stands before the programs of `target`; None where nothing does."""
+    if target.traffic is None:
+        return None
+    places = LaneOnTarget(project, target, Lane.STABLE, {})
+    return TrafficDocument(
+        listen=target.traffic.listen,
+        hold=target.traffic.hold,
+        hold_requests=target.traffic.hold_requests,
+        canary=target.traffic.canary or 0,
+        services={
+            name: FrontedDocument(port=service.port, drain=service.drain or _DRAIN)
+            for name, service in project.services.items()
+            if service.port is not None and places.holds(name) and places.fronted(name)
+        },
+    )
+
+
+def _front(project: Project, target: Target, front: TrafficDocument, overrides: Path | None) -> ServiceDocument:
+    """The program itself. Which ports it serves stands in its configuration, so a port more does not start it anew.
+
+    How a host starts it, is written there: which HAProxy it has is not known here.
+    """
+    folder = Layout(target.path).traffic
+    service = Service(command=(Template((f"{folder}/start",)),), stop_timeout=_FRONT_STOPS)
+    declared = project.model_copy(update={"services": {**project.services, TRAFFIC: service}})
+    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE)
+    document["fingerprint"] = _fingerprint([document], "")
+    return {**document, "ports": sorted({each["port"] for each in front["services"].values()})}
 
 
 def _binary(places: LaneOnTarget, name: str) -> str:
@@ -61,7 +114,7 @@ def _binary(places: LaneOnTarget, name: str) -> str:
     return "" if binary.startswith("/") and not places.target.can.on_host else binary
 
 
-def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
+def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane) -> ServiceDocument:
     project = places.project
     service: Service = project.services[name]
     port = places.port(name)
@@ -93,7 +146,7 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> Service
         words = [places.value(word, f"services.{name}.command", name).known for word in service.command]
         if begins := entry(words):
             document["entry"] = {**begins, "env": known_env(places, name)}
-    if places.slot != home(places.lane):
+    if places.slot != home(lane) or places.fronted(name):
         document["slot"] = places.slot
     return document
 

@@ -13,9 +13,10 @@ from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
 from provision.platforms import Face, face
 from provision.project.order import start_order
-from provision.project.ports import port_of
+from provision.project.ports import port_of, slot_port
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart, Template
+from provision.project.traffic import SPARE, is_fronted
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 
@@ -36,8 +37,20 @@ class LaneOnTarget:
         return numbered(self.copy) if self.copy > 1 else home(self.lane)
 
     def copies(self, service: str) -> list[LaneOnTarget]:
-        """The places of each copy of `service`."""
-        return [replace(self, copy=copy) for copy in range(1, self.project.copies_of(service, self.lane) + 1)]
+        """The places of each copy of `service`.
+
+        Of one with traffic before it, a program has the same place in every lane.
+        """
+        copies = self.project.copies_of(service, self.lane)
+        if self.lane is Lane.STABLE or not self.fronted(service):
+            return [replace(self, copy=copy) for copy in range(1, copies + 1)]
+        stable = self.project.copies_of(service, Lane.STABLE)
+        spare = stable + (1 if self.lane is Lane.CANARY else SPARE)
+        return [replace(self, lane=Lane.STABLE, copy=spare)]
+
+    def fronted(self, service: str) -> bool:
+        """Whether requests get to `service` through what stands before it."""
+        return is_fronted(self.target, self.project.services[service])
 
     @cached_property
     def platform(self) -> Face:
@@ -65,12 +78,16 @@ class LaneOnTarget:
         return self.platform.program(self.target.name_prefix, self.project.name, named(service, self.slot))
 
     def programs(self, service: str) -> list[str]:
-        """What the supervisor calls every copy of a service of this lane."""
+        """What the supervisor calls every copy of a service of this lane; with traffic, of every lane."""
+        if self.fronted(service):
+            slots = range(1, self.project.copies_of(service, Lane.STABLE) + SPARE + 1)
+            return [replace(self, lane=Lane.STABLE, copy=copy).program(service) for copy in slots]
         return [each.program(service) for each in self.copies(service)]
 
     def port(self, service: str) -> int | None:
         """The port of this copy of a service; None where it has none."""
-        return port_of(self.project.services[service], self.lane, self.copy)
+        declared = self.project.services[service]
+        return slot_port(declared, self.copy) if self.fronted(service) else port_of(declared, self.lane, self.copy)
 
     def run(self, service: str) -> str:
         """The folder, by the link that the host points at it, of a service's launcher, secrets and release."""
@@ -150,6 +167,9 @@ class LaneOnTarget:
                 other = self.project.services.get(name.split(".")[1])
                 if other and name.endswith(".host"):
                     return "127.0.0.1"
+                if other and is_fronted(self.target, other):
+                    # What stands before it has the declared port, for whoever calls it.
+                    return _said(self.port(owner) if other is service else other.port, ref, subject)
                 if other:
                     # A candidate is proven beside what runs already: those it talks to may have no candidate.
                     lane = Lane.STABLE if self.lane is Lane.CANDIDATE and other is not service else self.lane

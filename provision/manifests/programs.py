@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from provision.contract.layout import SECRET_FOLDER, STARTS, Layout
+from provision.contract.slots import TRAFFIC
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
@@ -59,13 +60,16 @@ class Program:
     low_port: bool  # one below 1024 in this lane
     in_home: bool  # the project lies in somebody's home
     user_unit: bool  # for the user's own systemd
+    front: str  # the folder of what stands before the others, for that program alone; empty for all others
     group: str  # systemd's target that starts and stops the whole project; empty elsewhere, and for a candidate
 
 
 def program(places: LaneOnTarget, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
-    target, resources, port = places.target, service.resources, places.port(name)
+    target, resources, front = places.target, service.resources, name == TRAFFIC and places.target.traffic is not None
+    declared = (places.project.services[each].port for each in places.project.services if places.fronted(each))
+    ports = tuple(declared) if front else (places.port(name),)
     layout = Layout(target.path)
     candidate = places.lane is Lane.CANDIDATE
     asked = ready(places, name)
@@ -95,9 +99,10 @@ def program(places: LaneOnTarget, name: str) -> Program:
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
         gpu=bool(resources.devices),
         starts_containers=service.starts_containers,
-        low_port=port is not None and port < _FIRST_UNPRIVILEGED_PORT,
+        low_port=any(port is not None and port < _FIRST_UNPRIVILEGED_PORT for port in ports),
         in_home=in_home(target.path),
         user_unit=target.user_units,
+        front=layout.traffic if front else "",
         group="" if candidate else places.platform.group(target.name_prefix, places.project.name),
     )
 

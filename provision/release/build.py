@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from provision import manifests
 from provision.contract import devices, tree
 from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
-from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS
+from provision.contract.failure import FORMAT, FORMAT_OF_COPIES, FORMAT_OF_SECRETS, FORMAT_OF_TRAFFIC
 from provision.contract.layout import OF_SECRETS
 from provision.contract.names import below
 from provision.contract.release import (
@@ -26,10 +26,12 @@ from provision.contract.release import (
     ReleaseDocument,
 )
 from provision.contract.release import SecretPart as Secret
+from provision.contract.slots import TRAFFIC
 from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
+from provision.project.traffic import is_fronted
 from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.lacking import absent
@@ -83,7 +85,7 @@ def build(
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
     shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
-    models = find_models(shipped, root, on_event)
+    models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, libraries, models, links)
@@ -96,8 +98,20 @@ def build(
         files=tuple(FileEntry(*entry) for entry in tree.sort(files.values())),
         models=tuple(model for parts in models.values() for model in parts),
         libraries=tuple(libraries),
-        warnings=(*warnings, *(absent(project, here, root) if target.can.on_host else ())),
+        warnings=(
+            *warnings,
+            *(absent(project, here, root) if target.can.on_host else ()),
+            *_without_traffic(target, here),
+        ),
     )
+
+
+def _without_traffic(target: Target, here: Mapping[str, Service]) -> Iterator[str]:
+    """The services that keep their ports although something stands before the others."""
+    for name, service in here.items():
+        if target.traffic and service.port is not None and not is_fronted(target, service):
+            why = "it is started on demand" if service.on_demand else "no word of its command or env takes ${port}"
+            yield f"services.{name} keeps its port, and has no traffic before it: {why}"
 
 
 def _runs_on(target: Target, service: str) -> bool:
@@ -168,6 +182,8 @@ def _document(
         document["once"] = once
     if data:
         document["data"] = data
+    if front := manifests.traffic(project, target):
+        document["traffic"] = front
     if made:
         document["environment"] = made
     return document
@@ -192,6 +208,8 @@ def _check_data(project: Project, data: Iterable[str], root: Path, links: Mappin
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
     services = [service for lane in lanes.values() for service in lane["services"]]
+    if any(service["name"] == TRAFFIC for service in services):
+        return FORMAT_OF_TRAFFIC
     if any("slot" in service or devices.want(service) for service in services):
         return FORMAT_OF_COPIES
     manifests_ = (service["manifest"]["text"] for service in services)

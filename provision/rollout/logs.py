@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provision import errors
 from provision.agent import loader
+from provision.contract import roles
 from provision.contract.answers import Logs
 from provision.contract.layout import Layout
 from provision.contract.slots import FIRST, named, services_of
@@ -48,12 +49,15 @@ def programs(deployment: Deployment, services: Sequence[str], channel: str) -> d
     Args:
         services: `api` with all of its copies, or one as `api.2`; a program as its supervisor calls it will do, too.
             None: all.
-        channel: stable, canary or candidate.
+        channel: stable, canary or candidate. Where traffic comes to a service, a program has any role: all are meant.
 
     Raises:
         UsageError: there is no such service.
     """
-    declared = services_of(deployment.release.document, channel)
+    document = deployment.release.document
+    declared = [each for each in services_of(document, channel) if not roles.is_fronted(document, each["name"])]
+    fronted = document["traffic"]["services"] if "traffic" in document else ()
+    declared += [each for name in fronted for each in roles.slots_of(document, name).values()]
     called = {each["program"]: named(each["name"], each.get("slot", FIRST)) for each in declared}
     found: dict[str, str] = {}
     for name in services:

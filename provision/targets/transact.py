@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from provision import errors, plan
 from provision.contract import on_purpose, once
@@ -13,7 +14,7 @@ from provision.contract.answers import Transacted
 from provision.contract.failure import Failure
 from provision.contract.names import begun
 from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
-from provision.contract.slots import FIRST, services_in
+from provision.contract.slots import FIRST, TRAFFIC, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.reach import Reached, reached
@@ -82,6 +83,9 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
+    hosts = {model.relative: urlsplit(model.url).netloc for model in release.models}
+    contents = tuple(replace(each, fetched_from=hosts.get(each.name, "")) for each in planned.contents)
+    planned = replace(planned, contents=contents)
     planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
     against: Failure | None = None
     try:
@@ -137,7 +141,11 @@ def plan_on_purpose(session: HostConversation, kind: str, channel: str, services
 
 def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
     """What evidence has to hold for all of a release's own programs, by the names that hosts record."""
-    services = [service for service in services_in(document, FIRST) if not service["on_demand"]]
+    services = [
+        service
+        for service in services_in(document, FIRST)
+        if not service["on_demand"] and service["name"] != TRAFFIC  # it is the host's, whatever the release
+    ]
     checks = (check["name"] for service in services for check in service["checks"])
     return (*(f"{service['name']} runs" for service in services), *checks)
 

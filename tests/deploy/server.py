@@ -22,6 +22,9 @@ if FAIL == "hang":
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/stream":
+            self.stream()
+            return
         status = 503 if FAIL == "sick" else 200
         answer = {
             "version": os.environ.get("VERSION", ""),
@@ -41,6 +44,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def stream(self):
+        """A second of an answer, and its end."""
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(10):
+            self.wfile.write(f"{os.environ.get('VERSION', '')}\n".encode())
+            self.wfile.flush()
+            time.sleep(0.1)
+        self.wfile.write(b"end\n")
 
     def log_message(self, *_):
         pass

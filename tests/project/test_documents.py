@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
+from provision.project.models import Model
 from provision.project.renting import Budget, Needs
 from provision.project.schema import (
     Alert,
@@ -31,6 +32,7 @@ from provision.project.schema import (
     Serverless,
     Service,
     Target,
+    Traffic,
     Volume,
 )
 
@@ -72,11 +74,13 @@ def test_the_documented_file_loads(tmp_path):
         (Metrics, lambda file: [file["services"]["llama"]["metrics"]]),
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
         (Prepare, lambda file: [file["prepare"]]),
+        (Model, lambda file: file["models"].values()),
         (Hooks, lambda file: [file["hooks"]]),
         (Target, lambda file: file["targets"].values()),
         (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),
         (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
+        (Traffic, lambda file: [file["targets"]["fleet"]["traffic"]]),
         (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
     ],
 )

@@ -24,6 +24,7 @@ PACKAGES = [
     "dbus",
     "dbus-user-session",
     "e2fsprogs",
+    "haproxy",
     "iproute2",
     "libgomp1",
     "libnss-systemd",
@@ -62,7 +63,7 @@ set -e
 chroot "$1" useradd --create-home --shell /bin/bash ann
 echo ann:annspassword | chroot "$1" chpasswd
 chroot "$1" systemctl mask {" ".join(MASKED)}
-chroot "$1" systemctl disable supervisor.service
+chroot "$1" systemctl disable supervisor.service haproxy.service
 rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname
 mkdir -p "$1"/workspace "$1"/var/log/journal
 """

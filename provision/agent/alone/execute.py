@@ -1,6 +1,7 @@
 """Runs a command in a release, with what one of its services is started with, and as the account that it runs as.
 
 Arguments: the project's folder; the channel; the program whose launcher sets the environment, or empty; the command.
+Of several programs, with `:` between them, it is the one that has the channel's role for now.
 What stands in the way is said on the error stream, as JSON where nobody sees it on a terminal; the exit status is that
 of a refusal then.
 """
@@ -31,6 +32,7 @@ def main(root: str, channel: str, name: str, *words: str) -> int:
     os.environ["PWD"] = os.getcwd()
     if not name:
         return _become(words)
+    name = _having(root, channel, name.split(":"))
     base = os.path.join(root, ".deploy", "run", name)
     wrong = fault(base)
     launched = os.path.realpath(os.path.join(base, "current"))
@@ -64,6 +66,14 @@ def main(root: str, channel: str, name: str, *words: str) -> int:
     if os.path.isdir(files):
         os.environ["CREDENTIALS_DIRECTORY"] = files  # as systemd has it for the service
     return _become([launcher, "exec", *words])
+
+
+def _having(root: str, channel: str, names: list[str]) -> str:
+    if len(names) > 1 and not fault(os.path.join(root, ".deploy")):
+        with open(os.path.join(root, ".deploy", "state.json"), encoding="utf-8") as stream:
+            programs = json.load(stream)["programs"]
+        names = [each for each in names if each in programs and programs[each]["lane"] == channel] or names
+    return names[0]
 
 
 def _account(uid: int) -> pwd.struct_passwd | None:

@@ -13,6 +13,7 @@ from provision.project.rules import (
     checks,
     containers,
     hooks,
+    models,
     once,
     ports,
     prepare,
@@ -24,6 +25,7 @@ from provision.project.rules import (
     secrets,
     services,
     targets,
+    traffic,
 )
 from provision.project.rules.renting import without_hosts
 from provision.project.rules.targets import sharing
@@ -42,10 +44,12 @@ _RULES = (
     *renting.RULES,
     *targets.RULES,
     *ports.RULES,
+    *traffic.RULES,
     *containers.RULES,
     *restarts.RULES,
     *proxies.RULES,
     *hooks.RULES,
+    *models.RULES,
 )
 
 

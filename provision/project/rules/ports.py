@@ -16,8 +16,11 @@ _KEYS = {Lane.STABLE: "port", Lane.CANARY: "canary_port", Lane.CANDIDATE: "candi
 def _clashes(view: Sound) -> Iterator[Fault]:
     alone: Mapping[str, int] = {}
     groups = [
-        (view.chosen(target), view.copies if target.can.over_ssh else alone) for target in view.targets.values()
-    ] or [(dict(view.services), alone)]
+        (view.chosen(target), view.copies if target.can.over_ssh else alone)
+        for target in view.targets.values()
+        if target.traffic is None  # there ports are others: see `traffic`
+    ]
+    groups = groups if view.targets else [(dict(view.services), alone)]
     seen: set[Fault] = set()
     for group, copies in groups:
         for fault in _in_group(group, copies):

@@ -1,0 +1,118 @@
+"""The part of the configuration that takes requests, and says whose each is.
+
+After a reload a process is left that still has clients, and knows only what it knew: HAProxy takes no more orders
+there. What they ask for next it hands on to its successor, over a socket of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Mapping, Tuple
+
+from . import words
+from .backends import SECURE
+from .log import FORMAT, FORMAT_TCP
+from .values import TCP, Backend, Bind, Limits, Route
+
+HANDED_ON = "successor:"
+_CONNECT_SECONDS = 5.0
+_HTTPS = 443
+
+
+def section(bind: Bind, backends: Mapping[str, Backend], user: str, log: bool) -> Iterator[str]:
+    """The lines of one `frontend`, and of what hands its requests on."""
+    served = [backends[route.service] for route in bind.routes if route.service]
+    patience = max((each.limits.timeout for each in served), default=Limits().timeout)
+    yield f"frontend {_called(bind)}"
+    yield f"  bind {listening(bind)}"
+    yield f"  timeout client {words.milliseconds(patience)}"
+    if any(each.mode == TCP for each in served):
+        yield "  mode tcp"
+        if log:
+            yield f"  log-format '{FORMAT_TCP}'"
+        yield "  option clitcpka"
+        yield f"  default_backend {words.name('service', served[0].service)}"
+        return
+    yield f"  bind {_handed_on(bind)} mode 600 accept-proxy" + (f" user {words.name('user', user)}" if user else "")
+    yield "  mode http"
+    if log:
+        yield f"  log-format '{FORMAT}'"
+    yield "  option http-no-delay"  # tokens are passed on as they come
+    yield "  option idle-close-on-response"  # after a reload a client hears with an answer that its connection ends
+    if bind.certificates:
+        yield f"  http-request set-var({SECURE}) bool(true)"
+    yield from _routing(bind)
+    yield f"  use_backend {_successor(bind)} if {{ stopping }}"
+    yield "  use_backend %[var(txn.service)]"
+    yield ""
+    yield f"backend {_successor(bind)}"
+    yield "  mode http"
+    yield "  option http-no-delay"
+    yield f"  timeout connect {words.milliseconds(_CONNECT_SECONDS)}"
+    yield f"  timeout server {words.milliseconds(patience)}"
+    yield f"  timeout tunnel {words.milliseconds(patience)}"
+    yield f"  server next {_handed_on(bind)} send-proxy-v2"
+
+
+def _called(bind: Bind) -> str:
+    """Services have no colon in their names."""
+    return f"front:{_place(bind)}"
+
+
+def _successor(bind: Bind) -> str:
+    return f"{HANDED_ON}{_place(bind)}"
+
+
+def _handed_on(bind: Bind) -> str:
+    """In the folder in which HAProxy is started."""
+    return f"unix@{_place(bind)}.sock"
+
+
+def _place(bind: Bind) -> str:
+    address = "all" if bind.address == "*" else words.address(bind.address).strip("[]").replace(":", "_")
+    return f"{address}-{words.port(bind.port)}"
+
+
+def listening(bind: Bind) -> str:
+    """What follows `bind`."""
+    where = "*" if bind.address == "*" else words.address(bind.address)
+    found = f"{where}:{words.port(bind.port)}" + (" v4v6" if bind.address == "::" else "")
+    if bind.certificates:
+        files = "".join(f" crt {words.quoted('certificate', path)}" for path in bind.certificates)
+        found += f" ssl{files} alpn h2,http/1.1"
+    return found
+
+
+def _routing(bind: Bind) -> Iterator[str]:
+    yield "  http-request set-var(txn.host) req.hdr(host),host_only,lower"
+    yield "  acl routed var(txn.service) -m found"
+    for number, (host, path, leads) in enumerate(_in_order(bind.routes)):
+        conditions = ["!routed"]
+        if host:
+            wide = host.startswith("*.")
+            how, wanted = ("end", host[1:]) if wide else ("str", host)
+            yield f"  acl host{number} var(txn.host) -m {how} -- {words.quoted('host', wanted)}"
+            conditions.append(f"host{number}")
+        if path:
+            yield f"  acl path{number} path -m str -- {words.quoted('path', path)}"
+            yield f"  acl path{number} path -m beg -- {words.quoted('path', path + '/')}"
+            conditions.append(f"path{number}")
+        yield f"  http-request set-var(txn.service) str({leads}) if {' '.join(conditions)}"
+    yield "  http-request return status 404 content-type text/plain string 'nobody has this name' if !routed"
+    for to in sorted({route.to_tls for route in bind.routes if route.to_tls}):
+        port = "" if to == _HTTPS else f":{words.port(to)}"
+        where = f"https://%[var(txn.host)]{port}%[pathq]"
+        # 308 keeps the method.
+        yield f"  http-request redirect location {where} code 308 if {{ var(txn.service) -m str :{to} }}"
+
+
+def _in_order(routes: Tuple[Route, ...]) -> List[Tuple[str, str, str]]:
+    """Host, path and where they lead; those first that say more. A path has no slash at its end, the whole is empty."""
+    found = []
+    for route in routes:
+        leads = words.name("service", route.service) if route.service else f":{words.port(route.to_tls)}"
+        path = words.path(route.path)
+        for host in route.hosts or ("",):
+            wide = host.startswith("*.")
+            judged = ("*." if wide else "") + words.host(host[2:] if wide else host) if host else ""
+            found.append((judged, path, leads))
+    return sorted(found, key=lambda each: (each[0] == "", each[0].startswith("*."), -len(each[0]), -len(each[1])))

@@ -1,0 +1,72 @@
+"""The file of a front: judged by HAProxy, and its ports looked at, before it is in place."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+
+from ...contract.failure import REFUSED, Failure
+from .. import files
+from .binds import listening
+from .values import Front
+
+NAME = "haproxy.cfg"
+_JUDGE_SECONDS = 60.0
+_SAID = 2000  # of what HAProxy says, its end
+_LARGEST = 16 << 20
+
+
+def read(path: str) -> str:
+    """What it says; empty where there is none."""
+    try:
+        with files.open_plain(path) as stream:
+            return stream.read(_LARGEST).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def judge(text: str, haproxy: str, folder: str) -> None:
+    """Whether HAProxy takes this configuration, before it is in place.
+
+    Raises:
+        Failure: it does not; says what HAProxy said.
+    """
+    tried = os.path.join(folder, f".{NAME}.tried")
+    files.write(tried, text, 0o600)
+    try:
+        done = subprocess.run(
+            [haproxy, "-c", "-q", "-f", tried],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_JUDGE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failure(REFUSED, f"{haproxy} could not judge its configuration.", f"{error}.") from error
+    finally:
+        files.discard(tried)
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace")[-_SAID:].strip()
+        raise Failure(REFUSED, "HAProxy does not take its new configuration.", said)
+
+
+def demand_free(front: Front, before: str) -> None:
+    """Nobody else may have a port that is new: HAProxy would stop listening at all of them while it tries to have it.
+
+    Raises:
+        Failure: somebody has.
+    """
+    had = set(before.splitlines())
+    for bind in front.binds:
+        if f"  bind {listening(bind)}" in had:
+            continue
+        wide = {"*": "0.0.0.0"}.get(bind.address, bind.address)  # noqa: S104 (what was declared)
+        with socket.socket(socket.AF_INET6 if ":" in wide else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((wide, bind.port))
+            except OSError as error:
+                what = f"The front cannot listen at port {bind.port}."
+                raise Failure(REFUSED, what, f"{error.strerror}.", next_step="deploy status") from error

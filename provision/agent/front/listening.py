@@ -1,0 +1,141 @@
+"""Who listens to a front's log: lines as they come, in bounded room."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from typing import Callable, Dict, Generic, Iterator, List, Protocol, Tuple, TypeVar
+
+from .log import LONGEST, SOCKET, Served, read
+
+_AT_ONCE = 1 << 16  # bytes that are read of one worker at a time
+_WORKERS = 64  # each reload leaves one, for as long as it has something to do
+_MINUTE = 60.0
+
+
+class Log:
+    """The lines of the front in `folder`, while this is open. One at a time: who comes later takes the place."""
+
+    def __init__(self, folder: str, owner: int = -1) -> None:
+        """Listen.
+
+        Args:
+            owner: uid of whom HAProxy becomes, where that is another account.
+        """
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._begun: Dict[socket.socket, bytes] = {}  # a line whose end has not come
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(SOCKET, dir_fd=place)
+            before = os.umask(0o177)
+            try:
+                self._listener.bind(f"/proc/self/fd/{place}/{SOCKET}")  # a socket's path has no more than 107 bytes
+            finally:
+                os.umask(before)
+            os.chown(SOCKET, owner, -1, dir_fd=place, follow_symlinks=False)
+            self._listener.listen(_WORKERS)
+            self._listener.setblocking(False)
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        except BaseException:
+            self._listener.close()
+            raise
+        finally:
+            os.close(place)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in [*self._begun, self._listener]:
+            each.close()
+        self._selector.close()
+
+    def served(self, seconds: float) -> List[Served]:
+        """What has come, after a wait of at most so long for the first of it."""
+        found: List[Served] = []
+        for key, _ in self._selector.select(seconds):
+            if key.fileobj is self._listener:
+                self._welcome()
+            else:
+                found += self._heard(key.fileobj)  # type: ignore[arg-type]
+        return found
+
+    def _welcome(self) -> None:
+        with contextlib.suppress(OSError):
+            worker, _ = self._listener.accept()
+            if len(self._begun) >= _WORKERS:
+                worker.close()
+                return
+            worker.setblocking(False)
+            self._begun[worker] = b""
+            self._selector.register(worker, selectors.EVENT_READ)
+
+    def _heard(self, worker: socket.socket) -> Iterator[Served]:
+        try:
+            came = worker.recv(_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:
+            came = b""
+        *lines, rest = (self._begun[worker] + came).split(b"\n")
+        if not came or len(rest) > LONGEST:
+            self._selector.unregister(worker)
+            del self._begun[worker]
+            worker.close()
+        else:
+            self._begun[worker] = rest
+        for line in lines:
+            found = read(line)
+            if found:
+                yield found
+
+
+class Counting(Protocol):
+    """What counts the requests of one lane."""
+
+    def add(self, failed: bool, first_byte: float) -> None: ...
+
+
+_Lane = TypeVar("_Lane", bound=Counting)
+
+
+class Minutes(Generic[_Lane]):
+    """What each lane of each service was asked, minute by minute; the oldest go first.
+
+    Args:
+        new: counts one lane in one minute.
+        minutes: how many are kept.
+        lanes: how many of services and lanes there may be at all; others are not counted.
+    """
+
+    def __init__(self, new: Callable[[], _Lane], minutes: int = 120, lanes: int = 256) -> None:
+        self._new = new
+        self._minutes = minutes
+        self._lanes = lanes
+        self._kept: Dict[int, Dict[Tuple[str, str], _Lane]] = {}
+
+    def add(self, served: Served) -> None:
+        """Count it in the minute in which it ended."""
+        minute = int((served.at + served.seconds) // _MINUTE)
+        if minute not in self._kept:
+            self._kept[minute] = {}
+            for old in sorted(self._kept)[: -self._minutes]:
+                del self._kept[old]
+        lanes = self._kept.get(minute, {})
+        key = served.service, served.lane
+        if key not in lanes:
+            if len(lanes) >= self._lanes:
+                return
+            lanes[key] = self._new()
+        lanes[key].add(served.failed, served.first_byte)
+
+    def since(self, at: float) -> Iterator[Tuple[str, str, _Lane]]:
+        """Service, lane and what was counted, of each minute that began then or later."""
+        for minute in sorted(self._kept):
+            if minute * _MINUTE >= at:
+                for (service, lane), counted in self._kept[minute].items():
+                    yield service, lane, counted

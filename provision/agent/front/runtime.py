@@ -1,0 +1,223 @@
+"""HAProxy while it runs: told what it is to be, and asked what it does. Every answer is bounded, every wait ends."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import time
+from typing import Dict, Iterator, List, Mapping, Tuple
+
+from ...contract.failure import FAILED, REFUSED, Failure
+from .. import files
+from . import configuration
+from .backends import HOLD, at, bounds, states, weight
+from .master import PID, SOCKET, Master, Silent
+from .render import render, structure
+from .values import DRAIN, READY, Counted, Front
+
+CONFIGURATION = configuration.NAME
+_POLL = 0.02
+_SERVERS = "show stat -1 4 -1"
+_BACKENDS = "show stat -1 2 -1"
+_KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_SAID = 2000  # of what HAProxy says, its end
+_SAID_OF_ADDRESSES = ("no need to change", "IP changed", "port changed")
+
+
+class Runtime:
+    """The HAProxy of the front in `folder`, whoever started it; `haproxy` is its program.
+
+    All of it raises Failure where HAProxy does not answer, or not with what was asked for.
+    """
+
+    def __init__(self, folder: str, haproxy: str) -> None:
+        self.folder = folder
+        self._haproxy = haproxy
+        self._master = Master(folder)
+
+    def become(self, front: Front, seconds: float = 60.0) -> None:
+        """Make it `front`: write the configuration, durably; then say the difference on the socket, or reload.
+
+        May be repeated, also by somebody else after a kill at any point. Streams that have begun go on either way.
+        Where no HAProxy runs, the file is all: whoever starts it starts `front`. What waits is released before a
+        reload; where it is to wait on, another structure is refused.
+
+        Raises:
+            Failure: it can't be. Then the file is what it was before, and HAProxy, if it runs, becomes that again.
+        """
+        path = os.path.join(self.folder, CONFIGURATION)
+        deadline = time.monotonic() + seconds
+        text, before = render(front), configuration.read(path)
+        if self._is_other(self._worker(deadline), front):
+            self._demand_nobody_is_lost(front)
+            configuration.demand_free(front, before)
+        if text != before:
+            configuration.judge(text, self._haproxy, self.folder)
+            files.write(path, text, 0o600)
+        worker = self._worker(deadline)
+        if self._is_other(worker, front):
+            self._prepare(worker, front, deadline)
+            try:
+                worker = self._reloaded(structure(front), deadline)
+            except Failure:
+                if before:
+                    files.write(path, before, 0o600)
+                    with contextlib.suppress(Failure):  # it is told no more than it was; if it can't hear, it serves
+                        self._master.ask("reload")
+                raise
+        if worker:
+            self._say(worker, front)
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._master.processes()
+        except Silent:
+            return False
+        return True
+
+    def counted(self) -> Dict[str, Dict[str, Counted]]:
+        """service -> program -> what it had and has."""
+        found: Dict[str, Dict[str, Counted]] = {}
+        current = self._master.processes().current
+        for worker, row in self._rows(_SERVERS):
+            programs = found.setdefault(row["pxname"], {})
+            before = programs.get(row["svname"], Counted("", 0, 0, 0, {}))
+            programs[row["svname"]] = (
+                _added(before, row)
+                if worker == current
+                else before._replace(sessions=before.sessions + int(row["scur"] or 0))
+            )
+        return found
+
+    def drained(self, service: str, program: str) -> bool:
+        """Whether the program has no session left, in any process."""
+        found = self.counted().get(service, {}).get(program)
+        return found is None or found.sessions == 0
+
+    def held(self, service: str) -> int:
+        """How many requests wait for a program that takes them."""
+        inside = sum(int(row["scur"] or 0) for _, row in self._rows(_BACKENDS) if row["pxname"] == service)
+        at = sum(int(row["scur"] or 0) for _, row in self._rows(_SERVERS) if row["pxname"] == service)
+        return max(0, inside - at)
+
+    def _structure(self, worker: int) -> str:
+        """The digest in the configuration that this worker has read."""
+        for line in self._master.tell(worker, ["show info"])[0].splitlines():
+            key, _, value = line.partition(":")
+            if key.lower() == "description":
+                return value.strip()
+        return ""
+
+    def _is_other(self, worker: int, front: Front) -> bool:
+        """Whether somebody runs, and has read another structure."""
+        return bool(worker) and self._structure(worker) != structure(front)
+
+    def _demand_nobody_is_lost(self, front: Front) -> None:
+        """Who waits, and is to wait on, would be lost with a reload.
+
+        Raises:
+            Failure: somebody does.
+        """
+        for backend in front.backends:
+            if backend.held and self.held(backend.service):
+                what = f"Requests for {backend.service} are held, and would be lost with a reload."
+                raise Failure(REFUSED, what, next_step="deploy status")
+
+    def _prepare(self, worker: int, front: Front, deadline: float) -> None:
+        """Have the one that runs send requests where its successor will, as far as it can: for a moment both take some.
+
+        What waits is let go, too: after a reload nobody could tell it where to.
+        """
+        for backend in front.backends:
+            up, service, known = states(backend), backend.service, True
+            for server in backend.servers:
+                if up[server.program]:
+                    name = f"{service}/{server.program}"
+                    new = (
+                        f"add server {name} {at(server)} weight {weight(server)}"  # one that is there says so, no more
+                    )
+                    there = [f"set server {name} addr {server.address} port {server.port}"]
+                    there += [f"set server {name} weight {weight(server)}", f"set server {name} state ready"]
+                    known &= not self._master.tell(worker, [new, *there])[-1]
+            if known and any(up.values()):
+                told = [f"set server {service}/{HOLD} state ready"] if up[HOLD] else []
+                self._master.tell(
+                    worker, told + [f"set server {service}/{each} state maint" for each in up if not up[each]]
+                )
+                while not up[HOLD] and self.held(service) and time.monotonic() < deadline:
+                    time.sleep(_POLL)
+
+    def _worker(self, deadline: float) -> int:
+        """Who takes connections; 0 where no HAProxy runs."""
+        while True:
+            try:
+                return self._master.processes().current
+            except Silent:
+                if not self._master.lives():
+                    return 0
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL)
+
+    def _reloaded(self, wanted: str, deadline: float) -> int:
+        """Have a new worker read the file, and wait for it; the old one ends what it has begun."""
+        failed = self._master.processes().failed
+        with contextlib.suppress(Silent):  # it may break off, because it begins anew
+            self._master.ask("reload")
+        while time.monotonic() < deadline:
+            time.sleep(_POLL)
+            with contextlib.suppress(Silent):
+                processes = self._master.processes()
+                if self._structure(processes.current) == wanted:
+                    return processes.current
+                if processes.failed > failed:
+                    break
+        raise Failure(
+            FAILED,
+            "HAProxy did not take up its new configuration; it goes on with the one before.",
+            "A certificate may not be readable, or a port have been taken meanwhile.",
+            next_step="deploy logs traffic",
+        )
+
+    def _say(self, worker: int, front: Front) -> None:
+        """States, shares, addresses and holding: first who may be asked, last who may not any more."""
+        first: List[str] = []
+        last: List[str] = []
+        for backend in front.backends:
+            for server in backend.servers:
+                where = f"addr {server.address} port {server.port}"
+                first.append(f"set server {backend.service}/{server.program} {where}")
+            for name, up in states(backend).items():
+                told = f"set server {backend.service}/{name} state {'ready' if up else 'maint'}"
+                (first if up else last).append(told)
+            first += [f"set var {variable} int({below})" for variable, below in bounds(backend).items()]
+        for command, answer in zip(first + last, self._master.tell(worker, first + last)):
+            if answer and not answer.startswith(_SAID_OF_ADDRESSES):
+                raise Failure(FAILED, f"HAProxy did not do {command!r}.", answer[:_SAID])
+
+    def _rows(self, command: str) -> Iterator[Tuple[int, Mapping[str, str]]]:
+        """What each worker says of its servers, or backends, with the worker's pid."""
+        for worker in self._master.processes().workers:
+            try:
+                (answer,) = self._master.tell(worker, [command])
+            except Silent:  # it has ended since
+                continue
+            for row in csv.DictReader(answer[2:].splitlines()):  # the first line begins with "# "
+                yield worker, row
+
+
+def command(haproxy: str, folder: str) -> List[str]:
+    """How it is started in the foreground. SIGTERM ends it at once, SIGUSR1 when its last stream has ended."""
+    return [haproxy, "-W", "-db", "-C", folder, "-S", f"unix@{SOCKET},mode,600", "-p", PID, "-f", CONFIGURATION]
+
+
+def _added(before: Counted, row: Mapping[str, str]) -> Counted:
+    return Counted(
+        state=READY if row["status"] != "MAINT" else DRAIN,
+        sessions=before.sessions + int(row["scur"] or 0),
+        requests=int(row["stot"] or 0),
+        failed=int(row["econ"] or 0) + int(row["eresp"] or 0),
+        answers={kind: int(row[f"hrsp_{kind}"] or 0) for kind in _KINDS},
+    )

@@ -1,0 +1,102 @@
+"""What a front is, as values. It knows services, lanes and programs, and nothing of releases or transactions.
+
+A *front* is one HAProxy: where it listens, which requests are which service's, and which programs a service has for
+now. What changes in a switch (a server's state, a lane's share, whether requests are held) is said on its socket and
+needs no reload; all else is its structure, and does.
+
+A request is its service's stable lane's, or another's: by the header `X-Lane` that a tester sends, else by draw. A
+client keeps its draw, and a lane has the draws below its share, so a client changes lanes only when the shares do.
+Stable's programs also answer what the program of another lane takes no connection for.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple, Tuple
+
+HTTP, TCP = "http", "tcp"
+READY = "ready"
+DRAIN = "drain"  # nothing new; what it has begun goes on, for as long as it is there
+WHOLE = 10_000  # what shares are parts of: 500 is 5 %
+
+
+class Server(NamedTuple):
+    """A program that may answer for its service. One that is not there, or not proven, is in DRAIN."""
+
+    program: str  # api, api.2, api.canary: its name here, too
+    port: int
+    lane: str = "stable"
+    state: str = READY
+    address: str = "127.0.0.1"
+
+
+class Limits(NamedTuple):
+    """What a service's users may do, and what is said to them: `services.NAME.proxy`."""
+
+    timeout: float = 600.0  # seconds that either side may be silent, within an answer too
+    body: int = 0  # bytes that a request may announce; 0 is any number
+    rate: int = 0  # requests a second of one client address, twice as many at once; 0 is any number
+    connections: int = 0  # requests in flight of one client address
+    headers: Tuple[Tuple[str, str], ...] = ()  # of every answer
+
+
+class Backend(NamedTuple):
+    """A service, and who answers for it.
+
+    Requests are held while no program takes a connection, at most `hold_seconds` each and `hold_requests` at a time;
+    what is beyond either is answered with 503 and `Retry-After`. With `held`, no program is asked at all.
+    """
+
+    service: str
+    servers: Tuple[Server, ...]
+    mode: str = HTTP
+    shares: Tuple[Tuple[str, int], ...] = ()  # lane but stable -> its share of the clients, of WHOLE
+    held: bool = False
+    hold_seconds: float = 60.0
+    hold_requests: int = 1000
+    sticky: bool = True  # a client keeps its draw (by cookie, and without by address); else each request is drawn
+    limits: Limits = Limits()
+
+
+class Route(NamedTuple):
+    """Which requests are whose. Of several that fit, the one that says more counts: hosts, then the longest path."""
+
+    service: str  # empty: nobody's; they are led to `to_tls`
+    hosts: Tuple[str, ...] = ()  # names, or *.example.net for one below it; empty: every name
+    path: str = "/"  # and what is below it
+    to_tls: int = 0  # the port where the same is asked again over TLS; 0 for none
+
+
+class Bind(NamedTuple):
+    """Where it listens. One of a TCP service has one route, to it, and no certificates."""
+
+    port: int
+    routes: Tuple[Route, ...]
+    address: str = "*"  # all of IPv4; "::" is all of both
+    certificates: Tuple[str, ...] = ()  # PEM files, each with its chain and its key; names choose among them
+
+
+class Front(NamedTuple):
+    """One HAProxy.
+
+    `folder` is this account's own, and there. In it are the configuration, the socket, and a place for holding where
+    nobody ever listens.
+    """
+
+    folder: str
+    name: str  # the project's: begins the names of its cookies
+    binds: Tuple[Bind, ...]
+    backends: Tuple[Backend, ...]
+    user: str = ""  # whom the account root becomes for serving; empty: nobody else
+    log: bool = False  # whether it says a line a request to who listens in `folder` (`log`)
+    drain_seconds: float = 3600.0  # how long what was begun before a reload may take
+    threads: int = 2
+
+
+class Counted(NamedTuple):
+    """What one server has had since HAProxy's start, and has now."""
+
+    state: str
+    sessions: int  # now, in processes from before a reload too: nothing is drained before this is 0
+    requests: int
+    failed: int  # connections that it did not take, or broke
+    answers: Mapping[str, int]  # class of status, such as "2xx" -> how many

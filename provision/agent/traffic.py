@@ -1,0 +1,296 @@
+"""Who gets which request: what stands before the programs, as a state has it and while a transaction is under way.
+
+The configuration is written before a word of it is said, and follows from a state alone; so whoever ends a transaction
+makes the front what its state says, and may do so again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, AbstractSet, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+from ..contract import roles
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.slots import STABLE
+from ..contract.state import Program, State
+from . import files, launch
+from .documents import service_of
+from .front import master, program, runtime
+from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
+
+if TYPE_CHECKING:
+    from ..contract.release import FrontedDocument, ReleaseDocument, ServiceDocument, TrafficDocument
+
+_POLL = 0.05
+_NEWS_SECONDS = 5.0  # between two words on what is still waited for
+_NOBODY: AbstractSet[str] = frozenset()
+
+
+class Entrance(NamedTuple):
+    """A service that requests come to, and the release that says so."""
+
+    declared: FrontedDocument
+    document: ReleaseDocument
+
+
+def front_of(
+    layout: Layout,
+    state: State,
+    documents: Mapping[str, ReleaseDocument],
+    away: AbstractSet[str] = _NOBODY,
+) -> Optional[Front]:
+    """What stands before the programs of a state; None where nothing does. Pure.
+
+    Args:
+        documents: release -> release.json, of the state's channels and programs.
+        away: programs that take no requests for now. Where a service has no others, its requests are held.
+    """
+    declared = _declared(state, documents)
+    return _front(layout, state, documents, declared, _entrances(state, documents), away) if declared else None
+
+
+def _declared(state: State, documents: Mapping[str, ReleaseDocument]) -> Optional[TrafficDocument]:
+    return roles.front(documents, state.channels) if roles.stands_before(state) else None
+
+
+def _entrances(state: State, documents: Mapping[str, ReleaseDocument]) -> Dict[str, Entrance]:
+    declared = _declared(state, documents)
+    stable = documents.get(state.channels.get(STABLE, ""))
+    return {name: Entrance(each, stable) for name, each in declared["services"].items()} if declared and stable else {}
+
+
+def _front(
+    layout: Layout,
+    state: State,
+    documents: Mapping[str, ReleaseDocument],
+    declared: TrafficDocument,
+    entrances: Mapping[str, Entrance],
+    away: AbstractSet[str],
+) -> Front:
+    binds, backends = [], []
+    for name, entrance in sorted(entrances.items()):
+        servers = {
+            each["program"]: Server(each["program"], each["ports"][0], STABLE, DRAIN)
+            for each in roles.slots_of(entrance.document, name).values()
+        }
+        for called, record in state.programs.items():
+            if record.service == name:
+                port = service_of(documents, called, record)["ports"][0]
+                takes = READY if record.is_to_run and called not in away else DRAIN
+                servers[called] = Server(called, port, record.lane, takes)
+        others = sorted({server.lane for server in servers.values()} - {STABLE})
+        ready = any(server.lane == STABLE and server.state == READY for server in servers.values())
+        backends.append(
+            Backend(
+                service=name,
+                servers=tuple(servers[called] for called in sorted(servers)),
+                shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
+                held=not ready,
+                hold_seconds=declared["hold"],
+                hold_requests=declared["hold_requests"],
+            )
+        )
+        binds.append(Bind(entrance.declared["port"], (Route(name),), declared["listen"]))
+    return Front(layout.traffic, state.project, tuple(binds), tuple(backends))
+
+
+def _share(lane: str, state: State, documents: Mapping[str, ReleaseDocument]) -> int:
+    """How many clients of a hundred come to a lane beside stable, as its own release says."""
+    declared = documents[state.channels[lane]].get("traffic") if lane in state.channels else None
+    return declared["canary"] if declared else 0
+
+
+def stage(layout: Layout) -> None:
+    """Make what the supervisor starts: a script, because which HAProxy a host has is no release's business.
+
+    Raises:
+        Failure: it has none.
+    """
+    words = runtime.command(_haproxy(layout.traffic), layout.traffic)
+    files.make_folder(layout.traffic, 0o700)
+    text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
+    files.write(os.path.join(layout.traffic, "start"), text.format(" ".join(map(launch.quote, words))), 0o700)
+
+
+@lru_cache(maxsize=None)
+def _haproxy(folder: str) -> str:
+    try:
+        return program.find(folder)
+    except Failure as failed:
+        raise Failure(
+            REFUSED,
+            f"the target declares traffic, and that takes HAProxy. {failed.what}",
+            failed.why,
+            'deploy host bootstrap, which installs it; or traffic = "none" in the target',
+        ) from None
+
+
+def become(front: Front) -> None:
+    """Let what runs be `front`, and the configuration say so first."""
+    _runtime(front.folder).become(front)
+
+
+def _runtime(folder: str) -> runtime.Runtime:
+    return runtime.Runtime(folder, _haproxy(folder))
+
+
+class Leaving(NamedTuple):
+    """A program that takes no new request, and ends when its last one has."""
+
+    service: str
+    program: str
+    seconds: float  # it may take
+
+
+def leaving(documents: Mapping[str, ReleaseDocument], programs: Mapping[str, Program]) -> List[Leaving]:
+    """Those of `programs` to which requests come through what stands before them."""
+    found = []
+    for name, record in programs.items():
+        document = documents.get(record.release)
+        declared = document.get("traffic") if document else None
+        if declared and record.service in declared["services"]:
+            found.append(Leaving(record.service, name, declared["services"][record.service]["drain"]))
+    return found
+
+
+def drained(
+    layout: Layout,
+    those: Sequence[Leaving],
+    tell: Callable[[str, str, str], None],
+    interrupt: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until they have answered what they had begun, at most as long as each may take.
+
+    Args:
+        tell: what is being waited for.
+        interrupt: called now and then; may raise.
+    """
+    asked, began, news = _runtime(layout.traffic), time.monotonic(), 0.0
+    left = list(those)
+    while left:
+        interrupt()
+        waited = time.monotonic() - began
+        try:
+            counted = asked.counted()
+        except master.Silent:
+            return  # what it had begun has ended with it
+        sessions = [(each, counted.get(each.service, {}).get(each.program)) for each in left if waited <= each.seconds]
+        left = [each for each, counts in sessions if counts is not None and counts.sessions]
+        if left and waited >= news:
+            news = waited + _NEWS_SECONDS
+            for each, counts in sessions:
+                if counts is not None and counts.sessions:
+                    most = each.seconds - waited
+                    tell("drain", each.program, f"{counts.sessions} of its requests left, for {most:.0f} s at most")
+        time.sleep(_POLL if left else 0)
+
+
+class Passage:
+    """Requests on their way from the programs of one state to those of another.
+
+    Args:
+        journaled: called before anything moves.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        before: State,
+        after: State,
+        documents: Mapping[str, ReleaseDocument],
+        tell: Callable[[str, str, str], None],
+        journaled: Callable[[], None],
+        interrupt: Callable[[], None],
+    ) -> None:
+        self.layout = layout
+        self.before = before
+        self.after = after
+        self.documents = documents
+        self.tell = tell
+        self.journaled = journaled
+        self.interrupt = interrupt
+        self._now: Dict[str, Program] = dict(before.programs)
+        self._before, self._after = _declared(before, documents), _declared(after, documents)
+        both = self._before is not None and self._after is not None
+        gone = {name: record for name, record in before.programs.items() if name not in after.programs}
+        self.behind = leaving(documents, gone) if both else []  # they end once the new state is committed
+        # Until all is proven, what was there stays as it was. What is new is there for those that come after it.
+        there = {record.service for record in before.programs.values()}
+        self._entrances = {
+            **_entrances(before, documents),
+            **{name: each for name, each in _entrances(after, documents).items() if name not in there},
+        }
+        self._open = self._before is not None
+
+    def parts(self, level: Sequence[ServiceDocument]) -> Iterator[List[ServiceDocument]]:
+        """A level of programs that start, as it may be disturbed: what is replaced in place, one after another."""
+        alone = [each for each in level if self.is_in_place(each["program"])]
+        together = [each for each in level if each not in alone]
+        if together:
+            yield together
+        for each in alone:
+            yield [each]
+
+    def is_in_place(self, program: str) -> bool:
+        """Whether requests come to a program, and another one is to be in its very place."""
+        return self._after is not None and bool(self._served([program]))
+
+    def _served(self, programs: Sequence[str]) -> List[Leaving]:
+        """Those of before to which requests come."""
+        known = {name: self.before.programs[name] for name in programs if name in self.before.programs}
+        return leaving(self.documents, known) if self._before is not None else []
+
+    def open(self) -> List[int]:
+        """What is to be served before all is proven, where nothing stands there yet: ports that nobody has."""
+        if self._before is not None or self._after is None or not self._entrances:
+            return []
+        self._open = True
+        self._become(_NOBODY)
+        return sorted(entrance.declared["port"] for entrance in self._entrances.values())
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether it was opened here."""
+        return self._open and self._before is None
+
+    def leave(self, program: str) -> None:
+        """Let it take no more requests, and end those that it has; they wait where nobody else takes them."""
+        self.journaled()
+        self._become({program})
+        drained(self.layout, self._served([program]), self.tell, self.interrupt)
+
+    def enter(self, programs: Sequence[str]) -> None:
+        """They are proven: requests come to those that nobody else had the place of."""
+        there = {record.service for record in self.before.programs.values()}
+        mine = [
+            name
+            for name in programs
+            if self.is_in_place(name) or self.after.programs[name].service in self._entrances.keys() - there
+        ]
+        if mine and self._open:
+            self._now.update((name, self.after.programs[name]) for name in mine)
+            self._become(_NOBODY)
+
+    def _become(self, away: AbstractSet[str]) -> None:
+        declared = self._before or self._after
+        assert declared is not None  # noqa: S101  for mypy
+        now = self.before._replace(programs=self._now, project=self.after.project)
+        become(_front(self.layout, now, self.documents, declared, self._entrances, away))
+
+    def rest(self, programs: Sequence[str]) -> None:
+        """Wait for what those have begun that are to stop, and take nothing new by now."""
+        drained(self.layout, self._served(programs), self.tell, self.interrupt)
+
+    def move(self) -> None:
+        """Let all requests come to the programs of `after`; those of before take no new ones."""
+        front = front_of(self.layout, self.after, self.documents)
+        if front is not None:
+            self.journaled()
+            become(front)
+
+    def end(self) -> None:
+        """Wait for what those have begun that are not there any more."""
+        drained(self.layout, self.behind, self.tell, self.interrupt)

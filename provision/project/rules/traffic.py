@@ -1,0 +1,67 @@
+"""Rules about what stands before the programs of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.contract.slots import TRAFFIC
+from provision.project.fault import Fault
+from provision.project.platforms import those
+from provision.project.ports import port_of, slot_port
+from provision.project.rules.view import Sound
+from provision.project.schema import Lane, Target
+from provision.project.traffic import SPARE, is_fronted
+from provision.project.values import LAST_PORT
+
+
+def _declared(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        path = ("targets", name, "traffic")
+        if target.traffic is None:
+            continue
+        if not target.can.on_host:
+            message = f"nothing stands before programs on {target.platform}; on {those('on_host')} it does."
+            yield Fault(path, message, "Remove it, or set platform.", at_key=True)
+        chosen = view.chosen(target)
+        if chosen and not any(is_fronted(target, service) for service in chosen.values()):
+            message = (
+                "no service here has a port that its command or env takes as ${port}, so nothing comes through it."
+            )
+            yield Fault(path, message, "Write ${port} where the number is, or remove it.", at_key=True)
+        if TRAFFIC in chosen:
+            message = f"it is what the program before the others is called (targets.{name}.traffic)."
+            yield Fault(("services", TRAFFIC), message, "Give it another name.", at_key=True)
+
+
+def _ports(view: Sound) -> Iterator[Fault]:
+    """What stands before the programs has the declared ports, and each slot one of its own."""
+    for target in view.targets.values():
+        taken: dict[int, str] = {}
+        for of_slots in (False, True) if target.traffic else ():
+            for name, port, what in _wanted(view, target, of_slots=of_slots):
+                if port <= LAST_PORT and taken.setdefault(port, what) == what:
+                    continue
+                whose = f"is {taken[port]}" if port in taken else "is no port"
+                message = f"{what} is {port}, which {whose}."
+                yield Fault(("services", name, "port"), message, "Choose another port.")
+                break
+
+
+def _wanted(view: Sound, target: Target, *, of_slots: bool) -> Iterator[tuple[str, int, str]]:
+    """The ports of the services of `target`: whose, which, and what each is for."""
+    for name, service in view.chosen(target).items():
+        if service.port is None:
+            continue
+        if not is_fronted(target, service):
+            ports = [port_of(service, Lane.STABLE, copy + 1) for copy in range(view.copies.get(name, 1))]
+            others = [port_of(service, lane) for lane in (Lane.CANARY, Lane.CANDIDATE)]
+            for port in others if of_slots else ports:
+                yield name, port or 0, f"a port of services.{name}"
+        elif not of_slots:
+            yield name, service.port, f"the port of services.{name}"
+        else:
+            for slot in range(1, view.copies.get(name, 1) + SPARE + 1):
+                yield name, slot_port(service, slot), f"the port of slot {slot} of services.{name}"
+
+
+RULES = (_declared, _ports)

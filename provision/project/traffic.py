@@ -1,0 +1,60 @@
+"""Traffic: what a target declares of what stands before its programs, and which services have it there."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from provision.project.section import Section
+from provision.project.values import Percent, Seconds, String, Whole
+
+if TYPE_CHECKING:
+    from provision.project.schema import Service, Target
+
+SPARE = 2  # slots besides those of the copies: one is proven beside them, and one is a canary
+_NONE = "none"
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError('expected an address of the host, such as "127.0.0.1", or "0.0.0.0" for all.') from None
+
+
+class Traffic(Section):
+    """What stands before the programs of each host: HAProxy, started by the same platform."""
+
+    listen: Annotated[String, AfterValidator(_address)] = "127.0.0.1"
+    """The address of the host on which services' own ports are served; "0.0.0.0" is all of IPv4."""
+    hold: Seconds = 60.0
+    """How long a request waits at most where a service is replaced in place."""
+    hold_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 1000
+    """How many requests wait so at the same time; more are answered with 503 and Retry-After."""
+    canary: Percent | None = None
+    """The share of clients that come to a canary (default: none but those that send `X-Lane: canary`)."""
+
+
+def _with_none(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"const": _NONE})
+
+
+# Its absence can be said as well.
+TrafficOrNone = Annotated[
+    Traffic | None,
+    BeforeValidator(lambda value: None if value == _NONE else value),
+    Field(json_schema_extra=_with_none),
+]
+
+
+def is_fronted(target: Target, service: Service) -> bool:
+    """Whether requests get to `service` through what stands before it: it takes the port that it is told."""
+    return target.traffic is not None and service.port is not None and not service.on_demand and takes_port(service)
+
+
+def takes_port(service: Service) -> bool:
+    """Whether it is told its port, so that it can have another one than what is declared."""
+    texts = (*service.command, *service.args, *service.env.values())
+    return any(ref.name == "port" for text in texts for ref in text.refs)
