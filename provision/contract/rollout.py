@@ -12,7 +12,7 @@ class LimitsDocument(TypedDict, total=False):
 
     errors: float  # the share of requests that may fail, beyond stable's: 0.02 is two of a hundred
     slower: float  # how much longer half of all answers may take to their first byte than stable's: 0.25 is a quarter
-    ttft_p95: float  # seconds within which 95 of 100 answers have begun
+    ttft_p95: float  # seconds within which 95 of 100 answers begin, or within which stable's do
     tokens_per_second: float  # how far below stable's half of all comparisons may lie: -0.2 is a fifth
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.agent.analysis.sequential import Evidence, Share, below, beyond, excess, longer
+from provision.agent.analysis.sequential import Evidence, Share, below, excess, longer
 from provision.agent.analysis.sketch import GROWTH, LEAST, MOST, Sketch, edge, edge_above, edge_below
 
 RUNS = 300
@@ -100,7 +100,7 @@ def test_nothing_is_said_where_nothing_was_seen():
     assert max(excess(Share(0, 0), Share(0, 0), 0.02)) < 1e-9
     assert max(longer(empty, some, 0.5, lambda seconds: seconds)) < 1e-9
     assert max(longer(some, empty, 0.5, lambda seconds: seconds)) < 1e-9
-    assert max(beyond(empty, 0.95, 2.0)) < 1e-9
+    assert max(below(empty, 0.95, 2.0)) < 1e-9
 
 
 def test_no_stable_requests_leave_it_open_whether_a_canary_fails_more_often():
@@ -136,8 +136,8 @@ def test_a_quantile_against_a_limit():
     quick = Sketch({edge_above(1.0): 990, edge_above(5.0): 10})
     slow = Sketch({edge_above(1.0): 900, edge_above(5.0): 100})
 
-    assert beyond(quick, 0.95, 2.0).fine > 8
-    assert beyond(slow, 0.95, 2.0).worse > 10
+    assert below(quick, 0.95, 2.0).worse > 8
+    assert below(slow, 0.95, 2.0).fine > 10
     assert below(slow, 0.5, 2.0).worse > 100
 
 

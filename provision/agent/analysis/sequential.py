@@ -74,18 +74,12 @@ def excess(canary: Share, stable: Share, margin: float) -> Evidence:
     return Evidence(evidence, 0.0) if canary.mean > stable.mean + margin else Evidence(0.0, evidence)
 
 
-def beyond(canary: Sketch, share: float, limit: float) -> Evidence:
-    """Whether the value that `share` of all keep within is above `limit`."""
-    return Evidence(
-        _against_at_least(Share(_upto(canary, edge_above(limit)), canary.total), share),
-        _against_at_most(Share(_upto(canary, edge_below(limit)), canary.total), share),
-    )
-
-
 def below(canary: Sketch, share: float, limit: float) -> Evidence:
     """Whether the value that `share` of all keep within is below `limit`."""
-    evidence = beyond(canary, share, limit)
-    return Evidence(evidence.fine, evidence.worse)
+    return Evidence(
+        _against_at_most(Share(_upto(canary, edge_below(limit)), canary.total), share),
+        _against_at_least(Share(_upto(canary, edge_above(limit)), canary.total), share),
+    )
 
 
 def longer(canary: Sketch, stable: Sketch, share: float, bound: Callable[[float], float]) -> Evidence:
@@ -174,4 +168,4 @@ def _cumulated(sketch: Sketch) -> List[int]:
     return list(accumulate(counts))
 
 
-__all__ = ["Evidence", "Share", "below", "beyond", "excess", "longer"]
+__all__ = ["Evidence", "Share", "below", "excess", "longer"]

@@ -13,12 +13,13 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 from ...contract.rollout import LimitsDocument
 from .seen import Seen
-from .sequential import Evidence, Share, below, beyond, excess, longer
+from .sequential import Evidence, Share, below, excess, longer
 from .sketch import Sketch
 
 WRONG_AT_MOST = 0.01  # of all rollouts, either way
 # HAProxy writes down whole milliseconds, so of two times one may seem longer by one and shorter by one.
 CLOCK_SECONDS = 0.002
+_NO_SLOWER = 1.25  # times stable's time still count as no longer than that
 _FARTHEST = 1 << 20  # times as many requests as there were; beyond that a forecast says nothing
 
 
@@ -94,7 +95,9 @@ def _slower(seen: Seen, most: float) -> Evidence:
 
 
 def _ttft_p95(seen: Seen, most: float) -> Evidence:
-    return beyond(seen.canary.first_byte, 0.95, most)
+    """Where stable itself takes longer, as on a bad day, the canary may, too."""
+    bound = lambda seconds: max(most, seconds * _NO_SLOWER)  # noqa: E731
+    return longer(seen.canary.first_byte, seen.stable.first_byte, 0.95, bound)
 
 
 def _tokens_per_second(seen: Seen, least: float) -> Evidence:
@@ -122,9 +125,8 @@ def _say_slower(seen: Seen, most: float) -> str:
 
 
 def _say_ttft_p95(seen: Seen, most: float) -> str:
-    return (
-        f"95 of 100 of the canary's answers began within {_seconds(seen.canary.first_byte, 0.95)}; {most:.3g} s may be"
-    )
+    ours, theirs = (_seconds(lane.first_byte, 0.95) for lane in (seen.canary, seen.stable))
+    return f"95 of 100 of the canary's answers began within {ours}, of stable's within {theirs}; {most:.3g} s may be"
 
 
 def _say_tokens_per_second(seen: Seen, least: float) -> str:
