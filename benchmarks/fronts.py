@@ -14,12 +14,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import Template
 
+from provision.agent.front.log import SOCKET
 from provision.agent.front.runtime import Runtime, command
 from provision.agent.front.values import DRAIN, READY, Backend, Bind, Front, Route, Server
 
 _PATIENCE_SECONDS = 60.0
 _SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-_LOG_READER = "import socket, sys; s = socket.socket(1, 2); s.bind(sys.argv[1])\nwhile s.recv(65536): pass"
+_LISTENER = """
+import sys
+from provision.agent.analysis import Lane
+from provision.agent.front.listening import Log, Minutes
+minutes = Minutes(Lane)
+with Log(sys.argv[1]) as log:
+    while True:
+        for served in log.served(1.0):
+            minutes.add(served)
+"""
 HAND_WRITTEN = Path(__file__).parent / "peers/nginx.conf"
 
 
@@ -99,9 +109,10 @@ class Way:
 
 
 class Ours(Way):
-    """HAProxy as `provision.agent.front` writes it, with a line a request that a process reads."""
+    """HAProxy as `provision.agent.front` writes it."""
 
     name = "HAProxy, ours"
+    log = False
 
     def __init__(self, folder: Path, servers: tuple[int, int]) -> None:
         super().__init__(folder, servers)
@@ -120,16 +131,17 @@ class Ours(Way):
             name="bench",
             binds=(Bind(self.port, (Route("web"),), "127.0.0.1"),),
             backends=(Backend("web", tuple(servers)),),
-            log=str(self.folder / "log"),
+            log=self.log,
         )
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         self._runtime.become(self._front(0))
-        with (
-            started(sys.executable, "-c", _LOG_READER, str(self.folder / "log")),
-            started(*command(program("haproxy"), str(self.folder))),
-        ):
+        with contextlib.ExitStack() as running:
+            if self.log:
+                running.enter_context(started(sys.executable, "-c", _LISTENER, str(self.folder)))
+                until((self.folder / SOCKET).exists, "who listens")
+            running.enter_context(started(*command(program("haproxy"), str(self.folder))))
             until(lambda: listens(self.port), self.name)
             yield
 
@@ -139,6 +151,17 @@ class Ours(Way):
         until(lambda: self._runtime.drained("web", f"web.{(number + 1) % 2}"), "the old service's last stream")
         old.terminate()
         return new
+
+
+class Listened(Ours):
+    """The same, with a line a request that a Python process counts, as an analysis needs."""
+
+    name = "HAProxy, ours, listened to"
+    log = True
+
+    def __init__(self, folder: Path, servers: tuple[int, int]) -> None:
+        (place := folder / "listened").mkdir()
+        super().__init__(place, servers)
 
 
 class Nginx(Way):

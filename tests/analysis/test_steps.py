@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import verdicts
 from provision.agent.analysis import Lane, Move, Seen, Sketch, Tokens, Verdict, decide, forecast
+from provision.agent.front.listening import Minutes
+from provision.agent.front.log import Served
 from provision.contract.rollout import LimitsDocument, RolloutDocument
 
 ALL: LimitsDocument = {"errors": 0.02, "slower": 0.25, "ttft_p95": 2.0, "tokens_per_second": -0.2}
@@ -133,6 +135,21 @@ def test_paces_are_compared_only_while_both_lanes_make_tokens():
     assert what.paces is not None
     assert what.paces.total == 1
     assert what.paces.quantile(0.5) == pytest.approx(0.5, rel=0.02)
+
+
+def test_what_a_front_says_of_each_request_is_judged_a_minute_at_a_time():
+    """A canary that takes no connection fails nobody, since stable stands in; it is the canary's failure all the same."""
+    minutes = Minutes(Lane)
+    for second in range(120):
+        for lane_, moved in (("stable", False), ("canary", True)):
+            minutes.add(Served(60_000.0 + second, "web", "web", lane_, 200, 0.1, 0.2, 5, moved, broken=False))
+    what = Seen()
+    for _, name, each in minutes.since(60_000.0):
+        (what.canary if name == "canary" else what.stable).include(each)
+
+    assert (what.canary.requests, what.canary.errors) == (120, 120)
+    assert (what.stable.requests, what.stable.errors) == (120, 0)
+    assert decide(rollout(), 0, 120, {"web": what}).move is Move.ABORT
 
 
 def test_what_was_seen_survives_its_file_in_bounded_room():
