@@ -138,7 +138,7 @@ def test_paces_are_compared_only_while_both_lanes_make_tokens():
 
 
 def test_what_a_front_says_of_each_request_is_judged_a_minute_at_a_time():
-    """A canary that takes no connection fails nobody, since stable stands in; it is the canary's failure all the same."""
+    """A canary that takes no connection fails nobody, since stable stands in; it failed all the same."""
     minutes = Minutes(Lane)
     for second in range(120):
         for lane_, moved in (("stable", False), ("canary", True)):
