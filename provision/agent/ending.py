@@ -217,12 +217,13 @@ def _turn_back(
 
     Before anything that they came to is ended; it is given the time to answer.
     """
+    if roles.stands_before(before) is None:
+        return
     down = touched & set(before.programs)
     away = down - _still_run(programs, down, begin)
     front = traffic.front_of(programs.layout, before, documents, away)
-    if front is None:
-        return
-    traffic.become(front)
+    if front is not None:
+        traffic.become(front)
     new = {name: record for name, record in after.programs.items() if name in touched and name not in before.programs}
     later = read_documents(programs.layout, {record.release for record in new.values()})
     traffic.drained(programs.layout, traffic.leaving(later, new), programs.step)

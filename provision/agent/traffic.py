@@ -18,11 +18,11 @@ from ..contract.slots import STABLE
 from ..contract.state import Program, State
 from . import files, launch
 from .documents import service_of
-from .front import master, program, runtime
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
 
 if TYPE_CHECKING:
     from ..contract.release import FrontedDocument, ReleaseDocument, ServiceDocument, TrafficDocument
+    from .front.runtime import Runtime
 
 _POLL = 0.05
 _NEWS_SECONDS = 5.0  # between two words on what is still waited for
@@ -88,6 +88,7 @@ def _front(
                 service=name,
                 servers=tuple(servers[called] for called in sorted(servers)),
                 shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
+                mode=entrance.declared["mode"],
                 held=not ready,
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
@@ -109,7 +110,9 @@ def stage(layout: Layout) -> None:
     Raises:
         Failure: it has none.
     """
-    words = runtime.command(_haproxy(layout.traffic), layout.traffic)
+    from .front.runtime import command  # of hosts with traffic alone, as all that speaks with HAProxy
+
+    words = command(_haproxy(layout.traffic), layout.traffic)
     files.make_folder(layout.traffic, 0o700)
     text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
     files.write(os.path.join(layout.traffic, "start"), text.format(" ".join(map(launch.quote, words))), 0o700)
@@ -117,6 +120,8 @@ def stage(layout: Layout) -> None:
 
 @lru_cache(maxsize=None)
 def _haproxy(folder: str) -> str:
+    from .front import program
+
     try:
         return program.find(folder)
     except Failure as failed:
@@ -133,8 +138,10 @@ def become(front: Front) -> None:
     _runtime(front.folder).become(front)
 
 
-def _runtime(folder: str) -> runtime.Runtime:
-    return runtime.Runtime(folder, _haproxy(folder))
+def _runtime(folder: str) -> Runtime:
+    from .front.runtime import Runtime
+
+    return Runtime(folder, _haproxy(folder))
 
 
 class Leaving(NamedTuple):
@@ -168,6 +175,10 @@ def drained(
         tell: what is being waited for.
         interrupt: called now and then; may raise.
     """
+    if not those:
+        return
+    from .front.master import Silent
+
     asked, began, news = _runtime(layout.traffic), time.monotonic(), 0.0
     left = list(those)
     while left:
@@ -175,7 +186,7 @@ def drained(
         waited = time.monotonic() - began
         try:
             counted = asked.counted()
-        except master.Silent:
+        except Silent:
             return  # what it had begun has ended with it
         sessions = [(each, counted.get(each.service, {}).get(each.program)) for each in left if waited <= each.seconds]
         left = [each for each, counts in sessions if counts is not None and counts.sessions]

@@ -81,6 +81,7 @@ class FrontedDocument(TypedDict):
     """A service that requests get to through what stands before the programs."""
 
     port: int  # the declared one, where they come in
+    mode: str  # "http", or "tcp": what is said over its connections is nobody's business
     drain: float  # seconds that what one has begun may take, before its program is stopped
 
 

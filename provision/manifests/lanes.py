@@ -24,7 +24,7 @@ from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Resources, Service, Target
 from provision.project.template import Template
-from provision.project.traffic import SPARE
+from provision.project.traffic import SPARE, mode_of
 
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
 _FRONT_STOPS = 5.0  # seconds
@@ -37,6 +37,7 @@ def render_lanes(
     *,
     models: Mapping[str, str],
     contents: Mapping[str, str] | None = None,
+    memory: Mapping[str, int] | None = None,
     overrides: Path | None = None,
 ) -> dict[Lane, LaneDocument]:
     """Every lane of `project` on `target`. Pure but for reading templates; the same input gives the same bytes.
@@ -44,6 +45,7 @@ def render_lanes(
     Args:
         models: what a service declares as its model -> where the release has it.
         contents: by service, a digest of everything in the release that a change of must restart it.
+        memory: by service, the bytes that one needs which declares none.
         overrides: a folder whose templates replace ours.
 
     Raises:
@@ -56,7 +58,11 @@ def render_lanes(
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
-        services = [_service(each, name, overrides, lane) for name in names for each in places.copies(name)]
+        services = [
+            _service(each, name, overrides, lane, (memory or {}).get(name, 0))
+            for name in names
+            for each in places.copies(name)
+        ]
         lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
     every = [service for lane in lanes.values() for service in lane["services"]]
     for name in names:
@@ -88,7 +94,7 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         hold_requests=target.traffic.hold_requests,
         canary=target.traffic.canary or 0,
         services={
-            name: FrontedDocument(port=service.port, drain=service.drain or _DRAIN)
+            name: FrontedDocument(port=service.port, mode=mode_of(service), drain=service.drain or _DRAIN)
             for name, service in project.services.items()
             if service.port is not None and places.holds(name) and places.fronted(name)
         },
@@ -103,7 +109,7 @@ def _front(project: Project, target: Target, front: TrafficDocument, overrides: 
     folder = Layout(target.path).traffic
     service = Service(command=(Template((f"{folder}/start",)),), stop_timeout=_FRONT_STOPS)
     declared = project.model_copy(update={"services": {**project.services, TRAFFIC: service}})
-    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE)
+    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE, 0)
     document["fingerprint"] = _fingerprint([document], "")
     return {**document, "ports": sorted({each["port"] for each in front["services"].values()})}
 
@@ -114,7 +120,7 @@ def _binary(places: LaneOnTarget, name: str) -> str:
     return "" if binary.startswith("/") and not places.target.can.on_host else binary
 
 
-def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane) -> ServiceDocument:
+def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane, memory: int) -> ServiceDocument:
     project = places.project
     service: Service = project.services[name]
     port = places.port(name)
@@ -138,7 +144,7 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane
         drain=service.drain,
         idle=_idle(places, name),
         stop_timeout=service.drain + service.stop_timeout,
-        needs=_needs(service.resources),
+        needs=_needs(service.resources, memory),
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
@@ -164,8 +170,8 @@ def _idle(places: LaneOnTarget, name: str) -> Idle | None:
     )
 
 
-def _needs(resources: Resources) -> Needs:
-    needs = Needs(memory_bytes=resources.memory or 0, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+def _needs(resources: Resources, memory: int) -> Needs:
+    needs = Needs(memory_bytes=resources.memory or memory, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
     if resources.gpus:
         needs["gpus"] = resources.gpus
     if resources.gpu_fraction:

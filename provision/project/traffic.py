@@ -54,6 +54,15 @@ def is_fronted(target: Target, service: Service) -> bool:
     return target.traffic is not None and service.port is not None and not service.on_demand and takes_port(service)
 
 
+def mode_of(service: Service) -> str:
+    """What is spoken to `service`: HTTP where that is declared in any way; else nothing that is looked into.
+
+    gRPC and a store's protocol would not survive a front that expects HTTP/1.1 behind it.
+    """
+    asked = any(check.http or check.completion or check.batch for check in service.every_check)
+    return "http" if asked or service.metrics or service.proxy else "tcp"
+
+
 def takes_port(service: Service) -> bool:
     """Whether it is told its port, so that it can have another one than what is declared."""
     texts = (*service.command, *service.args, *service.env.values())

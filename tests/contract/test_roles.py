@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from provision.agent.traffic import front_of
+from provision.agent.front import program as front_program
+from provision.agent.traffic import Passage, front_of
 from provision.contract.decide import HostView, decide
 from provision.contract.layout import Layout
 from provision.contract.release import ReleaseDocument
@@ -128,3 +129,36 @@ def test_requests_come_to_whoever_has_the_role_and_wait_where_nobody_has() -> No
     ]
     assert front.backends[0].shares == (("canary", 500),)
     assert (front.backends[0].held, away.backends[0].held) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "mode"),
+    [
+        ({"check": {"http": "/health"}}, "http"),
+        ({"check": {"tcp": "${port}"}, "checks": [{"completion": "/v1/completions"}]}, "http"),
+        ({"metrics": {"path": "/metrics"}}, "http"),
+        ({"proxy": {"names": ["www.example.net"]}}, "http"),
+        ({"check": {"tcp": "${port}"}}, "tcp"),
+        ({"check": {"command": ["redis-cli", "ping"]}}, "tcp"),
+        ({}, "tcp"),
+    ],
+)
+def test_only_who_declares_http_is_spoken_http_with(declared, mode):
+    assert _document("1", **declared)["traffic"]["services"]["web"]["mode"] == mode
+
+
+def test_without_traffic_no_haproxy_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError("HAProxy is asked for")
+
+    monkeypatch.setattr(front_program, "find", ask)
+    document = cast("ReleaseDocument", {"lanes": {}})
+    before, after = State(channels={"stable": "old"}), State(channels={"stable": "new"})
+    documents = {"old": document, "new": document}
+    passage = Passage(Layout("/srv/cres"), before, after, documents, ask, ask, ask)
+
+    assert passage.open() == []
+    passage.enter([])
+    passage.rest([])
+    passage.move()
+    passage.end()
