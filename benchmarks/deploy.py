@@ -13,7 +13,6 @@ Needs root: the hosts are network namespaces with a root file system, sshd and s
 from __future__ import annotations
 
 import argparse
-import compileall
 import contextlib
 import json
 import os
@@ -26,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import provision
+from benchmarks import as_installed
 from benchmarks.contenders import CONTENDERS, Before, Contender, Ours, chosen
 from benchmarks.wan import Far, distance
 from tests.testbed import Kind, TestHost, take_slot
@@ -127,10 +126,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.hosts, options.rtt, options.peers = "1", "50", ""
-    # As pip leaves it; else each run would compile the project anew where the environment says to write no bytecode.
-    checkouts = [Path(provision.__file__).parents[1], *([options.against] if options.against else [])]
-    for folder in (checkout / part for checkout in checkouts for part in ("provision", ".venv")):
-        compileall.compile_dir(folder, quiet=2)
+    as_installed()
+    if options.against:
+        as_installed(options.against)
     before = ["before"] if options.against else []
     if options.against:
         Before.program = options.against.resolve() / ".venv" / "bin" / "deploy"

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import as_installed
 from tests.deploy.newcomer import Newcomer, index
 from tests.testbed import Kind, TestHost, take_slot
 
@@ -57,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=1)
     rounds = parser.parse_args().rounds
+    as_installed()
     slot = take_slot()
     places = [
         Place("the sandbox", lambda: None),

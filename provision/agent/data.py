@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, Optional
 from ..contract import names, tree
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from . import files, trust
+from . import files, place, trust
 from .launch import owner
 
 if TYPE_CHECKING:
@@ -32,35 +32,53 @@ def link(layout: Layout, folder: str, declared: Mapping[str, str]) -> None:
         Failure: somebody else could change where it leads to, or something else is there.
     """
     for path, account in declared.items():
-        place = names.path_below(folder, "data", path)
+        inside = names.path_below(folder, "data", path)
         seed = os.path.join(folder, SEED, path)
-        if os.path.isdir(place) and not os.path.islink(place):
+        if os.path.isdir(inside) and not os.path.islink(inside):
             files.make_folder(os.path.dirname(seed))
-            os.rename(place, seed)
+            os.rename(inside, seed)
         _begin(os.path.join(layout.shared, "data", path), seed, owner(account))
-        files.make_folder(os.path.dirname(place))
-        files.point(place, "../" * (path.count("/") + 2) + f"shared/data/{path}")
+        files.make_folder(os.path.dirname(inside))
+        files.point(inside, "../" * (path.count("/") + 2) + f"shared/data/{path}")
 
 
-def _begin(place: str, seed: str, uid: Optional[int]) -> None:
+def demand(layout: Layout, document: ReleaseDocument) -> None:
+    """Refuse a release whose services can't write where an account of before did: it is not taken from that one.
+
+    Raises:
+        Failure: which folder, and how it is given to the account of now.
+    """
+    for path, account in document.get("data", {}).items():
+        folder = os.path.join(layout.shared, "data", path)
+        if owner(account) is None or not os.path.isdir(folder) or place.grants(account, folder, os.W_OK | os.X_OK):
+            continue
+        raise Failure(
+            REFUSED,
+            f"{account} can't write to {folder}, which belongs to {trust.account(os.stat(folder).st_uid)}.",
+            why="It is `data` of a service that runs as another account now. What runs may still write there.",
+            next_step=f"on the host: chown -R {account} {folder}; then: deploy up",
+        )
+
+
+def _begin(folder: str, seed: str, uid: Optional[int]) -> None:
     """Make what a program is to write to, unless it is there."""
-    wrong = trust.fault(os.path.dirname(place))
+    wrong = trust.fault(os.path.dirname(folder))
     if wrong:
         raise Failure(
             REFUSED,
-            f"what [project] data keeps can't be put into {os.path.dirname(place)}: {wrong}.",
+            f"what [project] data keeps can't be put into {os.path.dirname(folder)}: {wrong}.",
             next_step=wrong.remedy,
         )
-    if os.path.lexists(place):
-        if os.path.islink(place) or os.path.isdir(place):
+    if os.path.lexists(folder):
+        if os.path.islink(folder) or os.path.isdir(folder):
             return
         raise Failure(
             REFUSED,
-            f"{place} is no folder, and [project] data keeps one there.",
-            next_step=f"move it away (mv {place} {place}.old), then: deploy up",
+            f"{folder} is no folder, and [project] data keeps one there.",
+            next_step=f"move it away (mv {folder} {folder}.old), then: deploy up",
         )
-    files.make_folder(os.path.dirname(place))
-    temporary = files.temporary_of(place)
+    files.make_folder(os.path.dirname(folder))
+    temporary = files.temporary_of(folder)
     files.remove_tree(temporary)
     if os.path.isdir(seed):
         shutil.copytree(seed, temporary, symlinks=True, copy_function=shutil.copy)
@@ -70,8 +88,8 @@ def _begin(place: str, seed: str, uid: Optional[int]) -> None:
         for name in (*folders, *others, *([""] if not parent else [])):
             _give(os.path.join(temporary, parent, name).rstrip("/"), uid)
     files.sync_filesystem(temporary)
-    os.rename(temporary, place)
-    files.sync_directory(os.path.dirname(place))
+    os.rename(temporary, folder)
+    files.sync_directory(os.path.dirname(folder))
 
 
 def _give(path: str, uid: Optional[int]) -> None:

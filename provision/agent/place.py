@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import stat
 from typing import Optional
 
 from ..contract.failure import REFUSED, Failure
@@ -36,15 +35,22 @@ def check(root: str, user: str) -> None:
         )
 
 
+def grants(user: str, path: str, access: int) -> bool:
+    """Whether a mode lets an account do `access` (of os.R_OK, os.W_OK, os.X_OK); where an ACL says more, it does."""
+    who, found = pwd.getpwnam(user), os.stat(path)
+    if found.st_uid == who.pw_uid:
+        granted = found.st_mode >> 6
+    elif found.st_gid in os.getgrouplist(user, who.pw_gid):
+        granted = found.st_mode >> 3
+    else:
+        granted = found.st_mode
+    return granted & access == access or trust.has_acl(path)
+
+
 def _closed_to(user: str, path: str) -> Optional[trust.Fault]:
-    """The first folder, from `/` down to `path`, that does not let an account through; by its mode alone."""
-    who = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, who.pw_gid)
+    """The first folder, from `/` down to `path`, that does not let an account through."""
     path = os.path.realpath(path) + "/"
     for folder in (path[:end] or "/" for end, letter in enumerate(path) if letter == "/"):
-        found = os.stat(folder)
-        of_group = stat.S_IXGRP if found.st_gid in groups else stat.S_IXOTH
-        needed = stat.S_IXUSR if found.st_uid == who.pw_uid else of_group
-        if not found.st_mode & needed and not trust.has_acl(folder):
+        if not grants(user, folder, os.X_OK):
             return trust.shut(folder, user)
     return None

@@ -13,7 +13,7 @@ from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image, is_llama_server
 from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
-from . import binaries, engines, environments, files, importable, own_models, place, processes, trust
+from . import binaries, data, engines, environments, files, importable, own_models, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
 
@@ -58,6 +58,7 @@ def check(
     for release, document in documents.items():
         if starting(steps, document):
             environments.demand(layout, document)
+            data.demand(layout, document)
         for service in starting(steps, document):
             if service["name"] not in tried:  # what is started beside shows it before anything is disturbed
                 importable.check(layout, release, service)

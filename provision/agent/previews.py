@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Sequence
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import PREVIEWS, Layout
@@ -17,27 +17,44 @@ from . import boot, files, guard
 from . import state as states
 from .folders import create, host_folder
 from .locks import Lock, refuse
+from .supervisors import Activity
 
 if TYPE_CHECKING:
     from ..contract.facts import PreviewFacts, PreviewNote
     from ..contract.requests import Preview
+    from .supervisors import Observed
 
 _LOCK_SECONDS = 3.0  # the transaction that ended it may still be pruning
 
 
-def there(layout: Layout) -> List[PreviewFacts]:
-    """The previews beside the project; of one in a folder that others could have written to, nothing but its name."""
+def there(layout: Layout, observe: Callable[[Sequence[str]], Mapping[str, Observed]]) -> List[PreviewFacts]:
+    """The previews beside the project; of one in a folder that others could have written to, nothing but its name.
+
+    Args:
+        observe: the supervisor's word on programs; it is asked once for all of them.
+    """
     found: List[PreviewFacts] = []
+    to_run: Dict[str, List[str]] = {}
     for name in sorted(name for name in os.listdir(layout.previews) if not name.startswith(".")):
         preview = layout.preview_of(name)
         fault = guard.fault(preview)
         if fault is not None:
-            nothing: PreviewNote = {"who": "", "until": None, "port": 0, "ports": 0}
-            found.append({**nothing, "name": name, "expired": False, "programs": [], "untrusted": str(fault)})
+            nothing: PreviewFacts = {
+                "name": name,
+                "who": "",
+                "until": None,
+                "port": 0,
+                "ports": 0,
+                "expired": False,
+                "programs": [],
+                "untrusted": str(fault),
+            }
+            found.append(nothing)
             continue
         noted = files.read_json(preview.preview)
         if noted is not None:
-            until = noted["until"]
+            until, programs = noted["until"], states.read_state(preview).programs
+            to_run[name] = [program for program, record in programs.items() if record.is_to_run]
             found.append(
                 {
                     "name": name,
@@ -46,9 +63,16 @@ def there(layout: Layout) -> List[PreviewFacts]:
                     "port": noted["port"],
                     "ports": noted["ports"],
                     "expired": until is not None and until <= time.time(),
-                    "programs": sorted(states.read_state(preview).programs),
+                    "programs": sorted(programs),
                 }
             )
+    seen = observe([program for programs in to_run.values() for program in programs]) if any(to_run.values()) else {}
+    for each in found:
+        for program in to_run.get(each["name"], ()):
+            how, detail = seen[program].activity, seen[program].detail
+            if how is not Activity.RUNNING:
+                said = detail if how is Activity.EXITED and detail else f"is {how.value}"
+                each.setdefault("down", {})[program] = said
     return found
 
 

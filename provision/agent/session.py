@@ -162,7 +162,7 @@ class Conversation:
             if os.path.isdir(self.layout.previews):
                 from . import previews
 
-                answer["project"]["previews"] = previews.there(self.layout)
+                answer["project"]["previews"] = previews.there(self.layout, asked.observe)
             if request.get("ahead"):
                 from . import ahead
 

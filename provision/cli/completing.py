@@ -10,14 +10,16 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from provision.cli import seen
 from provision.errors import DeployError
 from provision.project.toml import read_declaration
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _PLAIN = re.compile(r"[\w.@:/\[\]%+-]+")  # a shell puts it on the line as it is: nothing in it may mean more there
 _LARGEST_ENV = 1 << 20  # bytes
@@ -30,6 +32,8 @@ class Known(click.types.StringParamType):
         self._known = known
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         del param  # which its name has told already
         directory, target = ctx.params.get("directory"), ctx.params.get("target")
         try:

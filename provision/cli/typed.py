@@ -136,7 +136,7 @@ def explained(error: click.UsageError, command: click.Command, ctx: click.Contex
     if isinstance(error, click.NoSuchOption):
         return _no_option(error.option_name, command, ctx, words)
     if isinstance(error, click.BadOptionUsage):
-        return _no_value(error.option_name, ctx)
+        return _no_value(error.option_name, command, ctx)
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return _missing(error.param, ctx)
     if isinstance(error, click.BadParameter) and error.param is not None:
@@ -171,7 +171,9 @@ def _no_option(option: str, command: click.Command, ctx: click.Context, words: S
     return Mistyped(f'{what} Did you mean "{meant}"?' if meant else what, ctx)
 
 
-def _no_value(option: str, ctx: click.Context) -> Mistyped:
+def _no_value(option: str, command: click.Command, ctx: click.Context) -> Mistyped:
+    if any(isinstance(param, click.Option) and param.is_flag and option in param.opts for param in command.params):
+        return Mistyped(f"{option} takes no value.", ctx, f"{ctx.command_path} {option}")
     targets = [*_declared(ctx, "targets")]
     if option in ("-t", "--target") and targets:
         return Mistyped(

@@ -116,6 +116,7 @@ class _Preview(PreviewNote):
 
 class PreviewFacts(_Preview, total=False):
     untrusted: str  # why nothing is believed of what its folder says
+    down: Dict[str, str]  # programs that are to run and don't -> how that came, as far as their supervisor knows
 
 
 class _Project(TypedDict):

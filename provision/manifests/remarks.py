@@ -27,6 +27,9 @@ def remarks(platform: str, project: Project, target: Target | None, built: Built
     found: dict[Remark, None] = {}
     for name in filter(project.services.__contains__, chosen):
         found |= dict.fromkeys(_of_service(platform, project, name, built))
+    for name in project.once if target is None or target.once else ():
+        text = "nothing runs it here: run its command in the image before what serves is replaced"
+        found[Remark(f"once.{name}", text)] = None
     return list(found)
 
 
@@ -42,6 +45,9 @@ def _of_service(platform: str, project: Project, name: str, built: Built) -> Ite
     if service.starts:
         text = "there is no deploy-ctl in a container, so it starts nothing; whoever runs them does"
         yield Remark(f"services.{name}.starts", text)
+    if service.data and not service.volumes:
+        text = f"is for hosts; here a volume keeps what is written there: add volumes to services.{name}"
+        yield Remark(f"services.{name}.data", text)
     if service.group and not PLATFORMS[platform].groups:
         text = f"in {platform} an account has the group of its own number, project.user_id; it is left out"
         yield Remark(f"services.{name}.group", text)

@@ -13,6 +13,8 @@ from provision.project.fault import Fault
 from provision.project.section import Section
 from provision.project.values import PACKAGE, PYTHON_VERSION, String, Variable
 
+LOCK = "deploy.lock"  # which `provision.release.lock` makes and reads
+
 
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +34,8 @@ def secret_values(
                 faults += _ask(declared, variable, root, values, ask_commands=ask_commands)
             asked.add(variable)
         elif variable not in asked or "env" not in path:  # where it is declared tells enough
+            import difflib  # of what fails alone
+
             state = "is empty" if variable in known.values else "is not set"
             hint = f"Add {variable}=… to {env_file}, or set it in the environment."
             if near := difflib.get_close_matches(variable, known.values, n=1, cutoff=_MISTYPED):

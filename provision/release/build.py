@@ -32,7 +32,6 @@ from provision.errors import UsageError
 from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.project.traffic import is_fronted
-from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
@@ -137,7 +136,11 @@ def _document(
     used = target.can.on_host and (
         prepare or (target.once and project.once) or not all(service.is_native for service in served)
     )
-    made = environment(project.python, root) if used else None
+    made = None
+    if used and project.python is not None:
+        from provision.release.environment import environment  # not everyone has one to read locks for
+
+        made = environment(project.python, root)
     data = project.data_on(target)
     _check_data(project, data, root, links)
     # What only `shared/data` begins with restarts nothing.

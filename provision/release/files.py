@@ -10,12 +10,12 @@ from provision.contract import tree
 from provision.contract.names import ENVIRONMENT
 from provision.engines import BUILT
 from provision.errors import UsageError
+from provision.project.python import LOCK
 from provision.project.schema import Project, Service, Target
 from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.libraries import Beside, beside
-from provision.release.lock import LOCK
 from provision.release.models import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called

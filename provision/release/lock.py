@@ -19,10 +19,9 @@ from pathlib import Path
 
 from provision.errors import UsageError
 from provision.events import OnEvent
-from provision.project.python import Python
+from provision.project.python import LOCK, Python
 from provision.release.pyproject import PyProject
 
-LOCK = "deploy.lock"
 _LEAST = "3.9"  # without a version and without a project that demands one
 _HEAD = """\
 # Every package of the environment, pinned with its hashes. Written by `deploy up`; keep it in version control.

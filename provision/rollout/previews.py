@@ -51,6 +51,7 @@ def up(
         Refused, PutBack, …: as `rollout.up`.
     """
     project, target = deployment.loaded.project, deployment.target
+    project_preview.judge_name(name)
     facts = _look(deployment, hosts)
     first = _first_port(deployment, name, facts)
     for text in project_preview.strays(project, target):
@@ -91,6 +92,7 @@ def down(
 
     Raises as `rollout.down`; a folder that can't be trusted is not removed.
     """
+    project_preview.judge_name(name)
     found = [host for host, facts in _look(deployment, hosts).items() if _noted(facts, name)]
     if not found:
         return []
@@ -166,7 +168,6 @@ def _noted(facts: ProjectFacts, name: str) -> PreviewFacts | None:
 
 def _first_port(deployment: Deployment, name: str, facts: Mapping[str, ProjectFacts]) -> int:
     """Of ports that are the same on all hosts: a release is."""
-    project_preview.judge_name(name)
     project, target = deployment.loaded.project, deployment.target
     previews = _all(facts)
     listening = {int(port) for each in facts.values() for port in each["view"].get("listening", {})}

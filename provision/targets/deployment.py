@@ -132,7 +132,8 @@ class Deployment:
             if name not in known:
                 raise errors.UsageError(
                     f"there is no once.{name} for target {self.target_name}.",
-                    why=f"There {'are' if known else 'is'} {', '.join(f'once.{each}' for each in known) or 'none'}.",
+                    why=f"What runs once there: {', '.join(known)}." if known else "Nothing runs once there.",
+                    next_step="deploy plan says what would run" if known else f"add [once.{name}] with a command",
                 )
             if name in again and name in done:
                 raise errors.UsageError(f"once.{name} can't be done and to be run again.")

@@ -8,8 +8,10 @@ else all.
 from __future__ import annotations
 
 import shlex
+import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,19 @@ def answer(mistake: Mapping[str, Any], page: str, folder: Path, monkeypatch, cap
     return (shown.out + shown.err).replace(str(folder), "{dir}").splitlines()
 
 
+@contextmanager
+def unreachable(address: str | None) -> Iterator[None]:
+    """While this machine has no route to a host."""
+    route = [["ip", "route", verb, "unreachable", address] for verb in ("replace", "del")] if address else []
+    for command in route[:1]:
+        subprocess.run(command, check=True)
+    try:
+        yield
+    finally:
+        for command in route[1:]:
+            subprocess.run(command, check=True)
+
+
 @pytest.mark.parametrize("mistake", of("typed"))
 def test_what_is_mistyped(mistake, tmp_path, monkeypatch, capsys):
     assert answer(mistake, "typed", tmp_path, monkeypatch, capsys) == mistake["says"]
@@ -76,7 +91,8 @@ def test_what_a_host_has_or_lacks(mistake, supervisord_host, place, tmp_path, mo
     known = {"host": host.address, "key": host.host_key, "identity": host.identity, "port": place.port()}
     known |= {"name": place.name, "path": place.path}
 
-    said = answer(mistake, "hosts", tmp_path, monkeypatch, capsys, **known)
+    with unreachable(mistake.get("unreachable")):
+        said = answer(mistake, "hosts", tmp_path, monkeypatch, capsys, **known)
 
     for line in mistake["says"]:
         assert filled(line, known) in "\n".join(said)

@@ -277,3 +277,15 @@ def test_a_group_that_compose_cannot_give_is_named(declared):
     said = declared.run("render", "compose").stderr
 
     assert "services.web.group: in compose an account has the group of its own number" in said
+
+
+def test_what_only_hosts_do_is_named_where_containers_are_rendered(declared):
+    file = declared.root / "deploy.toml"
+    text = file.read_text().replace("[services.web]", '[services.web]\ndata = ["uploads"]', 1)
+    file.write_text(text + '\n[once.migrate]\ncommand = ["python3", "migrate.py"]\n')
+
+    said = declared.run("render", "compose").stderr
+
+    assert "services.web.data: is for hosts; here a volume keeps what is written there: add volumes to" in said
+    assert "once.migrate: nothing runs it here: run its command in the image before what serves is replaced" in said
+    assert "once" not in declared.run("render", "systemd", "--target", "far").stderr

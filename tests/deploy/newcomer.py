@@ -40,7 +40,7 @@ def total():
     return {"total": int(prices["price"].sum()), "pandas": pd.__version__, "line": "first"}
 """
 REQUIREMENTS = "fastapi\nuvicorn\npandas\n"
-_PROBE = """
+PROBE = """
 import json, os, platform
 print(json.dumps([os.uname().machine, os.confstr("CS_GNU_LIBC_VERSION"), platform.python_version()]))
 """
@@ -127,7 +127,7 @@ def index(host: TestHost) -> Iterator[None]:
         (folder / "requirements.txt").write_text(REQUIREMENTS)
         python = Python(requirements=("requirements.txt",))
         lock.renew(python, folder, {}, ignore)
-        machine, libc, version = json.loads(host.exec(["python3", "-c", _PROBE]).stdout)
+        machine, libc, version = json.loads(host.exec(["python3", "-c", PROBE]).stdout)
         found = {"machine": machine, "libc": libc, "version": version}
         wheels = collected(lock.read(python, folder).requirements, {"event": "result", **found}, {})  # type: ignore[typeddict-item]
         for wheel in wheels:

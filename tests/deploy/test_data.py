@@ -99,6 +99,24 @@ def test_what_root_writes_into_a_release_is_told_before_it_is_lost(world: World)
     assert 'data = ["var"]' in told
 
 
+def test_data_of_another_account_is_given_by_hand_and_till_then_nothing_is_disturbed(world: World) -> None:
+    for account in ("writer", "other"):
+        world.host.exec(["useradd", "--system", account], check=False)
+    writes(world, f"{DATA}/log", user="writer", data=[DATA])
+    world.up()
+    pid = world.pid("web")
+    writes(world, f"{DATA}/log", "2", user="other", data=[DATA])
+
+    with pytest.raises(DeployError, match=f"other can't write to {world.path}/shared/data/{DATA}") as refused:
+        world.up()
+
+    assert world.pid("web") == pid
+    command = refused.value.next_step.removeprefix("on the host: ").removesuffix("; then: deploy up")
+    world.host.exec(command.split())
+    world.up()
+    assert holds(world, f"shared/data/{DATA}/log") == "xx"
+
+
 def test_data_is_not_put_where_another_account_leads_it_elsewhere(world: World) -> None:
     world.host.exec(["useradd", "--system", "writer"], check=False)
     world.host.exec(["mkdir", "-p", f"{world.path}/shared/data", f"/opt/{world.name}"])

@@ -46,3 +46,32 @@ def test_a_whole_project_is_stopped_and_started_by_its_target(world: World) -> N
     assert state(world, group) == ["inactive"]
     assert world.host.exec(["systemctl", "cat", group], check=False).returncode != 0
     assert world.host.exec(["sh", "-c", f"ls -d /etc/systemd/system/{group}* | cat"]).stdout == ""
+
+
+def test_a_changed_program_costs_systemd_no_reading_of_every_unit_anew(world: World) -> None:
+    def read() -> str:
+        return world.host.exec(["systemctl", "show", "-p", "UnitsLoadTimestampMonotonic"]).stdout
+
+    world.declare({"web": web(world.port)})
+    world.up()
+    before = read()
+
+    world.declare({"web": web(world.port, "2")})
+    world.up()
+
+    assert read() == before
+    world.host.exec(["systemctl", "daemon-reload"])
+    assert read() != before
+
+
+def test_a_program_that_somebody_disabled_starts_with_the_host_again_after_the_next_deploy(world: World) -> None:
+    unit = world.program("web")
+    world.declare({"web": web(world.port)})
+    world.up()
+    world.host.exec(["systemctl", "disable", unit])
+
+    world.declare({"web": web(world.port, "2")})
+    world.up()
+
+    assert world.host.exec(["systemctl", "is-enabled", unit]).stdout.strip() == "enabled"
+    assert unit in world.host.exec(["systemctl", "show", "-p", "Wants", f"{world.name}.target"]).stdout

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from provision import rollout
+from provision.cli.render.status import status_lines
 from provision.contract.answers import Done
 from provision.contract.requests import Preview
 from provision.errors import PutBack, Refused
@@ -53,6 +54,15 @@ def test_a_preview_runs_beside_the_project_and_leaves_nothing_behind(served: Wor
     assert len(there["programs"]) == 1
     status = rollout.status(rollout.named_preview(served.deployment(), "pr-7"))[0]
     assert status.state == "serving"
+    assert "down" not in there
+
+    stop = {"supervisord": "supervisorctl stop", "systemd": "systemctl stop"}[served.platform]
+    served.host.exec([*stop.split(), there["programs"][0]])
+    (there,) = previews(served)
+    assert list(there["down"]) == there["programs"]
+    lines = "\n".join(status_lines(served.status()))
+    assert f"but {there['programs'][0]} is stopped; until somebody removes it" in lines
+    assert "next: deploy logs --preview pr-7; deploy status --preview pr-7" in lines
 
     rollout.down_preview(served.deployment(), "pr-7")
 

@@ -126,6 +126,65 @@ def test_killed_at_every_call_of_the_recovery(trial: Trial, left: str) -> None:
     _at_every(_counted(trial, _calls(trial)), attempt)
 
 
+@pytest.mark.slow
+def test_killed_at_every_call_of_a_stop(trial: Trial) -> None:
+    program = trial.world.program("task")
+    asked = {"channel": "stable", "release": "", "programs": [program]}
+
+    def attempt(kill: Kill) -> bool:
+        seen = trial.kill("1", kill.request({}), asked={**asked, "kind": "stop"})
+        left, after = seen["broken"], seen["after"]
+        is_stopped = "commit" in (left["journal"] or ()) or bool(left["state"]["programs"][program].get("stopped"))
+        where = f"{kill}: {seen['call']}\nit had left {left['journal']}"
+        trial.assert_safe(left, proven={"1"})
+        assert ("task 1" in after["running"]) is not is_stopped, where
+        assert bool(after["state"]["programs"][program].get("stopped")) is is_stopped, where
+        assert (after["journal"], after["litter"]) == (None, []), where
+        if is_stopped:
+            after = trial.kill("1", {"after": 60.0}, asked={**asked, "kind": "start"})["after"]
+        trial.assert_whole(after, "1")
+        return bool(seen["killed"])
+
+    trial.go("1")
+    attempt(Kill(when=_NEVER))
+    trial.kill("1", Kill(when=_NEVER).request({}), asked={**asked, "kind": "stop"})
+    calls = _counted(trial, _calls(trial))
+    trial.kill("1", {"after": 60.0}, asked={**asked, "kind": "start"})
+    _at_every(calls, attempt)
+
+
+@pytest.mark.slow
+def test_killed_at_every_call_around_a_command_that_runs_once(trial: Trial) -> None:
+    if trial.world.platform == "docker":
+        pytest.skip("nothing runs once in containers")
+    old, new = "1", "2"
+    once = {"runner": "", "again": ["migrate"], "done": [], "secrets": {}}
+
+    def attempt(kill: Kill) -> int:
+        trial.go(old)
+        before = len(trial.did())
+        seen = trial.kill(new, kill.request({}), asked={"kind": "up", "once": once})
+        _judge(trial, seen, old, new, f"{kill}, {old} to {new}", {"1", "2"})
+        did = trial.did()[before:]
+        where = f"{kill}: {seen['call']}\nit had left {seen['broken']['journal']}"
+        if _outcome(trial, seen, old, new) == new:
+            assert did == ["up"], where
+        else:  # `down` alone: it was cut before it had done anything, which nobody can know
+            assert did in ([], ["up", "down"], ["down"]), where
+        return int(seen["killed"])
+
+    trial.go(old)
+    trial.kill(new, Kill(when=_NEVER).request({}), asked={"kind": "up", "once": once})
+    calls = _calls(trial)
+    first = next(number for number, call in enumerate(calls) if '\\"once\\"' in call)
+    last = next(number for number, call in enumerate(calls) if '\\"once-ended\\"' in call)
+    before, between = _counted(trial, calls[:first]), _counted(trial, calls[first : last + 3])
+    kills = [Kill(name, before[name] + one) for name, count in between.items() for one in range(1, count + 1)]
+    killed = sum(map(attempt, kills))
+    print(f"killed {killed} times")  # noqa: T201
+    assert killed == len(kills)
+
+
 @pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_random_times(trial: Trial, times: int) -> None:
     print(f"FAULTS_SEED={_RANDOM_SEED}")  # noqa: T201

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from provision import rollout
@@ -74,7 +76,10 @@ class Trial:
         if version == "2":
             services["extra"] = web(port + 4, env=env("extra"), check=fast)
         services["web"] |= more
-        self.world.declare(services, env=f"TOKEN='{_TOKEN}'\n".replace("it's", "it\\'s"))
+        did = f"{self.world.path}/shared/did"
+        once = {"command": ["sh", "-c", f"echo up >>{did}"], "undo": ["sh", "-c", f"echo down >>{did}"]}
+        sections = {} if self.world.platform == "docker" else {"once.migrate": once}  # which containers have not
+        self.world.declare(services, env=f"TOKEN='{_TOKEN}'\n".replace("it's", "it\\'s"), **sections)
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -96,14 +101,17 @@ class Trial:
         *,
         recover: bool = True,
         agent: str = "",
+        asked: Mapping[str, Any] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Go to a version, be killed, recover (killed once where asked for), recover again; all that was seen.
 
         Args:
             recover: whether to; without, the host is left as the kill left it.
             agent: the folder of the agent that is killed, where it is not the newest.
+            asked: what the transaction is asked besides going there, or instead.
         """
-        request = {**self._request(), "transaction": self._transaction(to), "kill": kill, "recover": recover}
+        transaction = {**self._transaction(to), **asked}
+        request = {**self._request(), "transaction": transaction, "kill": kill, "recover": recover}
         if recovery is not None:
             request["recovery"] = recovery
         if agent:
@@ -114,6 +122,10 @@ class Trial:
         """Be at a version, whole."""
         if self.version != to:
             self.assert_whole(self.kill(to, {"after": 60.0})["after"], to)
+
+    def did(self) -> list[str]:
+        """What the command that runs once has done so far, and what undoes it."""
+        return self.world.host.exec(["cat", f"{self.world.path}/shared/did"]).stdout.split()
 
     def mend(self) -> None:
         """What whoever reads `deploy status` is told to do."""

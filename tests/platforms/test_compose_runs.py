@@ -4,56 +4,174 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
 import shutil
 import subprocess
+import tomllib
+import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from provision.cli.main import main
+from provision.events import ignore
+from provision.project.python import Python
+from provision.release import lock
+from provision.release.wheels import collected
+from tests.deploy.newcomer import PROBE
 from tests.manifests.compose.composer import docker_compose
 from tests.testbed.docker import Engine
+from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-_EXAMPLE = Path(__file__).parents[2] / "examples" / "minimal"
-_DOCKERFILE = "FROM compose-base:1\nWORKDIR /app\nCOPY app.py ./\nUSER 1000:1000\n"
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+_BASE = "compose-base:1"
+_DOCKERFILE = f"FROM {_BASE}\nWORKDIR /app\nCOPY app.py ./\nUSER 1000:1000\n"
+_ROLLOUT = f"""\
+FROM {_BASE}
+WORKDIR /app
+COPY src src
+RUN python3 -m venv --without-pip .venv && mkdir -p /srv/rollout-server/shared/huggingface \\
+ && chown 10001:10001 /srv/rollout-server/shared/huggingface
+COPY packages .venv/lib/PYTHON/site-packages
+"""
+_RLM = f"""\
+FROM {_BASE}
+WORKDIR /app
+COPY src src
+RUN python3 -m venv --without-pip .venv && mkdir -p /srv/rlm/shared/logs/rlm \\
+ && chown 10001:10001 /srv/rlm/shared/logs/rlm
+COPY packages .venv/lib/PYTHON/site-packages
+COPY scripts .venv/bin
+"""
 
 
 @pytest.fixture
 def engine(slot: Slot) -> Iterator[Engine]:
     engine = Engine(slot)
     try:
-        engine.take_base("compose-base:1")
+        engine.take_base(_BASE)
         yield engine
     finally:
         engine.destroy()
 
 
+def compose(engine: Engine, folder: Path, *words: str) -> str:
+    command = [docker_compose(), "--file", folder / "compose.yaml", *words]
+    environ = {"DOCKER_HOST": engine.url, "HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def render(example: Path, folder: Path) -> None:
+    with contextlib.chdir(example), contextlib.redirect_stdout(io.StringIO()) as written:
+        assert main(["render", "compose"]) == 0
+    (folder / "compose.yaml").write_text(written.getvalue())
+
+
+def ask(engine: Engine, *words: str) -> str:
+    command = ["nsenter", f"--net=/run/netns/{engine.name}", "curl", "-sS", "-m", "10", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def packages(engine: Engine, names: list[str], folder: Path) -> str:
+    """What Python of the base needs for `names`, with all that these need, in `folder`; what that Python is called."""
+    (folder / "requirements.txt").write_text("\n".join(names))
+    told = engine.client.containers.run(_BASE, ["python3", "-c", PROBE], remove=True)
+    machine, libc, version = json.loads(told)
+    python = Python(requirements=("requirements.txt",), version=version.rpartition(".")[0])
+    lock.renew(python, folder, {}, ignore)
+    found = {"event": "result", "machine": machine, "libc": libc, "version": version}
+    for wheel in collected(lock.read(python, folder).requirements, found, {}):  # type: ignore[arg-type]
+        with zipfile.ZipFile(wheel) as files:
+            files.extractall(folder / "packages")
+    (folder / "scripts").mkdir()
+    for each in metadata.distributions(path=[str(folder / "packages")]):
+        for script in each.entry_points.select(group="console_scripts"):
+            text = f"#!/app/.venv/bin/python\nfrom {script.module} import {script.attr}\n{script.attr}()\n"
+            (folder / "scripts" / script.name).write_text(text)
+            (folder / "scripts" / script.name).chmod(0o755)
+    return f"python{python.version}"
+
+
+def keep_secrets(folder: Path, *names: str) -> None:
+    """As the head of compose.yaml says: each in a file that user 10001 alone can read."""
+    (folder / "secrets").mkdir()
+    for name in names:
+        file = folder / "secrets" / name
+        file.write_text(f"{name} of this stack")
+        os.chown(file, 10001, -1)
+        file.chmod(0o400)
+
+
 def test_the_minimal_example_starts_becomes_healthy_answers_and_is_taken_down(engine: Engine, tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
-    shutil.copy(_EXAMPLE / "app.py", context)
+    shutil.copy(_EXAMPLES / "minimal" / "app.py", context)
     (context / "Dockerfile").write_text(_DOCKERFILE)
     engine.client.images.build(path=str(context), tag="minimal:latest", rm=True)
-    with contextlib.chdir(_EXAMPLE), contextlib.redirect_stdout(io.StringIO()) as written:
-        assert main(["render", "compose"]) == 0
-    (tmp_path / "compose.yaml").write_text(written.getvalue())
+    render(_EXAMPLES / "minimal", tmp_path)
 
-    def compose(*words: str) -> str:
-        command = [docker_compose(), "--file", tmp_path / "compose.yaml", *words]
-        environ = {"DOCKER_HOST": engine.url, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    compose("up", "--detach", "--wait", "--wait-timeout", "60")
+    compose(engine, tmp_path, "up", "--detach", "--wait", "--wait-timeout", "60")
 
     (web,) = engine.client.containers.list()
     assert web.attrs["State"]["Health"]["Status"] == "healthy"
-    asked = ["nsenter", f"--net=/run/netns/{engine.name}", "curl", "-fsS", "-m", "10", "http://127.0.0.1:8000/"]
-    assert "Hello" in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    compose("down")
+    assert "Hello" in ask(engine, "-f", "http://127.0.0.1:8000/")
+    compose(engine, tmp_path, "down")
+    assert engine.client.containers.list(all=True) == []
+
+
+def test_the_rollout_example_becomes_healthy_and_knows_its_trainers_by_their_key(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Its medium size, which is four cores, is more than some machines have; here it is the small one."""
+    example = tmp_path / "example"
+    shutil.copytree(_EXAMPLES / "rollout-server", example)
+    declared = (example / "deploy.toml").read_text()
+    assert 'size = "medium"' in declared
+    (example / "deploy.toml").write_text(declared.replace('size = "medium"', 'size = "small"'))
+    context = tmp_path / "context"
+    shutil.copytree(example / "src", context / "src")
+    demanded = tomllib.loads((example / "pyproject.toml").read_text())["project"]["dependencies"]
+    (context / "Dockerfile").write_text(_ROLLOUT.replace("PYTHON", packages(engine, demanded, context)))
+    engine.client.images.build(path=str(context), tag="rollout-server:latest", rm=True)
+    render(example, tmp_path)
+    keep_secrets(tmp_path, "ROLLOUT_API_KEY", "ROLLOUT_CALLBACK_KEY")
+
+    compose(engine, tmp_path, "up", "--detach", "--wait", "--wait-timeout", "120")
+
+    assert json.loads(ask(engine, "-f", "http://127.0.0.1:9000/health"))["status"] == "healthy"
+    code = ("-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "http://127.0.0.1:9000/rollout")
+    assert ask(engine, *code) == "401"
+    assert ask(engine, "-H", "Authorization: Bearer ROLLOUT_API_KEY of this stack", *code) == "422"
+    compose(engine, tmp_path, "down", "--volumes")
+    assert engine.client.containers.list(all=True) == []
+
+
+def test_the_rlm_example_becomes_healthy_with_its_queue_and_its_worker(engine: Engine, tmp_path: Path) -> None:
+    """Its provider is the real one, which nobody reaches here: that part of /health says so."""
+    redis = debian("compose-redis", ["redis-server"])
+    engine.client.api.import_image_from_file(str(redis), repository="redis", tag="7")
+    example, context = _EXAMPLES / "rlm-runtime", tmp_path / "context"
+    shutil.copytree(example / "src", context / "src")
+    python = packages(engine, (example / "requirements.txt").read_text().splitlines(), context)
+    (context / "Dockerfile").write_text(_RLM.replace("PYTHON", python))
+    engine.client.images.build(path=str(context), tag="rlm-runtime:latest", rm=True)
+    render(example, tmp_path)
+    keep_secrets(tmp_path, "OPENAI_API_KEY", "RLM_SERVER_TOKEN")
+
+    compose(engine, tmp_path, "up", "--detach", "--wait", "--wait-timeout", "170")
+
+    health = json.loads(ask(engine, "-m", "60", "http://127.0.0.1:8080/health"))
+    assert (health["components"]["repl"], health["components"]["storage"]) == ("healthy", "healthy"), health
+    code = ("-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "http://127.0.0.1:8080/completion")
+    assert ask(engine, *code) == "401"
+    assert "rlm_queue_depth 0" in ask(engine, "-f", "http://127.0.0.1:9500/metrics")
+    compose(engine, tmp_path, "down", "--volumes")
     assert engine.client.containers.list(all=True) == []

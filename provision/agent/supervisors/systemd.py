@@ -138,14 +138,14 @@ class Systemd(Supervisor):
         return found
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
+        if removed:  # what has failed stays in memory until then
+            self._systemctl("reset-failed", "--", *removed, check=False)
         shown = self._show([*changed, *removed])
         if any(values.get("NeedDaemonReload") == "yes" for values in shown.values()) or any(
             shown.get(name, {}).get("LoadState") != "loaded" for name in changed
         ):
             self._systemctl("daemon-reload")
             shown = self._show(changed) if changed else {}
-        if removed:
-            self._systemctl("reset-failed", "--", *removed, check=False)
         for name in changed:
             values = shown.get(name, {})
             if values.get("LoadState") != "loaded":
@@ -169,7 +169,9 @@ class Systemd(Supervisor):
         for group in groups:
             if not os.path.exists(self.manifest_path(group)):
                 files.write(self.manifest_path(group), target_unit(group, self.user_units), 0o644)
-        self._systemctl("enable", "--quiet", "--", *groups, *programs)  # and read what is new
+        new = [unit for unit in (*groups, *programs) if not self._is_enabled(unit)]
+        if new:
+            self._systemctl("enable", "--quiet", "--", *new)  # and read everything anew, which takes it a while
         if groups:
             # Only the group itself, so that stopping it stops its parts: those start in their own order.
             self._systemctl("start", "--no-block", "--job-mode=ignore-dependencies", "--", *groups)
@@ -178,7 +180,9 @@ class Systemd(Supervisor):
         if not programs:
             return
         groups = self._groups(programs)
-        self._systemctl("disable", "--quiet", "--", *programs, check=False)
+        linked = [name for name in programs if glob.glob(self.manifest_path(f"*/{name}"))]
+        if linked:
+            self._systemctl("disable", "--quiet", "--", *linked, check=False)  # reads everything anew, too
         for group in groups:
             if not glob.glob(self.manifest_path(group) + ".wants/*"):
                 self._systemctl("disable", "--quiet", "--", group, check=False)
@@ -187,14 +191,21 @@ class Systemd(Supervisor):
 
     def _groups(self, programs: Sequence[str]) -> List[str]:
         """The targets that these programs are parts of, as their units say."""
-        groups = set()
-        for program in programs:
-            try:
-                with open(self.manifest_path(program), encoding="utf-8") as stream:
-                    groups |= set(re.findall(r"^PartOf=([\w.@-]+\.target)$", stream.read(), re.MULTILINE))
-            except FileNotFoundError:
-                pass
-        return sorted(groups)
+        return sorted({group for program in programs for group in self._targets("PartOf", program)})
+
+    def _is_enabled(self, unit: str) -> bool:
+        """Whether each target that is to start a unit of ours has its link."""
+        path = self.manifest_path(unit)
+        links = [self.manifest_path(f"{target}.wants/{unit}") for target in self._targets("WantedBy", unit)]
+        return all(os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path) for link in links)
+
+    def _targets(self, key: str, unit: str) -> List[str]:
+        """Those that a unit of ours names for `key`."""
+        try:
+            with open(self.manifest_path(unit), encoding="utf-8") as stream:
+                return re.findall(rf"^{key}=([\w.@-]+\.target)$", stream.read(), re.MULTILINE)
+        except FileNotFoundError:
+            return []
 
     def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
         shown, known = self._show(programs) if programs else {}, processes.table()

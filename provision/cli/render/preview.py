@@ -25,6 +25,8 @@ def previews_there(project: ProjectFacts) -> Iterator[str]:
             yield f"  preview {each['name']} can't be trusted: {untrusted}; next: deploy down --preview {each['name']}"
             continue
         said = "runs " + ", ".join(each["programs"]) if each["programs"] else "nothing of it runs"
+        for program, how in each.get("down", {}).items():
+            said += f", but {program} {how}"
         if each["expired"]:
             until = "wanted no more; next: deploy down --expired"
         elif each["until"] is not None:
@@ -32,3 +34,5 @@ def previews_there(project: ProjectFacts) -> Iterator[str]:
         else:
             until = "until somebody removes it"
         yield f"  preview {each['name']} by {each['who']}: {said}; {until}"
+        if each.get("down") and not each["expired"]:
+            yield f"    next: deploy logs --preview {each['name']}; deploy status --preview {each['name']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,11 +12,10 @@ from provision import rollout
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
+from provision.project.units import parse_seconds
 
 if TYPE_CHECKING:
     from provision.rollout import LogLine
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @verb(
@@ -84,10 +82,9 @@ def seconds_ago(when: str) -> float:
     Raises:
         UsageError: it says no time, or one that is not over yet.
     """
-    span = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", when)
-    if span:
-        ago = float(span[1]) * _UNITS[span[2]]
-    else:
+    try:
+        ago = parse_seconds(when)
+    except ValueError:
         try:
             ago = time.time() - datetime.fromisoformat(when).timestamp()
         except (ValueError, OverflowError):
