@@ -148,14 +148,9 @@ def _facts(name: str, model: Model, root: Path) -> ModelFacts:
     from bitnet.model import ModelFacts
 
     locked = model_lock.locked(name, model, root)
-    shape: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in locked.shape.items()
-    }
-    try:
-        return ModelFacts(Path(name), name="", architecture=locked.architecture, chat_template=False, **shape)
-    except TypeError as error:
-        what = f"{model_lock.LOCK} does not say what models.{name} is made of."
-        raise UsageError(what, why=f"{error}.", next_step=f"deploy model lock {name}") from None
+    return ModelFacts(
+        Path(name), name="", architecture=locked.architecture, chat_template=False, **asdict(locked.shape)
+    )
 
 
 def look_at(model: str, root: Path, subject: str) -> None:

@@ -103,7 +103,7 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
     project.declare(f"hf://{REPOSITORY}:Q4_K_M")
 
-    assert "models.tiny is not locked" in project.refused("up")
+    assert "models.tiny: it is not locked" in project.refused("up")
     assert f"tiny: new at {COMMIT[:12]}" in project.ok("model", "lock")
     assert "fetch model models/tiny.gguf" in project.ok("plan")
     project.ok("up")
