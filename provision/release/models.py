@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
+_ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
 _LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
@@ -137,6 +138,8 @@ def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root:
 
         facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
         words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
+        if any(word.partition("=")[0] in _ON_GPUS for word in words):
+            continue  # how much of it is in main memory depends on the host
         serving = Serving.told(words)
         if not serving.context:  # llama-server takes what there is room for, and this at least
             serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
