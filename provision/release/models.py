@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
+_ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
 _LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
@@ -137,6 +138,8 @@ def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root:
 
         facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
         words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
+        if any(word.partition("=")[0] in _ON_GPUS for word in words):
+            continue  # how much of it is in main memory depends on the host
         serving = Serving.told(words)
         if not serving.context:  # llama-server takes what there is room for, and this at least
             serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
@@ -148,14 +151,9 @@ def _facts(name: str, model: Model, root: Path) -> ModelFacts:
     from bitnet.model import ModelFacts
 
     locked = model_lock.locked(name, model, root)
-    shape: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in locked.shape.items()
-    }
-    try:
-        return ModelFacts(Path(name), name="", architecture=locked.architecture, chat_template=False, **shape)
-    except TypeError as error:
-        what = f"{model_lock.LOCK} does not say what models.{name} is made of."
-        raise UsageError(what, why=f"{error}.", next_step=f"deploy model lock {name}") from None
+    return ModelFacts(
+        Path(name), name="", architecture=locked.architecture, chat_template=False, **asdict(locked.shape)
+    )
 
 
 def look_at(model: str, root: Path, subject: str) -> None:
