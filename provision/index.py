@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
+from provision.caches import caches, demand_caches
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent, message, progress
 
@@ -34,6 +36,7 @@ _Result = TypeVar("_Result")
 
 # Reported bytes are rounded to this, so that a fast network does not drown a slow terminal in events.
 _REPORT_EVERY = 2**20
+_keeping = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,7 @@ def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
             except (httpx2.HTTPError, URLError, ValueError, OSError) as failure:
                 answers.append(f"{place}: {str(failure) or type(failure).__name__}")
                 continue
-            with path.open("rb") as content:
-                got = hashlib.file_digest(content, "sha256").hexdigest()
+            got = _sha256(path)
             if got == pin.sha256:
                 return path.replace(folder / pin.file)
             answers.append(
@@ -84,6 +86,25 @@ def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
         why=_without_credentials("\n".join(answers)) or "pip's settings name no index and no folder (no-index).",
         next_step="check the network and `pip config list`; or put the file into a folder and set PIP_FIND_LINKS to it",
     )
+
+
+def kept(pin: PinnedFile, on_event: OnEvent) -> Path:
+    """The pinned file, from the cache or else downloaded into it.
+
+    Raises:
+        DeployError: it could not be had.
+    """
+    with _keeping:  # many hosts ask at once
+        there = caches() / "wheels" / pin.file
+        if not (there.is_file() and _sha256(there) == pin.sha256):
+            demand_caches()
+            download(pin, there.parent, on_event)
+        return there
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def pip_settings() -> dict[str, str]:

@@ -6,7 +6,6 @@ wheel for hosts is linked with nothing of theirs, so it runs on each Linux; uv.j
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -19,17 +18,17 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from provision.caches import caches, demand_caches
+from provision.caches import caches
 from provision.contract.release import PinnedWheel
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent
-from provision.index import PinnedFile, download
+from provision.index import PinnedFile, kept
 
 _DATA = Path(__file__).with_name("uv.json")
 _LAST = 12  # lines of what it says that are told
 _SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _LEAST_SECRET = 8  # characters; a shorter value, such as "0", would be taken out of any line
-_fetching = threading.Lock()
+_unpacking = threading.Lock()
 
 
 def wheels() -> dict[str, PinnedWheel]:
@@ -110,7 +109,7 @@ def _program(on_event: OnEvent) -> Path:
     pin = _pin("macos" if sys.platform == "darwin" else "hosts", platform.machine())
     program = caches() / "uv" / pin["sha256"] / "uv"
     if not program.exists():
-        with zipfile.ZipFile(_fetch(pin, on_event)) as archive, _fetching:
+        with zipfile.ZipFile(_fetch(pin, on_event)) as archive, _unpacking:
             program.parent.mkdir(parents=True, exist_ok=True)
             part = program.with_suffix(".new")
             member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
@@ -122,17 +121,7 @@ def _program(on_event: OnEvent) -> Path:
 
 
 def _fetch(pin: PinnedWheel, on_event: OnEvent) -> Path:
-    with _fetching:  # many hosts ask at once
-        kept = caches() / "wheels" / pin["file"]
-        if not (kept.is_file() and _sha256(kept) == pin["sha256"]):
-            demand_caches()
-            wanted = PinnedFile(
-                str(_pinned()["package"]), str(_pinned()["version"]), pin["file"], pin["sha256"], pin["bytes"]
-            )
-            download(wanted, kept.parent, on_event)
-        return kept
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    pinned = _pinned()
+    return kept(
+        PinnedFile(str(pinned["package"]), str(pinned["version"]), pin["file"], pin["sha256"], pin["bytes"]), on_event
+    )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from provision.project.section import Section
-from provision.project.values import BitRate, Bytes, HostString, Image, Number, Port, Seconds, Whole
+from provision.project.values import (
+    BackupPath,
+    BackupPlace,
+    BitRate,
+    Bytes,
+    HostString,
+    Image,
+    Number,
+    Port,
+    Seconds,
+    StoreUrl,
+    Whole,
+)
 
 
 class Needs(Section):
@@ -33,6 +45,21 @@ class Needs(Section):
     """The share of the time in which the machine was there, as the provider counts it."""
     ports: tuple[Port, ...] = ()
     """Which ports are reached from outside; each gets an address of its own."""
+
+
+class Backup(Section):
+    """What is kept of each machine, encrypted, in an S3 store, and brought to who takes its place."""
+
+    paths: Annotated[tuple[BackupPath, ...], Field(min_length=1)]
+    """Folders below the target's path: shared/data, or one in it."""
+    to: BackupPlace
+    """The bucket, and a folder in it: "s3://acme-backups/cres"; each place of a target has its own below that."""
+    endpoint: StoreUrl | None = None
+    """The address of a store that is not Amazon's."""
+    region: HostString = "us-east-1"
+    """The store's region."""
+    every: Annotated[Seconds, Field(ge=60)] = 900.0
+    """How long after one backup the next one begins."""
 
 
 class Budget(Section):

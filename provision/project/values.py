@@ -42,6 +42,9 @@ BUILD_FOLDER = r"^[A-Za-z0-9._@+-][A-Za-z0-9._/@+-]*$"
 SERVER_NAME = r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
 URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
+BACKUP_PATH = r"^shared/data(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
+BACKUP_PLACE = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
+STORE_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 # As in the metadata of packages: package.module:function.
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
@@ -219,6 +222,9 @@ ServerName = Annotated[str, BeforeValidator(_settled), Field(pattern=SERVER_NAME
 HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
 HeaderValue = Annotated[str, BeforeValidator(_settled), Field(pattern=HEADER_VALUE), _TEXT]
 UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TEXT]
+BackupPath = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_PATH), _TEXT]
+BackupPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_PLACE), _TEXT]
+StoreUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=STORE_URL), _TEXT]
 ObjectName = Annotated[str, BeforeValidator(_settled), Field(pattern=OBJECT_NAME), _TEXT]
 SecretKey = Annotated[str, BeforeValidator(_settled), Field(pattern=SECRET_KEY), _TEXT]
 BuildFolder = Annotated[str, BeforeValidator(_settled), Field(pattern=BUILD_FOLDER), _TEXT]

@@ -14,27 +14,32 @@ import datetime as dt
 import re
 import secrets
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision.errors import Refused, UsageError
-from provision.hosts import HostKey, HostSpec, declared_hosts, trust
+from provision.contract.backup import Backed
+from provision.errors import Refused, Unreachable, UsageError
+from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
 from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
+from provision.targets import backup
 
 if TYPE_CHECKING:
+    from provision.contract.backup import Config
     from provision.project.loaded import LoadedProject
     from provision.project.renting import Budget as Limits
     from provision.project.renting import Needs as Declared
 
 _LOG_LINES = 400
-_KEY_SECONDS = 300.0  # until a machine that runs has printed its key
+_KEY_SECONDS = 300.0  # until a machine that runs has printed its key, and lets ours in
+_POLL = 5.0
 _GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
 _LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -73,12 +78,20 @@ class Machines:
 
     Args:
         clock: tests make it go fast.
+        connect: to a host, asking a person for what that takes.
 
     Raises:
         UsageError: the target rents none, or there is no key of an account.
     """
 
-    def __init__(self, loaded: LoadedProject, target: str, on_event: OnEvent, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        target: str,
+        on_event: OnEvent,
+        clock: Clock | None = None,
+        connect: Callable[[HostSpec], HostConnection] = connect,
+    ) -> None:
         self._loaded = loaded
         self._name = target
         self._target = loaded.project.targets[target]
@@ -89,6 +102,7 @@ class Machines:
             )
         self._clock = clock or Clock()
         self._on_event = on_event
+        self._connect = connect
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
@@ -153,13 +167,16 @@ class Machines:
                 yield machine, False
                 continue
             public = self._public_key()
+            self._backup_config(self._place(number), "")  # what is missing for it is said before anything is paid
             label = Label(self._place(number), secrets.token_hex(8), end)
             order = Order(
                 label=str(label),
                 image=needs.image,
                 disk=needs.disk,
                 ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
+                start=_SHOW_KEY.replace("{nonce}", label.nonce)
+                + backup.start(self._target.backup, self._target.python)
+                + self.provider.guard(label.ends),
                 bid=budget.bid,
             )
             here = of_place(rented, label.place)
@@ -169,7 +186,9 @@ class Machines:
                 machine = self._renter.rent(offers, order, limits, others)
                 machine = self._renter.wait(machine, keep=keep or bool(here))
                 self.provider.admit(machine.id, public)
-                self.pin(machine)
+                key = self._printed(machine)
+                self._bring_back(machine, key)
+                self._pin(machine, key)
             except BaseException:
                 if not (here or keep):
                     self._clean(label.place)
@@ -228,22 +247,79 @@ class Machines:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
 
         Raises:
-            Refused: the machine has no label of ours, or prints no key.
+            Refused: the machine has no label of ours.
+            ProviderFailed: it prints no key.
         """
-        label = Label.read(machine.label)
+        return self._pin(machine, self._printed(machine))
+
+    def _pin(self, machine: Machine, key: HostKey) -> HostKey:
         spec = self.spec(machine)
+        return trust(spec, spec.known_hosts[0], replace=True, key=key)
+
+    def _printed(self, machine: Machine) -> HostKey:
+        label = Label.read(machine.label)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
         until = self._clock.now() + _KEY_SECONDS
         while True:
             if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
-                return trust(spec, spec.known_hosts[0], replace=True, key=key)
+                return key
             if self._clock.now() > until:
                 raise ProviderFailed(
                     f"machine {machine.id} runs, and its log does not say which host key is its own.",
                     next_step=f"deploy machine logs {machine.id}",
                 )
             self._clock.sleep(10.0)
+
+    def back_up(self, machine: Machine) -> Backed | None:
+        """Have a machine back up now what the target declares, by what is declared today; None: nothing is.
+
+        Raises:
+            DeployError: not all of it is in the store.
+        """
+        label = Label.read(machine.label)
+        config = self._backup_config(label.place, label.nonce) if label else None
+        if config is None:
+            return None
+        with self._connect(self.spec(machine)) as connection:
+            made = backup.MachineBackup(connection, self._target.python, config, self._on_event)
+            made.bring()
+            return made.now()
+
+    def _bring_back(self, machine: Machine, key: HostKey) -> None:
+        """Bring a machine what the store has for its place. Its key is pinned later: who is cut off comes again."""
+        label = Label.read(machine.label)
+        config = self._backup_config(label.place, label.nonce) if label else None
+        if config is None:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            spec = self.spec(machine)
+            known = Path(folder) / "known_hosts"
+            trust(spec, known, key=key)
+            until = self._clock.now() + _KEY_SECONDS
+            while True:
+                try:
+                    connection = self._connect(replace(spec, known_hosts=(known,)))
+                    break
+                except Unreachable:  # a key that was let in is known there a moment later
+                    if self._clock.now() > until:
+                        raise
+                    self._clock.sleep(_POLL)
+            with connection:
+                found = backup.MachineBackup(connection, self._target.python, config, self._on_event).bring()
+        at = found.get("at", 0.0)
+        made = dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        text = f"has the backup of {made} back: {found.get('files', 0)} files, {found.get('bytes', 0) / 1e6:.1f} MB"
+        if differ := found.get("differ"):
+            text += f"; of {differ} files there is a later state, from a backup that was cut off"
+        text = f"machine {machine.id} " + (text if at else "is the first in its place: there is no backup of it yet")
+        self._on_event({"event": "message", "host": "", "phase": "backup", "text": text})
+
+    def _backup_config(self, label: str, owner: str) -> Config | None:
+        if self._target.backup is None:
+            return None
+        variables = self._loaded.environment.variables
+        return backup.config(self._target.backup, variables, label.removesuffix(_GIVEN_UP), owner, self._target.path)
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.

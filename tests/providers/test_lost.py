@@ -114,8 +114,11 @@ def hosts(make_host: MakeHost) -> list[TestHost]:
 
 @pytest.mark.parametrize(
     ("boots", "loss"),
-    [({"outbid_after": 1}, Loss.OUTBID), ({"becomes": "offline"}, Loss.OFFLINE), ({"ended": True}, Loss.ENDED)],
-    ids=["outbid", "offline", "ended"],
+    [
+        pytest.param({"outbid_after": 1}, Loss.OUTBID, id="outbid"),
+        pytest.param({"becomes": "offline"}, Loss.OFFLINE, id="offline", marks=pytest.mark.slow),
+        pytest.param({"ended": True}, Loss.ENDED, id="ended", marks=pytest.mark.slow),
+    ],
 )
 def test_a_lost_machine_is_given_back_once_another_serves_in_its_place(
     boots: dict[str, Any], loss: Loss, hosts: list[TestHost], project: Path, market: Market
@@ -139,6 +142,7 @@ def test_a_lost_machine_is_given_back_once_another_serves_in_its_place(
     assert kinds(look(project, rental)) == [Endpoints]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["ship", "prove"])
 def test_a_machine_that_is_outbid_in_the_middle_of_a_deploy_is_named_and_replaced(
     phase: str, hosts: list[TestHost], project: Path, market: Market, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +202,7 @@ def test_who_was_cut_off_in_the_middle_is_gone_on_for_by_whoever_looks_next(
     assert len(rental.known()["machines"]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_waited_for_is_an_endpoint_again_when_it_is_back(
     hosts: list[TestHost], project: Path, market: Market
 ) -> None:

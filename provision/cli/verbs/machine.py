@@ -1,4 +1,4 @@
-"""`deploy machine`: offers, rent, list, show, logs, watch, destroy, reap."""
+"""`deploy machine`: offers, rent, list, show, logs, watch, backup, destroy, reap."""
 
 from __future__ import annotations
 
@@ -119,6 +119,29 @@ def logs(session: Session, number: int, lines: int) -> None:
         session.console.answer({"event": "log", "machine": number, "line": line}, line)
 
 
+@verb("backup", example="deploy machine backup\ndeploy machine backup 7001 --json")
+@click.argument("numbers", nargs=-1, type=int)
+def backup(session: Session, numbers: tuple[int, ...]) -> None:
+    """Have the target's machines, or those named, back up now; also after a key of the store has changed.
+
+    They do so by themselves, too, as often as backup.every says. A machine that is rented gets back what the one before
+    it in its place had in the store.
+    """
+    refuse_fork("nothing is backed up")
+    machines = session.deployment.machines
+    rented = [each for each in machines.rented() if each.state == "running" and (not numbers or each.id in numbers)]
+    if unknown := {*numbers} - {each.id for each in rented}:
+        raise UsageError(f"no machine {min(unknown)} of the target runs.", next_step="deploy machine list")
+    for machine in rented:
+        with session.console.live():
+            made = machines.back_up(machine)
+        if made is None:
+            raise UsageError("the target declares no backup.", next_step='see docs/vast.md, "Backups"')
+        files, size = made.get("files", 0), made.get("bytes", 0) / 1e6
+        event = {"event": "result", "machine": machine.id, "outcome": "backed up", **made}
+        session.console.answer(event, f"{machine.id}: {files} files, {size:.1f} MB are in the store")
+
+
 @verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
 @click.argument("numbers", nargs=-1, type=int)
 @click.option("--all", "everything", is_flag=True, help="All that were rented for the target.")
@@ -206,5 +229,5 @@ def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
-for _verb in (offers, rent, listed, pin, show, logs, watch, destroy, reap):
+for _verb in (offers, rent, listed, pin, show, logs, watch, backup, destroy, reap):
     command.add_command(_verb)

@@ -13,7 +13,7 @@ def _provider(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
         if target.provider is None:
-            for key in ("needs", "budget", "machines"):
+            for key in ("needs", "budget", "machines", "backup"):
                 if key in target.model_fields_set:
                     message = "nothing is rented here, so it counts for nothing."
                     yield Fault((*base, key), message, 'Add provider = "vast", or remove it.', at_key=True)
