@@ -53,10 +53,14 @@ class Rental:
     def vast(self) -> Vast:
         return Vast(self.url, KEY, CLOCK)
 
-    def fail(self, **faults: list[Any]) -> None:
+    def fail(self, **faults: Any) -> None:
         """What happens to the next calls of an endpoint."""
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
+
+    def moved(self, number: int, inside: list[str]) -> None:
+        """Tell how a machine is entered that was switched off and on."""
+        self.fail(moved={str(number): inside})
 
     def known(self) -> dict[str, Any]:
         """What only the provider knows."""
