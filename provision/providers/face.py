@@ -43,6 +43,16 @@ class State(StrEnum):
     DEAD = "dead"  # it does not recover
 
 
+class Loss(StrEnum):
+    """Why a machine is lost, where nobody on our side wanted that."""
+
+    OUTBID = "outbid"  # somebody bids more; it may come back
+    OFFLINE = "offline"  # its host is away; it may come back
+    ENDED = "ended"  # its host rents it out no longer
+    NO_CREDIT = "no credit"  # the account's; machines are stopped, and after a while destroyed
+    BROKEN = "broken"  # it does not recover
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a machine has to have."""
@@ -108,6 +118,7 @@ class Machine:
     began: float  # seconds since 1970
     address: tuple[str, int] | None  # where ssh answers, once that is known
     ports: Mapping[int, tuple[str, int]]  # port in the machine -> where that is reached
+    loss: Loss | None = None  # as far as the machine itself tells; an account without credit shows in each the same
     stopped_per_hour: float = 0.0  # for its disk
     per_byte_in: float = 0.0
     per_byte_out: float = 0.0

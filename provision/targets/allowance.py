@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from provision.errors import Refused
 from provision.providers.face import Machine, Provider, State
 from provision.providers.renting import fair_share, place
-from provision.targets.labels import Label
+from provision.targets.labels import GIVEN_UP, Label
 
 if TYPE_CHECKING:
     from provision.project.renting import Budget
@@ -36,11 +36,14 @@ class Allowance:
 
         Args:
             others: those of its other places.
-            gone: what those have cost that are no more.
+            gone: what those have cost that are no more; what is lost counts with them.
         """
         now = self._provider.now()
-        granted = [label.granted(each, now) for each in others if (label := Label.read(each.label))]
-        return fair_share(self._budget.total, max(self._target.machines, len(others) + 1), granted, gone)
+        lost = [each for each in others if each.loss or each.label.split(" ")[0].endswith(GIVEN_UP)]
+        there = [each for each in others if each not in lost]
+        granted = [label.granted(each, now) for each in there if (label := Label.read(each.label))]
+        gone += sum(each.cost(now) for each in lost)
+        return fair_share(self._budget.total, max(self._target.machines, len(there) + 1), granted, gone)
 
     def gone(self, there: Sequence[Machine]) -> float:
         """What machines were charged for that the target had of late, and are no more."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from provision.providers.face import Machine
 
+GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
 _LABEL = re.compile(
-    r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)( \$(?P<share>\d{1,9}\.\d\d))?"
+    r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)"
+    r"( \$(?P<share>\d{1,9}\.\d\d))?"
 )
 _STAMP = "%Y%m%dT%H%M%SZ"
 

@@ -13,7 +13,7 @@ import contextlib
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +23,11 @@ from provision.hosts import HostKey, HostSpec, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
-from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
 from provision.targets import guarding
 from provision.targets.allowance import Allowance
-from provision.targets.labels import Label
+from provision.targets.labels import GIVEN_UP, Label
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -100,15 +100,22 @@ class Machines:
         self._beyond = [each for each in ours if each not in self._known]
         return self._known
 
+    def seen(self) -> list[Machine]:
+        """The same, as they were seen last; asked for again once something was changed here."""
+        return self._known or self.rented()
+
     def rented_beyond(self) -> list[Machine]:
         """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them."""
         self.rented()
         return self._beyond
 
-    def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
+    def rent(self, *, keep: bool = False, ends: Mapping[int, float] | None = None) -> Iterator[tuple[Machine, bool]]:
         """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
 
         What was rented here and does not come that far is given back, on Ctrl-C too.
+
+        Args:
+            ends: only these places, and when what is rented for each ends, in seconds since 1970.
 
         Raises:
             Refused: the budget does not allow it.
@@ -116,8 +123,8 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
-        for number in range(1, self._target.machines + 1):
-            rented = self._known or self.rented()
+        for number in ends or range(1, self._target.machines + 1):
+            rented = self.seen()
             if machine := self._ready(of_place(rented, self._place(number))):
                 yield machine, False
                 continue
@@ -127,16 +134,18 @@ class Machines:
             others = [each for each in (*rented, *self._beyond) if each not in here]
             gone = 0.0 if here else self._allowance.gone(others)
             share = self._allowance.share(others, gone)
-            label = Label(self._place(number), secrets.token_hex(8), self.provider.now() + budget.until, share)
+            now = self.provider.now()
+            end = ends[number] if ends else now + budget.until
+            label = Label(self._place(number), secrets.token_hex(8), end, share)
             order = Order(
                 label=str(label),
                 image=needs.image,
                 disk=needs.disk,
                 ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(budget.until),
+                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(end - now),
                 bid=budget.bid,
             )
-            limits = Budget(budget.per_hour, budget.total - gone, budget.until, share)
+            limits = Budget(budget.per_hour, budget.total - gone, end - now, share)
             try:
                 if here and here[0].state is State.STOPPED:
                     self._start(here[0])
@@ -189,13 +198,46 @@ class Machines:
             ports=needs.ports or [each.port for each in services if each.port],
             path=self._target.path,
         )
-        guarding.watch(self._spec(machine), key, self._target.python, sent, self._clock)
+        guarding.watch(self.spec(machine), key, self._target.python, sent, self._clock)
+
+    def losses(self, machines: Sequence[Machine]) -> dict[int, Loss]:
+        """Why each of them that is lost is, by its number. What we stopped is not lost."""
+        stopped = [each.id for each in machines if each.state in (State.STOPPED, State.LOST)]
+        credit = self.provider.credit() if stopped else None
+        broke = dict.fromkeys(stopped if credit is not None and credit <= 0 else [], Loss.NO_CREDIT)
+        return {each.id: each.loss for each in machines if each.loss} | broke
+
+    def give_up(self, machine: Machine) -> None:
+        """Free its place for another. It is given back once that one serves; until then its label says so."""
+        label = Label.read(machine.label)
+        if label is None:
+            raise Refused(f"machine {machine.id} was not rented by deploy, and has no place.")
+        self.provider.rename(machine.id, str(replace(label, place=label.place + GIVEN_UP)))
+        self._known = []
+
+    def given_up(self) -> dict[int, list[Machine]]:
+        """By their places, those that were given up and are not given back yet."""
+        found: dict[int, list[Machine]] = {}
+        self.seen()
+        for machine in self._beyond:
+            if machine.label.split(" ")[0].endswith(GIVEN_UP) and self.number(machine) <= self._target.machines:
+                found.setdefault(self.number(machine), []).append(machine)
+        return found
+
+    def number(self, machine: Machine) -> int:
+        """Its place in the target, from 1; 0 where it has none."""
+        last = machine.label.split(" ")[0].rpartition("/")[2].removesuffix(GIVEN_UP)
+        return int(last) if last.isdigit() else 0
+
+    def is_ready(self, machine: Machine) -> bool:
+        """Whether it runs, and the key is pinned where it is reached now."""
+        return self._ready([machine]) is not None
 
     def _ready(self, here: Sequence[Machine]) -> Machine | None:
         """The one that runs and whose key is pinned: nothing is left to be done for it."""
         if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
             return None
-        spec = self._spec(here[0])
+        spec = self.spec(here[0])
         pins = read_pins(spec.known_hosts[:1])
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
 
@@ -224,7 +266,7 @@ class Machines:
         return self._pin(machine, self._printed(machine))
 
     def _pin(self, machine: Machine, key: HostKey) -> HostKey:
-        spec = self._spec(machine)
+        spec = self.spec(machine)
         return trust(spec, spec.known_hosts[0], replace=True, key=key)
 
     def _printed(self, machine: Machine) -> HostKey:
@@ -248,17 +290,23 @@ class Machines:
         Raises:
             Refused: none runs.
         """
-        running = [each for each in self._known or self.rented() if each.state is State.RUNNING and each.address]
+        rented = self.seen()
+        running = [each for each in rented if each.state is State.RUNNING and each.address]
+        missing = self._target.machines - len(running)
+        losses = self.losses(rented) if missing else {}
+        told = " ".join(f"Machine {number} is lost: {loss}." for number, loss in losses.items())
+        after = f"deploy machine watch --once --target {self._name}"
         if not running:
             raise Refused(
                 f"no machine of targets.{self._name} runs.",
-                why="deploy machine list shows what is rented.",
-                next_step=f"deploy machine rent --target {self._name}",
+                why=told or "deploy machine list shows what is rented.",
+                next_step=after if told else f"deploy machine rent --target {self._name}",
             )
-        if missing := self._target.machines - len(running):
+        if missing:
             text = f"{missing} of {self._target.machines} machines of targets.{self._name} do not run"
+            text = f"{text}. {told} next: {after}" if told else text
             self._on_event({"event": "warning", "host": "", "text": text})
-        return [self._spec(machine) for machine in running]
+        return [self.spec(machine) for machine in running]
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more."""
@@ -279,7 +327,12 @@ class Machines:
     def _place(self, number: int) -> str:
         return place(self._loaded.project.name, self._name, number)
 
-    def _spec(self, machine: Machine) -> HostSpec:
+    def spec(self, machine: Machine) -> HostSpec:
+        """How it is reached.
+
+        Raises:
+            Refused: it has no address.
+        """
         if machine.address is None:
             raise Refused(f"machine {machine.id} has no address yet.", next_step="deploy machine list")
         address, port = machine.address

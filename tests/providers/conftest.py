@@ -58,9 +58,11 @@ class Rental:
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
 
-    def moved(self, number: int, inside: list[str]) -> None:
-        """Tell how a machine is entered that was switched off and on."""
-        self.fail(moved={str(number): inside})
+    def change(self, number: int, *, credit: float | None = None, **boot: Any) -> None:
+        """How a machine behaves from now on, and what the account has; a machine that is stopped no more boots."""
+        told = {"change": {number: boot}} | ({} if credit is None else {"credit": credit})
+        request = urllib.request.Request(f"{self.url}/control", json.dumps(told).encode(), method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
 
     def known(self) -> dict[str, Any]:
         """What only the provider knows."""

@@ -90,7 +90,9 @@ def test_a_guard_is_told_times_to_go_whatever_clock_is_right() -> None:
     )
     label = Label("deploy/cres/gpu/1", "n", noon + 3 * 86400, 12.5)
 
-    told = terms_of(machine, label, Vast("https://x.test", "account-key").own(7000), declared, now=noon, ports=[80], path="/w")
+    told = terms_of(
+        machine, label, Vast("https://x.test", "account-key").own(7000), declared, now=noon, ports=[80], path="/w"
+    )
 
     assert (told["seconds"], told["share"], told["spent"]) == (3 * 86400, 12.5, 0.25)
     # Until Friday at 18:00 UTC, then from Monday at 6:00 until its end.

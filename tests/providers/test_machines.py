@@ -35,7 +35,7 @@ Market = Callable[..., Rental]
 
 pytestmark = pytest.mark.root
 
-_DECLARED = """
+DECLARED = """
 [project]
 name = "cres"
 
@@ -75,7 +75,7 @@ def project(tmp_path: Path, host: TestHost) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(SERVER, folder)
-    (folder / "deploy.toml").write_text(_DECLARED.format(identity=host.identity, digest="0" * 64))
+    (folder / "deploy.toml").write_text(DECLARED.format(identity=host.identity, digest="0" * 64))
     return folder
 
 
@@ -270,7 +270,7 @@ def test_an_idle_machine_stops_is_rented_no_second_time_and_renewed(
     assert watched(host)["why"] == "nobody has used it for 0 minutes"
     assert [each.state for each in made.rented()] == ["stopped"]
     host.reboot()
-    rental.moved(machine.id, host.inside([]))
+    rental.change(machine.id, inside=host.inside([]))
     (project / "deploy.toml").write_text(toml)
     ((again, is_new),) = machines(project, rental).rent()
 

@@ -44,7 +44,7 @@ def machine_lines(machines: Sequence[Machine], labels: Sequence[Label | None], n
             [
                 str(each.id),
                 each.label.split(" ")[0] or "(not ours)",
-                each.state,
+                f"{each.state} ({each.loss})" if each.loss else each.state,
                 each.gpu,
                 f"{each.per_hour:.3f}" + (" bid" if each.is_bid else ""),
                 f"${each.cost(now):.2f}" + (f" of ${label.share:.2f}" if label and label.share is not None else ""),

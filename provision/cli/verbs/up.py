@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import click
 
 from provision import rollout
@@ -71,7 +73,7 @@ def command(
             with session.console.live():
                 for machine, _ in session.itself.machines.rent():
                     session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
-        with session.interruptible() as interrupt:
+        with _explained(session), session.interruptible() as interrupt:
             outcomes += rollout.up(
                 session.itself,
                 channel,
@@ -83,6 +85,15 @@ def command(
             )
             _end_expired(session)
     session.tell_outcomes(outcomes)
+
+
+def _explained(session: Session) -> AbstractContextManager[None]:
+    """Where a rented machine is lost meanwhile, that is why a deploy fails."""
+    if not session.itself.target.provider:
+        return nullcontext()
+    from provision.rollout.lost import explained
+
+    return explained(session.itself)
 
 
 def _seconds(until: str | None) -> float | None:
