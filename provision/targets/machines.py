@@ -15,9 +15,8 @@ import re
 import secrets
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,9 @@ from provision.providers import provider
 from provision.providers.api import Clock
 from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
-from provision.targets import backup
+from provision.targets import backup, guarding
+from provision.targets.allowance import Allowance
+from provision.targets.labels import GIVEN_UP, Label
 
 if TYPE_CHECKING:
     from provision.contract.backup import Config
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 _LOG_LINES = 400
 _KEY_SECONDS = 300.0  # until a machine that runs has printed its key, and lets ours in
 _POLL = 5.0
-_GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
-_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
-_STAMP = "%Y%m%dT%H%M%SZ"
 _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 # sshd's own keys may still be made when this runs.
 _SHOW_KEY = """\
@@ -50,27 +48,6 @@ n=0
 until ls /etc/ssh/ssh_host_*_key.pub >/dev/null 2>&1 || [ $n -ge 120 ]; do sleep 1; n=$((n+1)); done
 for key in /etc/ssh/ssh_host_*_key.pub; do read -r kind text _ <"$key" && echo "deploy-{nonce} $kind $text"; done
 """
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a machine's label says; `ends` in seconds since 1970."""
-
-    place: str
-    nonce: str
-    ends: float
-
-    @classmethod
-    def read(cls, text: str) -> Label | None:
-        """None: it is not one of ours."""
-        found = _LABEL.fullmatch(text)
-        if found is None:
-            return None
-        ends = dt.datetime.strptime(found["ends"], _STAMP).replace(tzinfo=dt.UTC)
-        return cls(found["place"], found["nonce"], ends.timestamp())
-
-    def __str__(self) -> str:
-        return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}"
 
 
 class Machines:
@@ -106,6 +83,7 @@ class Machines:
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
+        self._allowance = Allowance(loaded.project, target, self.provider)
         self._renter = Renter(self.provider, on_event, self._clock)
 
     def offers(self) -> Sequence[Offer]:
@@ -159,16 +137,21 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
-        until = time.time() + budget.until
-        for number, end in (ends or dict.fromkeys(range(1, self._target.machines + 1), until)).items():
-            limits = Budget(budget.per_hour, budget.total, end - time.time())
+        for number in ends or range(1, self._target.machines + 1):
             rented = self.seen()
             if machine := self._ready(of_place(rented, self._place(number))):
                 yield machine, False
                 continue
+            self._allowance.demand_hours()
             public = self._public_key()
             self._backup_config(self._place(number), "")  # what is missing for it is said before anything is paid
-            label = Label(self._place(number), secrets.token_hex(8), end)
+            here = of_place(rented, self._place(number))
+            others = [each for each in (*rented, *self._beyond) if each not in here]
+            gone = 0.0 if here else self._allowance.gone(others)
+            share = self._allowance.share(others, gone)
+            now = self.provider.now()
+            end = ends[number] if ends else now + budget.until
+            label = Label(self._place(number), secrets.token_hex(8), end, share)
             order = Order(
                 label=str(label),
                 image=needs.image,
@@ -176,17 +159,19 @@ class Machines:
                 ports=needs.ports,
                 start=_SHOW_KEY.replace("{nonce}", label.nonce)
                 + backup.start(self._target.backup, self._target.python)
-                + self.provider.guard(label.ends),
+                + self.provider.guard(end - now),
                 bid=budget.bid,
             )
-            here = of_place(rented, label.place)
-            others = [each for each in (*rented, *self._beyond) if each not in here]
+            limits = Budget(budget.per_hour, budget.total - gone, end - now, share)
             try:
+                if here and here[0].state is State.STOPPED:
+                    self._start(here[0])
                 offers = [] if here else self.offers()
                 machine = self._renter.rent(offers, order, limits, others)
                 machine = self._renter.wait(machine, keep=keep or bool(here))
                 self.provider.admit(machine.id, public)
                 key = self._printed(machine)
+                self._watch(machine, key)
                 self._bring_back(machine, key)
                 self._pin(machine, key)
             except BaseException:
@@ -195,6 +180,43 @@ class Machines:
                 raise
             self._known = []
             yield machine, not here
+
+    def renew(self, machine: Machine, seconds: float | None = None) -> Label:
+        """Let a machine go on, from now for `seconds` or budget.until, by what is declared today; its new label.
+
+        Raises:
+            Refused: the budget does not allow it, or the machine has no guard that could be told.
+        """
+        others = [each for each in (*self.rented(), *self._beyond) if each.id != machine.id]
+        before, after = self._allowance.renewed(machine, others, seconds)
+        # Until its guard is told, the label says the most: `reap` spares the machine, and nobody else is granted what
+        # it may still spend.
+        most = replace(after, ends=max(before.ends, after.ends), share=max(before.share or 0.0, after.share or 0.0))
+        self.provider.rename(machine.id, str(most))
+        self._watch(replace(machine, label=str(after)), None)
+        if most != after:
+            self.provider.rename(machine.id, str(after))
+        return after
+
+    def _watch(self, machine: Machine, key: HostKey | None) -> None:
+        """Have the machine's guard go by the budget."""
+        needs, budget = self._declared
+        label = Label.read(machine.label)
+        if label is None or label.share is None:
+            text = f"an earlier version rented machine {machine.id}: its guard knows when it ends, and nothing else"
+            self._on_event({"event": "warning", "host": "", "text": text})
+            return
+        services = self._loaded.project.services.values()
+        sent = guarding.terms(
+            machine,
+            label,
+            self.provider.own(machine.id),
+            budget,
+            now=self.provider.now(),
+            ports=needs.ports or [each.port for each in services if each.port],
+            path=self._target.path,
+        )
+        guarding.watch(self.spec(machine), key, self._target.python, sent, self._clock)
 
     def losses(self, machines: Sequence[Machine]) -> dict[int, Loss]:
         """Why each of them that is lost is, by its number. What we stopped is not lost."""
@@ -208,7 +230,7 @@ class Machines:
         label = Label.read(machine.label)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy, and has no place.")
-        self.provider.rename(machine.id, str(replace(label, place=label.place + _GIVEN_UP)))
+        self.provider.rename(machine.id, str(replace(label, place=label.place + GIVEN_UP)))
         self._known = []
 
     def given_up(self) -> dict[int, list[Machine]]:
@@ -216,13 +238,13 @@ class Machines:
         found: dict[int, list[Machine]] = {}
         self.seen()
         for machine in self._beyond:
-            if machine.label.split(" ")[0].endswith(_GIVEN_UP) and self.number(machine) <= self._target.machines:
+            if machine.label.split(" ")[0].endswith(GIVEN_UP) and self.number(machine) <= self._target.machines:
                 found.setdefault(self.number(machine), []).append(machine)
         return found
 
     def number(self, machine: Machine) -> int:
         """Its place in the target, from 1; 0 where it has none."""
-        last = machine.label.split(" ")[0].rpartition("/")[2].removesuffix(_GIVEN_UP)
+        last = machine.label.split(" ")[0].rpartition("/")[2].removesuffix(GIVEN_UP)
         return int(last) if last.isdigit() else 0
 
     def is_ready(self, machine: Machine) -> bool:
@@ -236,6 +258,15 @@ class Machines:
         spec = self.spec(here[0])
         pins = read_pins(spec.known_hosts[:1])
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
+
+    def _start(self, machine: Machine) -> None:
+        label = Label.read(machine.label)
+        if label and label.ends <= self.provider.now():
+            raise Refused(
+                f"machine {machine.id} is stopped, and its end has come: it would destroy itself.",
+                next_step=f"deploy machine destroy {machine.id}, then deploy machine rent",
+            )
+        self._renter.start(machine)
 
     def _clean(self, label: str) -> None:
         for machine in of_place(self.provider.machines(), label):
@@ -319,7 +350,7 @@ class Machines:
         if self._target.backup is None:
             return None
         variables = self._loaded.environment.variables
-        return backup.config(self._target.backup, variables, label.removesuffix(_GIVEN_UP), owner, self._target.path)
+        return backup.config(self._target.backup, variables, label.removesuffix(GIVEN_UP), owner, self._target.path)
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.
@@ -349,9 +380,10 @@ class Machines:
         """Destroy it, and see that it is no more."""
         self._renter.give_back(machine)
 
-    def past(self, now: float) -> list[Machine]:
+    def past(self, now: float | None = None) -> list[Machine]:
         """All machines of this account that deploy rented, for any project, and whose end has come."""
-        labels = ((each, Label.read(each.label)) for each in self.provider.machines())
+        labels = [(each, Label.read(each.label)) for each in self.provider.machines()]
+        now = self.provider.now() if now is None else now
         return [machine for machine, label in labels if label and label.ends <= now]
 
     @property

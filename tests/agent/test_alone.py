@@ -26,6 +26,7 @@ PROGRAMS = {
     "boot hook": ("alone/boot", "trust"),
     "deploy-ctl": ("alone/control", "trust"),
     "backup": ("alone/backup", "trust"),
+    "budget guard": ("alone/budget", "alone/activity", "trust"),
     "launcher": ("sockets", "attend"),
 }
 

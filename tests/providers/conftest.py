@@ -53,7 +53,7 @@ class Rental:
     def vast(self) -> Vast:
         return Vast(self.url, KEY, CLOCK)
 
-    def fail(self, **faults: list[Any]) -> None:
+    def fail(self, **faults: Any) -> None:
         """What happens to the next calls of an endpoint."""
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
