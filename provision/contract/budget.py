@@ -29,6 +29,7 @@ class _Terms(TypedDict):
     busy: List[str]
     ports: List[int]  # that are asked for from outside
     path: str  # of the target
+    backup: str  # the program that makes one; empty: none is declared
 
 
 class Sent(_Terms):

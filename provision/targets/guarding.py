@@ -34,7 +34,15 @@ _POLL = 5.0
 
 
 def terms(
-    machine: Machine, label: Label, own: Own, budget: Budget, *, now: float, ports: Sequence[int], path: str
+    machine: Machine,
+    label: Label,
+    own: Own,
+    budget: Budget,
+    *,
+    now: float,
+    ports: Sequence[int],
+    path: str,
+    backup: str = "",
 ) -> Sent:
     """What a machine's guard goes by. Pure but for its nonce.
 
@@ -42,6 +50,7 @@ def terms(
         now: in seconds since 1970, by the provider's clock.
         ports: that are asked for from outside.
         path: of the project there.
+        backup: the program there that makes one; empty where none is declared.
     """
     return {
         "nonce": secrets.token_hex(8),
@@ -59,6 +68,7 @@ def terms(
         "busy": list(budget.busy or ()),
         "ports": list(ports),
         "path": path,
+        "backup": backup,
         "seconds": label.ends - now,
         "hours": None if budget.hours is None else _open(budget.hours, now, label.ends),
     }

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision.contract.backup import Backed
+from provision.contract.backup import PROGRAM, Backed
 from provision.errors import Refused, Unreachable, UsageError
 from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
@@ -215,6 +215,7 @@ class Machines:
             now=self.provider.now(),
             ports=needs.ports or [each.port for each in services if each.port],
             path=self._target.path,
+            backup=PROGRAM if self._target.backup else "",
         )
         guarding.watch(self.spec(machine), key, self._target.python, sent, self._clock)
 

@@ -85,7 +85,8 @@ def run_rclone(host: TestHost, *words: str) -> str:
 
 
 def ask(host: TestHost, word: str) -> dict[str, Any]:
-    return json.loads(host.exec(["python3", "-I", PROGRAM, word]).stdout)
+    said: dict[str, Any] = json.loads(host.exec(["python3", "-I", PROGRAM, word]).stdout)
+    return said
 
 
 def write(host: TestHost, name: str, text: str) -> None:

@@ -36,7 +36,7 @@ _TEXT = program("alone/budget", "alone/activity", "trust", call="main()")
 def terms(**more: Any) -> Terms:
     call = {"method": "GET", "url": "", "body": None}
     money = {"share": 12.5, "spent": 0.0, "per_hour": 0.6, "stopped_per_hour": 0.01, "per_byte_in": 0.0}
-    used: dict[str, Any] = {"idle": None, "when_idle": "stop", "busy": [], "ports": [], "path": "/w"}
+    used: dict[str, Any] = {"idle": None, "when_idle": "stop", "busy": [], "ports": [], "path": "/w", "backup": ""}
     known = {"nonce": "n", "key": "CONTAINER_API_KEY", "stop": call, "destroy": call, "per_byte_out": 0.0}
     known |= {**money, **used, "ends": 1e12, "hours": None}
     return {**known, **more}  # type: ignore[typeddict-item]
@@ -68,6 +68,29 @@ def terms(**more: Any) -> Terms:
 )
 def test_what_a_guard_decides(declared: dict[str, Any], now: float, spent: float, unused: float, act: Act) -> None:
     assert decide(terms(**declared), now, spent, unused) == act
+
+
+def test_a_last_backup_is_made_before_a_machine_is_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made, go = tmp_path / "made", tmp_path / "go"
+    text = f"import os, sys, time\nopen({str(made)!r}, 'a').write(sys.argv[1])\n"
+    (tmp_path / "backup.py").write_text(f"{text}while not os.path.exists({str(go)!r}): time.sleep(0.05)\n")
+    known = terms(ends=10_000.0, backup=str(tmp_path / "backup.py"))
+    guard = Guard({}, known, "", 0.0)
+    assert guard.tick(known, 9_000.0).what == ""
+    assert not made.exists()
+
+    assert guard.tick(known, 9_500.0).what == ""
+    until(lambda: made.exists() and made.read_text() == "now", "a backup is made")
+
+    # For its end nothing waits; for one that nobody uses there is time.
+    assert not guard._keeps(known, 10_000.0)
+    idle = terms(idle=60.0, when_idle="destroy", backup=known["backup"])
+    guard.unused = 60.0
+    assert guard._keeps(idle, 0.0)
+    go.touch()
+    until(lambda: not guard._keeps(idle, 0.0), "it is made")
+    assert made.read_text() == "now"
 
 
 def test_a_guard_is_told_times_to_go_whatever_clock_is_right() -> None:

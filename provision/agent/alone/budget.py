@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import IO, TYPE_CHECKING, Any, Dict, NamedTuple, Optional, cast
+from typing import IO, TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple, cast
 
 from ..trust import fault
 from .activity import Requests, computes, deploys, has_work, traffic
@@ -27,6 +27,7 @@ _TICK = 1.0  # seconds between two looks
 _SELDOM = 15.0  # what takes a program to be asked
 _AGAIN = 30.0  # until the provider is asked again to do what it did not do
 _AHEAD = 120.0  # seconds of its price that a machine has left when it is ended for its share
+_LAST = 600.0  # seconds for a last backup of a machine that is about to be no more
 WARNED_AT = 0.8
 _LONGEST = 1 << 20  # bytes of what it is told
 _HEARD_SECONDS = 60.0  # until the guard goes by new terms
@@ -65,6 +66,7 @@ class Guard:
         self._asked = self._acted = -_AGAIN
         self._requests: Optional[Requests] = None
         self._warned = False
+        self._last: Optional[Tuple[float, subprocess.Popen[bytes]]] = None
         self._start = start
         self._nonce = seen.get("nonce", "")
         self.doing, self.why, self.said = seen.get("doing", ""), "", ""
@@ -90,7 +92,8 @@ class Guard:
             say("{}: {}".format(act.what or "goes on", act.why or "it is wanted again"))
         self.doing, self.why = act
         write("watched.json", self.watched(terms, now))
-        if act.what and moment - self._acted >= _AGAIN:
+        waits = self._keeps(terms, now)
+        if act.what and moment - self._acted >= _AGAIN and not waits:
             self._acted = moment
             said = ask(terms["destroy"] if act.what == "destroy" else terms["stop"], terms["key"])
             if said != self.said:
@@ -98,6 +101,23 @@ class Guard:
             self.said = said
             write("watched.json", self.watched(terms, now))
         return act
+
+    def _keeps(self, terms: Terms, now: float) -> bool:
+        """Have a last backup made of a machine that is about to be no more; whether that can be waited for.
+
+        For what is money it begins ahead, and nothing waits.
+        """
+        spent = self.spent + terms["per_hour"] * _LAST / 3600
+        if not terms.get("backup") or decide(terms, now + _LAST, spent, self.unused).what != "destroy":
+            self._last = None
+            return False
+        if self._last is None:
+            say("makes a last backup")
+            command = [sys.executable, "-I", terms["backup"], "now"]
+            self._last = time.monotonic(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        began, making = self._last
+        is_money = decide({**terms, "idle": None, "hours": None}, now, self.spent, 0.0).what == "destroy"
+        return making.poll() is None and time.monotonic() - began < _LAST and not is_money
 
     def _count(self, terms: Terms, passed: float) -> None:
         received, sent = traffic()
