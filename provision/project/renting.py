@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from provision.project.section import Section
-from provision.project.values import BitRate, Bytes, HostString, Image, Number, Port, Seconds, Whole
+from provision.project.values import Address, BitRate, Bytes, HostString, Image, Number, Port, Seconds, Whole
 
 
 class Needs(Section):
@@ -33,6 +33,17 @@ class Needs(Section):
     """The share of the time in which the machine was there, as the provider counts it."""
     ports: tuple[Port, ...] = ()
     """Which ports are reached from outside; each gets an address of its own."""
+
+
+class Accept(Section):
+    """What a machine has to show before it is kept, besides that it is as it was offered."""
+
+    speed: Number = Field(default=0.6, ge=0, le=1)
+    """The share of what such a GPU usually gives, in a product of matrices and of its memory; 0: any will do."""
+    disk_writes: Bytes = 20_000_000
+    """What its disk writes in a second, such as "200MB"."""
+    download: Address | None = None
+    """A file that each machine fetches to show `needs.down`; without it, that is the provider's word alone."""
 
 
 class Budget(Section):

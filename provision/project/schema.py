@@ -29,7 +29,7 @@ from provision.project.parts import (
 )
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.python import Python
-from provision.project.renting import Budget, Needs
+from provision.project.renting import Accept, Budget, Needs
 from provision.project.section import Section
 from provision.project.values import (
     LAST_ID,
@@ -306,6 +306,7 @@ class Target(Section):
     """provider: how many."""
     needs: Needs | None = None
     budget: Budget | None = None
+    accept: Accept = Field(default_factory=Accept)
     path: TargetPath
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     identity: FilledText | None = None

@@ -4,12 +4,14 @@ that may have taken effect.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -75,6 +77,7 @@ class Api:
         self._clock = clock
         self._next: dict[str, float] = {}
         self._turn = threading.Lock()
+        self.ahead = 0.0  # seconds by which the provider's clock is ahead of ours, as its last answer told
         self._connections = Connections(ssl.create_default_context, Peer(name, ProviderFailed))
 
     def call(self, method: str, path: str, endpoint: str, body: object = None, *, again: bool = True) -> Said:
@@ -100,6 +103,7 @@ class Api:
             try:
                 answer = self._connections.ask(method, f"{self._base}{path}", headers, sent, deadline)
                 said = _heard(answer.status, answer.read(_LONGEST))
+                self._compare(answer.headers.get("date"))
                 pause = asked_wait(answer, wait)
             except (OSError, ProviderFailed) as error:
                 why = str(error.__cause__ or error) or type(error).__name__
@@ -132,6 +136,10 @@ class Api:
             return None
         text = answer.read(most).decode("utf-8", "replace")
         return text if answer.status == 200 else None
+
+    def _compare(self, date: str | None) -> None:
+        with contextlib.suppress(ValueError, TypeError):
+            self.ahead = parsedate_to_datetime(date or "").timestamp() - time.time()
 
     def _wait_for_turn(self, endpoint: str) -> None:
         with self._turn:

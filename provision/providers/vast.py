@@ -36,6 +36,7 @@ LONGEST_START = 4000  # characters; what is longer is cut off without a word
 LONGEST_LABEL = 256
 SMALLEST_DISK = 8 << 30
 
+_AVX = frozenset({"avx", "avx2", "f16c", "fma"})  # no processor has one of the others without the first
 _GIB = 1 << 30
 _MB = 1_000_000  # of main memory and a GPU's, as offers and instances count them
 _PAGES = 400
@@ -102,6 +103,9 @@ class Vast:
     def guard(self, ends: float) -> str:
         return _GUARD.format(ends=int(ends), base=shlex.quote(self._base))
 
+    def now(self) -> float:
+        return time.time() + self._api.ahead
+
     def credit(self) -> float | None:
         said = self._done(self._api.call("GET", "/api/v0/users/current/", "show"))
         credit = said.get("credit", said.get("balance"))
@@ -123,6 +127,10 @@ class Vast:
             "cuda_max_good": {"gte": needs.cuda},
             "direct_port_count": {"gte": needs.ports},
         }
+        if needs.capability:
+            asked["compute_cap"] = {"gte": round(100 * needs.capability)}
+        if needs.features & _AVX:
+            asked["has_avx"] = {"eq": 1}
         if needs.gpu:
             asked["gpu_name"] = {"in": list(needs.gpu)}
         query = {
@@ -251,6 +259,7 @@ def _offer(record: Mapping[str, Any]) -> Offer | None:
             lowest_bid=float(bid) if bid is not None else None,
             where=str(record.get("geolocation") or ""),
             ends=float(ends) if ends is not None else None,
+            cuda=_number(record.get("cuda_max_good")),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

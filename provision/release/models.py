@@ -82,9 +82,14 @@ def find_models(
     return found
 
 
+def parts(model: str, root: Path) -> list[Path]:
+    """The files of a declared model that is shipped; none of them need be there."""
+    return _shards(_source(model, root.resolve()))
+
+
 def look_at(model: str, root: Path, subject: str) -> None:
     """Say what stands against shipping a declared model, as far as its headers tell; raises as `find_models` does."""
-    for path in _shards(_source(model, root.resolve())):
+    for path in parts(model, root):
         with _explained(path, subject):
             if cache.recall(path) is None:
                 with path.open("rb"):

@@ -112,7 +112,7 @@ class Deployment:
         """
         from provision.targets.machines import Machines
 
-        return Machines(self.loaded, self.target_name, self.on_event)
+        return Machines(self.loaded, self.target_name, self.on_event, connect=self.connect)
 
     def follow(self, channel: str) -> None:
         """Say that the release is for `channel`, before it is built: images are then what their tags stand for.

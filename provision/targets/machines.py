@@ -15,18 +15,23 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision.errors import Refused, UsageError
-from provision.hosts import HostKey, HostSpec, declared_hosts, trust
+from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
+from provision.providers.acceptance import told
 from provision.providers.api import Clock
-from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.face import Machine, Offer, Order, State, Unfit
+from provision.providers.notes import Notes
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
+from provision.targets.acceptance import Acceptance, NoPython
+from provision.targets.needed import Needed, needed
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from provision.project.renting import Needs as Declared
 
 _LOG_LINES = 400
+_TRIES = 3  # machines that are rented for one place, where one after the other turns out to be no good
 _KEY_SECONDS = 300.0  # until a machine that runs has printed its key
 _LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -67,17 +73,33 @@ class Label:
         return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}"
 
 
+class _Again(Exception):
+    """A machine was no good and is given back; another one may be."""
+
+    def __init__(self, unfit: Unfit) -> None:
+        super().__init__(unfit)
+        self.unfit = unfit
+
+
 class Machines:
     """Those of one target.
 
     Args:
         clock: tests make it go fast.
+        connect: to a host, asking a person for what that takes.
 
     Raises:
         UsageError: the target rents none, or there is no key of an account.
     """
 
-    def __init__(self, loaded: LoadedProject, target: str, on_event: OnEvent, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        target: str,
+        on_event: OnEvent,
+        clock: Clock | None = None,
+        connect: Callable[[HostSpec], HostConnection] = connect,
+    ) -> None:
         self._loaded = loaded
         self._name = target
         self._target = loaded.project.targets[target]
@@ -88,6 +110,9 @@ class Machines:
             )
         self._clock = clock or Clock()
         self._on_event = on_event
+        self._connect = connect
+        self._notes = Notes()
+        self._lost = 0.0  # dollars, for machines that were no good
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
@@ -95,21 +120,17 @@ class Machines:
 
     def offers(self) -> Sequence[Offer]:
         """What could be rented for the target now, cheapest first."""
-        needs, budget = self._declared
-        return self.provider.offers(
-            Needs(
-                gpu=needs.gpu,
-                gpus=needs.gpus,
-                vram=needs.vram or 0,
-                memory=needs.memory or 0,
-                disk=needs.disk,
-                down=needs.down or 0,
-                up=needs.up or 0,
-                reliability=needs.reliability,
-                ports=len(needs.ports) + 1,
-                kind=budget.kind,
-            )
-        )
+        return self.provider.offers(self.needed.needs)
+
+    @cached_property
+    def needed(self) -> Needed:
+        """What is searched for: as declared, what models and binaries need besides, and none that failed before."""
+        return needed(self._loaded, self._target, frozenset(self.failed))
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """The provider's machines that failed us of late, and why: they are left out."""
+        return self._notes.failed(self.provider.name)
 
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
@@ -136,37 +157,77 @@ class Machines:
             ProviderFailed: none could be rented, or one does not start.
             UsageError: there is no SSH key to let in.
         """
-        needs, budget = self._declared
-        limits = Budget(budget.per_hour, budget.total, budget.until)
         for number in range(1, self._target.machines + 1):
-            rented = self._known or self.rented()
-            if machine := self._ready(of_place(rented, self._place(number))):
-                yield machine, False
-                continue
-            public = self._public_key()
-            label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
-            order = Order(
-                label=str(label),
-                image=needs.image,
-                disk=needs.disk,
-                ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
-                bid=budget.bid,
-            )
-            here = of_place(rented, label.place)
-            others = [each for each in (*rented, *self._beyond) if each not in here]
+            yield self._until_fit(number, keep=keep)
+
+    def _until_fit(self, number: int, *, keep: bool) -> tuple[Machine, bool]:
+        """A place's machine, and if it is new. One that is no good is given back, and the next offer is tried."""
+        for left in reversed(range(_TRIES)):
             try:
-                offers = [] if here else self.offers()
-                machine = self._renter.rent(offers, order, limits, others)
-                machine = self._renter.wait(machine, keep=keep or bool(here))
-                self.provider.admit(machine.id, public)
-                self.pin(machine)
-            except BaseException:
-                if not (here or keep):
-                    self._clean(label.place)
+                return self._filled(number, keep=keep)
+            except _Again as again:
+                if not left:
+                    raise again.unfit from None
+                text = " ".join(filter(None, [again.unfit.what, again.unfit.why, "The next offer is tried."]))
+                self._on_event({"event": "warning", "host": "", "text": text})
+        raise AssertionError  # the last try has returned, or raised
+
+    def _filled(self, number: int, *, keep: bool) -> tuple[Machine, bool]:
+        needs, budget = self._declared
+        limits = Budget(budget.per_hour, budget.total - self._lost, budget.until)
+        rented = self._known or self.rented()
+        if machine := self._ready(of_place(rented, self._place(number))):
+            return machine, False
+        public = self._public_key()
+        label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
+        order = Order(
+            label=str(label),
+            image=needs.image,
+            disk=self.needed.disk,
+            ports=needs.ports,
+            start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
+            bid=budget.bid,
+        )
+        here = of_place(rented, label.place)
+        others = [each for each in (*rented, *self._beyond) if each not in here]
+        machine = None
+        try:
+            if not here:
+                self._demand_usable(needs.image)
+            offers = [] if here else self.offers()
+            machine = self._renter.rent(offers, order, limits, others)
+            machine = self._renter.wait(machine, keep=keep or bool(here))
+            self.provider.admit(machine.id, public)
+            key = self._printed(machine)
+            offer = next((each for each in offers if each.machine == machine.machine), None)
+            self._accept(machine, key, offer, is_new=not here)
+            self._pin(machine, key)
+        except BaseException as error:
+            unfit = error if isinstance(error, Unfit) else None
+            if keep or (here and not (unfit and unfit.is_unused)):
                 raise
+            self._clean(label.place)
             self._known = []
-            yield machine, not here
+            if unfit and machine:
+                self._lost += machine.cost(time.time())
+                if unfit.its_fault:
+                    self._notes.has_failed(self.provider.name, machine.machine, unfit.what)
+                raise _Again(unfit) from error
+            raise
+        self._known = []
+        return machine, not here
+
+    def _demand_usable(self, image: str) -> None:
+        """Refuse an image of which is known that nothing can be deployed to it, before anything is paid for.
+
+        Raises:
+            Refused: it lacks something.
+        """
+        if lacking := self._notes.lacking(image):
+            raise Refused(
+                f"{image} has no {' and no '.join(lacking)}, as a machine of it has shown; nothing was rented.",
+                next_step=f"set another image in [targets.{self._name}.needs]",
+            )
 
     def _ready(self, here: Sequence[Machine]) -> Machine | None:
         """The one that runs and whose key is pinned: nothing is left to be done for it."""
@@ -186,22 +247,43 @@ class Machines:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
 
         Raises:
-            Refused: the machine has no label of ours, or prints no key.
+            Refused: the machine has no label of ours.
+            Unfit: it prints no key.
         """
-        label = Label.read(machine.label)
+        return self._pin(machine, self._printed(machine))
+
+    def _pin(self, machine: Machine, key: HostKey) -> HostKey:
         spec = self._spec(machine)
+        return trust(spec, spec.known_hosts[0], replace=True, key=key)
+
+    def _printed(self, machine: Machine) -> HostKey:
+        label = Label.read(machine.label)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
         until = self._clock.now() + _KEY_SECONDS
         while True:
             if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
-                return trust(spec, spec.known_hosts[0], replace=True, key=key)
+                return key
             if self._clock.now() > until:
-                raise ProviderFailed(
+                raise Unfit(
                     f"machine {machine.id} runs, and its log does not say which host key is its own.",
                     next_step=f"deploy machine logs {machine.id}",
                 )
             self._clock.sleep(10.0)
+
+    def _accept(self, machine: Machine, key: HostKey, offer: Offer | None, *, is_new: bool) -> None:
+        """Have it show that it is what was offered, before anybody depends on it."""
+        demands = self.needed.demands(self._target, offer)
+        acceptance = Acceptance(self._connect, self.provider.now, self._clock)
+        try:
+            with acceptance.met(machine, self._spec(machine), key) as connection:
+                shown = acceptance.shown(connection, machine, demands, is_new=is_new)
+        except NoPython:
+            self._notes.lacks(self._declared[0].image, [self._target.python])
+            raise
+        if shown.measured:
+            text = f"machine {machine.id} is as it was offered: {told(shown.measured)}"
+            self._on_event({"event": "message", "host": "", "phase": "accept", "text": text})
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.

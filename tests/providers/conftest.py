@@ -72,6 +72,12 @@ class Rental:
 CLOCK = Clock(lambda: time.monotonic() * SPEED, lambda seconds: time.sleep(seconds / SPEED))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test learns about machines and images is another's surprise."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def market(tmp_path: Path) -> Iterator[Callable[..., Rental]]:
     """Start a provider: which offers it has, and how what is rented behaves."""

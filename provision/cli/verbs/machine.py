@@ -28,13 +28,19 @@ def offers(session: Session) -> None:
     """Show what could be rented for the target now, cheapest first."""
     from provision.cli.render.machines import offer_lines
 
-    found = session.deployment.machines.offers()
+    machines = session.deployment.machines
+    found = machines.offers()
     budget = session.deployment.target.budget
     lines = offer_lines(found, budget.per_hour if budget else 0.0)
     session.console.answer(
         {"event": "offers", "offers": [asdict(each) for each in found]},
         lines if found else ["nothing fits [needs] now; ask for less, or later"],
     )
+    for added in machines.needed.added:
+        session.console.note(f"asked for besides [needs]: {added}")
+    if machines.failed:
+        numbers = ", ".join(map(str, sorted(machines.failed)))
+        session.console.note(f"machines that are left out, since they failed: {numbers}")
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
