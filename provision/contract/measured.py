@@ -23,6 +23,7 @@ class First(TypedDict):
     deployed: bool  # whether something was deployed there already
     clock: float  # seconds since 1970
     python: List[int]
+    machine: str  # its kind of processor, as `uname -m` names it
     missing: List[str]  # of the tools
 
 

@@ -59,8 +59,13 @@ class Demands:
 
 @dataclass(frozen=True)
 class Shown:
-    """What it has shown: the tools that it lacks; `measured` is None where something is deployed there already."""
+    """What it has shown: its kind of processor, and the tools that it lacks.
 
+    Attributes:
+        measured: None where something is deployed there already.
+    """
+
+    machine: str
     missing: tuple[str, ...]
     measured: Measured | None = None
 
@@ -139,7 +144,7 @@ class Acceptance:
             with connection.session([demands.python, "-I", "-c", text]) as channel:
                 first = self._first(channel, asked, demands)
                 if first["deployed"] and not is_new:
-                    return Shown(tuple(first["missing"]))
+                    return Shown(first["machine"], tuple(first["missing"]))
                 now = self.now()
                 channel.send_line(b"go")
                 ports: Ports = _line(channel, _ANSWER_SECONDS)
@@ -151,7 +156,7 @@ class Acceptance:
             unfit = Unfit(f"machine {machine.id} is not as it was offered: {'; '.join(wrong)}.")
             unfit.is_unused = True
             raise unfit
-        return Shown(tuple(first["missing"]), measured)
+        return Shown(first["machine"], tuple(first["missing"]), measured)
 
     def _first(self, channel: Channel, asked: Asked, demands: Demands) -> First:
         channel.send_line(json.dumps(asked).encode())

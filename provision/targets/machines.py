@@ -32,6 +32,7 @@ from provision.providers.notes import Notes
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
 from provision.targets.acceptance import Acceptance, NoPython
 from provision.targets.needed import Needed, needed
+from provision.targets.supplies import CantBeSupplied, supply
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -274,16 +275,26 @@ class Machines:
     def _accept(self, machine: Machine, key: HostKey, offer: Offer | None, *, is_new: bool) -> None:
         """Have it show that it is what was offered, before anybody depends on it."""
         demands = self.needed.demands(self._target, offer)
+        lacking: list[str] = []
         acceptance = Acceptance(self._connect, self.provider.now, self._clock)
         try:
             with acceptance.met(machine, self._spec(machine), key) as connection:
                 shown = acceptance.shown(connection, machine, demands, is_new=is_new)
+                lacking += shown.missing
+                for tool in lacking:
+                    supply(connection, tool, self._target.python, shown.machine)
+                    self._tell(f"{tool}, which the image lacks, was brought")
         except NoPython:
             self._notes.lacks(self._declared[0].image, [self._target.python])
             raise
+        except CantBeSupplied:
+            self._notes.lacks(self._declared[0].image, lacking)
+            raise
         if shown.measured:
-            text = f"machine {machine.id} is as it was offered: {told(shown.measured)}"
-            self._on_event({"event": "message", "host": "", "phase": "accept", "text": text})
+            self._tell(f"machine {machine.id} is as it was offered: {told(shown.measured)}")
+
+    def _tell(self, text: str) -> None:
+        self._on_event({"event": "message", "host": "", "phase": "accept", "text": text})
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import os
@@ -13,14 +14,18 @@ from typing import Any
 
 import pytest
 
+from provision import rollout
 from provision.agent.alone import program
 from provision.cli.main import main
 from provision.contract.measured import First, Measured
 from provision.errors import Refused
+from provision.project import load
 from provision.providers.acceptance import Terms, faults
 from provision.providers.face import Unfit
 from provision.providers.gpus import gives, model
 from provision.providers.notes import Notes
+from provision.targets import Deployment
+from provision.targets.supplies import CantBeSupplied
 from tests.providers.conftest import KEY, Rental
 from tests.providers.test_machines import boot, host, machines, project
 from tests.providers.vast_server import _driver
@@ -30,7 +35,7 @@ __all__ = ["host", "project"]
 Market = Callable[..., Rental]
 
 NOW = 1_800_000_000.0
-FIRST: First = {"deployed": False, "clock": NOW + 2, "python": [3, 12], "missing": []}
+FIRST: First = {"deployed": False, "clock": NOW + 2, "python": [3, 12], "machine": "x86_64", "missing": []}
 GOOD: Measured = {
     "features": ["avx", "avx2", "fma"],
     "memory": 64_000_000_000,
@@ -182,6 +187,18 @@ def test_a_driver_that_is_not_there_is_said() -> None:
     assert "libcuda-of-nobody" in told["fault"]
 
 
+@pytest.mark.parametrize("modules", [("alone/measure", "alone/cuda"), ("alone/supply", "trust")])
+def test_modules_that_are_sent_as_one_text_share_no_name(modules: tuple[str, ...]) -> None:
+    names = [
+        name.id if isinstance(name, ast.Name) else getattr(name, "name", "")
+        for module in modules
+        for statement in ast.parse(program(module)).body
+        for name in (statement.targets if isinstance(statement, ast.Assign) else [statement])
+    ]
+    ours = [name for name in names if name]
+    assert len(ours) == len(set(ours))
+
+
 @pytest.fixture
 def events() -> list[dict[str, Any]]:
     return []
@@ -313,3 +330,37 @@ def test_what_was_learned_is_forgotten_in_time_and_harms_nobody(tmp_path: Path) 
     assert notes.failed("Vast.ai") == {}
     (tmp_path / "state/rented.json").write_text('{"machines": {"Vast.ai x": {"at": 1e99}, "y": 7}, "images": []}')
     assert notes.failed("Vast.ai") == {}
+
+
+@pytest.mark.root
+def test_what_an_image_lacks_is_brought_by_content(
+    project: Path, host: TestHost, market: Market, events: list[dict[str, Any]]
+) -> None:
+    rental = market(None, boot(host))
+    host.exec(["sh", "-c", "rm -rf /usr/bin/rsync /usr/bin/supervisor* /usr/lib/python3/dist-packages/supervisor*"])
+    assert host.exec(["sh", "-c", "! command -v rsync && ! command -v supervisord"]).returncode == 0
+
+    list(machines(project, rental, events).rent())
+
+    assert "rsync" in host.exec(["rsync", "--version"]).stdout
+    assert any(each.get("text") == "supervisord, which the image lacks, was brought" for each in events)
+    loaded = load(project, environ={"VAST_API_KEY": KEY, "VAST_URL": rental.url}, target="gpu")
+    (outcome,) = rollout.up(Deployment(loaded, "gpu"))
+    assert outcome.outcome == "committed"
+    assert rollout.up(Deployment(loaded, "gpu"))[0].outcome == "unchanged"
+
+
+@pytest.mark.root
+def test_an_image_that_lacks_what_can_t_be_brought_is_refused_once(
+    project: Path, host: TestHost, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rental = market(None, boot(host))
+    host.exec(["rm", "/usr/bin/rsync"])
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+
+    with pytest.raises(CantBeSupplied, match="no rsync, and this machine has none"):
+        list(machines(project, rental).rent())
+    with pytest.raises(Refused, match="has no rsync, as a machine of it has shown"):
+        list(machines(project, rental).rent())
+
+    assert (rental.alive, rental.known()["calls"].count("rent")) == ([], 1)

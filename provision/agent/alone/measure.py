@@ -42,6 +42,7 @@ def main() -> int:
         "deployed": os.path.exists(os.path.join(asked["path"], ".deploy", "state.json")),
         "clock": time.time(),
         "python": list(sys.version_info[:2]),
+        "machine": os.uname().machine,
         "missing": [tool for tool in asked["tools"] if shutil.which(tool) is None],
     }
     _tell(first)
