@@ -11,15 +11,17 @@ import base64
 import binascii
 import contextlib
 import datetime as dt
+import hashlib
+import json
 import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provision.errors import Refused, UsageError
 from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
@@ -132,6 +134,29 @@ class Machines:
     def failed(self) -> dict[int, str]:
         """The provider's machines that failed us of late, and why: they are left out."""
         return self._notes.failed(self.provider.name)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By the name of a GPU, how many tokens a second it has given these models, for one request at a time."""
+        return self._notes.rates(self._work)
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Remember how fast a machine's GPU is, where a check has counted its tokens."""
+        rate = event.get("facts", {}).get("tokens_per_second") if event.get("event") == "check" else None
+        if rate and event.get("passed"):
+            for machine in self._known:
+                if machine.address and self._spec(machine).name == event.get("host"):
+                    self._notes.gave(self._work, machine.gpu.partition(" x ")[2], float(rate))
+
+    @cached_property
+    def _work(self) -> str:
+        """What is computed there: the models, and how they are served."""
+        served = [
+            [name, service.model, service.engine or service.binary, repr(service.args)]
+            for name, service in sorted(self._loaded.project.services.items())
+            if service.model
+        ]
+        return hashlib.sha256(json.dumps(served).encode()).hexdigest()
 
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""

@@ -221,7 +221,7 @@ def test_a_machine_that_is_no_good_is_given_back_and_the_next_offer_tried(
         None,
         boot(host, gpu="NVIDIA GeForce RTX 3090", fault="miscounts"),
         boot(host, log="lies"),
-        boot(host),
+        boot(host, log_after=25),
     )
 
     ((machine, is_new),) = machines(project, rental, events).rent()
@@ -239,6 +239,7 @@ def test_a_machine_that_is_no_good_is_given_back_and_the_next_offer_tried(
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_after_three_bad_machines_nothing_is_left_and_nothing_more_is_paid_for(
     project: Path, host: TestHost, market: Market, events: list[dict[str, Any]]
 ) -> None:
@@ -253,6 +254,7 @@ def test_after_three_bad_machines_nothing_is_left_and_nothing_more_is_paid_for(
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_one_that_was_kept_unproven_is_judged_by_the_next_command(
     project: Path, host: TestHost, market: Market, events: list[dict[str, Any]]
 ) -> None:
@@ -351,6 +353,7 @@ def test_what_an_image_lacks_is_brought_by_content(
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_an_image_that_lacks_what_can_t_be_brought_is_refused_once(
     project: Path, host: TestHost, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,3 +367,43 @@ def test_an_image_that_lacks_what_can_t_be_brought_is_refused_once(
         list(machines(project, rental).rent())
 
     assert (rental.alive, rental.known()["calls"].count("rent")) == ([], 1)
+
+
+# As llama-server answers.
+_COMPLETION = """
+    def do_POST(self):
+        body = b'{"tokens_predicted": 4, "timings": {"predicted_per_second": 50.0}, "content": "x"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message"""
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_the_price_of_a_million_tokens_is_shown_once_a_check_has_counted_them(
+    project: Path,
+    host: TestHost,
+    market: Market,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rental = market(None, boot(host))
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("VAST_URL", rental.url)
+    toml, server = project / "deploy.toml", project / "server.py"
+    counted = 'checks = [{ completion = "Hello", tokens = 4, passes = 1 }]\ncheck = { http'
+    toml.write_text(toml.read_text().replace("check = { http", counted))
+    server.write_text(server.read_text().replace("    def log_message", _COMPLETION))
+
+    assert main(["machine", "offers", "-C", str(project)]) == 0
+    assert "$/Mtokens" not in capsys.readouterr().out
+    assert main(["up", "-C", str(project)]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["machine", "offers", "-C", str(project)]) == 0
+
+    # $0.32 an hour, at 50 tokens a second
+    assert "$/Mtokens" in (told := capsys.readouterr().out)
+    assert "0.320  1.78" in told

@@ -25,15 +25,21 @@ def command() -> None:
 
 @verb("offers", example="deploy machine offers\ndeploy machine offers --target gpu --json")
 def offers(session: Session) -> None:
-    """Show what could be rented for the target now, cheapest first."""
-    from provision.cli.render.machines import offer_lines
+    """Show what could be rented for the target now, cheapest first.
+
+    What models and binaries need is asked for besides [needs]; machines that failed of late are left out. Once a
+    completion check has counted the tokens of such a GPU, the price of a million of them is shown, for one request at
+    a time.
+    """
+    from provision.cli.render.machines import offer_lines, per_million_tokens
 
     machines = session.deployment.machines
     found = machines.offers()
     budget = session.deployment.target.budget
-    lines = offer_lines(found, budget.per_hour if budget else 0.0)
+    lines = offer_lines(found, budget.per_hour if budget else 0.0, machines.rates)
+    offers = [asdict(each) | {"per_million_tokens": per_million_tokens(each, machines.rates)} for each in found]
     session.console.answer(
-        {"event": "offers", "offers": [asdict(each) for each in found]},
+        {"event": "offers", "offers": offers},
         lines if found else ["nothing fits [needs] now; ask for less, or later"],
     )
     for added in machines.needed.added:
