@@ -67,14 +67,14 @@ def faults(terms: Terms, first: First, measured: Measured, closed: Sequence[int]
     if down is not None and down < _LINE * terms.down:
         yield f"{down / 1e6:.0f} Mbit/s come in, and {terms.down / 1e6:.0f} were promised"
     if down is None and measured["download_fault"] and not _is_answer(measured["download_fault"]):
-        yield f"nothing comes in ({measured['download_fault']})"
+        yield f"nothing comes in ({_said(measured['download_fault'])})"
     for port in closed:
         yield f"port {port} can't be reached from outside"
 
 
 def _of_gpus(terms: Terms, gpus: Gpus) -> Iterator[str]:
     if gpus["fault"]:
-        yield f"its GPU's driver does not work ({gpus['fault']})"
+        yield f"its GPU's driver does not work ({_said(gpus['fault'])})"
         return
     if gpus["cuda"] < terms.cuda - _ROUNDED:
         yield f"its driver takes CUDA {gpus['cuda']:g}, and {terms.cuda:g} was offered"
@@ -85,14 +85,14 @@ def _of_gpus(terms: Terms, gpus: Gpus) -> Iterator[str]:
 
 
 def _of_gpu(terms: Terms, gpu: ProvenGpu) -> Iterator[str]:
-    name = gpu["name"]
+    name = _name(gpu)
     if terms.gpu and model(name) != model(terms.gpu):
         yield f"its GPU is {name}, and {terms.gpu} was offered"
         return
     if gpu["memory"] < _KEPT * terms.vram:
         yield f"{name} has {_size(gpu['memory'])}, and {_size(terms.vram)} were offered"
     if gpu["fault"]:
-        yield f"{name}: {gpu['fault']}"
+        yield f"{name}: {_said(gpu['fault'])}"
         return
     if gpu["usable"] < _KEPT * max(terms.vram_needed, _KEPT * gpu["memory"]):
         yield f"{_size(gpu['usable'])} of the {_size(gpu['memory'])} of {name} can be had"
@@ -109,7 +109,7 @@ def _of_gpu(terms: Terms, gpu: ProvenGpu) -> Iterator[str]:
 def told(measured: Measured) -> str:
     """What it showed, in one line."""
     parts = [
-        f"{gpu['name']}: {gpu['operations'] / 1e12:.1f} TFLOP/s, {gpu['bandwidth'] / 1e9:.0f} GB/s, "
+        f"{_name(gpu)}: {gpu['operations'] / 1e12:.1f} TFLOP/s, {gpu['bandwidth'] / 1e9:.0f} GB/s, "
         f"{_size(gpu['usable'])}" + ("" if gives(gpu["name"]) else " (what such a GPU usually gives is not known)")
         for gpu in measured["gpus"]["gpus"]
     ]
@@ -117,8 +117,17 @@ def told(measured: Measured) -> str:
     if measured["downloaded"] is not None:
         parts.append(f"{measured['downloaded'] / 1e6:.0f} Mbit/s come in")
     elif measured["download_fault"]:
-        parts.append(f"how much comes in is not known ({measured['download_fault']})")
+        parts.append(f"how much comes in is not known ({_said(measured['download_fault'])})")
     return "; ".join(parts)
+
+
+def _name(gpu: ProvenGpu) -> str:
+    return _said(gpu["name"])
+
+
+def _said(text: str) -> str:
+    """What a machine says, which may be anything."""
+    return "".join(filter(str.isprintable, text))[:120]
 
 
 def _is_answer(fault: str) -> bool:

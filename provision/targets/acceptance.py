@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provision.agent.alone import program
-from provision.errors import HostKeyChanged, Refused, Unreachable
+from provision.errors import DeployError, HostKeyChanged, Refused, Unreachable
 from provision.hosts import Channel, HostConnection, HostKey, HostSpec, trust
 from provision.hosts.bootstrap import OLDEST_PYTHON
 from provision.providers.acceptance import Terms, faults
@@ -150,9 +150,12 @@ class Acceptance:
                 ports: Ports = _line(channel, _ANSWER_SECONDS)
                 closed = _closed(machine, ports, nonce)
                 measured: Measured = _line(channel, _MEASURE_SECONDS)
-        except (TimeoutError, Unreachable, ValueError, KeyError, TypeError) as failure:
-            raise Unfit(f"machine {machine.id} does not show what it is worth.", why=str(failure)) from failure
-        if wrong := [*faults(demands.terms, first, measured, closed, now)]:
+                wrong = [*faults(demands.terms, first, measured, closed, now)]
+        except (NoPython, Unfit):
+            raise
+        except (DeployError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as failure:
+            raise Unfit(f"machine {machine.id} does not show what it is worth.", why=str(failure)[:500]) from failure
+        if wrong:
             unfit = Unfit(f"machine {machine.id} is not as it was offered: {'; '.join(wrong)}.")
             unfit.is_unused = True
             raise unfit

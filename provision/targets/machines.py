@@ -193,6 +193,7 @@ class Machines:
                 return self._filled(number, keep=keep)
             except _Again as again:
                 if not left:
+                    again.unfit.next_step = "deploy machine offers"
                     raise again.unfit from None
                 text = " ".join(filter(None, [again.unfit.what, again.unfit.why, "The next offer is tried."]))
                 self._on_event({"event": "warning", "host": "", "text": text})
@@ -231,6 +232,8 @@ class Machines:
         except BaseException as error:
             unfit = error if isinstance(error, Unfit) else None
             if keep or (here and not (unfit and unfit.is_unused)):
+                if unfit and machine:
+                    unfit.next_step = unfit.next_step or f"deploy machine destroy {machine.id}"
                 raise
             self._clean(label.place)
             self._known = []

@@ -110,6 +110,12 @@ def test_what_is_not_as_it_was_offered_is_named(changes: dict[str, Any], said: s
     assert [fault for fault in judged(**changes) if said in fault], judged(**changes)
 
 
+def test_what_a_machine_says_of_itself_moves_no_terminal() -> None:
+    (said,) = judged(name="RTX 4090 \x1b[2J\n" + 500 * "x", fault="\x07it miscounts")
+    assert said.isprintable()
+    assert len(said) < 300
+
+
 def test_a_file_that_is_not_there_says_nothing_of_the_machine() -> None:
     assert judged(downloaded=None, download_fault="HTTP Error 404: Not Found") == []
 
