@@ -245,6 +245,18 @@ def test_a_machine_that_is_no_good_is_given_back_and_the_next_offer_tried(
 
 
 @pytest.mark.root
+def test_one_that_never_starts_is_followed_by_the_next_offer(
+    project: Path, host: TestHost, market: Market, events: list[dict[str, Any]]
+) -> None:
+    rental = market(None, {"becomes": "offline", "start": 100}, boot(host))
+
+    ((machine, is_new),) = machines(project, rental, events).rent()
+
+    assert (machine.id, is_new, rental.alive) == (7001, True, [7001])
+    assert "does not recover" in "".join(str(each.get("text")) for each in events)
+
+
+@pytest.mark.root
 @pytest.mark.slow
 def test_after_three_bad_machines_nothing_is_left_and_nothing_more_is_paid_for(
     project: Path, host: TestHost, market: Market, events: list[dict[str, Any]]
