@@ -121,7 +121,7 @@ def test_a_file_that_is_not_there_says_nothing_of_the_machine() -> None:
 
 
 def test_how_fast_a_gpu_has_to_be_is_declared_or_not_known() -> None:
-    slow = {"operations": 40e12}
+    slow: dict[str, Any] = {"operations": 40e12}
     assert judged(**slow) != []
     assert judged(terms=Terms(gpus=1, speed=0.4), **slow) == []
     assert judged(terms=Terms(gpus=1), name="NVIDIA Something New", operations=1e9, bandwidth=1e6) == []
