@@ -25,6 +25,7 @@ class Terms:
         vram: of each GPU, as it was offered.
         vram_needed: of each, for the models and their contexts.
         cuda: the newest version that its driver was said to take.
+        capability: of each GPU, that the engine was compiled for.
         features: that the processor has to have, as /proc/cpuinfo names them.
         free: of its disk.
         written: a second, by its disk.
@@ -38,6 +39,7 @@ class Terms:
     vram: int = 0
     vram_needed: int = 0
     cuda: float = 0.0
+    capability: float = 0.0
     features: frozenset[str] = frozenset()
     free: int = 0
     written: float = 0.0
@@ -91,6 +93,8 @@ def _of_gpu(terms: Terms, gpu: ProvenGpu) -> Iterator[str]:
         return
     if gpu["memory"] < _KEPT * terms.vram:
         yield f"{name} has {_size(gpu['memory'])}, and {_size(terms.vram)} were offered"
+    if gpu["capability"] < terms.capability - _ROUNDED:
+        yield f"{name} has capability {gpu['capability']:g}, and the engine is compiled for {terms.capability:g}"
     if gpu["fault"]:
         yield f"{name}: {_said(gpu['fault'])}"
         return

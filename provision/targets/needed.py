@@ -8,6 +8,7 @@ and the version of CUDA, that it was compiled for. All of it is read here, from 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,7 @@ class Needed:
                 vram=offer.vram if offer else 0,
                 vram_needed=self.needs.vram,
                 cuda=max(offer.cuda if offer else 0.0, self.needs.cuda),
+                capability=self.needs.capability,
                 features=self.needs.features,
                 free=self.room,
                 written=accept.disk_writes,
@@ -72,14 +74,22 @@ class Needed:
 
 
 @dataclass(frozen=True)
+class _Compiled:
+    """What an engine was compiled for: the processor's features, a version of CUDA, the oldest GPU (8.9, say)."""
+
+    features: frozenset[str] = frozenset()
+    cuda: float = 0.0
+    capability: float = 0.0
+
+
+@dataclass(frozen=True)
 class _Part:
     """What one service needs of each machine."""
 
     name: str
     vram: int = 0
     memory: int = 0
-    features: frozenset[str] = frozenset()
-    cuda: float = 0.0
+    compiled: _Compiled = _Compiled()
 
 
 def needed(loaded: LoadedProject, target: Target, avoid: frozenset[int] = frozenset()) -> Needed:
@@ -103,8 +113,9 @@ def needed(loaded: LoadedProject, target: Target, avoid: frozenset[int] = frozen
         down=declared.down or 0,
         up=declared.up or 0,
         reliability=declared.reliability,
-        cuda=max((part.cuda for part in parts), default=0.0),
-        features=frozenset().union(*(part.features for part in parts)),
+        cuda=max((part.compiled.cuda for part in parts), default=0.0),
+        capability=max((part.compiled.capability for part in parts), default=0.0),
+        features=frozenset().union(*(part.compiled.features for part in parts)),
         ports=len(declared.ports) + 1,
         kind=budget.kind,
         avoid=avoid,
@@ -122,6 +133,8 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
         yield f"{_size(needs.disk)} of disk, for two releases with their models"
     if needs.features:
         yield f"a processor with {', '.join(sorted(needs.features))}, for which the engine is compiled"
+    if needs.capability:
+        yield f"a GPU of capability {needs.capability:g} or newer, for which the engine is compiled"
     if needs.cuda:
         yield f"a driver for CUDA {needs.cuda:g}, for which the engine is compiled"
 
@@ -135,7 +148,6 @@ def _part(name: str, service: Service, root: Path) -> _Part:
     tokens = _given(words, _CONTEXT)
     context = int(tokens) if tokens.isdigit() else 0  # 0: what it was trained for
     copies = service.replicas
-    features, cuda = _compiled(service, root)
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words, _GPU_LAYERS) not in ("", "0"))
     vram = declared.vram or 0
     memory = declared.memory or 0
@@ -148,7 +160,7 @@ def _part(name: str, service: Service, root: Path) -> _Part:
             vram = vram or everything
         else:
             memory = memory or everything
-    return _Part(name, copies * vram, copies * memory, features, cuda)
+    return _Part(name, copies * vram, copies * memory, _compiled(service, root))
 
 
 def _facts(service: Service, root: Path) -> Any:
@@ -177,19 +189,22 @@ def _models(services: Collection[Service], root: Path) -> int:
     return engine + sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _compiled(service: Service, root: Path) -> tuple[frozenset[str], float]:
-    """The processor's features, and the version of CUDA, that its engine was compiled for."""
+def _compiled(service: Service, root: Path) -> _Compiled:
     if service.engine == "wheel":
-        return frozenset(wheel().wheels[_MACHINE].features), 0.0
+        return _Compiled(frozenset(wheel().wheels[_MACHINE].features))
     if service.engine != "build":
-        return frozenset(), 0.0
+        return _Compiled()
     try:
         record = json.loads((root / _RECORD).read_text(encoding="utf-8"))
-        features = frozenset(map(str, record["cpu"]["features"]))
-        cuda = str(record.get("cuda", {}).get("version", "0")).split(".")
-        return features, float(".".join(cuda[:2]))
+        version = str(record.get("cuda", {}).get("version", "0")).split(".")
+        gpus = re.findall(r"\d+", str(record.get("flags", {}).get("CMAKE_CUDA_ARCHITECTURES", "")))
+        return _Compiled(
+            frozenset(map(str, record["cpu"]["features"])),
+            float(".".join(version[:2])),
+            min(map(int, gpus), default=0) / 10,
+        )
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return frozenset(), 0.0
+        return _Compiled()
 
 
 def _given(words: Sequence[str], options: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,12 +91,14 @@ def test_on_the_processor_it_is_main_memory_and_its_features(tmp_path: Path, mod
 def test_a_build_says_what_it_was_compiled_for(tmp_path: Path, model: Path) -> None:
     (tmp_path / "build/bin").mkdir(parents=True)
     (tmp_path / "build/bin/llama-server").write_text("")
-    record = {"cpu": {"features": ["avx512f"]}, "cuda": {"version": "12.9.86"}}
+    record: dict[str, Any] = {"cpu": {"features": ["avx512f"]}, "cuda": {"version": "12.9.86"}}
+    record["flags"] = {"CMAKE_CUDA_ARCHITECTURES": "86;89-real"}
     (tmp_path / "build/build.json").write_text(json.dumps(record))
 
     found = of(tmp_path, 'engine = "build"\nmodel = "model.gguf"')
 
-    assert (found.needs.features, found.needs.cuda) == (frozenset({"avx512f"}), 12.9)
+    assert (found.needs.features, found.needs.cuda, found.needs.capability) == (frozenset({"avx512f"}), 12.9, 8.6)
+    assert "a GPU of capability 8.6 or newer, for which the engine is compiled" in found.added
 
 
 def test_the_disk_holds_two_releases_with_their_models(tmp_path: Path, model: Path) -> None:

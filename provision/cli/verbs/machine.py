@@ -50,9 +50,11 @@ def offers(session: Session) -> None:
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
-@click.option("--keep", is_flag=True, help="One that does not start is not given back; it costs on.")
+@click.option("--keep", is_flag=True, help="One that does not start, or is not as it was offered, is not given back; it costs on.")
 def rent(session: Session, keep: bool) -> None:
-    """Rent what the target lacks, wait until it runs, and pin its host key.
+    """Rent what the target lacks, wait until it runs, see that it is as it was offered, and pin its host key.
+
+    One that is not is given back and remembered, and the next offer is tried: three machines at most.
 
     What is there already is kept: a second run rents nothing. Nothing is rented beyond [budget], and each machine ends
     itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.
