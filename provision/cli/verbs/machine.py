@@ -50,7 +50,7 @@ def offers(session: Session) -> None:
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
-@click.option("--keep", is_flag=True, help="One that does not start, or is not as it was offered, is not given back; it costs on.")
+@click.option("--keep", is_flag=True, help="One that is no good is not given back; it costs on.")
 def rent(session: Session, keep: bool) -> None:
     """Rent what the target lacks, wait until it runs, see that it is as it was offered, and pin its host key.
 
