@@ -35,6 +35,7 @@ _CHANGES = (
     "seal",
     "incoming",
     "adopt-model",
+    "fetch-model",
     "incoming-engine",
     "adopt-engine",
     "incoming-environment",

@@ -83,7 +83,7 @@ def build(
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
     shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
-    models = find_models(shipped, root, on_event)
+    models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, libraries, models, links)

@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import UsageError
+from provision.project.models import Model
 from provision.project.schema import Service
-from provision.release import cache
+from provision.release import cache, model_lock
 
 if TYPE_CHECKING:
     from bitnet.model import PartFacts
@@ -37,12 +38,14 @@ class ModelFile:
     """One model, or one part of a model that is split into several files."""
 
     relative: str  # where a release has it
-    source: Path  # where it lies on this machine
+    source: Path | None  # where it lies on this machine, if it does
     sha256: str
     bytes: int
     tensor_types: tuple[str, ...]
     architecture: str
     behind: str = ""  # where the file itself lies in the project, if what is declared is a link to it
+    url: str = ""  # where hosts fetch it from
+    token: str = ""  # the variable of what is shown there
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -56,17 +59,26 @@ class ModelFile:
 
 
 def find_models(
-    services: Mapping[str, Service], root: Path, on_event: Callable[[Hashing], None] | None
+    services: Mapping[str, Service],
+    declared: Mapping[str, Model],
+    root: Path,
+    on_event: Callable[[Hashing], None] | None,
 ) -> dict[str, tuple[ModelFile, ...]]:
     """The model files of each declared model; the first of several is the one that a server is told.
 
+    Args:
+        declared: those that are declared by where they are, by their place in a release.
+
     Raises:
-        UsageError: a model is missing, is no GGUF file, or two have the same place in a release.
+        UsageError: a model is missing, not locked, no GGUF file, or two have the same place in a release.
     """
     found: dict[str, tuple[ModelFile, ...]] = {}
     places: dict[str, ModelFile] = {}
     for name, service in services.items():
         if service.model is None or service.model in found:
+            continue
+        if service.model in declared:
+            found[service.model] = _elsewhere(service.model, declared[service.model], root)
             continue
         subject = f"services.{name}.model"
         first = _source(service.model, root)
@@ -85,6 +97,27 @@ def find_models(
 def parts(model: str, root: Path) -> list[Path]:
     """The files of a declared model that is shipped; none of them need be there."""
     return _shards(_source(model, root.resolve()))
+
+
+def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
+    """A model that hosts fetch, as it is locked."""
+    path = PurePosixPath(place)
+    found = model_lock.locked(path.stem, model, root)
+    count = len(found.files)
+    numbered = [path.with_name(f"{path.stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    return tuple(
+        ModelFile(
+            relative=str(each),
+            source=None,
+            sha256=file.sha256,
+            bytes=file.bytes,
+            tensor_types=file.tensor_types,
+            architecture=found.architecture,
+            url=file.url,
+            token=model.token or "",
+        )
+        for each, file in zip(numbered if count > 1 else [path], found.files, strict=True)
+    )
 
 
 def look_at(model: str, root: Path, subject: str) -> None:

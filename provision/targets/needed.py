@@ -21,14 +21,13 @@ from provision.targets.acceptance import Demands
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
-    from provision.project.schema import Service, Target
+    from provision.project.schema import Project, Service, Target
 
 _RECORD = "build/build.json"  # of `deploy native build`
 _RELEASES = 2  # the one that serves, and the one that replaces it
 _ROOM = 3_000_000_000  # bytes: code, environments, logs
 _SPARE = 1.1  # of a GPU's memory: CUDA's own, and what is lost between allocations
 _GPU_LAYERS = ("--n-gpu-layers", "-ngl", "--gpu-layers")
-_CONTEXT = ("--ctx-size", "-c")
 _MACHINE = "x86_64"  # what providers rent out
 
 
@@ -102,7 +101,7 @@ def needed(loaded: LoadedProject, target: Target, avoid: frozenset[int] = frozen
         if target.services is None or name in target.services
     }
     parts = [_part(name, service, loaded.root) for name, service in services.items()]
-    room = _ROOM + _RELEASES * _models(services.values(), loaded.root)
+    room = _ROOM + _RELEASES * _models(services.values(), loaded.project, loaded.root)
     vram = int(_SPARE * sum(part.vram for part in parts)) // max(declared.gpus, 1)
     needs = Needs(
         gpu=declared.gpu,
@@ -145,17 +144,16 @@ def _part(name: str, service: Service, root: Path) -> _Part:
     ]
     declared = service.resources
     model = _facts(service, root)
-    tokens = _given(words, _CONTEXT)
-    context = int(tokens) if tokens.isdigit() else 0  # 0: what it was trained for
     copies = service.replicas
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words, _GPU_LAYERS) not in ("", "0"))
     vram = declared.vram or 0
     memory = declared.memory or 0
     if model is not None:
-        from bitnet.model import memory_needed, plan_gpu_layers
+        from bitnet.model import Serving, memory_needed, plan_gpu_layers
 
-        everything = memory_needed(model, context)
-        fits = on_gpu and plan_gpu_layers(model, context, 1 << 50).layers > 0
+        serving = Serving.told(words)
+        everything = memory_needed(model, serving)
+        fits = on_gpu and plan_gpu_layers(model, serving, 1 << 50).layers > 0
         if fits:
             vram = vram or everything
         else:
@@ -175,18 +173,19 @@ def _facts(service: Service, root: Path) -> Any:
         return None
 
 
-def _models(services: Collection[Service], root: Path) -> int:
-    """Bytes of all models that are shipped, each once, and of the engine that is."""
+def _models(services: Collection[Service], project: Project, root: Path) -> int:
+    """Bytes of all models that are brought there, each once, and of the engine that is."""
+    from provision.release import model_lock
     from provision.release.models import is_hosts_own, parts
 
-    files = {
-        part.resolve()
-        for service in services
-        if service.model and not is_hosts_own(service.model)
-        for part in parts(service.model, root)
-    }
     engine = wheel().wheels[_MACHINE].unpacked if any(service.engine == "wheel" for service in services) else 0
-    return engine + sum(file.stat().st_size for file in files if file.is_file())
+    models = {service.model for service in services if service.model}
+    here = {each for each in models if each not in project.models and not is_hosts_own(each)}
+    files = {part.resolve() for model in here for part in parts(model, root)}
+    known = model_lock.read(root)
+    named = (Path(each).stem for each in models if each in project.models)
+    locked = (known[name].bytes for name in named if name in known)
+    return engine + sum(file.stat().st_size for file in files if file.is_file()) + sum(locked)
 
 
 def _compiled(service: Service, root: Path) -> _Compiled:

@@ -19,8 +19,8 @@ name = "cres"
 
 [services.llama]
 preset = "bitnet-server"
-{service}
 port = 8081
+{service}
 
 [services.web]
 command = ["python3", "-m", "http.server", "${{port}}"]
@@ -114,3 +114,17 @@ def test_the_disk_holds_two_releases_with_their_models(tmp_path: Path, model: Pa
 def test_a_model_that_is_not_here_yet_adds_nothing(tmp_path: Path) -> None:
     found = of(tmp_path, 'binary = "/app/llama-server"\nmodel = "/workspace/models/x.gguf"')
     assert (found.needs.vram, found.needs.memory, found.disk, found.added) == (0, 0, 40_000_000_000, ())
+
+
+def test_a_model_that_hosts_fetch_takes_the_room_that_its_lock_says(tmp_path: Path) -> None:
+    source = "https://models.example.net/big.gguf"
+    file = {"url": source, "bytes": 30_000_000_000, "sha256": "0" * 64, "tensor_types": ["Q4_0"]}
+    locked = {"big": {"source": source, "revision": "", "architecture": "llama", "files": [file]}}
+    (tmp_path / "models.lock").write_text(json.dumps({"models": locked}))
+
+    found = of(
+        tmp_path,
+        f'binary = "/app/llama-server"\nmodel = "big"\n[models.big]\nsource = "{source}"\nsha256 = "{64 * "0"}"',
+    )
+
+    assert found.room == 63_000_000_000
