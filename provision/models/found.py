@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ from provision.release.model_lock import LockedFile, LockedModel
 if TYPE_CHECKING:
     from bitnet.model import Header, ModelFacts
 
+_WORDS = ("path", "name", "architecture", "chat_template")  # of a model's facts, those that no size depends on
 _STEPS = (1 << 20, 8 << 20, 32 << 20)  # bytes that are read of a file until its header is whole
 
 
@@ -53,7 +55,13 @@ def find(name: str, model: Model, token: str) -> Found:
         LockedFile(url, header.file_bytes, sha256, part.tensor_types)
         for (url, sha256), header, part in zip(named, headers, parts, strict=True)
     )
-    return Found(LockedModel(model.source, revision, facts.architecture, files), facts, read)
+    shape = {key: _plain(value) for key, value in asdict(facts).items() if key not in _WORDS}
+    return Found(LockedModel(model.source, revision, facts.architecture, files, shape), facts, read)
+
+
+def _plain(value: object) -> object:
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _at_hub(name: str, model: Model, token: str) -> tuple[str, list[tuple[str, str]]]:

@@ -34,7 +34,7 @@ from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own
+from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own, memory
 
 _EVERYTHING = ("**",)
 
@@ -141,6 +141,9 @@ def _document(
             **{declared: parts[0].relative for declared, parts in models.items()},
         },
         contents=contents,
+        memory=memory(
+            {name: each for name, each in project.services.items() if _runs_on(target, name)}, project.models, root
+        ),
         overrides=root / "templates",
     )
     document: ReleaseDocument = {

@@ -35,12 +35,14 @@ class LockedModel:
         source: as it was declared then.
         revision: the commit of a repository; empty of an address.
         files: in the order in which they make the model.
+        shape: what its memory depends on: the sizes among `bitnet.model.ModelFacts`.
     """
 
     source: str
     revision: str
     architecture: str
     files: tuple[LockedFile, ...]
+    shape: Mapping[str, Any]
 
     @property
     def bytes(self) -> int:
@@ -93,4 +95,6 @@ def _model(said: Mapping[str, Any]) -> LockedModel:
         LockedFile(str(file["url"]), int(file["bytes"]), str(file["sha256"]), tuple(map(str, file["tensor_types"])))
         for file in said["files"]
     )
-    return LockedModel(str(said["source"]), str(said["revision"]), str(said["architecture"]), tuple(files))
+    return LockedModel(
+        str(said["source"]), str(said["revision"]), str(said["architecture"]), tuple(files), dict(said["shape"])
+    )

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from provision.project.schema import Service
 from provision.release import cache, model_lock
 
 if TYPE_CHECKING:
-    from bitnet.model import PartFacts
+    from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
+_LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -118,6 +119,48 @@ def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
         )
         for each, file in zip(numbered if count > 1 else [path], found.files, strict=True)
     )
+
+
+def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root: Path) -> dict[str, int]:
+    """Bytes that services need for declared models, by their own commands, where they declare neither memory nor GPUs.
+
+    Raises:
+        UsageError: a model is not locked.
+    """
+    found: dict[str, int] = {}
+    for name, service in services.items():
+        resources = service.resources
+        if (
+            service.model is None
+            or service.model not in declared
+            or resources.memory
+            or resources.gpus
+            or resources.vram
+        ):
+            continue
+        from bitnet.model import Serving, memory_needed  # brings numpy
+
+        facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
+        words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
+        serving = Serving.told(words)
+        if not serving.context:  # llama-server takes what there is room for, and this at least
+            serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
+        found[name] = memory_needed(facts, serving)
+    return found
+
+
+def _facts(name: str, model: Model, root: Path) -> ModelFacts:
+    from bitnet.model import ModelFacts
+
+    locked = model_lock.locked(name, model, root)
+    shape: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in locked.shape.items()
+    }
+    try:
+        return ModelFacts(Path(name), name="", architecture=locked.architecture, chat_template=False, **shape)
+    except TypeError as error:
+        what = f"{model_lock.LOCK} does not say what models.{name} is made of."
+        raise UsageError(what, why=f"{error}.", next_step=f"deploy model lock {name}") from None
 
 
 def look_at(model: str, root: Path, subject: str) -> None:

@@ -21,7 +21,7 @@ from tests.models.conftest import Hub
 
 pytestmark = pytest.mark.root  # folders of its own, below which nobody else may write
 
-CONTENT = b"".join(bytes([number]) * PIECE for number in range(6)) + b"the end"
+CONTENT = b"".join(bytes([number]) * PIECE for number in range(1, 7)) + b"the end"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 _FETCH = """
 import json, sys

@@ -147,6 +147,23 @@ def test_what_a_model_needs_is_said_without_its_weights(project: Project, hub: H
     assert 30e6 < said["memory_bytes"]["llm"] < 100e6
 
 
+def test_a_model_that_the_host_has_no_memory_for_is_refused_before_it_is_fetched(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    declared = (project.root / "deploy.toml").read_text()
+    (project.root / "deploy.toml").write_text(declared.replace('"${port}"]', '"${port}", "--ctx-size", "999999999"]'))
+    project.ok("model", "lock")
+    before = len(hub.asked)
+
+    said = project.refused("up")
+
+    assert "MiB of memory are needed" in said
+    assert "a model's context" in said
+    assert len(hub.asked) == before
+
+
 @pytest.mark.slow
 def test_parts_of_a_split_model_are_one_and_keep_the_names_that_programs_look_for(
     project: Project, hub: Hub, demo_model: bytes

@@ -74,7 +74,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
         needs = {}
         for service, each in loaded.project.services.items():
             if each.model == place(name):
-                words = ["".join(str(part) for part in word.parts) for word in each.command]
+                words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in each.command]
                 serving = Serving.told(words)
                 needs[service] = memory_needed(facts, serving)
                 context = serving.context or facts.context_length
