@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
-_LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
+LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -140,16 +140,21 @@ def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root:
             continue
         from bitnet.model import Serving, memory_needed  # brings numpy
 
-        facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
+        facts = locked_facts(PurePosixPath(service.model).stem, declared[service.model], root)
         words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
         serving = Serving.told(words)
         if not serving.context:  # llama-server takes what there is room for, and this at least
-            serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
+            serving = replace(serving, context=min(facts.context_length, LEAST_CONTEXT))
         found[name] = memory_needed(facts, serving)
     return found
 
 
-def _facts(name: str, model: Model, root: Path) -> ModelFacts:
+def locked_facts(name: str, model: Model, root: Path) -> ModelFacts:
+    """What a model that hosts fetch is made of, as its lock says.
+
+    Raises:
+        UsageError: it is not locked.
+    """
     from bitnet.model import ModelFacts
 
     locked = model_lock.locked(name, model, root)

@@ -12,14 +12,16 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provision.engines import wheel
+from provision.errors import UsageError
 from provision.providers.acceptance import Terms
 from provision.providers.face import Needs, Offer
 from provision.targets.acceptance import Demands
 
 if TYPE_CHECKING:
+    from bitnet.model import ModelFacts
     from provision.project.loaded import LoadedProject
     from provision.project.schema import Project, Service, Target
 
@@ -100,7 +102,7 @@ def needed(loaded: LoadedProject, target: Target, avoid: frozenset[int] = frozen
         for name, service in loaded.project.services.items()
         if target.services is None or name in target.services
     }
-    parts = [_part(name, service, loaded.root) for name, service in services.items()]
+    parts = [_part(name, service, loaded.project, loaded.root) for name, service in services.items()]
     room = _ROOM + _RELEASES * _models(services.values(), loaded.project, loaded.root)
     vram = int(_SPARE * sum(part.vram for part in parts)) // max(declared.gpus, 1)
     needs = Needs(
@@ -138,20 +140,23 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
         yield f"a driver for CUDA {needs.cuda:g}, for which the engine is compiled"
 
 
-def _part(name: str, service: Service, root: Path) -> _Part:
+def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
     words = [
         "".join(part for part in word.parts if isinstance(part, str)) for word in (*service.command, *service.args)
     ]
     declared = service.resources
-    model = _facts(service, root)
+    model = _facts(service, project, root)
     copies = service.replicas
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words, _GPU_LAYERS) not in ("", "0"))
     vram = declared.vram or 0
     memory = declared.memory or 0
     if model is not None:
         from bitnet.model import Serving, memory_needed, plan_gpu_layers
+        from provision.release.models import LEAST_CONTEXT
 
         serving = Serving.told(words)
+        if not serving.context:  # llama-server takes what there is room for, and this at least
+            serving = replace(serving, context=min(model.context_length, LEAST_CONTEXT))
         everything = memory_needed(model, serving)
         fits = on_gpu and plan_gpu_layers(model, serving, 1 << 50).layers > 0
         if fits:
@@ -161,15 +166,18 @@ def _part(name: str, service: Service, root: Path) -> _Part:
     return _Part(name, copies * vram, copies * memory, _compiled(service, root))
 
 
-def _facts(service: Service, root: Path) -> Any:
-    """What its model's header says; None where there is none, or it is not here."""
+def _facts(service: Service, project: Project, root: Path) -> ModelFacts | None:
+    """What its model is made of; None where there is none, or it is not here, or not locked."""
     if not service.model:
         return None
     from bitnet.model import ModelUnusable, read_model  # brings numpy
+    from provision.release.models import locked_facts
 
     try:
+        if service.model in project.models:
+            return locked_facts(Path(service.model).stem, project.models[service.model], root)
         return read_model(root / Path(service.model).expanduser())
-    except (ModelUnusable, OSError):
+    except (ModelUnusable, UsageError, OSError):
         return None
 
 

@@ -119,7 +119,7 @@ def test_a_model_that_is_not_here_yet_adds_nothing(tmp_path: Path) -> None:
 def test_a_model_that_hosts_fetch_takes_the_room_that_its_lock_says(tmp_path: Path) -> None:
     source = "https://models.example.net/big.gguf"
     file = {"url": source, "bytes": 30_000_000_000, "sha256": "0" * 64, "tensor_types": ["Q4_0"]}
-    locked = {"big": {"source": source, "revision": "", "architecture": "llama", "files": [file]}}
+    locked = {"big": {"source": source, "revision": "", "architecture": "llama", "files": [file], "shape": {}}}
     (tmp_path / "models.lock").write_text(json.dumps({"models": locked}))
 
     found = of(
