@@ -8,6 +8,7 @@ from pydantic import Field
 
 from provision.project.section import Section
 from provision.project.values import (
+    Address,
     BackupPath,
     BackupPlace,
     BitRate,
@@ -61,6 +62,17 @@ class Backup(Section):
     """The store's region."""
     every: Annotated[Seconds, Field(ge=60)] = 900.0
     """How long after one backup the next one begins."""
+
+
+class Accept(Section):
+    """What a machine has to show before it is kept, besides that it is as it was offered."""
+
+    speed: Number = Field(default=0.6, ge=0, le=1)
+    """The share of what such a GPU usually gives, in a product of matrices and of its memory; 0: any will do."""
+    disk_writes: Bytes = 20_000_000
+    """What its disk writes in a second, such as "200MB"."""
+    download: Address | None = None
+    """A file that each machine fetches to show `needs.down`; without it, that is the provider's word alone."""
 
 
 class Budget(Section):

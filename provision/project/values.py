@@ -57,6 +57,9 @@ PACKAGE = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
 
+# What a machine fetches by itself: nothing that a shell or a terminal would read otherwise, and no credentials.
+ADDRESS = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/%?&=+:,;-]*)?$"
+
 MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere, or to nothing
 SECRET_HERE = "secret_here"  # noqa: S105 (no password: the type of the error for a secret where none can stand; its context has the `SecretPart`)
 
@@ -216,6 +219,7 @@ User = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=USER), _TEXT]
 AbsolutePath = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
 ProgramName = Annotated[str, BeforeValidator(_settled), Field(pattern=PROGRAM), _TEXT]
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]
+Address = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=ADDRESS), _TEXT]
 Image = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]
 Upstream = Annotated[str, _parsed(parse_host), _TEXT]

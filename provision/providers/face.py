@@ -33,6 +33,18 @@ class NotRented(Refused):
     """The provider refuses to rent to this account: its credit, its limits, its price."""
 
 
+class Unfit(ProviderFailed):
+    """That very machine is no good; another one may be.
+
+    Attributes:
+        is_unused: nothing was ever deployed to it.
+        its_fault: it would be no better when it is rented again.
+    """
+
+    is_unused = False
+    its_fault = True
+
+
 class State(StrEnum):
     """What a machine does, as far as whoever rented it cares."""
 
@@ -66,6 +78,8 @@ class Needs:
     up: int = 0
     reliability: float = 0.0  # 0 to 1
     cuda: float = 0.0
+    capability: float = 0.0  # of the GPU, such as 8.9
+    features: frozenset[str] = frozenset()  # of the processor, as /proc/cpuinfo names them
     ports: int = 0  # that have to be reachable from outside, ssh's own included
     kind: Kind = "on-demand"
     avoid: frozenset[int] = frozenset()  # machines that failed before
@@ -88,6 +102,7 @@ class Offer:
     lowest_bid: float | None
     where: str
     ends: float | None  # seconds that it can be rented for at most; None: not known
+    cuda: float = 0.0  # the newest version that its driver takes; 0: not known
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from provision.errors import DeployError, Refused
 from provision.providers.api import Clock
-from provision.providers.face import Gone, Machine, Offer, Order, Provider, ProviderFailed, State, Unclear
+from provision.providers.face import Gone, Machine, Offer, Order, Provider, ProviderFailed, State, Unclear, Unfit
 
 OnEvent = Callable[[dict[str, object]], None]
 
@@ -195,7 +195,8 @@ class Renter:
             keep: one that does not start is not given back.
 
         Raises:
-            ProviderFailed: it does not start; what it printed is in the error.
+            Unfit: it does not start; what it printed is in the error.
+            ProviderFailed: it is no more.
         """
         began = heard = self._clock.now()
         said = ""
@@ -214,7 +215,9 @@ class Renter:
             if now - heard > _SILENT or now - began > _LONGEST_START:
                 reason = f"nothing new for {(now - heard) / 60:.0f} minutes"
             if reason:
-                raise self._failed(seen, reason, keep=keep)
+                failed = self._failed(seen, reason, keep=keep)
+                failed.its_fault = seen.state in (State.DEAD, State.STARTING)
+                raise failed
             self._clock.sleep(_POLL)
 
     def start(self, machine: Machine) -> None:
@@ -235,14 +238,14 @@ class Renter:
                 )
             self._clock.sleep(_POLL)
 
-    def _failed(self, machine: Machine, reason: str, *, keep: bool) -> ProviderFailed:
+    def _failed(self, machine: Machine, reason: str, *, keep: bool) -> Unfit:
         log = ""
         with contextlib.suppress(DeployError):
             log = self.provider.log(machine.id, 30)
         if not keep:
             self.give_back(machine)
         kept = "It is kept, and costs on." if keep else "It was given back."
-        return ProviderFailed(
+        return Unfit(
             f"machine {machine.id} does not start: {reason}.",
             why=f"{machine.said or 'It says nothing.'} {kept}",
             log=log.splitlines()[-12:],

@@ -1,6 +1,6 @@
 """Vast.ai, by its API of version 0 and, for lists, 1. Traps that are met here stand beside what meets them.
 
-A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.machines`).
+A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.ssh_keys`).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ LONGEST_LABEL = 256
 SMALLEST_DISK = 8 << 30
 
 _STOPPED = {"state": "stopped"}
+_AVX = frozenset({"avx", "avx2", "f16c", "fma"})  # no processor has one of the others without the first
 _GIB = 1 << 30
 _MB = 1_000_000  # of main memory and a GPU's, as offers and instances count them
 _PAGES = 400
@@ -152,6 +153,10 @@ class Vast:
             "cuda_max_good": {"gte": needs.cuda},
             "direct_port_count": {"gte": needs.ports},
         }
+        if needs.capability:
+            asked["compute_cap"] = {"gte": round(100 * needs.capability)}
+        if needs.features & _AVX:
+            asked["has_avx"] = {"eq": 1}
         if needs.gpu:
             asked["gpu_name"] = {"in": list(needs.gpu)}
         query = {
@@ -299,6 +304,7 @@ def _offer(record: Mapping[str, Any]) -> Offer | None:
             lowest_bid=float(bid) if bid is not None else None,
             where=str(record.get("geolocation") or ""),
             ends=float(ends) if ends is not None else None,
+            cuda=_number(record.get("cuda_max_good")),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -30,6 +30,7 @@ class Allowance:
         self._target = project.targets[target]
         self._every = place(project.name, target, 0)[:-1]
         self._provider = provider
+        self._lost: dict[int, float] = {}  # dollars, by the number of a machine that was no good
 
     def share(self, others: Sequence[Machine], gone: float) -> float:
         """What a machine of the target may cost, or one more.
@@ -47,9 +48,15 @@ class Allowance:
 
     def gone(self, there: Sequence[Machine]) -> float:
         """What machines were charged for that the target had of late, and are no more."""
-        paid = self._provider.paid(self._every, self._provider.now() - _REMEMBERED)
+        paid = dict(self._provider.paid(self._every, self._provider.now() - _REMEMBERED))
+        for number, cost in self._lost.items():
+            paid[number] = max(cost, paid.get(number, 0.0))
         known = {each.id for each in there}
         return sum(cost for number, cost in paid.items() if number not in known)
+
+    def lose(self, machine: Machine) -> None:
+        """Count what a machine has cost that is given back now, until the provider charges it."""
+        self._lost[machine.id] = machine.cost(self._provider.now())
 
     def renewed(self, machine: Machine, others: Sequence[Machine], seconds: float | None) -> tuple[Label, Label]:
         """A machine's label, and the one with which it goes on for `seconds` or budget.until.

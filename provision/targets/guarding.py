@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from provision.agent.alone import program
 from provision.contract.budget import Installed, Sent, Watched
 from provision.contract.layout import BUDGET_GUARD
-from provision.errors import Unreachable
-from provision.hosts import HostKey, HostSpec, connect, trust
+from provision.hosts import HostConnection
 from provision.project.hours import Hours
-from provision.providers.api import Clock
 from provision.providers.face import Machine, Own, ProviderFailed
 from provision.targets.answers import Misfit, answer
 from provision.targets.labels import Label
@@ -28,9 +23,7 @@ if TYPE_CHECKING:
     from provision.project.renting import Budget
 
 _MODULES = ("alone/budget", "alone/activity", "trust")
-_SECONDS = 120.0  # for all of it, once somebody is connected
-_LETS_IN = 300.0  # until a key that was let in is known there
-_POLL = 5.0
+_SECONDS = 120.0  # for all of it
 
 
 def terms(
@@ -78,46 +71,24 @@ def _open(hours: Hours, now: float, ends: float) -> list[tuple[float, float]]:
     return [(begin - now, end - now) for begin, end in hours.windows(now, ends)]
 
 
-def watch(spec: HostSpec, key: HostKey | None, python: str, sent: Sent, clock: Clock) -> Watched:
-    """As `send`; a machine that lets nobody in yet is waited for."""
-    until = clock.now() + _LETS_IN
-    while True:
-        try:
-            return send(spec, key, python, sent)
-        except Unreachable:
-            if clock.now() > until:
-                raise
-            clock.sleep(_POLL)
-
-
-def send(spec: HostSpec, key: HostKey | None, python: str, sent: Sent) -> Watched:
+def send(connection: HostConnection, python: str, sent: Sent) -> Watched:
     """Bring a machine its guard, and see that it goes by what it is sent.
-
-    Args:
-        key: whose key the host has to show; None: one that is pinned.
 
     Raises:
         ProviderFailed: no guard goes by it.
-        Unreachable: the machine can't be reached.
     """
     document = {"folder": BUDGET_GUARD, "program": program(*_MODULES, call="main()"), "terms": sent}
-    with tempfile.TemporaryDirectory() as folder:
-        if key is not None:
-            known = Path(folder) / "known_hosts"
-            trust(spec, known, key=key)
-            spec = replace(spec, known_hosts=(known,))
-        with connect(spec) as connection:
-            done = connection.run(
-                [python, "-I", "-c", program(*_MODULES, call="install()")],
-                input=json.dumps(document).encode() + b"\n",
-                timeout=_SECONDS,
-            )
+    done = connection.run(
+        [python, "-I", "-c", program(*_MODULES, call="install()")],
+        input=json.dumps(document).encode() + b"\n",
+        timeout=_SECONDS,
+    )
     try:
         said = answer(json.loads(done.stdout), Installed)
     except (ValueError, Misfit):
         said = cast("Installed", {"fault": " ".join(done.stderr.decode("utf-8", "replace").split())[-300:]})
     if "watched" not in said:
         raise ProviderFailed(
-            f"no guard holds {spec.name} within its budget.", why=said.get("fault") or "It said nothing."
+            f"no guard holds {connection.name} within its budget.", why=said.get("fault") or "It said nothing."
         )
     return said["watched"]

@@ -1,53 +1,49 @@
-"""A target's rented machines: what is ordered, whose host key is whose, and when each ends.
+"""A target's rented machines: what is ordered, which of them is in which place, and when each ends.
 
-A label says it all, so that any laptop that has the account's key can go on: the place in the target, a nonce between
-which marks the machine prints its host key, and when it ends. Who prints that is whom the provider's own log, which
-is read over TLS with the account's key, says: nobody on the way to the machine can write there.
+A label says it all, so that any laptop that has the account's key can go on (`targets.labels`). A pinned key means that
+nothing is left to be done for a machine (`targets.joining`).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
-import datetime as dt
-import re
+import hashlib
+import json
 import secrets
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from provision.contract.backup import PROGRAM, Backed
-from provision.errors import Refused, Unreachable, UsageError
+from provision.contract.backup import Backed
+from provision.errors import Refused, UsageError
 from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
-from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.face import Loss, Machine, Offer, Order, State, Unfit
+from provision.providers.notes import Notes
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
-from provision.targets import backup, guarding
+from provision.targets import backup
 from provision.targets.allowance import Allowance
+from provision.targets.joining import Joining
 from provision.targets.labels import GIVEN_UP, Label
+from provision.targets.needed import Needed, needed
+from provision.targets.ssh_keys import public_key, show_key, wait_for_key
 
 if TYPE_CHECKING:
-    from provision.contract.backup import Config
     from provision.project.loaded import LoadedProject
     from provision.project.renting import Budget as Limits
     from provision.project.renting import Needs as Declared
 
-_LOG_LINES = 400
-_KEY_SECONDS = 300.0  # until a machine that runs has printed its key, and lets ours in
-_POLL = 5.0
-_OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
-# sshd's own keys may still be made when this runs.
-_SHOW_KEY = """\
-n=0
-until ls /etc/ssh/ssh_host_*_key.pub >/dev/null 2>&1 || [ $n -ge 120 ]; do sleep 1; n=$((n+1)); done
-for key in /etc/ssh/ssh_host_*_key.pub; do read -r kind text _ <"$key" && echo "deploy-{nonce} $kind $text"; done
-"""
+_TRIES = 3  # machines that are rented for one place, where one after the other turns out to be no good
+
+
+class _Again(Exception):
+    """A machine was no good and is given back; another one may be."""
+
+    def __init__(self, unfit: Unfit) -> None:
+        super().__init__(unfit)
+        self.unfit = unfit
 
 
 class Machines:
@@ -80,29 +76,50 @@ class Machines:
         self._clock = clock or Clock()
         self._on_event = on_event
         self._connect = connect
+        self._notes = Notes()
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
         self._allowance = Allowance(loaded.project, target, self.provider)
         self._renter = Renter(self.provider, on_event, self._clock)
+        self._joining = Joining(loaded, target, self.provider, self._notes, on_event, self._clock, connect)
 
     def offers(self) -> Sequence[Offer]:
         """What could be rented for the target now, cheapest first."""
-        needs, budget = self._declared
-        return self.provider.offers(
-            Needs(
-                gpu=needs.gpu,
-                gpus=needs.gpus,
-                vram=needs.vram or 0,
-                memory=needs.memory or 0,
-                disk=needs.disk,
-                down=needs.down or 0,
-                up=needs.up or 0,
-                reliability=needs.reliability,
-                ports=len(needs.ports) + 1,
-                kind=budget.kind,
-            )
-        )
+        return self.provider.offers(replace(self.needed.needs, avoid=frozenset(self.failed)))
+
+    @cached_property
+    def needed(self) -> Needed:
+        """What is searched for: as declared, and what models and binaries need besides."""
+        return needed(self._loaded, self._target)
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """The provider's machines that failed us of late, and why: they are left out."""
+        return self._notes.failed(self.provider.name)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By the name of a GPU, how many tokens a second it has given these models, for one request at a time."""
+        return self._notes.rates(self._work)
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Remember how fast a machine's GPU is, where a check has counted its tokens."""
+        rate = event.get("facts", {}).get("tokens_per_second") if event.get("event") == "check" else None
+        if rate and event.get("passed"):
+            for machine in self._known:
+                if machine.address and self.spec(machine).name == event.get("host"):
+                    self._notes.gave(self._work, machine.gpu.partition(" x ")[2], float(rate))
+
+    @cached_property
+    def _work(self) -> str:
+        """What is computed there: the models, and how they are served."""
+        served = [
+            [name, service.model, service.engine or service.binary, repr(service.args)]
+            for name, service in sorted(self._loaded.project.services.items())
+            if service.model
+        ]
+        return hashlib.sha256(json.dumps(served).encode()).hexdigest()
 
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
@@ -136,50 +153,92 @@ class Machines:
             ProviderFailed: none could be rented, or one does not start.
             UsageError: there is no SSH key to let in.
         """
-        needs, budget = self._declared
         for number in ends or range(1, self._target.machines + 1):
-            rented = self.seen()
-            if machine := self._ready(of_place(rented, self._place(number))):
-                yield machine, False
-                continue
-            self._allowance.demand_hours()
-            public = self._public_key()
-            self._backup_config(self._place(number), "")  # what is missing for it is said before anything is paid
-            here = of_place(rented, self._place(number))
-            others = [each for each in (*rented, *self._beyond) if each not in here]
-            gone = 0.0 if here else self._allowance.gone(others)
-            share = self._allowance.share(others, gone)
-            now = self.provider.now()
-            end = ends[number] if ends else now + budget.until
-            label = Label(self._place(number), secrets.token_hex(8), end, share)
-            order = Order(
-                label=str(label),
-                image=needs.image,
-                disk=needs.disk,
-                ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce)
-                + backup.start(self._target.backup, self._target.python)
-                + self.provider.guard(end - now),
-                bid=budget.bid,
-            )
-            limits = Budget(budget.per_hour, budget.total - gone, end - now, share)
+            yield self._until_fit(number, keep=keep, end=ends[number] if ends else None)
+
+    def _until_fit(self, number: int, *, keep: bool, end: float | None) -> tuple[Machine, bool]:
+        """A place's machine, and if it is new. One that is no good is given back, and the next offer is tried."""
+        for left in reversed(range(_TRIES)):
             try:
-                if here and here[0].state is State.STOPPED:
-                    self._start(here[0])
-                offers = [] if here else self.offers()
-                machine = self._renter.rent(offers, order, limits, others)
-                machine = self._renter.wait(machine, keep=keep or bool(here))
-                self.provider.admit(machine.id, public)
-                key = self._printed(machine)
-                self._watch(machine, key)
-                self._bring_back(machine, key)
-                self._pin(machine, key)
-            except BaseException:
-                if not (here or keep):
-                    self._clean(label.place)
+                return self._filled(number, keep=keep, end=end)
+            except _Again as again:
+                if not left:
+                    again.unfit.next_step = "deploy machine offers"
+                    raise again.unfit from None
+                text = " ".join(filter(None, [again.unfit.what, again.unfit.why, "The next offer is tried."]))
+                self._on_event({"event": "warning", "host": "", "text": text})
+        raise AssertionError  # the last try has returned, or raised
+
+    def _filled(self, number: int, *, keep: bool, end: float | None) -> tuple[Machine, bool]:
+        rented = self.seen()
+        here = of_place(rented, self._place(number))
+        if machine := self._ready(here):
+            return machine, False
+        self._allowance.demand_hours()
+        public = self._public_key()
+        self._joining.demand_keys(self._place(number))
+        others = [each for each in (*rented, *self._beyond) if each not in here]
+        order, limits = self._order(number, others, end, is_new=not here)
+        machine = None
+        try:
+            if here and here[0].state is State.STOPPED:
+                self._start(here[0])
+            offers = [] if here else self.offers()
+            machine = self._renter.rent(offers, order, limits, others)
+            machine = self._renter.wait(machine, keep=keep or bool(here))
+            self.provider.admit(machine.id, public)
+            key = wait_for_key(self.provider, machine, self._clock)
+            offer = next((each for each in offers if each.machine == machine.machine), None)
+            demands = self.needed.demands(self._target, offer)
+            self._joining.join(machine, self.spec(machine), key, demands, is_new=not here)
+            self._pin(machine, key)
+        except BaseException as error:
+            unfit = error if isinstance(error, Unfit) else None
+            if keep or (here and not (unfit and unfit.is_unused)):
+                if unfit and machine:
+                    unfit.next_step = unfit.next_step or f"deploy machine destroy {machine.id}"
                 raise
+            self._clean(self._place(number))
             self._known = []
-            yield machine, not here
+            if unfit and machine:
+                self._allowance.lose(machine)
+                if unfit.its_fault:
+                    self._notes.has_failed(self.provider.name, machine.machine, unfit.what)
+                raise _Again(unfit) from error
+            raise
+        self._known = []
+        return machine, not here
+
+    def _order(
+        self, number: int, others: Sequence[Machine], end: float | None, *, is_new: bool
+    ) -> tuple[Order, Budget]:
+        """What is ordered for a place, and within which limits.
+
+        Raises:
+            Refused: nothing can be deployed to its image, as is known already.
+        """
+        needs, budget = self._declared
+        if is_new and (lacking := self._notes.lacking(needs.image)):
+            raise Refused(
+                f"{needs.image} has no {' and no '.join(lacking)}, as a machine of it has shown; nothing was rented.",
+                next_step=f"set another image in [targets.{self._name}.needs]",
+            )
+        gone = self._allowance.gone(others) if is_new else 0.0
+        share = self._allowance.share(others, gone)
+        now = self.provider.now()
+        ends = now + budget.until if end is None else end
+        label = Label(self._place(number), secrets.token_hex(8), ends, share)
+        order = Order(
+            label=str(label),
+            image=needs.image,
+            disk=self.needed.disk,
+            ports=needs.ports,
+            start=show_key(label.nonce)
+            + backup.start(self._target.backup, self._target.python)
+            + self.provider.guard(ends - now),
+            bid=budget.bid,
+        )
+        return order, Budget(budget.per_hour, budget.total - gone, ends - now, share)
 
     def renew(self, machine: Machine, seconds: float | None = None) -> Label:
         """Let a machine go on, from now for `seconds` or budget.until, by what is declared today; its new label.
@@ -193,31 +252,11 @@ class Machines:
         # it may still spend.
         most = replace(after, ends=max(before.ends, after.ends), share=max(before.share or 0.0, after.share or 0.0))
         self.provider.rename(machine.id, str(most))
-        self._watch(replace(machine, label=str(after)), None)
+        with self._connect(self.spec(machine)) as connection:
+            self._joining.guard(replace(machine, label=str(after)), connection)
         if most != after:
             self.provider.rename(machine.id, str(after))
         return after
-
-    def _watch(self, machine: Machine, key: HostKey | None) -> None:
-        """Have the machine's guard go by the budget."""
-        needs, budget = self._declared
-        label = Label.read(machine.label)
-        if label is None or label.share is None:
-            text = f"an earlier version rented machine {machine.id}: its guard knows when it ends, and nothing else"
-            self._on_event({"event": "warning", "host": "", "text": text})
-            return
-        services = self._loaded.project.services.values()
-        sent = guarding.terms(
-            machine,
-            label,
-            self.provider.own(machine.id),
-            budget,
-            now=self.provider.now(),
-            ports=needs.ports or [each.port for each in services if each.port],
-            path=self._target.path,
-            backup=PROGRAM if self._target.backup else "",
-        )
-        guarding.watch(self.spec(machine), key, self._target.python, sent, self._clock)
 
     def losses(self, machines: Sequence[Machine]) -> dict[int, Loss]:
         """Why each of them that is lost is, by its number. What we stopped is not lost."""
@@ -280,28 +319,13 @@ class Machines:
 
         Raises:
             Refused: the machine has no label of ours.
-            ProviderFailed: it prints no key.
+            Unfit: it prints no key.
         """
-        return self._pin(machine, self._printed(machine))
+        return self._pin(machine, wait_for_key(self.provider, machine, self._clock))
 
     def _pin(self, machine: Machine, key: HostKey) -> HostKey:
         spec = self.spec(machine)
         return trust(spec, spec.known_hosts[0], replace=True, key=key)
-
-    def _printed(self, machine: Machine) -> HostKey:
-        label = Label.read(machine.label)
-        if label is None:
-            raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
-        until = self._clock.now() + _KEY_SECONDS
-        while True:
-            if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
-                return key
-            if self._clock.now() > until:
-                raise ProviderFailed(
-                    f"machine {machine.id} runs, and its log does not say which host key is its own.",
-                    next_step=f"deploy machine logs {machine.id}",
-                )
-            self._clock.sleep(10.0)
 
     def back_up(self, machine: Machine) -> Backed | None:
         """Have a machine back up now what the target declares, by what is declared today; None: nothing is.
@@ -309,49 +333,7 @@ class Machines:
         Raises:
             DeployError: not all of it is in the store.
         """
-        label = Label.read(machine.label)
-        config = self._backup_config(label.place, label.nonce) if label else None
-        if config is None:
-            return None
-        with self._connect(self.spec(machine)) as connection:
-            made = backup.MachineBackup(connection, self._target.python, config, self._on_event)
-            made.bring()
-            return made.now()
-
-    def _bring_back(self, machine: Machine, key: HostKey) -> None:
-        """Bring a machine what the store has for its place. Its key is pinned later: who is cut off comes again."""
-        label = Label.read(machine.label)
-        config = self._backup_config(label.place, label.nonce) if label else None
-        if config is None:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            spec = self.spec(machine)
-            known = Path(folder) / "known_hosts"
-            trust(spec, known, key=key)
-            until = self._clock.now() + _KEY_SECONDS
-            while True:
-                try:
-                    connection = self._connect(replace(spec, known_hosts=(known,)))
-                    break
-                except Unreachable:  # a key that was let in is known there a moment later
-                    if self._clock.now() > until:
-                        raise
-                    self._clock.sleep(_POLL)
-            with connection:
-                found = backup.MachineBackup(connection, self._target.python, config, self._on_event).bring()
-        at = found.get("at", 0.0)
-        made = dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-        text = f"has the backup of {made} back: {found.get('files', 0)} files, {found.get('bytes', 0) / 1e6:.1f} MB"
-        if differ := found.get("differ"):
-            text += f"; of {differ} files there is a later state, from a backup that was cut off"
-        text = f"machine {machine.id} " + (text if at else "is the first in its place: there is no backup of it yet")
-        self._on_event({"event": "message", "host": "", "phase": "backup", "text": text})
-
-    def _backup_config(self, label: str, owner: str) -> Config | None:
-        if self._target.backup is None:
-            return None
-        variables = self._loaded.environment.variables
-        return backup.config(self._target.backup, variables, label.removesuffix(GIVEN_UP), owner, self._target.path)
+        return self._joining.back_up(machine, self.spec(machine))
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.
@@ -417,29 +399,4 @@ class Machines:
 
     def _public_key(self) -> str:
         identity = self._target.identity
-        files = [self._loaded.root / Path(identity.text).expanduser()] if identity else map(Path, _OWN_KEYS)
-        for file in (each.expanduser() for each in files):
-            if not file.exists():
-                continue
-            beside = file.with_name(f"{file.name}.pub")
-            if beside.exists():
-                return beside.read_text(encoding="utf-8").strip()
-            made = subprocess.run(
-                ["ssh-keygen", "-y", "-P", "", "-f", file], capture_output=True, text=True, timeout=10, check=False
-            )
-            if made.returncode == 0:
-                return made.stdout.strip()
-        raise UsageError(
-            f"there is no SSH key that a machine could let in: {identity.text if identity else _OWN_KEYS[0]}.",
-            next_step="ssh-keygen -t ed25519, or name one with identity in the target",
-        )
-
-
-def printed_key(log: str, nonce: str) -> HostKey | None:
-    """The host key that a machine printed last, of the kind that is asked for first."""
-    line = re.compile(rf"^deploy-{nonce} ([a-z0-9@.-]{{1,60}}) ([A-Za-z0-9+/=]{{40,1000}})\r?$", re.MULTILINE)
-    keys: dict[str, HostKey] = {}
-    for kind, text in line.findall(log):
-        with contextlib.suppress(binascii.Error):
-            keys[kind] = HostKey(kind, base64.b64decode(text, validate=True))
-    return keys.get("ssh-ed25519") or next(iter(keys.values()), None)
+        return public_key(identity.text if identity else None, self._loaded.root)

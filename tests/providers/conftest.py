@@ -34,6 +34,8 @@ def offer(number: int, **more: Any) -> dict[str, Any]:
         "reliability": 0.99,
         "reliability2": 0.99,
         "cuda_max_good": 12.8,
+        "compute_cap": 890,
+        "has_avx": 1,
         "direct_port_count": 20,
         "dph_total": 0.30 + number / 100,
         "min_bid": 0.10 + number / 100,
@@ -76,6 +78,12 @@ class Rental:
 
 
 CLOCK = Clock(lambda: time.monotonic() * SPEED, lambda seconds: time.sleep(seconds / SPEED))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test learns about machines and images is another's surprise."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture

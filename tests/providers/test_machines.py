@@ -24,7 +24,8 @@ from provision.providers.face import Needs, Order
 from provision.providers.renting import fair_share
 from provision.targets import Deployment
 from provision.targets.labels import Label
-from provision.targets.machines import Machines, printed_key
+from provision.targets.machines import Machines
+from provision.targets.ssh_keys import printed_key
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
 from tests.providers.conftest import CLOCK, KEY, Rental, offer

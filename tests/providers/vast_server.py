@@ -12,15 +12,18 @@ shapes that it publishes (`shapes.yaml`).
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -176,7 +179,8 @@ class Market:
         reached = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(boot.get("port", 22))}]}
         for name in machine.order.get("env") or {}:
             if found := re.fullmatch(r"-p (\d+):\d+", name):
-                reached[f"{found[1]}/tcp"] = [{"HostIp": "0.0.0.0", "HostPort": found[1]}]
+                outer = "9" if int(found[1]) in boot.get("closed", ()) else found[1]
+                reached[f"{found[1]}/tcp"] = [{"HostIp": "0.0.0.0", "HostPort": outer}]
         return {
             "id": machine.id,
             "machine_id": machine.offer["machine_id"],
@@ -209,6 +213,7 @@ class Market:
         """Run what it starts with, on the host that it is."""
         if inside := machine.boot.get("inside"):
             _serve_inside(inside)
+            _give_driver(inside, machine)
             own = [f"CONTAINER_API_KEY=instance-{machine.id}", f"CONTAINER_ID={machine.id}"]
             command = [*inside, "env", *own, "sh", "-c", machine.order.get("onstart") or ""]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -307,7 +312,7 @@ class Handler(BaseHTTPRequestHandler):
                 return {"success": True, "ssh_keys": json.dumps(machine.keys)}
             case "log":
                 name = f"/logs/{machine.id}-{len(market.logs)}"
-                text = "" if machine.boot.get("log") == "empty" else machine.printed
+                text = _told(machine)
                 market.logs[name] = (market.now() + float(machine.boot.get("log_after", 2)), text)
                 # Under another name than the API's: what is kept elsewhere is not to be shown the key.
                 return {"success": True, "result_url": f"http://localhost:{self.server.server_address[1]}{name}"}  # type: ignore[index]
@@ -403,6 +408,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+_ANOTHER_KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + 32 * b"k"
 _TOO_SOON = "API requests too frequent"
 # What happens to a call, by its name: before it takes effect, and after.
 _BEFORE: dict[Any, Callable[[Handler], None]] = {
@@ -418,6 +424,33 @@ _AFTER: dict[Any, Callable[[Handler, dict[str, Any]], None]] = {
     "no success": lambda to, value: to._answer(200, {**value, "success": False, "error": "unknown"}),
     "no json": lambda to, _: to._plain(200, "<html>maintenance</html>"),
 }
+
+
+def _told(machine: Rented) -> str:
+    """The log of a machine, as far as its `log` lets it be told: empty, or with somebody else's host key in it."""
+    if machine.boot.get("log") == "lies":
+        return re.sub(r"(?<=ssh-ed25519 )\S+", base64.b64encode(_ANOTHER_KEY).decode(), machine.printed)
+    return "" if machine.boot.get("log") == "empty" else machine.printed
+
+
+@cache
+def _driver() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "libcuda.so.1")
+        source = Path(__file__).with_name("driver.c")
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", made, source], timeout=60, check=True)
+        return made.read_bytes()
+
+
+def _give_driver(inside: list[str], machine: Rented) -> None:
+    """What a provider brings into each of its machines; `gpu`, `tera`, `giga`, `fault` of a boot say which GPUs."""
+    offer, boot = machine.offer, machine.boot
+    name = boot.get("gpu", f"NVIDIA GeForce {offer['gpu_name']}")
+    memory = int(offer["gpu_ram"]) << 20
+    line = f"{name}|{memory}|{boot.get('tera', 80)}|{boot.get('giga', 900)}|{boot.get('cuda', offer['cuda_max_good'])}"
+    lines = f"{line}|{boot.get('fault', 'none')}\n" * int(offer["num_gpus"])
+    for path, content in {"/usr/lib/libcuda.so.1": _driver(), "/etc/stand-in-gpus": lines.encode()}.items():
+        subprocess.run([*inside, "sh", "-c", f"cat > {path}"], input=content, timeout=60, check=True)
 
 
 def _call(method: str, path: str) -> tuple[str, re.Match[str]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
@@ -14,10 +14,24 @@ if TYPE_CHECKING:
     from provision.targets.labels import Label
 
 
-def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
-    """One line each; what is dearer than `most` dollars an hour says so."""
-    rows = [["offer", "GPU", "VRAM", "memory", "disk", "down", "reliable", "$/h", "where"]]
+def per_million_tokens(offer: Offer, rates: Mapping[str, float]) -> float | None:
+    """Dollars, for one request at a time; None where nobody has seen yet how many tokens such a GPU gives."""
+    rate = rates.get(offer.gpu)
+    return offer.per_hour / (rate * 3600 / 1e6) if rate else None
+
+
+def offer_lines(offers: Sequence[Offer], most: float, rates: Mapping[str, float]) -> Iterator[str]:
+    """One line each; what is dearer than `most` dollars an hour says so.
+
+    Args:
+        rates: tokens a second, by the name of a GPU.
+    """
+    by_tokens = any(each.gpu in rates for each in offers)
+    rows = [
+        ["offer", "GPU", "VRAM", "memory", "disk", "down", "reliable", "$/h", *(["$/Mtokens"] * by_tokens), "where"]
+    ]
     for each in offers:
+        price = per_million_tokens(each, rates)
         over = "  over budget.per_hour" if each.per_hour > most else ""
         rows.append(
             [
@@ -29,6 +43,7 @@ def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
                 f"{each.down / 1e6:.0f} Mbit/s",
                 f"{100 * each.reliability:.1f} %",
                 f"{each.per_hour:.3f}",
+                *(["" if price is None else f"{price:.2f}"] * by_tokens),
                 each.where + over,
             ]
         )

@@ -24,22 +24,36 @@ def command() -> None:
 
 @verb("offers", example="deploy machine offers\ndeploy machine offers --target gpu --json")
 def offers(session: Session) -> None:
-    """Show what could be rented for the target now, cheapest first."""
-    from provision.cli.render.machines import offer_lines
+    """Show what could be rented for the target now, cheapest first.
 
-    found = session.deployment.machines.offers()
+    What models and binaries need is asked for besides [needs]; machines that failed of late are left out. Once a
+    completion check has counted the tokens of such a GPU, the price of a million of them is shown, for one request at
+    a time.
+    """
+    from provision.cli.render.machines import offer_lines, per_million_tokens
+
+    machines = session.deployment.machines
+    found = machines.offers()
     budget = session.deployment.target.budget
-    lines = offer_lines(found, budget.per_hour if budget else 0.0)
+    lines = offer_lines(found, budget.per_hour if budget else 0.0, machines.rates)
+    offers = [asdict(each) | {"per_million_tokens": per_million_tokens(each, machines.rates)} for each in found]
     session.console.answer(
-        {"event": "offers", "offers": [asdict(each) for each in found]},
+        {"event": "offers", "offers": offers},
         lines if found else ["nothing fits [needs] now; ask for less, or later"],
     )
+    for added in machines.needed.added:
+        session.console.note(f"asked for besides [needs]: {added}")
+    if machines.failed:
+        numbers = ", ".join(map(str, sorted(machines.failed)))
+        session.console.note(f"machines that are left out, since they failed: {numbers}")
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
-@click.option("--keep", is_flag=True, help="One that does not start is not given back; it costs on.")
+@click.option("--keep", is_flag=True, help="One that is no good is not given back; it costs on.")
 def rent(session: Session, keep: bool) -> None:
-    """Rent what the target lacks, wait until it runs, and pin its host key.
+    """Rent what the target lacks, wait until it runs, see that it is as it was offered, and pin its host key.
+
+    One that is not is given back and remembered, and the next offer is tried: three machines at most.
 
     What is there already is kept: a second run rents nothing. Nothing is rented beyond [budget], and each machine ends
     itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.

@@ -13,7 +13,7 @@ def _provider(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
         if target.provider is None:
-            for key in ("needs", "budget", "machines", "backup"):
+            for key in ("needs", "budget", "accept", "machines", "backup"):
                 if key in target.model_fields_set:
                     message = "nothing is rented here, so it counts for nothing."
                     yield Fault((*base, key), message, 'Add provider = "vast", or remove it.', at_key=True)
@@ -47,6 +47,19 @@ def _idle(view: Sound) -> Iterator[Fault]:
                 yield Fault(("targets", name, "budget", key), message, hint, at_key=True)
 
 
+def _accept(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base, said = ("targets", name, "accept"), target.accept.model_fields_set
+        if target.provider is None or target.needs is None:
+            continue
+        if "download" in said and target.needs.down is None:
+            hint = f'Add down = "200Mbit/s" to [targets.{name}.needs], or remove it.'
+            yield Fault((*base, "download"), "no speed is demanded, so it counts for nothing.", hint, at_key=True)
+        if "speed" in said and target.needs.gpus == 0:
+            message = "a machine without a GPU has no such speed, so it counts for nothing."
+            yield Fault((*base, "speed"), message, "Remove it, or needs.gpus.", at_key=True)
+
+
 def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
     """Targets, as they are written, that say neither which hosts they have nor who rents them out."""
     for name, table in targets.items():
@@ -55,4 +68,4 @@ def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(("targets", name, "hosts"), "missing.", hint)
 
 
-RULES = (_provider, _idle)
+RULES = (_provider, _idle, _accept)
