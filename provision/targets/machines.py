@@ -163,7 +163,7 @@ class Machines:
                 self.pin(machine)
             except BaseException:
                 if not (here or keep):
-                    self._clean(label.place)
+                    self._clean(order.label)
                 raise
             self._known = []
             yield machine, not here
@@ -177,10 +177,13 @@ class Machines:
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
 
     def _clean(self, label: str) -> None:
-        for machine in of_place(self.provider.machines(), label):
-            self._renter.give_back(machine)
-            text = f"machine {machine.id} was given back"
-            self._on_event({"event": "message", "host": "", "phase": "rent", "text": text})
+        """What another laptop has rented meanwhile for the same place has another nonce, and stays."""
+        try:
+            self._renter.take_back(label)
+        except BaseException:
+            text = "whether all that was rented is given back is not known; next: deploy machine list"
+            self._on_event({"event": "warning", "host": "", "text": text})
+            raise
 
     def pin(self, machine: Machine) -> HostKey:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
@@ -220,6 +223,11 @@ class Machines:
             text = f"{missing} of {self._target.machines} machines of targets.{self._name} do not run"
             self._on_event({"event": "warning", "host": "", "text": text})
         return [self._spec(machine) for machine in running]
+
+    def reached(self, spec: HostSpec, port: int) -> tuple[str, int] | None:
+        """Where a port of one that was seen last is reached from outside; None where it is not."""
+        at = (spec.address, spec.port)
+        return next((each.ports.get(port) for each in self._known if each.address == at), None)
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more."""

@@ -58,6 +58,10 @@ class Rental:
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
 
+    def release(self) -> None:
+        """Let a call go on that is being held."""
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/release", b"", method="PUT"), timeout=10).close()
+
     def known(self) -> dict[str, Any]:
         """What only the provider knows."""
         with urllib.request.urlopen(f"{self.url}/control", timeout=10) as answer:

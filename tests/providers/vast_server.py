@@ -11,6 +11,7 @@ requests and answers are held against the shapes that it publishes (`shapes.yaml
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -82,6 +83,8 @@ class Market:
         self.leaked: list[str] = []  # a key that was shown where it should not be
         self.exchanges: list[list[Any]] = []  # endpoint, body, status, answer; of calls that nothing befell
         self.logs: dict[str, tuple[float, str]] = {}
+        self.held = ""  # the endpoint of a call that is being held
+        self.released = threading.Event()
         self.lock = threading.RLock()
         self._last: dict[str, float] = {}
         self._began = time.monotonic()
@@ -206,6 +209,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path == "/control":
             self._control(json.loads(raw) if raw else None)
+        elif url.path == "/release":
+            self.market.released.set()
+            self._answer(200, {})
         elif url.path.startswith("/logs/"):
             self._log_file(url.path)
         elif call := _call(self.command, url.path):
@@ -230,11 +236,23 @@ class Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault in _BEFORE:
             return _BEFORE[fault](self)
+        if fault == "hold":
+            self._hold(endpoint)
         status, value = self._do(endpoint, found, query, raw)
+        if fault == "hold after":
+            self._hold(endpoint)
+        if str(fault).startswith("hold"):
+            self.market.held = ""
         if fault in _AFTER:
             return _AFTER[fault](self, value)
         self.market.exchanges.append([endpoint, json.loads(raw) if raw else None, status, value])
         return self._answer(status, value)
+
+    def _hold(self, endpoint: str) -> None:
+        """Until PUT /release; `held` says so until it has taken effect."""
+        self.market.released.clear()
+        self.market.held = endpoint
+        self.market.released.wait()
 
     def _do(self, endpoint: str, found: re.Match[str], query: str, raw: bytes) -> tuple[int, dict[str, Any]]:
         market = self.market
@@ -309,6 +327,7 @@ class Handler(BaseHTTPRequestHandler):
                 for each in self.market.machines.values()
             ]
         told = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
+        told |= {"held": self.market.held, "clock": [self.market.speed, self.market._at, self.market._began]}
         told["exchanges"] = self.market.exchanges
         self._answer(200, {**told, "orders": [each.order for each in self.market.machines.values()]})
 
@@ -323,7 +342,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # who asked may have been killed meanwhile
+            self.wfile.write(content)
 
     def _hang_up(self) -> None:
         self.close_connection = True

@@ -1,0 +1,41 @@
+"""`deploy`, in a process of its own, for whom time goes as fast as for the provider that it asks.
+
+    HURRIED="SPEED AT BEGAN" python -m tests.providers.hurried machine rent
+
+Waits between calls are short then, and what a machine has cost is counted from the provider's clock. Connections to
+hosts keep this machine's own.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import time
+
+from provision.providers.api import Clock
+
+_OF_MONEY = ("provision.providers.", "provision.targets.machines", "provision.cli.verbs.machine")
+
+
+def hurry(speed: float, at: float, began: float) -> None:
+    """Count seconds as a provider does that began to count at `began` of the monotonic clock, at `at` since 1970."""
+    own = time.time
+
+    def now() -> float:
+        asks = sys._getframe(1).f_globals["__name__"]
+        return at + (time.monotonic() - began) * speed if asks.startswith(_OF_MONEY) else own()
+
+    time.time = now
+    Clock.__init__.__defaults__ = (lambda: time.monotonic() * speed, lambda seconds: time.sleep(seconds / speed))
+
+
+if __name__ == "__main__":
+    hurry(*map(float, os.environ["HURRIED"].split()))
+    program = os.environ.get("HURRIED_PROGRAM")
+    if program:
+        sys.argv[0] = program
+        runpy.run_path(program, run_name="__main__")
+    from provision.cli.main import main
+
+    sys.exit(main())
