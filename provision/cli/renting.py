@@ -29,8 +29,9 @@ def rented(session: Session) -> Iterator[None]:
         several = len(session.itself.loaded.declaration.values["targets"]) > 1
         target = f" --target {session.itself.target_name}" if several else ""
         for machine in new:
-            session.console.note(
-                f"{machine.id} stays and costs on, ${machine.per_hour:.3f} an hour: deploy up{target} goes on with it, "
-                f"deploy machine destroy {machine.id}{target} gives it back"
+            text = (
+                f"machine {machine.id} stays and costs on, ${machine.per_hour:.3f} an hour: deploy up{target} goes on "
+                f"with it, deploy machine destroy {machine.id}{target} gives it back"
             )
+            session.console.event({"event": "warning", "host": "", "text": text})
         raise

@@ -107,7 +107,10 @@ class Renter:
         for offer in offers[:_OFFERS]:
             budget.demand(offer, others, time.time(), order.bid)
             where = f" ({offer.where})" if offer.where else ""
-            self._say(f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour{where}")
+            price = (
+                f"for ${offer.per_hour:.3f} an hour" if order.bid is None else f"by a bid of ${order.bid:.3f} an hour"
+            )
+            self._say(f"rent {offer.gpus} x {offer.gpu} {price}{where}")
             machine = None
             self._is_unanswered = True
             try:

@@ -6,7 +6,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +78,27 @@ class Rental:
 CLOCK = Clock(lambda: time.monotonic() * SPEED, lambda seconds: time.sleep(seconds / SPEED))
 
 
+@contextmanager
+def standing_in(file: Path, **config: Any) -> Iterator[Rental]:
+    """A provider in a process of its own; `file` is for what it is told."""
+    file.write_text(json.dumps({"key": KEY, "speed": SPEED, **config}))
+    command = [sys.executable, "-m", "tests.providers.vast_server", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield Rental(process.stdout.readline().strip())
+        finally:
+            process.terminate()
+
+
 @pytest.fixture
 def market(tmp_path: Path) -> Iterator[Callable[..., Rental]]:
     """Start a provider: which offers it has, and how what is rented behaves."""
-    running: list[subprocess.Popen[str]] = []
+    with ExitStack() as running:
+        files = (tmp_path / f"market-{number}.json" for number in count())
 
-    def start(offers: list[dict[str, Any]] | None = None, *boots: dict[str, Any], **more: Any) -> Rental:
-        config = {"key": KEY, "speed": SPEED, "offers": offers or [offer(n) for n in range(1, 4)], **more}
-        file = tmp_path / f"market-{len(running)}.json"
-        file.write_text(json.dumps({**config, "boots": list(boots)}))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.providers.vast_server", str(file)], stdout=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        assert process.stdout
-        return Rental(process.stdout.readline().strip())
+        def start(offers: list[dict[str, Any]] | None = None, *boots: dict[str, Any], **more: Any) -> Rental:
+            config = {"offers": offers or [offer(n) for n in range(1, 4)], "boots": boots, **more}
+            return running.enter_context(standing_in(next(files), **config))
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
-        assert process.stdout
-        process.stdout.close()
+        yield start

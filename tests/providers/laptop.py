@@ -61,6 +61,12 @@ class Laptop:
         (folder / ".env").write_text(f"VAST_HOST=\nVAST_API_KEY={KEY}\nVAST_URL={rental.url}\n")
         return cls(folder, rental)
 
+    def change(self, before: str, after: str) -> None:
+        """Edit the declaration."""
+        file = self.folder / "deploy.toml"
+        assert before in file.read_text()
+        file.write_text(file.read_text().replace(before, after))
+
     def begin(self, *words: str, program: Path | None = None) -> subprocess.Popen[str]:
         """Start `deploy WORDS`, or another program of the checkout, with nothing but .env."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("VAST_", "STACK_"))}

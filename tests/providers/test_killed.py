@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ CALLS = [
     ("admit", 0),
     ("log", 0),
 ]
-_QUICK = {("rent", 0, "hold", "INT"), ("rent", 0, "hold after", "KILL")}
+_QUICK = {("rent", 0, "hold", "INT")}
 CASES = [
     pytest.param(*case, marks=[] if case in _QUICK else pytest.mark.slow)
     for call in CALLS
@@ -85,3 +86,74 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
     assert laptop.rental.alive == laptop.rented() == [rented["id"]]
     laptop.events("machine", "destroy", "--all", "--yes")
     assert laptop.rental.alive == []
+
+
+# What `deploy up` tells of itself once everything is rented, as far as it is told before anything can be committed.
+STAGES = [
+    {"event": "phase", "phase": "connect", "state": "begin"},
+    {"event": "phase", "phase": "ship", "state": "begin"},
+    {"event": "phase", "phase": "transaction", "state": "begin"},
+    {"event": "step", "step": "start"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "KILL"])
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: "-".join(stage.values()))
+def test_up_ends_at_any_stage_and_the_next_one_goes_on_with_the_machine(
+    stage: dict[str, str], name: str, laptop: Laptop, host: TestHost, request: pytest.FixtureRequest
+) -> None:
+    host.exec(["rm", "-f", "/tmp/go"])
+    waiting = 'command = ["sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec python3 server.py $0", "${port}"]'
+    laptop.change('command = ["python3", "server.py", "${port}"]', waiting)
+    laptop.change('VERSION = "1"', f'VERSION = "{request.node.name}"')
+    process = laptop.begin("up", "--json")
+    assert process.stdout
+    for line in process.stdout:
+        if stage.items() <= json.loads(line).items():
+            break
+
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    said = "".join(process.communicate(timeout=120))
+
+    (machine,) = laptop.rental.alive
+    if name == "INT":
+        assert process.returncode == 130, said
+        assert f"deploy machine destroy {machine} gives it back" in said
+    host.exec(["touch", "/tmp/go"])
+    laptop.events("up")  # where the laptop was killed, the host may have finished by now
+    answer = json.loads(host.exec(["curl", "-fsS", "http://127.0.0.1:8000/"]).stdout)
+    assert answer["version"] == request.node.name
+    assert laptop.rental.alive == laptop.rented() == [machine]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["hold", "hold after"])
+def test_two_people_who_rent_at_once_go_on_with_one_machine(
+    how: str, laptop: Laptop, host: TestHost, tmp_path: Path
+) -> None:
+    slower = held(laptop, "rent", 0, how)
+    other = Laptop.make(tmp_path / "other", laptop.rental, host)
+    rented = [each["id"] for each in other.events("machine", "rent") if each["event"] == "result"]
+
+    laptop.rental.release()
+    _, said = slower.communicate(timeout=120)
+
+    assert slower.returncode == 0, said
+    assert laptop.rental.alive == laptop.rented() == other.rented() == rented == [7000]
+    assert (laptop.folder / "known_hosts").read_text() == (other.folder / "known_hosts").read_text()
+    other.events("up")
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_one_of_two_leaves_the_other_s_machine_alone(laptop: Laptop, host: TestHost, tmp_path: Path) -> None:
+    slower = held(laptop, "rent", 0, "hold")
+    other = Laptop.make(tmp_path / "other", laptop.rental, host)
+    other.events("machine", "rent")
+
+    slower.send_signal(signal.SIGINT)
+    laptop.rental.release()
+    _, said = slower.communicate(timeout=120)
+
+    assert slower.returncode == 130, said
+    assert laptop.rental.alive == other.rented() == [7000]
