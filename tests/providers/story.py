@@ -9,12 +9,14 @@ rents out are real hosts of this machine, with sshd and supervisord. Each comman
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from provision.errors import Exit
 from tests.providers.conftest import Rental, offer, standing_in
 from tests.providers.laptop import Laptop, boot
 from tests.testbed import Kind, Slot, TestHost, take_slot
@@ -119,16 +121,21 @@ def tell(folder: Path, slot: Slot, say: Say) -> Rental:
 
 
 def main() -> int:
+    if os.geteuid() != 0:
+        sys.stderr.write(
+            "the hosts of this demo are network namespaces, which only root makes.\nnext: sudo make demo-vast\n"
+        )
+        return Exit.REFUSED
     if problem := missing_requirement():
         sys.stderr.write(f"{problem}\n")
-        return 4
+        return Exit.REFUSED
     slot = take_slot()
     try:
         with tempfile.TemporaryDirectory() as folder:
             tell(Path(folder), slot, lambda line: (sys.stdout.write(f"{line}\n"), sys.stdout.flush()))
     finally:
         slot.release()
-    return 0
+    return Exit.DONE
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.providers.conftest import Rental
+from provision.project import load
+from tests.providers.conftest import KEY, Rental
 from tests.providers.laptop import ROOT, Laptop, boot
 from tests.testbed import Kind
 from tests.testbed.fixtures import MakeHost
@@ -48,3 +49,13 @@ def deploy_vast(laptop: Laptop) -> list[dict[str, Any]]:
     done = laptop.run("--json", program=ROOT / "deploy_vast.py")
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_stack_is_rented_for_with_an_account_and_an_image_in_env() -> None:
+    environ = {"VAST_HOST": "", "VAST_API_KEY": KEY, "STACK_IMAGE": f"ghcr.io/acme/vast-stack@sha256:{'0' * 64}"}
+
+    target = load(ROOT / "examples" / "vast-stack", environ=environ, target="rented").project.targets["rented"]
+
+    assert (target.provider, target.prepare) == ("vast", False)
+    assert target.needs and target.budget
+    assert target.budget.per_hour * target.budget.until / 3600 <= target.budget.total

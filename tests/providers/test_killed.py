@@ -54,10 +54,10 @@ CASES = [
 ]
 
 
-def held(laptop: Laptop, endpoint: str, before: int, how: str) -> subprocess.Popen[str]:
-    """`deploy machine rent` that waits for the answer to one of its calls."""
+def held(laptop: Laptop, endpoint: str, before: int, how: str, *words: str) -> subprocess.Popen[str]:
+    """`deploy machine rent`, or another verb, that waits for the answer to one of its calls."""
     laptop.rental.fail(**{endpoint: [*[None] * before, how]})
-    process = laptop.begin("machine", "rent")
+    process = laptop.begin("machine", *(words or ["rent"]))
     until(lambda: laptop.rental.known()["held"] == endpoint, f"{endpoint} is asked", 60)
     return process
 
@@ -86,6 +86,26 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
     assert laptop.rental.alive == laptop.rented() == [rented["id"]]
     laptop.events("machine", "destroy", "--all", "--yes")
     assert laptop.rental.alive == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "KILL"])
+@pytest.mark.parametrize("how", ["hold", "hold after"])
+def test_giving_back_ends_at_any_moment_and_the_next_command_knows_what_is_left(
+    how: str, name: str, laptop: Laptop
+) -> None:
+    laptop.events("machine", "rent")
+    process = held(laptop, "destroy", 0, how, "destroy", "--all", "--yes")
+
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    process.wait()
+    known = laptop.rented()
+    assert known == laptop.rental.alive == ([] if how == "hold after" else [7000])
+    laptop.rental.release()
+    until(lambda: laptop.rental.known()["held"] == "", "it takes effect")
+
+    laptop.events("machine", "destroy", "--all", "--yes")
+    assert laptop.rental.alive == laptop.rented() == []
 
 
 # What `deploy up` tells of itself once everything is rented, as far as it is told before anything can be committed.
