@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from provision.project import load
+from tests.binaries import llama_server
+from tests.documents.vast import LOADED, equip, stack, with_gpu
 from tests.providers.conftest import KEY, Rental
 from tests.providers.laptop import ROOT, Laptop, boot
 from tests.testbed import Kind
@@ -34,15 +36,43 @@ def test_from_env_alone_to_checks_passed_and_then_nothing_to_do(
     assert json.loads(host.exec(["curl", "-fsS", "http://127.0.0.1:8000/"]).stdout)["version"] == "1"
     assert rental.alive == [7000]
 
-    calls = len(rental.known()["calls"])
+    _looks_once(laptop)
+
+
+def _looks_once(laptop: Laptop) -> None:
+    calls = len(laptop.rental.known()["calls"])
     second = deploy_vast(laptop)
 
-    assert rental.known()["calls"][calls:] == ["list"]
+    assert laptop.rental.known()["calls"][calls:] == ["list"]
     (result,) = [each for each in second if each["event"] == "result"]
     assert result["outcome"] == "unchanged"
     assert result["round_trips"]["connect"]["exec"] == 1
     assert result["round_trips"]["facts"] == {"request": 1}
-    assert [each for each in second if each["event"] == "check"] == []
+    begun = [each["phase"] for each in second if each["event"] == "phase" and each["state"] == "begin"]
+    assert begun == ["connect", "facts"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_stack_is_brought_from_an_account_to_checks_passed(
+    tmp_path: Path, market: Callable[..., Rental], make_host: MakeHost
+) -> None:
+    host = make_host(Kind.SUPERVISORD)
+    equip(host)
+    with_gpu(host, llama_server(tmp_path), LOADED.format(layers=9, mib="2.71"))
+    rental = market(None, boot(host))
+    laptop = Laptop(stack(host, tmp_path / "stack").folder, rental)
+    laptop.change('disk = "60GB"', 'disk = "1GB"')
+    image = f"ghcr.io/acme/vast-stack@sha256:{'0' * 64}"
+    account = f"VAST_API_KEY={KEY}\nVAST_URL={rental.url}\nSTACK_IMAGE={image}\nVAST_SSH_KEY='{host.identity}'\n"
+    (laptop.folder / ".env").write_text(account)
+
+    first = deploy_vast(laptop)
+
+    passed = [each["check"] for each in first if each["event"] == "check" and each["passed"]]
+    assert passed.count("worker-gpu batch http://127.0.0.1:8000/batch") == 2
+    assert (laptop.folder / ".env").read_text() == f"{account}STACK_ENGINE=image\n"
+    _looks_once(laptop)
 
 
 def deploy_vast(laptop: Laptop) -> list[dict[str, Any]]:
