@@ -48,3 +48,5 @@ class Budget(Section):
     """interruptible: cheaper, by `bid`, and taken away by whoever bids more."""
     bid: Number | None = Field(default=None, ge=0.001, le=32)
     """interruptible: dollars an hour that are bid."""
+    on_loss: Literal["rent again", "wait"] | None = None
+    """What `deploy machine watch` does for a machine that is outbid, offline or ended (default: it says so)."""

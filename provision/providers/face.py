@@ -42,6 +42,16 @@ class State(StrEnum):
     DEAD = "dead"  # it does not recover
 
 
+class Loss(StrEnum):
+    """Why a machine is lost, where nobody on our side wanted that."""
+
+    OUTBID = "outbid"  # somebody bids more; it may come back
+    OFFLINE = "offline"  # its host is away; it may come back
+    ENDED = "ended"  # its host rents it out no longer
+    NO_CREDIT = "no credit"  # the account's; machines are stopped, and after a while destroyed
+    BROKEN = "broken"  # it does not recover
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a machine has to have."""
@@ -107,6 +117,7 @@ class Machine:
     began: float  # seconds since 1970
     address: tuple[str, int] | None  # where ssh answers, once that is known
     ports: Mapping[int, tuple[str, int]]  # port in the machine -> where that is reached
+    loss: Loss | None = None  # as far as the machine itself tells; an account without credit shows in each the same
 
     def cost(self, now: float) -> float:
         """What it has cost since it was rented, at its price of now; traffic is not in it."""

@@ -56,7 +56,10 @@ class Budget:
                 next_step="deploy machine offers, then ask for less in [targets.X.needs], or raise budget.per_hour",
             )
         hours = self.seconds / 3600
-        bound = sum(max(machine.cost(now), machine.per_hour * hours) for machine in machines)
+        lost = (State.LOST, State.DEAD)  # costs a disk at most from now on
+        bound = sum(
+            max(machine.cost(now), 0.0 if machine.state in lost else machine.per_hour * hours) for machine in machines
+        )
         if bound + per_hour * hours > self.total:
             others = f" and the {len(machines)} others may cost ${bound:.2f}" if machines else ""
             raise Refused(

@@ -18,6 +18,7 @@ from provision.errors import UsageError
 from provision.providers.api import Api, Clock, Said
 from provision.providers.face import (
     Gone,
+    Loss,
     Machine,
     Needs,
     NotRented,
@@ -270,6 +271,7 @@ def _machine(record: Mapping[str, Any]) -> Machine | None:
             began=_number(record.get("start_date")) or time.time(),
             address=_address(record),
             ports=dict(_ports(record)),
+            loss=_loss(record, time.time()),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -286,14 +288,38 @@ def _number(value: object) -> float:
 
 def _state(record: Mapping[str, Any]) -> State:
     actual = record.get("actual_status")
-    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
-    if actual in ("exited", "unknown", "offline"):
+    if actual in ("exited", "unknown", "offline") or _is_fatal(record):
         return State.DEAD
-    if actual != "running" and any(words in str(record.get("status_msg") or "") for words in _FATAL):
-        return State.DEAD
-    if asked == {"stopped"} or actual in ("stopped", "frozen"):
-        return State.LOST if record.get("is_bid") else State.STOPPED
+    if _is_stopped(record):
+        return State.LOST if _is_outbid(record) else State.STOPPED
     return State.RUNNING if actual == "running" else State.STARTING
+
+
+def _loss(record: Mapping[str, Any], now: float) -> Loss | None:
+    state, ends = _state(record), _number(record.get("end_date"))
+    if state is State.DEAD:
+        return Loss.OFFLINE if record.get("actual_status") in ("unknown", "offline") else Loss.BROKEN
+    if state in (State.LOST, State.STOPPED) and 0 < ends <= now:
+        return Loss.ENDED
+    return Loss.OUTBID if state is State.LOST else None
+
+
+def _is_fatal(record: Mapping[str, Any]) -> bool:
+    said = str(record.get("status_msg") or "")
+    return record.get("actual_status") != "running" and any(words in said for words in _FATAL)
+
+
+def _is_stopped(record: Mapping[str, Any]) -> bool:
+    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
+    return asked == {"stopped"} or record.get("actual_status") in ("stopped", "frozen")
+
+
+def _is_outbid(record: Mapping[str, Any]) -> bool:
+    """Whoever stops a machine, and whoever bids more, leaves the same words. What tells them apart is what has to be
+    bid by now; where that is not said, a bid that is stopped is taken for one that was too low.
+    """
+    least, bid = record.get("min_bid"), record.get("dph_base", record.get("dph_total"))  # a bid is without the disk
+    return bool(record.get("is_bid")) and (least is None or _number(least) > _number(bid))
 
 
 def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -15,8 +15,8 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from provision.hosts import HostKey, HostSpec, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
-from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _LOG_LINES = 400
 _KEY_SECONDS = 300.0  # until a machine that runs has printed its key
-_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
+_GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
+_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 # sshd's own keys may still be made when this runs.
@@ -121,15 +122,22 @@ class Machines:
         self._beyond = [each for each in ours if each not in self._known]
         return self._known
 
+    def seen(self) -> list[Machine]:
+        """The same, as they were seen last; asked for again once something was changed here."""
+        return self._known or self.rented()
+
     def rented_beyond(self) -> list[Machine]:
         """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them."""
         self.rented()
         return self._beyond
 
-    def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
+    def rent(self, *, keep: bool = False, ends: Mapping[int, float] | None = None) -> Iterator[tuple[Machine, bool]]:
         """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
 
         What was rented here and does not come that far is given back, on Ctrl-C too.
+
+        Args:
+            ends: only these places, and when what is rented for each ends, in seconds since 1970.
 
         Raises:
             Refused: the budget does not allow it.
@@ -137,14 +145,15 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
-        limits = Budget(budget.per_hour, budget.total, budget.until)
-        for number in range(1, self._target.machines + 1):
-            rented = self._known or self.rented()
+        until = time.time() + budget.until
+        for number, end in (ends or dict.fromkeys(range(1, self._target.machines + 1), until)).items():
+            limits = Budget(budget.per_hour, budget.total, end - time.time())
+            rented = self.seen()
             if machine := self._ready(of_place(rented, self._place(number))):
                 yield machine, False
                 continue
             public = self._public_key()
-            label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
+            label = Label(self._place(number), secrets.token_hex(8), end)
             order = Order(
                 label=str(label),
                 image=needs.image,
@@ -168,11 +177,44 @@ class Machines:
             self._known = []
             yield machine, not here
 
+    def losses(self, machines: Sequence[Machine]) -> dict[int, Loss]:
+        """Why each of them that is lost is, by its number. What we stopped is not lost."""
+        stopped = [each.id for each in machines if each.state in (State.STOPPED, State.LOST)]
+        credit = self.provider.credit() if stopped else None
+        broke = dict.fromkeys(stopped if credit is not None and credit <= 0 else [], Loss.NO_CREDIT)
+        return {each.id: each.loss for each in machines if each.loss} | broke
+
+    def give_up(self, machine: Machine) -> None:
+        """Free its place for another. It is given back once that one serves; until then its label says so."""
+        label = Label.read(machine.label)
+        if label is None:
+            raise Refused(f"machine {machine.id} was not rented by deploy, and has no place.")
+        self.provider.rename(machine.id, str(replace(label, place=label.place + _GIVEN_UP)))
+        self._known = []
+
+    def given_up(self) -> dict[int, list[Machine]]:
+        """By their places, those that were given up and are not given back yet."""
+        found: dict[int, list[Machine]] = {}
+        self.seen()
+        for machine in self._beyond:
+            if machine.label.split(" ")[0].endswith(_GIVEN_UP) and self.number(machine) <= self._target.machines:
+                found.setdefault(self.number(machine), []).append(machine)
+        return found
+
+    def number(self, machine: Machine) -> int:
+        """Its place in the target, from 1; 0 where it has none."""
+        last = machine.label.split(" ")[0].rpartition("/")[2].removesuffix(_GIVEN_UP)
+        return int(last) if last.isdigit() else 0
+
+    def is_ready(self, machine: Machine) -> bool:
+        """Whether it runs, and the key is pinned where it is reached now."""
+        return self._ready([machine]) is not None
+
     def _ready(self, here: Sequence[Machine]) -> Machine | None:
         """The one that runs and whose key is pinned: nothing is left to be done for it."""
         if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
             return None
-        spec = self._spec(here[0])
+        spec = self.spec(here[0])
         pins = read_pins(spec.known_hosts[:1])
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
 
@@ -192,7 +234,7 @@ class Machines:
             Refused: the machine has no label of ours, or prints no key.
         """
         label = Label.read(machine.label)
-        spec = self._spec(machine)
+        spec = self.spec(machine)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
         until = self._clock.now() + _KEY_SECONDS
@@ -212,17 +254,23 @@ class Machines:
         Raises:
             Refused: none runs.
         """
-        running = [each for each in self._known or self.rented() if each.state is State.RUNNING and each.address]
+        rented = self.seen()
+        running = [each for each in rented if each.state is State.RUNNING and each.address]
+        missing = self._target.machines - len(running)
+        losses = self.losses(rented) if missing else {}
+        told = " ".join(f"Machine {number} is lost: {loss}." for number, loss in losses.items())
+        after = f"deploy machine watch --once --target {self._name}"
         if not running:
             raise Refused(
                 f"no machine of targets.{self._name} runs.",
-                why="deploy machine list shows what is rented.",
-                next_step=f"deploy machine rent --target {self._name}",
+                why=told or "deploy machine list shows what is rented.",
+                next_step=after if told else f"deploy machine rent --target {self._name}",
             )
-        if missing := self._target.machines - len(running):
+        if missing:
             text = f"{missing} of {self._target.machines} machines of targets.{self._name} do not run"
+            text = f"{text}. {told} next: {after}" if told else text
             self._on_event({"event": "warning", "host": "", "text": text})
-        return [self._spec(machine) for machine in running]
+        return [self.spec(machine) for machine in running]
 
     def reached(self, spec: HostSpec, port: int) -> tuple[str, int] | None:
         """Where a port of one that was seen last is reached from outside; None where it is not."""
@@ -247,7 +295,12 @@ class Machines:
     def _place(self, number: int) -> str:
         return place(self._loaded.project.name, self._name, number)
 
-    def _spec(self, machine: Machine) -> HostSpec:
+    def spec(self, machine: Machine) -> HostSpec:
+        """How it is reached.
+
+        Raises:
+            Refused: it has no address.
+        """
         if machine.address is None:
             raise Refused(f"machine {machine.id} has no address yet.", next_step="deploy machine list")
         address, port = machine.address

@@ -64,6 +64,12 @@ class Rental:
         """Let a call go on that is being held."""
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/release", b"", method="PUT"), timeout=10).close()
 
+    def change(self, number: int, *, credit: float | None = None, **boot: Any) -> None:
+        """How a machine behaves from now on, and what the account has; a machine that is stopped no more boots."""
+        told = {"change": {number: boot}} | ({} if credit is None else {"credit": credit})
+        request = urllib.request.Request(f"{self.url}/control", json.dumps(told).encode(), method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
+
     def known(self) -> dict[str, Any]:
         """What only the provider knows."""
         with urllib.request.urlopen(f"{self.url}/control", timeout=10) as answer:

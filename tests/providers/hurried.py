@@ -15,7 +15,13 @@ import time
 
 from provision.providers.api import Clock
 
-_OF_MONEY = ("provision.providers.", "provision.targets.machines", "provision.cli.verbs.machine")
+_OF_MONEY = (
+    "provision.providers.",
+    "provision.targets.machines",
+    "provision.cli.verbs.machine",
+    "provision.cli.watching",
+    "provision.rollout.lost",
+)
 
 
 def hurry(speed: float, at: float, began: float) -> None:

@@ -54,10 +54,13 @@ class Story:
         self._expect(0, "two")
         self._deploy("machine", "list")
 
-        self._chapter("Give it back, and rent another")
-        self._deploy("machine", "destroy", "--all", "--yes")
-        self._deploy("up")
+        self._chapter("Somebody bids more; another is rented, deployed to and proven, and the lost one given back")
+        (lost,) = self._laptop.rental.alive
+        self._laptop.rental.change(lost, outbid_after=1)
+        self._deploy("machine", "list")
+        self._deploy("machine", "watch", "--once")
         self._expect(1, "two")
+        self._deploy("up")
 
         self._chapter("Give everything back")
         self._deploy("machine", "destroy", "--all", "--yes")
@@ -66,7 +69,8 @@ class Story:
 
     def _declare(self) -> None:
         self._laptop.change('VERSION = "1"', 'VERSION = "one"')
-        self._laptop.change('until = "8h"', f'until = "8h"\nkind = "interruptible"\nbid = {_BID}')
+        kind = f'kind = "interruptible"\nbid = {_BID}\non_loss = "rent again"'
+        self._laptop.change('until = "8h"', f'until = "8h"\n{kind}')
 
     def _chapter(self, title: str) -> None:
         self._say(f"\n== {title}")
@@ -75,7 +79,7 @@ class Story:
         """What a command says, which ends as it should."""
         self._say(f"$ deploy {' '.join(words)}")
         done = self._laptop.run(*words)
-        for line in (done.stdout + done.stderr).splitlines():
+        for line in (done.stderr + done.stdout).splitlines():
             self._say(f"  {line}")
         if done.returncode != code:
             raise AssertionError(f"deploy {' '.join(words)} ended with {done.returncode}, not {code}")

@@ -29,7 +29,7 @@ Market = Callable[..., Rental]
 
 pytestmark = pytest.mark.root
 
-_DECLARED = """
+DECLARED = """
 [project]
 name = "cres"
 
@@ -69,7 +69,7 @@ def project(tmp_path: Path, host: TestHost) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(SERVER, folder)
-    (folder / "deploy.toml").write_text(_DECLARED.format(identity=host.identity, digest="0" * 64))
+    (folder / "deploy.toml").write_text(DECLARED.format(identity=host.identity, digest="0" * 64))
     return folder
 
 

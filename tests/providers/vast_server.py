@@ -4,9 +4,10 @@
 
 CONFIG is JSON: `key`, `speed` (seconds here in one of the tests'), `offers`, `boots` (how machines behave, in the order
 in which they are rented; the last one for all further ones). What goes wrong is said while it runs, by PUT /control:
-endpoint -> what happens to its next calls, one after the other. GET /control is what only the provider knows: every
-machine that ever was, and what it has cost. No account of the provider can be had here, so it can't be asked itself;
-requests and answers are held against the shapes that it publishes (`shapes.yaml`).
+endpoint -> what happens to its next calls, one after the other; or `change`: number -> how that machine behaves from
+now on, and `credit`. GET /control is what only the provider knows: every machine that ever was, and what it has cost.
+No account of the provider can be had here, so it can't be asked itself; requests and answers are held against the
+shapes that it publishes (`shapes.yaml`).
 """
 
 from __future__ import annotations
@@ -123,6 +124,13 @@ class Market:
     def credit(self) -> float:
         return float(self.config.get("credit", 25.0)) - sum(each.cost(self.now()) for each in self.machines.values())
 
+    def change(self, number: int, more: dict[str, Any]) -> None:
+        """Let a machine behave otherwise from now on; one that is not stopped any more boots."""
+        machine = self.machines[number]
+        machine.boot = {**machine.boot, **more}
+        if more.get("stopped") is not None:
+            machine.stopped, machine.is_up = more["stopped"], False
+
     def alive(self) -> list[Rented]:
         return [each for each in self.machines.values() if each.ended is None]
 
@@ -131,10 +139,11 @@ class Market:
         boot, age = machine.boot, self.now() - machine.began
         actual: str | None = "running"
         said: str | None = "success, running"
+        outbid = boot.get("outbid_after")
+        if (outbid and age > outbid) or boot.get("ended") or self.credit() <= 0:
+            machine.stopped = True
         if machine.stopped:
             actual, said = "stopped", ""
-        elif outbid := boot.get("outbid_after"):
-            machine.stopped = age > outbid
         if not machine.stopped:
             start = float(boot.get("start", 20))
             if boot.get("fatal") and age > start / 2:
@@ -150,6 +159,8 @@ class Market:
                 machine.is_up = True
                 threading.Thread(target=self._start, args=[machine], daemon=True).start()
         asked = "stopped" if machine.stopped else "running"
+        price = float(machine.order.get("price") or machine.offer["dph_total"])
+        lowest = float(machine.offer.get("min_bid") or 0)
         reached = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(boot.get("port", 22))}]}
         for name in machine.order.get("env") or {}:
             if found := re.fullmatch(r"-p (\d+):\d+", name):
@@ -167,9 +178,12 @@ class Market:
             "image_runtype": "ssh",
             "num_gpus": machine.offer["num_gpus"],
             "gpu_name": machine.offer["gpu_name"],
-            "dph_total": float(machine.order.get("price") or machine.offer["dph_total"]),
+            "dph_base": price,
+            "dph_total": price,
+            "min_bid": max(lowest, price + 0.01) if outbid else lowest,
             "is_bid": machine.is_bid and not boot.get("on_demand"),
             "start_date": machine.began,
+            "end_date": self._at if boot.get("ended") else machine.began + 30 * 86400,
             "public_ipaddr": boot.get("address", "192.0.2.7"),
             "ssh_host": "ssh4.example.net",
             "ssh_port": 12345,
@@ -317,19 +331,23 @@ class Handler(BaseHTTPRequestHandler):
             return self._plain(404, "")
         return self._plain(200, text)
 
-    def _control(self, faults: dict[str, list[Any]] | None) -> None:
+    def _control(self, told: dict[str, Any] | None) -> None:
         with self.market.lock:
-            if faults is not None:
-                self.market.faults = faults
+            if told is not None and "change" in told:
+                self.market.config["credit"] = told.get("credit", self.market.config.get("credit", 25.0))
+                for number, more in told["change"].items():
+                    self.market.change(int(number), more)
+            elif told is not None:
+                self.market.faults = told
             now = self.market.now()
             machines = [
                 {"id": each.id, "label": each.label, "ended": each.ended is not None, "cost": each.cost(now)}
                 for each in self.market.machines.values()
             ]
-        told = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
-        told |= {"held": self.market.held, "clock": [self.market.speed, self.market._at, self.market._began]}
-        told["exchanges"] = self.market.exchanges
-        self._answer(200, {**told, "orders": [each.order for each in self.market.machines.values()]})
+        known = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
+        known |= {"held": self.market.held, "clock": [self.market.speed, self.market._at, self.market._began]}
+        known["exchanges"] = self.market.exchanges
+        self._answer(200, {**known, "orders": [each.order for each in self.market.machines.values()]})
 
     def _answer(self, status: int, value: dict[str, Any]) -> None:
         self._send(status, "application/json", json.dumps(value).encode())

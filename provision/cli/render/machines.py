@@ -43,7 +43,7 @@ def machine_lines(machines: Sequence[Machine], ends: Sequence[float | None], now
             [
                 str(each.id),
                 each.label.split(" ")[0] or "(not ours)",
-                each.state,
+                f"{each.state} ({each.loss})" if each.loss else each.state,
                 each.gpu,
                 f"{each.per_hour:.3f}" + (" bid" if each.is_bid else ""),
                 f"${each.cost(now):.2f}",

@@ -1,4 +1,4 @@
-"""`deploy machine`: offers, rent, list, show, logs, destroy, reap."""
+"""`deploy machine`: offers, rent, list, show, logs, watch, destroy, reap."""
 
 from __future__ import annotations
 
@@ -98,10 +98,11 @@ def show(session: Session, number: int) -> None:
     """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
     machine = _one(session.deployment.machines, number)
     bid, cost = " by bid" if machine.is_bid else "", machine.cost(time.time())
+    said = ": ".join(filter(None, (machine.loss, machine.said)))
     session.console.answer(
         {"event": "machine", **_event(machine)},
         [
-            f"{machine.id}: {machine.state} ({machine.said})" if machine.said else f"{machine.id}: {machine.state}",
+            f"{machine.id}: {machine.state}" + (f" ({said})" if said else ""),
             f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
             *_addresses(machine),
         ],
@@ -146,6 +147,37 @@ def reap(session: Session) -> None:
     _give_back(session, machines, machines.past(time.time()))
 
 
+@verb("watch", example="deploy machine watch\ndeploy machine watch --once --target gpu --json", secrets=True)
+@click.option("--once", is_flag=True, help="Look once, do what is to be done, and end; for a schedule in CI.")
+@click.option(
+    "--every",
+    type=click.FloatRange(10.0, 3600.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait between two looks.",
+)
+def watch(session: Session, once: bool, every: float) -> int:
+    """Look after the target's machines: say which are lost and why, and rent others where budget.on_loss says so.
+
+    A machine that is rented in the place of a lost one is deployed to and proven before it is told as an endpoint; only
+    then the lost one is given back. Whoever looks next goes on where this was cut off, wherever the account's key is.
+    The exit status is 0 where every machine of the target serves, and 3 where one does not.
+    """
+    from provision.cli.watching import look, wait
+
+    refuse_fork("no machine is looked after")
+    told: set[str] = set()
+    while True:
+        code = look(session, told, stops=once)
+        if once:
+            return code
+        try:
+            wait(every)
+        except KeyboardInterrupt:  # which is how one ends it
+            return code
+
+
 def _one(machines: Machines, number: int) -> Machine:
     machine = machines.provider.machine(number)
     if machine is None:
@@ -174,5 +206,5 @@ def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
-for _verb in (offers, rent, listed, pin, show, logs, destroy, reap):
+for _verb in (offers, rent, listed, pin, show, logs, watch, destroy, reap):
     command.add_command(_verb)
