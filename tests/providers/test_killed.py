@@ -89,6 +89,24 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
 
 
 @pytest.mark.slow
+def test_ctrl_c_twice_lets_go_and_says_how_to_look(laptop: Laptop) -> None:
+    process = held(laptop, "rent", 0, "hold")
+    laptop.rental.fail(list=["hold"])
+    process.send_signal(signal.SIGINT)
+    until(lambda: laptop.rental.known()["held"] == "list", "a look")
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+
+    assert process.returncode == 130
+    assert "looking for 75 s whether the order took effect (Ctrl-C: let go)" in said
+    assert "next: deploy machine list" in said
+    laptop.rental.release()
+    until(lambda: laptop.rental.known()["held"] == "", "it takes effect")
+    assert laptop.rented() == laptop.rental.alive == [7000]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["INT", "KILL"])
 @pytest.mark.parametrize("how", ["hold", "hold after"])
 def test_giving_back_ends_at_any_moment_and_the_next_command_knows_what_is_left(
