@@ -16,6 +16,7 @@ import pytest
 
 from provision.providers.api import Clock
 from provision.providers.vast import Vast
+from tests.faults.hooks import until
 
 KEY = "the-account's-own-key"
 SPEED = 200  # an hour there is 18 s here
@@ -60,9 +61,11 @@ class Rental:
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
 
-    def release(self) -> None:
-        """Let a call go on that is being held."""
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/release", b"", method="PUT"), timeout=10).close()
+    def release(self, endpoint: str) -> None:
+        """Let a call go on that is being held, and wait until it has taken effect."""
+        request = urllib.request.Request(f"{self.url}/release/{endpoint}", b"", method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
+        until(lambda: endpoint not in self.known()["held"], f"{endpoint} takes effect")
 
     def change(self, number: int, *, credit: float | None = None, **boot: Any) -> None:
         """How a machine behaves from now on, and what the account has; a machine that is stopped no more boots."""

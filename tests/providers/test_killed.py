@@ -58,8 +58,16 @@ def held(laptop: Laptop, endpoint: str, before: int, how: str, *words: str) -> s
     """`deploy machine rent`, or another verb, that waits for the answer to one of its calls."""
     laptop.rental.fail(**{endpoint: [*[None] * before, how]})
     process = laptop.begin("machine", *(words or ["rent"]))
-    until(lambda: laptop.rental.known()["held"] == endpoint, f"{endpoint} is asked", 60)
+    until(lambda: laptop.rental.known()["held"] == [endpoint], f"{endpoint} is asked", 60)
     return process
+
+
+def interrupt_order(laptop: Laptop, process: subprocess.Popen[str]) -> None:
+    """Ctrl-C while an order is held; it takes effect once somebody has looked for it in vain."""
+    laptop.rental.fail(list=[None, "hold"])
+    process.send_signal(signal.SIGINT)
+    until(lambda: "list" in laptop.rental.known()["held"], "a second look")
+    laptop.rental.release("rent")
 
 
 @pytest.mark.parametrize(("endpoint", "before", "how", "name"), CASES)
@@ -67,17 +75,15 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
     endpoint: str, before: int, how: str, name: str, laptop: Laptop
 ) -> None:
     process = held(laptop, endpoint, before, how)
-    asked = len(laptop.rental.known()["calls"])
 
-    process.send_signal(getattr(signal, f"SIG{name}"))
-    if name == "INT":
-        # What was asked for takes effect only once the laptop has looked for it, and found nothing.
-        until(lambda: process.poll() is not None or laptop.rental.known()["calls"][asked:].count("list") > 1, "a look")
+    if (endpoint, how, name) == ("rent", "hold", "INT"):
+        interrupt_order(laptop, process)
+        laptop.rental.release("list")
+        _, said = process.communicate(timeout=120)
     else:
-        process.wait()
-    laptop.rental.release()
-    _, said = process.communicate(timeout=120)
-    until(lambda: laptop.rental.known()["held"] == "", "it takes effect")
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        _, said = process.communicate(timeout=120)
+        laptop.rental.release(endpoint)
 
     if name == "INT":
         assert process.returncode == 130, said
@@ -91,18 +97,15 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
 @pytest.mark.slow
 def test_ctrl_c_twice_lets_go_and_says_how_to_look(laptop: Laptop) -> None:
     process = held(laptop, "rent", 0, "hold")
-    laptop.rental.fail(list=["hold"])
-    process.send_signal(signal.SIGINT)
-    until(lambda: laptop.rental.known()["held"] == "list", "a look")
+    interrupt_order(laptop, process)
 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
+    laptop.rental.release("list")
 
     assert process.returncode == 130
     assert "looking for 75 s whether the order took effect (Ctrl-C: let go)" in said
     assert "next: deploy machine list" in said
-    laptop.rental.release()
-    until(lambda: laptop.rental.known()["held"] == "", "it takes effect")
     assert laptop.rented() == laptop.rental.alive == [7000]
 
 
@@ -116,11 +119,10 @@ def test_giving_back_ends_at_any_moment_and_the_next_command_knows_what_is_left(
     process = held(laptop, "destroy", 0, how, "destroy", "--all", "--yes")
 
     process.send_signal(getattr(signal, f"SIG{name}"))
-    process.wait()
+    process.communicate(timeout=120)
     known = laptop.rented()
     assert known == laptop.rental.alive == ([] if how == "hold after" else [7000])
-    laptop.rental.release()
-    until(lambda: laptop.rental.known()["held"] == "", "it takes effect")
+    laptop.rental.release("destroy")
 
     laptop.events("machine", "destroy", "--all", "--yes")
     assert laptop.rental.alive == laptop.rented() == []
@@ -174,7 +176,7 @@ def test_two_people_who_rent_at_once_go_on_with_one_machine(
     other = Laptop.make(tmp_path / "other", laptop.rental, host)
     rented = [each["id"] for each in other.events("machine", "rent") if each["event"] == "result"]
 
-    laptop.rental.release()
+    laptop.rental.release("rent")
     _, said = slower.communicate(timeout=120)
 
     assert slower.returncode == 0, said
@@ -189,8 +191,8 @@ def test_ctrl_c_of_one_of_two_leaves_the_other_s_machine_alone(laptop: Laptop, h
     other = Laptop.make(tmp_path / "other", laptop.rental, host)
     other.events("machine", "rent")
 
-    slower.send_signal(signal.SIGINT)
-    laptop.rental.release()
+    interrupt_order(laptop, slower)
+    laptop.rental.release("list")
     _, said = slower.communicate(timeout=120)
 
     assert slower.returncode == 130, said

@@ -84,8 +84,7 @@ class Market:
         self.leaked: list[str] = []  # a key that was shown where it should not be
         self.exchanges: list[list[Any]] = []  # endpoint, body, status, answer; of calls that nothing befell
         self.logs: dict[str, tuple[float, str]] = {}
-        self.held = ""  # the endpoint of a call that is being held
-        self.released = threading.Event()
+        self.held: dict[str, threading.Event] = {}  # endpoint -> what a call of it is waiting for
         self.lock = threading.RLock()
         self._last: dict[str, float] = {}
         self._began = time.monotonic()
@@ -223,8 +222,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path == "/control":
             self._control(json.loads(raw) if raw else None)
-        elif url.path == "/release":
-            self.market.released.set()
+        elif url.path.startswith("/release/"):
+            self.market.held[url.path.rpartition("/")[2]].set()
             self._answer(200, {})
         elif url.path.startswith("/logs/"):
             self._log_file(url.path)
@@ -255,18 +254,17 @@ class Handler(BaseHTTPRequestHandler):
         status, value = self._do(endpoint, found, query, raw)
         if fault == "hold after":
             self._hold(endpoint)
-        if str(fault).startswith("hold"):
-            self.market.held = ""
+        if fault in ("hold", "hold after"):
+            del self.market.held[endpoint]
         if fault in _AFTER:
             return _AFTER[fault](self, value)
         self.market.exchanges.append([endpoint, json.loads(raw) if raw else None, status, value])
         return self._answer(status, value)
 
     def _hold(self, endpoint: str) -> None:
-        """Until PUT /release; `held` says so until it has taken effect."""
-        self.market.released.clear()
-        self.market.held = endpoint
-        self.market.released.wait()
+        """Until PUT /release/ENDPOINT; `held` says so until it has taken effect."""
+        self.market.held[endpoint] = released = threading.Event()
+        released.wait()
 
     def _do(self, endpoint: str, found: re.Match[str], query: str, raw: bytes) -> tuple[int, dict[str, Any]]:
         market = self.market
@@ -345,7 +343,7 @@ class Handler(BaseHTTPRequestHandler):
                 for each in self.market.machines.values()
             ]
         known = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
-        known |= {"held": self.market.held, "clock": [self.market.speed, self.market._at, self.market._began]}
+        known |= {"held": list(self.market.held), "clock": [self.market.speed, self.market._at, self.market._began]}
         known["exchanges"] = self.market.exchanges
         self._answer(200, {**known, "orders": [each.order for each in self.market.machines.values()]})
 
