@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from provision.project.section import Section
-from provision.project.values import BitRate, Bytes, HostString, Image, Number, Port, Seconds, Whole
+from provision.project.values import BitRate, Bytes, HostString, Image, Number, OpenHours, Port, Seconds, Whole
 
 
 class Needs(Section):
@@ -41,9 +41,17 @@ class Budget(Section):
     per_hour: Number = Field(gt=0)
     """Dollars an hour for one machine, its disk included."""
     total: Number = Field(gt=0)
-    """Dollars for all machines of the target, what they have cost so far included."""
+    """Dollars for all machines of the target, traffic and those of the last 30 days that are no more included."""
     until: Seconds
     """How long a machine is rented for, such as "8h"; then it ends itself, whether or not a laptop is there."""
+    idle: Seconds | None = None
+    """After how long without a request, use of a GPU, or work that `busy` tells of, such as "30m", it is not wanted."""
+    when_idle: Literal["stop", "destroy"] = "stop"
+    """idle: stop: it keeps its disk, which costs on; destroy: it is given back with what is on it."""
+    busy: Annotated[tuple[HostString, ...], Field(min_length=1)] | None = None
+    """idle: a command in the release that exits 0 while there is work that no request shows, such as in a queue."""
+    hours: OpenHours | None = None
+    """When it is wanted, such as "Mon-Fri 08:00-20:00 Europe/Berlin"; it stops itself outside."""
     kind: Literal["on-demand", "interruptible"] = "on-demand"
     """interruptible: cheaper, by `bid`, and taken away by whoever bids more."""
     bid: Number | None = Field(default=None, ge=0.001, le=32)

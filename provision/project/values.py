@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from provision.project.hours import Hours, parse_hours
 from provision.project.image_names import IMAGE
 from provision.project.networks import Endpoint, parse_endpoint, parse_host, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
@@ -237,6 +238,7 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf
 SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False), _DURATION]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
 BitRate = Annotated[int, BeforeValidator(parse_bit_rate), Field(gt=0), _RATE]
+OpenHours = Annotated[Hours, _parsed(parse_hours), _TEXT]
 
 either_count_or_auto = BeforeValidator(
     _either('a whole number from 1, or "auto"', lambda value: value == "auto" or _is_count(value))

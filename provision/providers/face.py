@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from provision.contract.budget import Call
 from provision.errors import DeployError, Refused
 
 Kind = Literal["on-demand", "interruptible"]
@@ -118,10 +119,21 @@ class Machine:
     address: tuple[str, int] | None  # where ssh answers, once that is known
     ports: Mapping[int, tuple[str, int]]  # port in the machine -> where that is reached
     loss: Loss | None = None  # as far as the machine itself tells; an account without credit shows in each the same
+    stopped_per_hour: float = 0.0  # for its disk
+    per_byte_in: float = 0.0
+    per_byte_out: float = 0.0
 
     def cost(self, now: float) -> float:
         """What it has cost since it was rented, at its price of now; traffic is not in it."""
         return max(now - self.began, 0) / 3600 * self.per_hour
+
+
+class Own(NamedTuple):
+    """What a machine may have done to itself, with a key that opens that machine alone."""
+
+    key: str  # the variable that has it there
+    stop: Call
+    destroy: Call
 
 
 class Provider(Protocol):
@@ -129,11 +141,18 @@ class Provider(Protocol):
 
     name: str
 
-    def guard(self, ends: float) -> str:
-        """A shell script that ends the machine which runs it at `ends` (seconds since 1970), laptop or none.
+    def now(self) -> float:
+        """Seconds since 1970, by the provider's clock as far as it has told: the one that its money goes by."""
 
-        It uses a key that opens that machine alone, and tries on where the provider does not answer.
+    def guard(self, seconds: float) -> str:
+        """A shell script that ends the machine which runs it after so many seconds, laptop or none.
+
+        It uses a key that opens that machine alone, and tries on where the provider does not answer. In a folder for
+        root alone (`agent.alone.budget`) it keeps when the machine ends, over restarts; and starts what is put there.
         """
+
+    def own(self, number: int) -> Own:
+        """How a machine stops and destroys itself."""
 
     def credit(self) -> float | None:
         """Dollars that are left; None where the provider does not say."""
@@ -164,6 +183,12 @@ class Provider(Protocol):
 
     def rename(self, number: int, label: str) -> None:
         """Give it another label."""
+
+    def start(self, number: int) -> None:
+        """Let one that is stopped run again. Whether it does is seen later: its GPU may be somebody else's by now."""
+
+    def paid(self, label: str, since: float) -> Mapping[int, float]:
+        """What machines were charged for since then whose labels begin so, those that are no more included."""
 
     def destroy(self, number: int) -> None:
         """Give it back with its disk. One that is no more is no failure."""

@@ -7,8 +7,8 @@ later has to know: a nonce, and when it ends.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from provision.errors import DeployError, Refused
@@ -23,6 +23,7 @@ _OFFERS = 8  # that are tried
 _POLL = 5.0
 _SILENT = 900.0  # seconds in which a machine that starts says nothing new
 _LONGEST_START = 3600.0
+_STARTS_AGAIN = 300.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Budget:
         per_hour: for one machine.
         total: for all machines of the target, what they have cost so far included.
         seconds: how long a machine is rented for at most.
+        share: of `total`, for the one that is rented.
     """
 
     per_hour: float
     total: float
     seconds: float
+    share: float = math.inf
 
     def demand(self, offer: Offer, machines: Sequence[Machine], now: float, bid: float | None = None) -> None:
         """Refuse what could cost more, with the arithmetic.
@@ -67,6 +70,25 @@ class Budget:
                 f"budget.total, ${self.total:.2f}.",
                 next_step="give back what is not needed (deploy machine list), or change budget.total or budget.until",
             )
+        if per_hour * hours > self.share:
+            raise Refused(
+                f"{hours:.1f} h of ${per_hour:.3f} are ${per_hour * hours:.2f}: more than ${self.share:.2f}, which is "
+                f"left of budget.total for this machine.",
+                next_step="raise budget.total, or ask for less: budget.until, machines",
+            )
+
+
+def fair_share(total: float, places: int, granted: Iterable[float], paid: float) -> float:
+    """What one machine of a target may cost, in whole cents: all shares and what is paid for are `total` at most.
+
+    Each place has the same part. So two who grant at once, from two laptops, don't grant more than there is.
+
+    Args:
+        granted: the shares of the other places' machines.
+        paid: what those have cost that are no more.
+    """
+    left = total - paid
+    return max(math.floor(100 * min(left / places, left - sum(granted)) + 1e-6) / 100, 0.0)
 
 
 def place(project: str, target: str, number: int) -> str:
@@ -108,7 +130,7 @@ class Renter:
             return machine
         last: DeployError | None = None
         for offer in offers[:_OFFERS]:
-            budget.demand(offer, others, time.time(), order.bid)
+            budget.demand(offer, others, self.provider.now(), order.bid)
             where = f" ({offer.where})" if offer.where else ""
             price = (
                 f"for ${offer.per_hour:.3f} an hour" if order.bid is None else f"by a bid of ${order.bid:.3f} an hour"
@@ -199,6 +221,24 @@ class Renter:
                 reason = f"nothing new for {(now - heard) / 60:.0f} minutes"
             if reason:
                 raise self._failed(seen, reason, keep=keep)
+            self._clock.sleep(_POLL)
+
+    def start(self, machine: Machine) -> None:
+        """Let one that is stopped run again.
+
+        Raises:
+            ProviderFailed: it stays stopped.
+        """
+        self._say(f"machine {machine.id} is stopped, and starts again")
+        self.provider.start(machine.id)
+        until = self._clock.now() + _STARTS_AGAIN
+        while (seen := self.provider.machine(machine.id)) and seen.state is State.STOPPED:
+            if self._clock.now() > until:
+                raise ProviderFailed(
+                    f"machine {machine.id} stays stopped.",
+                    why=f"Its GPU may be somebody else's by now. {seen.said}".strip(),
+                    next_step=f"deploy machine rent, in a while; or deploy machine destroy {machine.id}",
+                )
             self._clock.sleep(_POLL)
 
     def _failed(self, machine: Machine, reason: str, *, keep: bool) -> ProviderFailed:

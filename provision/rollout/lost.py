@@ -8,7 +8,6 @@ wherever the last one was cut off; and two who look at once rent one machine.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from provision.providers.face import Loss, Machine, State
 from provision.rollout.moves import up
 from provision.rollout.watch import watched
 from provision.targets import Deployment, Interrupt
-from provision.targets.machines import Label
+from provision.targets.labels import Label
 
 Deploying = Callable[[], AbstractContextManager[Interrupt]]
 
@@ -97,8 +96,8 @@ def attend(deployment: Deployment, deploying: Deploying) -> Iterator[Lost | Give
     no_credit = Loss.NO_CREDIT in losses.values()
     for machine in rented:
         if loss := losses.get(machine.id):
-            yield Lost(machine, loss, _next(machine, loss, on_loss))
-            if on_loss == "rent again" and not no_credit and not _is_over(machine):
+            yield Lost(machine, loss, _next(deployment, machine, loss, on_loss))
+            if on_loss == "rent again" and not no_credit and not _is_over(deployment, machine):
                 machines.give_up(machine)
     if not no_credit:
         yield from _replaced(deployment, deploying)
@@ -109,7 +108,7 @@ def _replaced(deployment: Deployment, deploying: Deploying) -> Iterator[GivenBac
     machines = deployment.machines
     for number, old in sorted(machines.given_up().items()):
         try:
-            if not all(map(_is_over, old)):
+            if not all(_is_over(deployment, each) for each in old):
                 yield Back(_brought(deployment, number, max(map(_end, old)), deploying), tuple(each.id for each in old))
             for machine in old:
                 yield _given_back(deployment, machine)
@@ -135,7 +134,7 @@ def _brought(deployment: Deployment, number: int, ends: float, deploying: Deploy
 
 
 def _given_back(deployment: Deployment, machine: Machine) -> GivenBack:
-    cost = machine.cost(time.time())
+    cost = machine.cost(deployment.machines.provider.now())
     deployment.machines.give_back(machine)
     return GivenBack(machine, cost)
 
@@ -198,10 +197,10 @@ def _explain(deployment: Deployment, error: DeployError) -> None:
         error.next_step = f"deploy machine watch --once --target {deployment.target_name}"
 
 
-def _next(machine: Machine, loss: Loss, on_loss: str | None) -> str:
+def _next(deployment: Deployment, machine: Machine, loss: Loss, on_loss: str | None) -> str:
     if loss is Loss.NO_CREDIT:
         return "add credit on the provider's page; machines without it are destroyed after a while"
-    if _is_over(machine):
+    if _is_over(deployment, machine):
         return "deploy machine reap"
     if on_loss == "rent again":
         return ""
@@ -216,6 +215,6 @@ def _end(machine: Machine) -> float:
     return label.ends if label else 0.0
 
 
-def _is_over(machine: Machine) -> bool:
+def _is_over(deployment: Deployment, machine: Machine) -> bool:
     """Whether its end has come: nothing is rented in its place."""
-    return _end(machine) <= time.time()
+    return _end(machine) <= deployment.machines.provider.now()

@@ -10,13 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import datetime as dt
 import re
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,9 @@ from provision.providers import provider
 from provision.providers.api import Clock
 from provision.providers.face import Loss, Machine, Needs, Offer, Order, ProviderFailed, State
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
+from provision.targets import guarding
+from provision.targets.allowance import Allowance
+from provision.targets.labels import Label
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 _LOG_LINES = 400
 _KEY_SECONDS = 300.0  # until a machine that runs has printed its key
 _GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
-_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
-_STAMP = "%Y%m%dT%H%M%SZ"
 _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 # sshd's own keys may still be made when this runs.
 _SHOW_KEY = """\
@@ -45,27 +44,6 @@ n=0
 until ls /etc/ssh/ssh_host_*_key.pub >/dev/null 2>&1 || [ $n -ge 120 ]; do sleep 1; n=$((n+1)); done
 for key in /etc/ssh/ssh_host_*_key.pub; do read -r kind text _ <"$key" && echo "deploy-{nonce} $kind $text"; done
 """
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a machine's label says; `ends` in seconds since 1970."""
-
-    place: str
-    nonce: str
-    ends: float
-
-    @classmethod
-    def read(cls, text: str) -> Label | None:
-        """None: it is not one of ours."""
-        found = _LABEL.fullmatch(text)
-        if found is None:
-            return None
-        ends = dt.datetime.strptime(found["ends"], _STAMP).replace(tzinfo=dt.UTC)
-        return cls(found["place"], found["nonce"], ends.timestamp())
-
-    def __str__(self) -> str:
-        return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}"
 
 
 class Machines:
@@ -92,6 +70,7 @@ class Machines:
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
+        self._allowance = Allowance(loaded.project, target, self.provider)
         self._renter = Renter(self.provider, on_event, self._clock)
 
     def offers(self) -> Sequence[Offer]:
@@ -145,31 +124,39 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
-        until = time.time() + budget.until
+        until = self.provider.now() + budget.until
         for number, end in (ends or dict.fromkeys(range(1, self._target.machines + 1), until)).items():
-            limits = Budget(budget.per_hour, budget.total, end - time.time())
             rented = self.seen()
             if machine := self._ready(of_place(rented, self._place(number))):
                 yield machine, False
                 continue
+            self._allowance.demand_hours()
             public = self._public_key()
-            label = Label(self._place(number), secrets.token_hex(8), end)
+            here = of_place(rented, self._place(number))
+            others = [each for each in (*rented, *self._beyond) if each not in here]
+            gone = 0.0 if here else self._allowance.gone(others)
+            share = self._allowance.share(others, gone)
+            label = Label(self._place(number), secrets.token_hex(8), end, share)
+            seconds = end - self.provider.now()
             order = Order(
                 label=str(label),
                 image=needs.image,
                 disk=needs.disk,
                 ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
+                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(seconds),
                 bid=budget.bid,
             )
-            here = of_place(rented, label.place)
-            others = [each for each in (*rented, *self._beyond) if each not in here]
+            limits = Budget(budget.per_hour, budget.total - gone, seconds, share)
             try:
+                if here and here[0].state is State.STOPPED:
+                    self._start(here[0])
                 offers = [] if here else self.offers()
                 machine = self._renter.rent(offers, order, limits, others)
                 machine = self._renter.wait(machine, keep=keep or bool(here))
                 self.provider.admit(machine.id, public)
-                self.pin(machine)
+                key = self._printed(machine)
+                self._watch(machine, key)
+                self._pin(machine, key)
             except BaseException:
                 if not (here or keep):
                     self._clean(order.label)
@@ -210,6 +197,43 @@ class Machines:
         """Whether it runs, and the key is pinned where it is reached now."""
         return self._ready([machine]) is not None
 
+    def renew(self, machine: Machine, seconds: float | None = None) -> Label:
+        """Let a machine go on, from now for `seconds` or budget.until, by what is declared today; its new label.
+
+        Raises:
+            Refused: the budget does not allow it, or the machine has no guard that could be told.
+        """
+        others = [each for each in (*self.rented(), *self._beyond) if each.id != machine.id]
+        before, after = self._allowance.renewed(machine, others, seconds)
+        # Until its guard is told, the label says the most: `reap` spares the machine, and nobody else is granted what
+        # it may still spend.
+        most = replace(after, ends=max(before.ends, after.ends), share=max(before.share or 0.0, after.share or 0.0))
+        self.provider.rename(machine.id, str(most))
+        self._watch(replace(machine, label=str(after)), None)
+        if most != after:
+            self.provider.rename(machine.id, str(after))
+        return after
+
+    def _watch(self, machine: Machine, key: HostKey | None) -> None:
+        """Have the machine's guard go by the budget."""
+        needs, budget = self._declared
+        label = Label.read(machine.label)
+        if label is None or label.share is None:
+            text = f"an earlier version rented machine {machine.id}: its guard knows when it ends, and nothing else"
+            self._on_event({"event": "warning", "host": "", "text": text})
+            return
+        services = self._loaded.project.services.values()
+        sent = guarding.terms(
+            machine,
+            label,
+            self.provider.own(machine.id),
+            budget,
+            now=self.provider.now(),
+            ports=needs.ports or [each.port for each in services if each.port],
+            path=self._target.path,
+        )
+        guarding.watch(self.spec(machine), key, self._target.python, sent, self._clock)
+
     def _ready(self, here: Sequence[Machine]) -> Machine | None:
         """The one that runs and whose key is pinned: nothing is left to be done for it."""
         if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
@@ -217,6 +241,15 @@ class Machines:
         spec = self.spec(here[0])
         pins = read_pins(spec.known_hosts[:1])
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
+
+    def _start(self, machine: Machine) -> None:
+        label = Label.read(machine.label)
+        if label and label.ends <= self.provider.now():
+            raise Refused(
+                f"machine {machine.id} is stopped, and its end has come: it would destroy itself.",
+                next_step=f"deploy machine destroy {machine.id}, then deploy machine rent",
+            )
+        self._renter.start(machine)
 
     def _clean(self, label: str) -> None:
         """What another laptop has rented meanwhile for the same place has another nonce, and stays."""
@@ -231,16 +264,23 @@ class Machines:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
 
         Raises:
-            Refused: the machine has no label of ours, or prints no key.
+            Refused: the machine has no label of ours.
+            ProviderFailed: it prints no key.
         """
-        label = Label.read(machine.label)
+        return self._pin(machine, self._printed(machine))
+
+    def _pin(self, machine: Machine, key: HostKey) -> HostKey:
         spec = self.spec(machine)
+        return trust(spec, spec.known_hosts[0], replace=True, key=key)
+
+    def _printed(self, machine: Machine) -> HostKey:
+        label = Label.read(machine.label)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
         until = self._clock.now() + _KEY_SECONDS
         while True:
             if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
-                return trust(spec, spec.known_hosts[0], replace=True, key=key)
+                return key
             if self._clock.now() > until:
                 raise ProviderFailed(
                     f"machine {machine.id} runs, and its log does not say which host key is its own.",
@@ -281,9 +321,10 @@ class Machines:
         """Destroy it, and see that it is no more."""
         self._renter.give_back(machine)
 
-    def past(self, now: float) -> list[Machine]:
+    def past(self, now: float | None = None) -> list[Machine]:
         """All machines of this account that deploy rented, for any project, and whose end has come."""
-        labels = ((each, Label.read(each.label)) for each in self.provider.machines())
+        labels = [(each, Label.read(each.label)) for each in self.provider.machines()]
+        now = self.provider.now() if now is None else now
         return [machine for machine, label in labels if label and label.ends <= now]
 
     @property

@@ -25,6 +25,7 @@ PROGRAMS = {
     "follower": ("alone/follow", "trust"),
     "boot hook": ("alone/boot", "trust"),
     "deploy-ctl": ("alone/control", "trust"),
+    "budget guard": ("alone/budget", "alone/activity", "trust"),
     "launcher": ("sockets", "attend"),
 }
 

@@ -56,7 +56,7 @@ class Rental:
     def vast(self) -> Vast:
         return Vast(self.url, KEY, CLOCK)
 
-    def fail(self, **faults: list[Any]) -> None:
+    def fail(self, **faults: Any) -> None:
         """What happens to the next calls of an endpoint."""
         request = urllib.request.Request(f"{self.url}/control", json.dumps(faults).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
@@ -72,6 +72,10 @@ class Rental:
         told = {"change": {number: boot}} | ({} if credit is None else {"credit": credit})
         request = urllib.request.Request(f"{self.url}/control", json.dumps(told).encode(), method="PUT")
         urllib.request.urlopen(request, timeout=10).close()
+
+    def moved(self, number: int, inside: list[str]) -> None:
+        """Tell how a machine is entered that was switched off and on."""
+        self.fail(moved={str(number): inside})
 
     def known(self) -> dict[str, Any]:
         """What only the provider knows."""

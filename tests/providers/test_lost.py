@@ -20,7 +20,8 @@ from provision.providers.face import Loss, Machine, Order, State
 from provision.providers.vast import _machine
 from provision.rollout.lost import Back, Endpoints, Failed, GivenBack, Lost, attend, explained
 from provision.targets import Deployment, Interrupt
-from provision.targets.machines import Label, Machines
+from provision.targets.labels import Label
+from provision.targets.machines import Machines
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
 from tests.providers.conftest import CLOCK, KEY, Rental

@@ -13,6 +13,7 @@ shapes that it publishes (`shapes.yaml`).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import re
 import subprocess
@@ -41,6 +42,7 @@ _ROUTES = (
     ("admit", "POST", r"/api/v0/instances/(\d+)/ssh/?"),
     ("log", "PUT", r"/api/v0/instances/request_logs/(\d+)/?"),
     ("bid", "PUT", r"/api/v0/instances/bid_price/(\d+)/?"),
+    ("charges", "GET", r"/api/v0/charges/?"),
 )
 
 
@@ -56,6 +58,8 @@ class Rented:
     ended: float | None = None
     label: str = ""
     stopped: bool = False
+    resting: float = 0.0  # hours that it was stopped
+    rests: float | None = None  # since when it is
     keys: list[str] = field(default_factory=list)
     printed: str = ""
     is_up: bool = False
@@ -65,8 +69,19 @@ class Rented:
         return "price" in self.order
 
     def cost(self, now: float) -> float:
-        hours = ((now if self.ended is None else self.ended) - self.began) / 3600
-        return hours * float(self.order.get("price") or self.offer["dph_total"])
+        last = now if self.ended is None else self.ended
+        resting = self.resting + (0.0 if self.rests is None else (last - self.rests) / 3600)
+        hours = (last - self.began) / 3600
+        price = float(self.order.get("price") or self.offer["dph_total"])
+        return (hours - resting) * price + resting * float(self.offer.get("storage_total_cost", 0.01))
+
+    def rest(self, now: float) -> None:
+        self.stopped, self.rests = True, now if self.rests is None else self.rests
+
+    def go_on(self, now: float) -> None:
+        if self.rests is not None:
+            self.resting, self.rests = self.resting + (now - self.rests) / 3600, None
+        self.stopped = self.is_up = False
 
 
 class Market:
@@ -128,7 +143,7 @@ class Market:
         machine = self.machines[number]
         machine.boot = {**machine.boot, **more}
         if more.get("stopped") is not None:
-            machine.stopped, machine.is_up = more["stopped"], False
+            (machine.rest if more["stopped"] else machine.go_on)(self.now())
 
     def alive(self) -> list[Rented]:
         return [each for each in self.machines.values() if each.ended is None]
@@ -140,7 +155,7 @@ class Market:
         said: str | None = "success, running"
         outbid = boot.get("outbid_after")
         if (outbid and age > outbid) or boot.get("ended") or self.credit() <= 0:
-            machine.stopped = True
+            machine.rest(self.now())
         if machine.stopped:
             actual, said = "stopped", ""
         if not machine.stopped:
@@ -183,16 +198,26 @@ class Market:
             "is_bid": machine.is_bid and not boot.get("on_demand"),
             "start_date": machine.began,
             "end_date": self._at if boot.get("ended") else machine.began + 30 * 86400,
+            "storage_total_cost": float(machine.offer.get("storage_total_cost", 0.01)),
+            "inet_down_cost": float(machine.offer.get("inet_down_cost", 0.0)),
+            "inet_up_cost": float(machine.offer.get("inet_up_cost", 0.0)),
             "public_ipaddr": boot.get("address", "192.0.2.7"),
             "ssh_host": "ssh4.example.net",
             "ssh_port": 12345,
             "ports": reached if actual == "running" else {},
         }
 
+    def move(self, moved: dict[str, list[str]]) -> None:
+        """Machines that were started again are reached in another way."""
+        for number, inside in moved.items():
+            self.machines[int(number)].boot["inside"] = inside
+
     def _start(self, machine: Rented) -> None:
         """Run what it starts with, on the host that it is."""
         if inside := machine.boot.get("inside"):
-            command = [*inside, "sh", "-c", machine.order.get("onstart") or ""]
+            _serve_inside(inside)
+            own = [f"CONTAINER_API_KEY=instance-{machine.id}", f"CONTAINER_ID={machine.id}"]
+            command = [*inside, "env", *own, "sh", "-c", machine.order.get("onstart") or ""]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             machine.printed += done.stdout
             for key in machine.keys:
@@ -216,6 +241,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     market: Market
+    port = 0
 
     def _serve(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -238,7 +264,8 @@ class Handler(BaseHTTPRequestHandler):
         with self.market.lock:
             self.market.calls.append(endpoint)
             fault = (self.market.faults.get(endpoint) or [None]).pop(0)
-            own = f"Bearer instance-{found[1]}" if endpoint == "destroy" else ""  # a machine may end itself
+            # A machine may end and stop itself.
+            own = f"Bearer instance-{found[1]}" if endpoint in ("destroy", "label") else ""
             if self.headers.get("authorization") not in (f"Bearer {self.market.key}", own):
                 status = 404 if endpoint == "list" else 401  # an unknown key is no such user there
                 return self._answer(status, {"success": False, "error": "auth_error", "msg": "Invalid user key"})
@@ -270,7 +297,7 @@ class Handler(BaseHTTPRequestHandler):
         market = self.market
         body = json.loads(raw) if raw else {}
         with market.lock:
-            if endpoint in ("search", "user", "list"):
+            if endpoint in ("search", "user", "list", "charges"):
                 return 200, self._of_account(endpoint, query, body)
             number = int(found[1])
             if endpoint == "rent":
@@ -287,6 +314,8 @@ class Handler(BaseHTTPRequestHandler):
             return {"id": 1, "balance": 0.0, "credit": self.market.credit()}
         if endpoint == "list":
             return self._page(parse_qs(query))
+        if endpoint == "charges":
+            return self._charges()
         fitting = [each for each in self.market.offers.values() if _fits(each, body)]
         return {"offers": fitting[: body.get("limit", 64)]}
 
@@ -305,6 +334,8 @@ class Handler(BaseHTTPRequestHandler):
                 return {"success": True, "result_url": f"http://localhost:{self.server.server_address[1]}{name}"}  # type: ignore[index]
             case "label":
                 machine.label = body.get("label", machine.label)
+                if "state" in body:
+                    (machine.rest if body["state"] == "stopped" else machine.go_on)(market.now())
             case "destroy":
                 machine.ended = market.now()
             case "admit":
@@ -312,6 +343,24 @@ class Handler(BaseHTTPRequestHandler):
             case "bid":
                 machine.order["price"] = body["price"]
         return {"success": True, "msg": endpoint}
+
+    def _charges(self) -> dict[str, Any]:
+        now = self.market.now()
+        results = [
+            {
+                "start": int(each.began),
+                "end": int(now),
+                "type": "instance",
+                "source": f"instance-{each.id}",
+                "description": "",
+                "amount": each.cost(now),
+                "metadata": {"label": each.label},
+                "items": [],
+            }
+            for each in self.market.machines.values()
+        ]
+        counted = {"count": len(results), "total": len(results), "next_token": None}
+        return {"success": True, **counted, "results": results}
 
     def _page(self, query: dict[str, list[str]]) -> dict[str, Any]:
         alive = self.market.alive()
@@ -336,15 +385,22 @@ class Handler(BaseHTTPRequestHandler):
                 for number, more in told["change"].items():
                     self.market.change(int(number), more)
             elif told is not None:
+                self.market.move(told.pop("moved", {}))
                 self.market.faults = told
             now = self.market.now()
             machines = [
-                {"id": each.id, "label": each.label, "ended": each.ended is not None, "cost": each.cost(now)}
+                {
+                    "id": each.id,
+                    "label": each.label,
+                    "ended": each.ended is not None,
+                    "cost": each.cost(now),
+                    "stopped": each.stopped,
+                }
                 for each in self.market.machines.values()
             ]
         known = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
         known |= {"held": list(self.market.held), "clock": [self.market.speed, self.market._at, self.market._began]}
-        known["exchanges"] = self.market.exchanges
+        known |= {"exchanges": self.market.exchanges, "now": now}
         self._answer(200, {**known, "orders": [each.order for each in self.market.machines.values()]})
 
     def _answer(self, status: int, value: dict[str, Any]) -> None:
@@ -364,6 +420,9 @@ class Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.market.now() if timestamp is None else timestamp)
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -373,6 +432,7 @@ _TOO_SOON = "API requests too frequent"
 _BEFORE: dict[Any, Callable[[Handler], None]] = {
     "429": lambda to: to._plain(429, _TOO_SOON),
     "500": lambda to: to._answer(500, {"success": False, "error": "internal", "msg": "try later"}),
+    "401": lambda to: to._answer(401, {"success": False, "error": "auth_error", "msg": "Invalid user key"}),
     "drop": Handler._hang_up,
 }
 _AFTER: dict[Any, Callable[[Handler, dict[str, Any]], None]] = {
@@ -405,10 +465,34 @@ def _fits(offer: dict[str, Any], query: dict[str, Any]) -> bool:
     return True
 
 
+def _serve_inside(inside: list[str]) -> None:
+    """Answer at the same address of a host of the test bed, whose network is another: as all the world can be asked."""
+    init = next(word.split("=")[1] for word in inside if word.startswith("--target="))
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def serve() -> None:  # a thread may be in another network than the rest of its process (setns(2))
+        with Path(f"/proc/{init}/ns/net").open(encoding="ascii") as network:
+            if libc.setns(network.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        try:
+            there = ThreadingHTTPServer(("127.0.0.1", Handler.port), Handler)
+        except OSError:  # it is there already
+            listening.set()
+            return
+        there.daemon_threads = True
+        listening.set()
+        there.serve_forever()
+
+    listening = threading.Event()
+    threading.Thread(target=serve, daemon=True).start()
+    listening.wait(10)
+
+
 def main(file: str) -> None:
     Handler.market = Market(json.loads(Path(file).read_text()))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    Handler.port = server.server_address[1]
     sys.stdout.write(f"http://127.0.0.1:{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -11,6 +11,7 @@ from provision.cli.sentences import size
 
 if TYPE_CHECKING:
     from provision.providers.face import Machine, Offer
+    from provision.targets.labels import Label
 
 
 def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
@@ -34,10 +35,10 @@ def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
     yield from columns(rows)
 
 
-def machine_lines(machines: Sequence[Machine], ends: Sequence[float | None], now: float) -> Iterator[str]:
-    """One line each: what it is, what it costs, when it ends."""
+def machine_lines(machines: Sequence[Machine], labels: Sequence[Label | None], now: float) -> Iterator[str]:
+    """One line each: what it is, what it costs and may cost, when it ends."""
     rows = [["machine", "place", "state", "GPU", "$/h", "so far", "ends", "ssh"]]
-    for each, end in zip(machines, ends, strict=True):
+    for each, label in zip(machines, labels, strict=True):
         address = f"root@{each.address[0]}:{each.address[1]}" if each.address else ""
         rows.append(
             [
@@ -46,13 +47,14 @@ def machine_lines(machines: Sequence[Machine], ends: Sequence[float | None], now
                 f"{each.state} ({each.loss})" if each.loss else each.state,
                 each.gpu,
                 f"{each.per_hour:.3f}" + (" bid" if each.is_bid else ""),
-                f"${each.cost(now):.2f}",
-                _time(end) if end else "",
+                f"${each.cost(now):.2f}" + (f" of ${label.share:.2f}" if label and label.share is not None else ""),
+                moment(label.ends) if label else "",
                 address,
             ]
         )
     yield from columns(rows)
 
 
-def _time(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """A time as people read it."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,8 +1,7 @@
-"""`deploy machine`: offers, rent, list, show, logs, watch, destroy, reap."""
+"""`deploy machine`: offers, rent, list, show, logs, renew, watch, destroy, reap."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +45,16 @@ def rent(session: Session, keep: bool) -> None:
     itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.
     """
     from provision.cli.render.machines import machine_lines
-    from provision.targets.machines import Label
+    from provision.targets.labels import Label
 
     refuse_fork("nothing is rented")
     machines = session.deployment.machines
     with session.console.live():
         for machine, is_new in machines.rent(keep=keep):
             label = Label.read(machine.label)
-            event = _event(machine) | {"event": "result", "outcome": "rented" if is_new else "there already"}
-            lines = machine_lines([machine], [label.ends if label else None], time.time())
+            now = machines.provider.now()
+            event = _event(machine, now) | {"event": "result", "outcome": "rented" if is_new else "there already"}
+            lines = machine_lines([machine], [label], now)
             session.console.answer(event, [*lines, *_addresses(machine)])
 
 
@@ -63,15 +63,16 @@ def rent(session: Session, keep: bool) -> None:
 def listed(session: Session, everything: bool) -> None:
     """Show what is rented, what it has cost so far, and when it ends."""
     from provision.cli.render.machines import machine_lines
-    from provision.targets.machines import Label
+    from provision.targets.labels import Label
 
     machines = session.deployment.machines
     beyond = [] if everything else machines.rented_beyond()
     found = [*(machines.provider.machines() if everything else machines.rented()), *beyond]
     labels = [Label.read(each.label) for each in found]
-    lines = machine_lines(found, [label.ends if label else None for label in labels], time.time())
+    now = machines.provider.now()
+    lines = machine_lines(found, labels, now)
     session.console.answer(
-        {"event": "machines", "machines": [_event(each) for each in found]},
+        {"event": "machines", "machines": [_event(each, now) for each in found]},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
     if beyond:
@@ -96,11 +97,13 @@ def pin(session: Session) -> None:
 @click.argument("number", type=int)
 def show(session: Session, number: int) -> None:
     """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
-    machine = _one(session.deployment.machines, number)
-    bid, cost = " by bid" if machine.is_bid else "", machine.cost(time.time())
+    machines = session.deployment.machines
+    machine = _one(machines, number)
+    now = machines.provider.now()
+    bid, cost = " by bid" if machine.is_bid else "", machine.cost(now)
     said = ": ".join(filter(None, (machine.loss, machine.said)))
     session.console.answer(
-        {"event": "machine", **_event(machine)},
+        {"event": "machine", **_event(machine, now)},
         [
             f"{machine.id}: {machine.state}" + (f" ({said})" if said else ""),
             f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
@@ -117,6 +120,30 @@ def logs(session: Session, number: int, lines: int) -> None:
     text = session.deployment.machines.provider.log(number, lines)
     for line in text.splitlines():
         session.console.answer({"event": "log", "machine": number, "line": line}, line)
+
+
+@verb("renew", example="deploy machine renew\ndeploy machine renew 7001 --for 2h")
+@click.argument("numbers", nargs=-1, type=int)
+@click.option("--for", "seconds", metavar="TIME", help="How long from now on, instead of budget.until.")
+def renew(session: Session, numbers: tuple[int, ...], seconds: str | None) -> None:
+    """Let machines go on, by the budget as it is declared today: its end, its share, its hours, when it is idle.
+
+    All machines of the target, if none is named. What they have cost so far counts.
+    """
+    from provision.cli.render.machines import moment
+
+    refuse_fork("nothing is renewed")
+    machines = session.deployment.machines
+    span = _seconds(seconds)
+    found = [_one(machines, number) for number in numbers] or machines.rented()
+    for machine in found:
+        label = machines.renew(machine, span)
+        session.console.answer(
+            {"event": "result", "machine": machine.id, "outcome": "renewed", "ends": label.ends, "share": label.share},
+            f"{machine.id} ends at {moment(label.ends)}, or when it has cost ${label.share:.2f}",
+        )
+    if not found:
+        raise UsageError("nothing is rented.", next_step="deploy machine rent")
 
 
 @verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
@@ -144,7 +171,16 @@ def reap(session: Session) -> None:
     Each ends itself; this is for the one that could not. Run it in CI, by a schedule.
     """
     machines = session.deployment.machines
-    _give_back(session, machines, machines.past(time.time()))
+    _give_back(session, machines, machines.past())
+
+
+def _seconds(text: str | None) -> float | None:
+    from provision.project.units import parse_seconds
+
+    try:
+        return None if text is None else parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--for {text}: {error}.", next_step="deploy machine renew --for 2h") from None
 
 
 @verb("watch", example="deploy machine watch\ndeploy machine watch --once --target gpu --json", secrets=True)
@@ -189,7 +225,7 @@ def _give_back(session: Session, machines: Machines, found: list[Machine]) -> No
     if not found:
         session.console.answer({"event": "result", "outcome": "unchanged"}, "nothing is to be given back")
     for machine in found:
-        cost = machine.cost(time.time())
+        cost = machine.cost(machines.provider.now())
         machines.give_back(machine)
         session.console.answer(
             {"event": "result", "machine": machine.id, "outcome": "destroyed", "cost": round(cost, 4)},
@@ -197,14 +233,14 @@ def _give_back(session: Session, machines: Machines, found: list[Machine]) -> No
         )
 
 
-def _event(machine: Machine) -> dict[str, Any]:
+def _event(machine: Machine, now: float) -> dict[str, Any]:
     ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
-    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(time.time()), 4)}
+    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)}
 
 
 def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
-for _verb in (offers, rent, listed, pin, show, logs, watch, destroy, reap):
+for _verb in (offers, rent, listed, pin, show, logs, renew, watch, destroy, reap):
     command.add_command(_verb)

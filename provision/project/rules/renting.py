@@ -38,6 +38,15 @@ def _provider(view: Sound) -> Iterator[Fault]:
             yield Fault((*base, "budget", "bid"), message, 'Set kind = "interruptible", or remove bid.', at_key=True)
 
 
+def _idle(view: Sound) -> Iterator[Fault]:
+    budgets = {name: target.budget for name, target in view.targets.items() if target.budget}
+    for name, budget in budgets.items():
+        for key in ("when_idle", "busy") if budget.idle is None else ():
+            if key in budget.model_fields_set:
+                message, hint = "without idle it counts for nothing.", 'Add idle = "30m", or remove it.'
+                yield Fault(("targets", name, "budget", key), message, hint, at_key=True)
+
+
 def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
     """Targets, as they are written, that say neither which hosts they have nor who rents them out."""
     for name, table in targets.items():
@@ -46,4 +55,4 @@ def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(("targets", name, "hosts"), "missing.", hint)
 
 
-RULES = (_provider,)
+RULES = (_provider, _idle)
