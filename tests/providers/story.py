@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from provision.errors import Exit
+from tests.faults.hooks import until
 from tests.providers.conftest import Rental, offer, standing_in
 from tests.providers.laptop import Laptop, boot
 from tests.testbed import Kind, Slot, TestHost, take_slot
@@ -62,8 +63,10 @@ class Story:
         self._expect(1, "two")
         self._deploy("up")
 
-        self._chapter("Give everything back")
-        self._deploy("machine", "destroy", "--all", "--yes")
+        self._chapter("Nobody uses it for five seconds: its guard gives it back, laptop or none")
+        self._laptop.change('until = "8h"', 'until = "8h"\nidle = "5s"\nwhen_idle = "destroy"')
+        self._deploy("machine", "renew")
+        until(lambda: not self._laptop.rental.alive, "the guard gives the machine back", 180)
         self._deploy("machine", "list")
         self._bill()
 
