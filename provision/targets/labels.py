@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from provision.providers.face import Machine, State
+from provision.providers.face import Machine
 
 _LABEL = re.compile(
     r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+(?:-lost)?) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)"
@@ -45,7 +45,7 @@ class Label:
 
     def granted(self, machine: Machine, now: float) -> float:
         """What the machine may cost in all; one that is lost costs its disk at most from now on."""
-        if machine.state in (State.LOST, State.DEAD):
+        if machine.loss is not None:
             return machine.cost(now) + machine.stopped_per_hour * max(self.ends - now, 0.0) / 3600
         if self.share is not None:
             return self.share
