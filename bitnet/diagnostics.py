@@ -11,7 +11,7 @@ from bitnet.binaries import Binary
 from bitnet.choice import choose
 from bitnet.errors import RuntimeFailure
 from bitnet.machine import Cpu, Gpus, GpuState, read_cpu, read_gpus
-from bitnet.model import ModelFacts, memory_needed, plan_gpu_layers, read_model
+from bitnet.model import ModelFacts, Serving, memory_needed, plan_gpu_layers, read_model
 from bitnet.plan import Engine
 from bitnet.probes import Finding, Health, Probe, ProbeResult
 
@@ -119,7 +119,7 @@ def _model(seen: _Seen, path: Path, ctx_size: int) -> Finding:
         seen.model = read_model(path)
     except RuntimeFailure as error:
         return Finding({"path": str(path), "problem": str(error)}, str(error))
-    return Finding({**seen.model.as_dict(), "memory_needed_bytes": memory_needed(seen.model, ctx_size)})
+    return Finding({**seen.model.as_dict(), "memory_needed_bytes": memory_needed(seen.model, Serving(ctx_size))})
 
 
 def _builds(seen: _Seen, build_dir: Path, name: str, engine: Engine) -> Probe:
@@ -161,7 +161,7 @@ def _chosen(seen: _Seen, name: str, ctx_size: int) -> dict[str, object]:
     choice = choose(seen.builds[name], seen.cpu, seen.gpus, seen.model)
     chosen: dict[str, object] = {"chosen": choice.as_dict()}
     if seen.model and choice.binary.cuda and seen.gpus.devices:
-        plan = plan_gpu_layers(seen.model, ctx_size, seen.gpus.memory_free)
+        plan = plan_gpu_layers(seen.model, Serving(ctx_size), seen.gpus.memory_free)
         chosen["gpu_layers"] = {"layers": plan.layers, "why": plan.why}
     return chosen
 

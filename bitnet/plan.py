@@ -24,7 +24,7 @@ from bitnet.binaries import Binary
 from bitnet.choice import Choice, choose
 from bitnet.errors import InvalidInput, NotEnoughMemory, PortTaken
 from bitnet.machine import Gpus, Machine
-from bitnet.model import GpuPlan, ModelFacts, memory_needed, plan_gpu_layers, read_model
+from bitnet.model import GpuPlan, ModelFacts, Serving, memory_needed, plan_gpu_layers, read_model
 
 Auto = int | Literal["auto"]
 Engine = Literal["build", "wheel"]
@@ -169,7 +169,7 @@ class _Draft:
     warnings: tuple[str, ...]
 
     def plan(self, program: str, command: list[str]) -> LaunchPlan:
-        needed = memory_needed(self.facts, self.common.ctx_size, self.gpu.layers)
+        needed = memory_needed(self.facts, Serving.told(command), self.gpu.layers)
         return LaunchPlan(program, tuple(command), self.choice, self.facts, self.gpu, needed, self.warnings)
 
 
@@ -181,7 +181,8 @@ def _draft(found: Sequence[Binary], ask: Ask, machine: Machine) -> _Draft:
     threads, thread_warning = resolve_threads(ask.threads, machine.cpu.threads, machine.cpu.usable)
     facts = read_model(Path(ask.model).absolute())
     choice = choose(found, machine.cpu, machine.gpus, facts)
-    gpu, gpu_warning = _gpu_layers(ask.gpu_layers, choice, facts, context, machine.gpus)
+    serving = Serving.told(["--ctx-size", str(context), *extra])
+    gpu, gpu_warning = _gpu_layers(ask.gpu_layers, choice, facts, serving, machine.gpus)
     context_warning = (
         f"ctx_size={context} is more than the {facts.context_length} tokens that the model was trained for"
         if context > facts.context_length > 0
@@ -192,7 +193,7 @@ def _draft(found: Sequence[Binary], ask: Ask, machine: Machine) -> _Draft:
     return _Draft(choice, facts, gpu, common, warnings)
 
 
-def _gpu_layers(asked: Auto, choice: Choice, facts: ModelFacts, context: int, gpus: Gpus) -> tuple[GpuPlan, str]:
+def _gpu_layers(asked: Auto, choice: Choice, facts: ModelFacts, serving: Serving, gpus: Gpus) -> tuple[GpuPlan, str]:
     """How many layers go to the GPUs, and a warning if the caller's number cannot be had."""
     if asked != "auto":
         whole_number("gpu_layers", asked, 0)
@@ -206,7 +207,7 @@ def _gpu_layers(asked: Auto, choice: Choice, facts: ModelFacts, context: int, gp
         return GpuPlan(asked, "as asked"), ""
     if not gpus.devices:
         return GpuPlan(0, gpus.state.value), ""
-    return plan_gpu_layers(facts, context, gpus.memory_free), ""
+    return plan_gpu_layers(facts, serving, gpus.memory_free), ""
 
 
 def _mib(size: int) -> str:

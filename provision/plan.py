@@ -54,6 +54,7 @@ class Content:
         name: as the project has it, or the engine's.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
+        fetched_from: the host of its address, where it is fetched; empty where it is shipped.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Content:
     bytes: int
     there: int
     is_there: bool
+    fetched_from: str = ""
 
 
 @dataclass(frozen=True)

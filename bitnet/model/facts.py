@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -35,6 +36,8 @@ class ModelFacts:
         other_bytes: embeddings, output and what else belongs to no layer.
         context_length: what the model was trained for.
         embedding_length, vocabulary: widths of the model.
+        feed_forward: the widest one: numbers that a token has there at once, in all experts that it goes to.
+        heads: of the attention, the most that a layer has.
         kv_per_token: for each layer, how many values one token adds to the cache.
         chat_template: whether the file brings one.
     """
@@ -49,6 +52,8 @@ class ModelFacts:
     context_length: int
     embedding_length: int
     vocabulary: int
+    feed_forward: int
+    heads: int
     kv_per_token: tuple[int, ...]
     chat_template: bool
 
@@ -82,9 +87,7 @@ def read_part(path: Path) -> PartFacts:
     Raises:
         ModelUnusable: it is missing, unreadable, no GGUF file, or shorter than its header says.
     """
-    header = _checked_header(path)
-    types = {kind for _, kind, _ in _tensors(path, header)}
-    return PartFacts(_architecture(header), tuple(sorted(types)))
+    return part_of(path, _checked_header(path))
 
 
 def read_model(path: Path) -> ModelFacts:
@@ -116,7 +119,21 @@ def _parts(path: Path) -> list[Path]:
 @lru_cache(maxsize=32)
 def _read(parts: tuple[tuple[Path, int, int, int, int], ...]) -> ModelFacts:
     """Cached by size, times and inode: a fleet of launches reads one model's header once."""
-    files = [(path, _checked_header(path)) for path, *_ in parts]
+    return model_of([(path, _checked_header(path)) for path, *_ in parts])
+
+
+def part_of(path: Path, header: Header) -> PartFacts:
+    """What one file of a model holds, by its header.
+
+    Raises:
+        ModelUnusable: the file is shorter than its header says.
+    """
+    types = {kind for _, kind, _ in _tensors(path, header)}
+    return PartFacts(_architecture(header), tuple(sorted(types)))
+
+
+def model_of(files: Sequence[tuple[Path, Header]]) -> ModelFacts:
+    """The facts of the model that these files are, in order; raises as `part_of` does."""
     first_path, first = files[0]
     types: Counter[str] = Counter()
     layers: Counter[int] = Counter()
@@ -141,6 +158,8 @@ def _read(parts: tuple[tuple[Path, int, int, int, int], ...]) -> ModelFacts:
         context_length=_number(first, f"{architecture}.context_length"),
         embedding_length=_number(first, f"{architecture}.embedding_length"),
         vocabulary=first.lengths.get("tokenizer.ggml.tokens", 0) or _number(first, f"{architecture}.vocab_size"),
+        feed_forward=_feed_forward(first, architecture),
+        heads=max(_each(first, f"{architecture}.attention.head_count")),
         kv_per_token=_kv_per_token(first, architecture, layer_count),
         chat_template="tokenizer.chat_template" in first.metadata,
     )
@@ -192,14 +211,32 @@ def _number(header: Header, key: str) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
+def _each(header: Header, key: str) -> tuple[int, ...]:
+    """A setting of the model, or those of its layers."""
+    value = header.metadata.get(key, 0)
+    if not isinstance(value, tuple):
+        return (_number(header, key),)
+    return tuple(int(item) if math.isfinite(item) else 0 for item in value) or (0,)
+
+
+def _feed_forward(header: Header, architecture: str) -> int:
+    dense, used, expert, shared = (
+        max(_each(header, f"{architecture}.{key}"))
+        for key in (
+            "feed_forward_length",
+            "expert_used_count",
+            "expert_feed_forward_length",
+            "expert_shared_feed_forward_length",
+        )
+    )
+    return max(dense, (expert or dense) * used + shared)
+
+
 def _kv_per_token(header: Header, architecture: str, layers: int) -> tuple[int, ...]:
     """Keys and values of all heads, per layer. Sliding windows are not counted out: this is an upper bound."""
 
     def setting(key: str) -> tuple[int, ...]:
-        value = header.metadata.get(f"{architecture}.{key}", 0)
-        if not isinstance(value, tuple):
-            return (_number(header, f"{architecture}.{key}"),) * layers
-        values = tuple(int(item) if math.isfinite(item) else 0 for item in value)
+        values = _each(header, f"{architecture}.{key}")
         return values if len(values) == layers else (max(values),) * layers
 
     heads = setting("attention.head_count")

@@ -75,17 +75,27 @@ def read_header(path: Path) -> Header:
         if not path.stat().st_size:
             raise CutShort("the file is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
-                return _Cursor(data).header()
-            except (struct.error, OverflowError) as error:
-                raise CutShort("the file ends inside its header") from error
+            return header_of(data, len(data))
+
+
+def header_of(start: mmap.mmap | bytes, file_bytes: int) -> Header:
+    """The header of a file of which this is the start.
+
+    Raises:
+        BadHeader: it is no GGUF file; `CutShort` if the start, or the file, ends too early.
+    """
+    try:
+        return _Cursor(start, file_bytes).header()
+    except (struct.error, OverflowError) as error:
+        raise CutShort("the file ends inside its header") from error
 
 
 class _Cursor:
     """Walks through the bytes of a header; the byte order is found out from the version."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes, file_bytes: int) -> None:
         self.data = data
+        self.file_bytes = file_bytes
         self.at = 0
         self.order = "<"
 
@@ -101,7 +111,7 @@ class _Cursor:
         tensor_count, pair_count = self.take("Q"), self.take("Q")
         self.check_count(tensor_count, 24)
         self.check_count(pair_count, 13)
-        header = Header(int(version), len(self.data), 0, ())
+        header = Header(int(version), self.file_bytes, 0, ())
         for _ in range(pair_count):
             key = self.string()
             self.value(key, header)
@@ -122,13 +132,15 @@ class _Cursor:
     def string(self) -> str:
         length = self.take("Q")
         self.check_count(length, 1)
+        if self.at + length > len(self.data):
+            raise CutShort(f"byte {self.at}: the file ends inside its header")
         text = self.data[self.at : self.at + length].decode("utf-8", "replace")
         self.at += length
         return text
 
     def check_count(self, count: int, smallest: int) -> None:
         """A count of things that cannot lie in what is left of the file is a lie or a cut."""
-        if count * smallest > len(self.data) - self.at:
+        if count * smallest > self.file_bytes - self.at:
             raise CutShort(f"byte {self.at}: {count} entries do not fit into the rest of the file")
 
     def kind(self) -> GGUFValueType:

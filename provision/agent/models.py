@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Dict, List
 from ..contract import tree
 from ..contract.failure import FAILED, Failure
 from ..contract.layout import Layout
-from . import files
+from . import files, pieces
 from .takeover import close, take_over
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def arrived(layout: Layout) -> Dict[str, int]:
 
 def _size(folder: str) -> int:
     """Bytes of the files in a folder; of one that is gone, none: it got its name meanwhile."""
+    fetched = pieces.arrived(folder)
+    if fetched is not None:
+        return fetched
     total = 0
     with contextlib.suppress(OSError):
         for parent, _, names in tree.walk(folder):

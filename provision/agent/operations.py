@@ -63,6 +63,12 @@ def _adopt_model(session: Conversation, request: requests.AdoptModel) -> answers
     return models.adopt(session.layout, request["sha256"], request["name"], session.emit)
 
 
+def _fetch_model(session: Conversation, request: requests.FetchModel) -> answers.Present:
+    from . import fetch  # brings http and TLS, which only this needs
+
+    return fetch.fetch(session.layout, request, session.emit, session.stop_if_asked)
+
+
 def _incoming_engine(session: Conversation, request: requests.IncomingEngine) -> answers.EngineFolder:
     found = engines.incoming(session.layout, request["engine"], request["wheels"], facts.cpu()["features"])
     give_back(found["folder"], login())
@@ -181,6 +187,7 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "incoming": _incoming,
     "discard": _discard,
     "adopt-model": _adopt_model,
+    "fetch-model": _fetch_model,
     "incoming-engine": _incoming_engine,
     "adopt-engine": _adopt_engine,
     "incoming-environment": _incoming_environment,

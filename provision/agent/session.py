@@ -36,6 +36,7 @@ _CHANGES = (
     "seal",
     "incoming",
     "adopt-model",
+    "fetch-model",
     "incoming-engine",
     "adopt-engine",
     "incoming-environment",

@@ -181,6 +181,17 @@ class AdoptModel(TypedDict):
     name: str
 
 
+class FetchModel(TypedDict):
+    """Fetch a model from where it is."""
+
+    op: Literal["fetch-model"]
+    sha256: str
+    name: str
+    bytes: int
+    url: str
+    token: str  # shown to the host of `url` alone; empty for none
+
+
 class IncomingEngine(TypedDict):
     op: Literal["incoming-engine"]
     engine: str
@@ -271,6 +282,7 @@ Request = Union[
     ForgetPreview,
     Discard,
     AdoptModel,
+    FetchModel,
     IncomingEngine,
     AdoptEngine,
     IncomingEnvironment,

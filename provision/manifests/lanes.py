@@ -23,6 +23,7 @@ def render_lanes(
     *,
     models: Mapping[str, str],
     contents: Mapping[str, str] | None = None,
+    memory: Mapping[str, int] | None = None,
     overrides: Path | None = None,
 ) -> dict[Lane, LaneDocument]:
     """Every lane of `project` on `target`. Pure but for reading templates; the same input gives the same bytes.
@@ -30,6 +31,7 @@ def render_lanes(
     Args:
         models: what a service declares as its model -> where the release has it.
         contents: by service, a digest of everything in the release that a change of must restart it.
+        memory: by service, the bytes that one needs which declares none.
         overrides: a folder whose templates replace ours.
 
     Raises:
@@ -42,7 +44,11 @@ def render_lanes(
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
-        services = [_service(each, name, overrides) for name in names for each in places.copies(name)]
+        services = [
+            _service(each, name, overrides, (memory or {}).get(name, 0))
+            for name in names
+            for each in places.copies(name)
+        ]
         lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
     every = [service for lane in lanes.values() for service in lane["services"]]
     for name in names:
@@ -61,7 +67,7 @@ def _binary(places: LaneOnTarget, name: str) -> str:
     return "" if binary.startswith("/") and not places.target.can.on_host else binary
 
 
-def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> ServiceDocument:
+def _service(places: LaneOnTarget, name: str, overrides: Path | None, memory: int) -> ServiceDocument:
     project = places.project
     service: Service = project.services[name]
     port = places.port(name)
@@ -85,7 +91,7 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None) -> Service
         drain=service.drain,
         idle=_idle(places, name),
         stop_timeout=service.drain + service.stop_timeout,
-        needs=_needs(service.resources),
+        needs=_needs(service.resources, memory),
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
@@ -111,8 +117,8 @@ def _idle(places: LaneOnTarget, name: str) -> Idle | None:
     )
 
 
-def _needs(resources: Resources) -> Needs:
-    needs = Needs(memory_bytes=resources.memory or 0, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+def _needs(resources: Resources, memory: int) -> Needs:
+    needs = Needs(memory_bytes=resources.memory or memory, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
     if resources.gpus:
         needs["gpus"] = resources.gpus
     if resources.gpu_fraction:

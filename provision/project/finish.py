@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from provision.engines import BUILT, IN_IMAGE
+from provision.project.models import place
 from provision.project.schema import Declaration, Once, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
@@ -25,7 +26,7 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         build=declared.project.build,
         user_id=declared.project.user_id,
         include=declared.project.include,
-        services={key: _service(service) for key, service in declared.services.items()},
+        services={key: _service(service, declared.models) for key, service in declared.services.items()},
         targets=declared.targets,
         checks=declared.checks,
         prepare=_step(declared.prepare) if declared.prepare else None,
@@ -33,10 +34,11 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         once={name: _step(once) for name, once in declared.once.items()},
         hooks=declared.hooks,
         copies=dict(copies or {}),
+        models={place(name): model for name, model in declared.models.items()},
     )
 
 
-def _service(service: Service) -> Service:
+def _service(service: Service, models: Collection[str]) -> Service:
     resources = sized(service.resources)
     known = {}
     if service.threads != "auto":
@@ -52,6 +54,7 @@ def _service(service: Service) -> Service:
             "command": tuple(text.fill(known) for text in (*service.command, *secret_words, *service.args)),
             "args": (),
             "binary": binary,
+            "model": place(service.model) if service.model and service.model in models else service.model,
             "secret_args": {},
             # What its environment is made of are its secrets too: one that changes has to restart it.
             "secrets": (*service.secrets, *(name for name in used if name not in service.secrets)),

@@ -32,7 +32,7 @@ from provision.project.template import Known
 from provision.project.toml import DECLARATION, TomlFile, shown
 from provision.project.values import MISSING_VARIABLE
 
-_GROUPS = ("secrets", "services", "targets", "checks", "once")
+_GROUPS = ("secrets", "services", "targets", "checks", "once", "models")
 
 
 def load_project(
@@ -134,6 +134,7 @@ def _validated(
         copies=copies,
         image=sound.project.image,
         hooks=sound.hooks,
+        models=sound.models,
     )
     return sound, copies, [*faults, *judge(view)]
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from provision.project.checks import Check
+from provision.project.models import Model
 from provision.project.parts import (
     Alert,
     Ask,
@@ -145,7 +146,7 @@ class Service(Section):
     data: tuple[str, ...] = ()
     """Hosts: folders of the project that it writes to, such as "web/downloads"; they outlive releases."""
     model: String | None = None
-    """A GGUF file, shipped by content, once; or, by an absolute path that is not here, one that the host has."""
+    """One of [models]; or a GGUF file, shipped by content, once; or, by an absolute path, one that the host has."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Engine | None = None
@@ -373,6 +374,7 @@ class Project(Section):
     once: dict[Name, Once] = Field(default_factory=dict)
     hooks: Hooks | None = None
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
+    models: dict[str, Model] = Field(default_factory=dict)  # by their place in a release, which a service's `model` is
 
     def data_on(self, target: Target) -> dict[str, str]:
         """Folders of the release that outlive it there -> the account that writes to each; empty for the login's."""
@@ -427,3 +429,5 @@ class Declaration(Section):
     once: dict[Name, Once] = Field(default_factory=dict)
     """What runs once for each release, such as a migration of its database."""
     hooks: Hooks | None = None
+    models: dict[Name, Model] = Field(default_factory=dict)
+    """Models that hosts fetch from where they are; a service's `model` names one."""

@@ -69,6 +69,8 @@ def _declared(written: Mapping[str, Any]) -> Iterator[tuple[Path, object]]:
             yield (*path, key, "token"), _table(_table(service).get(key)).get("token")
         for index, check in enumerate(_list(_table(service).get("checks"))):
             yield (*path, "checks", index, "token"), _table(check).get("token")
+    for each, model in _table(written.get("models")).items():
+        yield ("models", each, "token"), _table(model).get("token")
     for each, check in _table(written.get("checks")).items():
         yield ("checks", each, "token"), _table(check).get("token")
 

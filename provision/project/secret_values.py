@@ -75,6 +75,7 @@ def _named(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
         envs += [(("once", name, "env"), once.env) for name, once in declared.once.items()]
     if declared.python:
         lists.append((("python", "secrets"), declared.python.secrets))
+    yield from ((("models", name, "token"), model.token) for name, model in declared.models.items() if model.token)
     for path, names in lists:
         yield from (((*path, index), variable) for index, variable in enumerate(names))
     for path, env in envs:

@@ -34,7 +34,7 @@ from provision.release.environment import environment
 from provision.release.files import read_files
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own
+from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own, memory
 
 _EVERYTHING = ("**",)
 
@@ -83,7 +83,7 @@ def build(
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
     shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
-    models = find_models(shipped, root, on_event)
+    models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
     document = _document(project, target, root, files, libraries, models, links)
@@ -141,6 +141,9 @@ def _document(
             **{declared: parts[0].relative for declared, parts in models.items()},
         },
         contents=contents,
+        memory=memory(
+            {name: each for name, each in project.services.items() if _runs_on(target, name)}, project.models, root
+        ),
         overrides=root / "templates",
     )
     document: ReleaseDocument = {

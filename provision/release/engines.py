@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bitnet import llama_server
@@ -13,6 +13,7 @@ from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.schema import Project, Service
 from provision.project.template import Template
+from provision.release import model_lock
 
 _RECORD = "build/build.json"  # of `deploy native build`
 
@@ -20,9 +21,9 @@ _RECORD = "build/build.json"  # of `deploy native build`
 def engines(project: Project, root: Path) -> dict[str, str]:
     """By service, a sentence about the engine that it declares."""
     return {
-        name: "; ".join([_sentence(service, root), *without_kernels(str(service.model), _types(service, root))])
-        for name, service in project.services.items()
-        if service.is_native
+        name: "; ".join([_sentence(each, root), *without_kernels(str(each.model), _types(project, each, root))])
+        for name, each in project.services.items()
+        if each.is_native
     }
 
 
@@ -34,7 +35,7 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         reads = _ternary_types(service, root)
         if reads is None:
             continue
-        if wrong := unread(_types(service, root), reads):
+        if wrong := unread(_types(project, service, root), reads):
             reason = (
                 f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
                 "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
@@ -52,8 +53,11 @@ def tensor_types(model: Path) -> tuple[str, ...]:
         return ()
 
 
-def _types(service: Service, root: Path) -> tuple[str, ...]:
-    """Those of its model; none where that is not here yet: `plan` and `up` say so."""
+def _types(project: Project, service: Service, root: Path) -> tuple[str, ...]:
+    """Those of its model; none where that is not here, or not locked yet: `plan` and `up` say so."""
+    if service.model in project.models:
+        locked = model_lock.read(root).get(PurePosixPath(service.model).stem)
+        return tuple(sorted({kind for file in locked.files for kind in file.tensor_types})) if locked else ()
     return tensor_types(root / Path(service.model).expanduser()) if service.model else ()
 
 

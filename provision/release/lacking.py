@@ -13,6 +13,7 @@ from provision.contract.names import ENVIRONMENT
 from provision.errors import UnencodableValue, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.schema import Project, Service, Target
+from provision.release import model_lock
 from provision.release.files import check_binary
 from provision.release.models import is_hosts_own, look_at
 
@@ -30,7 +31,9 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
         if not any(target.services is None or name in target.services for target in reached):
             continue
         try:
-            if service.model and not is_hosts_own(service.model):
+            if service.model in project.models:
+                model_lock.locked(PurePosixPath(service.model).stem, project.models[service.model], root)
+            elif service.model and not is_hosts_own(service.model):
                 look_at(service.model, root, f"services.{name}.model")
             if service.binary and not service.binary.startswith("/"):
                 path = os.path.normpath(service.binary)

@@ -8,18 +8,20 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import UsageError
+from provision.project.models import Model
 from provision.project.schema import Service
-from provision.release import cache
+from provision.release import cache, model_lock
 
 if TYPE_CHECKING:
-    from bitnet.model import PartFacts
+    from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
+_LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -37,12 +39,14 @@ class ModelFile:
     """One model, or one part of a model that is split into several files."""
 
     relative: str  # where a release has it
-    source: Path  # where it lies on this machine
+    source: Path | None  # where it lies on this machine, if it does
     sha256: str
     bytes: int
     tensor_types: tuple[str, ...]
     architecture: str
     behind: str = ""  # where the file itself lies in the project, if what is declared is a link to it
+    url: str = ""  # where hosts fetch it from
+    token: str = ""  # the variable of what is shown there
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -56,17 +60,26 @@ class ModelFile:
 
 
 def find_models(
-    services: Mapping[str, Service], root: Path, on_event: Callable[[Hashing], None] | None
+    services: Mapping[str, Service],
+    declared: Mapping[str, Model],
+    root: Path,
+    on_event: Callable[[Hashing], None] | None,
 ) -> dict[str, tuple[ModelFile, ...]]:
     """The model files of each declared model; the first of several is the one that a server is told.
 
+    Args:
+        declared: those that are declared by where they are, by their place in a release.
+
     Raises:
-        UsageError: a model is missing, is no GGUF file, or two have the same place in a release.
+        UsageError: a model is missing, not locked, no GGUF file, or two have the same place in a release.
     """
     found: dict[str, tuple[ModelFile, ...]] = {}
     places: dict[str, ModelFile] = {}
     for name, service in services.items():
         if service.model is None or service.model in found:
+            continue
+        if service.model in declared:
+            found[service.model] = _elsewhere(service.model, declared[service.model], root)
             continue
         subject = f"services.{name}.model"
         first = _source(service.model, root)
@@ -80,6 +93,69 @@ def find_models(
                 )
         found[service.model] = files
     return found
+
+
+def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
+    """A model that hosts fetch, as it is locked."""
+    path = PurePosixPath(place)
+    found = model_lock.locked(path.stem, model, root)
+    count = len(found.files)
+    numbered = [path.with_name(f"{path.stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    return tuple(
+        ModelFile(
+            relative=str(each),
+            source=None,
+            sha256=file.sha256,
+            bytes=file.bytes,
+            tensor_types=file.tensor_types,
+            architecture=found.architecture,
+            url=file.url,
+            token=model.token or "",
+        )
+        for each, file in zip(numbered if count > 1 else [path], found.files, strict=True)
+    )
+
+
+def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root: Path) -> dict[str, int]:
+    """Bytes that services need for declared models, by their own commands, where they declare neither memory nor GPUs.
+
+    Raises:
+        UsageError: a model is not locked.
+    """
+    found: dict[str, int] = {}
+    for name, service in services.items():
+        resources = service.resources
+        if (
+            service.model is None
+            or service.model not in declared
+            or resources.memory
+            or resources.gpus
+            or resources.vram
+        ):
+            continue
+        from bitnet.model import Serving, memory_needed  # brings numpy
+
+        facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
+        words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
+        serving = Serving.told(words)
+        if not serving.context:  # llama-server takes what there is room for, and this at least
+            serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
+        found[name] = memory_needed(facts, serving)
+    return found
+
+
+def _facts(name: str, model: Model, root: Path) -> ModelFacts:
+    from bitnet.model import ModelFacts
+
+    locked = model_lock.locked(name, model, root)
+    shape: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in locked.shape.items()
+    }
+    try:
+        return ModelFacts(Path(name), name="", architecture=locked.architecture, chat_template=False, **shape)
+    except TypeError as error:
+        what = f"{model_lock.LOCK} does not say what models.{name} is made of."
+        raise UsageError(what, why=f"{error}.", next_step=f"deploy model lock {name}") from None
 
 
 def look_at(model: str, root: Path, subject: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Done, EngineFolder, EnvironmentFolder, Folder, Present, PythonFound
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from provision.contract.requests import BuildEnvironment, Seal
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
-    from provision.release import Release
+    from provision.release import ModelFile, Release
     from provision.targets.conversation import Interrupt
     from provision.targets.host import HostConversation
 
@@ -124,6 +125,9 @@ def ship_models(shipment: Shipment) -> None:
     for model in by_content.values():
         if model.sha256 not in shipment.plan.models:
             continue
+        if model.source is None:
+            _fetch(shipment, model)
+            continue
         with session.phase("model"):
             folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
             with _room_given_back(session, folder):
@@ -138,6 +142,25 @@ def ship_models(shipment: Shipment) -> None:
                 )
             name = model.source.name
             session.conversation.ask({"op": "adopt-model", "sha256": model.sha256, "name": name}, Present)
+
+
+def _fetch(shipment: Shipment, model: ModelFile) -> None:
+    """Let the host fetch one from where it is."""
+    session = shipment.session
+    token = str(session.deployment.loaded.secrets[model.token]) if model.token else ""
+    with session.phase("model"):
+        session.conversation.ask(
+            {
+                "op": "fetch-model",
+                "sha256": model.sha256,
+                "name": PurePosixPath(model.relative).name,
+                "bytes": model.bytes,
+                "url": model.url,
+                "token": token,
+            },
+            Present,
+            interrupt=shipment.interrupt,
+        )
 
 
 def ship_engines(shipment: Shipment) -> None:

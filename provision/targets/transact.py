@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from provision import errors, plan
 from provision.contract import on_purpose, once
@@ -82,6 +83,9 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
         sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
+    hosts = {model.relative: urlsplit(model.url).netloc for model in release.models}
+    contents = tuple(replace(each, fetched_from=hosts.get(each.name, "")) for each in planned.contents)
+    planned = replace(planned, contents=contents)
     planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
     against: Failure | None = None
     try:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
+from provision.project.models import Model
 from provision.project.renting import Budget, Needs
 from provision.project.schema import (
     Alert,
@@ -72,6 +73,7 @@ def test_the_documented_file_loads(tmp_path):
         (Metrics, lambda file: [file["services"]["llama"]["metrics"]]),
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
         (Prepare, lambda file: [file["prepare"]]),
+        (Model, lambda file: file["models"].values()),
         (Hooks, lambda file: [file["hooks"]]),
         (Target, lambda file: file["targets"].values()),
         (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),

@@ -60,8 +60,9 @@ def _content(content: Content) -> str:
     named = f"{content.kind} {content.name}" + (f" ({size(content.bytes)})" if content.bytes else "")
     if content.is_there:
         return f"  {named} is on the host already"
-    do = "make" if content.kind == "environment" else "ship"
-    return f"  {do} {named}" + (f", of which {size(content.there)} are there already" if content.there else "")
+    do = "make" if content.kind == "environment" else "fetch" if content.fetched_from else "ship"
+    source = f" from {content.fetched_from}" if content.fetched_from else ""
+    return f"  {do} {named}{source}" + (f", of which {size(content.there)} are there already" if content.there else "")
 
 
 def _files(what: str, paths: Iterable[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from provision.project.rules import (
     checks,
     containers,
     hooks,
+    models,
     once,
     ports,
     prepare,
@@ -46,6 +47,7 @@ _RULES = (
     *restarts.RULES,
     *proxies.RULES,
     *hooks.RULES,
+    *models.RULES,
 )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from provision.project.checks import Check
 from provision.project.fault import Path
+from provision.project.models import Model
 from provision.project.schema import Hooks, Once, Prepare, Python, Service, Target
 from provision.project.template import Template
 
@@ -32,6 +33,7 @@ class Sound:
     copies: Mapping[str, int]  # on hosts, of services that run more than once
     image: str | None = None  # of every service and target that names none
     hooks: Hooks | None = None
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""

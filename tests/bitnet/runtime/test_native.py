@@ -19,7 +19,7 @@ from bitnet import BitNetRuntime, ModelUnusable, RuntimeSupervisor
 from bitnet.answer import answer_in
 from bitnet.binaries import CLI, SERVER, find
 from bitnet.machine import read_cpu
-from bitnet.model import memory_needed, read_model
+from bitnet.model import Serving, memory_needed, read_model
 from bitnet.telemetry import Event, Telemetry
 from bitnet.watchdog import Ended, Patience, RestartPolicy, Watchdog, WatchOptions, take_sample
 from tests.bitnet.runtime.gguf_files import with_type_id
@@ -101,7 +101,7 @@ def test_serve_becomes_a_server_that_answers(native_build: Path, demo_model: Pat
         server.wait(20)
 
     assert answer["tokens_predicted"] == 8
-    assert used < memory_needed(read_model(demo_model), 2048) * 1.5, "the estimate is of the right size"
+    assert used < memory_needed(read_model(demo_model), Serving(2048)) * 1.5, "the estimate is of the right size"
 
 
 async def test_a_stopped_server_is_cured_by_the_watchdog(native_build: Path, demo_model: Path, free_port: int) -> None:

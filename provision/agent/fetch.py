@@ -1,0 +1,270 @@
+"""Fetching a model from where it is, in pieces that are each written once; what was cut off goes on from there.
+
+A piece is asked for by its range at the address that was named, each time anew: an address that we are sent on to may
+be good for minutes alone. The token is shown to the host that was named, and to nobody that it sends us on to.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import http.client
+import os
+import queue
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Callable, Optional
+from urllib.parse import urlsplit
+
+from ..contract.failure import FAILED, REFUSED, Failure
+from . import files, models
+from .pieces import PIECE, RECORD, Pieces
+
+if TYPE_CHECKING:
+    from ..contract.answers import Present
+    from ..contract.events import Emit
+    from ..contract.layout import Layout
+    from ..contract.requests import FetchModel
+
+_AT_ONCE = 4
+_BLOCK = 256 << 10
+_SILENCE = 20.0  # seconds without a byte
+_SECONDS = 60.0  # for a piece, and what it takes at a slow pace
+_SLOWEST = 50_000  # bytes a second
+_FAILURES = 12  # one after another, without a piece that came
+_LONGEST_WAIT = 30.0
+_TELL = 0.5  # seconds between two lines of progress
+_ENDING = 1.0  # until those that read have noticed that they are to stop; none of them writes any more
+
+
+class _Again(Exception):
+    """This try came to nothing, and another may not."""
+
+    def __init__(self, why: str, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: object, code: int, msg: str, headers: object, newurl: str
+    ) -> Optional[urllib.request.Request]:
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        if new is not None:
+            _demand_safe(newurl)
+            if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+                new.remove_header("Authorization")
+        return new
+
+
+def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], None]) -> Present:
+    """Bring a model here, and give it its name once it is what it should be.
+
+    Args:
+        stop: raises where nobody wants it any more.
+
+    Raises:
+        Failure: it can't be had, or is another; what has arrived of it is kept, unless it fills the disk.
+    """
+    sha256, name = request["sha256"], request["name"]
+    if os.path.isdir(layout.model(sha256)):
+        models.give_name(layout, sha256, name)
+        return {"event": "result", "present": True}
+    _demand_safe(request["url"])
+    folder = models.receive(layout, sha256)
+    try:
+        _Fetch(request, folder, emit, stop).run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        files.remove_tree(folder)
+        what, why = f"the disk is full, and model {name} has no room.", "What had arrived of it was removed again."
+        raise Failure(FAILED, what, why, "make room, then: deploy up") from None
+    os.unlink(os.path.join(folder, RECORD))
+    return models.adopt(layout, sha256, name, emit)
+
+
+class _Fetch:
+    """One model on its way."""
+
+    def __init__(self, request: FetchModel, folder: str, emit: Emit, stop: Callable[[], None]) -> None:
+        self.request = request
+        self.host = urlsplit(request["url"]).netloc
+        self.path = os.path.join(folder, request["name"])
+        self.pieces = Pieces(folder, request["bytes"])
+        self._emit = emit
+        self._stop = stop
+        self._over = threading.Event()
+        self._arrived = sum(map(self.pieces.length, self.pieces.done))
+        self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
+        # Proxies by the environment, as every program of the host finds them.
+        self._opener = urllib.request.build_opener(_Redirects())
+
+    def run(self) -> None:
+        """Fetch what is missing; raises as `fetch` does."""
+        missing = self.pieces.missing()
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in missing:
+            waiting.put(index)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        threads = [
+            threading.Thread(target=self._work, args=(waiting, descriptor), daemon=True)
+            for _ in range(min(_AT_ONCE, len(missing)))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            self._wait(len(missing))
+        finally:
+            self._over.set()
+            until = time.monotonic() + _ENDING
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+            if not any(thread.is_alive() for thread in threads):
+                os.close(descriptor)  # else it goes with this process
+
+    def _wait(self, left: int) -> None:
+        failures, told = 0, 0.0
+        while left:
+            self._stop()
+            try:
+                wrong = self._news.get(timeout=0.2)
+            except queue.Empty:
+                wrong = None
+            else:
+                if wrong is None:
+                    left, failures = left - 1, 0
+                elif not isinstance(wrong, _Again):
+                    raise wrong
+                else:
+                    failures += 1
+            if failures >= _FAILURES:
+                raise Failure(
+                    FAILED,
+                    f"model {self.request['name']} can't be fetched from {self.host}: {wrong}.",
+                    why="What has arrived of it is kept: the next run goes on from there.",
+                    next_step="deploy up again; if it repeats, see whether the host reaches that address",
+                )
+            if time.monotonic() - told > _TELL or not left:
+                told = time.monotonic()
+                self._emit(
+                    {
+                        "event": "progress",
+                        "phase": "model",
+                        "file": self.request["name"],
+                        "done": self._arrived,
+                        "total": self.request["bytes"],
+                    }
+                )
+
+    def _work(self, waiting: queue.SimpleQueue[int], descriptor: int) -> None:
+        tries = 0
+        while not self._over.is_set():
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._piece(index, descriptor)
+                self.pieces.add(index)
+                tries = 0
+                self._news.put(None)
+            except _Again as again:
+                waiting.put(index)
+                self._news.put(again)
+                tries += 1
+                self._over.wait(min(max(again.wait, 0.2 * 2**tries), _LONGEST_WAIT))
+            except BaseException as error:
+                self._news.put(error)
+                return
+
+    def _piece(self, index: int, descriptor: int) -> None:
+        """Ask for one, and write it where it belongs."""
+        begin, length = index * PIECE, self.pieces.length(index)
+        sent = {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
+        if self.request["token"]:
+            sent["Authorization"] = "Bearer " + self.request["token"]
+        until, done = time.monotonic() + _SECONDS + length / _SLOWEST, 0
+        try:
+            asked = urllib.request.Request(self.request["url"], headers=sent)  # noqa: S310  judged: `_demand_safe`
+            with self._opener.open(asked, timeout=_SILENCE) as answer:
+                self._judge(answer, begin)
+                while done < length:
+                    block = answer.read1(min(_BLOCK, length - done))
+                    if not block:
+                        raise _Again("it stopped in the middle of a piece")
+                    if self._over.is_set() or time.monotonic() > until:
+                        raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
+                    os.pwrite(descriptor, block, begin + done)
+                    done += len(block)
+                    self._arrived += len(block)
+            os.fdatasync(descriptor)
+        except urllib.error.HTTPError as error:
+            self._arrived -= done
+            with error:
+                self._refuse(error)
+        except _Again:
+            self._arrived -= done
+            raise
+        except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
+            self._arrived -= done
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise _Again(_said(error)) from None
+
+    def _judge(self, answer: http.client.HTTPResponse, begin: int) -> None:
+        if answer.status != 206:
+            raise Failure(
+                REFUSED, f"{self.host} sends no parts of a file.", next_step="name another source of the model"
+            )
+        found = re.match(r"bytes (\d+)-\d+/(\d+)$", answer.headers.get("Content-Range", ""))
+        if not found or int(found.group(1)) != begin:
+            raise _Again("it sends another part than was asked for")
+        if int(found.group(2)) != self.request["bytes"]:
+            raise self._another(f"it has {int(found.group(2))} bytes there, and {self.request['bytes']} in models.lock")
+
+    def _refuse(self, answer: urllib.error.HTTPError) -> None:
+        """What an answer without content means.
+
+        Raises:
+            _Again, Failure: whether asking again may help.
+        """
+        if answer.code in (401, 403):
+            raise Failure(
+                REFUSED,
+                f"{self.host} does not let this host read model {self.request['name']}: HTTP {answer.code}.",
+                next_step="look at the variable that models.NAME.token names, and at what its account may read",
+            )
+        if answer.code in (404, 410, 416):
+            raise self._another(f"HTTP {answer.code}")
+        if answer.code in (408, 429) or answer.code >= 500:
+            raise _Again(f"HTTP {answer.code}", _asked_wait(answer.headers.get("Retry-After", "")))
+        raise Failure(FAILED, f"{self.host} does not give model {self.request['name']}: HTTP {answer.code}.")
+
+    def _another(self, why: str) -> Failure:
+        what = f"what {self.host} has is not model {self.request['name']} as it was locked: {why}."
+        return Failure(FAILED, what, next_step="deploy model lock, and look at what has changed")
+
+
+def _demand_safe(url: str) -> None:
+    """Who is between may read what is fetched in the open, and a token with it."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (("http", "127.0.0.1"), ("http", "localhost")):
+        raise Failure(REFUSED, f"{parts.scheme}://{parts.netloc} is not asked: who is between could read along.")
+
+
+def _asked_wait(said: str) -> float:
+    """Seconds, of a number or a date (RFC 9110, section 10.2.3)."""
+    try:
+        return float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _said(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    text = str(reason or error) or type(error).__name__
+    return text.split("\n")[0][:200]

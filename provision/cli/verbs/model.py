@@ -1,0 +1,106 @@
+"""`deploy model`: what the declared models are, and writing that down."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import click
+
+from provision.cli.github.forks import refuse_fork
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.errors import UsageError
+from provision.project import load
+
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
+    from provision.project.models import Model
+
+
+@click.group("model")
+def command() -> None:
+    """Find the models of [models], say what they need, and lock what they are."""
+
+
+@verb("lock", example="deploy model lock\ndeploy model lock bitnet", hosts=False)
+@click.argument("names", nargs=-1)
+def lock(session: Session, names: tuple[str, ...]) -> None:
+    """Write into models.lock which files each model is, with their digests; keep it in version control.
+
+    Of each file some megabytes are read. A repository is asked which commit its revision is today: that one stays
+    until this is run again.
+    """
+    from provision.models.found import find
+    from provision.release import model_lock
+
+    refuse_fork("nothing is looked up")
+    loaded = load(session.directory, without_targets=True, demand_secrets=False)
+    chosen = _chosen(loaded, names)
+    before = model_lock.read(loaded.root)
+    after = {name: each for name, each in before.items() if name in _declared(loaded)}
+    for name, model in chosen.items():
+        found = find(name, model, _token(loaded, model)).locked
+        news = "as before" if before.get(name) == found else "moved" if name in before else "new"
+        after[name] = found
+        revision = f" at {found.revision[:12]}" if found.revision else ""
+        files = f"{len(found.files)} files" if len(found.files) > 1 else found.files[0].sha256[:12]
+        session.console.answer(
+            {"event": "locked", "name": name, "news": news, **asdict(found)},
+            [f"{name}: {news}{revision}, {found.bytes / 1e9:.2f} GB, {files}"],
+        )
+    model_lock.write(loaded.root, after)
+
+
+@verb("show", example="deploy model show bitnet\ndeploy model show bitnet --json", hosts=False)
+@click.argument("names", nargs=-1)
+def show(session: Session, names: tuple[str, ...]) -> None:
+    """Say what a model is made of, and what it needs for each service that has it. Its weights are not read."""
+    from bitnet.model import Serving, memory_needed
+    from provision.models.found import find
+    from provision.project.models import place
+
+    refuse_fork("nothing is looked up")
+    loaded = load(session.directory, without_targets=True, demand_secrets=False)
+    for name, model in _chosen(loaded, names).items():
+        found = find(name, model, _token(loaded, model))
+        facts = found.facts
+        types = ", ".join(f"{kind} {count}" for kind, count in facts.tensor_types.items())
+        lines = [
+            f"{name}: {facts.name or 'no name'}, {facts.architecture}, {found.locked.bytes / 1e9:.2f} GB",
+            f"  {len(facts.layer_bytes)} layers, context {facts.context_length}, tensors: {types}",
+        ]
+        needs = {}
+        for service, each in loaded.project.services.items():
+            if each.model == place(name):
+                words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in each.command]
+                serving = Serving.told(words)
+                needs[service] = memory_needed(facts, serving)
+                context = serving.context or facts.context_length
+                lines.append(f"  services.{service}: {needs[service] / 1e9:.2f} GB for a context of {context}")
+        event = {"event": "model", "memory_bytes": needs, "bytes_read": found.read, **facts.as_dict()}
+        session.console.answer({**event, "name": name}, lines)
+
+
+def _chosen(loaded: LoadedProject, names: tuple[str, ...]) -> dict[str, Model]:
+    declared = _declared(loaded)
+    if not declared:
+        source = 'source = "hf://ORG/REPOSITORY/FILE.gguf"'
+        raise UsageError("deploy.toml declares no models.", next_step=f"add [models.NAME] with {source}")
+    for name in names:
+        if name not in declared:
+            raise UsageError(f"there is no models.{name}.", why=f"There is {', '.join(declared)}.")
+    return {name: declared[name] for name in names or declared}
+
+
+def _declared(loaded: LoadedProject) -> dict[str, Model]:
+    return {PurePosixPath(place).stem: model for place, model in loaded.project.models.items()}
+
+
+def _token(loaded: LoadedProject, model: Model) -> str:
+    return loaded.environment.variables.get(model.token, "") if model.token else ""
+
+
+command.add_command(lock)
+command.add_command(show)

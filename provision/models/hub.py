@@ -1,0 +1,103 @@
+"""The Hugging Face Hub: which files a repository has at a commit, asked with its own library."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePosixPath
+from typing import NamedTuple, cast
+
+from provision.errors import DeployError, UsageError
+from provision.project.fault import did_you_mean
+from provision.project.models import AtTheHub
+
+_SECONDS = 30.0
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+class HubFiles(NamedTuple):
+    """The commit, and of each file its address at that commit and its sha256."""
+
+    revision: str
+    files: tuple[tuple[str, str], ...]
+
+
+def files(name: str, source: str, token: str) -> HubFiles:
+    """The files of the model that `source` names, those of a split one in order.
+
+    Raises:
+        UsageError: there is no such repository, revision or file, or nobody may read it.
+        DeployError: the Hub can't be asked.
+    """
+    # The library takes a second to import, and reports who asks.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    # Of the HTTP client that this version has, which fails without an answer, too.
+    failures = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    at, hub = AtTheHub(source), HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
+    try:
+        info = hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS)
+    except GatedRepoError:
+        raise UsageError(
+            f"models.{name}: {at.repository} is gated.",
+            why="Its owner says who may read it.",
+            next_step=f"ask there for access, then name the variable with your token: models.{name}.token",
+        ) from None
+    except RevisionNotFoundError:
+        raise UsageError(f"models.{name}: {at.repository} has no revision {at.revision}.") from None
+    except RepositoryNotFoundError:
+        raise UsageError(
+            f"models.{name}: the Hub shows no repository {at.repository}.",
+            why="There is none, or it is private and the token may not read it.",
+        ) from None
+    except failures as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DeployError(f"models.{name}: the Hub can't be asked.", why=why) from None
+    digests = {each.rfilename: each.lfs.sha256 for each in info.siblings or () if each.lfs}
+    chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
+    revision = info.sha or at.revision
+    address = f"{hub.endpoint}/{at.repository}/resolve/{revision}"
+    return HubFiles(revision, tuple((f"{address}/{file}", digests[file]) for file in chosen))
+
+
+def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:
+    if at.file is not None:
+        if at.file not in there:
+            why = did_you_mean(at.file, there) or _list(there)
+            raise UsageError(f"models.{name}: {at.repository} has no file {at.file}.", why=why)
+        return _parts(at.file, there)
+    quantization = re.escape(at.quantization or "")
+    found = [
+        file
+        for file in there
+        if re.search(rf"(^|[-._]){quantization}([-.]|$)", PurePosixPath(file).stem, re.IGNORECASE)
+        and not PurePosixPath(file).name.startswith("mmproj")
+    ]
+    wholes = {match["stem"] if (match := _PART.fullmatch(file)) else file for file in found}
+    if len(wholes) != 1:
+        what = "no file of" if not wholes else "more than one model of"
+        raise UsageError(
+            f"models.{name}: {at.repository} has {what} quantization {at.quantization}.",
+            why=_list(found or there),
+            next_step=f'name the file: source = "hf://{at.repository}/FILE.gguf"',
+        )
+    return sorted(found)
+
+
+def _parts(file: str, there: list[str]) -> list[str]:
+    """All parts of a split model, of which `file` is one; else the file."""
+    split = _PART.fullmatch(file)
+    if split is None:
+        return [file]
+    count = int(split["count"])
+    parts = [f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in range(1, count + 1)]
+    if missing := [part for part in parts if part not in there]:
+        raise UsageError(f"{missing[0]}, a part of the model, is not in the repository.")
+    return parts
+
+
+def _list(files: list[str]) -> str:
+    more = f" and {len(files) - 12} more" if len(files) > 12 else ""
+    return f"It has: {', '.join(files[:12])}{more}." if files else "It has no GGUF files."

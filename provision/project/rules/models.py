@@ -1,0 +1,30 @@
+"""Rules about models that are declared by where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.project.fault import Fault
+from provision.project.models import HUB
+from provision.project.rules.view import Sound
+
+
+def _digests(view: Sound) -> Iterator[Fault]:
+    for name, model in view.models.items():
+        if not model.source.startswith(HUB) and model.sha256 is None:
+            hint = "Add it, as whoever publishes the file says, or as sha256sum says of your own copy."
+            message = "missing: of an address nobody else says which file is meant."
+            yield Fault(("models", name, "sha256"), message, hint)
+
+
+def _unused(view: Sound) -> Iterator[Fault]:
+    used = {service.model for service in view.services.values()}
+    if view.services.keys() != view.declared:
+        return  # those that were not asked for may use it
+    for name in view.models:
+        if name not in used:
+            hint = f'Let a service say model = "{name}", or leave it out.'
+            yield Fault(("models", name), "no service has it.", hint, at_key=True)
+
+
+RULES = (_digests, _unused)

@@ -1,0 +1,242 @@
+"""Models by where they are: locked by their headers, fetched by the host, and served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from provision.errors import DeployError
+from provision.models.found import find
+from provision.project import load
+from tests.cli.ports import free_ports
+from tests.models.conftest import COMMIT, TOKEN, Hub
+
+REPOSITORY = "acme/tiny-gguf"
+
+
+class Project:
+    """One service with a declared model, for the sandbox."""
+
+    def __init__(self, root: Path, environ: dict[str, str]) -> None:
+        self.root, self.environ, (self.port,) = root, environ, free_ports(1)
+        self.root.mkdir()
+        (root / "serve.py").write_text(
+            "import hashlib, http.server, sys\n"
+            "answer = hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest().encode()\n"
+            "class Web(http.server.BaseHTTPRequestHandler):\n"
+            "    def do_GET(self):\n"
+            "        self.send_response(200)\n"
+            "        self.send_header('Content-Length', str(len(answer)))\n"
+            "        self.end_headers()\n"
+            "        self.wfile.write(answer)\n"
+            "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[2])), Web).serve_forever()\n"
+        )
+
+    def declare(self, source: str, extra: str = "") -> None:
+        (self.root / "deploy.toml").write_text(
+            f"""\
+[project]
+name = "modelled"
+
+[models.tiny]
+source = "{source}"
+{extra}
+[services.llm]
+command = ["python3", "serve.py", "${{model}}", "${{port}}"]
+model = "tiny"
+port = {self.port}
+check = {{ http = "/", timeout = "20s" }}
+
+[targets.sandbox]
+hosts = ["sandbox"]
+path = "{self.root.parent}/place"
+"""
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "provision.cli", *words],
+            cwd=self.root,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    def ok(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def refused(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode != 0, done.stdout
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def served(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    @property
+    def kept(self) -> list[Path]:
+        """What the host has of models."""
+        return sorted((self.root.parent / "place/shared/models").iterdir())
+
+
+@pytest.fixture
+def project(tmp_path: Path, environ: dict[str, str]) -> Project:
+    return Project(tmp_path / "project", environ)
+
+
+def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_nothing(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}:Q4_K_M")
+
+    assert "models.tiny is not locked" in project.refused("up")
+    assert f"tiny: new at {COMMIT[:12]}" in project.ok("model", "lock")
+    assert "fetch model models/tiny.gguf" in project.ok("plan")
+    project.ok("up")
+
+    digest = hashlib.sha256(demo_model).hexdigest()
+    assert project.served() == digest
+    assert [path.name for path in project.kept] == [f"sha256-{digest}"]
+    assert [path.name for path in project.kept[0].iterdir()] == ["tiny.gguf"]
+    before = len(hub.asked)
+    project.ok("up")
+    assert len(hub.asked) == before
+    assert "as before" in project.ok("model", "lock")
+    project.ok("down")
+
+
+@pytest.mark.slow
+def test_a_revision_that_moves_changes_nothing_until_it_is_locked_anew(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    project.ok("model", "lock")
+    locked = (project.root / "models.lock").read_text()
+    moved = demo_model + bytes(32)
+    hub.put(REPOSITORY, "tiny.gguf", moved, commit="f" * 40)
+
+    project.ok("plan")
+    assert (project.root / "models.lock").read_text() == locked
+    assert "tiny: moved at ffffffffffff" in project.ok("model", "lock")
+    assert json.loads((project.root / "models.lock").read_text())["models"]["tiny"]["revision"] == "f" * 40
+
+
+def test_what_a_model_needs_is_said_without_its_weights(project: Project, hub: Hub, demo_model: bytes) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf@{COMMIT}")
+
+    said = json.loads(project.ok("model", "show", "tiny", "--json"))
+
+    assert (said["architecture"], said["layers"], said["context_length"]) == ("bitnet", 4, 2048)
+    assert said["bytes_read"] <= 1 << 20 < len(demo_model)
+    assert 30e6 < said["memory_bytes"]["llm"] < 100e6
+
+
+def test_a_model_that_the_host_has_no_memory_for_is_refused_before_it_is_fetched(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    declared = (project.root / "deploy.toml").read_text()
+    (project.root / "deploy.toml").write_text(declared.replace('"${port}"]', '"${port}", "--ctx-size", "999999999"]'))
+    project.ok("model", "lock")
+    before = len(hub.asked)
+
+    said = project.refused("up")
+
+    assert "MiB of memory are needed" in said
+    assert "a model's context" in said
+    assert len(hub.asked) == before
+
+
+@pytest.mark.slow
+def test_parts_of_a_split_model_are_one_and_keep_the_names_that_programs_look_for(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    for number in (1, 2):
+        hub.put(REPOSITORY, f"Q8_0/big-{number:05}-of-00002.gguf", demo_model + bytes(number * 32))
+    project.declare(f"hf://{REPOSITORY}/Q8_0/big-00001-of-00002.gguf")
+    project.ok("model", "lock")
+    project.ok("up")
+
+    assert project.served() == hashlib.sha256(demo_model + bytes(32)).hexdigest()
+    names = sorted(each.name for folder in project.kept for each in folder.iterdir())
+    assert names == ["tiny-00001-of-00002.gguf", "tiny-00002-of-00002.gguf"]
+    project.ok("down")
+
+
+def test_the_token_is_shown_to_the_hub_alone_and_is_kept_nowhere(project: Project, hub: Hub, demo_model: bytes) -> None:
+    hub.put("acme/gated-gguf", "tiny.gguf", demo_model)
+    project.declare("hf://acme/gated-gguf/tiny.gguf", 'token = "HF_KEY"\n')
+
+    assert "is gated" in project.refused("model", "lock")
+    (project.root / ".env").write_text(f"HF_KEY={TOKEN}\n")
+    (project.root / ".env").chmod(0o600)
+    project.ok("model", "lock")
+    said = project.ok("up")
+
+    asked = hub.asked
+    assert any(each["token"] for each in asked if not each["files"])
+    assert [each for each in asked if each["files"]]
+    assert not any(each["token"] for each in asked if each["files"])
+    assert TOKEN not in said
+    kept = [path for path in (project.root.parent / "place").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
+    project.ok("down")
+
+
+@pytest.mark.parametrize(
+    ("source", "extra", "says"),
+    [
+        ("hf://acme", "", "expected"),
+        ("ftp://example.net/m.gguf", "", "expected"),
+        ("https://user:pass@example.net/m.gguf", "", "a login in it would be, too"),
+        ("https://example.net/m.bin", "", "ends in .gguf"),
+        ("https://example.net/m.gguf", "", "nobody else says which file is meant"),
+        ("hf://acme/none/m.gguf", "", "shows no repository"),
+        (f"hf://{REPOSITORY}/tinny.gguf", "", "tiny.gguf"),
+        (f"hf://{REPOSITORY}:Q2_K", "", "no file of quantization Q2_K"),
+        (f"hf://{REPOSITORY}/tiny.gguf@v9", "", "has no revision v9"),
+        (f"hf://{REPOSITORY}/tiny.gguf", f'sha256 = "{"0" * 64}"', "is not the digest that the Hub has"),
+        (f"hf://{REPOSITORY}/text.gguf", "", "is no GGUF model"),
+    ],
+)
+def test_a_model_that_can_t_be_had_is_a_sentence(
+    project: Project, hub: Hub, demo_model: bytes, monkeypatch: pytest.MonkeyPatch, source: str, extra: str, says: str
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    hub.put(REPOSITORY, "text.gguf", b"words " * 100)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    project.declare(source, extra + "\n")
+
+    with pytest.raises(DeployError) as refused:
+        loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
+        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+
+    assert says in str(refused.value)
+
+
+def test_a_hub_that_is_not_there_is_a_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{project.port}")
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
+
+    with pytest.raises(DeployError, match=r"the Hub can't be asked") as failed:
+        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+
+    assert failed.value.why
