@@ -124,6 +124,7 @@ class Machines:
             UsageError: there is no SSH key to let in.
         """
         needs, budget = self._declared
+        self.seen()  # from then on it is known what the provider's clock says
         until = self.provider.now() + budget.until
         for number, end in (ends or dict.fromkeys(range(1, self._target.machines + 1), until)).items():
             rented = self.seen()
