@@ -112,6 +112,7 @@ class Renter:
         self.provider = provider
         self._on_event = on_event
         self._clock = clock or Clock()
+        self._is_unanswered = False  # an order was sent, and what became of it is not known yet
 
     def rent(self, offers: Sequence[Offer], order: Order, budget: Budget, others: Sequence[Machine]) -> Machine:
         """The one machine with the order's label: that is there already, or is rented now.
@@ -131,21 +132,26 @@ class Renter:
         for offer in offers[:_OFFERS]:
             budget.demand(offer, others, self.provider.now(), order.bid)
             where = f" ({offer.where})" if offer.where else ""
-            self._say(f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour{where}")
+            price = (
+                f"for ${offer.per_hour:.3f} an hour" if order.bid is None else f"by a bid of ${order.bid:.3f} an hour"
+            )
+            self._say(f"rent {offer.gpus} x {offer.gpu} {price}{where}")
+            machine = None
+            self._is_unanswered = True
             try:
                 self.provider.rent(offer, order)
             except Gone as gone:
                 last = gone
-                continue
             except Unclear as unclear:
                 last = unclear
                 self._say(f"{unclear.what} {unclear.why} Looking whether it did.")
-                if machine := self._settled(label):
-                    return self._as_ordered(machine, order)
-                continue
-            machine = self._only(label)
-            if machine is None:  # a list may lag behind
                 machine = self._settled(label)
+            except DeployError:
+                self._is_unanswered = False
+                raise
+            else:
+                machine = self._only(label) or self._settled(label)  # a list may lag behind
+            self._is_unanswered = False
             if machine is not None:
                 return self._as_ordered(machine, order)
         raise ProviderFailed(
@@ -251,6 +257,24 @@ class Renter:
             log=log.splitlines()[-12:],
             next_step=f"deploy machine destroy {machine.id}" if keep else "deploy machine rent",
         )
+
+    def take_back(self, label: str) -> None:
+        """Give back what was rented under this very label, and wait for what an unanswered order may still make.
+
+        Raises:
+            ProviderFailed: there may be one that costs on.
+        """
+        until = self._clock.now() + (_SETTLES if self._is_unanswered else 0.0)
+        if self._is_unanswered:
+            self._say(f"looking for {_SETTLES:.0f} s whether the order took effect (Ctrl-C: let go)")
+        while True:
+            found = [each for each in self.provider.machines() if each.label == label]
+            for machine in found:
+                self.give_back(machine)
+                self._say(f"machine {machine.id} was given back")
+            if found or self._clock.now() >= until:
+                return
+            self._clock.sleep(_LOOKS)
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more.

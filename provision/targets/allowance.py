@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from provision.errors import Refused
 from provision.providers.face import Machine, Provider, State
 from provision.providers.renting import fair_share, place
-from provision.targets.labels import GIVEN_UP, Label
+from provision.targets.labels import Label
 
 if TYPE_CHECKING:
     from provision.project.renting import Budget
@@ -37,14 +37,13 @@ class Allowance:
 
         Args:
             others: those of its other places.
-            gone: what those have cost that are no more; what is lost counts with them.
+            gone: what those have cost that are no more; what lost ones may cost counts with it.
         """
         now = self._provider.now()
-        lost = [each for each in others if each.loss or each.label.split(" ")[0].endswith(GIVEN_UP)]
-        there = [each for each in others if each not in lost]
-        granted = [label.granted(each, now) for each in there if (label := Label.read(each.label))]
-        gone += sum(each.cost(now) for each in lost)
-        return fair_share(self._budget.total, max(self._target.machines, len(there) + 1), granted, gone)
+        known = [(each, label) for each in others if (label := Label.read(each.label))]
+        granted = [label.granted(each, now) for each, label in known if not label.is_lost(each)]
+        gone += sum(label.granted(each, now) for each, label in known if label.is_lost(each))
+        return fair_share(self._budget.total, max(self._target.machines, len(granted) + 1), granted, gone)
 
     def gone(self, there: Sequence[Machine]) -> float:
         """What machines were charged for that the target had of late, and are no more."""

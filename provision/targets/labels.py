@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from provision.providers.face import Machine
+from provision.providers.face import Machine
 
 GIVEN_UP = "-lost"  # behind the place of a machine that lost it to another
 _LABEL = re.compile(
@@ -46,8 +44,14 @@ class Label:
         share = "" if self.share is None else f" ${self.share:.2f}"
         return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}{share}"
 
+    def is_lost(self, machine: Machine) -> bool:
+        """Whether it holds no place of the target any more."""
+        return machine.loss is not None or self.place.endswith(GIVEN_UP)
+
     def granted(self, machine: Machine, now: float) -> float:
-        """What the machine may cost in all."""
+        """What the machine may cost in all; one that is lost costs its disk at most from now on."""
+        if self.is_lost(machine):
+            return machine.cost(now) + machine.stopped_per_hour * max(self.ends - now, 0.0) / 3600
         if self.share is not None:
             return self.share
         return machine.cost(now) + machine.per_hour * max(self.ends - now, 0.0) / 3600

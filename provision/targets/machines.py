@@ -198,7 +198,7 @@ class Machines:
                 if unfit and machine:
                     unfit.next_step = unfit.next_step or f"deploy machine destroy {machine.id}"
                 raise
-            self._clean(self._place(number))
+            self._clean(here[0].label if here else order.label)
             self._known = []
             if unfit and machine:
                 self._allowance.lose(machine)
@@ -309,10 +309,13 @@ class Machines:
         self._renter.start(machine)
 
     def _clean(self, label: str) -> None:
-        for machine in of_place(self.provider.machines(), label):
-            self._renter.give_back(machine)
-            text = f"machine {machine.id} was given back"
-            self._on_event({"event": "message", "host": "", "phase": "rent", "text": text})
+        """What another laptop has rented meanwhile for the same place has another nonce, and stays."""
+        try:
+            self._renter.take_back(label)
+        except BaseException:
+            text = "whether all that was rented is given back is not known; next: deploy machine list"
+            self._on_event({"event": "warning", "host": "", "text": text})
+            raise
 
     def pin(self, machine: Machine) -> HostKey:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
@@ -358,6 +361,11 @@ class Machines:
             text = f"{text}. {told} next: {after}" if told else text
             self._on_event({"event": "warning", "host": "", "text": text})
         return [self.spec(machine) for machine in running]
+
+    def reached(self, spec: HostSpec, port: int) -> tuple[str, int] | None:
+        """Where a port of one that was seen last is reached from outside; None where it is not."""
+        at = (spec.address, spec.port)
+        return next((each.ports.get(port) for each in self._known if each.address == at), None)
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more."""

@@ -25,8 +25,9 @@ from provision.providers.face import Unfit
 from provision.providers.gpus import gives, model
 from provision.providers.notes import Notes
 from provision.targets import Deployment
+from provision.targets.machines import Machines
 from provision.targets.supplies import CantBeSupplied
-from tests.providers.conftest import KEY, Rental
+from tests.providers.conftest import CLOCK, KEY, Rental
 from tests.providers.test_machines import boot, host, machines, project
 from tests.providers.vast_server import _driver
 from tests.testbed import TestHost
@@ -322,14 +323,13 @@ def test_an_image_without_python_is_refused_and_the_next_time_before_it_is_paid_
 @pytest.mark.root
 def test_ctrl_c_while_a_machine_is_judged_gives_it_back(project: Path, host: TestHost, market: Market) -> None:
     rental = market(None, boot(host))
-    made = machines(project, rental)
+    loaded = load(project, environ={"VAST_API_KEY": KEY, "VAST_URL": rental.url}, target="gpu")
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    made._connect = interrupted
     with pytest.raises(KeyboardInterrupt):
-        list(made.rent())
+        list(Machines(loaded, "gpu", lambda _: None, CLOCK, interrupted).rent())
 
     assert rental.alive == []
 

@@ -24,7 +24,7 @@ from provision.targets.labels import Label
 from provision.targets.machines import Machines
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
-from tests.providers.conftest import CLOCK, KEY, Rental
+from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.test_machines import DECLARED, boot
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
@@ -250,7 +250,7 @@ def test_nothing_is_rented_while_the_account_has_no_credit_and_then_it_is_told(p
 def test_what_cannot_be_replaced_is_told_and_tried_again_and_nothing_is_left_behind(
     project: Path, market: Market
 ) -> None:
-    rental = market(None, {"start": 1}, {"fatal": "OCI runtime create failed"})
+    rental = market([offer(n) for n in range(1, 6)], {"start": 1}, {"fatal": "OCI runtime create failed"})
     declare(project, "rent again")
     made = deployment(project, rental).machines
     number = made.provider.rent(made.offers()[0], _order(made))

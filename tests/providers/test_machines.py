@@ -351,7 +351,7 @@ def test_a_machine_of_an_earlier_version_is_known_and_not_renewed(
     made = machines(project, rental, events)
     old = Label("deploy/cres/gpu/1", 16 * "a", rental.known()["now"] + 8 * 3600)
     assert str(old).count(" ") == 2
-    order = Order(str(old), "x", 1, start=f"echo deploy-{old.nonce} {host.host_key}")
+    order = Order(str(old), "x", 1, ports=(8000,), start=f"echo deploy-{old.nonce} {host.host_key}")
     made.provider.rent(made.offers()[0], order)
 
     ((machine, is_new),) = made.rent()

@@ -13,6 +13,7 @@ shapes that it publishes (`shapes.yaml`).
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import json
 import re
@@ -101,6 +102,7 @@ class Market:
         self.leaked: list[str] = []  # a key that was shown where it should not be
         self.exchanges: list[list[Any]] = []  # endpoint, body, status, answer; of calls that nothing befell
         self.logs: dict[str, tuple[float, str]] = {}
+        self.held: dict[str, threading.Event] = {}  # endpoint -> what a call of it is waiting for
         self.lock = threading.RLock()
         self._last: dict[str, float] = {}
         self._began = time.monotonic()
@@ -144,7 +146,7 @@ class Market:
         machine = self.machines[number]
         machine.boot = {**machine.boot, **more}
         if more.get("stopped") is not None:
-            machine.stopped, machine.is_up = more["stopped"], False
+            (machine.rest if more["stopped"] else machine.go_on)(self.now())
 
     def alive(self) -> list[Rented]:
         return [each for each in self.machines.values() if each.ended is None]
@@ -156,7 +158,7 @@ class Market:
         said: str | None = "success, running"
         outbid = boot.get("outbid_after")
         if (outbid and age > outbid) or boot.get("ended") or self.credit() <= 0:
-            machine.stopped = True
+            machine.rest(self.now())
         if machine.stopped:
             actual, said = "stopped", ""
         if not machine.stopped:
@@ -246,6 +248,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path == "/control":
             self._control(json.loads(raw) if raw else None)
+        elif url.path.startswith("/release/"):
+            self.market.held[url.path.rpartition("/")[2]].set()
+            self._answer(200, {})
         elif url.path.startswith("/logs/"):
             self._log_file(url.path)
         elif call := _call(self.command, url.path):
@@ -271,11 +276,22 @@ class Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault in _BEFORE:
             return _BEFORE[fault](self)
+        if fault == "hold":
+            self._hold(endpoint)
         status, value = self._do(endpoint, found, query, raw)
+        if fault == "hold after":
+            self._hold(endpoint)
+        if fault in ("hold", "hold after"):
+            del self.market.held[endpoint]
         if fault in _AFTER:
             return _AFTER[fault](self, value)
         self.market.exchanges.append([endpoint, json.loads(raw) if raw else None, status, value])
         return self._answer(status, value)
+
+    def _hold(self, endpoint: str) -> None:
+        """Until PUT /release/ENDPOINT; `held` says so until it has taken effect."""
+        self.market.held[endpoint] = released = threading.Event()
+        released.wait()
 
     def _do(self, endpoint: str, found: re.Match[str], query: str, raw: bytes) -> tuple[int, dict[str, Any]]:
         market = self.market
@@ -382,6 +398,7 @@ class Handler(BaseHTTPRequestHandler):
                 for each in self.market.machines.values()
             ]
         known = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
+        known |= {"held": list(self.market.held), "clock": [self.market.speed, self.market._at, self.market._began]}
         known |= {"exchanges": self.market.exchanges, "now": now}
         self._answer(200, {**known, "orders": [each.order for each in self.market.machines.values()]})
 
@@ -396,7 +413,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # who asked may have been killed meanwhile
+            self.wfile.write(content)
 
     def _hang_up(self) -> None:
         self.close_connection = True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import click
 
 from provision import rollout
 from provision.cli.github.forks import refuse_fork
 from provision.cli.hooks import hooked
 from provision.cli.render.preview import preview_lines
+from provision.cli.renting import rented
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import DeployError, UsageError
@@ -68,32 +67,18 @@ def command(
         return
     if until is not None:
         raise UsageError("--until is for a preview.", next_step=f"deploy up --preview NAME --until {until}")
-    with hooked(session, channel) as outcomes:
-        if session.itself.target.provider:
-            with session.console.live():
-                for machine, _ in session.itself.machines.rent():
-                    session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
-        with _explained(session), session.interruptible() as interrupt:
-            outcomes += rollout.up(
-                session.itself,
-                channel,
-                interrupt=interrupt,
-                hosts=session.hosts,
-                take_over=take_over,
-                again=again,
-                done=done,
-            )
-            _end_expired(session)
+    with hooked(session, channel) as outcomes, rented(session), session.interruptible() as interrupt:
+        outcomes += rollout.up(
+            session.itself,
+            channel,
+            interrupt=interrupt,
+            hosts=session.hosts,
+            take_over=take_over,
+            again=again,
+            done=done,
+        )
+        _end_expired(session)
     session.tell_outcomes(outcomes)
-
-
-def _explained(session: Session) -> AbstractContextManager[None]:
-    """Where a rented machine is lost meanwhile, that is why a deploy fails."""
-    if not session.itself.target.provider:
-        return nullcontext()
-    from provision.rollout.lost import explained
-
-    return explained(session.itself)
 
 
 def _seconds(until: str | None) -> float | None:
