@@ -102,11 +102,6 @@ def download(pin: PinnedFile, folder: Path, on_event: OnEvent) -> Path:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def pip_settings() -> dict[str, str]:
     """pip's effective settings by option name: files, then the sections of the commands, then `PIP_…` variables.
 
