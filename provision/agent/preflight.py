@@ -200,10 +200,9 @@ def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving:
             if port in listening and not listening[port] & (left | sockets_of[service["program"]]):
                 pids = {pid for pid in processes.pids() if processes.sockets_of([pid]) & listening[port]}
                 theirs = supervisor.theirs_with(pids)
-                key = f"services.{service['name']}.port"
+                way = f"stop that, or change services.{service['name']}.port in deploy.toml"
                 if service["name"] == TRAFFIC:
-                    key = 'the port, of a service or of its proxy, or say traffic = "none",'
-                way = f"stop that, or change {key} in deploy.toml"
+                    way = "stop that, or change the port (a service's, or its proxy's), or leave it: traffic = \"none\""
                 raise Failure(
                     REFUSED,
                     f"port {port} of {service['program']} is taken by {processes.holder(port)}"

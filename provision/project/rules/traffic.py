@@ -47,10 +47,9 @@ def _proxies(view: Sound) -> Iterator[Fault]:
                 continue
             none = f'Remove it, or set targets.{place}.traffic = "none" where nginx stands there.'
             if not is_fronted(target, service):
-                message = (
-                    f"on targets.{place} HAProxy leads to services that take their port as ${{port}}, and it does not."
-                )
-                yield Fault(base, message, "Write ${port} where the number is.", at_key=True)
+                leads = "HAProxy leads to services that always run, and take their port as ${port}."
+                hint = "Write ${port} where the number is, or remove it."
+                yield Fault(base, f"nothing leads to it on targets.{place}: {leads}", hint, at_key=True)
                 continue
             for key in _OF_NGINX:
                 if getattr(proxy, key) != Proxy.model_fields[key].get_default(call_default_factory=True):
