@@ -12,7 +12,7 @@ from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image, is_llama_server
-from ..contract.slots import CANARY, FIRST, STABLE, home, services_in
+from ..contract.slots import CANARY, FIRST, STABLE, TRAFFIC, home, services_in
 from . import binaries, data, engines, environments, files, importable, own_models, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
@@ -87,7 +87,10 @@ def programs(
     new = [step for step in changed if step.do is Do.START]
     supervisor.has_room(len(new) + len(candidates))
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
-    _ports(supervisor, [services[step.program] for step in started], leaving)
+    _ports(supervisor, [services[step.program] for step in started if step.service != TRAFFIC], leaving)
+    # It serves what others leave, and a port more does not start it anew.
+    fronts = [services[step.program] for step in steps if step.service == TRAFFIC and step.do is not Do.REMOVE]
+    _ports(supervisor, fronts, [*leaving, *(step.program for step in changed if step.service != TRAFFIC)])
     if not supervisor.in_containers:
         for step in started:
             own_models.judge(services[step.program])
@@ -198,6 +201,8 @@ def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving:
                 pids = {pid for pid in processes.pids() if processes.sockets_of([pid]) & listening[port]}
                 theirs = supervisor.theirs_with(pids)
                 way = f"stop that, or change services.{service['name']}.port in deploy.toml"
+                if service["name"] == TRAFFIC:
+                    way = "stop that, or change the port (a service's, or its proxy's), or leave it: traffic = \"none\""
                 raise Failure(
                     REFUSED,
                     f"port {port} of {service['program']} is taken by {processes.holder(port)}"

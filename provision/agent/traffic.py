@@ -26,9 +26,10 @@ from typing import (
 from ..contract import roles
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
+from ..contract.public import served
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
-from . import files, launch
+from . import files, launch, public
 from .documents import service_of
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
 
@@ -55,7 +56,7 @@ def front_of(
     documents: Mapping[str, ReleaseDocument],
     away: AbstractSet[str] = _NOBODY,
 ) -> Optional[Front]:
-    """What stands before the programs of a state; None where nothing does. Pure.
+    """What stands before the programs of a state; None where nothing does.
 
     Args:
         documents: release -> release.json, of the state's channels and programs.
@@ -106,9 +107,13 @@ def _front(
                 held=not ready,
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
+                limits=public.limits(entrance.declared),
             )
         )
-        binds += [Bind(entrance.declared["port"], (Route(name),), at) for at in _addresses(declared["listen"])]
+        binds += [
+            Bind(entrance.declared["port"], (Route(name),), at, inside=True) for at in _addresses(declared["listen"])
+        ]
+    binds += public.binds({name: each.declared for name, each in entrances.items()})
     return Front(layout.traffic, state.project, tuple(binds), tuple(backends))
 
 
@@ -269,6 +274,18 @@ class Passage:
         }
         self._open = self._before is not None
 
+    def demand(self) -> None:
+        """Refuse what HAProxy could not begin with, before anything is disturbed.
+
+        Raises:
+            Failure: a certificate is not there.
+        """
+        front = front_of(self.layout, self.after, self.documents)
+        if front is not None:
+            from .front.configuration import demand_certificates
+
+            demand_certificates(front)
+
     def parts(self, level: Sequence[ServiceDocument]) -> Iterator[List[ServiceDocument]]:
         """A level of programs that start, as it may be disturbed: what is replaced in place, one after another."""
         alone = [each for each in level if self.is_in_place(each["program"])]
@@ -293,7 +310,7 @@ class Passage:
             return []
         self._open = True
         self._become(_NOBODY)
-        return sorted(entrance.declared["port"] for entrance in self._entrances.values())
+        return served({name: each.declared for name, each in self._entrances.items()})
 
     def is_front(self, program: str) -> bool:
         """Whether it is what is to stand before the others; a service of that name may be just a service."""

@@ -105,6 +105,7 @@ class Transaction:
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
+        self.passage.demand()
         try:
             self._stage(change, services, beside, view)
             if self.aborted():

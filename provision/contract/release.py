@@ -77,12 +77,32 @@ class ServiceDocument(_Service, total=False):
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
 
 
-class FrontedDocument(TypedDict):
-    """A service that requests get to through what stands before the programs."""
+class PublicDocument(TypedDict):
+    """Where strangers come in to a service, and what they may do there: its `proxy`, behind what stands before it."""
 
+    port: int  # at every address of the host
+    names: List[str]  # host names; empty for every name
+    certificate: str  # absolute; empty where it speaks no TLS
+    certificate_key: str
+    timeout: float  # seconds
+    body: int  # bytes
+    rate: int  # a second of one client address; 0 for any number, as of connections
+    connections: int
+    headers: Dict[str, str]
+    health: str  # a path that may be asked as often as one likes
+    metrics: str  # a path that is nobody's here; empty for none
+
+
+class _Fronted(TypedDict):
     port: int  # the declared one, where they come in
     mode: str  # "http", or "tcp": what is said over its connections is nobody's business
     drain: float  # seconds that what one has begun may take, before its program is stopped
+
+
+class FrontedDocument(_Fronted, total=False):
+    """A service that requests get to through what stands before the programs."""
+
+    public: PublicDocument  # where it has a proxy
 
 
 class TrafficDocument(TypedDict):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from provision.contract.canonical import digest
 from provision.contract.layout import Layout
+from provision.contract.public import served
 from provision.contract.release import (
     FrontedDocument,
     Idle,
     LaneDocument,
     Needs,
+    PublicDocument,
     ServiceDocument,
     TrafficDocument,
 )
@@ -20,8 +22,10 @@ from provision.manifests.attendance import idle
 from provision.manifests.checks import known_env, project_checks, service_checks
 from provision.manifests.entry import entry
 from provision.manifests.launcher import launch
+from provision.manifests.nginx import health_path
 from provision.manifests.places import LaneOnTarget
 from provision.project.order import start_order
+from provision.project.rules.proxies import listens_on, proxy_before
 from provision.project.schema import Lane, Project, Resources, Service, Target
 from provision.project.template import Template
 from provision.project.traffic import SPARE, mode_of
@@ -94,11 +98,31 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         hold_requests=target.traffic.hold_requests,
         canary=target.traffic.canary or 0,
         services={
-            name: FrontedDocument(port=service.port, mode=mode_of(service), drain=service.drain or _DRAIN)
+            name: _fronted(target, service, service.port)
             for name, service in project.services.items()
             if service.port is not None and places.holds(name) and places.fronted(name)
         },
     )
+
+
+def _fronted(target: Target, service: Service, port: int) -> FrontedDocument:
+    document = FrontedDocument(port=port, mode=mode_of(service), drain=service.drain or _DRAIN)
+    if proxy := proxy_before(target, service):
+        health, metrics = health_path(service), service.metrics.path if service.metrics else ""
+        document["public"] = PublicDocument(
+            port=listens_on(proxy),
+            names=list(proxy.names),
+            certificate=proxy.certificate or "",
+            certificate_key=proxy.certificate_key or "",
+            timeout=proxy.timeout,
+            body=proxy.body,
+            rate=proxy.rate or 0,
+            connections=proxy.connections or 0,
+            headers=dict(proxy.headers),
+            health=health,
+            metrics="" if metrics == health else metrics,
+        )
+    return document
 
 
 def _front(project: Project, target: Target, front: TrafficDocument, overrides: Path | None) -> ServiceDocument:
@@ -111,7 +135,7 @@ def _front(project: Project, target: Target, front: TrafficDocument, overrides: 
     declared = project.model_copy(update={"services": {**project.services, TRAFFIC: service}})
     document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE, 0)
     document["fingerprint"] = _fingerprint([document], "")
-    return {**document, "ports": sorted({each["port"] for each in front["services"].values()})}
+    return {**document, "ports": served(front["services"])}
 
 
 def _binary(places: LaneOnTarget, name: str) -> str:

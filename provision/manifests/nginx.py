@@ -79,7 +79,7 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
         stable=_servers(service, proxy, Lane.STABLE),
         canary=_servers(service, proxy, Lane.CANARY) if proxy.canary else (),
         canary_percent=proxy.canary or 0,
-        health=_health(service),
+        health=health_path(service),
         metrics=service.metrics.path if service.metrics else "",
         timeout_seconds=math.ceil(proxy.timeout),
         connect_seconds=math.ceil(proxy.connect_timeout),
@@ -132,7 +132,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _health(service: Service) -> str:
+def health_path(service: Service) -> str:
     """The path that the service's own check asks, where it can stand in nginx's file as it is."""
     for check in service.every_check:
         path = check.http.text if check.http and not check.http.refs else ""

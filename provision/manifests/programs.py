@@ -68,8 +68,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
     """The program that runs service `name` in a lane."""
     service = places.project.services[name]
     target, resources, front = places.target, service.resources, name == TRAFFIC and places.target.traffic is not None
-    declared = (places.project.services[each].port for each in places.project.services if places.fronted(each))
-    ports = tuple(declared) if front else (places.port(name),)
+    port = places.port(name)
     layout = Layout(target.path)
     candidate = places.lane is Lane.CANDIDATE
     asked = ready(places, name)
@@ -99,7 +98,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
         cpu_percent=math.ceil(resources.cpus * 100) if resources.cpus else None,
         gpu=bool(resources.devices),
         starts_containers=service.starts_containers,
-        low_port=any(port is not None and port < _FIRST_UNPRIVILEGED_PORT for port in ports),
+        low_port=front or (port is not None and port < _FIRST_UNPRIVILEGED_PORT),  # one more does not start it anew
         in_home=in_home(target.path),
         user_unit=target.user_units,
         front=layout.traffic if front else "",

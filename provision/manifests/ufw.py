@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from provision.manifests.templates import render
 from provision.project.networks import Endpoint
-from provision.project.rules.proxies import HTTP, listens_on
+from provision.project.rules.proxies import HTTP, is_here, listens_on
 from provision.project.schema import Project, Proxy, Service, Target
 
 _SSH = 22
@@ -90,19 +89,12 @@ def _incoming(name: str, service: Service, *, forwarded: bool) -> Iterator[Rule]
     if service.port is None:
         return
     ports = {service.port: name}
-    if service.proxy and all(map(_is_here, service.proxy.upstreams)):
+    if service.proxy and is_here(service.proxy):
         ports = _proxy_ports(name, service.proxy)
     route = "route " if forwarded and not service.proxy else ""
     for port, why in ports.items():
         for network in service.expose:
             yield Rule(f"{route}allow from {network} to any port {port} proto tcp", why)
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _proxy_ports(name: str, proxy: Proxy) -> dict[int, str]:

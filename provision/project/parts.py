@@ -124,28 +124,31 @@ class Metrics(Section):
 
 
 class Proxy(Section):
-    """nginx in front of a service: what `deploy render nginx` writes."""
+    """What is in front of a service: HAProxy on targets with traffic, else nginx as `deploy render nginx` writes it.
+
+    HAProxy where `upstreams` are the host itself; what leads to other machines is an nginx of its own.
+    """
 
     names: tuple[ServerName, ...] = ()
     """Host names that it answers to (default: every name)."""
     port: Port | None = None
-    """The port that nginx listens on (default: 443 with a certificate, else 80)."""
+    """The port that is listened on (default: 443 with a certificate, else 80)."""
     certificate: AbsolutePath | None = None
-    """The chain of certificates on nginx's machine; with it nginx speaks TLS, and port 80 leads there."""
+    """The chain of certificates there, in a file; with it TLS is spoken, and port 80 leads to it."""
     certificate_key: AbsolutePath | None = None
     """Its key."""
     upstreams: tuple[Upstream, ...] = ("127.0.0.1",)
     """The hosts that run the service, by address or by name; nginx looks names up once, when it starts."""
     weights: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
-    """For each of `upstreams` that is named here, its share of the requests beside the others' (default: 1)."""
+    """nginx: for each of `upstreams` that is named here, its share of the requests beside the others' (default: 1)."""
     canary: Percent | None = None
-    """The share of clients that see the canary, each client for a while always the same copy."""
+    """nginx: the share of clients that see the canary, each client for a while always the same copy."""
     timeout: Seconds = 600.0
     """How long the service may be silent within an answer; above the longest generation."""
     connect_timeout: Seconds = 5.0
-    """How long a connection to a host may take."""
+    """nginx: how long a connection to a host may take."""
     send_timeout: Seconds = 60.0
-    """How long a host may take no more of a request."""
+    """nginx: how long a host may take no more of a request."""
     body: Bytes = 10_000_000
     """The largest request."""
     rate: Whole | None = Field(default=None, ge=1)

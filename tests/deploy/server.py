@@ -38,12 +38,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "pid": os.getpid(),
             "cwd": str(pathlib.Path.cwd()),
             "uid": os.getuid(),
+            "headers": {name.lower(): value for name, value in self.headers.items()},
         }
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def stream(self):
         """A second of an answer, and its end."""

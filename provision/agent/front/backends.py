@@ -19,6 +19,7 @@ from .values import HTTP, READY, Backend, Server
 
 HOLD = ":hold"  # the server that requests wait for; no program is called so
 SECURE = "txn.secure"  # whether the client came over TLS, as the frontend says
+INSIDE = "txn.inside"  # whether it is no stranger, as the frontend says
 LANE_HEADER = "X-Lane"
 
 # Who connects to a program of this machine is taken or refused at once. HAProxy waits as long before it tries the same
@@ -98,7 +99,7 @@ def _http(project: str, backend: Backend) -> Iterator[str]:
     if "strict-transport-security" not in given:
         yield "  http-response set-header Strict-Transport-Security max-age=31536000 if secure"
     for header, value in backend.limits.headers:
-        yield f"  http-response set-header {words.header(header)} {words.expanded('header', value)}"
+        yield f"  http-response set-header {words.header(header)} {words.expanded('header', value)} if !inside"
 
 
 def _tcp(backend: Backend) -> Iterator[str]:
@@ -114,20 +115,27 @@ def _tcp(backend: Backend) -> Iterator[str]:
 
 def _limits(backend: Backend) -> Iterator[str]:
     limits = backend.limits
+    yield f"  acl inside var({INSIDE}) -m found"
+    if limits.hidden:
+        path = words.quoted("path", limits.hidden)
+        yield f"  http-request return status 404 if !inside {{ path -m str -- {path} }}"
     if limits.body:
         large = words.whole("body", limits.body)
-        yield f"  http-request return status 413 if {{ req.body_size gt {large} }}"
+        yield f"  http-request return status 413 if !inside {{ req.body_size gt {large} }}"
     if not limits.rate and not limits.connections:
         return
     yield "  stick-table type ipv6 size 100k expire 1m store gpc0_rate(2s),conn_cur"
-    yield "  http-request track-sc0 src"
+    yield f"  acl free var({INSIDE}) -m found"
+    if limits.unlimited:
+        yield f"  acl free path -m str -- {words.quoted('path', limits.unlimited)}"
+    yield "  http-request track-sc0 src if !free"
     many = "status 429 content-type text/plain string 'too many requests' hdr Retry-After 1"
     if limits.connections:
         most = words.whole("connections", limits.connections)
-        yield f"  http-request return {many} if {{ sc_conn_cur(0) gt {most} }}"
+        yield f"  http-request return {many} if !free {{ sc_conn_cur(0) gt {most} }}"
     if limits.rate:  # over two seconds, so twice as many may come at once; who was sent away does not count
-        yield f"  http-request return {many} if {{ sc_gpc0_rate(0) ge {2 * words.whole('rate', limits.rate)} }}"
-        yield "  http-request sc-inc-gpc0(0)"
+        yield f"  http-request return {many} if !free {{ sc_gpc0_rate(0) ge {2 * words.whole('rate', limits.rate)} }}"
+        yield "  http-request sc-inc-gpc0(0) if !free"
 
 
 def _crowd(backend: Backend) -> Iterator[str]:

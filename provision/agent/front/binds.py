@@ -6,12 +6,13 @@ there. What they ask for next it hands on to its successor, over a socket of the
 
 from __future__ import annotations
 
+import hashlib
 from typing import Iterator, List, Mapping, Tuple
 
 from . import words
-from .backends import SECURE
+from .backends import INSIDE, SECURE
 from .log import FORMAT, FORMAT_TCP
-from .values import TCP, Backend, Bind, Limits, Route
+from .values import TCP, Backend, Bind, Certificate, Limits, Route
 
 HANDED_ON = "successor:"
 _CONNECT_SECONDS = 5.0
@@ -40,6 +41,8 @@ def section(bind: Bind, backends: Mapping[str, Backend], user: str, log: bool) -
     yield "  option idle-close-on-response"  # after a reload a client hears with an answer that its connection ends
     if bind.certificates:
         yield f"  http-request set-var({SECURE}) bool(true)"
+    if bind.inside:
+        yield f"  http-request set-var({INSIDE}) bool(true)"
     yield from _routing(bind)
     yield f"  use_backend {_successor(bind)} if {{ stopping }}"
     yield "  use_backend %[var(txn.service)]"
@@ -75,11 +78,20 @@ def _place(bind: Bind) -> str:
 def listening(bind: Bind) -> str:
     """What follows `bind`."""
     where = "*" if bind.address == "*" else words.address(bind.address)
-    found = f"{where}:{words.port(bind.port)}" + (" v4v6" if bind.address == "::" else "")
+    found = f"{where}:{words.port(bind.port)}"
+    if bind.address == "::":  # by one socket for both, clients of IPv4 would be called ::ffff:10.0.0.5
+        found = f"*:{words.port(bind.port)},{found} v6only"
     if bind.certificates:
-        files = "".join(f" crt {words.quoted('certificate', path)}" for path in bind.certificates)
+        files = "".join(f" crt {words.quoted('certificate', path_of(each))}" for each in bind.certificates)
         found += f" ssl{files} alpn h2,http/1.1"
     return found
+
+
+def path_of(certificate: Certificate) -> str:
+    """What HAProxy reads: with a key apart, a link in the front's folder, beside which it looks for the key's."""
+    if not certificate.key:
+        return certificate.chain
+    return f"tls-{hashlib.sha256(repr(tuple(certificate)).encode()).hexdigest()[:16]}.pem"
 
 
 def _routing(bind: Bind) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from typing import Iterable
 
 from ...contract.failure import REFUSED, Failure
 from .. import files
-from .binds import listening
-from .values import Front
+from .binds import listening, path_of
+from .values import Certificate, Front
 
 NAME = "haproxy.cfg"
 _JUDGE_SECONDS = 60.0
@@ -36,7 +37,7 @@ def judge(text: str, haproxy: str, folder: str) -> None:
     files.write(tried, text, 0o600)
     try:
         done = subprocess.run(
-            [haproxy, "-c", "-q", "-f", tried],
+            [haproxy, "-c", "-q", "-C", folder, "-f", tried],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -50,6 +51,34 @@ def judge(text: str, haproxy: str, folder: str) -> None:
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace")[-_SAID:].strip()
         raise Failure(REFUSED, "HAProxy does not take its new configuration.", said)
+
+
+def demand_certificates(front: Front) -> None:
+    """Each is there.
+
+    Raises:
+        Failure: one is not, or may not be read.
+    """
+    for certificate in _certificates(front):
+        for path in filter(None, certificate):
+            if not os.path.isfile(path) or not os.access(path, os.R_OK):
+                why = "A port of deploy.toml is to speak TLS with it."
+                raise Failure(
+                    REFUSED, f"{path} is no file here that can be read.", why, "put it there, then: deploy up"
+                )
+
+
+def link(front: Front) -> None:
+    """Put certificates with a key apart where HAProxy looks for the two: under one name."""
+    for certificate in _certificates(front):
+        if certificate.key:
+            place = os.path.join(front.folder, path_of(certificate))
+            files.point(place, certificate.chain)
+            files.point(f"{place}.key", certificate.key)
+
+
+def _certificates(front: Front) -> Iterable[Certificate]:
+    return sorted({each for bind in front.binds for each in bind.certificates})
 
 
 def demand_free(front: Front, before: str) -> None:

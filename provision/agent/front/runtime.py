@@ -52,6 +52,7 @@ class Runtime:
         if self._is_other(self._worker(deadline), front):
             self._demand_nobody_is_lost(front)
             configuration.demand_free(front, before)
+        configuration.link(front)
         if text != before:
             configuration.judge(text, self._haproxy, self.folder)
             files.write(path, text, 0o600)

@@ -30,13 +30,15 @@ class Server(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a service's users may do, and what is said to them: `services.NAME.proxy`."""
+    """What strangers may do at a service, and what is said to them: `services.NAME.proxy`. Who is inside, has none."""
 
     timeout: float = 600.0  # seconds that either side may be silent, within an answer too
     body: int = 0  # bytes that a request may announce; 0 is any number
     rate: int = 0  # requests a second of one client address, twice as many at once; 0 is any number
     connections: int = 0  # requests in flight of one client address
     headers: Tuple[Tuple[str, str], ...] = ()  # of every answer
+    unlimited: str = ""  # a path that may be asked as often as one likes
+    hidden: str = ""  # a path that is nobody's
 
 
 class Backend(NamedTuple):
@@ -66,13 +68,21 @@ class Route(NamedTuple):
     to_tls: int = 0  # the port where the same is asked again over TLS; 0 for none
 
 
+class Certificate(NamedTuple):
+    """What a port speaks TLS with. It is read where it is, with each start and reload; no copy is kept."""
+
+    chain: str  # a PEM file
+    key: str = ""  # another; empty where the first one has it
+
+
 class Bind(NamedTuple):
     """Where it listens. One of a TCP service has one route, to it, and no certificates."""
 
     port: int
     routes: Tuple[Route, ...]
     address: str = "*"  # all of IPv4; "::" is all of both
-    certificates: Tuple[str, ...] = ()  # PEM files, each with its chain and its key; names choose among them
+    certificates: Tuple[Certificate, ...] = ()  # names choose among them; who has none of these, gets the first
+    inside: bool = False  # whether nobody comes by it who is a stranger: other programs of the host
 
 
 class Front(NamedTuple):

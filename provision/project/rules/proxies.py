@@ -1,19 +1,41 @@
-"""Rules about nginx in front of services."""
+"""Rules about what is in front of services: nginx, or with traffic HAProxy."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
 from provision.project.rules.view import Sound
-from provision.project.schema import Proxy
+from provision.project.schema import Proxy, Service, Target
+from provision.project.traffic import is_fronted
 
 HTTP, HTTPS = 80, 443
 
 
 def listens_on(proxy: Proxy) -> int:
-    """The port that nginx listens on for a service."""
+    """The port that is listened on for strangers."""
     return proxy.port or (HTTPS if proxy.certificate else HTTP)
+
+
+def is_here(proxy: Proxy) -> bool:
+    """Whether it stands on the host of the service itself, as what it leads to says."""
+    return all(map(_is_loopback, proxy.upstreams))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def proxy_before(target: Target, service: Service) -> Proxy | None:
+    """The proxy that what stands before the programs of `target` is, too; None where it is nginx, or none is declared.
+
+    One that leads to other machines stands on its own, and leads to the front of each.
+    """
+    return service.proxy if service.proxy and is_fronted(target, service) and is_here(service.proxy) else None
 
 
 def _ports(view: Sound) -> Iterator[Fault]:

@@ -8,10 +8,13 @@ from provision.contract.slots import TRAFFIC
 from provision.project.fault import Fault
 from provision.project.platforms import those
 from provision.project.ports import port_of, slot_port
+from provision.project.rules.proxies import HTTP, HTTPS, is_here, listens_on, proxy_before
 from provision.project.rules.view import Sound
-from provision.project.schema import Lane, Target
+from provision.project.schema import Lane, Proxy, Target
 from provision.project.traffic import SPARE, is_fronted
 from provision.project.values import LAST_PORT
+
+_OF_NGINX = ("weights", "canary", "connect_timeout", "send_timeout")  # keys of a proxy that say nothing to HAProxy
 
 
 def _declared(view: Sound) -> Iterator[Fault]:
@@ -33,10 +36,42 @@ def _declared(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", TRAFFIC), message, "Give it another name.", at_key=True)
 
 
+def _proxies(view: Sound) -> Iterator[Fault]:
+    """A proxy on the host itself is what stands before the programs, where something does."""
+    for place, target in view.targets.items():
+        tls: dict[int, str] = {}
+        plain: dict[int, str] = {}
+        for name, service in view.chosen(target).items() if target.traffic else ():
+            proxy, base = service.proxy, ("services", name, "proxy")
+            if proxy is None or not is_here(proxy):
+                continue
+            none = f'Remove it, or set targets.{place}.traffic = "none" where nginx stands there.'
+            if not is_fronted(target, service):
+                leads = "HAProxy leads to services that always run, and take their port as ${port}."
+                hint = "Write ${port} where the number is, or remove it."
+                yield Fault(base, f"nothing leads to it on targets.{place}: {leads}", hint, at_key=True)
+                continue
+            for key in _OF_NGINX:
+                if getattr(proxy, key) != Proxy.model_fields[key].get_default(call_default_factory=True):
+                    hint = f"targets.{place}.traffic.canary says that." if key == "canary" else none
+                    yield Fault((*base, key), f"it counts for nothing on targets.{place}, which has traffic.", hint)
+            (tls if proxy.certificate else plain).setdefault(listens_on(proxy), name)
+        for port in sorted(tls.keys() & plain.keys()):
+            message = f"services.{tls[port]} speaks TLS at port {port}."
+            yield Fault(
+                ("services", plain[port], "proxy"), message, "Give it a certificate, or another port.", at_key=True
+            )
+
+
 def _ports(view: Sound) -> Iterator[Fault]:
     """What stands before the programs has the declared ports, and each slot one of its own."""
     for target in view.targets.values():
         taken: dict[int, str] = {}
+        for name, service in view.chosen(target).items() if target.traffic else ():
+            if proxy := proxy_before(target, service):
+                taken[listens_on(proxy)] = f"the port of services.{name}.proxy"
+                if proxy.certificate and listens_on(proxy) == HTTPS:
+                    taken.setdefault(HTTP, f"what leads to services.{name}.proxy")
         for of_slots in (False, True) if target.traffic else ():
             for name, port, what in _wanted(view, target, of_slots=of_slots):
                 if port <= LAST_PORT and taken.setdefault(port, what) == what:
@@ -64,4 +99,4 @@ def _wanted(view: Sound, target: Target, *, of_slots: bool) -> Iterator[tuple[st
                 yield name, slot_port(service, slot), f"the port of slot {slot} of services.{name}"
 
 
-RULES = (_declared, _ports)
+RULES = (_declared, _proxies, _ports)

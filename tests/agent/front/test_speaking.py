@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent.front.values import DRAIN, TCP, Backend, Bind, Front, Route
+from provision.agent.front.values import DRAIN, TCP, Backend, Bind, Certificate, Front, Route
 from tests.agent.front.stand import PATIENCE, Answered, Stand, ask
 from tests.faults.hooks import until
 
@@ -34,7 +34,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _over_tls(stand: Stand, certificate: Path, *programs: str) -> Front:
     front = stand.front(*map(stand.server, programs))
-    return front._replace(binds=(front.binds[0]._replace(certificates=(str(certificate),)),))
+    return front._replace(binds=(front.binds[0]._replace(certificates=(Certificate(str(certificate)),)),))
 
 
 def _curl(stand: Stand, certificate: Path, *more: str) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provision.agent.front.render import render, structure
-from provision.agent.front.values import DRAIN, Backend, Bind, Front, Limits, Route, Server
+from provision.agent.front.values import DRAIN, Backend, Bind, Certificate, Front, Limits, Route, Server
 from provision.contract.failure import Failure
 from tests.agent.front.stand import haproxy
 
@@ -30,7 +30,7 @@ def _front(
         limits=Limits(headers=((header, value),)),
     )
     bind = Bind(1000, (Route(backend.service, (host,), path),), more.get("address", "127.0.0.1"))
-    bind = bind._replace(certificates=(certificate,) if certificate else ())
+    bind = bind._replace(certificates=(Certificate(certificate),) if certificate else ())
     return Front("/f", more.get("project", "shop"), (bind,), (backend,), user=more.get("user", ""))
 
 
