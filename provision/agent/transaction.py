@@ -157,8 +157,8 @@ class Transaction:
                 record = change.after.programs[step.program]
                 given = devices.variables(step.devices, gpus)
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
-        if any(step.service == TRAFFIC and step.changes for step in change.steps):
-            traffic.stage(self.layout)
+        if any(step.service == TRAFFIC and step.do is not Do.REMOVE for step in change.steps):
+            traffic.stage(self.layout)  # also where it stays: the one that it was started from may have gone
         trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})
