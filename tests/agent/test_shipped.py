@@ -18,6 +18,7 @@ from provision.contract.layout import Layout
 from provision.contract.release import PinnedWheel
 
 _OLD, _NEW = "a" * 64, "b" * 64
+_SLEEP = shutil.which("sleep") or ""
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def put(layout: Layout, sha256: str, seconds: float) -> str:
     """One that arrived then."""
     folder = Path(layout.haproxies, f"sha256-{sha256}")
     folder.mkdir(parents=True)
-    shutil.copy(shutil.which("sleep") or "", folder / "haproxy")
+    shutil.copy(_SLEEP, folder / "haproxy")
     (folder / ".complete").touch()
     os.utime(folder, (seconds, seconds))
     return str(folder)
