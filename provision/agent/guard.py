@@ -80,6 +80,7 @@ def believed(layout: Layout, looks: Callable[[str], bool] = _all) -> Iterator[st
         layout.releases,
         layout.models,
         layout.engines,
+        layout.haproxies,
         layout.environments,
         layout.pythons,
         layout.prepared,

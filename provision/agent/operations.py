@@ -54,7 +54,7 @@ def _discard(session: Conversation, request: requests.Discard) -> answers.Done:
     """Remove an upload that filled the disk: what runs there needs the room."""
     layout, folder = session.layout, os.path.normpath(request["folder"])
     parent, name = os.path.split(folder)
-    if parent in (layout.releases, layout.models, layout.engines) and name.startswith(".incoming-"):
+    if parent in (layout.releases, layout.models, layout.engines, layout.haproxies) and name.startswith(".incoming-"):
         files.remove_tree(folder)
     return {"event": "result"}
 
@@ -77,6 +77,20 @@ def _incoming_engine(session: Conversation, request: requests.IncomingEngine) ->
 
 def _adopt_engine(session: Conversation, request: requests.AdoptEngine) -> answers.Present:
     return engines.adopt(session.layout, request, session.emit)
+
+
+def _incoming_haproxy(session: Conversation, request: requests.ShipHaproxy) -> answers.HaproxyFolder:
+    from . import shipped  # of hosts with traffic alone
+
+    found = shipped.incoming(session.layout, request["haproxy"])
+    give_back(found["folder"], login())
+    return found
+
+
+def _adopt_haproxy(session: Conversation, request: requests.ShipHaproxy) -> answers.Present:
+    from . import shipped
+
+    return shipped.adopt(session.layout, request["haproxy"])
 
 
 def _incoming_environment(session: Conversation, request: requests.IncomingEnvironment) -> answers.EnvironmentFolder:
@@ -190,6 +204,8 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "fetch-model": _fetch_model,
     "incoming-engine": _incoming_engine,
     "adopt-engine": _adopt_engine,
+    "incoming-haproxy": _incoming_haproxy,
+    "adopt-haproxy": _adopt_haproxy,
     "incoming-environment": _incoming_environment,
     "find-python": _find_python,
     "build-environment": _build_environment,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .supervisors import Supervisor
 
 _BLOCK = 4096  # bytes: the least that a file takes on most file systems
+_UNPACKED = 3  # times the bytes of its wheel: a HAProxy and its libraries, at most
 
 
 class Need(NamedTuple):
@@ -59,12 +60,13 @@ class Shortage(NamedTuple):
         return f"only {self.inodes_free} inodes are free under {self.where}; {needed}."
 
 
-def needs(layout: Layout, ahead: AheadQuestion) -> List[Need]:
+def needs(layout: Layout, ahead: AheadQuestion, haproxy: str) -> List[Need]:
     """What shipping a release takes, besides what the transaction itself does.
 
     Args:
         ahead: the release's id, document, and `files` as the toolkit counts them; `entries` where it was asked for
             each file's path, size and time.
+        haproxy: sha256 of the wheel of the one that is shipped; empty where none is.
     """
     document = ahead["document"]
     found = [Need("the deploy itself", layout.root, DISK_RESERVE, INODE_RESERVE)]
@@ -83,6 +85,9 @@ def needs(layout: Layout, ahead: AheadQuestion) -> List[Need]:
         wheel = facts["wheels"].get(os.uname().machine)
         if wheel and engine not in engines.present(layout):
             found.append(Need("engine", layout.engines, wheel["bytes"] + wheel["unpacked"], 8))
+    if haproxy:
+        bytes_ = next(wheel["bytes"] for wheel in ahead["haproxy"].values() if wheel["sha256"] == haproxy)
+        found.append(Need("HAProxy", layout.haproxies, bytes_ * (1 + _UNPACKED), 16))
     return found
 
 

@@ -39,6 +39,8 @@ _CHANGES = (
     "fetch-model",
     "incoming-engine",
     "adopt-engine",
+    "incoming-haproxy",
+    "adopt-haproxy",
     "incoming-environment",
     "find-python",
     "build-environment",

@@ -148,38 +148,39 @@ def stage(layout: Layout) -> None:
     Raises:
         Failure: it has none.
     """
+    from . import shipped
     from .front.runtime import command  # of hosts with traffic alone, as all that speaks with HAProxy
 
-    words = command(_haproxy(layout.traffic), layout.traffic)
+    words = command(_haproxy(layout), layout.traffic)
     files.make_folder(layout.traffic, 0o700)
     text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
-    files.write(os.path.join(layout.traffic, "start"), text.format(" ".join(map(launch.quote, words))), 0o700)
+    files.write(os.path.join(layout.traffic, shipped.START), text.format(" ".join(map(launch.quote, words))), 0o700)
 
 
 @lru_cache(maxsize=None)
-def _haproxy(folder: str) -> str:
+def _haproxy(layout: Layout) -> str:
     from .front import program
 
     try:
-        return program.find(folder)
+        return program.find(layout.haproxies)
     except Failure as failed:
         raise Failure(
             REFUSED,
             f"the target declares traffic, and that takes HAProxy. {failed.what}",
             failed.why,
-            'deploy host bootstrap, which installs it; or traffic = "none" in the target',
+            'deploy up, which brings one; or traffic = "none" in the target',
         ) from None
 
 
-def become(front: Front) -> None:
+def become(layout: Layout, front: Front) -> None:
     """Let what runs be `front`, and the configuration say so first."""
-    _runtime(front.folder).become(front)
+    _runtime(layout).become(front)
 
 
-def _runtime(folder: str) -> Runtime:
+def _runtime(layout: Layout) -> Runtime:
     from .front.runtime import Runtime
 
-    return Runtime(folder, _haproxy(folder))
+    return Runtime(layout.traffic, _haproxy(layout))
 
 
 class Leaving(NamedTuple):
@@ -217,7 +218,7 @@ def drained(
         return
     from .front.master import Silent
 
-    asked, began, news = _runtime(layout.traffic), time.monotonic(), 0.0
+    asked, began, news = _runtime(layout), time.monotonic(), 0.0
     left = list(those)
     while left:
         interrupt()
@@ -347,7 +348,7 @@ class Passage:
         declared = self._before or self._after
         assert declared is not None  # noqa: S101  for mypy
         now = self.before._replace(programs=self._now, project=self.after.project)
-        become(_front(self.layout, now, self.documents, declared, self._entrances, away))
+        become(self.layout, _front(self.layout, now, self.documents, declared, self._entrances, away))
 
     def rest(self, programs: Sequence[str]) -> None:
         """Wait for what those have begun that are to stop, and take nothing new by now."""
@@ -358,7 +359,7 @@ class Passage:
         front = front_of(self.layout, self.after, self.documents)
         if front is not None:
             self.journaled()
-            become(front)
+            become(self.layout, front)
 
     def end(self) -> None:
         """Wait for what those have begun that are not there any more."""

@@ -158,8 +158,8 @@ class Transaction:
                 record = change.after.programs[step.program]
                 given = devices.variables(step.devices, gpus)
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
-        if self._front(change, services):
-            traffic.stage(self.layout)
+        if any(self.passage.is_front(step.program) and step.do is not Do.REMOVE for step in change.steps):
+            traffic.stage(self.layout)  # also where it stays: the one that it was started from may have gone
         trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})

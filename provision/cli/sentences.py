@@ -14,6 +14,7 @@ _PHASES = {
     "hash": "reading files",
     "ship": "shipping",
     "engine": "shipping the engine",
+    "haproxy": "shipping HAProxy",
     "model": "shipping the model",
     "verify": "verifying the model",
     "seal": "checking what arrived",

@@ -51,6 +51,10 @@ class EngineFolder(Folder):
     have: bool  # another engine has the same wheel
 
 
+class HaproxyFolder(Folder):
+    machine: str
+
+
 class EnvironmentFolder(Folder):
     machine: str
     have: bool  # uv is there

@@ -156,3 +156,4 @@ class Ahead(TypedDict):
     takes: List[str]  # programs of somebody else's that are replaced, and where each is described
     measure: bool  # whether the files are needed one by one to tell
     machine: str
+    haproxy: str  # sha256 of the wheel of one that has to be brought here first; empty where none has

