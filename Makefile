@@ -1,4 +1,5 @@
 # make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
+# make demo-vast  rented machines, from an offer to the bill, against a stand-in for the provider; needs root, no account
 # make test    every test but the slow ones; make test-slow: those
 # make golden  write the reviewed files of tests/manifests, and docs' tables of platforms, anew; then look at git diff
 # make lint    style, types, import rules, scripts
@@ -30,7 +31,7 @@ unexport VENV
 .DEFAULT_GOAL := help
 # Two goals would fill one environment at once.
 .NOTPARALLEL:
-.PHONY: help venv binaries more-binaries demo test test-slow golden lint bench lock ci-image ci-minimal-image clean
+.PHONY: help venv binaries more-binaries demo demo-vast test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -48,6 +49,10 @@ demo: venv-run
 	@du -sm .venv | awk '{ print "The environment .venv stays, too (" $$1 " MB): make clean removes it." }'
 	@cache=$$(UV_NO_CONFIG=1 .venv/bin/uv cache dir 2>/dev/null) && [ -d "$$cache" ] || exit 0; \
 		echo "So does uv's cache, $$cache ($$(du -sm "$$cache" | cut -f1) MB, shared by all projects): .venv/bin/uv cache clean empties it."
+
+demo-vast: venv-run+test
+	@scripts/install-packages test
+	@.venv/bin/python -m tests.providers.story
 
 test: binaries
 	@$(PYTEST) $(PARALLEL)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""One command: the project in this folder onto the Vast.ai instance that .env names.
+"""One command: the project in this folder onto the Vast.ai instance that .env names, or onto one that is rented.
 
     python deploy_vast.py [FOLDER]
 
-.env holds VAST_HOST, VAST_PORT and VAST_SSH_KEY, as Vast.ai shows them under "Connect", Direct SSH. FOLDER is the
-current one if it has a deploy.toml, else examples/vast-stack. What it does is what `deploy up` and `deploy smoke` do:
-the folder is synced to /workspace, services start under the image's supervisord, and whatever fails is put back.
+.env holds VAST_HOST, VAST_PORT and VAST_SSH_KEY, as Vast.ai shows them under "Connect", Direct SSH. With VAST_API_KEY
+and no VAST_HOST the target with a provider is meant: what it lacks is rented within its budget, and its host key is
+read from the instance's log. FOLDER is the current one if it has a deploy.toml, else examples/vast-stack. What it does
+is what `deploy up` and `deploy smoke` do: the folder is synced to /workspace, services start under the image's
+supervisord, and whatever fails is put back. A second run of what has not changed looks once, and changes nothing.
 
 On a machine with a GPU, and a project that leaves its engine to STACK_ENGINE, the model is served from the GPU: by the
 image's own /app/llama-server (ghcr.io/ggml-org/llama.cpp:server-cuda), else by one that is compiled here with CUDA.
@@ -22,15 +24,20 @@ from typing import TYPE_CHECKING
 import click
 
 from provision import rollout
+from provision.cli import seen
 from provision.cli.failures import tell
-from provision.cli.session import Session
+from provision.cli.renting import rented
+from provision.cli.session import Session, declared_targets
 from provision.contract.model_types import without_kernels
+from provision.contract.outcome import UNCHANGED
 from provision.engines import IN_IMAGE
 from provision.errors import DeployError, Exit, HostKeyUnknown
 from provision.project.environment import read_environment
 from provision.project.toml import DECLARATION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provision.hosts import HostSpec
 
 _EXAMPLE = Path(__file__).parent / "examples" / "vast-stack"
@@ -38,30 +45,52 @@ _SERVER = Path("build/bin/llama-server")
 _ENGINE = "STACK_ENGINE"
 
 
-def main(folder: Path | None, *, trust: bool, target: str, as_json: bool) -> int:
+def main(folder: Path | None, *, trust: bool, target: str | None, as_json: bool) -> int:
     """Deploy, check from here, and say how to reach what runs. The exit code."""
     project = folder or (Path() if Path("deploy.toml").exists() else _EXAMPLE)
     env_file = next((file for file in (project / ".env", Path(".env")) if file.exists()), None)
-    session = Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file)
     try:
-        with session:
+        known = read_environment(env_file or Path(".env"), ".env", os.environ, required=False).variables
+        target = target or _target(declared_targets(project), known)
+
+        def begin() -> Session:
+            return Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file)
+
+        with begin() as session, rented(session):
             for spec in session.deployment.hosts:  # .env and deploy.toml are judged before anything takes time
                 _know(session, spec, trust=trust)
-            profile = "cuda" if _gpus(session, env_file) else "portable"
-        # Anew: the engine may be another one now.
-        with Session(as_json=as_json, directory=project, target=target, secrets=True, env_file=env_file) as session:
-            return _deploy(session, profile)
-    except (DeployError, OSError) as error:
+            if _ENGINE in known and not _lacks_server(session):
+                return _deploy(session)
+            profile = "cuda" if _gpus(session, env_file, known) else "portable"
+            if _ENGINE in known or _ENGINE not in os.environ:
+                return _deploy(session, profile)
+            with begin() as session:  # its engine is another one now
+                return _deploy(session, profile)
+    except (DeployError, OSError, KeyboardInterrupt) as error:
         return tell(error, as_json=as_json)
 
 
-def _deploy(session: Session, profile: str) -> int:
-    deployment = session.deployment
-    _build(session, profile)
+def _target(targets: Mapping[str, Mapping[str, object]], known: Mapping[str, str]) -> str:
+    """The instance that .env names; where it names none, and an account, the machine that is rented from that."""
+    with_provider = [name for name, target in targets.items() if target.get("provider")]
+    if with_provider and "vast" not in with_provider and known.get("VAST_API_KEY") and not known.get("VAST_HOST"):
+        return with_provider[0]
+    return "vast"
+
+
+def _deploy(session: Session, profile: str = "portable") -> int:
+    deployment, project = session.deployment, session.directory
+    if _lacks_server(session):
+        _build(session, profile)
     with session.interruptible() as interrupt:
-        rollout.up(deployment, interrupt=interrupt)
-        reports = rollout.smoke(deployment)
+        outcomes = rollout.up(deployment, interrupt=interrupt)
+        # What runs unchanged was looked at just now, and passed from here before; `deploy smoke` asks it again.
+        releases, key = {each.plan.release for each in outcomes}, f"{session.target} from here"
+        proven = {each.outcome for each in outcomes} == {UNCHANGED} and releases <= {*seen.releases(project, key)}
+        reports = [] if proven else rollout.smoke(deployment)
     failed = [report for report in reports if not report.outcome.passed]
+    if not failed:
+        seen.remember(project, key, releases)
     for report in failed:
         session.console.note(f"{report.host}: {report.outcome.sentence}")
     for spec in deployment.hosts:
@@ -70,10 +99,12 @@ def _deploy(session: Session, profile: str) -> int:
             {"event": "tunnel", "host": spec.name, "command": command, "ports": session.ports("stable")},
             [f"to reach {', '.join(session.ports('stable'))}:", f"  {command}"],
         )
+    if deployment.target.provider:
+        session.tell_outcomes(outcomes)
     return Exit.FAILED if failed else Exit.DONE
 
 
-def _gpus(session: Session, env_file: Path | None) -> bool:
+def _gpus(session: Session, env_file: Path | None, known: Mapping[str, str]) -> bool:
     """Whether every host has a GPU that the model is to be served from; its engine is then chosen, unless it was."""
     loaded = session.deployment.loaded
     if not any(service.engine for service in loaded.project.services.values()):
@@ -84,7 +115,6 @@ def _gpus(session: Session, env_file: Path | None) -> bool:
     names = ", ".join(sorted({gpu["name"] for host in hosts for gpu in host["gpus"]}))
     brought = all(host["machine"]["tools"].get("llama-server") == IN_IMAGE for host in hosts)
     engine = "image" if brought else "build"
-    known = read_environment(env_file or Path(".env"), ".env", os.environ, required=False).variables
     for model in session.deployment.release.models:
         for text in without_kernels(model.relative, model.tensor_types):
             session.console.event({"event": "warning", "host": "", "text": text})
@@ -101,13 +131,16 @@ def _gpus(session: Session, env_file: Path | None) -> bool:
     return True
 
 
+def _lacks_server(session: Session) -> bool:
+    """Whether the project ships a llama-server that has not been compiled yet."""
+    wanted = {service.binary for service in session.deployment.loaded.project.services.values()}
+    return str(_SERVER) in wanted and not (session.directory / _SERVER).exists()
+
+
 def _build(session: Session, profile: str) -> None:
-    """llama-server, where the project ships one and has none yet: with CUDA, or for any processor with AVX2."""
+    """That llama-server, with CUDA, or for any processor with AVX2."""
     from provision import native
 
-    wanted = {service.binary for service in session.deployment.loaded.project.services.values()}
-    if str(_SERVER) not in wanted or (session.directory / _SERVER).exists():
-        return
     with session.console.live():
         native.build(
             profile,
@@ -121,7 +154,10 @@ def _know(session: Session, spec: HostSpec, *, trust: bool) -> None:
     """A machine that was just rented is new to everybody: its key is pinned once a person has agreed."""
     from provision.cli.trust import pin_shown_key
     from provision.hosts import connect
+    from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 
+    if pinned(read_pins(spec.known_hosts), lookup_name(spec.address, spec.port)):
+        return
     try:
         connect(spec).close()
     except HostKeyUnknown:
@@ -141,10 +177,10 @@ def tunnel_command(spec: HostSpec, ports: dict[str, int]) -> str:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 @click.option("--trust", is_flag=True, help="Pin the host key that the instance shows, without asking.")
-@click.option("--target", default="vast", show_default=True, help="The target in deploy.toml.")
+@click.option("--target", help="The target in deploy.toml; without it vast, or the one that rents its machines.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout, nothing else.")
 @click.pass_context
-def command(context: click.Context, folder: Path | None, trust: bool, target: str, as_json: bool) -> None:
+def command(context: click.Context, folder: Path | None, trust: bool, target: str | None, as_json: bool) -> None:
     context.exit(main(folder, trust=trust, target=target, as_json=as_json))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provision.contract import on_purpose, once
+from provision.contract import on_purpose, once, roles
 from provision.contract.channels import channels_after, moved_lane
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
@@ -229,6 +229,10 @@ def plan_on_purpose(kind: str, channel: str, facts: ProjectFacts, services: Sequ
     if channel not in state.channels:
         raise Refused(f"there is no {channel} here, so there is nothing to {kind}.", next_step="deploy status")
     programs = _programs(state, channel, services)
+    document = facts.get("documents", {}).get(state.channels[channel])
+    if kind == on_purpose.RESTART and not services and document and "traffic" in document:
+        # All requests come through it, so it is started anew by its name alone.
+        programs = tuple(name for name in programs if name != roles.stands_before(state))
     return Plan(
         kind=kind,
         channel=channel,

@@ -17,6 +17,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from bitnet.model.facts import ModelFacts
 from bitnet.model.types import CPU_ONLY_TYPES
 
+_DIGITS = 19  # of the longest number that llama-server reads
 _SLOTS = 4  # llama-server's own number where it is told none, with one cache for all of them
 _CELLS = 256  # a cache has a multiple of this many
 _NUMBER = 4  # bytes of an f32
@@ -64,7 +65,7 @@ class Serving:
             name, _, value = word.partition("=") if word.startswith("--") else (word, "", "")
             if key := _WORDS.get(name):
                 said[key] = value or following
-        number = {key: int(value) for key, value in said.items() if value.isdigit()}
+        number = {key: int(value) for key, value in said.items() if value.isdecimal() and len(value) < _DIGITS}
         kind = {key: value for key, value in said.items() if value.upper() in _TYPES}
         return cls(
             context=number.get("context", 0),

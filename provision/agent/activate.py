@@ -64,8 +64,7 @@ def perform(
     _same_generation(before, request["generation"])
     back = lambda: states.way_back(layout, before, states.history(layout))  # noqa: E731
     channels = channels_after(request["kind"], request["channel"], request["release"], before, project, back)
-    wanted = set(channels.values()) | {program.release for program in before.programs.values()}
-    documents = read_documents(layout, wanted)
+    documents = read_documents(layout, before.releases() | set(channels.values()))
     for release in channels.values():
         if release not in documents:
             raise Failure(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")

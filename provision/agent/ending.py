@@ -168,9 +168,9 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
         programs.end(dict.fromkeys(new, _STOP_SECONDS))
         programs.drop(new)
     services: Dict[str, ServiceDocument] = {}
-    for name, record in before.programs.items():
+    for name in before.programs:
         with _collected(failures):
-            services[name] = service_of(documents, name, record)
+            services[name] = traffic.described(before, documents, name)
     disturbed = [name for name in services if name in touched]
     if not revived:
         with _collected(failures):

@@ -6,6 +6,7 @@ be good for minutes alone. The token is shown to the host that was named, and to
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import errno
 import http.client
@@ -16,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import IO, TYPE_CHECKING, Callable, Optional
 from urllib.parse import urlsplit
 
 from ..contract.failure import FAILED, REFUSED, Failure
@@ -34,8 +35,9 @@ _BLOCK = 256 << 10
 _SILENCE = 20.0  # seconds without a byte
 _SECONDS = 60.0  # for a piece, and what it takes at a slow pace
 _SLOWEST = 50_000  # bytes a second
-_FAILURES = 12  # one after another, without a piece that came
+_FAILURES = 12  # of each that asks, one after another, without a piece that came
 _LONGEST_WAIT = 30.0
+_UNHEARD = 2 * (_SECONDS + PIECE / _SLOWEST)  # without a piece or a failure: headers drip, where no limit holds
 _TELL = 0.5  # seconds between two lines of progress
 _ENDING = 1.0  # until those that read have noticed that they are to stop; none of them writes any more
 
@@ -50,14 +52,20 @@ class _Again(Exception):
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
-        self, req: urllib.request.Request, fp: object, code: int, msg: str, headers: object, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
     ) -> Optional[urllib.request.Request]:
+        # Python before 3.11 does not know 308.
+        code = 307 if code == 308 else code
         new = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
         if new is not None:
-            _demand_safe(newurl)
-            if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            fp.close()  # it would be read to its end, which may never come
+            before, after = urlsplit(req.full_url), urlsplit(newurl)
+            _demand_safe(newurl, from_afar=before.scheme == "https")
+            if after.netloc != before.netloc:
                 new.remove_header("Authorization")
         return new
+
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
 def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], None]) -> Present:
@@ -75,6 +83,9 @@ def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], No
         return {"event": "result", "present": True}
     _demand_safe(request["url"])
     folder = models.receive(layout, sha256)
+    others = set(os.listdir(folder)) - {RECORD}
+    if len(others) == 1 and name not in others:  # the same content, begun when it was called otherwise
+        os.replace(os.path.join(folder, others.pop()), os.path.join(folder, name))
     try:
         _Fetch(request, folder, emit, stop).run()
     except OSError as error:
@@ -83,7 +94,6 @@ def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], No
         files.remove_tree(folder)
         what, why = f"the disk is full, and model {name} has no room.", "What had arrived of it was removed again."
         raise Failure(FAILED, what, why, "make room, then: deploy up") from None
-    os.unlink(os.path.join(folder, RECORD))
     return models.adopt(layout, sha256, name, emit)
 
 
@@ -127,21 +137,26 @@ class _Fetch:
                 os.close(descriptor)  # else it goes with this process
 
     def _wait(self, left: int) -> None:
-        failures, told = 0, 0.0
+        failures, told, heard = 0, 0.0, time.monotonic()
+        most = _FAILURES * min(_AT_ONCE, left)
         while left:
             self._stop()
             try:
                 wrong = self._news.get(timeout=0.2)
             except queue.Empty:
-                wrong = None
+                if time.monotonic() - heard < _UNHEARD:
+                    wrong = None
+                else:
+                    wrong, failures = _Again("nothing whole came for a long time"), most
             else:
+                heard = time.monotonic()
                 if wrong is None:
                     left, failures = left - 1, 0
                 elif not isinstance(wrong, _Again):
                     raise wrong
                 else:
                     failures += 1
-            if failures >= _FAILURES:
+            if failures >= most:
                 raise Failure(
                     FAILED,
                     f"model {self.request['name']} can't be fetched from {self.host}: {wrong}.",
@@ -198,18 +213,19 @@ class _Fetch:
                         raise _Again("it stopped in the middle of a piece")
                     if self._over.is_set() or time.monotonic() > until:
                         raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
-                    os.pwrite(descriptor, block, begin + done)
+                    if os.pwrite(descriptor, block, begin + done) < len(block):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     done += len(block)
                     self._arrived += len(block)
             os.fdatasync(descriptor)
         except urllib.error.HTTPError as error:
             self._arrived -= done
-            with error:
+            with contextlib.closing(error):  # which may be closed: one redirect too many
                 self._refuse(error)
         except _Again:
             self._arrived -= done
             raise
-        except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:  # the last: an address that is none
             self._arrived -= done
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -249,22 +265,23 @@ class _Fetch:
         return Failure(FAILED, what, next_step="deploy model lock, and look at what has changed")
 
 
-def _demand_safe(url: str) -> None:
-    """Who is between may read what is fetched in the open, and a token with it."""
+def _demand_safe(url: str, *, from_afar: bool = False) -> None:
+    """Who is between may read what is fetched in the open, and a token with it; and who is afar asks nothing here."""
     parts = urlsplit(url)
-    if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (("http", "127.0.0.1"), ("http", "localhost")):
-        raise Failure(REFUSED, f"{parts.scheme}://{parts.netloc} is not asked: who is between could read along.")
+    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost") and not from_afar
+    if parts.scheme != "https" and not here:
+        raise Failure(REFUSED, f"{parts.scheme}://{parts.hostname} is not asked: who is between could read along.")
 
 
 def _asked_wait(said: str) -> float:
     """Seconds, of a number or a date (RFC 9110, section 10.2.3)."""
     try:
         return float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
 
 
 def _said(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     text = str(reason or error) or type(error).__name__
-    return text.split("\n")[0][:200]
+    return "".join(letter for letter in text if letter.isprintable())[:200]  # a server says some of it

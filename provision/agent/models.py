@@ -75,6 +75,9 @@ def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
     folder = layout.incoming_model(sha256)
     path = os.path.join(folder, name)
     take_over(folder)
+    for other in set(os.listdir(folder)) - {name}:  # of a fetch, or begun when it was called otherwise
+        files.remove_tree(os.path.join(folder, other))
+        files.discard(os.path.join(folder, other))
     close(folder)
     verify(path, sha256, "model", emit)
     close(folder)  # nobody has opened it meanwhile, where no mode holds one off

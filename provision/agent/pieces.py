@@ -6,7 +6,10 @@ import os
 import threading
 from typing import List, Optional, Set
 
+from .files import open_plain
+
 PIECE = 16 << 20  # bytes
+_LINE = 64  # bytes of the longest one
 RECORD = ".pieces"  # in the folder of the file; a line for each piece, after one with the sizes
 
 
@@ -42,8 +45,8 @@ class Pieces:
 def arrived(folder: str) -> Optional[int]:
     """Bytes of a model that is being fetched into this folder; None where it comes otherwise."""
     try:
-        with open(os.path.join(folder, RECORD), encoding="ascii") as stream:
-            size = int(stream.readline().split()[0])
+        with open_plain(os.path.join(folder, RECORD)) as stream:
+            size = int(stream.readline(_LINE).split()[0])
     except OSError:
         return None
     except (ValueError, IndexError):
@@ -54,9 +57,9 @@ def arrived(folder: str) -> Optional[int]:
 def _recorded(path: str, size: int) -> Set[int]:
     """What is written down of a file of that size; a last line that was cut off is none."""
     try:
-        with open(path, encoding="ascii") as stream:
-            head, *lines = stream.read(1 << 20).split("\n")[:-1]
+        with open_plain(path) as stream:
+            head, *lines = stream.read(1 << 20).decode("ascii").split("\n")[:-1]
     except (OSError, ValueError):
         return set()
-    found = {int(line) for line in lines if line.isdigit()}
+    found = {int(line) for line in lines if line.isdigit() and len(line) < _LINE}
     return {index for index in found if index * PIECE < size} if head == f"{size} {PIECE}" else set()

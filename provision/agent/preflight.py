@@ -236,8 +236,9 @@ def _enough(programs: Sequence[str], needed: int, free: int) -> None:
         raise Failure(
             REFUSED,
             f"{', '.join(programs)}: {needed >> 20} MiB of memory are needed and {free >> 20} MiB are free.",
-            next_step="lower resources.memory, or a model's context or quantization; or stop something "
-            "(deploy down --channel canary), or take a larger host",
+            next_step="lower resources.memory, or declare it where a model takes less than its header says; "
+            "or lower a model's context or quantization, or stop something (deploy down --channel canary), "
+            "or take a larger host",
         )
 
 

@@ -12,9 +12,9 @@ from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.state import State, from_dict
-from . import commands, control, facts, failed, files, journal, prune, supervision, trust
+from . import commands, control, facts, failed, files, journal, prune, supervision, traffic, trust
 from . import state as states
-from .documents import read_documents, service_of
+from .documents import read_documents
 from .ending import finish, leave, undo
 from .folders import host_folder
 from .locks import Lock, refuse
@@ -116,8 +116,8 @@ def _supervise(layout: Layout, emit: Emit) -> Optional[str]:
 
 
 def _services(layout: Layout, state: State, programs: List[str]) -> List[ServiceDocument]:
-    documents = read_documents(layout, {state.programs[name].release for name in programs})
-    return [service_of(documents, name, state.programs[name]) for name in programs]
+    documents = read_documents(layout, state.releases())
+    return [traffic.described(state, documents, name) for name in programs]
 
 
 def _manifests(begin: Begin, *committed: State) -> List[str]:

@@ -9,13 +9,14 @@ import itertools
 import json
 import os
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping
 
 from ..contract import names
 from ..contract.decide import HostView
 from ..contract.failure import FAILED, INTERRUPTED, USAGE, Failure, of_system
-from ..contract.layout import Layout
+from ..contract.layout import BUDGET_GUARD, Layout
 from . import facts, files, gpus, guard, moved, whose
 from . import state as states
 from .folders import create, host_folder
@@ -171,6 +172,10 @@ class Conversation:
                 seen = HostView.of(answer["project"]["view"])
                 make_room = self._made_room if self.claim.is_taken else None
                 answer["ahead"] = ahead.judge(self.layout, asked, state, seen, request["ahead"], make_room)
+        if os.path.isdir(BUDGET_GUARD):
+            from . import rented
+
+            self._warn(rented.warning(time.time()))
         if request.get("gpus"):
             seen_ = answer["project"]["view"].get("gpus")
             answer["gpus"] = gpus.found() if seen_ is None else seen_
@@ -179,7 +184,11 @@ class Conversation:
         return answer
 
     def _made_room(self, path: str) -> None:
-        self.emit({"event": "warning", "text": f"{path} was removed to make room; nothing needed it"})
+        self._warn(f"{path} was removed to make room; nothing needed it")
+
+    def _warn(self, text: str) -> None:
+        if text:
+            self.emit({"event": "warning", "text": text})
 
     def _take_claim(self, request: FactsRequest) -> None:
         create(self.layout)

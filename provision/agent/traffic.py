@@ -9,7 +9,19 @@ from __future__ import annotations
 import os
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, AbstractSet, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    AbstractSet,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+)
 
 from ..contract import roles
 from ..contract.failure import REFUSED, Failure
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.05
 _NEWS_SECONDS = 5.0  # between two words on what is still waited for
+_HERE = "127.0.0.1"
 _NOBODY: AbstractSet[str] = frozenset()
 
 
@@ -78,9 +91,10 @@ def _front(
         }
         for called, record in state.programs.items():
             if record.service == name:
-                port = service_of(documents, called, record)["ports"][0]
                 takes = READY if record.is_to_run and called not in away else DRAIN
-                servers[called] = Server(called, port, record.lane, takes)
+                # Another lane's release may declare the service without a port.
+                for port in service_of(documents, called, record)["ports"][:1]:
+                    servers[called] = Server(called, port, record.lane, takes)
         others = sorted({server.lane for server in servers.values()} - {STABLE})
         ready = any(server.lane == STABLE and server.state == READY for server in servers.values())
         backends.append(
@@ -94,8 +108,27 @@ def _front(
                 hold_requests=declared["hold_requests"],
             )
         )
-        binds.append(Bind(entrance.declared["port"], (Route(name),), declared["listen"]))
+        binds += [Bind(entrance.declared["port"], (Route(name),), at) for at in _addresses(declared["listen"])]
     return Front(layout.traffic, state.project, tuple(binds), tuple(backends))
+
+
+def _addresses(declared: str) -> List[str]:
+    """Where it listens: others of the project find a service at 127.0.0.1, wherever else it is served."""
+    return [declared] if declared in ("0.0.0.0", "::", _HERE) else [declared, _HERE]  # noqa: S104  as declared
+
+
+def described(state: State, documents: Mapping[str, ReleaseDocument], program: str) -> ServiceDocument:
+    """How a program of a state is described; what stands before the others has the ports of the release that serves,
+    whichever it was started from.
+
+    Raises:
+        Failure: its release is not on the host any more.
+    """
+    service = service_of(documents, program, state.programs[program])
+    declared = _declared(state, documents)
+    if declared is None or program != roles.stands_before(state):
+        return service
+    return {**service, "ports": sorted({each["port"] for each in declared["services"].values()})}
 
 
 def _share(lane: str, state: State, documents: Mapping[str, ReleaseDocument]) -> int:
@@ -262,6 +295,14 @@ class Passage:
         self._open = True
         self._become(_NOBODY)
         return sorted(entrance.declared["port"] for entrance in self._entrances.values())
+
+    def is_front(self, program: str) -> bool:
+        """Whether it is what is to stand before the others; a service of that name may be just a service."""
+        return self._after is not None and program == roles.stands_before(self.after)
+
+    def ports(self) -> Set[int]:
+        """Those at which requests are to come in."""
+        return {each["port"] for each in self._after["services"].values()} if self._after else set()
 
     @property
     def is_opened(self) -> bool:

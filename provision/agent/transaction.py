@@ -17,7 +17,7 @@ from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, PUT_BACK, UNPROVEN
 from ..contract.layout import Layout
 from ..contract.once import Decided
 from ..contract.outcome import COMMITTED
-from ..contract.slots import TRAFFIC, services_in
+from ..contract.slots import services_in
 from ..contract.state import State
 from . import (
     checks,
@@ -89,7 +89,7 @@ class Transaction:
             Failure: refused before anything was disturbed, put back, or degraded; `kind` says which.
         """
         began = time.monotonic()
-        services = {name: service_of(change.documents, name, record) for name, record in change.after.programs.items()}
+        services = {name: traffic.described(change.after, change.documents, name) for name in change.after.programs}
         beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
         self.programs.waits.know(services.values())
         self.programs.waits.know(_before(change))
@@ -157,7 +157,7 @@ class Transaction:
                 record = change.after.programs[step.program]
                 given = devices.variables(step.devices, gpus)
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
-        if any(step.service == TRAFFIC and step.do is not Do.REMOVE for step in change.steps):
+        if any(self.passage.is_front(step.program) and step.do is not Do.REMOVE for step in change.steps):
             traffic.stage(self.layout)  # also where it stays: the one that it was started from may have gone
         trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
@@ -245,7 +245,7 @@ class Transaction:
             self._stop_if_aborted()
 
     def _switch(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
-        changed = [step for step in change.steps if step.changes and step.service != TRAFFIC]
+        changed = [step for step in change.steps if step.changes and not self.passage.is_front(step.program)]
         self._vacate(
             change,
             {port for step in changed for port in services[step.program]["ports"]},
@@ -265,15 +265,14 @@ class Transaction:
 
     def _front(self, change: Change, services: Mapping[str, ServiceDocument]) -> Optional[ServiceDocument]:
         """What stands before the others, where it is to be started."""
-        found = (services[step.program] for step in change.steps if step.service == TRAFFIC and step.changes)
-        return next(found, None)
+        changed = (step.program for step in change.steps if step.changes)
+        return next((services[name] for name in changed if self.passage.is_front(name)), None)
 
     def _move(self, change: Change, services: Mapping[str, ServiceDocument]) -> None:
         """Everything new is proven: requests come to it."""
         self._stop_if_aborted()
         front = self._front(change, services)
-        if front:
-            self._vacate(change, set(front["ports"]), set())
+        self._vacate(change, self.passage.ports(), set())
         self.passage.move()
         if front and self.passage.is_opened:
             self.programs.prove([front], change.after, self._stop_if_aborted)
@@ -310,7 +309,7 @@ class Transaction:
         for step in change.steps:
             if step.do is Do.REMOVE:
                 record = change.before.programs[step.program]
-                service = service_of(change.documents, step.program, record)
+                service = traffic.described(change.before, change.documents, step.program)
                 if ports & set(service["ports"]) or gpus & set(record.devices):
                     leaving.append(service)
         if leaving:
@@ -383,7 +382,7 @@ class Transaction:
             if self.supervisor.gone():
                 supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
                 running = [name for name, record in after.programs.items() if record.is_to_run]
-                services = [service_of(change.documents, name, after.programs[name]) for name in running]
+                services = [traffic.described(after, change.documents, name) for name in running]
                 self.programs.prove(services, after, worked=True)
         except (Failure, OSError) as error:
             lost = failure.of(error).sentence

@@ -10,6 +10,7 @@ CONTROL = "deploy-ctl"  # in the project's folder
 _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
 STARTS = "starts"  # in a launch folder: when the program was started of late, as its launcher writes it down
 PREVIEWS = ".previews"
+BUDGET_GUARD = "/var/lib/deploy-guard"  # the folder, for root alone, in which the guard of a rented machine works
 DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the program has
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to

@@ -75,6 +75,11 @@ def spare(document: ReleaseDocument, service: str, taken: Set[str]) -> Optional[
     return next(free, None)
 
 
+def is_front(document: ReleaseDocument, service: ServiceDocument) -> bool:
+    """Whether it is what stands before a release's other programs, and no service that is just called so."""
+    return "traffic" in document and service["name"] == TRAFFIC
+
+
 def stands_before(state: State) -> Optional[str]:
     """The program through which requests come; None where there is none."""
     return next((name for name, record in state.programs.items() if record.service == TRAFFIC), None)

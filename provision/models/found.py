@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from provision.errors import UsageError
 from provision.models.ranges import Ranges
 from provision.project.models import HUB, Model
-from provision.release.model_lock import LockedFile, LockedModel
+from provision.release.model_lock import LockedFile, LockedModel, Shape
 
 if TYPE_CHECKING:
     from bitnet.model import Header, ModelFacts
@@ -55,13 +55,8 @@ def find(name: str, model: Model, token: str) -> Found:
         LockedFile(url, header.file_bytes, sha256, part.tensor_types)
         for (url, sha256), header, part in zip(named, headers, parts, strict=True)
     )
-    shape = {key: _plain(value) for key, value in asdict(facts).items() if key not in _WORDS}
+    shape = Shape(**{key: value for key, value in asdict(facts).items() if key not in _WORDS})
     return Found(LockedModel(model.source, revision, facts.architecture, files, shape), facts, read)
-
-
-def _plain(value: object) -> object:
-    """As JSON gives it back."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _at_hub(name: str, model: Model, token: str) -> tuple[str, list[tuple[str, str]]]:

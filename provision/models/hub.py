@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import PurePosixPath
 from typing import NamedTuple, cast
+from urllib.parse import quote, urlsplit
 
 from provision.errors import DeployError, UsageError
 from provision.project.fault import did_you_mean
@@ -37,6 +38,8 @@ def files(name: str, source: str, token: str) -> HubFiles:
     # Of the HTTP client that this version has, which fails without an answer, too.
     failures = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     at, hub = AtTheHub(source), HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
+    if "@" in urlsplit(hub.endpoint).netloc:
+        raise UsageError("HF_ENDPOINT holds a login.", why="Addresses of models are kept in models.lock, and shown.")
     try:
         info = hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS)
     except GatedRepoError:
@@ -59,7 +62,7 @@ def files(name: str, source: str, token: str) -> HubFiles:
     chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
     revision = info.sha or at.revision
     address = f"{hub.endpoint}/{at.repository}/resolve/{revision}"
-    return HubFiles(revision, tuple((f"{address}/{file}", digests[file]) for file in chosen))
+    return HubFiles(revision, tuple((f"{address}/{quote(file)}", digests[file]) for file in chosen))
 
 
 def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:

@@ -24,6 +24,15 @@ def _source(text: str) -> str:
         if not _HUB.fullmatch(text):
             raise ValueError(f"expected {_FORMS}")
         return text
+    return address(text)
+
+
+def address(text: str) -> str:
+    """That of a model's file, as it is.
+
+    Raises:
+        ValueError: it is none, or holds a login.
+    """
     try:
         parts = urlsplit(text)
         _ = parts.port

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from provision.project.section import Section
-from provision.project.values import BitRate, Bytes, HostString, Image, Number, Port, Seconds, Whole
+from provision.project.values import (
+    Address,
+    BackupPath,
+    BackupPlace,
+    BitRate,
+    Bytes,
+    HostString,
+    Image,
+    Number,
+    OpenHours,
+    Port,
+    Seconds,
+    StoreUrl,
+    Whole,
+)
 
 
 class Needs(Section):
@@ -35,16 +49,52 @@ class Needs(Section):
     """Which ports are reached from outside; each gets an address of its own."""
 
 
+class Backup(Section):
+    """What is kept of each machine, encrypted, in an S3 store, and brought to who takes its place."""
+
+    paths: Annotated[tuple[BackupPath, ...], Field(min_length=1)]
+    """Folders below the target's path: shared/data, or one in it."""
+    to: BackupPlace
+    """The bucket, and a folder in it: "s3://acme-backups/cres"; each place of a target has its own below that."""
+    endpoint: StoreUrl | None = None
+    """The address of a store that is not Amazon's."""
+    region: HostString = "us-east-1"
+    """The store's region."""
+    every: Annotated[Seconds, Field(ge=60)] = 900.0
+    """How long after one backup the next one begins."""
+
+
+class Accept(Section):
+    """What a machine has to show before it is kept, besides that it is as it was offered."""
+
+    speed: Number = Field(default=0.6, ge=0, le=1)
+    """The share of what such a GPU usually gives, in a product of matrices and of its memory; 0: any will do."""
+    disk_writes: Bytes = 20_000_000
+    """What its disk writes in a second, such as "200MB"."""
+    download: Address | None = None
+    """A file that each machine fetches to show `needs.down`; without it, that is the provider's word alone."""
+
+
 class Budget(Section):
     """What may be spent; without it nothing is rented."""
 
     per_hour: Number = Field(gt=0)
     """Dollars an hour for one machine, its disk included."""
     total: Number = Field(gt=0)
-    """Dollars for all machines of the target, what they have cost so far included."""
+    """Dollars for all machines of the target, traffic and those of the last 30 days that are no more included."""
     until: Seconds
     """How long a machine is rented for, such as "8h"; then it ends itself, whether or not a laptop is there."""
+    idle: Seconds | None = None
+    """After how long without a request, use of a GPU, or work that `busy` tells of, such as "30m", it is not wanted."""
+    when_idle: Literal["stop", "destroy"] = "stop"
+    """idle: stop: it keeps its disk, which costs on; destroy: it is given back with what is on it."""
+    busy: Annotated[tuple[HostString, ...], Field(min_length=1)] | None = None
+    """idle: a command in the release that exits 0 while there is work that no request shows, such as in a queue."""
+    hours: OpenHours | None = None
+    """When it is wanted, such as "Mon-Fri 08:00-20:00 Europe/Berlin"; it stops itself outside."""
     kind: Literal["on-demand", "interruptible"] = "on-demand"
     """interruptible: cheaper, by `bid`, and taken away by whoever bids more."""
     bid: Number | None = Field(default=None, ge=0.001, le=32)
     """interruptible: dollars an hour that are bid."""
+    on_loss: Literal["rent again", "wait"] | None = None
+    """What `deploy machine watch` does for a machine that is outbid, offline or ended (default: it says so)."""

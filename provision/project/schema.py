@@ -30,7 +30,7 @@ from provision.project.parts import (
 )
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.python import Python
-from provision.project.renting import Budget, Needs
+from provision.project.renting import Accept, Backup, Budget, Needs
 from provision.project.section import Section
 from provision.project.traffic import Traffic, TrafficOrNone
 from provision.project.values import (
@@ -309,6 +309,8 @@ class Target(Section):
     """provider: how many."""
     needs: Needs | None = None
     budget: Budget | None = None
+    accept: Accept = Field(default_factory=Accept)
+    backup: Backup | None = None
     path: TargetPath
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     identity: FilledText | None = None

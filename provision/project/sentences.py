@@ -17,6 +17,8 @@ from provision.project.schema import Declaration
 from provision.project.secret_places import refused
 from provision.project.units import PLACE
 from provision.project.values import (
+    BACKUP_PATH,
+    BACKUP_PLACE,
     BUILD_FOLDER,
     ENTRY,
     HEADER_NAME,
@@ -31,6 +33,7 @@ from provision.project.values import (
     SECRET_HERE,
     SECRET_KEY,
     SERVER_NAME,
+    STORE_URL,
     TARGET_PLACE,
     URL_PATH,
     USER,
@@ -48,6 +51,9 @@ _PATTERNS = {
     SERVER_NAME: 'a host name, such as "www.example.net" or "*.example.net"',
     HEADER_NAME: "the name of a header, of letters, digits and dashes",
     HEADER_VALUE: "the text of a header, on one line and without blanks around it",
+    BACKUP_PATH: 'shared/data, or a folder in it, such as "shared/data/indexes"',
+    BACKUP_PLACE: 'a bucket and a folder in it, such as "s3://acme-backups/cres"',
+    STORE_URL: 'the address of an S3 store, such as "https://s3.example.net"',
     URL_PATH: "a path of letters, digits and . _ ~ / -",
     METRIC: "the name of a metric",
     OBJECT_NAME: "the name of an object in a cluster, of lower-case letters, digits, dots and dashes",

@@ -19,7 +19,7 @@ _NONE = "none"
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        return str(ipaddress.ip_address(value.replace("%", "no interface")))
     except ValueError:
         raise ValueError('expected an address of the host, such as "127.0.0.1", or "0.0.0.0" for all.') from None
 

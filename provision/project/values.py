@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from provision.project.hours import Hours, parse_hours
 from provision.project.image_names import IMAGE
 from provision.project.networks import Endpoint, parse_endpoint, parse_host, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
@@ -42,6 +43,9 @@ BUILD_FOLDER = r"^[A-Za-z0-9._@+-][A-Za-z0-9._/@+-]*$"
 SERVER_NAME = r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
 URL_PATH = r"^/[A-Za-z0-9._~/-]*$"
+BACKUP_PATH = r"^shared/data(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
+BACKUP_PLACE = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
+STORE_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 # As in the metadata of packages: package.module:function.
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
@@ -52,6 +56,9 @@ PYTHON_VERSION = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
 PACKAGE = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 # RFC 9110, 5.5: no control character, no blank at the edge.
 HEADER_VALUE = r"^[!-~\x80-\U0010ffff]([ \t!-~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?$"
+
+# What a machine fetches by itself: nothing that a shell or a terminal would read otherwise, and no credentials.
+ADDRESS = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/%?&=+:,;-]*)?$"
 
 MISSING_VARIABLE = "missing_variable"  # the type of the error for a variable that is set nowhere, or to nothing
 SECRET_HERE = "secret_here"  # noqa: S105 (no password: the type of the error for a secret where none can stand; its context has the `SecretPart`)
@@ -212,6 +219,7 @@ User = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=USER), _TEXT]
 AbsolutePath = Annotated[str, BeforeValidator(_settled), Field(pattern=PLACE), _TEXT]
 ProgramName = Annotated[str, BeforeValidator(_settled), Field(pattern=PROGRAM), _TEXT]
 Folder = Annotated[Template, _TemplateType, AfterValidator(_below)]
+Address = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=ADDRESS), _TEXT]
 Image = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=IMAGE), _TEXT]
 Network = Annotated[str, _parsed(parse_network), _TEXT]
 Upstream = Annotated[str, _parsed(parse_host), _TEXT]
@@ -219,6 +227,9 @@ ServerName = Annotated[str, BeforeValidator(_settled), Field(pattern=SERVER_NAME
 HeaderName = Annotated[str, Field(pattern=HEADER_NAME)]
 HeaderValue = Annotated[str, BeforeValidator(_settled), Field(pattern=HEADER_VALUE), _TEXT]
 UrlPath = Annotated[str, BeforeValidator(_settled), Field(pattern=URL_PATH), _TEXT]
+BackupPath = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_PATH), _TEXT]
+BackupPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_PLACE), _TEXT]
+StoreUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=STORE_URL), _TEXT]
 ObjectName = Annotated[str, BeforeValidator(_settled), Field(pattern=OBJECT_NAME), _TEXT]
 SecretKey = Annotated[str, BeforeValidator(_settled), Field(pattern=SECRET_KEY), _TEXT]
 BuildFolder = Annotated[str, BeforeValidator(_settled), Field(pattern=BUILD_FOLDER), _TEXT]
@@ -237,6 +248,7 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf
 SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False), _DURATION]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
 BitRate = Annotated[int, BeforeValidator(parse_bit_rate), Field(gt=0), _RATE]
+OpenHours = Annotated[Hours, _parsed(parse_hours), _TEXT]
 
 either_count_or_auto = BeforeValidator(
     _either('a whole number from 1, or "auto"', lambda value: value == "auto" or _is_count(value))

@@ -4,12 +4,14 @@ that may have taken effect.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -74,6 +76,7 @@ class Api:
         self._paces = paces
         self._clock = clock
         self._next: dict[str, float] = {}
+        self._ahead = 0.0  # seconds that the provider's clock is ahead of ours
         self._turn = threading.Lock()
         self._connections = Connections(ssl.create_default_context, Peer(name, ProviderFailed))
 
@@ -99,6 +102,7 @@ class Api:
             pause = wait
             try:
                 answer = self._connections.ask(method, f"{self._base}{path}", headers, sent, deadline)
+                self._set_clock(answer.headers.get("date", ""))
                 said = _heard(answer.status, answer.read(_LONGEST))
                 pause = asked_wait(answer, wait)
             except (OSError, ProviderFailed) as error:
@@ -132,6 +136,14 @@ class Api:
             return None
         text = answer.read(most).decode("utf-8", "replace")
         return text if answer.status == 200 else None
+
+    def now(self) -> float:
+        """Seconds since 1970, by the clock of whoever answered last; ours before that."""
+        return time.time() + self._ahead
+
+    def _set_clock(self, date: str) -> None:
+        with contextlib.suppress(ValueError):  # RFC 9110, 6.6.1: one without a clock says nothing
+            self._ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _wait_for_turn(self, endpoint: str) -> None:
         with self._turn:

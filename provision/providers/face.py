@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from provision.contract.budget import Call
 from provision.errors import DeployError, Refused
 
 Kind = Literal["on-demand", "interruptible"]
@@ -32,6 +33,18 @@ class NotRented(Refused):
     """The provider refuses to rent to this account: its credit, its limits, its price."""
 
 
+class Unfit(ProviderFailed):
+    """That very machine is no good; another one may be.
+
+    Attributes:
+        is_unused: nothing was ever deployed to it.
+        its_fault: it would be no better when it is rented again.
+    """
+
+    is_unused = False
+    its_fault = True
+
+
 class State(StrEnum):
     """What a machine does, as far as whoever rented it cares."""
 
@@ -40,6 +53,16 @@ class State(StrEnum):
     STOPPED = "stopped"  # by us, or by a guard; its disk is paid for
     LOST = "lost"  # outbid, or the provider stopped it: it may come back
     DEAD = "dead"  # it does not recover
+
+
+class Loss(StrEnum):
+    """Why a machine is lost, where nobody on our side wanted that."""
+
+    OUTBID = "outbid"  # somebody bids more; it may come back
+    OFFLINE = "offline"  # its host is away; it may come back
+    ENDED = "ended"  # its host rents it out no longer
+    NO_CREDIT = "no credit"  # the account's; machines are stopped, and after a while destroyed
+    BROKEN = "broken"  # it does not recover
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,8 @@ class Needs:
     up: int = 0
     reliability: float = 0.0  # 0 to 1
     cuda: float = 0.0
+    capability: float = 0.0  # of the GPU, such as 8.9
+    features: frozenset[str] = frozenset()  # of the processor, as /proc/cpuinfo names them
     ports: int = 0  # that have to be reachable from outside, ssh's own included
     kind: Kind = "on-demand"
     avoid: frozenset[int] = frozenset()  # machines that failed before
@@ -77,6 +102,7 @@ class Offer:
     lowest_bid: float | None
     where: str
     ends: float | None  # seconds that it can be rented for at most; None: not known
+    cuda: float = 0.0  # the newest version that its driver takes; 0: not known
 
 
 @dataclass(frozen=True)
@@ -107,10 +133,22 @@ class Machine:
     began: float  # seconds since 1970
     address: tuple[str, int] | None  # where ssh answers, once that is known
     ports: Mapping[int, tuple[str, int]]  # port in the machine -> where that is reached
+    loss: Loss | None = None  # as far as the machine itself tells; an account without credit shows in each the same
+    stopped_per_hour: float = 0.0  # for its disk
+    per_byte_in: float = 0.0
+    per_byte_out: float = 0.0
 
     def cost(self, now: float) -> float:
         """What it has cost since it was rented, at its price of now; traffic is not in it."""
         return max(now - self.began, 0) / 3600 * self.per_hour
+
+
+class Own(NamedTuple):
+    """What a machine may have done to itself, with a key that opens that machine alone."""
+
+    key: str  # the variable that has it there
+    stop: Call
+    destroy: Call
 
 
 class Provider(Protocol):
@@ -118,11 +156,18 @@ class Provider(Protocol):
 
     name: str
 
-    def guard(self, ends: float) -> str:
-        """A shell script that ends the machine which runs it at `ends` (seconds since 1970), laptop or none.
+    def now(self) -> float:
+        """Seconds since 1970, by the provider's clock as far as it has told: the one that its money goes by."""
 
-        It uses a key that opens that machine alone, and tries on where the provider does not answer.
+    def guard(self, seconds: float) -> str:
+        """A shell script that ends the machine which runs it after so many seconds, laptop or none.
+
+        It uses a key that opens that machine alone, and tries on where the provider does not answer. In a folder for
+        root alone (`agent.alone.budget`) it keeps when the machine ends, over restarts; and starts what is put there.
         """
+
+    def own(self, number: int) -> Own:
+        """How a machine stops and destroys itself."""
 
     def credit(self) -> float | None:
         """Dollars that are left; None where the provider does not say."""
@@ -153,6 +198,12 @@ class Provider(Protocol):
 
     def rename(self, number: int, label: str) -> None:
         """Give it another label."""
+
+    def start(self, number: int) -> None:
+        """Let one that is stopped run again. Whether it does is seen later: its GPU may be somebody else's by now."""
+
+    def paid(self, label: str, since: float) -> Mapping[int, float]:
+        """What machines were charged for since then whose labels begin so, those that are no more included."""
 
     def destroy(self, number: int) -> None:
         """Give it back with its disk. One that is no more is no failure."""

@@ -7,13 +7,13 @@ later has to know: a nonce, and when it ends.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from provision.errors import DeployError, Refused
 from provision.providers.api import Clock
-from provision.providers.face import Gone, Machine, Offer, Order, Provider, ProviderFailed, State, Unclear
+from provision.providers.face import Gone, Machine, Offer, Order, Provider, ProviderFailed, State, Unclear, Unfit
 
 OnEvent = Callable[[dict[str, object]], None]
 
@@ -23,6 +23,7 @@ _OFFERS = 8  # that are tried
 _POLL = 5.0
 _SILENT = 900.0  # seconds in which a machine that starts says nothing new
 _LONGEST_START = 3600.0
+_STARTS_AGAIN = 300.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Budget:
         per_hour: for one machine.
         total: for all machines of the target, what they have cost so far included.
         seconds: how long a machine is rented for at most.
+        share: of `total`, for the one that is rented.
     """
 
     per_hour: float
     total: float
     seconds: float
+    share: float = math.inf
 
     def demand(self, offer: Offer, machines: Sequence[Machine], now: float, bid: float | None = None) -> None:
         """Refuse what could cost more, with the arithmetic.
@@ -56,7 +59,10 @@ class Budget:
                 next_step="deploy machine offers, then ask for less in [targets.X.needs], or raise budget.per_hour",
             )
         hours = self.seconds / 3600
-        bound = sum(max(machine.cost(now), machine.per_hour * hours) for machine in machines)
+        lost = (State.LOST, State.DEAD)  # costs a disk at most from now on
+        bound = sum(
+            max(machine.cost(now), 0.0 if machine.state in lost else machine.per_hour * hours) for machine in machines
+        )
         if bound + per_hour * hours > self.total:
             others = f" and the {len(machines)} others may cost ${bound:.2f}" if machines else ""
             raise Refused(
@@ -64,6 +70,25 @@ class Budget:
                 f"budget.total, ${self.total:.2f}.",
                 next_step="give back what is not needed (deploy machine list), or change budget.total or budget.until",
             )
+        if per_hour * hours > self.share:
+            raise Refused(
+                f"{hours:.1f} h of ${per_hour:.3f} are ${per_hour * hours:.2f}: more than ${self.share:.2f}, which is "
+                f"left of budget.total for this machine.",
+                next_step="raise budget.total, or ask for less: budget.until, machines",
+            )
+
+
+def fair_share(total: float, places: int, granted: Iterable[float], paid: float) -> float:
+    """What one machine of a target may cost, in whole cents: all shares and what is paid for are `total` at most.
+
+    Each place has the same part. So two who grant at once, from two laptops, don't grant more than there is.
+
+    Args:
+        granted: the shares of the other places' machines.
+        paid: what those have cost that are no more.
+    """
+    left = total - paid
+    return max(math.floor(100 * min(left / places, left - sum(granted)) + 1e-6) / 100, 0.0)
 
 
 def place(project: str, target: str, number: int) -> str:
@@ -87,6 +112,7 @@ class Renter:
         self.provider = provider
         self._on_event = on_event
         self._clock = clock or Clock()
+        self._is_unanswered = False  # an order was sent, and what became of it is not known yet
 
     def rent(self, offers: Sequence[Offer], order: Order, budget: Budget, others: Sequence[Machine]) -> Machine:
         """The one machine with the order's label: that is there already, or is rented now.
@@ -104,23 +130,28 @@ class Renter:
             return machine
         last: DeployError | None = None
         for offer in offers[:_OFFERS]:
-            budget.demand(offer, others, time.time(), order.bid)
+            budget.demand(offer, others, self.provider.now(), order.bid)
             where = f" ({offer.where})" if offer.where else ""
-            self._say(f"rent {offer.gpus} x {offer.gpu} for ${offer.per_hour:.3f} an hour{where}")
+            price = (
+                f"for ${offer.per_hour:.3f} an hour" if order.bid is None else f"by a bid of ${order.bid:.3f} an hour"
+            )
+            self._say(f"rent {offer.gpus} x {offer.gpu} {price}{where}")
+            machine = None
+            self._is_unanswered = True
             try:
                 self.provider.rent(offer, order)
             except Gone as gone:
                 last = gone
-                continue
             except Unclear as unclear:
                 last = unclear
                 self._say(f"{unclear.what} {unclear.why} Looking whether it did.")
-                if machine := self._settled(label):
-                    return self._as_ordered(machine, order)
-                continue
-            machine = self._only(label)
-            if machine is None:  # a list may lag behind
                 machine = self._settled(label)
+            except DeployError:
+                self._is_unanswered = False
+                raise
+            else:
+                machine = self._only(label) or self._settled(label)  # a list may lag behind
+            self._is_unanswered = False
             if machine is not None:
                 return self._as_ordered(machine, order)
         raise ProviderFailed(
@@ -170,7 +201,8 @@ class Renter:
             keep: one that does not start is not given back.
 
         Raises:
-            ProviderFailed: it does not start; what it printed is in the error.
+            Unfit: it does not start; what it printed is in the error.
+            ProviderFailed: it is no more.
         """
         began = heard = self._clock.now()
         said = ""
@@ -189,22 +221,60 @@ class Renter:
             if now - heard > _SILENT or now - began > _LONGEST_START:
                 reason = f"nothing new for {(now - heard) / 60:.0f} minutes"
             if reason:
-                raise self._failed(seen, reason, keep=keep)
+                failed = self._failed(seen, reason, keep=keep)
+                failed.its_fault = seen.state in (State.DEAD, State.STARTING)
+                raise failed
             self._clock.sleep(_POLL)
 
-    def _failed(self, machine: Machine, reason: str, *, keep: bool) -> ProviderFailed:
+    def start(self, machine: Machine) -> None:
+        """Let one that is stopped run again.
+
+        Raises:
+            ProviderFailed: it stays stopped.
+        """
+        self._say(f"machine {machine.id} is stopped, and starts again")
+        self.provider.start(machine.id)
+        until = self._clock.now() + _STARTS_AGAIN
+        while (seen := self.provider.machine(machine.id)) and seen.state is State.STOPPED:
+            if self._clock.now() > until:
+                raise ProviderFailed(
+                    f"machine {machine.id} stays stopped.",
+                    why=f"Its GPU may be somebody else's by now. {seen.said}".strip(),
+                    next_step=f"deploy machine rent, in a while; or deploy machine destroy {machine.id}",
+                )
+            self._clock.sleep(_POLL)
+
+    def _failed(self, machine: Machine, reason: str, *, keep: bool) -> Unfit:
         log = ""
         with contextlib.suppress(DeployError):
             log = self.provider.log(machine.id, 30)
         if not keep:
             self.give_back(machine)
         kept = "It is kept, and costs on." if keep else "It was given back."
-        return ProviderFailed(
+        return Unfit(
             f"machine {machine.id} does not start: {reason}.",
             why=f"{machine.said or 'It says nothing.'} {kept}",
             log=log.splitlines()[-12:],
             next_step=f"deploy machine destroy {machine.id}" if keep else "deploy machine rent",
         )
+
+    def take_back(self, label: str) -> None:
+        """Give back what was rented under this very label, and wait for what an unanswered order may still make.
+
+        Raises:
+            ProviderFailed: there may be one that costs on.
+        """
+        until = self._clock.now() + (_SETTLES if self._is_unanswered else 0.0)
+        if self._is_unanswered:
+            self._say(f"looking for {_SETTLES:.0f} s whether the order took effect (Ctrl-C: let go)")
+        while True:
+            found = [each for each in self.provider.machines() if each.label == label]
+            for machine in found:
+                self.give_back(machine)
+                self._say(f"machine {machine.id} was given back")
+            if found or self._clock.now() >= until:
+                return
+            self._clock.sleep(_LOOKS)
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more.

@@ -1,28 +1,33 @@
 """Vast.ai, by its API of version 0 and, for lists, 1. Traps that are met here stand beside what meets them.
 
-A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.machines`).
+A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.ssh_keys`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+from provision.contract.budget import Call
+from provision.contract.layout import BUDGET_GUARD
 from provision.errors import UsageError
 from provision.providers.api import Api, Clock, Said
 from provision.providers.face import (
     Gone,
+    Loss,
     Machine,
     Needs,
     NotRented,
     Offer,
     Order,
+    Own,
     ProviderFailed,
     State,
     Unclear,
@@ -36,6 +41,8 @@ LONGEST_START = 4000  # characters; what is longer is cut off without a word
 LONGEST_LABEL = 256
 SMALLEST_DISK = 8 << 30
 
+_STOPPED = {"state": "stopped"}
+_AVX = frozenset({"avx", "avx2", "f16c", "fma"})  # no processor has one of the others without the first
 _GIB = 1 << 30
 _MB = 1_000_000  # of main memory and a GPU's, as offers and instances count them
 _PAGES = 400
@@ -76,17 +83,31 @@ def _kept(file: str) -> str:
 
 
 # Run by root at each start. The key is the machine's own, which the provider put there: it opens that machine alone.
-# It is in no list of processes: curl reads it, and printf is the shell's own.
+# It is in no list of processes: curl reads it, and printf is the shell's own. A disk that is full, and a file that says
+# nothing, leave the end as it was ordered.
 _GUARD = """\
 (
-while [ "$(date +%s)" -lt {ends} ]; do sleep 20; done
+umask 077
+dir={folder}
+mkdir -p $dir && chown 0 $dir && chmod 700 $dir || dir=/dev/null
+last=$(($(date +%s)+{seconds}))
+[ -s $dir/ends ] || echo $last >$dir/ends
+echo "$(date +%s) $$" >$dir/start
 while :; do
-printf 'Authorization: Bearer %s\\n' "$CONTAINER_API_KEY" |
-curl -fsS -m 60 -o /dev/null -X DELETE -H @- {base}"/api/v0/instances/$CONTAINER_ID/"
-sleep 60
+ends=$(cat $dir/ends)
+case $ends in ''|*[!0-9]*) ends=$last;; esac
+now=$(date +%s)
+if [ $now -ge $ends ] && [ $now -ge ${{again:-0}} ]; then
+again=$((now+60))
+printf 'Authorization: Bearer %s\\n' "${key}" |
+curl -fsS -m 60 -o /dev/null -X DELETE -H @- {url}
+fi
+[ ! -s $dir/guard.py ] || kill -0 "$guard" 2>/dev/null || {{ python3 -I $dir/guard.py & guard=$!; }}
+sleep 1
 done
 ) </dev/null >>/var/log/deploy-guard 2>&1 &
 """
+_OWN_KEY, _OWN_NUMBER = "CONTAINER_API_KEY", "CONTAINER_ID"
 
 
 class Vast:
@@ -99,8 +120,17 @@ class Vast:
         self._base = base.rstrip("/")
         self._api = Api(self.name, base, key, "VAST_API_KEY", PACES, self._clock)
 
-    def guard(self, ends: float) -> str:
-        return _GUARD.format(ends=int(ends), base=shlex.quote(self._base))
+    def now(self) -> float:
+        return self._api.now()
+
+    def guard(self, seconds: float) -> str:
+        url = f'{shlex.quote(self._base)}"/api/v0/instances/${_OWN_NUMBER}/"'
+        return _GUARD.format(seconds=int(seconds), folder=BUDGET_GUARD, key=_OWN_KEY, url=url)
+
+    def own(self, number: int) -> Own:
+        url = f"{self._base}/api/v0/instances/{number}/"
+        stop: Call = {"method": "PUT", "url": url, "body": json.dumps(_STOPPED)}
+        return Own(_OWN_KEY, stop, {"method": "DELETE", "url": url, "body": "{}"})
 
     def credit(self) -> float | None:
         said = self._done(self._api.call("GET", "/api/v0/users/current/", "show"))
@@ -123,6 +153,10 @@ class Vast:
             "cuda_max_good": {"gte": needs.cuda},
             "direct_port_count": {"gte": needs.ports},
         }
+        if needs.capability:
+            asked["compute_cap"] = {"gte": round(100 * needs.capability)}
+        if needs.features & _AVX:
+            asked["has_avx"] = {"eq": 1}
         if needs.gpu:
             asked["gpu_name"] = {"in": list(needs.gpu)}
         query = {
@@ -175,20 +209,24 @@ class Vast:
         )
 
     def machines(self) -> Sequence[Machine]:
-        found: list[Machine] = []
+        records = self._pages("/api/v1/instances/?limit=25", "list", "instances")
+        return [machine for record in records if (machine := _machine(record))]
+
+    def _pages(self, path: str, endpoint: str, key: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         token, seen = "", set[str]()
         for _ in range(_PAGES):
             after = f"&after_token={quote(token, safe='')}" if token else ""
-            said = self._api.call("GET", f"/api/v1/instances/?limit=25{after}", "list")
+            said = self._api.call("GET", f"{path}{after}", endpoint)
             if said.status == 404:  # a key that is not known is answered so, too
                 raise self._api.key_refused(said)
             page = self._done(said)
-            found += [machine for record in _list(page, "instances") if (machine := _machine(record))]
+            found += _list(page, key)
             token = str(page.get("next_token") or "")
             if not token or token in seen:
                 return found
             seen.add(token)
-        raise ProviderFailed(f"{self.name} lists machines without end.", why=f"{len(found)} were read.")
+        raise ProviderFailed(f"{self.name} lists {key} without end.", why=f"{len(found)} were read.")
 
     def machine(self, number: int) -> Machine | None:
         said = self._api.call("GET", f"/api/v0/instances/{number}/?owner=me", "show")
@@ -218,6 +256,21 @@ class Vast:
 
     def rename(self, number: int, label: str) -> None:
         self._done(self._api.call("PUT", f"/api/v0/instances/{number}/", "show", {"label": label}))
+
+    def start(self, number: int) -> None:
+        self._done(self._api.call("PUT", f"/api/v0/instances/{number}/", "show", {"state": "running"}))
+
+    def paid(self, label: str, since: float) -> Mapping[int, float]:
+        # The document leaves the filter open; this is how the provider's own client writes it.
+        days = {"day": {"gte": int(since), "lte": int(self.now()) + 86400}, "type": {"in": ["instance"]}}
+        asked = urlencode({"select_filters": json.dumps(days), "format": "table", "limit": 100})
+        paid: dict[int, float] = {}
+        for charge in self._pages(f"/api/v0/charges/?{asked}", "list", "results"):
+            metadata, (kind, _, number) = charge.get("metadata"), str(charge.get("source")).partition("-")
+            named = str(metadata.get("label") or "") if isinstance(metadata, dict) else ""
+            if kind == "instance" and number.isdecimal() and named.startswith(label):
+                paid[int(number)] = paid.get(int(number), 0.0) + _number(charge.get("amount"))
+        return paid
 
     def destroy(self, number: int) -> None:
         said = self._api.call("DELETE", f"/api/v0/instances/{number}/", "destroy", {})
@@ -251,6 +304,7 @@ def _offer(record: Mapping[str, Any]) -> Offer | None:
             lowest_bid=float(bid) if bid is not None else None,
             where=str(record.get("geolocation") or ""),
             ends=float(ends) if ends is not None else None,
+            cuda=_number(record.get("cuda_max_good")),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -270,6 +324,10 @@ def _machine(record: Mapping[str, Any]) -> Machine | None:
             began=_number(record.get("start_date")) or time.time(),
             address=_address(record),
             ports=dict(_ports(record)),
+            stopped_per_hour=_number(record.get("storage_total_cost")),
+            per_byte_in=_number(record.get("inet_down_cost")) / 1e9,
+            per_byte_out=_number(record.get("inet_up_cost")) / 1e9,
+            loss=_loss(record, time.time()),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -286,14 +344,38 @@ def _number(value: object) -> float:
 
 def _state(record: Mapping[str, Any]) -> State:
     actual = record.get("actual_status")
-    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
-    if actual in ("exited", "unknown", "offline"):
+    if actual in ("exited", "unknown", "offline") or _is_fatal(record):
         return State.DEAD
-    if actual != "running" and any(words in str(record.get("status_msg") or "") for words in _FATAL):
-        return State.DEAD
-    if asked == {"stopped"} or actual in ("stopped", "frozen"):
-        return State.LOST if record.get("is_bid") else State.STOPPED
+    if _is_stopped(record):
+        return State.LOST if _is_outbid(record) else State.STOPPED
     return State.RUNNING if actual == "running" else State.STARTING
+
+
+def _loss(record: Mapping[str, Any], now: float) -> Loss | None:
+    state, ends = _state(record), _number(record.get("end_date"))
+    if state is State.DEAD:
+        return Loss.OFFLINE if record.get("actual_status") in ("unknown", "offline") else Loss.BROKEN
+    if state in (State.LOST, State.STOPPED) and 0 < ends <= now:
+        return Loss.ENDED
+    return Loss.OUTBID if state is State.LOST else None
+
+
+def _is_fatal(record: Mapping[str, Any]) -> bool:
+    said = str(record.get("status_msg") or "")
+    return record.get("actual_status") != "running" and any(words in said for words in _FATAL)
+
+
+def _is_stopped(record: Mapping[str, Any]) -> bool:
+    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
+    return asked == {"stopped"} or record.get("actual_status") in ("stopped", "frozen")
+
+
+def _is_outbid(record: Mapping[str, Any]) -> bool:
+    """Whoever stops a machine, and whoever bids more, leaves the same words. What tells them apart is what has to be
+    bid by now; where that is not said, a bid that is stopped is taken for one that was too low.
+    """
+    least, bid = record.get("min_bid"), record.get("dph_base", record.get("dph_total"))  # a bid is without the disk
+    return bool(record.get("is_bid")) and (least is None or _number(least) > _number(bid))
 
 
 def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -26,7 +26,6 @@ from provision.contract.release import (
     ReleaseDocument,
 )
 from provision.contract.release import SecretPart as Secret
-from provision.contract.slots import TRAFFIC
 from provision.engines import wheel
 from provision.errors import UsageError
 from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
@@ -163,8 +162,9 @@ def _document(
         ),
         overrides=root / "templates",
     )
+    front = manifests.traffic(project, target)
     document: ReleaseDocument = {
-        "format": _format(prepare, lanes),
+        "format": FORMAT_OF_TRAFFIC if front else _format(prepare, lanes),
         "project": project.name,
         "platform": str(target.platform),
         "path": target.path,
@@ -188,7 +188,7 @@ def _document(
         document["once"] = once
     if data:
         document["data"] = data
-    if front := manifests.traffic(project, target):
+    if front:
         document["traffic"] = front
     if made:
         document["environment"] = made
@@ -214,8 +214,6 @@ def _check_data(project: Project, data: Iterable[str], root: Path, links: Mappin
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument]) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
     services = [service for lane in lanes.values() for service in lane["services"]]
-    if any(service["name"] == TRAFFIC for service in services):
-        return FORMAT_OF_TRAFFIC
     if any("slot" in service or devices.want(service) for service in services):
         return FORMAT_OF_COPIES
     manifests_ = (service["manifest"]["text"] for service in services)

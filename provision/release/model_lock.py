@@ -9,21 +9,40 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from provision.errors import UsageError
-from provision.project.models import Model
+from provision.project.models import Model, address
 
 LOCK = "models.lock"
+Size = Annotated[int, Field(ge=0, lt=1 << 53)]  # what every reader of JSON can tell apart
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's memory depends on: the sizes among `bitnet.model.ModelFacts`."""
+
+    size: Size
+    tensor_types: dict[str, Size]
+    layer_bytes: tuple[Size, ...]
+    other_bytes: Size
+    context_length: Size
+    embedding_length: Size
+    vocabulary: Size
+    feed_forward: Size
+    heads: Size
+    kv_per_token: tuple[Size, ...]
 
 
 @dataclass(frozen=True)
 class LockedFile:
     """A file of a model: where it is, how many bytes it has, and which."""
 
-    url: str
-    bytes: int
-    sha256: str
+    url: Annotated[str, AfterValidator(address)]
+    bytes: Annotated[Size, Field(gt=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     tensor_types: tuple[str, ...]
 
 
@@ -35,14 +54,13 @@ class LockedModel:
         source: as it was declared then.
         revision: the commit of a repository; empty of an address.
         files: in the order in which they make the model.
-        shape: what its memory depends on: the sizes among `bitnet.model.ModelFacts`.
     """
 
     source: str
     revision: str
     architecture: str
-    files: tuple[LockedFile, ...]
-    shape: Mapping[str, Any]
+    files: Annotated[tuple[LockedFile, ...], Field(min_length=1)]
+    shape: Shape
 
     @property
     def bytes(self) -> int:
@@ -56,20 +74,34 @@ def read(root: Path) -> dict[str, LockedModel]:
         UsageError: nobody who writes locks has written it.
     """
     try:
-        said = json.loads((root / LOCK).read_text(encoding="utf-8"))
-        return {name: _model(model) for name, model in said["models"].items()}
+        said = TypeAdapter(dict[str, dict[str, LockedModel]]).validate_json((root / LOCK).read_bytes(), strict=True)
+        return said["models"]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{LOCK} can't be read.", why=f"{type(error).__name__}: {error}.", next_step="deploy model lock"
-        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        said_of = ".".join(map(str, first["loc"]))
+        why = f"{said_of}: {first['msg'].rstrip('.')}" if said_of else first["msg"]
+    except KeyError as error:
+        why = f"it has no {error}"
+    except OSError as error:
+        why = str(error.strerror)
+    raise UsageError(f"{LOCK}: it can't be read.", why=f"{why}.", next_step=f"remove {LOCK}, then: deploy model lock")
 
 
 def write(root: Path, models: Mapping[str, LockedModel]) -> None:
-    """Write it anew."""
+    """Write it anew, whole at any moment.
+
+    Raises:
+        UsageError: it can't be written.
+    """
     said = {"models": {name: asdict(models[name]) for name in sorted(models)}}
-    (root / LOCK).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    draft = root / f".{LOCK}.new"
+    try:
+        draft.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        draft.replace(root / LOCK)
+    except OSError as error:
+        raise UsageError(f"{LOCK}: it can't be written.", why=f"{error.strerror}.") from None
 
 
 def locked(name: str, model: Model, root: Path) -> LockedModel:
@@ -87,14 +119,4 @@ def locked(name: str, model: Model, root: Path) -> LockedModel:
         why = f"{LOCK} has another digest than deploy.toml."
     else:
         return found
-    raise UsageError(f"models.{name} is not locked.", why=why, next_step=f"deploy model lock {name}")
-
-
-def _model(said: Mapping[str, Any]) -> LockedModel:
-    files = (
-        LockedFile(str(file["url"]), int(file["bytes"]), str(file["sha256"]), tuple(map(str, file["tensor_types"])))
-        for file in said["files"]
-    )
-    return LockedModel(
-        str(said["source"]), str(said["revision"]), str(said["architecture"]), tuple(files), dict(said["shape"])
-    )
+    raise UsageError(f"models.{name}: it is not locked.", why=why, next_step=f"deploy model lock {name}")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from bitnet.model import ModelFacts, PartFacts
 
 _CHUNK = 8 << 20
-_LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
+_ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -95,6 +96,11 @@ def find_models(
     return found
 
 
+def parts(model: str, root: Path) -> list[Path]:
+    """The files of a declared model that is shipped; none of them need be there."""
+    return _shards(_source(model, root.resolve()))
+
+
 def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     """A model that hosts fetch, as it is locked."""
     path = PurePosixPath(place)
@@ -135,32 +141,34 @@ def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root:
             continue
         from bitnet.model import Serving, memory_needed  # brings numpy
 
-        facts = _facts(PurePosixPath(service.model).stem, declared[service.model], root)
+        facts = locked_facts(PurePosixPath(service.model).stem, declared[service.model], root)
         words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
+        if any(word.partition("=")[0] in _ON_GPUS for word in words):
+            continue  # how much of it is in main memory depends on the host
         serving = Serving.told(words)
         if not serving.context:  # llama-server takes what there is room for, and this at least
-            serving = replace(serving, context=min(facts.context_length, _LEAST_CONTEXT))
+            serving = replace(serving, context=min(facts.context_length, LEAST_CONTEXT))
         found[name] = memory_needed(facts, serving)
     return found
 
 
-def _facts(name: str, model: Model, root: Path) -> ModelFacts:
+def locked_facts(name: str, model: Model, root: Path) -> ModelFacts:
+    """What a model that hosts fetch is made of, as its lock says.
+
+    Raises:
+        UsageError: it is not locked.
+    """
     from bitnet.model import ModelFacts
 
     locked = model_lock.locked(name, model, root)
-    shape: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in locked.shape.items()
-    }
-    try:
-        return ModelFacts(Path(name), name="", architecture=locked.architecture, chat_template=False, **shape)
-    except TypeError as error:
-        what = f"{model_lock.LOCK} does not say what models.{name} is made of."
-        raise UsageError(what, why=f"{error}.", next_step=f"deploy model lock {name}") from None
+    return ModelFacts(
+        Path(name), name="", architecture=locked.architecture, chat_template=False, **asdict(locked.shape)
+    )
 
 
 def look_at(model: str, root: Path, subject: str) -> None:
     """Say what stands against shipping a declared model, as far as its headers tell; raises as `find_models` does."""
-    for path in _shards(_source(model, root.resolve())):
+    for path in parts(model, root):
         with _explained(path, subject):
             if cache.recall(path) is None:
                 with path.open("rb"):

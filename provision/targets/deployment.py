@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.contract.slots import FIRST, services_in
@@ -112,7 +112,7 @@ class Deployment:
         """
         from provision.targets.machines import Machines
 
-        return Machines(self.loaded, self.target_name, self.on_event)
+        return Machines(self.loaded, self.target_name, self.on_event, connect=self.connect)
 
     def follow(self, channel: str) -> None:
         """Say that the release is for `channel`, before it is built: images are then what their tags stand for.
@@ -372,8 +372,12 @@ class Deployment:
             python=self.target.python,
             install=install,
             sudo_password=self._questions.sudo_password(connection, spec.name) if spec.sudo else None,
-            on_event=self.on_event,
+            on_event=self._hear if self.target.provider else self.on_event,
         )
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        self.machines.learn(event)
+        self.on_event(event)
 
     def _connecting(self, event: ConnectEvent) -> None:
         if event.what == "retrying":

@@ -1,70 +1,49 @@
-"""A target's rented machines: what is ordered, whose host key is whose, and when each ends.
+"""A target's rented machines: what is ordered, which of them is in which place, and when each ends.
 
-A label says it all, so that any laptop that has the account's key can go on: the place in the target, a nonce between
-which marks the machine prints its host key, and when it ends. Who prints that is whom the provider's own log, which
-is read over TLS with the account's key, says: nobody on the way to the machine can write there.
+A label says it all, so that any laptop that has the account's key can go on (`targets.labels`). A pinned key means that
+nothing is left to be done for a machine (`targets.joining`).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
-import datetime as dt
-import re
+import hashlib
+import json
 import secrets
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from provision.contract.backup import Backed
 from provision.errors import Refused, UsageError
-from provision.hosts import HostKey, HostSpec, declared_hosts, trust
+from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
-from provision.providers.face import Machine, Needs, Offer, Order, ProviderFailed, State
+from provision.providers.face import Loss, Machine, Offer, Order, State, Unfit
+from provision.providers.notes import Notes
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
+from provision.targets import backup
+from provision.targets.allowance import Allowance
+from provision.targets.joining import Joining
+from provision.targets.labels import GIVEN_UP, Label
+from provision.targets.needed import Needed, needed
+from provision.targets.ssh_keys import public_key, show_key, wait_for_key
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.project.renting import Budget as Limits
     from provision.project.renting import Needs as Declared
 
-_LOG_LINES = 400
-_KEY_SECONDS = 300.0  # until a machine that runs has printed its key
-_LABEL = re.compile(r"(?P<place>deploy/[^/ ]+/[^/ ]+/\d+) (?P<nonce>[0-9a-f]{16}) (?P<ends>\d{8}T\d{6}Z)")
-_STAMP = "%Y%m%dT%H%M%SZ"
-_OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
-# sshd's own keys may still be made when this runs.
-_SHOW_KEY = """\
-n=0
-until ls /etc/ssh/ssh_host_*_key.pub >/dev/null 2>&1 || [ $n -ge 120 ]; do sleep 1; n=$((n+1)); done
-for key in /etc/ssh/ssh_host_*_key.pub; do read -r kind text _ <"$key" && echo "deploy-{nonce} $kind $text"; done
-"""
+_TRIES = 3  # machines that are rented for one place, where one after the other turns out to be no good
 
 
-@dataclass(frozen=True)
-class Label:
-    """What a machine's label says; `ends` in seconds since 1970."""
+class _Again(Exception):
+    """A machine was no good and is given back; another one may be."""
 
-    place: str
-    nonce: str
-    ends: float
-
-    @classmethod
-    def read(cls, text: str) -> Label | None:
-        """None: it is not one of ours."""
-        found = _LABEL.fullmatch(text)
-        if found is None:
-            return None
-        ends = dt.datetime.strptime(found["ends"], _STAMP).replace(tzinfo=dt.UTC)
-        return cls(found["place"], found["nonce"], ends.timestamp())
-
-    def __str__(self) -> str:
-        return f"{self.place} {self.nonce} {dt.datetime.fromtimestamp(self.ends, dt.UTC).strftime(_STAMP)}"
+    def __init__(self, unfit: Unfit) -> None:
+        super().__init__(unfit)
+        self.unfit = unfit
 
 
 class Machines:
@@ -72,12 +51,20 @@ class Machines:
 
     Args:
         clock: tests make it go fast.
+        connect: to a host, asking a person for what that takes.
 
     Raises:
         UsageError: the target rents none, or there is no key of an account.
     """
 
-    def __init__(self, loaded: LoadedProject, target: str, on_event: OnEvent, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        target: str,
+        on_event: OnEvent,
+        clock: Clock | None = None,
+        connect: Callable[[HostSpec], HostConnection] = connect,
+    ) -> None:
         self._loaded = loaded
         self._name = target
         self._target = loaded.project.targets[target]
@@ -88,28 +75,51 @@ class Machines:
             )
         self._clock = clock or Clock()
         self._on_event = on_event
+        self._connect = connect
+        self._notes = Notes()
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
+        self._allowance = Allowance(loaded.project, target, self.provider)
         self._renter = Renter(self.provider, on_event, self._clock)
+        self._joining = Joining(loaded, target, self.provider, self._notes, on_event, self._clock, connect)
 
     def offers(self) -> Sequence[Offer]:
         """What could be rented for the target now, cheapest first."""
-        needs, budget = self._declared
-        return self.provider.offers(
-            Needs(
-                gpu=needs.gpu,
-                gpus=needs.gpus,
-                vram=needs.vram or 0,
-                memory=needs.memory or 0,
-                disk=needs.disk,
-                down=needs.down or 0,
-                up=needs.up or 0,
-                reliability=needs.reliability,
-                ports=len(needs.ports) + 1,
-                kind=budget.kind,
-            )
-        )
+        return self.provider.offers(replace(self.needed.needs, avoid=frozenset(self.failed)))
+
+    @cached_property
+    def needed(self) -> Needed:
+        """What is searched for: as declared, and what models and binaries need besides."""
+        return needed(self._loaded, self._target)
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """The provider's machines that failed us of late, and why: they are left out."""
+        return self._notes.failed(self.provider.name)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By the name of a GPU, how many tokens a second it has given these models, for one request at a time."""
+        return self._notes.rates(self._work)
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Remember how fast a machine's GPU is, where a check has counted its tokens."""
+        rate = event.get("facts", {}).get("tokens_per_second") if event.get("event") == "check" else None
+        if rate and event.get("passed"):
+            for machine in self._known:
+                if machine.address and self.spec(machine).name == event.get("host"):
+                    self._notes.gave(self._work, machine.gpu.partition(" x ")[2], float(rate))
+
+    @cached_property
+    def _work(self) -> str:
+        """What is computed there: the models, and how they are served."""
+        served = [
+            [name, service.model, service.engine or service.binary, repr(service.args)]
+            for name, service in sorted(self._loaded.project.services.items())
+            if service.model
+        ]
+        return hashlib.sha256(json.dumps(served).encode()).hexdigest()
 
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
@@ -121,87 +131,212 @@ class Machines:
         self._beyond = [each for each in ours if each not in self._known]
         return self._known
 
+    def seen(self) -> list[Machine]:
+        """The same, as they were seen last; asked for again once something was changed here."""
+        return self._known or self.rented()
+
     def rented_beyond(self) -> list[Machine]:
         """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them."""
         self.rented()
         return self._beyond
 
-    def rent(self, *, keep: bool = False) -> Iterator[tuple[Machine, bool]]:
+    def rent(self, *, keep: bool = False, ends: Mapping[int, float] | None = None) -> Iterator[tuple[Machine, bool]]:
         """See that every place of the target has a machine that runs and whose key is pinned; each, and if it is new.
 
         What was rented here and does not come that far is given back, on Ctrl-C too.
+
+        Args:
+            ends: only these places, and when what is rented for each ends, in seconds since 1970.
 
         Raises:
             Refused: the budget does not allow it.
             ProviderFailed: none could be rented, or one does not start.
             UsageError: there is no SSH key to let in.
         """
-        needs, budget = self._declared
-        limits = Budget(budget.per_hour, budget.total, budget.until)
-        for number in range(1, self._target.machines + 1):
-            rented = self._known or self.rented()
-            if machine := self._ready(of_place(rented, self._place(number))):
-                yield machine, False
-                continue
-            public = self._public_key()
-            label = Label(self._place(number), secrets.token_hex(8), time.time() + budget.until)
-            order = Order(
-                label=str(label),
-                image=needs.image,
-                disk=needs.disk,
-                ports=needs.ports,
-                start=_SHOW_KEY.replace("{nonce}", label.nonce) + self.provider.guard(label.ends),
-                bid=budget.bid,
-            )
-            here = of_place(rented, label.place)
-            others = [each for each in (*rented, *self._beyond) if each not in here]
+        for number in ends or range(1, self._target.machines + 1):
+            yield self._until_fit(number, keep=keep, end=ends[number] if ends else None)
+
+    def _until_fit(self, number: int, *, keep: bool, end: float | None) -> tuple[Machine, bool]:
+        """A place's machine, and if it is new. One that is no good is given back, and the next offer is tried."""
+        for left in reversed(range(_TRIES)):
             try:
-                offers = [] if here else self.offers()
-                machine = self._renter.rent(offers, order, limits, others)
-                machine = self._renter.wait(machine, keep=keep or bool(here))
-                self.provider.admit(machine.id, public)
-                self.pin(machine)
-            except BaseException:
-                if not (here or keep):
-                    self._clean(label.place)
+                return self._filled(number, keep=keep, end=end)
+            except _Again as again:
+                if not left:
+                    again.unfit.next_step = "deploy machine offers"
+                    raise again.unfit from None
+                text = " ".join(filter(None, [again.unfit.what, again.unfit.why, "The next offer is tried."]))
+                self._on_event({"event": "warning", "host": "", "text": text})
+        raise AssertionError  # the last try has returned, or raised
+
+    def _filled(self, number: int, *, keep: bool, end: float | None) -> tuple[Machine, bool]:
+        rented = self.seen()
+        here = of_place(rented, self._place(number))
+        if machine := self._ready(here):
+            return machine, False
+        self._allowance.demand_hours()
+        public = self._public_key()
+        self._joining.demand_keys(self._place(number))
+        others = [each for each in (*rented, *self._beyond) if each not in here]
+        order, limits = self._order(number, others, end, is_new=not here)
+        machine = None
+        try:
+            if here and here[0].state is State.STOPPED:
+                self._start(here[0])
+            offers = [] if here else self.offers()
+            machine = self._renter.rent(offers, order, limits, others)
+            machine = self._renter.wait(machine, keep=keep or bool(here))
+            self.provider.admit(machine.id, public)
+            key = wait_for_key(self.provider, machine, self._clock)
+            offer = next((each for each in offers if each.machine == machine.machine), None)
+            demands = self.needed.demands(self._target, offer)
+            self._joining.join(machine, self.spec(machine), key, demands, is_new=not here)
+            self._pin(machine, key)
+        except BaseException as error:
+            unfit = error if isinstance(error, Unfit) else None
+            if keep or (here and not (unfit and unfit.is_unused)):
+                if unfit and machine:
+                    unfit.next_step = unfit.next_step or f"deploy machine destroy {machine.id}"
                 raise
+            self._clean(here[0].label if here else order.label)
             self._known = []
-            yield machine, not here
+            if unfit and machine:
+                self._allowance.lose(machine)
+                if unfit.its_fault:
+                    self._notes.has_failed(self.provider.name, machine.machine, unfit.what)
+                raise _Again(unfit) from error
+            raise
+        self._known = []
+        return machine, not here
+
+    def _order(
+        self, number: int, others: Sequence[Machine], end: float | None, *, is_new: bool
+    ) -> tuple[Order, Budget]:
+        """What is ordered for a place, and within which limits.
+
+        Raises:
+            Refused: nothing can be deployed to its image, as is known already.
+        """
+        needs, budget = self._declared
+        if is_new and (lacking := self._notes.lacking(needs.image)):
+            raise Refused(
+                f"{needs.image} has no {' and no '.join(lacking)}, as a machine of it has shown; nothing was rented.",
+                next_step=f"set another image in [targets.{self._name}.needs]",
+            )
+        gone = self._allowance.gone(others) if is_new else 0.0
+        share = self._allowance.share(others, gone)
+        now = self.provider.now()
+        ends = now + budget.until if end is None else end
+        label = Label(self._place(number), secrets.token_hex(8), ends, share)
+        order = Order(
+            label=str(label),
+            image=needs.image,
+            disk=self.needed.disk,
+            ports=needs.ports,
+            start=show_key(label.nonce)
+            + backup.start(self._target.backup, self._target.python)
+            + self.provider.guard(ends - now),
+            bid=budget.bid,
+        )
+        return order, Budget(budget.per_hour, budget.total - gone, ends - now, share)
+
+    def renew(self, machine: Machine, seconds: float | None = None) -> Label:
+        """Let a machine go on, from now for `seconds` or budget.until, by what is declared today; its new label.
+
+        Raises:
+            Refused: the budget does not allow it, or the machine has no guard that could be told.
+        """
+        others = [each for each in (*self.rented(), *self._beyond) if each.id != machine.id]
+        before, after = self._allowance.renewed(machine, others, seconds)
+        # Until its guard is told, the label says the most: `reap` spares the machine, and nobody else is granted what
+        # it may still spend.
+        most = replace(after, ends=max(before.ends, after.ends), share=max(before.share or 0.0, after.share or 0.0))
+        self.provider.rename(machine.id, str(most))
+        with self._connect(self.spec(machine)) as connection:
+            self._joining.guard(replace(machine, label=str(after)), connection)
+        if most != after:
+            self.provider.rename(machine.id, str(after))
+        return after
+
+    def losses(self, machines: Sequence[Machine]) -> dict[int, Loss]:
+        """Why each of them that is lost is, by its number. What we stopped is not lost."""
+        stopped = [each.id for each in machines if each.state in (State.STOPPED, State.LOST)]
+        credit = self.provider.credit() if stopped else None
+        broke = dict.fromkeys(stopped if credit is not None and credit <= 0 else [], Loss.NO_CREDIT)
+        return {each.id: each.loss for each in machines if each.loss} | broke
+
+    def give_up(self, machine: Machine) -> None:
+        """Free its place for another. It is given back once that one serves; until then its label says so."""
+        label = Label.read(machine.label)
+        if label is None:
+            raise Refused(f"machine {machine.id} was not rented by deploy, and has no place.")
+        self.provider.rename(machine.id, str(replace(label, place=label.place + GIVEN_UP)))
+        self._known = []
+
+    def given_up(self) -> dict[int, list[Machine]]:
+        """By their places, those that were given up and are not given back yet."""
+        found: dict[int, list[Machine]] = {}
+        self.seen()
+        for machine in self._beyond:
+            if machine.label.split(" ")[0].endswith(GIVEN_UP) and self.number(machine) <= self._target.machines:
+                found.setdefault(self.number(machine), []).append(machine)
+        return found
+
+    def number(self, machine: Machine) -> int:
+        """Its place in the target, from 1; 0 where it has none."""
+        last = machine.label.split(" ")[0].rpartition("/")[2].removesuffix(GIVEN_UP)
+        return int(last) if last.isdigit() else 0
+
+    def is_ready(self, machine: Machine) -> bool:
+        """Whether it runs, and the key is pinned where it is reached now."""
+        return self._ready([machine]) is not None
 
     def _ready(self, here: Sequence[Machine]) -> Machine | None:
         """The one that runs and whose key is pinned: nothing is left to be done for it."""
         if len(here) != 1 or here[0].state is not State.RUNNING or not here[0].address:
             return None
-        spec = self._spec(here[0])
+        spec = self.spec(here[0])
         pins = read_pins(spec.known_hosts[:1])
         return here[0] if pinned(pins, lookup_name(spec.address, spec.port)) else None
 
+    def _start(self, machine: Machine) -> None:
+        label = Label.read(machine.label)
+        if label and label.ends <= self.provider.now():
+            raise Refused(
+                f"machine {machine.id} is stopped, and its end has come: it would destroy itself.",
+                next_step=f"deploy machine destroy {machine.id}, then deploy machine rent",
+            )
+        self._renter.start(machine)
+
     def _clean(self, label: str) -> None:
-        for machine in of_place(self.provider.machines(), label):
-            self._renter.give_back(machine)
-            text = f"machine {machine.id} was given back"
-            self._on_event({"event": "message", "host": "", "phase": "rent", "text": text})
+        """What another laptop has rented meanwhile for the same place has another nonce, and stays."""
+        try:
+            self._renter.take_back(label)
+        except BaseException:
+            text = "whether all that was rented is given back is not known; next: deploy machine list"
+            self._on_event({"event": "warning", "host": "", "text": text})
+            raise
 
     def pin(self, machine: Machine) -> HostKey:
         """Pin the key that the machine printed at its start, in the project's known_hosts.
 
         Raises:
-            Refused: the machine has no label of ours, or prints no key.
+            Refused: the machine has no label of ours.
+            Unfit: it prints no key.
         """
-        label = Label.read(machine.label)
-        spec = self._spec(machine)
-        if label is None:
-            raise Refused(f"machine {machine.id} was not rented by deploy: nothing says which key is its own.")
-        until = self._clock.now() + _KEY_SECONDS
-        while True:
-            if key := printed_key(self.provider.log(machine.id, _LOG_LINES), label.nonce):
-                return trust(spec, spec.known_hosts[0], replace=True, key=key)
-            if self._clock.now() > until:
-                raise ProviderFailed(
-                    f"machine {machine.id} runs, and its log does not say which host key is its own.",
-                    next_step=f"deploy machine logs {machine.id}",
-                )
-            self._clock.sleep(10.0)
+        return self._pin(machine, wait_for_key(self.provider, machine, self._clock))
+
+    def _pin(self, machine: Machine, key: HostKey) -> HostKey:
+        spec = self.spec(machine)
+        return trust(spec, spec.known_hosts[0], replace=True, key=key)
+
+    def back_up(self, machine: Machine) -> Backed | None:
+        """Have a machine back up now what the target declares, by what is declared today; None: nothing is.
+
+        Raises:
+            DeployError: not all of it is in the store.
+        """
+        return self._joining.back_up(machine, self.spec(machine))
 
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.
@@ -209,25 +344,37 @@ class Machines:
         Raises:
             Refused: none runs.
         """
-        running = [each for each in self._known or self.rented() if each.state is State.RUNNING and each.address]
+        rented = self.seen()
+        running = [each for each in rented if each.state is State.RUNNING and each.address]
+        missing = self._target.machines - len(running)
+        losses = self.losses(rented) if missing else {}
+        told = " ".join(f"Machine {number} is lost: {loss}." for number, loss in losses.items())
+        after = f"deploy machine watch --once --target {self._name}"
         if not running:
             raise Refused(
                 f"no machine of targets.{self._name} runs.",
-                why="deploy machine list shows what is rented.",
-                next_step=f"deploy machine rent --target {self._name}",
+                why=told or "deploy machine list shows what is rented.",
+                next_step=after if told else f"deploy machine rent --target {self._name}",
             )
-        if missing := self._target.machines - len(running):
+        if missing:
             text = f"{missing} of {self._target.machines} machines of targets.{self._name} do not run"
+            text = f"{text}. {told} next: {after}" if told else text
             self._on_event({"event": "warning", "host": "", "text": text})
-        return [self._spec(machine) for machine in running]
+        return [self.spec(machine) for machine in running]
+
+    def reached(self, spec: HostSpec, port: int) -> tuple[str, int] | None:
+        """Where a port of one that was seen last is reached from outside; None where it is not."""
+        at = (spec.address, spec.port)
+        return next((each.ports.get(port) for each in self._known if each.address == at), None)
 
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more."""
         self._renter.give_back(machine)
 
-    def past(self, now: float) -> list[Machine]:
+    def past(self, now: float | None = None) -> list[Machine]:
         """All machines of this account that deploy rented, for any project, and whose end has come."""
-        labels = ((each, Label.read(each.label)) for each in self.provider.machines())
+        labels = [(each, Label.read(each.label)) for each in self.provider.machines()]
+        now = self.provider.now() if now is None else now
         return [machine for machine, label in labels if label and label.ends <= now]
 
     @property
@@ -239,7 +386,12 @@ class Machines:
     def _place(self, number: int) -> str:
         return place(self._loaded.project.name, self._name, number)
 
-    def _spec(self, machine: Machine) -> HostSpec:
+    def spec(self, machine: Machine) -> HostSpec:
+        """How it is reached.
+
+        Raises:
+            Refused: it has no address.
+        """
         if machine.address is None:
             raise Refused(f"machine {machine.id} has no address yet.", next_step="deploy machine list")
         address, port = machine.address
@@ -255,29 +407,4 @@ class Machines:
 
     def _public_key(self) -> str:
         identity = self._target.identity
-        files = [self._loaded.root / Path(identity.text).expanduser()] if identity else map(Path, _OWN_KEYS)
-        for file in (each.expanduser() for each in files):
-            if not file.exists():
-                continue
-            beside = file.with_name(f"{file.name}.pub")
-            if beside.exists():
-                return beside.read_text(encoding="utf-8").strip()
-            made = subprocess.run(
-                ["ssh-keygen", "-y", "-P", "", "-f", file], capture_output=True, text=True, timeout=10, check=False
-            )
-            if made.returncode == 0:
-                return made.stdout.strip()
-        raise UsageError(
-            f"there is no SSH key that a machine could let in: {identity.text if identity else _OWN_KEYS[0]}.",
-            next_step="ssh-keygen -t ed25519, or name one with identity in the target",
-        )
-
-
-def printed_key(log: str, nonce: str) -> HostKey | None:
-    """The host key that a machine printed last, of the kind that is asked for first."""
-    line = re.compile(rf"^deploy-{nonce} ([a-z0-9@.-]{{1,60}}) ([A-Za-z0-9+/=]{{40,1000}})\r?$", re.MULTILINE)
-    keys: dict[str, HostKey] = {}
-    for kind, text in line.findall(log):
-        with contextlib.suppress(binascii.Error):
-            keys[kind] = HostKey(kind, base64.b64decode(text, validate=True))
-    return keys.get("ssh-ed25519") or next(iter(keys.values()), None)
+        return public_key(identity.text if identity else None, self._loaded.root)

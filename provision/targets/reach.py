@@ -62,6 +62,12 @@ def _url(deployment: Deployment, spec: HostSpec, service: Service, port: int, ch
         name = next((name for name in service.proxy.names if "*" not in name), service.proxy.names[0])
         return f"{scheme}://{name}" + (f":{listens}" if listens != _PORTS[scheme] else "")
     if service.expose:
-        address = f"[{spec.address}]" if ":" in spec.address else spec.address
+        address = spec.address
+        if deployment.target.provider:
+            at = deployment.machines.reached(spec, port)
+            if at is None:
+                return ""
+            address, port = at
+        address = f"[{address}]" if ":" in address else address
         return f"http://{address}:{port}"
     return ""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provision import errors, haproxy, plan
-from provision.contract import on_purpose, once
+from provision.contract import on_purpose, once, roles
 from provision.contract.answers import Transacted
 from provision.contract.failure import Failure
 from provision.contract.names import begun
 from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
-from provision.contract.slots import FIRST, TRAFFIC, services_in
+from provision.contract.slots import FIRST, services_in
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.reach import Reached, reached
@@ -135,7 +135,7 @@ def plan_move(
 
 def plan_on_purpose(session: HostConversation, kind: str, channel: str, services: Sequence[str]) -> plan.Plan:
     """Plan a restart, a start or a stop of what is there, which is to be applied; raises as `plan.plan_on_purpose`."""
-    facts = session.facts({"claim": True})["project"]
+    facts = session.facts({"claim": True, "documents": [channel]})["project"]
     try:
         return plan.plan_on_purpose(kind, channel, facts, services)
     except errors.DeployError as error:
@@ -148,7 +148,7 @@ def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
     services = [
         service
         for service in services_in(document, FIRST)
-        if not service["on_demand"] and service["name"] != TRAFFIC  # it is the host's, whatever the release
+        if not service["on_demand"] and not roles.is_front(document, service)  # it is the host's, whatever the release
     ]
     checks = (check["name"] for service in services for check in service["checks"])
     return (*(f"{service['name']} runs" for service in services), *checks)

@@ -25,6 +25,8 @@ PROGRAMS = {
     "follower": ("alone/follow", "trust"),
     "boot hook": ("alone/boot", "trust"),
     "deploy-ctl": ("alone/control", "trust"),
+    "backup": ("alone/backup", "trust"),
+    "budget guard": ("alone/budget", "alone/activity", "trust"),
     "launcher": ("sockets", "attend"),
 }
 

@@ -19,8 +19,21 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def steps(file):
-    for job in yaml.safe_load(file.read_text())["jobs"].values():
+    yield from steps_in(file.read_text())
+
+
+def steps_in(text):
+    for job in yaml.safe_load(text)["jobs"].values():
         yield from job.get("steps", [])
+
+
+def documented():
+    """The commands of those that the documents show, for others' repositories."""
+    for file in sorted((ROOT / "docs").glob("*.md")):
+        for text in re.findall(r"(?ms)^```yaml\n(# \.github/workflows/.*?)^```$", file.read_text()):
+            for step in steps_in(text):
+                if step.get("uses", "").startswith("OWNER/"):
+                    yield file.name, re.sub(r"\$\{\{.*?\}\}", "x", step["with"]["command"])
 
 
 def commands():
@@ -35,9 +48,10 @@ def commands():
 
 def test_there_are_workflows_that_deploy():
     assert {name for name, _ in commands()} >= {"deploy-to.yml", "promote.yml"}
+    assert {name for name, _ in documented()} >= {"previews.md", "vast.md"}
 
 
-@pytest.mark.parametrize(("workflow", "text"), list(commands()))
+@pytest.mark.parametrize(("workflow", "text"), [*commands(), *documented()])
 def test_a_step_s_command_is_one_that_can_be_typed(workflow, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smoke.json").touch()

@@ -213,3 +213,108 @@ def test_what_is_stopped_on_purpose_is_waited_for_and_haproxy_comes_back_as_it_w
     until(lambda: world.pid("traffic") not in (0, front) and world.answers(), "HAProxy is back")
     assert world.version == "1"
     assert world.up().plan.unchanged
+
+
+def fixed(port: int, version: str) -> dict[str, Any]:
+    """A web service that is not told its port."""
+    service = web(port, version, command=["sh", "-c", "exec python3 server.py $AT"])
+    return {**service, "env": {**service["env"], "AT": str(port)}}
+
+
+def test_users_of_programs_that_a_release_before_the_last_started_meet_no_change(world: World) -> None:
+    world.web("1", replicas=2)
+    world.up()
+    world.web("1")
+    world.up()
+
+    with visitors(world):
+        world.web("2")
+        world.up()
+
+    assert world.version == "2"
+    assert len(served_by(world)) == 2
+
+
+@pytest.mark.slow
+def test_haproxy_has_the_ports_of_the_release_that_serves_whichever_started_it(world: World) -> None:
+    world.web("1")
+    world.up()
+    moved = world.port + 1
+    world.declare({"web": web(moved, "2")})
+    world.up()
+
+    with visitors(world, port=moved):
+        world.declare({"web": web(moved, "3", env={"FAIL": "sick"}, check={"http": "/", "timeout": "2s"})})
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+    world.target["traffic"] = "none"
+    world.declare({"web": web(moved, "4")})
+    world.up()
+
+    assert world.get(port=moved)["version"] == "4"
+
+
+@pytest.mark.slow
+def test_a_service_that_takes_its_port_from_now_on_hands_its_own_to_haproxy(world: World) -> None:
+    world.declare({"web": web(world.port), "api": fixed(world.port + 1, "1")})
+    world.up()
+
+    with visitors(world):
+        world.declare({"web": web(world.port), "api": web(world.port + 1, "2")})
+        world.up()
+
+    assert world.get(port=world.port + 1)["version"] == "2"
+
+
+@pytest.mark.slow
+def test_another_address_is_listened_at_and_others_of_the_project_still_find_it(world: World) -> None:
+    ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1]).read()"
+    calls = {"command": ["python3", "-c", ask, "http://${services.web.host}:${services.web.port}/"], "timeout": "5s"}
+    for listen in ("127.0.0.1", world.host.address, "0.0.0.0", "127.0.0.1"):
+        world.target["traffic"] = {"listen": listen}
+        world.declare({"web": web(world.port), "api": web(world.port + 1, listen, after=["web"], checks=[calls])})
+        world.up()
+        assert world.get(port=world.port + 1)["version"] == listen
+        ran = world.host.exec(["curl", "-fsS", f"http://{world.host.address}:{world.port}/"], check=False)
+        assert (ran.returncode == 0) == (listen != "127.0.0.1")
+
+
+@pytest.mark.slow
+def test_a_canary_whose_service_has_no_port_is_none_that_requests_come_to(world: World) -> None:
+    world.web("1")
+    world.up()
+
+    with visitors(world):
+        world.declare({"web": {"command": ["sleep", "1000"]}, "api": web(world.port + 1)})
+        world.up("canary")
+        world.web("2")
+        world.up()
+
+    assert world.version == "2"
+
+
+@pytest.mark.slow
+def test_a_restart_of_all_leaves_alone_what_they_are_reached_through(world: World) -> None:
+    world.web("1")
+    world.up()
+    front = world.pid("traffic")
+
+    with visitors(world):
+        rollout.on_purpose(world.deployment(), "restart", [])
+    assert world.pid("traffic") == front
+
+    rollout.on_purpose(world.deployment(), "restart", ["traffic"])
+    assert world.pid("traffic") != front
+    assert world.version == "1"
+
+
+@pytest.mark.slow
+def test_a_service_may_be_called_traffic_where_nothing_stands_before_it(world: World) -> None:
+    world.target["traffic"] = "none"
+    world.declare({"traffic": web(world.port), "api": web(world.port + 1, after=["traffic"])})
+    planned = world.up().plan
+
+    assert "traffic runs" in planned.checks
+    assert not world.exists(".deploy/traffic")
+    started = [event["program"] for event in world.events if event["event"] == "step" and event["step"] == "start"]
+    assert started == [world.program("traffic"), world.program("api")]

@@ -290,7 +290,7 @@ def test_mcp_clients_run_code_over_http_each_with_variables_of_its_own(python: s
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[dict[str, str]]:
+def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[dict[str, str]]:
     """An S3 store as the preset `s3` starts it; what its clients have to know."""
     s3, master, volume, filer = free_ports(4)
     keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "the store's secret"}
@@ -299,13 +299,13 @@ def seaweed(folder: Path) -> Iterator[dict[str, str]]:
         f"-{name}.port.grpc={port}"
         for name, port in zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True)
     ]
-    command = [Path(sys.executable).with_name("weed"), "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command = [Path(sys.executable).with_name("weed"), "server", "-s3", f"-ip={address}", f"-ip.bind={address}"]
     (folder / "store").mkdir()
     with (folder / "store.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, f"-dir={folder}/store", *ports, *grpc], env={**os.environ, **keys}, stdout=log, stderr=log
         )
-    url = f"http://127.0.0.1:{s3}"
+    url = f"http://{address}:{s3}"
     try:
         until(lambda: httpx.get(f"{url}/healthz").status_code == 200, process, folder / "store.log")
         yield {**keys, "AWS_ENDPOINT_URL_S3": url, "AWS_REGION": "us-east-1", "RLM_LOG_BUCKET": "logs"}

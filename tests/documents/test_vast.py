@@ -19,7 +19,7 @@ import pytest
 from provision.native.model import write_demo_model
 from tests.binaries import llama_server
 from tests.cli.ports import free_ports
-from tests.documents.vast import EXAMPLE, ROOT, Stack, equip, instance_packages, stack
+from tests.documents.vast import EXAMPLE, LOADED, ROOT, Stack, equip, instance_packages, stack, with_gpu
 from tests.examples.sandbox import sandbox
 from tests.testbed import TestHost
 from tests.testbed.fixtures import MakeHost
@@ -133,33 +133,9 @@ def test_a_changed_line_restarts_the_api_and_not_the_model(deployed: Stack) -> N
 
 # With a GPU: stand-ins for nvidia-smi, and for the lines that a build with CUDA says. None is where these tests run.
 
-_SMI = """#!/bin/sh
-case "$*" in
-    *--query-gpu=name,uuid*) echo "NVIDIA GeForce RTX 4090, GPU-1, 24564, 24000, 550.54" ;;
-    *--query-gpu=name*) echo "NVIDIA GeForce RTX 4090" ;;
-esac
-"""
-_LOADED = """\
-0.00.1 I load_tensors: offloaded {layers}/9 layers to GPU
-0.00.1 I load_tensors:        CUDA0 model buffer size = {mib} MiB
-0.00.1 I load_tensors:   CPU_Mapped model buffer size = 1.00 MiB
-"""
-
-
-def with_gpu(host: TestHost, server: Path, said: str) -> None:
-    """A machine of ghcr.io/ggml-org/llama.cpp:server-cuda, as far as it can be told without one."""
-    host.write("/usr/bin/nvidia-smi", _SMI, mode=0o755)
-    host.write("/opt/llama-server", server.read_bytes(), mode=0o755)
-    host.write("/opt/said", said)
-    host.write(
-        "/app/llama-server",
-        '#!/bin/sh\ncase "$1" in --version) ;; *) cat /opt/said >&2 ;; esac\nexec /opt/llama-server "$@"\n',
-        mode=0o755,
-    )
-
 
 def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed: Stack, tmp_path: Path) -> None:
-    with_gpu(deployed.host, llama_server(tmp_path), _LOADED.format(layers=9, mib="2.71"))
+    with_gpu(deployed.host, llama_server(tmp_path), LOADED.format(layers=9, mib="2.71"))
 
     assert deployed.deploy_vast() == 0, deployed.told
 
@@ -184,7 +160,7 @@ def test_a_machine_with_a_gpu_serves_from_it_by_its_image_s_own_server(deployed:
     ("said", "why"),
     [
         ("", "does not say that a layer lies on it: it has no CUDA, or found no driver"),
-        (_LOADED.format(layers=0, mib="0.00"), "0 of 9 layers are on the GPU, with 0 of 5 MiB; auto are demanded"),
+        (LOADED.format(layers=0, mib="0.00"), "0 of 9 layers are on the GPU, with 0 of 5 MiB; auto are demanded"),
     ],
     ids=["silence", "none"],
 )

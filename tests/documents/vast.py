@@ -39,6 +39,31 @@ def equip(host: TestHost) -> None:
     host.exec(["tar", "-x", "-C", f"/usr/local/lib/python{PYTHON}/dist-packages"], stdin=content.getvalue())
 
 
+_SMI = """#!/bin/sh
+case "$*" in
+    *--query-gpu=name,uuid*) echo "NVIDIA GeForce RTX 4090, GPU-1, 24564, 24000, 550.54" ;;
+    *--query-gpu=name*) echo "NVIDIA GeForce RTX 4090" ;;
+esac
+"""
+LOADED = """\
+0.00.1 I load_tensors: offloaded {layers}/9 layers to GPU
+0.00.1 I load_tensors:        CUDA0 model buffer size = {mib} MiB
+0.00.1 I load_tensors:   CPU_Mapped model buffer size = 1.00 MiB
+"""
+
+
+def with_gpu(host: TestHost, server: Path, said: str) -> None:
+    """A machine of ghcr.io/ggml-org/llama.cpp:server-cuda, as far as it can be told without one."""
+    host.write("/usr/bin/nvidia-smi", _SMI, mode=0o755)
+    host.write("/opt/llama-server", server.read_bytes(), mode=0o755)
+    host.write("/opt/said", said)
+    host.write(
+        "/app/llama-server",
+        '#!/bin/sh\ncase "$1" in --version) ;; *) cat /opt/said >&2 ;; esac\nexec /opt/llama-server "$@"\n',
+        mode=0o755,
+    )
+
+
 @dataclass
 class Stack:
     """The project's folder, and who deploys it."""

@@ -103,7 +103,7 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
     project.declare(f"hf://{REPOSITORY}:Q4_K_M")
 
-    assert "models.tiny is not locked" in project.refused("up")
+    assert "models.tiny: it is not locked" in project.refused("up")
     assert f"tiny: new at {COMMIT[:12]}" in project.ok("model", "lock")
     assert "fetch model models/tiny.gguf" in project.ok("plan")
     project.ok("up")
@@ -162,6 +162,10 @@ def test_a_model_that_the_host_has_no_memory_for_is_refused_before_it_is_fetched
     assert "MiB of memory are needed" in said
     assert "a model's context" in said
     assert len(hub.asked) == before
+    # How much of it is in main memory is not known here where a GPU has layers.
+    on_a_gpu = declared.replace('"${port}"]', '"${port}", "--ctx-size", "999999999", "--n-gpu-layers=99"]')
+    (project.root / "deploy.toml").write_text(on_a_gpu)
+    project.ok("plan")
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_an_example_owes_no_more_than_is_known(name):
 
 def broken(folder):
     """Each rule that is broken, with the place and the key of everything that it found."""
-    environ = {"VAST_HOST": "host", "VAST_PORT": "22", "VAST_SSH_KEY": "key"}
+    environ = {"VAST_HOST": "host", "VAST_PORT": "22", "VAST_SSH_KEY": "key", "STACK_IMAGE": "vast-stack"}
     loaded = load(folder, environ=environ, demand_secrets=False)
     said = {}
     for result in results(loaded, judge(subject(loaded))):

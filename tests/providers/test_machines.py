@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,13 +17,18 @@ import pytest
 
 from provision import rollout
 from provision.cli.main import main
+from provision.contract.layout import BUDGET_GUARD
 from provision.errors import DeployError, Refused
 from provision.project import load
-from provision.providers.face import Order
+from provision.providers.face import Needs, Order
+from provision.providers.renting import fair_share
 from provision.targets import Deployment
-from provision.targets.machines import Label, Machines, printed_key
+from provision.targets.labels import Label
+from provision.targets.machines import Machines
+from provision.targets.ssh_keys import printed_key
 from tests.deploy.world import SERVER
-from tests.providers.conftest import CLOCK, KEY, Rental
+from tests.faults.hooks import until
+from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
 
@@ -29,7 +36,7 @@ Market = Callable[..., Rental]
 
 pytestmark = pytest.mark.root
 
-_DECLARED = """
+DECLARED = """
 [project]
 name = "cres"
 
@@ -69,7 +76,7 @@ def project(tmp_path: Path, host: TestHost) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(SERVER, folder)
-    (folder / "deploy.toml").write_text(_DECLARED.format(identity=host.identity, digest="0" * 64))
+    (folder / "deploy.toml").write_text(DECLARED.format(identity=host.identity, digest="0" * 64))
     return folder
 
 
@@ -205,9 +212,11 @@ def test_the_guard_ends_its_own_machine_with_its_own_key_and_tries_on(
     assert made.provider.machine(number) is not None
     rental.fail(destroy=["500", "drop"])
     script = (
-        made.provider.guard(time.time() - 1)
-        .replace("sleep 60", "sleep 0.2")
+        made.provider.guard(-1)
+        .replace("+60", "+0")
+        .replace("sleep 1", "sleep 0.1")
         .replace("/var/log/deploy-guard", str(tmp_path / "log"))
+        .replace(BUDGET_GUARD, str(tmp_path / "guard"))
     )
     environ = {"PATH": os.environ["PATH"], "CONTAINER_API_KEY": f"instance-{number}", "CONTAINER_ID": str(number)}
 
@@ -222,6 +231,137 @@ def test_the_guard_ends_its_own_machine_with_its_own_key_and_tries_on(
         running.wait()
 
     assert rental.known()["calls"].count("destroy") == 3
+
+
+def watched(host: TestHost) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.read(f"{BUDGET_GUARD}/watched.json"))
+    return found
+
+
+def test_an_idle_machine_stops_is_rented_no_second_time_and_renewed(
+    project: Path, host: TestHost, market: Market, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rental = market(None, boot(host))
+    toml = (project / "deploy.toml").read_text()
+    (project / "deploy.toml").write_text(toml.replace("[targets.gpu.needs]", "machines = 2\n[targets.gpu.needs]"))
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 86400)  # the laptop's is a day ahead
+
+    made = machines(project, rental)
+    machine, _ = next(iter(made.rent()))
+
+    label = Label.read(machine.label)
+    assert label is not None
+    assert label.share == 12.5  # of 25, for two
+    assert 7 * 3600 < label.ends - rental.known()["now"] <= 8 * 3600
+    told = watched(host)
+    assert told["share"] == 12.5
+    assert 6 * 3600 < told["ends"] - clock() <= 8 * 3600
+    assert (host.read("/var/log/deploy-guard"), told["doing"]) == (b"", "")
+    assert oct(int(host.exec(["stat", "-c", "%a", BUDGET_GUARD]).stdout, 8)) == "0o700"
+
+    # Idle for a second: it stops itself, by its own key. What it costs is counted on when it is started again.
+    (project / "deploy.toml").write_text(
+        toml.replace('until = "8h"', 'until = "8h"\nidle = "1s"').replace(
+            "[targets.gpu.needs]", "machines = 2\n[targets.gpu.needs]"
+        )
+    )
+    machines(project, rental).renew(machine)
+    until(lambda: rental.known()["machines"][0]["stopped"], "that it stops itself")
+    assert watched(host)["why"] == "nobody has used it for 0 minutes"
+    assert [each.state for each in made.rented()] == ["stopped"]
+    host.reboot()
+    rental.change(machine.id, inside=host.inside([]))
+    (project / "deploy.toml").write_text(toml)
+    ((again, is_new),) = machines(project, rental).rent()
+
+    assert (again.id, is_new, rental.alive) == (machine.id, False, [machine.id])
+    later = watched(host)
+    assert later["start"] != told["start"]
+    assert later["spent"] >= told["spent"]
+    assert later["doing"] == ""
+
+    # Two hours more than it was rented for, with its share of what one machine may cost.
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("VAST_URL", rental.url)
+    assert main(["machine", "renew", "--for", "10h", "-C", str(project)]) == 0
+    assert "or when it has cost $25.00" in capsys.readouterr().out
+    renewed = watched(host)
+    assert renewed["ends"] - clock() > 8.5 * 3600
+    assert int(host.read(f"{BUDGET_GUARD}/ends")) == pytest.approx(renewed["ends"], abs=1)
+    assert main(["machine", "renew", "--for", "100h", "-C", str(project)]) == 4
+    assert "more than $25.00" in capsys.readouterr().err
+    assert watched(host)["nonce"] == renewed["nonce"]
+    assert machines(project, rental).past() == []
+    assert main(["machine", "renew", str(machine.id), "--for", "30m", "-C", str(project)]) == 0
+    capsys.readouterr()
+    main(["status", "-C", str(project)])
+    assert re.search(r"this rented machine ends in \d\d? minutes; next: deploy machine renew", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("declared", "refusal"),
+    [
+        ({"total": "2"}, r"8\.0 h of \$0\.310 are \$2\.48.*budget\.total, \$2\.00"),
+        ({"total": "4", "machines": "2"}, r"more than \$2\.00, which is left of budget\.total for this machine"),
+        ({"hours": '"{elsewhen} 00:00-24:00 UTC"'}, r"not wanted at this hour: budget\.hours is"),
+    ],
+)
+def test_what_would_not_be_let_run_is_not_rented(
+    declared: dict[str, str], refusal: str, project: Path, market: Market
+) -> None:
+    rental = market()
+    day = dt.datetime.fromtimestamp(rental.known()["now"] + 3 * 86400, dt.UTC).strftime("%a")
+    toml = (project / "deploy.toml").read_text().replace("total = 25\n", "")
+    for key, value in {"total": "25", **declared}.items():
+        table = "[targets.gpu]\n" if key == "machines" else "[targets.gpu.budget]\n"
+        toml = toml.replace(table, f"{table}{key} = {value.format(elsewhen=day)}\n")
+    (project / "deploy.toml").write_text(toml)
+
+    with pytest.raises(Refused, match=refusal):
+        list(machines(project, rental).rent())
+
+    assert rental.known()["machines"] == []
+
+
+def test_what_machines_have_cost_that_are_no_more_counts(project: Path, market: Market) -> None:
+    rental = market([offer(1, dph_total=2400.0), offer(2)])  # 25 dollars are 38 seconds of the first
+    vast = rental.vast
+    dear = vast.rent(vast.offers(Needs())[1], Order("deploy/cres/gpu/1 x", "x", 1))
+    until(lambda: rental.known()["machines"][0]["cost"] > 23, "what it costs")
+    vast.destroy(dear)
+
+    with pytest.raises(Refused, match=r"8\.0 h of \$0\.320 are \$2\.56.*more than"):
+        list(machines(project, rental).rent())
+
+
+def test_all_shares_and_what_is_paid_are_the_total_at_most() -> None:
+    assert fair_share(25.0, 2, [], 0.0) == 12.5
+    assert fair_share(25.0, 2, [12.5], 0.0) == 12.5
+    assert fair_share(25.0, 3, [12.5], 0.0) == 8.33
+    assert fair_share(25.0, 2, [12.5], 10.0) == 2.5
+    assert fair_share(25.0, 2, [20.0], 10.0) == 0.0
+    assert fair_share(1.0, 3, [0.33, 0.33], 0.0) == 0.33
+
+
+def test_a_machine_of_an_earlier_version_is_known_and_not_renewed(
+    project: Path, host: TestHost, market: Market
+) -> None:
+    rental, events = market(None, boot(host)), []  # type: ignore[var-annotated]
+    made = machines(project, rental, events)
+    old = Label("deploy/cres/gpu/1", 16 * "a", rental.known()["now"] + 8 * 3600)
+    assert str(old).count(" ") == 2
+    order = Order(str(old), "x", 1, ports=(8000,), start=f"echo deploy-{old.nonce} {host.host_key}")
+    made.provider.rent(made.offers()[0], order)
+
+    ((machine, is_new),) = made.rent()
+
+    assert not is_new
+    assert "its guard knows when it ends, and nothing else" in next(
+        each["text"] for each in events if each["event"] == "warning"
+    )
+    with pytest.raises(Refused, match="no guard that could be told"):
+        made.renew(machine)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ CALLS = {
     "keys": ("/api/v0/instances/{id}/ssh", "get"),
     "admit": ("/api/v0/instances/{id}/ssh", "post"),
     "log": ("/api/v0/instances/request_logs/{id}", "put"),
+    "charges": ("/api/v0/charges", "get"),
 }
 # Where the provider's own client, which works, and its answers to it, differ from the document: the client's way.
 KNOWN = {
@@ -44,6 +45,8 @@ def test_every_request_and_answer_has_the_published_shape(market: Callable[..., 
     number = vast.rent(vast.offers(Needs(gpu=("RTX 4090",), vram=1, down=1))[0], Order("a", "x", 1, (8000,), "true"))
     vast.machines(), vast.machine(number), vast.credit(), vast.log(number, 10)
     vast.rename(number, "b")
+    vast.start(number)
+    vast.paid("b", 0)
     vast.admit(number, "ssh-ed25519 AAAA me")
     vast.destroy(number)
     assert vast.machine(number) is None

@@ -45,6 +45,13 @@ def test_needs_are_one_query_and_the_cheapest_comes_first(market: Market) -> Non
     assert (found[0].vram, found[0].down, found[0].where) == (24_564_000_000, 800_000_000, "Quebec, CA")
 
 
+def test_what_binaries_need_is_a_part_of_the_query(market: Market) -> None:
+    offers = [offer(1, has_avx=0), offer(2, compute_cap=750), offer(3, cuda_max_good=12.2), offer(4)]
+    needs = Needs(features=frozenset({"avx2", "fma"}), capability=8.6, cuda=12.4)
+
+    assert [(each.id, each.cuda) for each in market(offers).vast.offers(needs)] == [(4, 12.8)]
+
+
 def test_a_machine_that_failed_before_is_left_out(market: Market) -> None:
     assert [each.id for each in market().vast.offers(Needs(avoid=frozenset({101})))] == [2, 3]
 

@@ -66,6 +66,8 @@ def address(value: str) -> str:
         found = ipaddress.ip_address(value)
     except ValueError:
         _refuse("address", value, "is no IP address")
+    if "%" in value:
+        _refuse("address", value, "names an interface, which HAProxy can't")
     return f"[{found}]" if found.version == 6 else str(found)
 
 

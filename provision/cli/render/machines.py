@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
@@ -11,12 +11,27 @@ from provision.cli.sentences import size
 
 if TYPE_CHECKING:
     from provision.providers.face import Machine, Offer
+    from provision.targets.labels import Label
 
 
-def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
-    """One line each; what is dearer than `most` dollars an hour says so."""
-    rows = [["offer", "GPU", "VRAM", "memory", "disk", "down", "reliable", "$/h", "where"]]
+def per_million_tokens(offer: Offer, rates: Mapping[str, float]) -> float | None:
+    """Dollars, for one request at a time; None where nobody has seen yet how many tokens such a GPU gives."""
+    rate = rates.get(offer.gpu)
+    return offer.per_hour / (rate * 3600 / 1e6) if rate else None
+
+
+def offer_lines(offers: Sequence[Offer], most: float, rates: Mapping[str, float]) -> Iterator[str]:
+    """One line each; what is dearer than `most` dollars an hour says so.
+
+    Args:
+        rates: tokens a second, by the name of a GPU.
+    """
+    by_tokens = any(each.gpu in rates for each in offers)
+    rows = [
+        ["offer", "GPU", "VRAM", "memory", "disk", "down", "reliable", "$/h", *(["$/Mtokens"] * by_tokens), "where"]
+    ]
     for each in offers:
+        price = per_million_tokens(each, rates)
         over = "  over budget.per_hour" if each.per_hour > most else ""
         rows.append(
             [
@@ -28,31 +43,33 @@ def offer_lines(offers: Sequence[Offer], most: float) -> Iterator[str]:
                 f"{each.down / 1e6:.0f} Mbit/s",
                 f"{100 * each.reliability:.1f} %",
                 f"{each.per_hour:.3f}",
+                *(["" if price is None else f"{price:.2f}"] * by_tokens),
                 each.where + over,
             ]
         )
     yield from columns(rows)
 
 
-def machine_lines(machines: Sequence[Machine], ends: Sequence[float | None], now: float) -> Iterator[str]:
-    """One line each: what it is, what it costs, when it ends."""
+def machine_lines(machines: Sequence[Machine], labels: Sequence[Label | None], now: float) -> Iterator[str]:
+    """One line each: what it is, what it costs and may cost, when it ends."""
     rows = [["machine", "place", "state", "GPU", "$/h", "so far", "ends", "ssh"]]
-    for each, end in zip(machines, ends, strict=True):
+    for each, label in zip(machines, labels, strict=True):
         address = f"root@{each.address[0]}:{each.address[1]}" if each.address else ""
         rows.append(
             [
                 str(each.id),
                 each.label.split(" ")[0] or "(not ours)",
-                each.state,
+                f"{each.state} ({each.loss})" if each.loss else each.state,
                 each.gpu,
                 f"{each.per_hour:.3f}" + (" bid" if each.is_bid else ""),
-                f"${each.cost(now):.2f}",
-                _time(end) if end else "",
+                f"${each.cost(now):.2f}" + (f" of ${label.share:.2f}" if label and label.share is not None else ""),
+                moment(label.ends) if label else "",
                 address,
             ]
         )
     yield from columns(rows)
 
 
-def _time(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """A time as people read it."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

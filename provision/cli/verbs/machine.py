@@ -1,8 +1,7 @@
-"""`deploy machine`: offers, rent, list, show, logs, destroy, reap."""
+"""`deploy machine`: offers, rent, list, show, logs, renew, watch, backup, destroy, reap."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -25,36 +24,51 @@ def command() -> None:
 
 @verb("offers", example="deploy machine offers\ndeploy machine offers --target gpu --json")
 def offers(session: Session) -> None:
-    """Show what could be rented for the target now, cheapest first."""
-    from provision.cli.render.machines import offer_lines
+    """Show what could be rented for the target now, cheapest first.
 
-    found = session.deployment.machines.offers()
+    What models and binaries need is asked for besides [needs]; machines that failed of late are left out. Once a
+    completion check has counted the tokens of such a GPU, the price of a million of them is shown, for one request at
+    a time.
+    """
+    from provision.cli.render.machines import offer_lines, per_million_tokens
+
+    machines = session.deployment.machines
+    found = machines.offers()
     budget = session.deployment.target.budget
-    lines = offer_lines(found, budget.per_hour if budget else 0.0)
+    lines = offer_lines(found, budget.per_hour if budget else 0.0, machines.rates)
+    offers = [asdict(each) | {"per_million_tokens": per_million_tokens(each, machines.rates)} for each in found]
     session.console.answer(
-        {"event": "offers", "offers": [asdict(each) for each in found]},
+        {"event": "offers", "offers": offers},
         lines if found else ["nothing fits [needs] now; ask for less, or later"],
     )
+    for added in machines.needed.added:
+        session.console.note(f"asked for besides [needs]: {added}")
+    if machines.failed:
+        numbers = ", ".join(map(str, sorted(machines.failed)))
+        session.console.note(f"machines that are left out, since they failed: {numbers}")
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
-@click.option("--keep", is_flag=True, help="One that does not start is not given back; it costs on.")
+@click.option("--keep", is_flag=True, help="One that is no good is not given back; it costs on.")
 def rent(session: Session, keep: bool) -> None:
-    """Rent what the target lacks, wait until it runs, and pin its host key.
+    """Rent what the target lacks, wait until it runs, see that it is as it was offered, and pin its host key.
+
+    One that is not is given back and remembered, and the next offer is tried: three machines at most.
 
     What is there already is kept: a second run rents nothing. Nothing is rented beyond [budget], and each machine ends
     itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.
     """
     from provision.cli.render.machines import machine_lines
-    from provision.targets.machines import Label
+    from provision.targets.labels import Label
 
     refuse_fork("nothing is rented")
     machines = session.deployment.machines
     with session.console.live():
         for machine, is_new in machines.rent(keep=keep):
             label = Label.read(machine.label)
-            event = _event(machine) | {"event": "result", "outcome": "rented" if is_new else "there already"}
-            lines = machine_lines([machine], [label.ends if label else None], time.time())
+            now = machines.provider.now()
+            event = _event(machine, now) | {"event": "result", "outcome": "rented" if is_new else "there already"}
+            lines = machine_lines([machine], [label], now)
             session.console.answer(event, [*lines, *_addresses(machine)])
 
 
@@ -63,15 +77,16 @@ def rent(session: Session, keep: bool) -> None:
 def listed(session: Session, everything: bool) -> None:
     """Show what is rented, what it has cost so far, and when it ends."""
     from provision.cli.render.machines import machine_lines
-    from provision.targets.machines import Label
+    from provision.targets.labels import Label
 
     machines = session.deployment.machines
     beyond = [] if everything else machines.rented_beyond()
     found = [*(machines.provider.machines() if everything else machines.rented()), *beyond]
     labels = [Label.read(each.label) for each in found]
-    lines = machine_lines(found, [label.ends if label else None for label in labels], time.time())
+    now = machines.provider.now()
+    lines = machine_lines(found, labels, now)
     session.console.answer(
-        {"event": "machines", "machines": [_event(each) for each in found]},
+        {"event": "machines", "machines": [_event(each, now) for each in found]},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
     if beyond:
@@ -96,12 +111,15 @@ def pin(session: Session) -> None:
 @click.argument("number", type=int)
 def show(session: Session, number: int) -> None:
     """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
-    machine = _one(session.deployment.machines, number)
-    bid, cost = " by bid" if machine.is_bid else "", machine.cost(time.time())
+    machines = session.deployment.machines
+    machine = _one(machines, number)
+    now = machines.provider.now()
+    bid, cost = " by bid" if machine.is_bid else "", machine.cost(now)
+    said = ": ".join(filter(None, (machine.loss, machine.said)))
     session.console.answer(
-        {"event": "machine", **_event(machine)},
+        {"event": "machine", **_event(machine, now)},
         [
-            f"{machine.id}: {machine.state} ({machine.said})" if machine.said else f"{machine.id}: {machine.state}",
+            f"{machine.id}: {machine.state}" + (f" ({said})" if said else ""),
             f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
             *_addresses(machine),
         ],
@@ -116,6 +134,53 @@ def logs(session: Session, number: int, lines: int) -> None:
     text = session.deployment.machines.provider.log(number, lines)
     for line in text.splitlines():
         session.console.answer({"event": "log", "machine": number, "line": line}, line)
+
+
+@verb("backup", example="deploy machine backup\ndeploy machine backup 7001 --json")
+@click.argument("numbers", nargs=-1, type=int)
+def backup(session: Session, numbers: tuple[int, ...]) -> None:
+    """Have the target's machines, or those named, back up now; also after a key of the store has changed.
+
+    They do so by themselves, too, as often as backup.every says. A machine that is rented gets back what the one before
+    it in its place had in the store.
+    """
+    refuse_fork("nothing is backed up")
+    machines = session.deployment.machines
+    rented = [each for each in machines.rented() if each.state == "running" and (not numbers or each.id in numbers)]
+    if unknown := {*numbers} - {each.id for each in rented}:
+        raise UsageError(f"no machine {min(unknown)} of the target runs.", next_step="deploy machine list")
+    for machine in rented:
+        with session.console.live():
+            made = machines.back_up(machine)
+        if made is None:
+            raise UsageError("the target declares no backup.", next_step='see docs/vast.md, "Backups"')
+        files, size = made.get("files", 0), made.get("bytes", 0) / 1e6
+        event = {"event": "result", "machine": machine.id, "outcome": "backed up", **made}
+        session.console.answer(event, f"{machine.id}: {files} files, {size:.1f} MB are in the store")
+
+
+@verb("renew", example="deploy machine renew\ndeploy machine renew 7001 --for 2h")
+@click.argument("numbers", nargs=-1, type=int)
+@click.option("--for", "seconds", metavar="TIME", help="How long from now on, instead of budget.until.")
+def renew(session: Session, numbers: tuple[int, ...], seconds: str | None) -> None:
+    """Let machines go on, by the budget as it is declared today: its end, its share, its hours, when it is idle.
+
+    All machines of the target, if none is named. What they have cost so far counts.
+    """
+    from provision.cli.render.machines import moment
+
+    refuse_fork("nothing is renewed")
+    machines = session.deployment.machines
+    span = _seconds(seconds)
+    found = [_one(machines, number) for number in numbers] or machines.rented()
+    for machine in found:
+        label = machines.renew(machine, span)
+        session.console.answer(
+            {"event": "result", "machine": machine.id, "outcome": "renewed", "ends": label.ends, "share": label.share},
+            f"{machine.id} ends at {moment(label.ends)}, or when it has cost ${label.share:.2f}",
+        )
+    if not found:
+        raise UsageError("nothing is rented.", next_step="deploy machine rent")
 
 
 @verb("destroy", example="deploy machine destroy 7001\ndeploy machine destroy --all --yes")
@@ -143,7 +208,47 @@ def reap(session: Session) -> None:
     Each ends itself; this is for the one that could not. Run it in CI, by a schedule.
     """
     machines = session.deployment.machines
-    _give_back(session, machines, machines.past(time.time()))
+    _give_back(session, machines, machines.past())
+
+
+def _seconds(text: str | None) -> float | None:
+    from provision.project.units import parse_seconds
+
+    try:
+        return None if text is None else parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--for {text}: {error}.", next_step="deploy machine renew --for 2h") from None
+
+
+@verb("watch", example="deploy machine watch\ndeploy machine watch --once --target gpu --json", secrets=True)
+@click.option("--once", is_flag=True, help="Look once, do what is to be done, and end; for a schedule in CI.")
+@click.option(
+    "--every",
+    type=click.FloatRange(10.0, 3600.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait between two looks.",
+)
+def watch(session: Session, once: bool, every: float) -> int:
+    """Look after the target's machines: say which are lost and why, and rent others where budget.on_loss says so.
+
+    A machine that is rented in the place of a lost one is deployed to and proven before it is told as an endpoint; only
+    then the lost one is given back. Whoever looks next goes on where this was cut off, wherever the account's key is.
+    The exit status is 0 where every machine of the target serves, and 3 where one does not.
+    """
+    from provision.cli.watching import look, wait
+
+    refuse_fork("no machine is looked after")
+    told: set[str] = set()
+    while True:
+        code = look(session, told, stops=once)
+        if once:
+            return code
+        try:
+            wait(every)
+        except KeyboardInterrupt:  # which is how one ends it
+            return code
 
 
 def _one(machines: Machines, number: int) -> Machine:
@@ -157,7 +262,7 @@ def _give_back(session: Session, machines: Machines, found: list[Machine]) -> No
     if not found:
         session.console.answer({"event": "result", "outcome": "unchanged"}, "nothing is to be given back")
     for machine in found:
-        cost = machine.cost(time.time())
+        cost = machine.cost(machines.provider.now())
         machines.give_back(machine)
         session.console.answer(
             {"event": "result", "machine": machine.id, "outcome": "destroyed", "cost": round(cost, 4)},
@@ -165,14 +270,14 @@ def _give_back(session: Session, machines: Machines, found: list[Machine]) -> No
         )
 
 
-def _event(machine: Machine) -> dict[str, Any]:
+def _event(machine: Machine, now: float) -> dict[str, Any]:
     ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
-    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(time.time()), 4)}
+    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)}
 
 
 def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
-for _verb in (offers, rent, listed, pin, show, logs, destroy, reap):
+for _verb in (offers, rent, listed, pin, show, logs, renew, watch, backup, destroy, reap):
     command.add_command(_verb)

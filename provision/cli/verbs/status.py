@@ -13,11 +13,10 @@ from provision.cli.failures import as_event
 from provision.cli.render.status import status_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
+from provision.cli.watching import wait
 
 if TYPE_CHECKING:
     from provision.rollout import Standing
-
-_AWAKE_SECONDS = 0.2
 
 
 @verb("status", example="deploy status\ndeploy status --watch\ndeploy status --json | jq .state", preview=True)
@@ -49,7 +48,7 @@ def command(session: Session, watch: bool, every: float) -> int:
             with session.console.redrawn() as draw:
                 while True:
                     _show(session, draw, found)
-                    _wait(every)
+                    wait(every)
                     found = hosts.look()
         except KeyboardInterrupt:  # which is how one ends it
             return rollout.worst(found)
@@ -61,13 +60,6 @@ def _show(session: Session, draw: Callable[[str], None], found: Sequence[Standin
             session.console.answer({**_event(item), "time": int(time.time())})
     else:
         draw("\n".join(line for item in found for line in status_lines(item)))
-
-
-def _wait(seconds: float) -> None:
-    """Awake now and then: Ctrl-C may come to another thread, and is acted on here."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _AWAKE_SECONDS))
 
 
 def _event(item: Standing) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from provision import rollout
 from provision.cli.github.forks import refuse_fork
 from provision.cli.hooks import hooked
 from provision.cli.render.preview import preview_lines
+from provision.cli.renting import rented
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import DeployError, UsageError
@@ -66,22 +67,17 @@ def command(
         return
     if until is not None:
         raise UsageError("--until is for a preview.", next_step=f"deploy up --preview NAME --until {until}")
-    with hooked(session, channel) as outcomes:
-        if session.itself.target.provider:
-            with session.console.live():
-                for machine, _ in session.itself.machines.rent():
-                    session.console.note(f"{machine.id} is rented, for ${machine.per_hour:.3f} an hour")
-        with session.interruptible() as interrupt:
-            outcomes += rollout.up(
-                session.itself,
-                channel,
-                interrupt=interrupt,
-                hosts=session.hosts,
-                take_over=take_over,
-                again=again,
-                done=done,
-            )
-            _end_expired(session)
+    with hooked(session, channel) as outcomes, rented(session), session.interruptible() as interrupt:
+        outcomes += rollout.up(
+            session.itself,
+            channel,
+            interrupt=interrupt,
+            hosts=session.hosts,
+            take_over=take_over,
+            again=again,
+            done=done,
+        )
+        _end_expired(session)
     session.tell_outcomes(outcomes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.models import HUB
+from provision.project.models import HUB, place
 from provision.project.rules.view import Sound
 
 
@@ -27,4 +27,13 @@ def _unused(view: Sound) -> Iterator[Fault]:
             yield Fault(("models", name), "no service has it.", hint, at_key=True)
 
 
-RULES = (_digests, _unused)
+def _places(view: Sound) -> Iterator[Fault]:
+    taken = {place(name): name for name in view.models}
+    for name, service in view.services.items():
+        if service.model in taken:
+            hint = f'Name that: model = "{taken[service.model]}"; or give your own file another name.'
+            message = f"that is where a release has models.{taken[service.model]}."
+            yield Fault(("services", name, "model"), message, hint)
+
+
+RULES = (_digests, _unused, _places)

@@ -13,7 +13,7 @@ def _provider(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
         if target.provider is None:
-            for key in ("needs", "budget", "machines"):
+            for key in ("needs", "budget", "accept", "machines", "backup"):
                 if key in target.model_fields_set:
                     message = "nothing is rented here, so it counts for nothing."
                     yield Fault((*base, key), message, 'Add provider = "vast", or remove it.', at_key=True)
@@ -38,6 +38,28 @@ def _provider(view: Sound) -> Iterator[Fault]:
             yield Fault((*base, "budget", "bid"), message, 'Set kind = "interruptible", or remove bid.', at_key=True)
 
 
+def _idle(view: Sound) -> Iterator[Fault]:
+    budgets = {name: target.budget for name, target in view.targets.items() if target.budget}
+    for name, budget in budgets.items():
+        for key in ("when_idle", "busy") if budget.idle is None else ():
+            if key in budget.model_fields_set:
+                message, hint = "without idle it counts for nothing.", 'Add idle = "30m", or remove it.'
+                yield Fault(("targets", name, "budget", key), message, hint, at_key=True)
+
+
+def _accept(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base, said = ("targets", name, "accept"), target.accept.model_fields_set
+        if target.provider is None or target.needs is None:
+            continue
+        if "download" in said and target.needs.down is None:
+            hint = f'Add down = "200Mbit/s" to [targets.{name}.needs], or remove it.'
+            yield Fault((*base, "download"), "no speed is demanded, so it counts for nothing.", hint, at_key=True)
+        if "speed" in said and target.needs.gpus == 0:
+            message = "a machine without a GPU has no such speed, so it counts for nothing."
+            yield Fault((*base, "speed"), message, "Remove it, or needs.gpus.", at_key=True)
+
+
 def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
     """Targets, as they are written, that say neither which hosts they have nor who rents them out."""
     for name, table in targets.items():
@@ -46,4 +68,4 @@ def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(("targets", name, "hosts"), "missing.", hint)
 
 
-RULES = (_provider,)
+RULES = (_provider, _idle, _accept)

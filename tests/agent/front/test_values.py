@@ -152,3 +152,8 @@ def test_states_shares_and_addresses_are_no_structure_and_all_else_is():
 def test_what_no_front_can_be_is_refused(front, what):
     with pytest.raises(Failure, match=re.escape(what)):
         render(front)
+
+
+def test_an_address_names_no_interface():
+    with pytest.raises(Failure, match="interface"):
+        render(_front(address="fe80::1%a\n  bind :1"))
