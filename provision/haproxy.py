@@ -14,7 +14,6 @@ from typing import Any
 from provision.contract.release import PinnedWheel
 from provision.errors import UsageError
 from provision.events import OnEvent
-from provision.index import PinnedFile, kept
 
 _DATA = Path(__file__).with_name("haproxy.json")
 
@@ -46,4 +45,6 @@ def wheel(machine: str, on_event: OnEvent) -> Path:
         raise UsageError(
             f"HAProxy is not pinned for {machine} machines.", next_step="install haproxy 2.6 or later on the host"
         )
+    from provision.index import PinnedFile, kept  # an HTTP client, for who has to fetch something
+
     return kept(PinnedFile(_pinned()["package"], version(), pin["file"], pin["sha256"], pin["bytes"]), on_event)

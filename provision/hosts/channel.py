@@ -54,6 +54,7 @@ class Channel:
         self._channel.settimeout(_AWAKE_SECONDS)
         self._tail = bytearray()
         self._openings = login_shell.Opening(), login_shell.Opening()  # of output and error stream
+        self._looking = threading.Lock()  # at what comes before the command has begun
         self._patience = time.monotonic() + login_shell.PATIENCE_SECONDS
         # A command that fills its error stream stops until somebody reads it.
         self._stderr = threading.Thread(target=self._read_stderr, daemon=True, name=f"stderr of {host}")
@@ -160,20 +161,28 @@ class Channel:
     def _receive(self, deadline: float | None) -> bytes:
         opening = self._openings[0]
         while not opening.is_over:
-            soonest = self._patience if deadline is None else min(deadline, self._patience)
-            try:
-                data = self._take(soonest)
-            except TimeoutError:
-                if soonest is not self._patience:
-                    raise
-                raise login_shell.lost(self._host, self._openings, ended=False) from None
-            if not data:
-                raise self._never_began()
-            if after := opening.skip(data):
-                return after
-            if not opening.is_over and (opening.is_endless or time.monotonic() > self._patience):
-                raise login_shell.lost(self._host, self._openings, ended=False)
+            with self._looking:
+                if opening.is_over:  # who sends has looked meanwhile
+                    break
+                if after := self._look(opening, deadline):
+                    return after
         return self._take(deadline)
+
+    def _look(self, opening: login_shell.Opening, deadline: float | None) -> bytes:
+        """Take the next of what comes before the command has begun; what comes after."""
+        soonest = self._patience if deadline is None else min(deadline, self._patience)
+        try:
+            data = self._take(soonest)
+        except TimeoutError:
+            if soonest is not self._patience:
+                raise
+            raise login_shell.lost(self._host, self._openings, ended=False) from None
+        if not data:
+            raise self._never_began()
+        after = opening.skip(data)
+        if not opening.is_over and (opening.is_endless or time.monotonic() > self._patience):
+            raise login_shell.lost(self._host, self._openings, ended=False)
+        return after
 
     def _take(self, deadline: float | None) -> bytes:
         while True:
@@ -222,10 +231,13 @@ class Channel:
         opening = self._openings[0]
         until = time.monotonic() + _READ_SECONDS
         while not opening.is_over and time.monotonic() < until:  # nobody has read yet why, or somebody is about to
-            if self._channel.recv_ready():
-                self._buffer += opening.skip(self._channel.recv(_CHUNK))
-            else:
-                time.sleep(0.01)
+            if self._looking.acquire(blocking=False):
+                try:
+                    if not opening.is_over and self._channel.recv_ready():
+                        self._buffer += opening.skip(self._channel.recv(_CHUNK))
+                finally:
+                    self._looking.release()
+            time.sleep(0.01)
         if not opening.is_over:
             return self._never_began()
         said = self.stderr_tail().decode(errors="replace").strip().splitlines()

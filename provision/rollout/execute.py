@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 from provision import errors
 from provision.agent import loader
 from provision.contract.slots import named
-from provision.manifests.places import LaneOnTarget
-from provision.project.schema import Lane
-from provision.project.traffic import is_fronted
 from provision.rollout.hosts import chosen
 from provision.rollout.logs import no_service
 from provision.targets import Deployment
@@ -111,6 +108,11 @@ def _program(deployment: Deployment, service: str, channel: str) -> str:
         name, copy = service or names[0], ""
     if name not in names:
         raise no_service(service, names)
+    # Completion of a shell reads this module, and none of those.
+    from provision.manifests.places import LaneOnTarget
+    from provision.project.schema import Lane
+    from provision.project.traffic import is_fronted
+
     if not copy and is_fronted(target, project.services[name]):  # which has the role now, is for the host to say
         return ":".join(LaneOnTarget(project, target, Lane(channel), {}).programs(name))
     slot = "" if channel == "stable" else channel

@@ -10,6 +10,8 @@ import pytest
 
 from provision.engines import wheel
 from provision.project import load
+from provision.release import model_lock
+from provision.release.model_lock import LockedFile, LockedModel, Shape
 from provision.targets.needed import Needed, needed
 from tests.bitnet.runtime.gguf_files import Gguf, Q
 
@@ -118,9 +120,9 @@ def test_a_model_that_is_not_here_yet_adds_nothing(tmp_path: Path) -> None:
 
 def test_a_model_that_hosts_fetch_takes_the_room_that_its_lock_says(tmp_path: Path) -> None:
     source = "https://models.example.net/big.gguf"
-    file = {"url": source, "bytes": 30_000_000_000, "sha256": "0" * 64, "tensor_types": ["Q4_0"]}
-    locked = {"big": {"source": source, "revision": "", "architecture": "llama", "files": [file], "shape": {}}}
-    (tmp_path / "models.lock").write_text(json.dumps({"models": locked}))
+    file = LockedFile(source, 30_000_000_000, "0" * 64, ("Q4_0",))
+    shape = Shape(file.bytes, {"Q4_0": 1}, (file.bytes,), 0, 8192, 4096, 32_000, 16_384, 32, (2048,))
+    model_lock.write(tmp_path, {"big": LockedModel(source, "", "llama", (file,), shape)})
 
     found = of(
         tmp_path,

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.cli.ports import free_ports
+
 _PATIENCE = 30.0  # seconds
 
 # `user root`: the test's folder is nobody else's.
@@ -80,8 +82,8 @@ class ByPath(http.client.HTTPConnection):
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """One that no connection outwards is given meanwhile."""
+    return free_ports(1)[0]
 
 
 @contextlib.contextmanager
