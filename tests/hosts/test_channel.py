@@ -1,14 +1,18 @@
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
 import time
+from typing import Any, cast
 
 import pytest
 from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_EOF
 from paramiko.message import Message
 
 from provision.errors import Unreachable
-from provision.hosts import HostConnection, run_on_hosts
+from provision.hosts import HostConnection, login_shell, run_on_hosts
+from provision.hosts.channel import Channel
 from provision.hosts.transport import PinnedTransport
 
 ECHO = ["sh", "-c", 'while read -r line; do echo "got $line"; done']
@@ -147,3 +151,66 @@ def test_round_trips_are_counted_by_phase(host: HostConnection) -> None:
         host.run(["true"])
     assert host.round_trips.by_phase()["facts"]["exec"] == 1
     assert host.round_trips.total >= 5
+
+
+class _Ended:
+    """The library's channel of a command that has ended: its first words are there once, and nothing takes input."""
+
+    closed = eof_received = False
+    exit_status = 0
+
+    def __init__(self) -> None:
+        self.words = [login_shell.MARK]
+        self.status_event = threading.Event()
+        self.status_event.set()
+
+    def recv(self, _most: int) -> bytes:
+        return self.words.pop() if self.words else b""
+
+    def recv_ready(self) -> bool:
+        return bool(self.words)
+
+    def recv_stderr(self, _most: int) -> bytes:
+        return b""
+
+    def send(self, _data: bytes) -> int:
+        raise OSError("Socket is closed")
+
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
+    def get_transport(self) -> _Ended:
+        return self
+
+    def is_active(self) -> bool:
+        return True
+
+
+def test_who_sends_and_takes_the_first_words_hides_them_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads meanwhile met the end of the output, and said that the command had never begun."""
+    took = threading.Event()
+    skip = login_shell.Opening.skip
+
+    def slowly(opening: login_shell.Opening, data: bytes) -> bytes:
+        if data:
+            took.set()
+            time.sleep(0.3)
+        return skip(opening, data)
+
+    monkeypatch.setattr(login_shell.Opening, "skip", slowly)
+    channel = Channel(cast("Any", _Ended()), "host", lambda: None)
+    failures: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            channel.send(b"more")
+        except Unreachable as error:
+            failures.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    took.wait(10)
+
+    assert channel.read_all(10) == b""
+    sender.join()
+    assert "the command ended while sending to it" in str(failures[0])
