@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from provision.errors import DeployError
 from provision.models.found import find
 from provision.project import load
+from provision.targets import sandbox
 from tests.cli.ports import free_ports
 from tests.models.conftest import COMMIT, TOKEN, Hub
 
@@ -93,8 +95,10 @@ path = "{self.root.parent}/place"
 
 
 @pytest.fixture
-def project(tmp_path: Path, environ: dict[str, str]) -> Project:
-    return Project(tmp_path / "project", environ)
+def project(tmp_path: Path, environ: dict[str, str]) -> Iterator[Project]:
+    project = Project(tmp_path / "project", environ)
+    yield project
+    sandbox.stop(project.root)
 
 
 def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_nothing(
