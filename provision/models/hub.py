@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit
 from provision.errors import DeployError, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.models import AtTheHub
+from provision.release.models import split
 
 _SECONDS = 30.0
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
 class HubFiles(NamedTuple):
@@ -78,7 +78,7 @@ def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:
         if re.search(rf"(^|[-._]){quantization}([-.]|$)", PurePosixPath(file).stem, re.IGNORECASE)
         and not PurePosixPath(file).name.startswith("mmproj")
     ]
-    wholes = {match["stem"] if (match := _PART.fullmatch(file)) else file for file in found}
+    wholes = {split(PurePosixPath(file))[0] for file in found}
     if len(wholes) != 1:
         what = "no file of" if not wholes else "more than one model of"
         raise UsageError(
@@ -91,11 +91,7 @@ def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:
 
 def _parts(file: str, there: list[str]) -> list[str]:
     """All parts of a split model, of which `file` is one; else the file."""
-    split = _PART.fullmatch(file)
-    if split is None:
-        return [file]
-    count = int(split["count"])
-    parts = [f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in range(1, count + 1)]
+    parts = [str(part) for part in split(PurePosixPath(file))]
     if missing := [part for part in parts if part not in there]:
         raise UsageError(f"{missing[0]}, a part of the model, is not in the repository.")
     return parts

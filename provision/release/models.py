@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from provision.errors import UsageError
 from provision.project.models import Model
@@ -18,11 +18,13 @@ from provision.project.schema import Service
 from provision.release import cache, model_lock
 
 if TYPE_CHECKING:
-    from bitnet.model import ModelFacts, PartFacts
+    from bitnet.model import ModelFacts, PartFacts, Serving
+
+_Path = TypeVar("_Path", bound=PurePath)
 
 _CHUNK = 8 << 20
-_ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
-LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
+ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+_LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -84,7 +86,7 @@ def find_models(
             continue
         subject = f"services.{name}.model"
         first = _source(service.model, root)
-        files = tuple(_model(path, root, subject, on_event) for path in _shards(first))
+        files = tuple(_model(path, root, subject, on_event) for path in split(first))
         for file in files:
             other = places.setdefault(file.relative, file)
             if other.source != file.source:
@@ -98,7 +100,7 @@ def find_models(
 
 def parts(model: str, root: Path) -> list[Path]:
     """The files of a declared model that is shipped; none of them need be there."""
-    return _shards(_source(model, root.resolve()))
+    return split(_source(model, root.resolve()))
 
 
 def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
@@ -106,7 +108,7 @@ def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     path = PurePosixPath(place)
     found = model_lock.locked(path.stem, model, root)
     count = len(found.files)
-    numbered = [path.with_name(f"{path.stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    places = _named(path, path.stem, count) if count > 1 else [path]
     return tuple(
         ModelFile(
             relative=str(each),
@@ -118,7 +120,7 @@ def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
             url=file.url,
             token=model.token or "",
         )
-        for each, file in zip(numbered if count > 1 else [path], found.files, strict=True)
+        for each, file in zip(places, found.files, strict=True)
     )
 
 
@@ -139,17 +141,28 @@ def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root:
             or resources.vram
         ):
             continue
-        from bitnet.model import Serving, memory_needed  # brings numpy
+        if any(word.partition("=")[0] in ON_GPUS for word in words(service)):
+            continue  # how much of it is in main memory depends on the host
+        from bitnet.model import memory_needed  # brings numpy
 
         facts = locked_facts(PurePosixPath(service.model).stem, declared[service.model], root)
-        words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in service.command]
-        if any(word.partition("=")[0] in _ON_GPUS for word in words):
-            continue  # how much of it is in main memory depends on the host
-        serving = Serving.told(words)
-        if not serving.context:  # llama-server takes what there is room for, and this at least
-            serving = replace(serving, context=min(facts.context_length, LEAST_CONTEXT))
-        found[name] = memory_needed(facts, serving)
+        found[name] = memory_needed(facts, serving(service, facts))
     return found
+
+
+def words(service: Service) -> list[str]:
+    """Those of its command, as far as they are known here; what only a host knows is left out."""
+    return ["".join(part for part in word.parts if isinstance(part, str)) for word in service.command]
+
+
+def serving(service: Service, facts: ModelFacts) -> Serving:
+    """How its command serves a model, with the least context where it says none."""
+    from bitnet.model import Serving
+
+    said = Serving.told(words(service))
+    if said.context:
+        return said
+    return replace(said, context=min(facts.context_length, _LEAST_CONTEXT))  # llama-server takes what there is room for
 
 
 def locked_facts(name: str, model: Model, root: Path) -> ModelFacts:
@@ -200,13 +213,14 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else f"models/{path.name}"
 
 
-def _shards(first: Path) -> list[Path]:
-    # llama.cpp finds the parts beside the first one, by their names.
-    split = _SHARD.fullmatch(first.name)
-    if split is None:
-        return [first]
-    names = (f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in range(1, int(split["count"]) + 1))
-    return [first.with_name(name) for name in names]
+def split(first: _Path) -> list[_Path]:
+    """All parts of a split model of which this is one, in order: llama.cpp finds them by their names; else itself."""
+    found = _SHARD.fullmatch(first.name)
+    return [first] if found is None else _named(first, found["stem"], int(found["count"]))
+
+
+def _named(beside: _Path, stem: str, count: int) -> list[_Path]:
+    return [beside.with_name(f"{stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
 
 
 def _model(path: Path, root: Path, subject: str, on_event: Callable[[Hashing], None] | None) -> ModelFile:

@@ -29,7 +29,6 @@ _RECORD = "build/build.json"  # of `deploy native build`
 _RELEASES = 2  # the one that serves, and the one that replaces it
 _ROOM = 3_000_000_000  # bytes: code, environments, logs
 _SPARE = 1.1  # of a GPU's memory: CUDA's own, and what is lost between allocations
-_GPU_LAYERS = ("--n-gpu-layers", "-ngl", "--gpu-layers")
 _MACHINE = "x86_64"  # what providers rent out
 
 
@@ -140,24 +139,20 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
 
 
 def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
-    words = [
-        "".join(part for part in word.parts if isinstance(part, str)) for word in (*service.command, *service.args)
-    ]
+    from provision.release.models import ON_GPUS, serving, words
+
     declared = service.resources
     model = _facts(service, project, root)
     copies = service.replicas
-    on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words, _GPU_LAYERS) not in ("", "0"))
+    on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words(service), ON_GPUS) not in ("", "0"))
     vram = declared.vram or 0
     memory = declared.memory or 0
     if model is not None:
-        from bitnet.model import Serving, memory_needed, plan_gpu_layers
-        from provision.release.models import LEAST_CONTEXT
+        from bitnet.model import memory_needed, plan_gpu_layers  # brings numpy
 
-        serving = Serving.told(words)
-        if not serving.context:  # llama-server takes what there is room for, and this at least
-            serving = replace(serving, context=min(model.context_length, LEAST_CONTEXT))
-        everything = memory_needed(model, serving)
-        fits = on_gpu and plan_gpu_layers(model, serving, 1 << 50).layers > 0
+        served = serving(service, model)
+        everything = memory_needed(model, served)
+        fits = on_gpu and plan_gpu_layers(model, served, 1 << 50).layers > 0
         if fits:
             vram = vram or everything
         else:

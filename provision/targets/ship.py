@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from provision import haproxy
 from provision.contract.answers import (
     Done,
     EngineFolder,
@@ -198,8 +199,6 @@ def ship_haproxy(shipment: Shipment) -> None:
     """Bring the HAProxy that the host lacks, in the wheel made for it."""
     if not shipment.plan.haproxy:
         return
-    from provision import haproxy
-
     session, pinned = shipment.session, haproxy.wheels()
     with session.phase("haproxy"):
         asked = session.conversation.ask({"op": "incoming-haproxy", "haproxy": pinned}, HaproxyFolder)

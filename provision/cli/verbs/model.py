@@ -60,6 +60,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
     from bitnet.model import Serving, memory_needed
     from provision.models.found import find
     from provision.project.models import place
+    from provision.release.models import words
 
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
@@ -74,8 +75,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
         needs = {}
         for service, each in loaded.project.services.items():
             if each.model == place(name):
-                words = ["".join(part if isinstance(part, str) else "" for part in word.parts) for word in each.command]
-                serving = Serving.told(words)
+                serving = Serving.told(words(each))
                 needs[service] = memory_needed(facts, serving)
                 context = serving.context or facts.context_length
                 lines.append(f"  services.{service}: {needs[service] / 1e9:.2f} GB for a context of {context}")
