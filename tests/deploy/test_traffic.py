@@ -10,21 +10,14 @@ import pytest
 
 from provision import rollout
 from provision.errors import DeployError
-from tests.deploy.visitors import visitors
+from tests.deploy.visitors import behind_a_front, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
-from tests.testbed import TestHost
-from tests.testbed.fixtures import Place
 
 
 @pytest.fixture
-def world(platform: str, host: TestHost, place: Place, tmp_path: Path) -> Iterator[World]:
-    target: dict[str, Any] = {"traffic": {}}
-    if platform == "supervisord":
-        target["name_prefix"] = f"{place.name}-"
-    made = World(tmp_path / "project", host, platform, place.path, place.port(), place.name, target=target)
-    yield made
-    made.down()  # a HAProxy each, else
+def world(world: World) -> Iterator[World]:
+    yield from behind_a_front(world)
 
 
 def served_by(world: World) -> set[str]:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from provision.errors import DeployError
+from tests.deploy.visitors import behind_a_front
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
-from tests.testbed import TestHost
-from tests.testbed.fixtures import Place
 
 
 @pytest.fixture
-def world(platform: str, host: TestHost, place: Place, tmp_path: Path) -> Iterator[World]:
-    target: dict[str, Any] = {"traffic": {}}
-    if platform == "supervisord":
-        target["name_prefix"] = f"{place.name}-"
-    made = World(tmp_path / "project", host, platform, place.path, place.port(), place.name, target=target)
-    yield made
-    made.down()  # a HAProxy each, else
+def world(world: World) -> Iterator[World]:
+    yield from behind_a_front(world)
 
 
 def _certificate(world: World, name: str) -> dict[str, str]:

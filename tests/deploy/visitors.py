@@ -14,6 +14,13 @@ from tests.deploy.world import World
 _VISITOR = Path(__file__).with_name("visitor.py").read_text()
 
 
+def behind_a_front(world: World) -> Iterator[World]:
+    """The world with traffic declared; it is brought down afterwards, or each would leave a HAProxy."""
+    world.target["traffic"] = {}
+    yield world
+    world.down()
+
+
 @contextmanager
 def visitors(world: World, short: int = 3, streams: int = 3, port: int = 0) -> Iterator[dict[str, Any]]:
     """While they come to a declared port; what they met is there afterwards, and none of them met a failure."""

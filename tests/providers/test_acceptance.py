@@ -28,7 +28,8 @@ from provision.targets import Deployment
 from provision.targets.machines import Machines
 from provision.targets.supplies import CantBeSupplied
 from tests.providers.conftest import CLOCK, KEY, Rental
-from tests.providers.test_machines import boot, host, machines, project
+from tests.providers.laptop import boot
+from tests.providers.test_machines import host, machines, project
 from tests.providers.vast_server import _driver
 from tests.testbed import TestHost
 

@@ -22,7 +22,7 @@ from tests.documents.test_rlm_runtime import seaweed
 from tests.faults.hooks import until
 from tests.providers import test_lost as lost
 from tests.providers.conftest import CLOCK, KEY, Rental
-from tests.providers.test_machines import boot
+from tests.providers.laptop import boot
 from tests.testbed import TestHost
 from tests.testbed.slots import Slot
 

@@ -25,7 +25,7 @@ from provision.targets.machines import Machines
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
-from tests.providers.test_machines import DECLARED, boot
+from tests.providers.laptop import DECLARED, boot
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
 from tests.testbed.slots import Slot

@@ -29,6 +29,7 @@ from provision.targets.ssh_keys import printed_key
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
+from tests.providers.laptop import DECLARED, boot
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
 
@@ -36,39 +37,10 @@ Market = Callable[..., Rental]
 
 pytestmark = pytest.mark.root
 
-DECLARED = """
-[project]
-name = "cres"
-
-[services.web]
-command = ["python3", "server.py", "${{port}}"]
-port = 8000
-env = {{ VERSION = "1" }}
-check = {{ http = "/health", interval = "50ms" }}
-
-[targets.gpu]
-provider = "vast"
-path = "/workspace/cres"
-identity = "{identity}"
-[targets.gpu.needs]
-gpu = ["RTX 4090"]
-image = "app@sha256:{digest}"
-ports = [8000]
-[targets.gpu.budget]
-per_hour = 0.60
-total = 25
-until = "8h"
-"""
-
 
 @pytest.fixture
 def host(make_host: MakeHost) -> Iterator[TestHost]:
     yield make_host(Kind.SUPERVISORD)
-
-
-def boot(host: TestHost, **more: Any) -> dict[str, Any]:
-    """How a machine behaves that is this host."""
-    return {"start": 10, "address": host.address, "port": 22, "inside": host.inside([]), **more}
 
 
 @pytest.fixture
