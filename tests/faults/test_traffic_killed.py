@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
-from tests.faults.trial import Kill
+from tests.faults.trial import Kill, rollback_to
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
 
@@ -81,19 +81,7 @@ def _killed_on_its_way_to(world: World, release: str, kill: Kill) -> dict[str, A
         "ports": [],
         "recover": True,
         "kill": kill.request({"private": f"{world.path}/.deploy"}),
-        "transaction": {
-            "kind": "rollback",
-            "channel": "stable",
-            "release": release,
-            "generation": None,
-            "steps": None,
-            "secrets": {},
-            "platform": world.platform,
-            "supervisor": {},
-            "logins": {},
-            "gpus": False,
-            "keep": 3,
-        },
+        "transaction": rollback_to(release, world.platform),
     }
     ran = world.host.exec(["python3", "-I", _ON_HOST, "try"], stdin=json.dumps(request), timeout=300)
     return dict(json.loads(ran.stdout))

@@ -31,6 +31,23 @@ class Kill:
         return {"calls": self.calls, "when": self.when, "paths": [path.format(**place) for path in self.paths]}
 
 
+def rollback_to(release: str, platform: str) -> dict[str, Any]:
+    """What a worker is asked, to bring stable to a release that is there."""
+    return {
+        "kind": "rollback",
+        "channel": "stable",
+        "release": release,
+        "generation": None,
+        "steps": None,
+        "secrets": {},
+        "platform": platform,
+        "supervisor": {},
+        "logins": {},
+        "gpus": False,
+        "keep": 3,
+    }
+
+
 @dataclass
 class Trial:
     """A host that holds version 1 and version 2 of a project, and goes from one to the other.
@@ -181,19 +198,7 @@ class Trial:
 
     def _transaction(self, to: str) -> dict[str, Any]:
         release = next(release for release, version in self.releases.items() if version == to)
-        return {
-            "kind": "rollback",
-            "channel": "stable",
-            "release": release,
-            "generation": None,
-            "steps": None,
-            "secrets": {},
-            "platform": self.world.platform,
-            "supervisor": {},
-            "logins": {},
-            "gpus": False,
-            "keep": 3,
-        }
+        return rollback_to(release, self.world.platform)
 
     def _run(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         ran = self.world.host.exec(["python3", "-I", _ON_HOST, verb], stdin=json.dumps(request), timeout=120)
