@@ -31,6 +31,7 @@ from provision.project.parts import (
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.python import Python
 from provision.project.renting import Accept, Backup, Budget, Needs
+from provision.project.rollout import Limits, Rollout
 from provision.project.section import Section
 from provision.project.traffic import Traffic, TrafficOrNone
 from provision.project.values import (
@@ -62,7 +63,6 @@ from provision.project.values import (
     Variable,
     Whole,
     either_count_or_auto,
-    either_count_or_share,
 )
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Head",
     "Hooks",
     "Lane",
+    "Limits",
     "Liveness",
     "Metrics",
     "Once",
@@ -274,17 +275,6 @@ class Hooks(Section):
     """Run when a deploy ended otherwise; where it fails, that is said and changes nothing."""
     timeout: Seconds = 60.0
     """How long each may take."""
-
-
-class Rollout(Section):
-    """How a release reaches many hosts."""
-
-    canary: Whole = Field(default=1, ge=0)
-    """How many hosts go first."""
-    batch: Annotated[Whole | str, either_count_or_share] = "100%"
-    """How many of the others at a time: a number, or a share of all."""
-    on_failure: Literal["stop", "revert"] = "stop"
-    """When a host fails: leave the others as they are, or bring those done back too."""
 
 
 class Firewall(Section):

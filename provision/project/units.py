@@ -36,6 +36,18 @@ def parse_seconds(value: object) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def parse_share(value: object) -> float:
+    """A share of `"2%"`, `"0.5%"`, `"-20%"`: 0.02, 0.005, -0.2.
+
+    Raises:
+        ValueError: the value is none of these.
+    """
+    match = re.fullmatch(rf"(-?){_NUMBER}\s*%", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a share such as "2%", as text')
+    return float(f"{match[1]}{match[2]}e-2")  # the float nearest to it, which dividing may miss
+
+
 def parse_bytes(value: object) -> int:
     """Bytes of `1048576`, `"512MiB"`, `"4GB"`.
 

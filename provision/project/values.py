@@ -26,7 +26,7 @@ from provision.project.hours import Hours, parse_hours
 from provision.project.image_names import IMAGE
 from provision.project.networks import Endpoint, parse_endpoint, parse_host, parse_network
 from provision.project.template import Known, MissingVariable, SecretHere, Template, parse
-from provision.project.units import PLACE, parse_bit_rate, parse_bytes, parse_seconds
+from provision.project.units import PLACE, parse_bit_rate, parse_bytes, parse_seconds, parse_share
 
 NAME = r"^[a-z][a-z0-9-]{0,39}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -176,6 +176,18 @@ def _whole(value: object, info: ValidationInfo[Any]) -> object:
     return int(digits)
 
 
+def _share_of(least: float, most: float, expected: str) -> BeforeValidator:
+    """A share that is more than `least` and at most `most`, such as "2%"."""
+
+    def read(value: object) -> float:
+        share = parse_share(value)
+        if not least < share <= most:
+            raise ValueError(expected)
+        return share
+
+    return BeforeValidator(read)
+
+
 def _either(description: str, accept: Callable[[object], bool]) -> Callable[[object], object]:
     """Stands before a union, so that one sentence describes it instead of one complaint a member."""
 
@@ -197,6 +209,8 @@ def _is_share(value: object) -> bool:
 
 
 _DURATION = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "examples": ["30s", "500ms", "2m"]}]})
+_SHARE = WithJsonSchema({"type": "string", "examples": ["2%", "0.5%"]})
+_SHARE_LESS = WithJsonSchema({"type": "string", "examples": ["-20%"]})
 _RATE = WithJsonSchema({"type": "string", "examples": ["200Mbit/s"]})
 _SIZE = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "examples": ["512MiB", "4GB"]}]})
 _TEXT = WithJsonSchema({"type": "string"})
@@ -246,6 +260,9 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LAST_PORT, strict=True), _PORT]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False), _DURATION]
 SecondsOrNone = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False), _DURATION]
+Share = Annotated[float, _share_of(0, 1, 'expected more than "0%", and at most "100%"'), _SHARE]
+ShareMore = Annotated[float, _share_of(0, 10, 'expected how much more, from above "0%" to "1000%"'), _SHARE]
+ShareLess = Annotated[float, _share_of(-1, -1e-9, 'expected how far below, such as "-20%"'), _SHARE_LESS]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _SIZE]
 BitRate = Annotated[int, BeforeValidator(parse_bit_rate), Field(gt=0), _RATE]
 OpenHours = Annotated[Hours, _parsed(parse_hours), _TEXT]

@@ -19,6 +19,7 @@ from provision.project.schema import (
     Firewall,
     Head,
     Hooks,
+    Limits,
     Liveness,
     Metrics,
     Prepare,
@@ -81,7 +82,8 @@ def test_the_documented_file_loads(tmp_path):
         (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
         (Traffic, lambda file: [file["targets"]["fleet"]["traffic"]]),
-        (Rollout, lambda file: [file["targets"]["fleet"]["rollout"]]),
+        (Rollout, lambda file: [file["targets"][name]["rollout"] for name in ("fleet", "vast")]),
+        (Limits, lambda file: [file["targets"]["vast"]["rollout"]["abort"]]),
     ],
 )
 def test_every_key_has_an_example(model: type[BaseModel], tables):

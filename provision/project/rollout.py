@@ -1,0 +1,89 @@
+"""Rollouts: what a target declares of how a release reaches its hosts, and how a canary gets its share of requests."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from provision.contract.rollout import LimitsDocument, RolloutDocument
+from provision.project.section import Section
+from provision.project.values import Seconds, Share, ShareLess, ShareMore, Whole, either_count_or_share
+
+_AT_MOST = 6  # times `each`: what a service with few requests at night takes to have enough of them
+
+
+class Limits(Section):
+    """What a canary's users may see, compared with stable's in the same minutes; one that is not kept ends it."""
+
+    errors: Share | None = None
+    """The share of requests that may fail beyond stable's, such as "2%"."""
+    slower: ShareMore | None = None
+    """How much longer half of all answers may take to their first byte than stable's, such as "25%"."""
+    ttft_p95: Seconds | None = None
+    """How long 95 of 100 answers may take to their first byte, where stable's keep that themselves."""
+    tokens_per_second: ShareLess | None = None
+    """How far an engine's tokens a second may lie below stable's, such as "-20%"."""
+
+    def document(self) -> LimitsDocument:
+        """As a host is told; what is left out ends nothing."""
+        document = LimitsDocument()
+        if self.errors is not None:
+            document["errors"] = self.errors
+        if self.slower is not None:
+            document["slower"] = self.slower
+        if self.ttft_p95 is not None:
+            document["ttft_p95"] = self.ttft_p95
+        if self.tokens_per_second is not None:
+            document["tokens_per_second"] = self.tokens_per_second
+        return document
+
+
+def _growing(steps: tuple[float, ...]) -> tuple[float, ...]:
+    for before, after in itertools.pairwise(steps):
+        if after <= before:
+            raise ValueError(f"each step is more than the one before, and {percent(after)} follows {percent(before)}.")
+    return steps
+
+
+class Rollout(Section):
+    """How a release reaches many hosts, and a canary the users of each."""
+
+    canary: Whole = Field(default=1, ge=0)
+    """How many hosts go first."""
+    batch: Annotated[Whole | str, either_count_or_share] = "100%"
+    """How many of the others at a time: a number, or a share of all."""
+    on_failure: Literal["stop", "revert"] = "stop"
+    """When a host fails: leave the others as they are, or bring those done back too."""
+    steps: Annotated[tuple[Share, ...], Field(max_length=20), AfterValidator(_growing)] = ()
+    """Traffic: shares of the clients that come to a canary, one after another, such as ["1%", "10%", "50%"]; the host
+    judges each by `abort`, and promotes the canary after the last."""
+    each: Seconds = 600.0
+    """steps: how long each takes at least."""
+    at_most: Seconds | None = None
+    """steps: how long one may take of which nothing can be said, for want of requests (default: six times `each`)."""
+    abort: Limits = Field(default_factory=Limits)
+    """steps: what ends it: stable then has all requests again."""
+    undecided: Literal["hold", "promote", "abort"] = "hold"
+    """steps: what follows where nothing can be said after `at_most`; hold: the share stays until somebody decides."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a step takes at most."""
+        return self.each * _AT_MOST if self.at_most is None else self.at_most
+
+    def document(self) -> RolloutDocument:
+        """As a host is told."""
+        return RolloutDocument(
+            steps=list(self.steps),
+            each=self.each,
+            at_most=self.longest,
+            undecided=self.undecided,
+            abort=self.abort.document(),
+        )
+
+
+def percent(share: float) -> str:
+    """A share as people write it: 0.025 is 2.5%."""
+    return f"{share * 100:.10g}%"

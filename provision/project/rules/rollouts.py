@@ -1,0 +1,78 @@
+"""Rules about canaries whose share of the requests grows by steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from provision.project.fault import Fault
+from provision.project.platforms import those
+from provision.project.rules.view import Sound
+from provision.project.schema import Service, Target
+from provision.project.traffic import is_fronted, mode_of
+
+_OF_STEPS = ("each", "at_most", "abort", "undecided")
+
+
+def _steps(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        base, rollout = ("targets", name, "rollout"), target.rollout
+        if not rollout.steps:
+            for key in _OF_STEPS:
+                if key in rollout.model_fields_set:
+                    hint = 'Add steps = ["1%", "10%", "50%"], or remove it.'
+                    yield Fault((*base, key), "it is about steps, and there are none.", hint, at_key=True)
+            continue
+        if rollout.longest < rollout.each:
+            yield Fault((*base, "at_most"), "a step takes as long as `each` at least.", "Make it more than each.")
+        if not rollout.abort.document():
+            message, hint = "nothing says what a canary is judged by.", 'Add abort = { errors = "2%", slower = "25%" }.'
+            yield Fault((*base, "steps"), message, hint, at_key=True)
+        if several := _several(target):
+            message = f"{several}, and a canary's share grows by steps on a single host alone."
+            hint = "Remove steps, or make it a target of one host."
+            yield Fault((*base, "steps"), message, hint, at_key=True)
+        yield from _traffic(view, name, target)
+
+
+def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
+    """What gives a canary its share, and says what its users saw."""
+    base = ("targets", name, "rollout")
+    if target.traffic is None:
+        if target.can.on_host:
+            message, hint = "nothing gives a canary its share.", f"Add [targets.{name}.traffic], or remove steps."
+        else:
+            message = f"nothing gives a canary its share on {target.platform}; on {those('on_host')} it does."
+            hint = "Remove steps, or set platform."
+        yield Fault((*base, "steps"), message, hint, at_key=True)
+        return
+    if target.traffic.canary is not None:
+        message = f"targets.{name}.rollout.steps says what a canary's share is."
+        yield Fault(("targets", name, "traffic", "canary"), message, "Remove one of them.", at_key=True)
+    fronted = [each for each in view.chosen(target).values() if is_fronted(target, each)]
+    if fronted and not any(mode_of(each) == "http" for each in fronted):
+        message = "no service here is spoken HTTP with, so nobody sees what its users do."
+        yield Fault((*base, "steps"), message, "Declare its check = { http = ... }, or remove steps.", at_key=True)
+    if fronted and target.rollout.abort.tokens_per_second is not None and not any(map(_counts_tokens, fronted)):
+        message = "no service here counts tokens."
+        hint = "Declare the metrics of the one that runs llama-server, or remove it."
+        yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
+
+
+def _counts_tokens(service: Service) -> bool:
+    """Whether it may be an engine: those tell how many tokens they made among their metrics."""
+    return service.metrics is not None
+
+
+def _several(target: Target) -> str:
+    """How there are several hosts, in words; empty where there is one."""
+    if target.provider:
+        return f"{target.machines} machines are rented" if target.machines > 1 else ""
+    ranges = [(int(last), int(first)) for each in target.hosts for first, last in _RANGE.findall(each.text)]
+    count = len(target.hosts) + sum(max(0, last - first) for last, first in ranges)
+    return f"it has {count} hosts" if count > 1 else ""
+
+
+_RANGE = re.compile(r"\[(\d+):(\d+)\]")
+
+RULES = (_steps,)
