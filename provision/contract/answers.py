@@ -8,6 +8,8 @@ from .events import Checked
 from .evidence import Kept
 from .facts import Ahead, Gpu, Machine, ProjectFacts
 from .records import Holder
+from .rollout import RolloutRecord
+from .seen import RolloutSeen, ServiceTraffic
 
 
 class Done(TypedDict):
@@ -36,6 +38,8 @@ class Transacted(_Transacted, total=False):
     waited: Dict[str, float]  # program -> seconds in which nobody answered at its port
     did: Dict[str, str]  # program -> what was done to it, as a step says
     entries: Dict[str, str]  # of a mismatch: what is there, path -> digest
+    shares: Dict[str, float]  # as the state has them then, of what changes or may change them
+    rollout: Optional[RolloutRecord]
 
 
 class Folder(Done):
@@ -97,3 +101,14 @@ class Mended(Done):
 class Logs(Done):
     logs: Dict[str, List[str]]  # by program
     untimed: List[str]  # programs whose lines tell no time, so that older ones may be among them
+
+
+class Traffic(Done):
+    """Who gets what, and how that went."""
+
+    keeper: str  # here; silent: it runs, or should, and does not answer; none: an earlier version deployed
+    generation: int
+    at: float  # the host's clock, in seconds since 1970
+    since: float  # of the figures; less than what was asked for where nobody has counted for so long
+    services: Dict[str, ServiceTraffic]  # those that requests come to
+    rollout: Optional[RolloutSeen]  # that is under way, or the last one while its release is here

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List, TypedDict
 
+from .rollout import RolloutNote, RolloutRecord
+
 
 class _Program(TypedDict):
     service: str
@@ -40,6 +42,8 @@ class StateDocument(_State, total=False):
     secrets: Dict[str, str]
     version: str
     project: str
+    shares: Dict[str, float]  # lane -> the share of the clients that it was given by hand or by a step
+    rollout: RolloutRecord
 
 
 class Noted(TypedDict, total=False):
@@ -80,6 +84,8 @@ class HistoryEntry(_Entry, Noted, total=False):
 
     took_over: List[str]  # programs of somebody else's, by name
     once: Dict[str, str]  # what ran once for this release, in this transaction -> how it ended
+    shares: Dict[str, float]  # as of the state, where that changed
+    rollout: RolloutNote  # what it did to one, where it did
     project: str
     taken_from: str  # the project whose place this one took
 

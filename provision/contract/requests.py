@@ -7,6 +7,7 @@ from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 from .checks import CheckDocument
 from .records import Noted
 from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
+from .rollout import RolloutAsked
 
 
 class _Header(TypedDict):
@@ -140,6 +141,9 @@ class TransactionRequest(_Transaction, Noted, total=False):
     once: OnceAsked
     whole: bool  # prove what is kept as it runs as well
     programs: List[str]  # those that a restart, a start or a stop is of
+    share: float  # of an `up` of a canary: the share of the clients that it is given, 0.05 is five of a hundred
+    rollout: RolloutAsked  # of an `up` of a canary: the rollout that begins with it
+    abort_rollout: bool  # of an `up`: end the rollout that is under way, instead of being refused
 
 
 class _Incoming(TypedDict):
@@ -275,6 +279,27 @@ class Logs(TypedDict):
     ago: float  # seconds: nothing that is older; 0 for whatever there is
 
 
+class ReadTraffic(TypedDict):
+    """Who gets what, and how that went."""
+
+    op: Literal["traffic"]
+    minutes: int  # the last ones, whose figures are wanted
+
+
+class Weigh(TypedDict):
+    """Give the canary a share of the clients by hand, from now on and until another release is the canary."""
+
+    op: Literal["weigh"]
+    share: float  # 0.05 is five clients of a hundred
+
+
+class SteerRollout(TypedDict):
+    """What becomes of the rollout that is under way. A promotion that needs evidence is a transaction of its own."""
+
+    op: Literal["rollout"]
+    action: Literal["pause", "resume", "abort", "promote"]
+
+
 class Stop(TypedDict):
     """Said while a request is being worked on: put everything back, or go on alone."""
 
@@ -302,5 +327,8 @@ Request = Union[
     Probe,
     Outside,
     Logs,
+    ReadTraffic,
+    Weigh,
+    SteerRollout,
     Stop,
 ]

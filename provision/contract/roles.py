@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .slots import STABLE, TRAFFIC, services_of
+from .slots import KEEPER, STABLE, TRAFFIC, services_of
 from .state import State
 
 if TYPE_CHECKING:
@@ -75,11 +75,18 @@ def spare(document: ReleaseDocument, service: str, taken: Set[str]) -> Optional[
     return next(free, None)
 
 
-def is_front(document: ReleaseDocument, service: ServiceDocument) -> bool:
-    """Whether it is what stands before a release's other programs, and no service that is just called so."""
-    return "traffic" in document and service["name"] == TRAFFIC
+def is_ours(document: ReleaseDocument, service: ServiceDocument) -> bool:
+    """Whether it is no service of the project's, but what stands before them, or is at home with that."""
+    return "traffic" in document and service["name"] in (TRAFFIC, KEEPER)
 
 
 def stands_before(state: State) -> Optional[str]:
     """The program through which requests come; None where there is none."""
     return next((name for name, record in state.programs.items() if record.service == TRAFFIC), None)
+
+
+def keeper(state: State) -> Optional[str]:
+    """The program that counts requests and takes the steps of a rollout; None where earlier versions deployed."""
+    if stands_before(state) is None:
+        return None
+    return next((name for name, record in state.programs.items() if record.service == KEEPER), None)

@@ -22,6 +22,7 @@ CANARY = "canary"
 CANDIDATE = "candidate"  # being proven
 
 TRAFFIC = "traffic"  # among services, the program that stands before the others and decides who gets which request
+KEEPER = "keeper"  # and the one that is at home with it: counts, and takes the steps of a rollout
 
 FIRST = ""  # the slot of the plain name; programs on demand have only that
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import failure
+from .rollout import is_under_way
 from .slots import TRAFFIC, home
 
 if TYPE_CHECKING:
     from .records import HistoryEntry, ProgramDocument, StateDocument
+    from .rollout import RolloutRecord
 
 
 class Program(NamedTuple):
@@ -69,6 +71,8 @@ class State(NamedTuple):
     secrets: Mapping[str, str] = {}  # name -> current version
     version: str = ""  # of the toolkit that wrote it
     project: str = ""  # whose folder it is
+    shares: Mapping[str, float] = {}  # lane -> share of the clients, where it is not what its release declares
+    rollout: Optional[RolloutRecord] = None  # that is under way, or the last one while its release is here
 
     def having(self, lane: str, service: str) -> Optional[str]:
         """The first program of `service` that has `lane`."""
@@ -83,7 +87,7 @@ class State(NamedTuple):
         return {*self.channels.values(), *(program.release for program in self.programs.values())}
 
     def as_dict(self) -> StateDocument:
-        return {
+        document: StateDocument = {
             "format": self._format(),
             "generation": self.generation,
             "sequence": self.sequence,
@@ -94,9 +98,16 @@ class State(NamedTuple):
             "version": self.version,
             "project": self.project,
         }
+        if self.shares:
+            document["shares"] = dict(self.shares)
+        if self.rollout:
+            document["rollout"] = self.rollout
+        return document
 
     def _format(self) -> int:
         """The earliest that says all of it."""
+        if self.shares or is_under_way(self.rollout):
+            return failure.FORMAT_OF_SHARES
         if any(program.service == TRAFFIC for program in self.programs.values()):
             return failure.FORMAT_OF_TRAFFIC
         if any(program.devices or program.slot.isdigit() for program in self.programs.values()):
@@ -111,7 +122,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_TRAFFIC)
+    failure.check_format(value, where, failure.FORMAT_OF_SHARES)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),
@@ -121,6 +132,8 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
         secrets=value.get("secrets", {}),
         version=value.get("version", ""),
         project=value.get("project", ""),
+        shares=value.get("shares", {}),
+        rollout=value.get("rollout"),
     )
 
 

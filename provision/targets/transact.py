@@ -148,7 +148,7 @@ def checks_of(document: ReleaseDocument) -> tuple[str, ...]:
     services = [
         service
         for service in services_in(document, FIRST)
-        if not service["on_demand"] and not roles.is_front(document, service)  # it is the host's, whatever the release
+        if not service["on_demand"] and not roles.is_ours(document, service)  # the host's, whatever the release
     ]
     checks = (check["name"] for service in services for check in service["checks"])
     return (*(f"{service['name']} runs" for service in services), *checks)
