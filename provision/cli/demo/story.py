@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from provision import native, rollout
+from provision import haproxy, native, rollout
+from provision.agent.front import program as front
 from provision.caches import caches
 from provision.cli.console import Console
-from provision.cli.demo.watcher import Watcher, fetch
+from provision.cli.demo.watcher import Met, Watcher, fetch
 from provision.cli.demo.workshop import Workshop
 from provision.cli.render.status import entry_lines, status_lines
 from provision.cli.sentences import seconds, size
+from provision.contract.failure import Failure
 from provision.engines import wheel
 from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
 from provision.hosts import HostSpec, connect, fetch_key, trust
 from provision.native.model import write_demo_model
 from provision.packages import install
 from provision.project import load
+from provision.project.ports import CANARY_OFFSET
 from provision.targets import Deployment, Interrupt, sandbox
 
 _PROMPT = "The capital of France is"
@@ -68,7 +72,9 @@ class Story:
     console: Console
     interrupt: Interrupt
     facts: dict[str, object] = field(default_factory=dict)
+    met: Met = field(default_factory=Met)
     _number: int = 0
+    _fronted: bool = True
 
     def tell(self) -> None:
         with self._chapter("Make a small ternary model"):
@@ -82,14 +88,15 @@ class Story:
         else:
             with self._chapter("Fetch llama-server, prebuilt, by its hash"):
                 self._fetch()
+        self._front()
         with self._chapter("Deploy: ship, start, prove, and only then serve"):
             self._up("stable")
         with self._chapter("Ask the deployed model, through a tunnel"):
             self._ask()
-        with self._chapter("Try a new release beside the old one, then promote it"):
+        with self._chapter("Try a new release beside the old one, then promote it"), self._users():
             self._canary()
-        with self._chapter("Deploy a broken release"):
-            self._broken()
+        with self._chapter("Deploy a broken release"), self._users() as users:
+            self._broken(users)
         with self._chapter("Look at what is left"):
             self._look()
 
@@ -99,8 +106,9 @@ class Story:
         return f"http://127.0.0.1:{self.shop.web_port}"
 
     @property
-    def canary(self) -> str:
-        return f"http://127.0.0.1:{self.shop.web_port + 10_000}"
+    def model(self) -> str:
+        """Where they reach the model."""
+        return f"http://127.0.0.1:{self.shop.llama_port}"
 
     def summary(self, spent: float, *, keep: bool) -> Iterator[str]:
         """What a newcomer should take away."""
@@ -109,8 +117,11 @@ class Story:
         yield "  - one declaration, deploy.toml, was shipped, started and proven; no step was done by hand"
         yield "  - a new release ran beside the old one, and was promoted without building or shipping again"
         yield "  - a broken release was refused by its own check, and users never met it"
+        yield f"  - requests came the whole time: {_said(self.met)}"
+        if not self._fronted:
+            yield "    (without HAProxy a service restarts on its own port, and who comes just then is refused)"
         if keep:
-            yield f"It is still up: {self.stable} (web), http://127.0.0.1:{self.shop.llama_port} (llama-server)"
+            yield f"It is still up: {self.stable} (web), {self.model} (llama-server)"
             yield f"The project is in {self.shop.root}: try deploy status -C {self.shop.root}"
             yield "End it with: deploy demo --stop"
         else:
@@ -144,6 +155,24 @@ class Story:
             file = engine.fetch(machine, self.console.event)
         self._say(f"{engine.name}, {size(file.stat().st_size)}, as pinned; nothing is compiled", engine=engine.version)
 
+    def _front(self) -> None:
+        """What is to stand before the programs: this machine's HAProxy, else the one that is shipped; or nothing."""
+        with suppress(Failure):
+            front.find()
+            return
+        machine, library = os.uname().machine, platform.libc_ver()[0]
+        why = f"none is pinned for {machine} with {library or 'its C library'}"
+        if machine in haproxy.wheels() and library == "glibc":
+            try:
+                haproxy.wheel(machine, self.console.event)
+            except DeployError as failed:
+                why = failed.what
+            else:
+                return
+        self._fronted = False
+        self.shop.stand_alone()
+        self._say(f"no HAProxy stands before the programs: {why}")
+
     def _up(self, channel: str) -> None:
         rollout.up(self._deployment(), channel, interrupt=self.interrupt)
 
@@ -165,26 +194,40 @@ class Story:
     def _canary(self) -> None:
         self.shop.change('VERSION = "one"', 'VERSION = "two"')
         self._up("canary")
-        self._say(f"stable answers {fetch(self.stable)!r}, the canary {fetch(self.canary)!r}")
-        with Watcher(self.stable) as watcher:
-            rollout.promote(self._deployment(), interrupt=self.interrupt)
-        self._say(f"promoted: stable answers {fetch(self.stable)!r}; users saw {_seen(watcher)}")
-        if watcher.failures:
-            self._say("(they met web while it restarted on its own port: in this project no proxy stands before it)")
+        where, asked = self.stable, {"X-Lane": "canary"}
+        if not self._fronted:
+            where, asked = f"http://127.0.0.1:{self.shop.web_port + CANARY_OFFSET}", {}
+        self._say(f"stable answers {fetch(self.stable)!r}, the canary {fetch(where, asked)!r}")
+        rollout.promote(self._deployment(), interrupt=self.interrupt)
+        self._say(f"promoted: stable answers {fetch(self.stable)!r}")
 
-    def _broken(self) -> None:
+    def _broken(self, users: Watcher) -> None:
         self.shop.change("HEALTHY = True", "HEALTHY = False")
-        with Watcher(self.stable) as watcher:
-            try:
-                self._up("stable")
-            except PutBack as failure:
-                self._say(f"refused by its check: {failure.what}", refused=failure.what)
-            else:
-                raise DeployError("the broken release was accepted.", why="Its check should have failed.")
-        if watcher.failures or set(watcher.answers) != {"two"}:
-            raise DeployError(f"users noticed the broken release: {_seen(watcher)}.")
-        self._say(f"meanwhile users saw {_seen(watcher)}", answers=sum(watcher.answers.values()))
+        try:
+            self._up("stable")
+        except PutBack as failure:
+            self._say(f"refused by its check: {failure.what}", refused=failure.what)
+        else:
+            raise DeployError("the broken release was accepted.", why="Its check should have failed.")
+        if users.met.failures or set(users.met.answers) != {"two"}:
+            raise DeployError(f"users noticed the broken release: {_said(users.met)}.")
         self.shop.change("HEALTHY = False", "HEALTHY = True")
+
+    @contextmanager
+    def _users(self) -> Iterator[Watcher]:
+        """While they come; then what they met is told."""
+        with Watcher(self.stable, self.model) as watcher:
+            yield watcher
+        met = watcher.met
+        self.met.add(met)
+        answers = " and ".join(f"{count} answers {text!r}" for text, count in met.answers.items())
+        self._say(f"meanwhile users saw {answers}, {met.streams} streams of tokens; {len(met.failures)} failed")
+        self.facts["users"] = {
+            "requests": self.met.requests,
+            "streams": self.met.streams,
+            "failed": len(self.met.failures),
+            "longest_wait_seconds": round(self.met.longest, 3),
+        }
 
     def _look(self) -> None:
         for status in rollout.status(self._deployment()):
@@ -207,6 +250,8 @@ class Story:
         self.console.event({"event": "said", "text": text})
 
 
-def _seen(watcher: Watcher) -> str:
-    answers = ", ".join(f"{count} answers {text!r}" for text, count in watcher.answers.items()) or "no answer"
-    return f"{answers}, {len(watcher.failures)} failed requests"
+def _said(met: Met) -> str:
+    return (
+        f"{met.requests}, of which {met.streams} were streams of tokens; {len(met.failures)} failed, "
+        f"and the longest wait was {seconds(met.longest)}"
+    )

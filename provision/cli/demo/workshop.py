@@ -20,8 +20,9 @@ from provision.project.units import PLACE
 from provision.targets import sandbox
 
 _TEMPLATE = Path(__file__).parent / "project"
-# With 10000 and 20000 added for canary and candidate, all stay below the ports that Linux hands out by itself.
-_FIRST_PORT, _LAST_PORT = 10_000, 12_700
+# With 10000, 20000 and 30000 added for the programs behind it, all stay below the ports that Linux hands out by itself.
+_FIRST_PORT, _LAST_PORT = 2_000, 2_700
+_OFFSETS = (0, 10_000, 20_000, 30_000)
 _TRIES = 200
 
 
@@ -50,6 +51,13 @@ class Workshop:
         if before not in text:
             raise ValueError(f"{before!r} is not in {source}")
         source.write_text(text.replace(before, after))
+
+    def stand_alone(self) -> None:
+        """Let programs have the declared ports themselves."""
+        declaration = self.root / "deploy.toml"
+        declaration.write_text(
+            declaration.read_text().replace("[targets.sandbox.traffic]", "# [targets.sandbox.traffic]")
+        )
 
 
 def make(root: Path, engine: str) -> Workshop:
@@ -121,7 +129,7 @@ def _free_ports(count: int) -> list[int]:
     found: list[int] = []
     for _ in range(_TRIES):
         port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311  (no secret)
-        if port not in found and all(_is_free(port + offset) for offset in (0, 10_000, 20_000)):
+        if port not in found and all(_is_free(port + offset) for offset in _OFFSETS):
             found.append(port)
         if len(found) == count:
             return found
