@@ -85,10 +85,11 @@ class Story:
         if self.engine == "build":
             with self._chapter("Compile llama-server from pinned, hash-checked sources"):
                 self._compile()
+                self._front()
         else:
             with self._chapter("Fetch llama-server, prebuilt, by its hash"):
                 self._fetch()
-        self._front()
+                self._front()
         with self._chapter("Deploy: ship, start, prove, and only then serve"):
             self._up("stable")
         with self._chapter("Ask the deployed model, through a tunnel"):
