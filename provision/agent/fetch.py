@@ -1,28 +1,22 @@
-"""Fetching a model from where it is, in pieces that are each written once; what was cut off goes on from there.
+"""Fetching a model from where it is: what was cut off goes on from there, and what came wrong is found by its pieces.
 
-A piece is asked for by its range at the address that was named, each time anew: an address that we are sent on to may
-be good for minutes alone. The token is shown to the host that was named, and to nobody that it sends us on to.
+A digest of the whole alone says which file is meant. So of each piece what came is noted: where the whole is another,
+those that the disk does not hold as they came are asked for again; else the source is read a second time, and what
+it says otherwise then takes the place of what it said first, until the whole is right.
 """
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
 import errno
-import http.client
+import hashlib
 import os
-import queue
-import re
-import threading
-import time
-import urllib.error
-import urllib.request
-from typing import IO, TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlsplit
 
-from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.failure import FAILED, Failure
 from . import files, models
-from .pieces import PIECE, RECORD, Pieces
+from .download import Download, demand_safe
+from .pieces import PIECE, RECORD
 
 if TYPE_CHECKING:
     from ..contract.answers import Present
@@ -30,42 +24,7 @@ if TYPE_CHECKING:
     from ..contract.layout import Layout
     from ..contract.requests import FetchModel
 
-_AT_ONCE = 4
-_BLOCK = 256 << 10
-_SILENCE = 20.0  # seconds without a byte
-_SECONDS = 60.0  # for a piece, and what it takes at a slow pace
-_SLOWEST = 50_000  # bytes a second
-_FAILURES = 12  # of each that asks, one after another, without a piece that came
-_LONGEST_WAIT = 30.0
-_UNHEARD = 2 * (_SECONDS + PIECE / _SLOWEST)  # without a piece or a failure: headers drip, where no limit holds
-_TELL = 0.5  # seconds between two lines of progress
-_ENDING = 1.0  # until those that read have noticed that they are to stop; none of them writes any more
-
-
-class _Again(Exception):
-    """This try came to nothing, and another may not."""
-
-    def __init__(self, why: str, wait: float = 0.0) -> None:
-        super().__init__(why)
-        self.wait = wait
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
-    ) -> Optional[urllib.request.Request]:
-        # Python before 3.11 does not know 308.
-        code = 307 if code == 308 else code
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-        if new is not None:
-            fp.close()  # it would be read to its end, which may never come
-            before, after = urlsplit(req.full_url), urlsplit(newurl)
-            _demand_safe(newurl, from_afar=before.scheme == "https")
-            if after.netloc != before.netloc:
-                new.remove_header("Authorization")
-        return new
-
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
+_GROUP = 16  # pieces of a second reading between two looks at the whole
 
 
 def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], None]) -> Present:
@@ -81,207 +40,54 @@ def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], No
     if os.path.isdir(layout.model(sha256)):
         models.give_name(layout, sha256, name)
         return {"event": "result", "present": True}
-    _demand_safe(request["url"])
+    demand_safe(request["url"])
     folder = models.receive(layout, sha256)
     others = set(os.listdir(folder)) - {RECORD}
     if len(others) == 1 and name not in others:  # the same content, begun when it was called otherwise
         os.replace(os.path.join(folder, others.pop()), os.path.join(folder, name))
     try:
-        _Fetch(request, folder, emit, stop).run()
+        return _bring(layout, request, folder, emit, stop)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         files.remove_tree(folder)
         what, why = f"the disk is full, and model {name} has no room.", "What had arrived of it was removed again."
         raise Failure(FAILED, what, why, "make room, then: deploy up") from None
-    return models.adopt(layout, sha256, name, emit)
 
 
-class _Fetch:
-    """One model on its way."""
-
-    def __init__(self, request: FetchModel, folder: str, emit: Emit, stop: Callable[[], None]) -> None:
-        self.request = request
-        self.host = urlsplit(request["url"]).netloc
-        self.path = os.path.join(folder, request["name"])
-        self.pieces = Pieces(folder, request["bytes"])
-        self._emit = emit
-        self._stop = stop
-        self._over = threading.Event()
-        self._arrived = sum(map(self.pieces.length, self.pieces.done))
-        self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
-        # Proxies by the environment, as every program of the host finds them.
-        self._opener = urllib.request.build_opener(_Redirects())
-
-    def run(self) -> None:
-        """Fetch what is missing; raises as `fetch` does."""
-        missing = self.pieces.missing()
-        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in missing:
-            waiting.put(index)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        threads = [
-            threading.Thread(target=self._work, args=(waiting, descriptor), daemon=True)
-            for _ in range(min(_AT_ONCE, len(missing)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            self._wait(len(missing))
-        finally:
-            self._over.set()
-            until = time.monotonic() + _ENDING
-            for thread in threads:
-                thread.join(max(0.0, until - time.monotonic()))
-            if not any(thread.is_alive() for thread in threads):
-                os.close(descriptor)  # else it goes with this process
-
-    def _wait(self, left: int) -> None:
-        failures, told, heard = 0, 0.0, time.monotonic()
-        most = _FAILURES * min(_AT_ONCE, left)
-        while left:
-            self._stop()
-            try:
-                wrong = self._news.get(timeout=0.2)
-            except queue.Empty:
-                if time.monotonic() - heard < _UNHEARD:
-                    wrong = None
-                else:
-                    wrong, failures = _Again("nothing whole came for a long time"), most
-            else:
-                heard = time.monotonic()
-                if wrong is None:
-                    left, failures = left - 1, 0
-                elif not isinstance(wrong, _Again):
-                    raise wrong
-                else:
-                    failures += 1
-            if failures >= most:
-                raise Failure(
-                    FAILED,
-                    f"model {self.request['name']} can't be fetched from {self.host}: {wrong}.",
-                    why="What has arrived of it is kept: the next run goes on from there.",
-                    next_step="deploy up again; if it repeats, see whether the host reaches that address",
-                )
-            if time.monotonic() - told > _TELL or not left:
-                told = time.monotonic()
-                self._emit(
-                    {
-                        "event": "progress",
-                        "phase": "model",
-                        "file": self.request["name"],
-                        "done": self._arrived,
-                        "total": self.request["bytes"],
-                    }
-                )
-
-    def _work(self, waiting: queue.SimpleQueue[int], descriptor: int) -> None:
-        tries = 0
-        while not self._over.is_set():
-            try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self._piece(index, descriptor)
-                self.pieces.add(index)
-                tries = 0
-                self._news.put(None)
-            except _Again as again:
-                waiting.put(index)
-                self._news.put(again)
-                tries += 1
-                self._over.wait(min(max(again.wait, 0.2 * 2**tries), _LONGEST_WAIT))
-            except BaseException as error:
-                self._news.put(error)
-                return
-
-    def _piece(self, index: int, descriptor: int) -> None:
-        """Ask for one, and write it where it belongs."""
-        begin, length = index * PIECE, self.pieces.length(index)
-        sent = {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
-        if self.request["token"]:
-            sent["Authorization"] = "Bearer " + self.request["token"]
-        until, done = time.monotonic() + _SECONDS + length / _SLOWEST, 0
-        try:
-            asked = urllib.request.Request(self.request["url"], headers=sent)  # noqa: S310  judged: `_demand_safe`
-            with self._opener.open(asked, timeout=_SILENCE) as answer:
-                self._judge(answer, begin)
-                while done < length:
-                    block = answer.read1(min(_BLOCK, length - done))
-                    if not block:
-                        raise _Again("it stopped in the middle of a piece")
-                    if self._over.is_set() or time.monotonic() > until:
-                        raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
-                    if os.pwrite(descriptor, block, begin + done) < len(block):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    done += len(block)
-                    self._arrived += len(block)
-            os.fdatasync(descriptor)
-        except urllib.error.HTTPError as error:
-            self._arrived -= done
-            with contextlib.closing(error):  # which may be closed: one redirect too many
-                self._refuse(error)
-        except _Again:
-            self._arrived -= done
-            raise
-        except (http.client.HTTPException, OSError, ValueError) as error:  # the last: an address that is none
-            self._arrived -= done
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _Again(_said(error)) from None
-
-    def _judge(self, answer: http.client.HTTPResponse, begin: int) -> None:
-        if answer.status != 206:
-            raise Failure(
-                REFUSED, f"{self.host} sends no parts of a file.", next_step="name another source of the model"
-            )
-        found = re.match(r"bytes (\d+)-\d+/(\d+)$", answer.headers.get("Content-Range", ""))
-        if not found or int(found.group(1)) != begin:
-            raise _Again("it sends another part than was asked for")
-        if int(found.group(2)) != self.request["bytes"]:
-            raise self._another(f"it has {int(found.group(2))} bytes there, and {self.request['bytes']} in models.lock")
-
-    def _refuse(self, answer: urllib.error.HTTPError) -> None:
-        """What an answer without content means.
-
-        Raises:
-            _Again, Failure: whether asking again may help.
-        """
-        if answer.code in (401, 403):
-            raise Failure(
-                REFUSED,
-                f"{self.host} does not let this host read model {self.request['name']}: HTTP {answer.code}.",
-                next_step="look at the variable that models.NAME.token names, and at what its account may read",
-            )
-        if answer.code in (404, 410, 416):
-            raise self._another(f"HTTP {answer.code}")
-        if answer.code in (408, 429) or answer.code >= 500:
-            raise _Again(f"HTTP {answer.code}", _asked_wait(answer.headers.get("Retry-After", "")))
-        raise Failure(FAILED, f"{self.host} does not give model {self.request['name']}: HTTP {answer.code}.")
-
-    def _another(self, why: str) -> Failure:
-        what = f"what {self.host} has is not model {self.request['name']} as it was locked: {why}."
-        return Failure(FAILED, what, next_step="deploy model lock, and look at what has changed")
-
-
-def _demand_safe(url: str, *, from_afar: bool = False) -> None:
-    """Who is between may read what is fetched in the open, and a token with it; and who is afar asks nothing here."""
-    parts = urlsplit(url)
-    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost") and not from_afar
-    if parts.scheme != "https" and not here:
-        raise Failure(REFUSED, f"{parts.scheme}://{parts.hostname} is not asked: who is between could read along.")
-
-
-def _asked_wait(said: str) -> float:
-    """Seconds, of a number or a date (RFC 9110, section 10.2.3)."""
+def _bring(layout: Layout, request: FetchModel, folder: str, emit: Emit, stop: Callable[[], None]) -> Present:
+    sha256, name = request["sha256"], request["name"]
+    first = Download(request, folder, emit, stop)
+    first.run(first.pieces.missing())
     try:
-        return float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+        return models.accept(layout, sha256, name, emit)
+    except models.Damaged as damaged:
+        emit({"event": "warning", "text": f"{damaged.what} Its pieces are looked at one by one."})
+    came = first.pieces.done
+    spoiled = [index for index, digest in came.items() if digest and _on_disk(first.path, index) != digest]
+    groups = [spoiled] if spoiled else []
+    groups += [sorted(came)[begin : begin + _GROUP] for begin in range(0, len(came), _GROUP)]
+    for group in groups:
+        again = Download(request, models.receive(layout, sha256), emit, stop, came)
+        os.chmod(again.path, 0o644)  # it was closed, and its folder is ours
+        if not again.run(group) and group is not spoiled:
+            continue  # the same as before: so is the whole
+        came = again.pieces.done
+        try:
+            return models.accept(layout, sha256, name, emit)
+        except models.Damaged as still:
+            damaged = still
+    files.remove_tree(folder)
+    raise Failure(
+        FAILED,
+        f"what {urlsplit(request['url']).netloc} has is not model {name} as it was locked: {damaged.found[:16]}…, "
+        f"expected {sha256[:16]}….",
+        "It was read a second time, and said the same.",
+        "deploy model lock, and look at what has changed",
+    )
 
 
-def _said(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    text = str(reason or error) or type(error).__name__
-    return "".join(letter for letter in text if letter.isprintable())[:200]  # a server says some of it
+def _on_disk(path: str, index: int) -> str:
+    with files.open_plain(path) as stream:
+        stream.seek(index * PIECE)
+        return hashlib.sha256(stream.read(PIECE)).hexdigest()

@@ -63,23 +63,50 @@ def _size(folder: str) -> int:
     return total
 
 
+class Damaged(Failure):
+    """What arrived is another file than was meant."""
+
+    def __init__(self, kind: str, name: str, found: str, sha256: str) -> None:
+        super().__init__(
+            FAILED,
+            f"{kind} {name} arrived damaged: sha256 {found[:16]}…, expected {sha256[:16]}….",
+            next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
+        )
+        self.found = found
+
+
 def adopt(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
     """Verify what arrived and give it its name; a wrong one is removed, so that the next try starts anew.
 
     Raises:
         Failure: it is not what it should be, or somebody writes to it.
     """
+    try:
+        return accept(layout, sha256, name, emit)
+    except Damaged:
+        files.remove_tree(layout.incoming_model(sha256))
+        raise
+
+
+def accept(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
+    """Verify what arrived and give it its name.
+
+    Raises:
+        Damaged: it is not what it should be, and lies there still, read-only.
+        Failure: somebody writes to it.
+    """
     final = layout.model(sha256)
     if os.path.isdir(final):
         return {"event": "result", "present": True}
     folder = layout.incoming_model(sha256)
-    path = os.path.join(folder, name)
     take_over(folder)
     for other in set(os.listdir(folder)) - {name}:  # of a fetch, or begun when it was called otherwise
         files.remove_tree(os.path.join(folder, other))
         files.discard(os.path.join(folder, other))
     close(folder)
-    verify(path, sha256, "model", emit)
+    found = digest(os.path.join(folder, name), emit)
+    if found != sha256:
+        raise Damaged("model", name, found, sha256)
     close(folder)  # nobody has opened it meanwhile, where no mode holds one off
     files.sync_directory(folder)
     os.rename(folder, final)
@@ -96,11 +123,7 @@ def verify(path: str, sha256: str, kind: str, emit: Emit) -> None:
     name, found = os.path.basename(path), digest(path, emit)
     if found != sha256:
         files.remove_tree(os.path.dirname(path))
-        raise Failure(
-            FAILED,
-            f"{kind} {name} arrived damaged: sha256 {found[:16]}…, expected {sha256[:16]}….",
-            next_step="deploy up again; if it repeats, look at the disk of the host or of this machine",
-        )
+        raise Damaged(kind, name, found, sha256)
 
 
 def give_name(layout: Layout, sha256: str, name: str) -> None:

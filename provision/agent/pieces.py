@@ -1,30 +1,33 @@
-"""A file that arrives in pieces, in no order: which are there is written down beside it."""
+"""A file that arrives in pieces, in no order: which are there, and what each was, is written down beside it."""
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import List, Optional, Set
+from typing import Dict, List, Mapping, Optional
 
 from .files import open_plain
 
 PIECE = 16 << 20  # bytes
-_LINE = 64  # bytes of the longest one
-RECORD = ".pieces"  # in the folder of the file; a line for each piece, after one with the sizes
+_LINE = 96  # bytes of the longest one
+_MOST = 16 << 20  # bytes of all of them
+RECORD = ".pieces"  # in the folder of the file; a line for each piece with its sha256, after one with the sizes
 
 
 class Pieces:
     """Which pieces of a file have arrived, written down as each is on the disk."""
 
-    def __init__(self, folder: str, size: int) -> None:
+    def __init__(self, folder: str, size: int, known: Optional[Mapping[int, str]] = None) -> None:
         path = os.path.join(folder, RECORD)
         self._size = size
         self._one = threading.Lock()
-        self.done = _recorded(path, size)
+        self.done = _recorded(path, size)  # sha256 by number; empty of versions that did not note it
         self._stream = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         if not self.done:
             os.ftruncate(self._stream, 0)
             os.write(self._stream, f"{size} {PIECE}\n".encode("ascii"))
+        for index, digest in (known or {}).items():
+            self.add(index, digest)
 
     def length(self, index: int) -> int:
         """Bytes of a piece."""
@@ -34,12 +37,19 @@ class Pieces:
         """Those that have not arrived, in order."""
         return [index for index in range(-(-self._size // PIECE)) if index not in self.done]
 
-    def add(self, index: int) -> None:
-        """Note one that is on the disk."""
+    def add(self, index: int, digest: str) -> bool:
+        """Note one that is on the disk; whether that is news."""
         with self._one:
-            os.write(self._stream, b"%d\n" % index)
+            if self.done.get(index) == digest:
+                return False
+            os.write(self._stream, f"{index} {digest}\n".encode("ascii"))
             os.fdatasync(self._stream)
-            self.done.add(index)
+            self.done[index] = digest
+            return True
+
+    def close(self) -> None:
+        """Write no more."""
+        os.close(self._stream)
 
 
 def arrived(folder: str) -> Optional[int]:
@@ -54,12 +64,17 @@ def arrived(folder: str) -> Optional[int]:
     return sum(min(PIECE, size - index * PIECE) for index in _recorded(os.path.join(folder, RECORD), size))
 
 
-def _recorded(path: str, size: int) -> Set[int]:
+def _recorded(path: str, size: int) -> Dict[int, str]:
     """What is written down of a file of that size; a last line that was cut off is none."""
     try:
         with open_plain(path) as stream:
-            head, *lines = stream.read(1 << 20).decode("ascii").split("\n")[:-1]
+            head, *lines = stream.read(_MOST).decode("ascii").split("\n")[:-1]
     except (OSError, ValueError):
-        return set()
-    found = {int(line) for line in lines if line.isdigit() and len(line) < _LINE}
-    return {index for index in found if index * PIECE < size} if head == f"{size} {PIECE}" else set()
+        return {}
+    if head != f"{size} {PIECE}":
+        return {}
+    found: Dict[int, str] = {}
+    for index, _, digest in (line.partition(" ") for line in lines if len(line) < _LINE):
+        if index.isdigit() and int(index) * PIECE < size:
+            found[int(index)] = digest
+    return found

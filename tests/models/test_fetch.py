@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent import fetch, models
+from provision.agent import download, fetch, models
 from provision.agent.pieces import PIECE, RECORD
+from provision.contract.events import Emit
 from provision.contract.failure import INTERRUPTED, Failure
 from provision.contract.layout import Layout
 from provision.contract.requests import FetchModel
@@ -128,17 +129,50 @@ def test_what_fails_for_a_while_is_asked_again(
     [
         ("gone", "HTTP 404"),
         ("long", f"it has {len(CONTENT) + 1} bytes there, and {len(CONTENT)} in models.lock"),
-        ("other", "arrived damaged"),
+        ("other", "is not model big.gguf as it was locked"),
     ],
 )
 def test_what_is_another_gets_no_name(layout: Layout, hub: Hub, request_: FetchModel, fault: str, says: str) -> None:
-    hub.fail("", fault)
+    hub.fail("", *[fault] * 20)
 
     with pytest.raises(Failure) as failed:
         fetch.fetch(layout, request_, lambda _: None, lambda: None)
 
     assert says in failed.value.sentence
     assert not Path(layout.model(SHA256)).exists()
+
+
+def test_a_piece_that_came_wrong_is_found_by_a_second_reading(layout: Layout, hub: Hub, request_: FetchModel) -> None:
+    hub.fail("", "other")
+
+    fetch.fetch(layout, request_, lambda _: None, lambda: None)
+
+    assert _is_whole(layout)
+    assert len([each for each in hub.asked if each["files"]]) <= 2 * 7
+
+
+def test_a_piece_that_the_disk_lost_is_the_only_one_that_is_fetched_again(
+    layout: Layout, hub: Hub, request_: FetchModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, spoilt = models.digest, []
+
+    def looked_at(path: str, emit: Emit) -> str:
+        if not spoilt:
+            spoilt.append(path)
+            os.chmod(path, 0o644)
+            with open(path, "r+b") as file:
+                file.seek(3 * PIECE + 5)
+                file.write(b"another")
+            os.chmod(path, 0o444)
+        return digest(path, emit)
+
+    monkeypatch.setattr(models, "digest", looked_at)
+    fetch.fetch(layout, request_, lambda _: None, lambda: None)
+
+    assert _is_whole(layout)
+    asked = [each["range"] for each in hub.asked if each["files"]]
+    assert len(asked) == 7 + 1
+    assert asked[-1] == f"bytes={3 * PIECE}-{4 * PIECE - 1}"
 
 
 def test_what_was_begun_under_another_name_goes_on_under_this_one(
@@ -238,8 +272,8 @@ def test_a_hostile_server_ends_in_a_sentence(
     answer: Callable[[socket.socket], object],
     says: str,
 ) -> None:
-    monkeypatch.setattr(fetch, "_LONGEST_WAIT", 0.0)
-    monkeypatch.setattr(fetch, "_UNHEARD", 2.0)
+    monkeypatch.setattr(download, "_LONGEST_WAIT", 0.0)
+    monkeypatch.setattr(download, "_UNHEARD", 2.0)
     with _server(answer) as url, pytest.raises(Failure) as failed:
         fetch.fetch(layout, {**request_, "url": url}, lambda _: None, lambda: None)
 
@@ -249,10 +283,10 @@ def test_a_hostile_server_ends_in_a_sentence(
 
 @pytest.mark.parametrize("said", ["Mon, 01 Jan 0001 00:00:00 -0000", "9" * 5000, "\xb2", "-5", "soon"])
 def test_whatever_wait_is_asked_for_is_a_number(said: str) -> None:
-    assert isinstance(fetch._asked_wait(said), float)
+    assert isinstance(download._asked_wait(said), float)
 
 
 def test_who_is_afar_sends_nobody_on_to_what_listens_on_the_host_alone() -> None:
     asked = urllib.request.Request("https://example.net/m.gguf")
     with pytest.raises(Failure, match=r"http://127\.0\.0\.1 is not asked"), socket.socket() as answer:
-        fetch._Redirects().redirect_request(asked, answer.makefile("rb"), 302, "", {}, "http://127.0.0.1:80/m.gguf")
+        download._Redirects().redirect_request(asked, answer.makefile("rb"), 302, "", {}, "http://127.0.0.1:80/m.gguf")
