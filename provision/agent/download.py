@@ -167,7 +167,8 @@ class Download:
                 return
             try:
                 digest = self._piece(index, descriptor)
-                self._changed |= self.pieces.add(index, digest)
+                if self.pieces.add(index, digest):
+                    self._changed = True
                 tries = 0
                 self._news.put(None)
             except _Again as again:

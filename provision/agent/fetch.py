@@ -62,6 +62,7 @@ def _bring(layout: Layout, request: FetchModel, folder: str, emit: Emit, stop: C
     try:
         return models.accept(layout, sha256, name, emit)
     except models.Damaged as damaged:
+        found = damaged.found
         emit({"event": "warning", "text": f"{damaged.what} Its pieces are looked at one by one."})
     came = first.pieces.done
     spoiled = [index for index, digest in came.items() if digest and _on_disk(first.path, index) != digest]
@@ -76,11 +77,11 @@ def _bring(layout: Layout, request: FetchModel, folder: str, emit: Emit, stop: C
         try:
             return models.accept(layout, sha256, name, emit)
         except models.Damaged as still:
-            damaged = still
+            found = still.found
     files.remove_tree(folder)
     raise Failure(
         FAILED,
-        f"what {urlsplit(request['url']).netloc} has is not model {name} as it was locked: {damaged.found[:16]}…, "
+        f"what {urlsplit(request['url']).netloc} has is not model {name} as it was locked: {found[:16]}…, "
         f"expected {sha256[:16]}….",
         "It was read a second time, and said the same.",
         "deploy model lock, and look at what has changed",
