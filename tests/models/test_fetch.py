@@ -159,11 +159,12 @@ def test_a_piece_that_the_disk_lost_is_the_only_one_that_is_fetched_again(
     def looked_at(path: str, emit: Emit) -> str:
         if not spoilt:
             spoilt.append(path)
-            os.chmod(path, 0o644)
-            with open(path, "r+b") as file:
+            there = Path(path)
+            there.chmod(0o644)
+            with there.open("r+b") as file:
                 file.seek(3 * PIECE + 5)
                 file.write(b"another")
-            os.chmod(path, 0o444)
+            there.chmod(0o444)
         return digest(path, emit)
 
     monkeypatch.setattr(models, "digest", looked_at)
