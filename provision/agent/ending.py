@@ -197,7 +197,7 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
             programs.prove(level, before, worked=True)
     with _collected(failures):
         if (front := traffic.front_of(programs.layout, before, documents)) is not None:
-            traffic.become(programs.layout, front)
+            traffic.let_go(programs.layout, front, programs.waits.holds, programs.step)
     with _collected(failures):
         programs.supervisor.disable([name for name in disturbed if before.programs[name].stopped])
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])
@@ -223,7 +223,7 @@ def _turn_back(
     away = down - _still_run(programs, down, begin)
     front = traffic.front_of(programs.layout, before, documents, away)
     if front is not None:
-        traffic.become(programs.layout, front)
+        traffic.let_go(programs.layout, front, programs.waits.holds, programs.step)
     new = {name: record for name, record in after.programs.items() if name in touched and name not in before.programs}
     later = read_documents(programs.layout, {record.release for record in new.values()})
     traffic.drained(programs.layout, traffic.leaving(later, new), programs.step)

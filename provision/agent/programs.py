@@ -86,6 +86,7 @@ class Programs:
         there = {name for name in timeouts if left[name] or seen[name].activity is not Activity.ABSENT}
         self.waits.closed([name for name in timeouts if left[name] or seen[name].activity is Activity.RUNNING])
         self.supervisor.stop({name: seconds for name, seconds in timeouts.items() if name in there})
+        self.waits.ended(timeouts)
 
     def describe(
         self, service: ServiceDocument, launch_id: str, instead_of: Optional[Program] = None, *, at_rest: bool = False

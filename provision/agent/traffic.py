@@ -23,7 +23,7 @@ from typing import (
     Set,
 )
 
-from ..contract import roles
+from ..contract import held, roles
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.public import served
@@ -31,11 +31,12 @@ from ..contract.slots import STABLE
 from ..contract.state import Program, State
 from . import files, launch, public
 from .documents import service_of
-from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Front, Route, Server
+from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Crowd, Front, Route, Server
 
 if TYPE_CHECKING:
     from ..contract.release import FrontedDocument, ReleaseDocument, ServiceDocument, TrafficDocument
     from .front.runtime import Runtime
+    from .holds import Holds
 
 _POLL = 0.05
 _NEWS_SECONDS = 5.0  # between two words on what is still waited for
@@ -183,6 +184,25 @@ def _runtime(layout: Layout) -> Runtime:
     return Runtime(layout.traffic, _haproxy(layout))
 
 
+def let_go(layout: Layout, front: Front, holds: Holds, tell: Callable[[str, str, str], None]) -> None:
+    """Become `front`; say what requests waited for that it holds no longer."""
+    still = {each.service for each in front.backends if each.held}
+    over = {name: service for name, service in holds.open.items() if service not in still}
+    waiting = {service: _crowd(layout, service).waiting for service in over.values()}
+    become(layout, front)
+    for name, service in over.items():
+        tell("held", name, held.sentence(holds.end(name, waiting[service], _crowd(layout, service))))
+
+
+def _crowd(layout: Layout, service: str) -> Crowd:
+    from .front.master import Silent
+
+    try:
+        return _runtime(layout).crowd(service)
+    except Silent:  # who waited has gone with it
+        return Crowd()
+
+
 class Leaving(NamedTuple):
     """A program that takes no new request, and ends when its last one has."""
 
@@ -254,6 +274,7 @@ class Passage:
         tell: Callable[[str, str, str], None],
         journaled: Callable[[], None],
         interrupt: Callable[[], None],
+        holds: Holds,
     ) -> None:
         self.layout = layout
         self.before = before
@@ -262,6 +283,7 @@ class Passage:
         self.tell = tell
         self.journaled = journaled
         self.interrupt = interrupt
+        self.holds = holds
         self._now: Dict[str, Program] = dict(before.programs)
         self._before, self._after = _declared(before, documents), _declared(after, documents)
         both = self._before is not None and self._after is not None
@@ -329,7 +351,13 @@ class Passage:
     def leave(self, program: str) -> None:
         """Let it take no more requests, and end those that it has; they wait where nobody else takes them."""
         self.journaled()
-        self._become({program})
+        front = self._become({program})
+        service = self.before.programs[program].service
+        mine = next((each for each in front.backends if each.service == service and each.held), None)
+        if mine is not None:
+            limits = f"at most {mine.hold_seconds:.0f} s, and {mine.hold_requests} at a time"
+            self.tell("hold", program, limits)
+            self.holds.begin(program, service, _crowd(self.layout, service))
         drained(self.layout, self._served([program]), self.tell, self.interrupt)
 
     def enter(self, programs: Sequence[str]) -> None:
@@ -344,11 +372,13 @@ class Passage:
             self._now.update((name, self.after.programs[name]) for name in mine)
             self._become(_NOBODY)
 
-    def _become(self, away: AbstractSet[str]) -> None:
+    def _become(self, away: AbstractSet[str]) -> Front:
         declared = self._before or self._after
         assert declared is not None  # noqa: S101  for mypy
         now = self.before._replace(programs=self._now, project=self.after.project)
-        become(self.layout, _front(self.layout, now, self.documents, declared, self._entrances, away))
+        front = _front(self.layout, now, self.documents, declared, self._entrances, away)
+        let_go(self.layout, front, self.holds, self.tell)
+        return front
 
     def rest(self, programs: Sequence[str]) -> None:
         """Wait for what those have begun that are to stop, and take nothing new by now."""
@@ -359,7 +389,7 @@ class Passage:
         front = front_of(self.layout, self.after, self.documents)
         if front is not None:
             self.journaled()
-            become(self.layout, front)
+            let_go(self.layout, front, self.holds, self.tell)
 
     def end(self) -> None:
         """Wait for what those have begun that are not there any more."""

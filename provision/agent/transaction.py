@@ -101,6 +101,7 @@ class Transaction:
             self.programs.step,
             lambda: self.journal.add({"step": journal.TRAFFIC}),
             self._stop_if_aborted,
+            self.programs.waits.holds,
         )
         self.programs.step("preflight")
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
@@ -139,6 +140,7 @@ class Transaction:
             "channels": dict(change.after.channels),
             "seconds": round(time.monotonic() - began, 3),
             "waited": self.programs.waits.told(),
+            "held": self.programs.waits.holds.told(),
             "did": {step.program: step.do.value for step in change.steps},
         }
 
@@ -423,6 +425,7 @@ class Transaction:
             ) from None
         report["seconds"] = round(time.monotonic() - began, 3)
         report["waited"] = self.programs.waits.told()
+        report["held"] = self.programs.waits.holds.told()
         if report["waited"]:
             now += f" Users waited {max(report['waited'].values()):.1f} s."
         kind = INTERRUPTED if failed.kind == INTERRUPTED else PUT_BACK

@@ -10,6 +10,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Dict, Iterable, Sequence, Set
 
+from ..contract import held
+from .holds import LOAD, PROOF, STOP, Holds
+
 if TYPE_CHECKING:
     from ..contract.release import ServiceDocument
 
@@ -22,6 +25,7 @@ class Waits:
         self._closed: Dict[int, float] = {}
         self._waited: Dict[int, float] = {}
         self._one = threading.Lock()  # programs are proven side by side
+        self.holds = Holds()
 
     def know(self, services: Iterable[ServiceDocument]) -> None:
         """At which ports programs answer, of the old release and of the new one."""
@@ -34,10 +38,17 @@ class Waits:
         with self._one:
             for port in (port for name in programs for port in self._ports.get(name, ())):
                 self._closed.setdefault(port, now)
+            self.holds.go_on(programs, STOP, now)
+
+    def ended(self, programs: Iterable[str]) -> None:
+        """They have stopped: what comes next in their place is waited for."""
+        with self._one:
+            self.holds.go_on(programs, LOAD)
 
     def answered(self, program: str, when: float) -> None:
         """It answered first at that moment, by `time.monotonic`."""
         with self._one:
+            self.holds.go_on([program], PROOF, when)
             for port in self._ports.get(program, ()):
                 if port in self._closed:
                     self._waited[port] = self._waited.get(port, 0.0) + max(0.0, when - self._closed.pop(port))
@@ -48,4 +59,7 @@ class Waits:
             name: max((self._waited.get(port, 0.0) for port in ports), default=0.0)
             for name, ports in self._ports.items()
         }
-        return {name: round(seconds, 3) for name, seconds in waited.items() if seconds}
+        return {
+            **{name: round(seconds, 3) for name, seconds in waited.items() if seconds},
+            **{name: held.seconds(each) for name, each in self.holds.told().items()},
+        }

@@ -63,6 +63,7 @@ def hooked(session: Session, channel: str) -> Iterator[list[HostOutcome]]:
             "release": each.plan.release,
             "did": each.did,
             "waited": each.waited,
+            "held": each.held,
             "reach": [reach._asdict() for reach in each.reach],
         }
         for each in done

@@ -33,6 +33,8 @@ _STEPS = {
     "start": "starting",
     "stop": "stopping",
     "drain": "draining",
+    "hold": "holding requests for",
+    "held": "requests for",
     "prove": "proving",
     "undo": "putting back:",
     "recover": "recovering",

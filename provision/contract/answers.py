@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Literal, Optional, TypedDict
 
-from .events import Checked
+from .events import Checked, Held
 from .evidence import Kept
 from .facts import Ahead, Gpu, Machine, ProjectFacts
 from .records import Holder
@@ -36,6 +36,7 @@ class Transacted(_Transacted, total=False):
     sequence: int
     seconds: float
     waited: Dict[str, float]  # program -> seconds in which nobody answered at its port
+    held: Dict[str, Held]  # program -> what requests for it waited for, where they waited in front of it
     did: Dict[str, str]  # program -> what was done to it, as a step says
     entries: Dict[str, str]  # of a mismatch: what is there, path -> digest
     shares: Dict[str, float]  # as the state has them then, of what changes or may change them

@@ -100,6 +100,18 @@ class Untrusted(TypedDict):
     why: str
 
 
+class Held(TypedDict):
+    """What requests for a program waited for while another took its place, in seconds; and how many did."""
+
+    drain: float
+    stop: float
+    load: float
+    proof: float
+    requests: int  # that waited to the end
+    beyond: int  # answered with 503, because as many waited already as may
+    late: int  # because they had waited as long as one may
+
+
 class Details(TypedDict, total=False):
     """Further facts of a failure, for whoever reports it."""
 
@@ -108,6 +120,7 @@ class Details(TypedDict, total=False):
     facts: Facts
     seconds: float
     waited: Dict[str, float]  # program -> seconds in which nobody answered at its port
+    held: Dict[str, Held]  # program -> what requests for it waited for, where they waited in front of it
     holder: Holder
     newer: Newer
     untrusted: Untrusted

@@ -23,6 +23,7 @@ from provision.targets.ship import Shipment, ship_engines, ship_environment, shi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provision.contract.events import Held
     from provision.contract.records import HistoryEntry, OnceRecord
     from provision.contract.release import ReleaseDocument
     from provision.contract.requests import Seal, TransactionRequest, Wanted
@@ -42,6 +43,7 @@ class HostOutcome:
     round_trips: dict[str, dict[str, int]] = field(default_factory=dict)
     did: dict[str, str] = field(default_factory=dict)  # program -> what was done to it, as a step says
     waited: dict[str, float] = field(default_factory=dict)  # program -> seconds in which nobody answered at its port
+    held: dict[str, Held] = field(default_factory=dict)  # program -> what requests for it waited for
     reach: tuple[Reached, ...] = ()  # what it serves now, and where users get to it
 
 
@@ -208,7 +210,7 @@ def apply(
                 next_step="deploy up again when nothing writes into the project",
             )
     plan_ = replace(plan_, generation=answer["generation"])
-    return ended(session, answer["outcome"], plan_, answer.get("did"), answer.get("waited"))
+    return ended(session, answer["outcome"], plan_, answer.get("did"), answer.get("waited"), answer.get("held"))
 
 
 def _transact(
@@ -270,13 +272,14 @@ def ended(
     plan_: plan.Plan,
     did: dict[str, str] | None = None,
     waited: dict[str, float] | None = None,
+    held: dict[str, Held] | None = None,
 ) -> HostOutcome:
     """What became of a host, told as well; what was done is what was planned, where the host says nothing else."""
     seconds = round(time.monotonic() - session.began, 3)
     trips = session.connection.round_trips.by_phase()
     did = {step.program: str(step.do) for step in plan_.steps} if did is None else did
     found = tuple(reached(session.deployment, session.spec, plan_.channel)) if plan_.kind != "down" else ()
-    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips, did, waited or {}, found)
+    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips, did, waited or {}, held or {}, found)
     session.deployment.on_event(
         {
             "event": "result",
@@ -290,6 +293,7 @@ def ended(
             "round_trips": trips,
             "did": did,
             "waited": result.waited,
+            "held": result.held,
             "reach": [each._asdict() for each in found],
         }
     )

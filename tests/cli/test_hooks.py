@@ -39,7 +39,9 @@ def test_each_hook_is_given_its_event_and_what_it_prints_is_told(project):
         before.items() >= {"hook": "before_up", "project": "small", "channel": "stable", "hosts": ["sandbox"]}.items()
     )
     (result,) = of(events, "result")
-    assert after["hosts"] == [{key: result[key] for key in ("host", "outcome", "release", "did", "waited", "reach")}]
+    assert after["hosts"] == [
+        {key: result[key] for key in ("host", "outcome", "release", "did", "waited", "held", "reach")}
+    ]
     assert [(event["source"], event["text"]) for event in of(events, "output")] == [
         ("before_up", "told of before_up\n"),
         ("after_up", "told of after_up\n"),

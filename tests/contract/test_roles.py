@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from provision.agent.front import program as front_program
+from provision.agent.holds import Holds
 from provision.agent.traffic import Passage, front_of
 from provision.contract.decide import HostView, decide
 from provision.contract.layout import Layout
@@ -155,7 +156,7 @@ def test_without_traffic_no_haproxy_is_asked_for(monkeypatch: pytest.MonkeyPatch
     document = cast("ReleaseDocument", {"lanes": {}})
     before, after = State(channels={"stable": "old"}), State(channels={"stable": "new"})
     documents = {"old": document, "new": document}
-    passage = Passage(Layout("/srv/cres"), before, after, documents, ask, ask, ask)
+    passage = Passage(Layout("/srv/cres"), before, after, documents, ask, ask, ask, Holds())
 
     assert passage.open() == []
     passage.enter([])

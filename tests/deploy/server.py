@@ -22,8 +22,9 @@ if FAIL == "hang":
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path == "/stream":
-            self.stream()
+        path, _, asked = self.path.partition("?parts=")
+        if path == "/stream":
+            self.stream(int(asked or 10))
             return
         status = 503 if FAIL == "sick" else 200
         answer = {
@@ -50,12 +51,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.do_GET()
 
-    def stream(self):
-        """A second of an answer, and its end."""
+    def stream(self, parts):
+        """An answer that takes a tenth of a second a part, and its end."""
         self.send_response(200)
         self.end_headers()
-        for _ in range(10):
-            self.wfile.write(f"{os.environ.get('VERSION', '')}\n".encode())
+        for number in range(parts):
+            self.wfile.write(f"{os.environ.get('VERSION', '')} {number}\n".encode())
             self.wfile.flush()
             time.sleep(0.1)
         self.wfile.write(b"end\n")

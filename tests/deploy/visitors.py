@@ -22,12 +22,23 @@ def behind_a_front(world: World) -> Iterator[World]:
 
 
 @contextmanager
-def visitors(world: World, short: int = 3, streams: int = 3, port: int = 0) -> Iterator[dict[str, Any]]:
-    """While they come to a declared port; what they met is there afterwards, and none of them met a failure."""
+def visitors(
+    world: World, short: int = 3, streams: int = 3, port: int = 0, may_be_sent_away: bool = False, **more: Any
+) -> Iterator[dict[str, Any]]:
+    """While they come to a declared port; what they met is there afterwards, and none of them met a failure.
+
+    Args:
+        may_be_sent_away: whether some may get a 503 that says when to come again.
+        more: `pause`, `seconds` of a stream, `least`, `engine`; as visitor.py says.
+    """
     met: dict[str, Any] = {}
-    words = ["python3", "-c", _VISITOR, str(port or world.port), str(short), str(streams)]
-    command = world.host.inside(words)
+    wanted = {"port": port or world.port, "short": short, "streams": streams}
+    wanted = {**wanted, "pause": 0.0, "seconds": 1.0, "least": 1, "engine": False, **more}
+    command = world.host.inside(["python3", "-c", _VISITOR])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(wanted) + "\n")
+        process.stdin.flush()
         try:
             yield met
         finally:
@@ -35,3 +46,4 @@ def visitors(world: World, short: int = 3, streams: int = 3, port: int = 0) -> I
     met.update(json.loads(told))
     assert not met["failed"], met
     assert met["requests"]
+    assert may_be_sent_away or not met["away"], met

@@ -86,7 +86,7 @@ def _http(project: str, backend: Backend) -> Iterator[str]:
     yield from _limits(backend)
     yield from _crowd(backend)
     beyond = f"status 503 content-type text/plain string 'too many wait' hdr Retry-After {_RETRY_AFTER}"
-    yield f"  http-request return {beyond} if holding crowded"
+    yield f"  http-request deny {beyond} if holding crowded"  # which is counted, unlike `return`
     # Who asks as this one sees it, not as the client says.
     yield "  http-request set-header X-Forwarded-For %[src]"
     yield f"  acl secure var({SECURE}) -m found"

@@ -14,7 +14,7 @@ from . import configuration
 from .backends import HOLD, at, bounds, states, weight
 from .master import PID, SOCKET, Master, Silent
 from .render import render, structure
-from .values import DRAIN, READY, Counted, Front
+from .values import DRAIN, READY, Counted, Crowd, Front
 
 CONFIGURATION = configuration.NAME
 _POLL = 0.02
@@ -102,6 +102,13 @@ class Runtime:
         inside = sum(int(row["scur"] or 0) for _, row in self._rows(_BACKENDS) if row["pxname"] == service)
         at = sum(int(row["scur"] or 0) for _, row in self._rows(_SERVERS) if row["pxname"] == service)
         return max(0, inside - at)
+
+    def crowd(self, service: str) -> Crowd:
+        """Who waits for a program that takes them, and who was sent away."""
+        current = self._master.processes().current
+        mine = [row for pid, row in self._rows(_BACKENDS) if (pid, row["pxname"]) == (current, service)]
+        sent = [(int(row["dreq"] or 0), int(row["econ"] or 0)) for row in mine]
+        return Crowd(self.held(service), *(sent[0] if sent else (0, 0)))
 
     def _structure(self, worker: int) -> str:
         """The digest in the configuration that this worker has read."""

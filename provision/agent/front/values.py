@@ -102,6 +102,14 @@ class Front(NamedTuple):
     threads: int = 2
 
 
+class Crowd(NamedTuple):
+    """Those who came to a service whose requests are held."""
+
+    waiting: int = 0  # now
+    beyond: int = 0  # sent away since HAProxy's start, because as many waited already as may
+    late: int = 0  # sent away, because nobody had taken them for as long as they may wait
+
+
 class Counted(NamedTuple):
     """What one server has had since HAProxy's start, and has now."""
 

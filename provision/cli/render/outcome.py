@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from provision.cli.sentences import seconds
+from provision.contract import held
 from provision.contract.decide import Do
 
 if TYPE_CHECKING:
+    from provision.contract.events import Held
     from provision.targets import HostOutcome
 
 _DID = {
@@ -35,10 +37,12 @@ def _done(outcome: HostOutcome) -> Iterator[str]:
         return  # the result before it says so
     for do, word in _DID.items():
         names = [name for name, did in outcome.did.items() if did == do]
-        told = [name + _waited(outcome.waited.get(name, 0.0)) for name in names]
+        told = [name + _waited(outcome.waited.get(name, 0.0), outcome.held.get(name)) for name in names]
         if told:
             yield f"{word}: {', '.join(told)}"
 
 
-def _waited(value: float) -> str:
+def _waited(value: float, held_: Held | None) -> str:
+    if held_ is not None:
+        return f" ({held.sentence(held_)})"
     return f" (users waited {seconds(value)})" if value else ""
