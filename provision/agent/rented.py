@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Optional, cast
+from typing import TYPE_CHECKING, Iterator, Optional, cast
 
+from ..contract import backup
 from ..contract.layout import BUDGET_GUARD
 from . import files
 
@@ -15,8 +16,21 @@ _WARNED_AT = 0.8  # of its share
 _SOON = 3600.0  # seconds
 
 
-def warning(now: float) -> str:
-    """What is about to become of the machine, and how that is averted; empty where nothing is."""
+def warnings(now: float) -> Iterator[str]:
+    """What whoever looks at the machine has to know: what is about to become of it, and that a backup failed."""
+    yield from filter(None, (_of_budget(now), _of_backup(now)))
+
+
+def _of_backup(now: float) -> str:
+    try:
+        seen = cast("Optional[backup.Seen]", files.read_json(backup.SEEN))
+    except (OSError, ValueError):
+        return ""  # it is for root alone
+    wrong = backup.trouble(seen, now) if seen else ""
+    return f"of this rented machine {wrong}; next: deploy machine backup" if wrong else ""
+
+
+def _of_budget(now: float) -> str:
     try:
         watched = cast("Optional[Watched]", files.read_json(os.path.join(BUDGET_GUARD, "watched.json")))
     except (OSError, ValueError):

@@ -175,7 +175,8 @@ class Conversation:
         if os.path.isdir(BUDGET_GUARD):
             from . import rented
 
-            self._warn(rented.warning(time.time()))
+            for text in rented.warnings(time.time()):
+                self._warn(text)
         if request.get("gpus"):
             seen_ = answer["project"]["view"].get("gpus")
             answer["gpus"] = gpus.found() if seen_ is None else seen_

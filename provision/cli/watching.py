@@ -69,6 +69,7 @@ def _tell(session: Session, told: set[str], now: set[str], event: dict[str, Any]
 
 
 def _said(found: object) -> tuple[dict[str, Any], list[str]]:
+    from provision.cli.render.machines import paid
     from provision.rollout.lost import Back, Endpoints, GivenBack, Lost
 
     match found:
@@ -85,8 +86,8 @@ def _said(found: object) -> tuple[dict[str, Any], list[str]]:
             return event | {"outcome": "replaced"}, [f"{found.machine.id} serves in the place of {others}, proven"]
         case GivenBack():
             event = {"event": "result", "machine": found.machine.id, "outcome": "destroyed"}
-            text = f"{found.machine.id} is given back; it has cost ${found.cost:.2f}"
-            return event | {"cost": round(found.cost, 4)}, [text]
+            text = f"{found.machine.id} is given back; {paid(found.cost, found.charged)}"
+            return event | {"cost": round(found.cost, 4), "charged": found.charged}, [text]
         case Endpoints():
             reached = [*_endpoints(found)]
             event = {"event": "endpoints", "endpoints": reached, "missing": found.missing}

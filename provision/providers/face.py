@@ -202,6 +202,9 @@ class Provider(Protocol):
     def start(self, number: int) -> None:
         """Let one that is stopped run again. Whether it does is seen later: its GPU may be somebody else's by now."""
 
+    def stop(self, number: int) -> None:
+        """Have it stopped and stay so, also one that is lost: it does not run again when its price falls."""
+
     def paid(self, label: str, since: float) -> Mapping[int, float]:
         """What machines were charged for since then whose labels begin so, those that are no more included."""
 

@@ -42,6 +42,17 @@ class Notes:
         """Remember it: it is not rented again for 30 days."""
         self._note("machines", f"{provider} {machine}", {"why": why})
 
+    def forget(self, provider: str, machines: Sequence[int]) -> list[int]:
+        """Which of them were remembered, and are no more; without any, all machines and images are forgotten."""
+        found = sorted(number for number in self.failed(provider) if not machines or number in machines)
+        gone = {f"{provider} {number}" for number in found}
+        with self._changing() as notes:
+            notes["machines"] = {
+                name: note for name, note in self._fresh(notes, "machines").items() if name not in gone
+            }
+            notes["images"] = self._fresh(notes, "images") if machines else {}
+        return found
+
     def lacking(self, image: str) -> tuple[str, ...]:
         """What an image with that very digest lacks, as a machine of it has shown."""
         note = self._fresh(self._read(), "images").get(image, {})
@@ -79,13 +90,19 @@ class Notes:
         return found if isinstance(found, dict) else {}
 
     def _note(self, kind: str, name: str, note: Mapping[str, object]) -> None:
-        with contextlib.suppress(OSError), self._alone():
-            notes = self._read()
+        with contextlib.suppress(OSError), self._changing() as notes:
             of_kind = self._fresh(notes, kind) | {name: {**note, "at": self._now()}}
-            kept = sorted(of_kind.items(), key=lambda each: each[1]["at"])[-_MOST:]
+            notes[kind] = dict(sorted(of_kind.items(), key=lambda each: each[1]["at"])[-_MOST:])
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """What is there, for whoever changes it; written once that is done."""
+        with self._alone():
+            notes = self._read()
+            yield notes
             descriptor, made = tempfile.mkstemp(dir=self._file.parent, prefix=".rented.")
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({**notes, kind: dict(kept)}, file, indent=1)
+                json.dump(notes, file, indent=1)
             Path(made).replace(self._file)
 
     @contextlib.contextmanager

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,7 +209,7 @@ class Vast:
 
     def machines(self) -> Sequence[Machine]:
         records = self._pages("/api/v1/instances/?limit=25", "list", "instances")
-        return [machine for record in records if (machine := _machine(record))]
+        return [machine for record in records if (machine := _machine(record, self.now()))]
 
     def _pages(self, path: str, endpoint: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -233,7 +232,7 @@ class Vast:
         if said.status == 404:
             return None
         record = self._done(said).get("instances")
-        return _machine(record) if isinstance(record, dict) else None
+        return _machine(record, self.now()) if isinstance(record, dict) else None
 
     def log(self, number: int, lines: int) -> str:
         said = self._done(
@@ -259,6 +258,9 @@ class Vast:
 
     def start(self, number: int) -> None:
         self._done(self._api.call("PUT", f"/api/v0/instances/{number}/", "show", {"state": "running"}))
+
+    def stop(self, number: int) -> None:
+        self._done(self._api.call("PUT", f"/api/v0/instances/{number}/", "show", _STOPPED))
 
     def paid(self, label: str, since: float) -> Mapping[int, float]:
         # The document leaves the filter open; this is how the provider's own client writes it.
@@ -310,7 +312,8 @@ def _offer(record: Mapping[str, Any]) -> Offer | None:
         return None
 
 
-def _machine(record: Mapping[str, Any]) -> Machine | None:
+def _machine(record: Mapping[str, Any], now: float) -> Machine | None:
+    """As it is now, by the provider's clock; None: it can't be understood."""
     try:
         return Machine(
             id=int(record["id"]),
@@ -321,13 +324,13 @@ def _machine(record: Mapping[str, Any]) -> Machine | None:
             gpu=f"{record.get('num_gpus') or 0} x {record.get('gpu_name') or ''}",
             per_hour=_number(record.get("dph_total")),
             is_bid=bool(record.get("is_bid")),
-            began=_number(record.get("start_date")) or time.time(),
+            began=_number(record.get("start_date")) or now,
             address=_address(record),
             ports=dict(_ports(record)),
             stopped_per_hour=_number(record.get("storage_total_cost")),
             per_byte_in=_number(record.get("inet_down_cost")) / 1e9,
             per_byte_out=_number(record.get("inet_up_cost")) / 1e9,
-            loss=_loss(record, time.time()),
+            loss=_loss(record, now),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

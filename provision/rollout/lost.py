@@ -46,10 +46,16 @@ class Lost:
 
 @dataclass(frozen=True)
 class GivenBack:
-    """One that was given back, as its end has come or another serves in its place."""
+    """One that was given back, as its end has come or another serves in its place.
+
+    Attributes:
+        cost: dollars at most, by its price and its time.
+        charged: by the provider until now; None where that does not say.
+    """
 
     machine: Machine
     cost: float
+    charged: float | None
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ def _replaced(deployment: Deployment, deploying: Deploying) -> Iterator[GivenBac
     machines = deployment.machines
     for number, old in sorted(machines.given_up().items()):
         try:
+            for machine in old:
+                machines.keep_down(machine)
             if not all(_is_over(each, machines.provider.now()) for each in old):
                 yield Back(_brought(deployment, number, max(map(_end, old)), deploying), tuple(each.id for each in old))
             for machine in old:
@@ -136,7 +144,7 @@ def _brought(deployment: Deployment, number: int, ends: float, deploying: Deploy
 def _given_back(deployment: Deployment, machine: Machine) -> GivenBack:
     cost = machine.cost(deployment.machines.provider.now())
     deployment.machines.give_back(machine)
-    return GivenBack(machine, cost)
+    return GivenBack(machine, cost, deployment.machines.charged(machine))
 
 
 def endpoints(deployment: Deployment) -> Endpoints:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from provision import rclone
 from provision.agent.alone import program
-from provision.contract.backup import FOLDER, PROGRAM, Backed, Begun, Config
+from provision.contract import backup as contract
+from provision.contract.backup import FOLDER, PROGRAM, SEEN, Backed, Begun, Config, Seen
 from provision.errors import DeployError, UsageError
 from provision.events import OnEvent, progress
 from provision.hosts import HostConnection
@@ -77,6 +78,18 @@ def config(declared: Backup, variables: Mapping[str, str], place: str, owner: st
         "store": f"store:{where}",
         "sha256": "",
     }
+
+
+def trouble(connection: HostConnection) -> str:
+    """What is wrong with a machine's backups, by its own clock; empty where nothing is, as far as it knows."""
+    done = connection.run(["sh", "-c", f"date +%s && ! cat {SEEN}"], timeout=_SECONDS)
+    now, _, said = done.stdout.decode("utf-8", "replace").partition("\n")
+    if done.rc == 0:
+        return "it has made no backup yet"
+    try:
+        return contract.trouble(answer(json.loads(said), Seen), float(now))
+    except (ValueError, Misfit):
+        return "it does not say what became of its backups"
 
 
 class MachineBackup:

@@ -147,6 +147,11 @@ class Joining:
             made.bring()
             return made.now()
 
+    def backup_trouble(self, spec: HostSpec) -> str:
+        """What is wrong with a machine's backups; empty where nothing is."""
+        with self._connect(spec) as connection:
+            return backup.trouble(connection)
+
     def _bring_back(self, machine: Machine, connection: HostConnection) -> None:
         config = self._config(Label.read(machine.label))
         if config is None:

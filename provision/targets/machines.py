@@ -6,28 +6,26 @@ nothing is left to be done for a machine (`targets.joining`).
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from provision.contract.backup import Backed
 from provision.errors import Refused, UsageError
-from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, trust
+from provision.hosts import HostConnection, HostKey, HostSpec, connect, declared_hosts, run_on_hosts, trust
 from provision.hosts.known_hosts import lookup_name, pinned, read_pins
 from provision.providers import provider
 from provision.providers.api import Clock
-from provision.providers.face import Loss, Machine, Offer, Order, State, Unfit
+from provision.providers.face import Loss, Machine, Order, ProviderFailed, State, Unfit
 from provision.providers.notes import Notes
 from provision.providers.renting import Budget, OnEvent, Renter, of_place, place
 from provision.targets import backup
 from provision.targets.allowance import Allowance
 from provision.targets.joining import Joining
 from provision.targets.labels import GIVEN_UP, Label
-from provision.targets.needed import Needed, needed
+from provision.targets.offering import Offering
 from provision.targets.ssh_keys import public_key, show_key, wait_for_key
 
 if TYPE_CHECKING:
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from provision.project.renting import Budget as Limits
     from provision.project.renting import Needs as Declared
 
+_DAY = 86400.0
 _TRIES = 3  # machines that are rented for one place, where one after the other turns out to be no good
 
 
@@ -76,32 +75,14 @@ class Machines:
         self._clock = clock or Clock()
         self._on_event = on_event
         self._connect = connect
-        self._notes = Notes()
         self._known: list[Machine] = []  # as they were seen last, for who asks next
         self._beyond: list[Machine] = []
         self.provider = provider(self._target.provider, loaded.environment.variables, self._clock)
+        notes = Notes()
+        self.offering = Offering(loaded, target, self.provider, notes)
         self._allowance = Allowance(loaded.project, target, self.provider)
         self._renter = Renter(self.provider, on_event, self._clock)
-        self._joining = Joining(loaded, target, self.provider, self._notes, on_event, self._clock, connect)
-
-    def offers(self) -> Sequence[Offer]:
-        """What could be rented for the target now, cheapest first."""
-        return self.provider.offers(replace(self.needed.needs, avoid=frozenset(self.failed)))
-
-    @cached_property
-    def needed(self) -> Needed:
-        """What is searched for: as declared, and what models and binaries need besides."""
-        return needed(self._loaded, self._target)
-
-    @property
-    def failed(self) -> dict[int, str]:
-        """The provider's machines that failed us of late, and why: they are left out."""
-        return self._notes.failed(self.provider.name)
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """By the name of a GPU, how many tokens a second it has given these models, for one request at a time."""
-        return self._notes.rates(self._work)
+        self._joining = Joining(loaded, target, self.provider, notes, on_event, self._clock, connect)
 
     def learn(self, event: Mapping[str, Any]) -> None:
         """Remember how fast a machine's GPU is, where a check has counted its tokens."""
@@ -109,17 +90,7 @@ class Machines:
         if rate and event.get("passed"):
             for machine in self._known:
                 if machine.address and self.spec(machine).name == event.get("host"):
-                    self._notes.gave(self._work, machine.gpu.partition(" x ")[2], float(rate))
-
-    @cached_property
-    def _work(self) -> str:
-        """What is computed there: the models, and how they are served."""
-        served = [
-            [name, service.model, service.engine or service.binary, repr(service.args)]
-            for name, service in sorted(self._loaded.project.services.items())
-            if service.model
-        ]
-        return hashlib.sha256(json.dumps(served).encode()).hexdigest()
+                    self.offering.gave(machine.gpu.partition(" x ")[2], float(rate))
 
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
@@ -183,13 +154,13 @@ class Machines:
         try:
             if here and here[0].state is State.STOPPED:
                 self._start(here[0])
-            offers = [] if here else self.offers()
+            offers = [] if here else self.offering.demanded()
             machine = self._renter.rent(offers, order, limits, others)
             machine = self._renter.wait(machine, keep=keep or bool(here))
             self.provider.admit(machine.id, public)
             key = wait_for_key(self.provider, machine, self._clock)
             offer = next((each for each in offers if each.machine == machine.machine), None)
-            demands = self.needed.demands(self._target, offer)
+            demands = self.offering.needed.demands(self._target, offer)
             self._joining.join(machine, self.spec(machine), key, demands, is_new=not here)
             self._pin(machine, key)
         except BaseException as error:
@@ -203,7 +174,7 @@ class Machines:
             if unfit and machine:
                 self._allowance.lose(machine)
                 if unfit.its_fault:
-                    self._notes.has_failed(self.provider.name, machine.machine, unfit.what)
+                    self.offering.has_failed(machine, unfit.what)
                 raise _Again(unfit) from error
             raise
         self._known = []
@@ -218,11 +189,8 @@ class Machines:
             Refused: nothing can be deployed to its image, as is known already.
         """
         needs, budget = self._declared
-        if is_new and (lacking := self._notes.lacking(needs.image)):
-            raise Refused(
-                f"{needs.image} has no {' and no '.join(lacking)}, as a machine of it has shown; nothing was rented.",
-                next_step=f"set another image in [targets.{self._name}.needs]",
-            )
+        if is_new:
+            self.offering.demand_fit(needs.image)
         gone = self._allowance.gone(others) if is_new else 0.0
         share = self._allowance.share(others, gone)
         now = self.provider.now()
@@ -231,7 +199,7 @@ class Machines:
         order = Order(
             label=str(label),
             image=needs.image,
-            disk=self.needed.disk,
+            disk=self.offering.needed.disk,
             ports=needs.ports,
             start=show_key(label.nonce)
             + backup.start(self._target.backup, self._target.python)
@@ -266,12 +234,29 @@ class Machines:
         return {each.id: each.loss for each in machines if each.loss} | broke
 
     def give_up(self, machine: Machine) -> None:
-        """Free its place for another. It is given back once that one serves; until then its label says so."""
+        """Free its place for another. It is given back once that one serves; until then its label says so.
+
+        `keep_down` comes after it, so that who is cut off in between does it at the next look.
+        """
         label = Label.read(machine.label)
         if label is None:
             raise Refused(f"machine {machine.id} was not rented by deploy, and has no place.")
         self.provider.rename(machine.id, str(replace(label, place=label.place + GIVEN_UP)))
         self._known = []
+
+    def keep_down(self, machine: Machine) -> None:
+        """See that one that was given up costs no more than its disk, also if it comes back: its share is another's.
+
+        Raises:
+            ProviderFailed: it runs, and can't be stopped.
+        """
+        try:
+            self.provider.stop(machine.id)
+        except ProviderFailed as failed:
+            if machine.state in (State.RUNNING, State.STARTING):
+                raise
+            text = f"machine {machine.id} can't be kept from running again: {failed}"
+            self._on_event({"event": "warning", "host": "", "text": text})
 
     def given_up(self) -> dict[int, list[Machine]]:
         """By their places, those that were given up and are not given back yet."""
@@ -338,6 +323,12 @@ class Machines:
         """
         return self._joining.back_up(machine, self.spec(machine))
 
+    def backups(self, machines: Sequence[Machine]) -> dict[int, str]:
+        """What is wrong with the backups of each of them that can be asked, by its number; empty where nothing is."""
+        asked = {self.spec(each).name: each for each in machines if self._target.backup and self.is_ready(each)}
+        found = run_on_hosts([self.spec(each) for each in asked.values()], self._joining.backup_trouble)
+        return {asked[each.spec.name].id: str(each.error or each.value or "") for each in found}
+
     def specs(self) -> list[HostSpec]:
         """How the machines that run are reached.
 
@@ -370,6 +361,12 @@ class Machines:
     def give_back(self, machine: Machine) -> None:
         """Destroy it, and see that it is no more."""
         self._renter.give_back(machine)
+
+    def charged(self, machine: Machine) -> float | None:
+        """What the provider has charged for one by now; None where it does not say."""
+        with contextlib.suppress(ProviderFailed):
+            return self.provider.paid("", machine.began - _DAY).get(machine.id)
+        return None
 
     def past(self, now: float | None = None) -> list[Machine]:
         """All machines of this account that deploy rented, for any project, and whose end has come."""

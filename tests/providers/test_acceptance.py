@@ -21,13 +21,14 @@ from provision.contract.measured import First, Measured
 from provision.errors import Refused
 from provision.project import load
 from provision.providers.acceptance import Terms, faults
-from provision.providers.face import Unfit
+from provision.providers.face import ProviderFailed, Unfit
 from provision.providers.gpus import gives, model
 from provision.providers.notes import Notes
 from provision.targets import Deployment
 from provision.targets.machines import Machines
 from provision.targets.supplies import CantBeSupplied
-from tests.providers.conftest import CLOCK, KEY, Rental
+from tests.providers.books import agree
+from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.laptop import boot
 from tests.providers.test_machines import host, machines, project
 from tests.providers.vast_server import _driver
@@ -240,12 +241,48 @@ def test_a_machine_that_is_no_good_is_given_back_and_the_next_offer_tried(
     assert "its GPU is NVIDIA GeForce RTX 3090, and RTX 4090 was offered" in warned(events)
     assert "printed another host key than the one that answers" in warned(events)
     assert any("7002 is as it was offered: NVIDIA GeForce RTX 4090" in str(each.get("text")) for each in events)
+    agree(machines(project, rental), rental)
     # Who failed is left out, and said.
     assert sorted(Notes().failed("Vast.ai")) == [101, 102]
     monkeypatch.setenv("VAST_API_KEY", KEY)
     monkeypatch.setenv("VAST_URL", rental.url)
     assert main(["machine", "offers", "-C", str(project)]) == 0
-    assert "left out, since they failed: 101, 102" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "left out, since it failed: 101: " in said
+    assert "left out, since it failed: 102: " in said
+
+
+@pytest.mark.root
+def test_where_all_that_fit_have_failed_it_is_said_why_and_how_they_are_tried_again(
+    project: Path, host: TestHost, market: Market, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rental = market([offer(1), offer(2), offer(3, gpu_name="RTX 3090")], boot(host))
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("VAST_URL", rental.url)
+    for number in (101, 102, 103):
+        Notes().has_failed("Vast.ai", number, f"machine {number} is no good: it miscounts.")
+    here = ["-C", str(project)]
+
+    assert main(["machine", "rent", *here]) == 1
+    said = capsys.readouterr().err
+    assert "all 2 machines that fit [targets.gpu.needs] failed of late; nothing was rented." in said
+    assert "101: machine 101 is no good: it miscounts. 102: " in said
+    assert "next: deploy machine forget 101 102" in said
+    assert rental.known()["machines"] == []
+
+    assert main(["machine", "forget", "101", *here]) == 0
+    assert main(["machine", "rent", *here]) == 0
+    assert rental.alive == [7000]
+    assert main(["machine", "forget", "101", *here]) == 0
+    assert capsys.readouterr().out.endswith("nothing was remembered of them\n")
+    assert main(["machine", "forget", *here]) == 2
+
+
+def test_where_nothing_fits_that_is_said_and_not_that_none_of_0_could_be_rented(project: Path, market: Market) -> None:
+    rental = market([offer(1, gpu_name="RTX 3090")])
+    with pytest.raises(ProviderFailed, match=r"nothing that fits \[targets\.gpu\.needs\] can be rented now") as failed:
+        list(machines(project, rental).rent())
+    assert failed.value.why == ""
 
 
 @pytest.mark.root
@@ -257,6 +294,7 @@ def test_one_that_never_starts_is_followed_by_the_next_offer(
     ((machine, is_new),) = machines(project, rental, events).rent()
 
     assert (machine.id, is_new, rental.alive) == (7001, True, [7001])
+    agree(machines(project, rental), rental)
     assert "does not recover" in "".join(str(each.get("text")) for each in events)
 
 
@@ -345,8 +383,13 @@ def test_what_was_learned_is_forgotten_in_time_and_harms_nobody(tmp_path: Path) 
 
     assert notes.failed("Vast.ai") == {101: "it miscounts"}
     assert notes.failed("another") == {}
+    notes.has_failed("Vast.ai", 102, "slow")
+    assert (notes.forget("Vast.ai", [102, 103]), notes.failed("Vast.ai")) == ([102], {101: "it miscounts"})
     assert (notes.lacking("app@sha256:00"), notes.lacking("app:latest")) == (("rsync",), ())
     assert notes.rates("work") == {"RTX 4090": 90.0}
+    assert (notes.forget("Vast.ai", []), notes.lacking("app@sha256:00")) == ([101], ())
+    assert notes.rates("work") == {"RTX 4090": 90.0}
+    notes.has_failed("Vast.ai", 101, "it miscounts")
     now[0] += 31 * 86400
     assert (notes.failed("Vast.ai"), notes.lacking("app@sha256:00")) == ({}, ())
     (tmp_path / "state/rented.json").write_text("{")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provision.contract.backup import FOLDER, PROGRAM
+from provision import rollout
+from provision.contract.backup import FOLDER, PROGRAM, Seen, trouble
 from provision.errors import DeployError, UsageError
 from provision.project import load
 from provision.targets import Deployment
@@ -74,6 +76,35 @@ def write(host: TestHost, name: str, text: str) -> None:
     """As a service does whose account is ann's."""
     host.exec(["sh", "-c", f"mkdir -p {_DATA}/of-ann && chown ann: {_DATA}/of-ann && chmod 750 {_DATA}/of-ann"])
     host.write(f"{_DATA}/of-ann/{name}", text, mode=0o640, owner="ann")
+
+
+def _break(host: TestHost) -> None:
+    """A key of the store that opens nothing any more."""
+    config = json.loads(host.read(f"{FOLDER}/config.json"))
+    host.write(f"{FOLDER}/config.right", json.dumps(config), mode=0o600)
+    config["variables"]["RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY"] = "another"
+    host.write(f"{FOLDER}/config.json", json.dumps(config), mode=0o600)
+
+
+def _mend(host: TestHost) -> None:
+    host.exec(["mv", f"{FOLDER}/config.right", f"{FOLDER}/config.json"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({}, ""),
+        ({"tried": 9000.0, "every": 900.0, "at": 9000.0}, ""),
+        ({"tried": 9000.0, "every": 900.0, "at": 3600.0, "fault": "no room"}, "the last backup failed: no room; "),
+        ({"tried": 9000.0, "every": 900.0, "fault": "no room"}, "no room; no other one is whole"),
+        ({"tried": -20000.0, "every": 900.0, "at": -20000.0}, "no backup is made any more; the last one that is whole"),
+        ({"tried": -20000.0, "every": 86400.0, "at": -20000.0}, ""),
+    ],
+)
+def test_what_is_wrong_with_backups_is_said(seen: Seen, said: str) -> None:
+    found = trouble(seen, 9060.0)
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 @pytest.mark.slow
@@ -171,6 +202,19 @@ def test_a_machine_backs_up_by_itself_and_never_before_it_has_what_was_there(
 
     hosts[0].exec(["sh", "-c", loop.replace("sleep 60", "sleep 0.2")], env={"CONTAINER_API_KEY": "x"})
     until(lambda: len(run_rclone(hosts[0], "lsf", "-R", "--files-only").splitlines()) == 2, "it is kept")
+
+    (machine,) = deployment(project, rental).machines.rented()
+    assert deployment(project, rental).machines.backups([machine]) == {machine.id: ""}
+    warned: list[Any] = []
+    _break(hosts[0])
+    assert "rclone" in ask(hosts[0], "now")["fault"]
+    (wrong,) = deployment(project, rental).machines.backups([machine]).values()
+    assert re.match(r"the last backup failed: rclone .*; the last one that is whole is \d minutes old", wrong)
+    rollout.status(deployment(project, rental, warned.append))
+    assert f"of this rented machine {wrong}; next: deploy machine backup" in [each.get("text") for each in warned]
+    _mend(hosts[0])
+    assert ask(hosts[0], "now")["files"] == 1
+    assert deployment(project, rental).machines.backups([machine]) == {machine.id: ""}
 
     hosts[0].exec(["rm", f"{FOLDER}/ready"])
     assert "was not brought back here yet" in ask(hosts[0], "now")["fault"]

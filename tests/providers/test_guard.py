@@ -142,10 +142,10 @@ def test_whoever_looks_is_told_what_becomes_of_the_machine(
     watched: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rented, "BUDGET_GUARD", str(tmp_path))
-    assert rented.warning(1000.0) == ""
+    assert rented._of_budget(1000.0) == ""
     known = {"share": 12.5, "spent": 1.0, "ends": 1e6, "doing": "", "why": "", "said": ""}
     (tmp_path / "watched.json").write_text(json.dumps({**known, **watched}))
-    found = rented.warning(1000.0)
+    found = rented._of_budget(1000.0)
     assert found.startswith(says)
     assert bool(found) == bool(says)
 

@@ -90,8 +90,12 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
         assert laptop.rental.alive == []
     (rented,) = laptop.events("machine", "rent")[-1:]
     assert laptop.rental.alive == laptop.rented() == [rented["id"]]
-    laptop.events("machine", "destroy", "--all", "--yes")
+    given = laptop.events("machine", "destroy", "--all", "--yes")
     assert laptop.rental.alive == []
+    told = {each["machine"]: each["charged"] for each in given}
+    spent = {each["id"]: each["cost"] for each in laptop.rental.known()["machines"]}
+    assert told == {rented["id"]: spent[rented["id"]]}
+    assert laptop.rental.vast.credit() == pytest.approx(25.0 - sum(spent.values()), abs=1e-9)
 
 
 @pytest.mark.slow

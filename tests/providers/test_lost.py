@@ -24,6 +24,7 @@ from provision.targets.labels import Label
 from provision.targets.machines import Machines
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
+from tests.providers.books import agree
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.laptop import DECLARED, boot
 from tests.testbed import Kind, TestHost
@@ -48,7 +49,7 @@ _STOPPED = {"actual_status": "stopped", "cur_state": "stopped", "intended_status
         ({**_STOPPED, "is_bid": True, "min_bid": 0.2}, State.STOPPED, None),
         (_STOPPED, State.STOPPED, None),
         ({**_STOPPED, "end_date": 1.0}, State.STOPPED, Loss.ENDED),
-        ({**_STOPPED, "end_date": 1e12}, State.STOPPED, None),
+        ({**_STOPPED, "end_date": 2000.0}, State.STOPPED, None),  # whatever the clock here says
         ({"actual_status": "offline"}, State.DEAD, Loss.OFFLINE),
         ({"actual_status": "unknown"}, State.DEAD, Loss.OFFLINE),
         ({"actual_status": "exited"}, State.DEAD, Loss.BROKEN),
@@ -56,7 +57,7 @@ _STOPPED = {"actual_status": "stopped", "cur_state": "stopped", "intended_status
     ],
 )
 def test_what_befell_a_machine_is_told_apart(record: dict[str, Any], state: State, loss: Loss | None) -> None:
-    found = _machine({**_RECORD, **record})
+    found = _machine({**_RECORD, **record}, 1000.0)
     assert found is not None
     assert (found.state, found.loss) == (state, loss)
 
@@ -97,6 +98,19 @@ def brought(folder: Path, rental: Rental) -> Machine:
 def declare(folder: Path, on_loss: str) -> None:
     with (folder / "deploy.toml").open("a") as file:
         file.write(f'kind = "interruptible"\nbid = 0.2\non_loss = "{on_loss}"\n')
+
+
+class Cut(BaseException):
+    """The laptop's end, in the middle of a look."""
+
+
+def books(folder: Path, rental: Rental, given: list[GivenBack] | None = None) -> None:
+    """No machine is unknown, and the exact sum is told of those that were given back."""
+    agree(
+        deployment(folder, rental).machines,
+        rental,
+        [(each.machine.id, each.cost, each.charged) for each in given or ()],
+    )
 
 
 @pytest.fixture
@@ -141,6 +155,7 @@ def test_a_lost_machine_is_given_back_once_another_serves_in_its_place(
     # It ends when the lost one would have ended: what may be spent stays what was declared.
     assert back.machine.label.split(" ")[2] == old.label.split(" ")[2]
     assert kinds(look(project, rental)) == [Endpoints]
+    books(project, rental, [given])
 
 
 @pytest.mark.slow
@@ -169,6 +184,7 @@ def test_a_machine_that_is_outbid_in_the_middle_of_a_deploy_is_named_and_replace
     found = look(project, rental)
     assert kinds(found) == [Lost, Back, GivenBack, Endpoints]
     assert rental.alive == served(found) != [old.id]
+    books(project, rental, [found[2]])
 
 
 def test_who_was_cut_off_in_the_middle_is_gone_on_for_by_whoever_looks_next(
@@ -179,9 +195,6 @@ def test_who_was_cut_off_in_the_middle_is_gone_on_for_by_whoever_looks_next(
     old = brought(project, rental)
     rental.change(old.id, outbid_after=1)
     hosts[0].stop()
-
-    class Cut(BaseException):
-        pass
 
     def look_until(what: str) -> None:
         def tell(event: dict[str, Any]) -> None:
@@ -201,6 +214,43 @@ def test_who_was_cut_off_in_the_middle_is_gone_on_for_by_whoever_looks_next(
     assert kinds(found) == [Back, GivenBack, Endpoints]
     assert rental.alive == served(found) == [found[0].machine.id]
     assert len(rental.known()["machines"]) == 2
+    books(project, rental, [found[1]])
+
+
+def test_one_that_lost_its_place_does_not_come_back_to_spend_what_another_may(
+    hosts: list[TestHost], project: Path, market: Market
+) -> None:
+    rental = market(None, boot(hosts[0]), {"fatal": "OCI runtime create failed"}, {"fatal": "no space left on device"})
+    declare(project, "rent again")
+    old = brought(project, rental)
+    rental.change(old.id, outbid_after=1)
+
+    assert kinds(look(project, rental)) == [Lost, Failed, Endpoints]  # and nothing could be rented in its place
+    rental.change(old.id, outbid_after=None, returns=True)  # its price falls
+
+    assert [each["stopped"] for each in rental.known()["machines"] if each["id"] == old.id] == [True]
+    assert rental.alive == [old.id]
+
+
+def test_one_that_came_back_before_anybody_looked_again_is_stopped_before_another_is_rented(
+    hosts: list[TestHost], project: Path, market: Market
+) -> None:
+    rental = market(None, *map(boot, hosts))
+    declare(project, "rent again")
+    old = brought(project, rental)
+    deployment(project, rental).machines.give_up(old)  # cut off there; and it runs
+
+    def tell(event: dict[str, Any]) -> None:
+        if event.get("phase") == "rent":
+            raise Cut
+
+    with pytest.raises(Cut):
+        list(attend(deployment(project, rental, tell), deploying))
+
+    assert [each["stopped"] for each in rental.known()["machines"]] == [True]
+    back, given, _ = look(project, rental)
+    assert (back.instead_of, given.machine.id) == ((old.id,), old.id)
+    books(project, rental, [given])
 
 
 @pytest.mark.slow
@@ -236,7 +286,7 @@ def test_nothing_is_rented_while_the_account_has_no_credit_and_then_it_is_told(p
     rental = market(None, {"start": 1})
     declare(project, "rent again")
     made = deployment(project, rental).machines
-    number = made.provider.rent(made.offers()[0], _order(made))
+    number = made.provider.rent(made.offering.offers()[0], _order(made))
     rental.change(number, credit=0.0)
 
     lost, left = look(project, rental)
@@ -253,7 +303,7 @@ def test_what_cannot_be_replaced_is_told_and_tried_again_and_nothing_is_left_beh
     rental = market([offer(n) for n in range(1, 6)], {"start": 1}, {"fatal": "OCI runtime create failed"})
     declare(project, "rent again")
     made = deployment(project, rental).machines
-    number = made.provider.rent(made.offers()[0], _order(made))
+    number = made.provider.rent(made.offering.offers()[0], _order(made))
     rental.change(number, becomes="offline")
 
     lost, failed, left = look(project, rental)
@@ -262,6 +312,7 @@ def test_what_cannot_be_replaced_is_told_and_tried_again_and_nothing_is_left_beh
     assert (lost.machine.id, left.missing, rental.alive) == (number, 1, [number])
     assert kinds(look(project, rental)) == [Failed, Endpoints]
     assert rental.alive == [number]
+    books(project, rental)
 
 
 def test_in_the_place_of_one_whose_end_has_come_nothing_is_rented(project: Path, market: Market) -> None:
@@ -269,7 +320,7 @@ def test_in_the_place_of_one_whose_end_has_come_nothing_is_rented(project: Path,
     declare(project, "rent again")
     made = deployment(project, rental).machines
     order = _order(made, 1.0)
-    number = made.provider.rent(made.offers()[0], order)
+    number = made.provider.rent(made.offering.offers()[0], order)
     rental.change(number, becomes="offline")
 
     lost, _ = look(project, rental)
@@ -277,8 +328,10 @@ def test_in_the_place_of_one_whose_end_has_come_nothing_is_rented(project: Path,
     assert lost.next == "deploy machine reap"
     assert rental.known()["calls"].count("rent") == 1
     made.give_up(made.rented()[0])  # as by one who looked before its end
-    assert kinds(look(project, rental)) == [GivenBack, Endpoints]
+    found = look(project, rental)
+    assert kinds(found) == [GivenBack, Endpoints]
     assert rental.alive == []
+    books(project, rental, [found[0]])
 
 
 def test_the_verb_says_what_is_lost_and_what_is_left(
@@ -286,7 +339,7 @@ def test_the_verb_says_what_is_lost_and_what_is_left(
 ) -> None:
     rental = market(None, {"start": 1})
     made = deployment(project, rental).machines
-    number = made.provider.rent(made.offers()[0], _order(made))
+    number = made.provider.rent(made.offering.offers()[0], _order(made))
     rental.change(number, becomes="offline")
     monkeypatch.setenv("VAST_API_KEY", KEY)
     monkeypatch.setenv("VAST_URL", rental.url)

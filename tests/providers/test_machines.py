@@ -180,7 +180,7 @@ def test_the_guard_ends_its_own_machine_with_its_own_key_and_tries_on(
 ) -> None:
     rental = market(None, {"start": 1})
     made = machines(project, rental)
-    number = made.provider.rent(made.offers()[0], Order("deploy/cres/gpu/1 x", "x", 1))
+    number = made.provider.rent(made.offering.offers()[0], Order("deploy/cres/gpu/1 x", "x", 1))
     assert made.provider.machine(number) is not None
     rental.fail(destroy=["500", "drop"])
     script = (
@@ -324,7 +324,7 @@ def test_a_machine_of_an_earlier_version_is_known_and_not_renewed(
     old = Label("deploy/cres/gpu/1", 16 * "a", rental.known()["now"] + 8 * 3600)
     assert str(old).count(" ") == 2
     order = Order(str(old), "x", 1, ports=(8000,), start=f"echo deploy-{old.nonce} {host.host_key}")
-    made.provider.rent(made.offers()[0], order)
+    made.provider.rent(made.offering.offers()[0], order)
 
     ((machine, is_new),) = made.rent()
 

@@ -259,7 +259,7 @@ def test_every_page_of_a_long_list_is_read(market: Market) -> None:
     ],
 )
 def test_a_machine_of_which_not_all_can_be_understood_is_known(odd: dict[str, Any]) -> None:
-    found = _machine({"id": 7, "label": LABEL, "actual_status": "running", **odd})
+    found = _machine({"id": 7, "label": LABEL, "actual_status": "running", **odd}, 1000.0)
     assert found is not None
     assert (found.id, found.label, found.address) == (7, LABEL, None)
 

@@ -61,6 +61,7 @@ class Rented:
     ended: float | None = None
     label: str = ""
     stopped: bool = False
+    kept_down: bool = False  # whoever has rented it wants it stopped
     resting: float = 0.0  # hours that it was stopped
     rests: float | None = None  # since when it is
     keys: list[str] = field(default_factory=list)
@@ -142,9 +143,13 @@ class Market:
         return float(self.config.get("credit", 25.0)) - sum(each.cost(self.now()) for each in self.machines.values())
 
     def change(self, number: int, more: dict[str, Any]) -> None:
-        """Let a machine behave otherwise from now on; one that is not stopped any more boots."""
+        """Let a machine behave otherwise from now on; one that is not stopped any more boots, and one that `returns`, for
+        its price has fallen, unless it is wanted stopped.
+        """
         machine = self.machines[number]
         machine.boot = {**machine.boot, **more}
+        if more.get("returns") and not machine.kept_down:
+            machine.go_on(self.now())
         if more.get("stopped") is not None:
             (machine.rest if more["stopped"] else machine.go_on)(self.now())
 
@@ -335,6 +340,7 @@ class Handler(BaseHTTPRequestHandler):
             case "label":
                 machine.label = body.get("label", machine.label)
                 if "state" in body:
+                    machine.kept_down = body["state"] == "stopped"
                     (machine.rest if body["state"] == "stopped" else machine.go_on)(market.now())
             case "destroy":
                 machine.ended = market.now()

@@ -268,7 +268,8 @@ def main() -> None:
     except (Failed, OSError, ValueError, KeyError) as error:
         done = {"fault": str(error)}
     if word in ("", "now"):
-        _write("seen.json", json.dumps({"tried": time.time(), **done}))
+        before = {"at": _read("seen.json").get("at", 0.0)}
+        _write("seen.json", json.dumps({**before, **done, "tried": time.time(), "every": config["every"]}))
     if word or "fault" in done:
         sys.stdout.write(json.dumps(done) + "\n")
 

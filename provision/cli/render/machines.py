@@ -70,6 +70,16 @@ def machine_lines(machines: Sequence[Machine], labels: Sequence[Label | None], n
     yield from columns(rows)
 
 
+def paid(cost: float, charged: float | None) -> str:
+    """What one has cost that is no more.
+
+    Args:
+        cost: by its price and its time; while it was stopped it cost less.
+        charged: by the provider until now, which may be late; None where that does not say.
+    """
+    return f"it has cost ${cost:.2f} at most" + ("" if charged is None else f"; ${charged:.2f} are charged by now")
+
+
 def moment(seconds: float) -> str:
     """A time as people read it."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

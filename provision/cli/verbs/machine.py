@@ -1,8 +1,10 @@
-"""`deploy machine`: offers, rent, list, show, logs, renew, watch, backup, destroy, reap."""
+"""`deploy machine`: offers, forget, rent, list, show, logs, renew, watch, backup, destroy, reap."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,19 +35,36 @@ def offers(session: Session) -> None:
     from provision.cli.render.machines import offer_lines, per_million_tokens
 
     machines = session.deployment.machines
-    found = machines.offers()
+    offering = machines.offering
+    found = offering.offers()
     budget = session.deployment.target.budget
-    lines = offer_lines(found, budget.per_hour if budget else 0.0, machines.rates)
-    offers = [asdict(each) | {"per_million_tokens": per_million_tokens(each, machines.rates)} for each in found]
+    lines = offer_lines(found, budget.per_hour if budget else 0.0, offering.rates)
+    offers = [asdict(each) | {"per_million_tokens": per_million_tokens(each, offering.rates)} for each in found]
     session.console.answer(
         {"event": "offers", "offers": offers},
         lines if found else ["nothing fits [needs] now; ask for less, or later"],
     )
-    for added in machines.needed.added:
+    for added in offering.needed.added:
         session.console.note(f"asked for besides [needs]: {added}")
-    if machines.failed:
-        numbers = ", ".join(map(str, sorted(machines.failed)))
-        session.console.note(f"machines that are left out, since they failed: {numbers}")
+    for machine, why in sorted(offering.failed.items()):
+        session.console.note(f"left out, since it failed: {machine}: {why}")
+    if offering.failed:
+        session.console.note("next, where that is mended: deploy machine forget NUMBER")
+
+
+@verb("forget", example="deploy machine forget 101 102\ndeploy machine forget --all")
+@click.argument("numbers", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="All of them, and what images lack.")
+def forget(session: Session, numbers: tuple[int, ...], everything: bool) -> None:
+    """Let machines be offered and rented again that failed before: numbers are those that offers leaves out."""
+    if bool(numbers) == everything:
+        raise UsageError("which machines?", next_step="deploy machine forget NUMBER…, or --all")
+    forgotten = session.deployment.machines.offering.forget(numbers)
+    told = ", ".join(map(str, forgotten))
+    session.console.answer(
+        {"event": "result", "outcome": "forgotten" if forgotten else "unchanged", "machines": forgotten},
+        f"may be rented again: {told}" if told else "nothing was remembered of them",
+    )
 
 
 @verb("rent", example="deploy machine rent\ndeploy machine rent --target gpu --keep")
@@ -85,10 +104,13 @@ def listed(session: Session, everything: bool) -> None:
     labels = [Label.read(each.label) for each in found]
     now = machines.provider.now()
     lines = machine_lines(found, labels, now)
+    wrong = machines.backups(machines.seen())
     session.console.answer(
-        {"event": "machines", "machines": [_event(each, now) for each in found]},
+        {"event": "machines", "machines": [_event(each, now, wrong) for each in found]},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
+    for number in filter(wrong.get, wrong):
+        session.console.note(f"{number}: backup: {wrong[number]}; next: deploy machine backup {number}")
     if beyond:
         numbers = " ".join(str(each.id) for each in beyond)
         session.console.note(f"more than the target's machines, and costing on; next: deploy machine destroy {numbers}")
@@ -116,11 +138,14 @@ def show(session: Session, number: int) -> None:
     now = machines.provider.now()
     bid, cost = " by bid" if machine.is_bid else "", machine.cost(now)
     said = ": ".join(filter(None, (machine.loss, machine.said)))
+    wrong = machines.backups([each for each in machines.rented() if each.id == number])
+    kept = [f"backup: {wrong[number] or 'in order'}"] if number in wrong else []
     session.console.answer(
-        {"event": "machine", **_event(machine, now)},
+        {"event": "machine", **_event(machine, now, wrong)},
         [
             f"{machine.id}: {machine.state}" + (f" ({said})" if said else ""),
             f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
+            *kept,
             *_addresses(machine),
         ],
     )
@@ -259,25 +284,31 @@ def _one(machines: Machines, number: int) -> Machine:
 
 
 def _give_back(session: Session, machines: Machines, found: list[Machine]) -> None:
+    from provision.cli.render.machines import paid
+
     if not found:
         session.console.answer({"event": "result", "outcome": "unchanged"}, "nothing is to be given back")
     for machine in found:
         cost = machine.cost(machines.provider.now())
         machines.give_back(machine)
+        charged = machines.charged(machine)
+        event = {"event": "result", "machine": machine.id, "outcome": "destroyed"}
         session.console.answer(
-            {"event": "result", "machine": machine.id, "outcome": "destroyed", "cost": round(cost, 4)},
-            f"{machine.id} is given back; it has cost ${cost:.2f}",
+            {**event, "cost": round(cost, 4), "charged": charged},
+            f"{machine.id} is given back; {paid(cost, charged)}",
         )
 
 
-def _event(machine: Machine, now: float) -> dict[str, Any]:
+def _event(machine: Machine, now: float, wrong: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
+    """One machine; where it was asked, `backup` is what is wrong with its backups, or empty."""
+    kept = {"backup": wrong[machine.id]} if machine.id in wrong else {}
     ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
-    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)}
+    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)} | kept
 
 
 def _addresses(machine: Machine) -> list[str]:
     return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
-for _verb in (offers, rent, listed, pin, show, logs, renew, watch, backup, destroy, reap):
+for _verb in (offers, forget, rent, listed, pin, show, logs, renew, watch, backup, destroy, reap):
     command.add_command(_verb)
