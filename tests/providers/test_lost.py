@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from provision import rollout
 from provision.cli.main import main
@@ -26,7 +31,7 @@ from tests.deploy.world import SERVER
 from tests.faults.hooks import until
 from tests.providers.books import agree
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
-from tests.providers.laptop import DECLARED, boot
+from tests.providers.laptop import DECLARED, ROOT, boot
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
 from tests.testbed.slots import Slot
@@ -354,6 +359,41 @@ def test_the_verb_says_what_is_lost_and_what_is_left(
     assert events[1] == {"event": "endpoints", "endpoints": [], "missing": 1}
     assert main(["machine", "list", "-C", str(project)]) == 0
     assert "dead (offline)" in capsys.readouterr().out
+
+
+def test_a_schedule_in_ci_looks_after_machines_and_reaps_what_is_past_its_end(
+    project: Path, market: Market, tmp_path: Path
+) -> None:
+    rental = market(None, {"start": 1})
+    declare(project, "rent again")
+    made = deployment(project, rental).machines
+    lost, past = (made.provider.rent(made.offering.offers()[0], _order(made, ends)) for ends in (0.0, 1.0))
+    made.provider.rename(past, str(Label("deploy/another/gpu/1", 16 * "1", 1.0)))
+    rental.change(lost, becomes="offline")
+
+    def step(command: str) -> tuple[int, str, str]:
+        """What action.yml has its last step do; its exit status, log, and summary."""
+        words = shlex.split(yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"][-1]["run"])[2:]
+        ours = {"VAST_API_KEY": KEY, "VAST_URL": rental.url, "PYTHONPATH": str(ROOT), "DEPLOY_COMMAND": command}
+        shown = tmp_path / f"summary-{len(command)}"
+        environ = {**os.environ, **ours, "GITHUB_STEP_SUMMARY": str(shown)}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=project, env=environ, capture_output=True, text=True, check=False
+        )
+        assert KEY not in done.stdout + done.stderr + shown.read_text()
+        return done.returncode, done.stdout, shown.read_text()
+
+    code, log, shown = step("machine reap --target gpu")
+    assert (code, rental.alive) == (0, [lost]), log
+    assert f"machine {past}: **destroyed** it has cost $" in shown
+
+    declared = (project / "deploy.toml").read_text()
+    (project / "deploy.toml").write_text(declared.replace('on_loss = "rent again"', 'on_loss = "wait"'))
+    code, log, shown = step("machine watch --once --target gpu")
+    assert code == 3
+    assert f"::warning::machine {lost} is lost: offline\n" in log
+    assert f"machine {lost} is **lost**: offline" in shown
+    assert "**1 of the target's machines do not serve.**" in shown
 
 
 def _order(made: Machines, ends: float = 0.0) -> Order:

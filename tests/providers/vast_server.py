@@ -143,8 +143,9 @@ class Market:
         return float(self.config.get("credit", 25.0)) - sum(each.cost(self.now()) for each in self.machines.values())
 
     def change(self, number: int, more: dict[str, Any]) -> None:
-        """Let a machine behave otherwise from now on; one that is not stopped any more boots, and one that `returns`, for
-        its price has fallen, unless it is wanted stopped.
+        """Let a machine behave otherwise from now on; one that is not stopped any more boots.
+
+        One that `returns` does so because its price has fallen; but not if it is wanted stopped.
         """
         machine = self.machines[number]
         machine.boot = {**machine.boot, **more}

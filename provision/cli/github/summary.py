@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from provision.cli.github.markdown import block, code, plain, table
+from provision.cli.render.machines import paid
 from provision.cli.sentences import seconds, size
 
 Event = Mapping[str, Any]
@@ -36,6 +37,8 @@ def annotate(events: Sequence[Event]) -> Iterator[str]:
     for event in events:
         if event["event"] == "warning":
             yield f"::warning::{data(event['text'])}"
+        elif event["event"] == "lost":
+            yield f"::warning::machine {event['machine']} is lost: {data(event['loss'])}"
         elif event["event"] == "error" and event.get("problems"):
             for problem in event["problems"]:
                 place = f"file={_property(problem['file'])},line={problem['line'] or 1}"
@@ -115,8 +118,26 @@ def _result(event: Event) -> Iterator[str]:
     facts = [code(event[key]) for key in ("image", "channel", "release", "new") if event.get(key)]
     if event.get("bytes"):
         facts.append(size(event["bytes"]))
+    if event.get("instead_of"):
+        facts.append(f"in the place of {', '.join(map(str, event['instead_of']))}")
+    if "cost" in event:
+        facts.append(paid(event["cost"], event["charged"]))
     host = f"{plain(event['host'])}: " if event.get("host") else ""
-    yield f"{host}**{plain(event.get('outcome') or 'done')}** {' '.join(facts)}".rstrip()
+    machine = f"machine {event['machine']}: " if event.get("machine") else ""
+    yield f"{host}{machine}**{plain(event.get('outcome') or 'done')}** {' '.join(facts)}".rstrip()
+
+
+def _lost(event: Event) -> Iterator[str]:
+    yield f"machine {event['machine']} is **lost**: {plain(event['loss'])}"
+    yield from (f"- next: {code(event['next'])}" for _ in filter(None, [event["next"]]))
+
+
+def _endpoints(event: Event) -> Iterator[str]:
+    rows = [[code(each["address"]), str(each["port"]), str(each["machine"])] for each in event["endpoints"]]
+    yield from table(["reached at", "port", "machine"], rows) if rows else ["No endpoint."]
+    if event["missing"]:
+        yield ""
+        yield f"**{event['missing']} of the target's machines do not serve.**"
 
 
 def _error(event: Event) -> Iterator[str]:
@@ -135,6 +156,8 @@ _PARTS: dict[str, Callable[[Event], Iterator[str]]] = {
     "plan": _plan,
     "result": _result,
     "error": _error,
+    "lost": _lost,
+    "endpoints": _endpoints,
 }
 
 

@@ -1,10 +1,12 @@
-"""Offers and rented machines as lines."""
+"""Offers and rented machines as lines, and as events."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from provision.cli.render import columns
 from provision.cli.sentences import size
@@ -68,6 +70,18 @@ def machine_lines(machines: Sequence[Machine], labels: Sequence[Label | None], n
             ]
         )
     yield from columns(rows)
+
+
+def machine_event(machine: Machine, now: float, wrong: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
+    """One machine; where it was asked, `backup` is what is wrong with its backups, or empty."""
+    kept = {"backup": wrong[machine.id]} if machine.id in wrong else {}
+    ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
+    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)} | kept
+
+
+def address_lines(machine: Machine) -> list[str]:
+    """Where its ports are reached."""
+    return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
 def paid(cost: float, charged: float | None) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -77,7 +75,7 @@ def rent(session: Session, keep: bool) -> None:
     What is there already is kept: a second run rents nothing. Nothing is rented beyond [budget], and each machine ends
     itself when budget.until is over, whether or not this laptop is there. Ctrl-C gives back what was just rented.
     """
-    from provision.cli.render.machines import machine_lines
+    from provision.cli.render.machines import address_lines, machine_event, machine_lines
     from provision.targets.labels import Label
 
     refuse_fork("nothing is rented")
@@ -86,16 +84,19 @@ def rent(session: Session, keep: bool) -> None:
         for machine, is_new in machines.rent(keep=keep):
             label = Label.read(machine.label)
             now = machines.provider.now()
-            event = _event(machine, now) | {"event": "result", "outcome": "rented" if is_new else "there already"}
+            event = machine_event(machine, now) | {
+                "event": "result",
+                "outcome": "rented" if is_new else "there already",
+            }
             lines = machine_lines([machine], [label], now)
-            session.console.answer(event, [*lines, *_addresses(machine)])
+            session.console.answer(event, [*lines, *address_lines(machine)])
 
 
 @verb("list", example="deploy machine list\ndeploy machine list --all")
 @click.option("--all", "everything", is_flag=True, help="All machines of the account, whoever rented them.")
 def listed(session: Session, everything: bool) -> None:
     """Show what is rented, what it has cost so far, and when it ends."""
-    from provision.cli.render.machines import machine_lines
+    from provision.cli.render.machines import machine_event, machine_lines
     from provision.targets.labels import Label
 
     machines = session.deployment.machines
@@ -106,7 +107,7 @@ def listed(session: Session, everything: bool) -> None:
     lines = machine_lines(found, labels, now)
     wrong = machines.backups(machines.seen())
     session.console.answer(
-        {"event": "machines", "machines": [_event(each, now, wrong) for each in found]},
+        {"event": "machines", "machines": [machine_event(each, now, wrong) for each in found]},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
     for number in filter(wrong.get, wrong):
@@ -133,6 +134,8 @@ def pin(session: Session) -> None:
 @click.argument("number", type=int)
 def show(session: Session, number: int) -> None:
     """Show one machine: its state in the provider's words, its cost, and where its ports are reached."""
+    from provision.cli.render.machines import address_lines, machine_event
+
     machines = session.deployment.machines
     machine = _one(machines, number)
     now = machines.provider.now()
@@ -141,12 +144,12 @@ def show(session: Session, number: int) -> None:
     wrong = machines.backups([each for each in machines.rented() if each.id == number])
     kept = [f"backup: {wrong[number] or 'in order'}"] if number in wrong else []
     session.console.answer(
-        {"event": "machine", **_event(machine, now, wrong)},
+        {"event": "machine", **machine_event(machine, now, wrong)},
         [
             f"{machine.id}: {machine.state}" + (f" ({said})" if said else ""),
             f"{machine.gpu}, ${machine.per_hour:.3f} an hour{bid}, ${cost:.2f} so far",
             *kept,
-            *_addresses(machine),
+            *address_lines(machine),
         ],
     )
 
@@ -297,17 +300,6 @@ def _give_back(session: Session, machines: Machines, found: list[Machine]) -> No
             {**event, "cost": round(cost, 4), "charged": charged},
             f"{machine.id} is given back; {paid(cost, charged)}",
         )
-
-
-def _event(machine: Machine, now: float, wrong: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
-    """One machine; where it was asked, `backup` is what is wrong with its backups, or empty."""
-    kept = {"backup": wrong[machine.id]} if machine.id in wrong else {}
-    ports = {str(inner): f"{host}:{port}" for inner, (host, port) in machine.ports.items()}
-    return {**asdict(machine), "ports": ports, "cost": round(machine.cost(now), 4)} | kept
-
-
-def _addresses(machine: Machine) -> list[str]:
-    return [f"  port {inner} is reached at {host}:{port}" for inner, (host, port) in sorted(machine.ports.items())]
 
 
 for _verb in (offers, forget, rent, listed, pin, show, logs, renew, watch, backup, destroy, reap):
