@@ -61,6 +61,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
         entry["evidence"] = begin["evidence"]
     if begin.get("images"):
         entry["images"] = begin["images"]
+    if begin.get("bench"):
+        entry["bench"] = begin["bench"]
     if begin.get("services"):
         entry["services"] = begin["services"]
     files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)

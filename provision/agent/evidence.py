@@ -53,7 +53,7 @@ def record(layout: Layout, change: Change, channel: str, began: float, failed: O
         "outcome": failed.kind if failed else COMMITTED,
         "began": int(began),
         "ended": int(time.time()),
-        "hardware": _hardware(),
+        "hardware": hardware(),
         "checks": checks,
         "images": change.noted.get("images", {}),
     }
@@ -147,7 +147,8 @@ def _events(path: str) -> List[Any]:
         return []
 
 
-def _hardware() -> Hardware:
+def hardware() -> Hardware:
+    """What this host is, where it could make a check pass or fail."""
     cpu = facts.cpu()
     return {
         "hostname": os.uname().nodename,

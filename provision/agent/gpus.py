@@ -31,6 +31,11 @@ def found() -> List[Gpu]:
     return _nvidia() or _amd()
 
 
+def processes() -> List[str]:
+    """A line for each process that has memory on one of NVIDIA's: the GPU's uuid, and its pid."""
+    return _ask("nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader").splitlines()
+
+
 def _ask(program: str, *words: str) -> str:
     """What a driver's program says; empty where it is not there, or does not answer."""
     path = shutil.which(program, path=search_path())

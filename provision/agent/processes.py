@@ -28,6 +28,14 @@ def start_time(pid: int) -> int:
         return 0
 
 
+def ticks(pid: int) -> int:
+    """How long it has computed, in clock ticks; 0 where there is none."""
+    try:
+        return sum(map(int, _stat(pid)[11:13]))
+    except (OSError, ValueError):
+        return 0
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs: neither gone nor a zombie."""
     try:

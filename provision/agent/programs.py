@@ -124,12 +124,13 @@ class Programs:
         stop: Callable[[], None] = lambda: None,
         *,
         worked: bool = False,
+        emit: Optional[Emit] = None,
     ) -> None:
         """Prove services together, each from the release that `state` says it runs from. Arguments as of `prove`."""
         for release in {state.programs[service["program"]].release for service in services}:
             group = [item for item in services if state.programs[item["program"]].release == release]
             folder, answered = self.layout.release(release), self.waits.answered
-            prove(self.supervisor, group, folder, self.emit, stop, worked=worked, answered=answered)
+            prove(self.supervisor, group, folder, emit or self.emit, stop, worked=worked, answered=answered)
 
     def drop(self, manifests: Dict[str, str]) -> None:
         """Remove manifests of stopped programs. Their launch folders stay until the transaction has ended, either way:

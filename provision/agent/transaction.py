@@ -25,6 +25,7 @@ from . import (
     importable,
     journal,
     launch,
+    measured,
     preflight,
     private_logs,
     processes,
@@ -91,6 +92,7 @@ class Transaction:
         began = time.monotonic()
         services = {name: traffic.described(change.after, change.documents, name) for name in change.after.programs}
         beside = candidates(change.steps, change.documents, change.after.channels.get("stable", ""))
+        self.bench = measured.Bench(self.layout, change.before, change.after, change.documents, self.emit)
         self.programs.waits.know(services.values())
         self.programs.waits.know(_before(change))
         self.passage = traffic.Passage(
@@ -229,7 +231,8 @@ class Transaction:
             self.programs.start([candidate["program"] for candidate in level], "beside the old one")
             folder = self.layout.release(release)
             try:
-                prove(self.supervisor, level, folder, self.emit, self._stop_if_aborted, worked=False)
+                asked = [self.bench.beside(each) for each in level]
+                prove(self.supervisor, asked, folder, self.bench.emit, self._stop_if_aborted, worked=False)
             except Failure:
                 for candidate in level:
                     importable.check(self.layout, release, candidate)  # says it better, if a module is missing
@@ -302,9 +305,14 @@ class Transaction:
         trial = [service for service in level if service["program"] in idle and service["prove"]]
         start = [service for service in replaced if service["program"] not in idle] + trial
         self.programs.start([service["program"] for service in start])
-        self.programs.prove(start, change.after, self._stop_if_aborted)
+        asked = [self.bench.placed(each, self._waits_for(each["program"])) for each in start]
+        self.programs.prove(asked, change.after, self._stop_if_aborted, emit=self.bench.emit)
         self.programs.stop(trial, self._stop_if_aborted)
         self.supervisor.enable([service["program"] for service in level if not service["on_demand"]])
+
+    def _waits_for(self, program: str) -> bool:
+        """Whether users do, while it starts: it ran before, or its requests are held."""
+        return program in self._ran or self.passage.is_in_place(program)
 
     def _vacate(self, change: Change, ports: Set[int], gpus: Set[str]) -> None:
         """Stop what goes away first where it holds a port, or has a GPU, that something new needs."""
@@ -369,6 +377,9 @@ class Transaction:
                 "time": time.time(),
                 **change.noted,
             }
+            if self.bench.results:
+                begun["bench"] = self.bench.by_service()
+                self.bench.keep()
             finish(self.layout, change.before, change.after, begun, lambda: leave(self.programs))
         except (Failure, OSError) as error:
             what = "end what was before" if isinstance(error, Failure) else "write that down"

@@ -107,11 +107,27 @@ def _step(event: Event) -> str:
     return " ".join(filter(None, [_STEPS.get(event["step"], event["step"]), event["program"], event["detail"]]))
 
 
+def measured(facts: dict[str, Any]) -> str:
+    """What a bench has measured, behind a comma; empty for other facts."""
+    seen = facts.get("full") or facts.get("short")
+    if not isinstance(seen, dict):
+        return ""
+    words = [
+        f"{seen['tokens_per_second']:.1f} tokens/s",
+        f"first token in {seen['ttft_p50']:.2f} s, 95 of 100 in {seen['ttft_p95']:.2f} s",
+        f"${facts['dollars_per_million']:.2f} a million tokens" if "dollars_per_million" in facts else "",
+        f"stable had {facts['stable']['tokens_per_second']:.1f} tokens/s" if facts.get("stable") else "",
+        "in short, while users wait" if "full" not in facts else "",
+        *facts.get("beside", ()),
+    ]
+    return "".join(f", {word}" for word in words if word)
+
+
 def _check(event: Event) -> str:
     tries = sum(count for _, count in event["attempts"])
     spent = f"{seconds(event['seconds'])}, {tries} attempt{'s' * (tries != 1)}"
     rate = event.get("facts", {}).get("tokens_per_second")
-    facts = f", {rate:.0f} tokens/s" if rate else ""
+    facts = f", {rate:.0f} tokens/s" if rate else measured(event.get("facts", {}))
     return f"{'passed' if event['passed'] else 'FAILED'}: {event['check']} ({spent}{facts})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, TypedDict
 
+from .bench import Measured
 from .rollout import RolloutNote, RolloutRecord
 
 
@@ -52,6 +53,7 @@ class Noted(TypedDict, total=False):
     evidence: List[str]  # digests of the envelopes that allowed it, and that nothing came after
     images: Dict[str, str]  # name and tag as declared -> the digest that it stood for
     services: List[str]  # those that a restart, a start or a stop was asked for by name; empty: all
+    bench: Dict[str, Measured]  # by service, what was measured of what came; known at the end alone
 
 
 class _Entry(TypedDict):

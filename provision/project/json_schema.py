@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from provision.project import schema as models
+from provision.project.checks import bench
 from provision.project.presets import presets
 from provision.project.schema import Declaration
 from provision.project.section import Section
@@ -38,7 +39,7 @@ def _explained(schema: dict[str, Any]) -> dict[str, Any]:
     pydantic can read them itself (`use_attribute_docstrings`), but then does so in each process that loads a project.
     """
     for name, section in {Declaration.__name__: schema, **schema["$defs"]}.items():
-        for key, text in _descriptions(getattr(models, name)):
+        for key, text in _descriptions(getattr(models, name, None) or getattr(bench, name)):
             properties = section["properties"]
             properties[key] = dict(sorted({**properties[key], "description": inspect.cleandoc(text)}.items()))
     return schema

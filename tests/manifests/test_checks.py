@@ -79,6 +79,25 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
         },
     ),
     ({"gpu": "all"}, {"kind": "gpu", "name": "web gpu all", "layers": "all", **COMMON}),
+    (
+        {"bench": {"parallel": 4, "ttft_p95": "1.5s", "tokens_per_second": 40, "regression": "10%"}, "token": "TOKEN"},
+        {
+            "kind": "bench",
+            "name": "web bench 512+128 x4",
+            "url": "http://127.0.0.1:28000",
+            "token": "TOKEN",
+            "prompt": 512,
+            "generate": 128,
+            "parallel": 4,
+            "ttft_p95": 1.5,
+            "tokens_per_second": 40.0,
+            "regression": 0.1,
+            **COMMON,
+            "timeout": 600.0,
+            "attempt_timeout": 600.0,
+            "passes": 1,
+        },
+    ),
     *(
         (
             {"http": "/a", "token": name},
@@ -121,7 +140,7 @@ def test_checks_of_the_project_reach_services_by_name() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ({}, "services.web.check: expected one of http, tcp, command, completion, batch or gpu"),
+        ({}, "services.web.check: expected one of http, tcp, command, completion, batch, gpu or bench"),
         ({"tcp": "db.local"}, 'services.web.check.tcp: expected "${port}" or "host:port", got "db.local"'),
         ({"http": "/x"}, "services.web.check: it asks the service itself, but the service declares no port"),
         ({"command": ["x", "${cpus}"]}, "services.web.check.command: ${cpus} is counted on the host"),

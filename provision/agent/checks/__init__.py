@@ -1,4 +1,4 @@
-"""Probes that must pass, one module a kind: http, tcp, command, completion, batch, gpu.
+"""Probes that must pass, one module a kind: http, tcp, command, completion, batch, gpu, bench.
 
 Run on the host inside a transaction, and from a laptop through a tunnel by `deploy smoke`; the same code, so that both
 mean the same. A check passes when it has passed `passes` times in a row before its time is up: one lucky answer of a
@@ -10,22 +10,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
-from . import batch, command, completion, gpu, http, tcp
-from .check import Failed
+from . import batch, bench, command, completion, gpu, http, tcp
+from .check import Failed, Final
 
 if TYPE_CHECKING:
     from ...contract.checks import CheckDocument
     from ...contract.events import Checked, Facts
     from .check import Reach
 
-# A document of a kind goes to the probe of that kind: no type can say so.
-PROBES: Mapping[str, Callable[[Any, Reach, float], Facts]] = {
+# A document of a kind goes to the probe of that kind: no type can say so. Nor that a bench streams, and is asked from a
+# host alone.
+PROBES: Mapping[str, Callable[[Any, Any, float], Facts]] = {
     "http": http.attempt,
     "tcp": tcp.attempt,
     "command": command.attempt,
     "completion": completion.attempt,
     "batch": batch.attempt,
     "gpu": gpu.attempt,
+    "bench": bench.attempt,
 }
 
 
@@ -48,6 +50,11 @@ class Outcome(NamedTuple):
             return f"{self.name} passed in {self.seconds:.1f} s"
         tries = ", ".join(text if count == 1 else f"{text}, {count} times" for text, count in self.attempts[-3:])
         return f"{self.name} did not pass in {self.seconds:.0f} s ({tries or 'never tried'})"
+
+
+def is_asked(check: CheckDocument) -> bool:
+    """Whether it is asked wherever a program is proven: a bench is where a transaction says in which form."""
+    return check["kind"] != "bench" or "form" in check
 
 
 def event(outcome: Outcome, program: str) -> Checked:
@@ -85,6 +92,9 @@ def prove(check: CheckDocument, reach: Reach, watch: Optional[Callable[[], None]
             row += 1
             since = since if row > 1 else time.monotonic()
             text = "passed"
+        except Final as failure:
+            attempts.append((str(failure), 1))
+            return Outcome(check["name"], False, time.monotonic() - began, tuple(attempts), failure.facts)
         except Failed as failure:
             row = 0
             text = str(failure)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Optional
 
 
 class Failed(Exception):
     """One attempt did not pass; the message says why."""
+
+
+class Final(Failed):
+    """Nor would another attempt pass.
+
+    Args:
+        facts: what was measured.
+    """
+
+    def __init__(self, why: str, facts: Optional[Facts] = None) -> None:
+        super().__init__(why)
+        self.facts = facts or {}
 
 
 class Answer(NamedTuple):
@@ -34,7 +46,9 @@ class Answer(NamedTuple):
 
 
 if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
-    from typing import Optional, Protocol, Sequence
+    from typing import Callable, Iterator, List, Protocol, Sequence
+
+    from ...contract.events import Facts
 
     class Reach(Protocol):
         """How a probe gets at what it asks: from where it runs (`here`), or inside an image's container.
@@ -53,3 +67,16 @@ if TYPE_CHECKING:  # types alone, which would cost a host the time to make them
 
         def said(self) -> str:
             """The end of what the program that is checked has said since its start."""
+
+    class Streams(Reach, Protocol):
+        """And at what a bench measures."""
+
+        @property
+        def watch(self) -> Callable[[], None]:
+            """Raises where nobody waits for the result any more."""
+
+        def stream(self, url: str, seconds: float, body: bytes) -> Iterator[bytes]:
+            """The lines of the answer to a POST of JSON, each as it comes; all of it is over after `seconds`."""
+
+        def beside(self) -> Callable[[], List[str]]:
+            """Look from now on who else uses cores and GPUs; called, it says so."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import socket
 import urllib.parse
-from typing import Callable, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .. import commands, venv
+from .. import commands, others, venv
 from ..masks import Masks
-from ..sockets import Bearer, Guarded, NotTaken, Withheld
-from .check import Answer, Failed
+from ..sockets import Bearer, Guarded, NotTaken, Withheld, cut_after
+from .check import Answer, Failed, Final
 
 BODY_LIMIT = 1 << 20  # bytes of an answer that are looked at
+REFUSED = (400, 401, 403, 413, 422)  # the same request would not be taken later
+LINE_LIMIT = 1 << 20  # of an answer that streams
+STREAM_LIMIT = 64 << 20
 OUTPUT_LIMIT = 2000  # characters of a command's output that are kept
 
 Address = Tuple[str, Optional[int]]
@@ -32,6 +36,8 @@ class Here:
             taken out.
         at: where an address is, seen from here.
         log: the end of the program's log.
+        members: the program's processes, as they are now.
+        watch: raises where what is asked is to stop early.
     """
 
     def __init__(
@@ -40,26 +46,66 @@ class Here:
         bearer: Optional[Bearer] = None,
         at: Callable[[str, Optional[int]], Address] = lambda host, port: (host, port),
         log: Callable[[], Sequence[str]] = tuple,
+        members: Callable[[], Set[int]] = set,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._bearer = bearer
         self._at = at
         self._log = log
+        self._members = members
+        self.watch = watch
 
     def ask(self, url: str, seconds: float, body: Optional[bytes] = None) -> Answer:
         """A redirection is an answer like another: no secret goes on to it."""
+        connection, path, headers, masks = self._opened(url, seconds, body)
+        with contextlib.closing(connection), self._failing(masks, seconds):
+            response, content = connection.ask("GET" if body is None else "POST", path, BODY_LIMIT, body, headers)
+        told = {name.lower(): masks.mask(response.getheader(name) or "") for name in response.headers}
+        return Answer(response.status, masks.mask(content.decode("utf-8", "replace")), told)
+
+    def stream(self, url: str, seconds: float, body: bytes) -> Iterator[bytes]:
+        connection, path, headers, masks = self._opened(url, seconds, body)
+        with contextlib.closing(connection), self._failing(masks, seconds):
+            connection.connect()
+            with cut_after(connection.sock, seconds):
+                secret = {"Authorization": "Bearer " + self._bearer.value} if self._bearer else {}
+                connection.request("POST", path, body, {**headers, **secret})
+                response = connection.getresponse()
+                if response.status != http.client.OK:
+                    content = masks.mask(response.read(BODY_LIMIT).decode("utf-8", "replace"))
+                    wrong = Final if response.status in REFUSED else Failed
+                    raise wrong(f"HTTP {response.status} {Answer(response.status, content, {}).gist}".rstrip())
+                left = STREAM_LIMIT
+                while left > 0:
+                    line = response.readline(LINE_LIMIT)
+                    if not line:
+                        return
+                    left -= len(line)
+                    yield line
+                raise Failed(f"its answer is longer than {STREAM_LIMIT >> 20} MiB")
+
+    def beside(self) -> Callable[[], List[str]]:
+        return others.beside(self._members)
+
+    def _opened(self, url: str, seconds: float, body: Optional[bytes]) -> Tuple[Guarded, str, Dict[str, str], Masks]:
+        """A connection, what is asked there, its headers, and what takes the secret out of what comes back."""
         bearer, parts = self._bearer, urllib.parse.urlsplit(url)
         if bearer and not re.fullmatch(r"[\x20-\x7e]+", bearer.value):
             raise Failed("its secret holds what no header can")
-        masks = Masks([("its secret", bearer.value)] if bearer else [])
         host, port = self._at(parts.hostname or "127.0.0.1", parts.port)
         connection = (_GuardedTLS if parts.scheme == "https" else Guarded)(host, port, seconds, bearer)
-        path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         headers = {"User-Agent": "deploy-check", "Connection": "close"}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        return connection, path, headers, Masks([("its secret", bearer.value)] if bearer else [])
+
+    @contextlib.contextmanager
+    def _failing(self, masks: Masks, seconds: float) -> Iterator[None]:
+        """What goes wrong on a connection, as the failure of an attempt."""
         try:
-            response, content = connection.ask("GET" if body is None else "POST", path, BODY_LIMIT, body, headers)
+            yield
         except Withheld as why:
             way = 'ask the service\'s own port (http = "/health"), or leave the token out'
             raise Failed(f"{why}; {way}") from None
@@ -71,10 +117,6 @@ class Here:
             raise Failed(f"no answer in {seconds:.0f} s") from None
         except (OSError, http.client.HTTPException) as error:
             raise Failed(masks.mask(f"{type(error).__name__}: {error}".rstrip(": "))) from None
-        finally:
-            connection.close()
-        told = {name.lower(): masks.mask(response.getheader(name) or "") for name in response.headers}
-        return Answer(response.status, masks.mask(content.decode("utf-8", "replace")), told)
 
     def connect(self, host: str, port: int, seconds: float) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from provision.cli.render import columns
 from provision.cli.render.preview import previews_there
-from provision.cli.sentences import size
+from provision.cli.sentences import measured, size
 from provision.contract.devices import seats
 from provision.contract.slots import STABLE
 from provision.rollout import Unreached
@@ -115,5 +115,6 @@ def entry_lines(told: HistoryEntry | Failed) -> list[str]:
     words = [number, when, kind, entry.get("outcome"), channels, images]
     words.append(", ".join(f"took over {name}" for name in entry.get("took_over", ())))
     words.append(", ".join(f"once.{name} {outcome}" for name, outcome in entry.get("once", {}).items()))
+    words.append("; ".join(f"{name}{measured(facts)}" for name, facts in entry.get("bench", {}).items()))
     words.append(f"by {entry.get('who', '?')}")
     return ["  ".join(word for word in words if word), *([f"     {entry['why']}"] if entry.get("why") else [])]

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from provision.project.checks import batch, command, completion, gpu, http, queue, tcp
+from provision.project.checks import batch, bench, command, completion, gpu, http, queue, tcp
 from provision.project.checks.kind import InImage, Kind
 from provision.project.template import Template
 from provision.project.values import Seconds, Variable, Whole
 
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (http.KIND, tcp.KIND, command.KIND, completion.KIND, batch.KIND, gpu.KIND)
+    kind.name: kind for kind in (http.KIND, tcp.KIND, command.KIND, completion.KIND, batch.KIND, gpu.KIND, bench.KIND)
 }
 IN_IMAGES: Mapping[str, InImage] = {
     "http": http.IN_IMAGE,
@@ -26,8 +26,9 @@ IN_IMAGES: Mapping[str, InImage] = {
 
 
 # The keys of a base come before those of the bases that stand before it.
-class Check(gpu.Gpu, batch.Batch, completion.Completion, command.Command, tcp.Tcp, http.Http):
-    """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion`, `batch`, `gpu` is given."""
+class Check(bench.Bench, gpu.Gpu, batch.Batch, completion.Completion, command.Command, tcp.Tcp, http.Http):
+    """A probe that must pass. Exactly one of `http`, `tcp`, `command`, `completion`, `batch`, `gpu`, `bench`
+    is given."""
 
     timeout: Seconds = 60.0
     """By when the check must have passed."""
@@ -38,7 +39,7 @@ class Check(gpu.Gpu, batch.Batch, completion.Completion, command.Command, tcp.Tc
     passes: Whole = Field(default=2, ge=1)
     """How many attempts in a row must pass."""
     token: Variable | None = None
-    """http, completion, batch: the secret to send as a bearer token; passed over where the service has no such one."""
+    """http, completion, batch, bench: the secret to send as a bearer token; passed over where the service has none."""
 
     @property
     def kinds(self) -> list[Kind]:
@@ -48,19 +49,23 @@ class Check(gpu.Gpu, batch.Batch, completion.Completion, command.Command, tcp.Tc
     @property
     def texts(self) -> Iterator[tuple[tuple[str | int, ...], Template]]:
         """What may hold references: its place in the check, and the text."""
-        for kind in self.kinds:
-            value: Template | tuple[Template, ...] = getattr(self, kind.name)
+        for name, value in self._written.items():
             if isinstance(value, Template):
-                yield (kind.name,), value
+                yield (name,), value
             else:
-                yield from (((kind.name, index), text) for index, text in enumerate(value))
+                yield from (((name, index), text) for index, text in enumerate(value))
 
     def fill(self, known: Mapping[str, str]) -> Check:
         """The check with those references replaced whose values are `known`."""
-        values = {kind.name: getattr(self, kind.name) for kind in self.kinds}
         return self.model_copy(
             update={
                 name: value.fill(known) if isinstance(value, Template) else tuple(text.fill(known) for text in value)
-                for name, value in values.items()
+                for name, value in self._written.items()
             }
         )
+
+    @property
+    def _written(self) -> dict[str, Template | tuple[Template, ...]]:
+        """What it asks, where that is text."""
+        values = {kind.name: getattr(self, kind.name) for kind in self.kinds}
+        return {name: value for name, value in values.items() if isinstance(value, Template | tuple)}

@@ -1,0 +1,95 @@
+"""A bench is measured by the host, on the service itself, before anybody depends on it; and it is written down."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from provision import rollout
+from provision.errors import DeployError
+from provision.native.model import write_demo_model
+from tests.deploy.world import World
+
+pytestmark = [pytest.mark.root, pytest.mark.parametrize("platform", ["supervisord"], indirect=True)]
+
+
+def llama(world: World, *args: str, **limits: Any) -> dict[str, Any]:
+    """A llama-server of the wheel, that is measured."""
+    write_demo_model(world.folder / "models" / "demo.gguf")
+    asked = {"prompt": 40, "generate": 40, "parallel": 2, **limits}
+    return {
+        "preset": "bitnet-server",
+        "engine": "wheel",
+        "model": "models/demo.gguf",
+        "threads": 1,
+        "port": world.port,
+        "switch": "in-place",
+        "args": ["--ctx-size", "1024", *args],
+        "checks": [{"bench": asked, "timeout": "90s"}, {"completion": "so", "passes": 1}],
+    }
+
+
+def measured(world: World) -> dict[str, Any]:
+    """The facts of the bench that was told last."""
+    return next(event["facts"] for event in reversed(world.events) if "bench" in event.get("check", ""))
+
+
+def records(world: World) -> list[dict[str, Any]]:
+    """What the host has recorded as evidence, oldest first."""
+    folder = f"{world.path}/.deploy/evidence"
+    names = world.host.exec(["ls", "-tr", folder]).stdout.split()
+    return [json.loads(world.host.read(f"{folder}/{name}")) for name in names if name.endswith(".record")]
+
+
+def test_it_is_measured_last_and_goes_into_evidence_history_and_metrics(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+
+    assert world.checks() == ["llama http /health", "llama completion", "llama bench 40+40 x2"]
+    full = measured(world)["full"]
+    assert full["generated"] % 80 == 0
+    (record,) = records(world)
+    told = next(each for each in record["checks"] if "bench" in each["check"])
+    assert told["facts"]["full"] == full
+    assert rollout.history(world.deployment())[-1]["bench"]["llama"]["full"] == full
+    text = world.host.exec(["cat", f"{world.path}/shared/metrics/bench.prom"]).stdout
+    assert f'deploy_bench_tokens_per_second{{project="{world.name}",service="llama",channel="stable"}}' in text
+
+
+def test_while_its_users_wait_it_is_measured_in_short(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    world.declare({"llama": llama(world, "--batch-size", "256")})
+
+    world.up()
+
+    assert "full" not in measured(world)
+    assert measured(world)["short"]["generated"] == 64
+
+
+def test_one_beside_the_old_one_is_measured_in_full_and_only_there(world: World) -> None:
+    world.declare({"llama": {**llama(world), "switch": "beside"}})
+    world.up()
+    world.declare({"llama": {**llama(world, "--batch-size", "256"), "switch": "beside"}})
+
+    world.up()
+
+    assert [name for name in world.checks() if "bench" in name] == ["llama bench 40+40 x2"]
+    assert "full" in measured(world)
+    assert world.up().outcome == "unchanged"
+
+
+def test_a_release_that_is_too_slow_never_serves(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    world.declare({"llama": llama(world, "--batch-size", "256", tokens_per_second=1e6)})
+
+    with pytest.raises(DeployError, match=r"below the 1e\+06 that are declared"):
+        world.up()
+
+    assert world.get("/health") == {"status": "ok"}
+    (failed,) = [each for each in records(world) if each["outcome"] == "put back"]
+    told = next(each for each in failed["checks"] if "bench" in each["check"])
+    assert (told["passed"], told["facts"]["short"]["generated"]) == (False, 64)
