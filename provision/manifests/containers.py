@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from provision.engines import BUILT
 from provision.errors import UnencodableValue, UsageError
+from provision.manifests.fetched import FOLDER, Fetch, fetch, paths
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, Value, Variable
 from provision.project.rules.containers import HAND_OVER
 from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, Template
+
+if TYPE_CHECKING:
+    from provision.release.model_lock import LockedModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,13 @@ _LISTENS = re.compile(rf"(--?[\w-]+=)?{_LOOPBACK}(:[0-9]+)?")
 
 @dataclass(frozen=True)
 class Containers(LaneOnTarget):
-    """One lane of a project as containers: names instead of ports tell copies apart."""
+    """One lane of a project as containers: names instead of ports tell copies apart.
+
+    Attributes:
+        locked: models that are fetched, by their places; where a model is not among them, its image has it.
+    """
+
+    locked: Mapping[str, LockedModel] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> Mapping[str, tuple[str, ...]]:
@@ -88,15 +99,27 @@ class Containers(LaneOnTarget):
         return str(declared.port)
 
 
-def containers(project: Project, platform: str, lane: Lane, target: Target | None = None) -> Containers:
-    """`project` in containers of `platform`: those services that `target` runs, or all."""
+def containers(
+    project: Project,
+    platform: str,
+    lane: Lane,
+    target: Target | None = None,
+    locked: Mapping[str, LockedModel] | None = None,
+) -> Containers:
+    """`project` in containers of `platform`: those services that `target` runs, or all; `locked` as of `Containers`."""
     # No host is part of this, so it is no target that a file could declare.
     place = Target.model_construct(
         platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None
     )
     # An image has the model where a release would have it.
     models = {each.model: each.model for each in project.services.values() if each.model}
-    return Containers(project, place, lane, models)
+    models |= {declared: f"{FOLDER}/{paths(declared, model)[0]}" for declared, model in (locked or {}).items()}
+    return Containers(project, place, lane, models, locked=locked or {})
+
+
+def fetched(places: Containers, name: str) -> Fetch | None:
+    """What fetches a service's model, where it is in no image."""
+    return fetch(places.project, name, places.locked, rendered_image(places.project, name))
 
 
 def declared_image(project: Project, name: str) -> str | None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import String, Variable
+from provision.project.values import Image, String, Variable
 
 HUB = "hf://"
 _HUB = re.compile(
@@ -56,6 +56,8 @@ class Model(Section):
     """Its digest; of an address it has to be said, of the Hub it is what the Hub says."""
     token: Variable | None = None
     """The variable with the token of a gated repository, from .env; each host is given it to fetch, and keeps none."""
+    fetcher: Image | None = None
+    """Compose, Kubernetes: the image whose sh, curl and sha256sum fetch it, by digest (default: the service's own)."""
 
 
 class AtTheHub:

@@ -142,15 +142,18 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "gone":
             return self._json(404, {})
         content = (self.hub.folder / path.lstrip("/")).read_bytes()
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if match is None:
-            return self._json(500, {"error": "no range"})
-        begin, end = int(match[1]), min(int(match[2]) + 1, len(content))
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        begin, end = int(match[1]) if match else 0, len(content)
+        if match and match[2]:
+            end = min(int(match[2]) + 1, end)
+        if begin >= max(end, 1):
+            return self._json(416, {})
         part = content[begin:end]
         if fault == "other":
             part = bytes(len(part))
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content) + (fault == 'long')}")
+        self.send_response(206 if match else 200)
+        if match:
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content) + (fault == 'long')}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         if fault in ("cut", "hang"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from provision.manifests.compose.stack import stack
+from provision.manifests.fetched import locked
 from provision.manifests.templates import render
 from provision.project.schema import Project, Target
 
@@ -11,5 +12,5 @@ __all__ = ["files"]
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
     """What `deploy render compose` writes. See `provision.platforms.face.Face.files`."""
-    facts = stack(project, target)
+    facts = stack(project, target, locked(project, root))
     return {"compose.yaml": render("compose/compose.yaml.j2", root / "templates", stack=facts)}

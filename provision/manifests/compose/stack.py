@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from provision.manifests import containers
 from provision.manifests.compose.health import Health, health
 from provision.manifests.containers import Containers, Engine
 from provision.manifests.encoders.shell import shell_env
 from provision.manifests.engine import restart_policy
+from provision.manifests.fetched import Fetch
 from provision.manifests.value import Value, Variable
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Restart, Target
+
+if TYPE_CHECKING:
+    from provision.release.model_lock import LockedModel
 
 # Secrets are files, and programs read variables. The dot keeps a line's end at the end of a value, which `$(…)` drops.
 _WITH_SECRETS = """\
@@ -69,6 +74,7 @@ class Container:
     volumes_first: (
         str  # the service that gives it its volumes before it starts; empty where its image has their folders
     )
+    fetch: Fetch | None  # what fetches its model before it starts, a service called `SERVICE_model`
 
 
 @dataclass(frozen=True)
@@ -82,21 +88,36 @@ class Stack:
     volumes: tuple[str, ...]
 
 
-def stack(project: Project, target: Target | None) -> Stack:
+def stack(project: Project, target: Target | None, locked: Mapping[str, LockedModel] | None = None) -> Stack:
     """The facts of those services that `target` runs, or of all.
+
+    Args:
+        locked: models that are fetched, by their places; the others are in images.
 
     Raises:
         UnencodableValue: a value means nothing in a container, or an image is missing.
     """
-    places = containers.containers(project, "compose", Lane.STABLE, target)
+    places = containers.containers(project, "compose", Lane.STABLE, target, locked)
     found = tuple(_container(places, name) for name in start_order(project.services) if places.holds(name))
     return Stack(
         project=project.name,
         user_id=project.user_id,
         containers=found,
-        secrets=tuple(sorted({secret for each in found for secret in (*each.secrets, *each.secret_files)})),
-        volumes=tuple(sorted(mount.volume for each in found for mount in each.mounts)),
+        secrets=tuple(sorted({secret for each in found for secret in _secrets(each)})),
+        volumes=tuple(
+            sorted(
+                (
+                    *(mount.volume for each in found for mount in each.mounts),
+                    *(f"{each.service}-model" for each in found if each.fetch),
+                )
+            )
+        ),
     )
+
+
+def _secrets(container: Container) -> tuple[str, ...]:
+    token = container.fetch.token if container.fetch else ""
+    return (*container.secrets, *container.secret_files, *([token] if token else []))
 
 
 def _container(places: Containers, name: str) -> Container:
@@ -106,6 +127,7 @@ def _container(places: Containers, name: str) -> Container:
     # An image of somebody else's has no folder there; the project's own has (templates/dockerfile). No service of a
     # project can have this name.
     volumes_first = f"{name}_volumes" if service.volumes and service.image else ""
+    fetch = containers.fetched(places, name)
     containers.refuse_docker(places, name, "a confined container")
     return Container(
         service=name,
@@ -122,6 +144,7 @@ def _container(places: Containers, name: str) -> Container:
         health=health(places, name),
         after=(
             *([Dependency(volumes_first, "service_completed_successfully")] if volumes_first else ()),
+            *([Dependency(f"{name}_model", "service_completed_successfully")] if fetch else ()),
             *(_dependency(places, other) for other in service.after if places.holds(other)),
         ),
         on_demand=service.on_demand,
@@ -137,6 +160,7 @@ def _container(places: Containers, name: str) -> Container:
             for key, volume in sorted(service.volumes.items())
         ),
         volumes_first=volumes_first,
+        fetch=fetch,
     )
 
 

@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from provision.manifests.fetched import locked
 from provision.manifests.kubernetes.bundle import render_kubernetes
 from provision.project.schema import Project, Target
 
@@ -11,4 +12,4 @@ __all__ = ["files", "render_kubernetes"]
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
     """What `deploy render kubernetes` writes. See `provision.platforms.face.Face.files`."""
-    return render_kubernetes(project, target, root / "templates")
+    return render_kubernetes(project, target, root / "templates", locked(project, root))

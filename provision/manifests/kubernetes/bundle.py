@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provision.manifests.containers import Containers, containers
 from provision.manifests.kubernetes.faults import check
@@ -21,6 +22,9 @@ from provision.manifests.kubernetes.workload import Workload, workload
 from provision.manifests.templates import render
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Target
+
+if TYPE_CHECKING:
+    from provision.release.model_lock import LockedModel
 
 LANES = (Lane.STABLE, Lane.CANARY)
 
@@ -38,19 +42,25 @@ class Bundle:
     privileged: bool = False  # whether a pod is given a Docker Engine of its node
 
 
-def render_kubernetes(project: Project, target: Target | None = None, overrides: Path | None = None) -> dict[str, str]:
+def render_kubernetes(
+    project: Project,
+    target: Target | None = None,
+    overrides: Path | None = None,
+    locked: Mapping[str, LockedModel] | None = None,
+) -> dict[str, str]:
     """The files by their paths, in order. Pure but for reading templates; the same input gives the same bytes.
 
     Args:
         target: only the services that it runs; all of the project's otherwise.
         overrides: a folder whose templates replace ours.
+        locked: models that pods fetch, by their places; the others are in images.
 
     Raises:
         UnencodableValue: a value cannot be held or means nothing in a container, or an image is missing.
         DeclarationError: a template is wrong; says where.
         UsageError: what was rendered is nothing that a cluster would take.
     """
-    lanes = {lane: _workloads(containers(project, "kubernetes", lane, target)) for lane in LANES}
+    lanes = {lane: _workloads(containers(project, "kubernetes", lane, target, locked)) for lane in LANES}
     files = dict(sorted(_files(project, lanes, overrides)))
     are_ours = overrides is None or not (overrides / "kubernetes").is_dir()
     everything = [facts for each in lanes.values() for facts in each]

@@ -23,6 +23,7 @@ def are_sound(workloads: Sequence[Workload], namespaces: Iterable[str]) -> bool:
     jobs = [facts.job for facts in workloads if facts.batch]
     maps = [facts.config for facts in workloads if facts.env]
     claims = [claim.name for facts in workloads for claim in facts.claims if not claim.is_there]
+    claims += [facts.fetch_claim.name for facts in workloads if facts.fetch_claim]
     every = [*names, *jobs, *maps, *claims, *namespaces, *(facts.service for facts in workloads)]
     fronts = [f"{facts.name}-public" for facts in workloads if facts.load_balancer]
     return (
@@ -35,6 +36,7 @@ def are_sound(workloads: Sequence[Workload], namespaces: Iterable[str]) -> bool:
 def _is_sound(facts: Workload) -> bool:
     # Both are folders of the pod's.
     mounted = ["/tmp", CONTAINER_SECRETS, *(claim.path.text.rstrip("/") for claim in facts.claims)]  # noqa: S108
+    mounted += [facts.fetch.folder] if facts.fetch else []
     most = facts.scale.max if facts.scale else facts.replicas
     return (
         len(set(mounted)) == len(mounted)

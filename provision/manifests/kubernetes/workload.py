@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from provision.contract.canonical import digest
 from provision.manifests import containers
 from provision.manifests.containers import Containers, Engine
+from provision.manifests.fetched import Fetch
 from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
@@ -93,6 +94,9 @@ class Workload:
     engine: Engine | None  # the Docker Engine that it is given: `socket`, `group`
     tries: int  # of a batch
     user_id: int
+    fetch: Fetch | None  # what fetches its model before it starts
+    fetch_claim: Claim | None  # the volume for that
+    fetch_token: Keyed | None
 
 
 def workload(places: Containers, name: str) -> Workload:
@@ -109,6 +113,7 @@ def workload(places: Containers, name: str) -> Workload:
     resources, asks = service.resources, service.resources.requests
     gpus = resources.devices
     asked, beyond = (None, False) if service.batch else probe(places, name)
+    fetch = containers.fetched(places, name)
     facts = Workload(
         project=places.project.name,
         service=name,
@@ -130,7 +135,7 @@ def workload(places: Containers, name: str) -> Workload:
         stop_seconds=drain
         + math.ceil(service.stop_timeout + (0 if service.port else service.drain))
         + _GRACE_AFTER_DRAIN,
-        recreate=_recreates(service, gpus),
+        recreate=_recreates(service, gpus) or (fetch is not None and not _several(service)),
         on_demand=service.on_demand,
         batch=service.batch,
         job="",
@@ -148,11 +153,14 @@ def workload(places: Containers, name: str) -> Workload:
         ),
         expose=service.expose,
         scraped_by=service.scraped_by,
-        outbound=service.outbound,
+        outbound=(*service.outbound, *(fetch.outbound if fetch else ())),
         load_balancer=service.load_balancer if stable else None,
         engine=containers.engine(service),
         tries=service.restart.limit or _TRIES,
         user_id=places.project.user_id,
+        fetch=fetch,
+        fetch_claim=_fetch_claim(places, name, fetch) if fetch else None,
+        fetch_token=_keyed(service, name, fetch.token) if fetch and fetch.token else None,
     )
     return replace(facts, job=f"{facts.name}-{_run(facts)}") if service.batch else facts
 
@@ -193,6 +201,8 @@ def _run(facts: Workload) -> str:
         more.append([facts.engine.socket, facts.engine.group])
     if facts.user_id != USER_ID:
         more.append(facts.user_id)
+    if facts.fetch:
+        more.append([facts.fetch.image, *(word.text for word in facts.fetch.command)])
     return digest([facts.image, command, facts.config, secrets, asked, claims, *more])[:8]
 
 
@@ -209,6 +219,18 @@ def _recreates(service: Service, gpus: int) -> bool:
     """Whether two copies cannot be there at once: a volume for one, a GPU that is taken, or a declared wish."""
     alone = any(not volume.shared for volume in service.volumes.values())
     return alone or service.switch == "in-place" or (gpus > 0 and service.switch == "auto")
+
+
+def _several(service: Service) -> bool:
+    return service.replicas > 1 or service.scale is not None
+
+
+def _fetch_claim(places: Containers, name: str, fetch: Fetch) -> Claim:
+    folder = Value(f"services.{name}.model", (fetch.folder,))
+    size = quantity(-(-fetch.bytes // 2**20) * 2**20)
+    return Claim(
+        f"{places.name(name)}-model", "model", folder, size, _several(places.project.services[name]), is_there=False
+    )
 
 
 def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:

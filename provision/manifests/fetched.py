@@ -1,0 +1,110 @@
+"""A model that is declared by where it is, in containers: who starts before its service fetches it into a volume.
+
+Whatever image does that needs `sh`, `curl` and `sha256sum` alone, and no right at all. A file gets its name once its
+digest is what models.lock says; what has arrived of it is kept, and gone on with. A token is read by curl from its
+standard input: it stands in no argument, and curl shows it to the host that was named, not to where that sends it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from provision.manifests.value import Value
+from provision.project.networks import Endpoint, parse_endpoint
+from provision.project.schema import Project
+
+if TYPE_CHECKING:
+    from provision.release.model_lock import LockedModel
+
+FOLDER = "/srv/models"  # where the volume is, in who fetches and in the service
+TOKEN_FILE = "/run/secrets/"  # noqa: S105 (a folder)
+_PORTS = {"https": 443, "http": 80}
+_ROOM = 1.05  # of a file system
+_SCRIPT = r"""
+set -eu
+cd "$1"; token=$2; shift 2
+authorized() {
+    [ ! -f "$token" ] || { printf 'header = "Authorization: Bearer '; tr -d '\r\n' < "$token"; printf '"\n'; }
+}
+while [ $# -gt 0 ]; do
+    if [ ! -f "$1" ]; then
+        mkdir -p "${1%/*}"
+        part="$1.${HOSTNAME:-one}.part"
+        authorized | curl --config - --fail --silent --show-error --location --retry 8 --retry-delay 5 \
+            --continue-at - --output "$part" "$3" || [ -f "$part" ]
+        if ! printf '%s  %s\n' "$2" "$part" | sha256sum -c - ; then
+            [ "$(wc -c < "$part")" -lt "$4" ] || rm "$part"
+            exit 1
+        fi
+        mv "$part" "$1"
+        rm -f "$1".*.part
+    fi
+    shift 4
+done
+""".strip()
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What fetches the model of a service, as a template may use it."""
+
+    image: str
+    command: tuple[Value, ...]
+    folder: str
+    token: str  # the variable with the token of a gated repository; its file is in /run/secrets; empty for none
+    bytes: int
+    outbound: tuple[Endpoint, ...]  # whom it has to reach
+
+
+def paths(declared: str, model: LockedModel) -> tuple[str, ...]:
+    """Where each file of a model is in its volume: by content, the parts of a split one beside each other."""
+    stem, count = PurePosixPath(declared).stem, len(model.files)
+    endings = [""] if count == 1 else [f"-{number:05}-of-{count:05}" for number in range(1, count + 1)]
+    return tuple(f"sha256-{model.files[0].sha256}/{stem}{ending}.gguf" for ending in endings)
+
+
+def fetch(project: Project, service: str, locked: Mapping[str, LockedModel], image: str) -> Fetch | None:
+    """What fetches the model of a service; None where it is in the image.
+
+    Args:
+        image: the service's, which fetches where the model names no other.
+    """
+    declared = project.services[service].model or ""
+    model = locked.get(declared)
+    if model is None:
+        return None
+    said = project.models[declared]
+    words = ["/bin/sh", "-c", _SCRIPT, "fetch", FOLDER, TOKEN_FILE + (said.token or "none")]
+    ports: dict[int, None] = {}
+    for path, file in zip(paths(declared, model), model.files, strict=True):
+        words += [path, file.sha256, file.url, str(file.bytes)]
+        at = urlsplit(file.url)
+        ports[at.port or _PORTS[at.scheme]] = None
+    return Fetch(
+        image=said.fetcher or image,
+        command=tuple(Value(f"models.{PurePosixPath(declared).stem}.source", (word,)) for word in words),
+        folder=FOLDER,
+        token=said.token or "",
+        bytes=int(model.bytes * _ROOM),
+        outbound=tuple(parse_endpoint(f"{network}:{port}") for port in ports for network in ("0.0.0.0/0", "[::/0]")),
+    )
+
+
+def locked(project: Project, root: Path) -> Mapping[str, LockedModel]:
+    """What the lock says of the models that services have, by their places.
+
+    Raises:
+        UsageError: one is not locked.
+    """
+    from provision.release import model_lock
+
+    used = {service.model for service in project.services.values()}
+    return {
+        declared: model_lock.locked(PurePosixPath(declared).stem, model, root)
+        for declared, model in project.models.items()
+        if declared in used
+    }
