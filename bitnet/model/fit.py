@@ -9,8 +9,8 @@ a number for each cell and token of the batch. Sliding windows are not counted o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -20,6 +20,7 @@ from bitnet.model.types import CPU_ONLY_TYPES
 _DIGITS = 19  # of the longest number that llama-server reads
 _SLOTS = 4  # llama-server's own number where it is told none, with one cache for all of them
 _CELLS = 256  # a cache has a multiple of this many
+_LEAST_CELLS = 2  # of them: who serves fewer than 512 tokens
 _NUMBER = 4  # bytes of an f32
 _HALF = 2
 _PROCESS_BYTES = 32 << 20  # code, tokenizer, HTTP server
@@ -121,6 +122,41 @@ def memory_needed(facts: ModelFacts, serving: Serving, gpu_layers: int = 0) -> i
     layers = sum(facts.layer_bytes[:kept]) + sum(cache_bytes(facts, serving)[:kept])
     others = 0 if gpu_layers > len(facts.layer_bytes) else facts.other_bytes
     return layers + others + compute_bytes(facts, serving) + _PROCESS_BYTES
+
+
+def vram_needed(facts: ModelFacts, serving: Serving, gpu_layers: int) -> int:
+    """Bytes of VRAM for that many of its last layers; more than there are mean the output too."""
+    total = len(facts.layer_bytes)
+    first = max(0, total - gpu_layers)
+    if gpu_layers <= 0 or CPU_ONLY_TYPES & facts.tensor_types.keys():
+        return 0
+    layers = sum(facts.layer_bytes[first:]) + sum(cache_bytes(facts, serving)[first:])
+    others = facts.other_bytes if gpu_layers > total else 0
+    return layers + others + compute_bytes(facts, serving) + _GPU_SPARE_LEAST
+
+
+def largest_context(
+    facts: ModelFacts, serving: Serving, free: int, needed: Callable[[ModelFacts, Serving], int]
+) -> int:
+    """The longest context, no longer than it is served with, with which it needs no more than `free`; 0 for none."""
+    slots = max(1, serving.slots)
+    most = (serving.context or facts.context_length) // (_CELLS * slots)
+    fitting = (
+        each * _CELLS * slots
+        for each in _halves(most)
+        if needed(facts, replace(serving, context=each * _CELLS * slots)) <= free
+    )
+    return next(fitting, 0)
+
+
+def _halves(most: int) -> Iterator[int]:
+    """Fractions of `most` by halves, three quarters between them: what a person would write."""
+    each = 1 << max(0, most.bit_length())
+    while each >= _LEAST_CELLS:
+        for wanted in (each, each * 3 // 4):
+            if wanted <= most:
+                yield wanted
+        each //= 2
 
 
 def plan_gpu_layers(facts: ModelFacts, serving: Serving, free: int) -> GpuPlan:

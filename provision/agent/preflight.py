@@ -244,6 +244,7 @@ def _enough(programs: Sequence[str], needed: int, free: int) -> None:
             next_step="lower resources.memory, or declare it where a model takes less than its header says; "
             "or lower a model's context or quantization, or stop something (deploy down --channel canary), "
             "or take a larger host",
+            facts={"short_of": "memory", "programs": list(programs), "needed": needed, "free": free},
         )
 
 
@@ -266,6 +267,7 @@ def _gpu_memory(service: ServiceDocument, view: HostView, *, has_some: bool) -> 
         raise Failure(
             REFUSED,
             f"{service['program']} needs {vram >> 20} MiB of GPU memory and {free >> 20} MiB are free.",
+            facts={"short_of": "vram", "programs": [service["program"]], "needed": vram, "free": free},
         )
 
 

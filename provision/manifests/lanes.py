@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provision.contract.canonical import digest
 from provision.contract.layout import Layout
@@ -34,6 +35,9 @@ _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there a
 _FRONT_STOPS = 5.0  # seconds
 _DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
+if TYPE_CHECKING:
+    from provision.release.models import Needed
+
 
 def render_lanes(
     project: Project,
@@ -41,7 +45,7 @@ def render_lanes(
     *,
     models: Mapping[str, str],
     contents: Mapping[str, str] | None = None,
-    memory: Mapping[str, int] | None = None,
+    needed: Mapping[str, Needed] | None = None,
     overrides: Path | None = None,
 ) -> dict[Lane, LaneDocument]:
     """Every lane of `project` on `target`. Pure but for reading templates; the same input gives the same bytes.
@@ -49,7 +53,7 @@ def render_lanes(
     Args:
         models: what a service declares as its model -> where the release has it.
         contents: by service, a digest of everything in the release that a change of must restart it.
-        memory: by service, the bytes that one needs which declares none.
+        needed: by service, what its model needs, where it declares nothing of that.
         overrides: a folder whose templates replace ours.
 
     Raises:
@@ -63,7 +67,7 @@ def render_lanes(
         places = LaneOnTarget(project, target, lane, models)
         names = [name for name in start_order(project.services) if places.holds(name)]
         services = [
-            _service(each, name, overrides, lane, (memory or {}).get(name, 0))
+            _service(each, name, overrides, lane, (needed or {}).get(name))
             for name in names
             for each in places.copies(name)
         ]
@@ -133,7 +137,7 @@ def _front(project: Project, target: Target, front: TrafficDocument, overrides: 
     folder = Layout(target.path).traffic
     service = Service(command=(Template((f"{folder}/start",)),), stop_timeout=_FRONT_STOPS)
     declared = project.model_copy(update={"services": {**project.services, TRAFFIC: service}})
-    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE, 0)
+    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE, None)
     document["fingerprint"] = _fingerprint([document], "")
     return {**document, "ports": served(front["services"])}
 
@@ -144,7 +148,9 @@ def _binary(places: LaneOnTarget, name: str) -> str:
     return "" if binary.startswith("/") and not places.target.can.on_host else binary
 
 
-def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane, memory: int) -> ServiceDocument:
+def _service(
+    places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane, needed: Needed | None
+) -> ServiceDocument:
     project = places.project
     service: Service = project.services[name]
     port = places.port(name)
@@ -168,7 +174,7 @@ def _service(places: LaneOnTarget, name: str, overrides: Path | None, lane: Lane
         drain=service.drain,
         idle=_idle(places, name),
         stop_timeout=service.drain + service.stop_timeout,
-        needs=_needs(service.resources, memory),
+        needs=_needs(service.resources, needed),
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
@@ -194,8 +200,12 @@ def _idle(places: LaneOnTarget, name: str) -> Idle | None:
     )
 
 
-def _needs(resources: Resources, memory: int) -> Needs:
-    needs = Needs(memory_bytes=resources.memory or memory, vram_bytes=resources.vram or 0, cpus=resources.cpus or 0.0)
+def _needs(resources: Resources, needed: Needed | None) -> Needs:
+    needs = Needs(
+        memory_bytes=resources.memory or (needed.memory if needed else 0),
+        vram_bytes=resources.vram or (needed.vram if needed else 0),
+        cpus=resources.cpus or 0.0,
+    )
     if resources.gpus:
         needs["gpus"] = resources.gpus
     if resources.gpu_fraction:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import PurePosixPath
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 from provision.errors import DeployError, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.models import AtTheHub
 from provision.release.models import split
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 _SECONDS = 30.0
 
@@ -30,6 +33,30 @@ def files(name: str, source: str, token: str) -> HubFiles:
         UsageError: there is no such repository, revision or file, or nobody may read it.
         DeployError: the Hub can't be asked.
     """
+    at = AtTheHub(source)
+    info, endpoint = _repository(name, at, token)
+    digests = {each.rfilename: each.lfs.sha256 for each in info.siblings or () if each.lfs}
+    chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
+    revision = info.sha or at.revision
+    address = f"{endpoint}/{at.repository}/resolve/{revision}"
+    return HubFiles(revision, tuple((f"{address}/{quote(file)}", digests[file]) for file in chosen))
+
+
+def others(name: str, source: str, token: str) -> dict[str, int]:
+    """The other models of the repository, whole or by their first parts, with their bytes. Raises as `files`."""
+    at = AtTheHub(source)
+    info, _ = _repository(name, at, token)
+    sizes = {each.rfilename: each.size or 0 for each in info.siblings or () if each.rfilename.endswith(".gguf")}
+    found: dict[str, int] = {}
+    for file, size in sizes.items():
+        whole = str(split(PurePosixPath(file))[0])
+        if not PurePosixPath(file).name.startswith("mmproj"):
+            found[whole] = found.get(whole, 0) + size
+    return found
+
+
+def _repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
+    """What the Hub says of a repository at the revision, and where the Hub is. Raises as `files`."""
     # The library takes a second to import, and reports who asks.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi
@@ -37,11 +64,11 @@ def files(name: str, source: str, token: str) -> HubFiles:
 
     # Of the HTTP client that this version has, which fails without an answer, too.
     failures = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
-    at, hub = AtTheHub(source), HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
     if "@" in urlsplit(hub.endpoint).netloc:
         raise UsageError("HF_ENDPOINT holds a login.", why="Addresses of models are kept in models.lock, and shown.")
     try:
-        info = hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS)
+        return hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS), hub.endpoint
     except GatedRepoError:
         raise UsageError(
             f"models.{name}: {at.repository} is gated.",
@@ -58,11 +85,6 @@ def files(name: str, source: str, token: str) -> HubFiles:
     except failures as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DeployError(f"models.{name}: the Hub can't be asked.", why=why) from None
-    digests = {each.rfilename: each.lfs.sha256 for each in info.siblings or () if each.lfs}
-    chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
-    revision = info.sha or at.revision
-    address = f"{hub.endpoint}/{at.repository}/resolve/{revision}"
-    return HubFiles(revision, tuple((f"{address}/{quote(file)}", digests[file]) for file in chosen))
 
 
 def _chosen(name: str, at: AtTheHub, there: list[str]) -> list[str]:

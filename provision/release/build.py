@@ -34,7 +34,7 @@ from provision.project.traffic import is_fronted
 from provision.release.files import read_files
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own, memory
+from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own, needed
 
 _EVERYTHING = ("**",)
 
@@ -157,7 +157,7 @@ def _document(
             **{declared: parts[0].relative for declared, parts in models.items()},
         },
         contents=contents,
-        memory=memory(
+        needed=needed(
             {name: each for name, each in project.services.items() if _runs_on(target, name)}, project.models, root
         ),
         overrides=root / "templates",

@@ -24,6 +24,9 @@ _Path = TypeVar("_Path", bound=PurePath)
 
 _CHUNK = 8 << 20
 ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+_ALL_LAYERS = 1 << 20
+# What puts tensors elsewhere than their layers (llama-server --help).
+_MOVE_EXPERTS = ("-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "-ot", "--override-tensor", "-ts", "--tensor-split")
 _LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
@@ -124,30 +127,51 @@ def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     )
 
 
-def memory(services: Mapping[str, Service], declared: Mapping[str, Model], root: Path) -> dict[str, int]:
-    """Bytes that services need for declared models, by their own commands, where they declare neither memory nor GPUs.
+@dataclass(frozen=True)
+class Needed:
+    """What a service needs for its model, as far as its command and the model's header tell."""
+
+    memory: int  # bytes; 0 where that is declared, or not known here
+    vram: int  # on each of its GPUs
+
+
+def needed(services: Mapping[str, Service], declared: Mapping[str, Model], root: Path) -> dict[str, Needed]:
+    """By service, what declared models need, where the service itself does not say.
 
     Raises:
         UsageError: a model is not locked.
     """
-    found: dict[str, int] = {}
+    found: dict[str, Needed] = {}
     for name, service in services.items():
-        resources = service.resources
-        if (
-            service.model is None
-            or service.model not in declared
-            or resources.memory
-            or resources.gpus
-            or resources.vram
-        ):
+        if service.model is None or service.model not in declared or service.resources.memory:
             continue
-        if any(word.partition("=")[0] in ON_GPUS for word in words(service)):
+        layers, has_gpus = gpu_layers(service), service.resources.devices > 0
+        if layers is None or (layers > 0) is not has_gpus or service.resources.vram:
             continue  # how much of it is in main memory depends on the host
-        from bitnet.model import memory_needed  # brings numpy
+        from bitnet.model import memory_needed, vram_needed  # brings numpy
 
         facts = locked_facts(PurePosixPath(service.model).stem, declared[service.model], root)
-        found[name] = memory_needed(facts, serving(service, facts))
+        served = serving(service, facts)
+        vram = vram_needed(facts, served, layers)
+        in_memory = memory_needed(facts, served, layers if vram else 0)
+        found[name] = Needed(in_memory, vram // max(1, service.resources.devices))
     return found
+
+
+def gpu_layers(service: Service) -> int | None:
+    """How many layers its command puts on GPUs; None where that depends on the host."""
+    said = words(service)
+    if any(word.partition("=")[0] in _MOVE_EXPERTS for word in said):
+        return None
+    layers = 0
+    for word, following in zip(said, [*said[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option in ON_GPUS:
+            number = value or following
+            if number != "all" and not number.isdecimal():
+                return None
+            layers = _ALL_LAYERS if number == "all" else int(number[:6])
+    return layers
 
 
 def words(service: Service) -> list[str]:

@@ -101,6 +101,10 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
     refused = ahead.refused(deployment, planned, facts["ahead"], facts["project"]["disk"])
     refused = refused or (against.message() if against else None)
     refused = refused or images.refused(deployment, planned, facts["ahead"]["machine"])
+    if refused and "short_of" in refused.get("facts", {}):
+        from provision.targets import fitting  # of what is refused alone
+
+        refused["next"] = "; or ".join(filter(None, [fitting.advice(deployment, refused["facts"]), refused["next"]]))
     if refused and claim:
         raise failure(refused, session.spec.name)
     if refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -165,7 +166,13 @@ def test_a_model_that_the_host_has_no_memory_for_is_refused_before_it_is_fetched
 
     assert "MiB of memory are needed" in said
     assert "a model's context" in said
-    assert len(hub.asked) == before
+    assert re.search(r"a context of \d+ tokens fits \(--ctx-size \d+\)", said)
+    assert not any(each["files"] for each in hub.asked[before:])
+    context = re.search(r"--ctx-size (\d+)", said)
+    assert context
+    fitting = declared.replace('"${port}"]', f'"${{port}}", "--ctx-size", "{context[1]}"]')
+    (project.root / "deploy.toml").write_text(fitting)
+    project.ok("plan")
     # How much of it is in main memory is not known here where a GPU has layers.
     on_a_gpu = declared.replace('"${port}"]', '"${port}", "--ctx-size", "999999999", "--n-gpu-layers=99"]')
     (project.root / "deploy.toml").write_text(on_a_gpu)

@@ -57,7 +57,7 @@ def lock(session: Session, names: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1)
 def show(session: Session, names: tuple[str, ...]) -> None:
     """Say what a model is made of, and what it needs for each service that has it. Its weights are not read."""
-    from bitnet.model import Serving, memory_needed
+    from bitnet.model import Serving, memory_needed, vram_needed
     from provision.models.found import find
     from provision.project.models import place
     from provision.release.models import words
@@ -72,15 +72,23 @@ def show(session: Session, names: tuple[str, ...]) -> None:
             f"{name}: {facts.name or 'no name'}, {facts.architecture}, {found.locked.bytes / 1e9:.2f} GB",
             f"  {len(facts.layer_bytes)} layers, context {facts.context_length}, tensors: {types}",
         ]
-        needs = {}
+        needs, vram = {}, {}
         for service, each in loaded.project.services.items():
             if each.model == place(name):
                 serving = Serving.told(words(each))
                 needs[service] = memory_needed(facts, serving)
                 context = serving.context or facts.context_length
-                lines.append(f"  services.{service}: {needs[service] / 1e9:.2f} GB for a context of {context}")
-        event = {"event": "model", "memory_bytes": needs, "bytes_read": found.read, **facts.as_dict()}
-        session.console.answer({**event, "name": name}, lines)
+                vram[service] = vram_needed(facts, serving, len(facts.layer_bytes) + 1)
+                on_gpu = f", or {vram[service] / 1e9:.2f} GB of a GPU's, with all layers there" if vram[service] else ""
+                lines.append(f"  services.{service}: {needs[service] / 1e9:.2f} GB for a context of {context}{on_gpu}")
+        event = {
+            "event": "model",
+            "memory_bytes": needs,
+            "vram_bytes": vram,
+            "bytes_read": found.read,
+            **facts.as_dict(),
+        }
+        session.console.answer({**event, **facts.as_dict(), "name": name}, lines)
 
 
 def _chosen(loaded: LoadedProject, names: tuple[str, ...]) -> dict[str, Model]:
