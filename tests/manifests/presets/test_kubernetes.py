@@ -39,11 +39,15 @@ LINKS = {
     "orders": {("workflows", "temporal", 7233)},
     "pictures": {("gallery", "s3", 8333)},
     "shop": set(),
+    "vllm": set(),
+    "sglang": set(),
 }
 # From and to addresses outside: what is declared as expose and outbound.
 OUTSIDE_IN = {
     "llama": {("10.20.1.1", "llama", 8081)},
     "rollout-server": {("10.20.1.1", "rollout", 9000)},
+    "vllm": {("10.20.1.1", "llm", 8000)},
+    "sglang": {("10.20.1.1", "llm", 30000)},
     "shop": {(address, "api", 8000) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1")},
 }
 OUTSIDE_OUT = {
@@ -51,9 +55,11 @@ OUTSIDE_OUT = {
     "rlm-docker": EVERYWHERE,
     "rollout-server": {("rollout", "10.20.1.1", port) for port in (8080, 8081, 8130)},
     "shop": {("api", "10.30.1.1", 5432)},
+    "vllm": (MODELS := {("llm", address, 443) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1")}),
+    "sglang": MODELS,
 }
 ADDRESSES = ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1")
-PORTS = (443, 5432, 6379, 7233, 8000, 8080, 8081, 8130, 8131, 8333, 9000, 9500)
+PORTS = (443, 5432, 6379, 7233, 8000, 8080, 8081, 8130, 8131, 8333, 9000, 9500, 30000)
 
 
 @dataclass(frozen=True)
