@@ -231,8 +231,8 @@ def plan_on_purpose(kind: str, channel: str, facts: ProjectFacts, services: Sequ
     programs = _programs(state, channel, services)
     document = facts.get("documents", {}).get(state.channels[channel])
     if kind == on_purpose.RESTART and not services and document and "traffic" in document:
-        # All requests come through it, so it is started anew by its name alone.
-        programs = tuple(name for name in programs if name != roles.stands_before(state))
+        # All requests come through it, so it is started anew by its name alone; and who is at home with it.
+        programs = tuple(name for name in programs if name not in (roles.stands_before(state), roles.keeper(state)))
     return Plan(
         kind=kind,
         channel=channel,

@@ -3,6 +3,8 @@
     python3 -I …/deploy_agent/__main__.py recover PATH         at boot: take the locks, end what is open
     python3 -I …/deploy_agent/__main__.py recover-locked PATH  for a newer agent that holds the locks already
     python3 -I …/deploy_agent/__main__.py control PATH WORDS…  for deploy-ctl
+    python3 -I …/deploy_agent/__main__.py keep PATH            be at home with traffic, for a supervisor
+    python3 -I …/deploy_agent/__main__.py step PATH            take the step of a rollout that the keeper proposes
 
 A conversation starts through `loader`, which imports `serve`. Boot hooks of earlier versions have this path too.
 """

@@ -15,11 +15,12 @@ from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
 from ..contract.state import State
-from . import boot, control, evidence, facts, failed, files, launch, moved, prune, recover, supervision, whose
+from . import boot, control, evidence, facts, failed, files, launch, moved, prune, recover, shares, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets
 from .documents import read_documents
 from .folders import host_folder
+from .keeper import scripts
 from .locks import Lock, refuse
 from .once import NOTHING_ASKED
 from .supervisors import Supervisor, open_supervisor
@@ -62,6 +63,7 @@ def perform(
     if unhooked:
         emit({"event": "warning", "text": unhooked})
     _same_generation(before, request["generation"])
+    shares.demand_free(before, request)
     back = lambda: states.way_back(layout, before, states.history(layout))  # noqa: E731
     channels = channels_after(request["kind"], request["channel"], request["release"], before, project, back)
     documents = read_documents(layout, before.releases() | set(channels.values()))
@@ -85,15 +87,19 @@ def perform(
             values[name], versions[name] = secret["value"], secrets.token_hex(8)
     state = after(before, supervisor.kind, channels, documents, steps, versions, transaction, supervisor.at_rest)
     state = state._replace(version=header["version"], project=project)
+    state = shares.shared(request, header["who"], transaction, before, state, documents)
     demand_secrets(state, values)
+    scripts.stage(layout, before, supervisor, agent)
     asked = request.get("once", NOTHING_ASKED)
     commands = _once(layout, request, documents)
-    if channels == before.channels and all(step.do is Do.KEEP for step in steps) and not degraded and not commands:
+    same = (state.shares, state.rollout, channels) == (before.shares, before.rollout, before.channels)
+    if same and all(step.do is Do.KEEP for step in steps) and not degraded and not commands:
         return {"event": "result", "outcome": UNCHANGED, "generation": before.generation, "channels": channels}
     noted: Noted = {
         "evidence": request.get("evidence", []),
         "images": request.get("images", {}),
         "services": request.get("services", []),
+        "findings": request.get("findings", []),
     }
     change = Change(
         transaction,

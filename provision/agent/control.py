@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import struct
 import sys
 import time
 from typing import Optional, Set, Tuple
@@ -18,7 +17,7 @@ from typing import Optional, Set, Tuple
 from ..contract.failure import Failure
 from ..contract.layout import CONTROL, Layout, control_socket, earlier_control_socket
 from ..contract.state import Program, State
-from . import files, launch
+from . import files, launch, nearby
 from . import state as states
 from .alone import program
 from .documents import read_documents, service_of
@@ -36,7 +35,6 @@ _LIVES_SECONDS = 0.3  # what ends sooner did not start
 _POLL = 0.03
 _LOG_LINES = 5
 _REQUEST_SECONDS, _REQUEST_BYTES = 5.0, 256
-_PEER = struct.Struct("3i")  # socket(7), SO_PEERCRED: pid, uid, gid
 
 Answer = Tuple[int, str]
 
@@ -166,7 +164,7 @@ def _serve(layout: Layout) -> int:
         sys.stderr.write("systemd starts this for each request on its socket, and nobody else.\n")
         return REFUSED
     with connection:
-        uid = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+        uid = nearby.peer(connection)
         try:
             words = _request(connection).split()
             asker = pwd.getpwuid(uid).pw_name

@@ -6,10 +6,11 @@ Both go by what is written down, and both may be repeated: so whoever finds an o
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Set
 
-from ..contract import failure, roles
+from ..contract import failure, roles, rollout
 from ..contract.failure import Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
@@ -34,6 +35,8 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
         leave_: `leave`, and what has to come before it.
     """
     files.remove(layout.reserve)  # first: the rest needs room
+    if after.rollout:
+        after = after._replace(rollout=rollout.dated(after.rollout, time.time()))
     open_ = journal.Journal(layout.journal).left_open()
     ran = once.keep(layout, open_) if open_ else {}
     for name in {*before.channels, *after.channels}:
@@ -41,6 +44,20 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
             files.point(layout.channel(name), os.path.join("releases", after.channels[name]))
         else:
             files.remove(layout.channel(name))
+    entry = _entry(before, after, begin, open_, ran)
+    files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
+    states.write(layout, after)
+    files.remove(layout.once_secrets)
+    leave_()
+    if roles.stands_before(before) and not roles.stands_before(after):
+        files.remove_tree(layout.traffic)
+    journal.Journal(layout.journal).end()
+
+
+def _entry(
+    before: State, after: State, begin: Begun, open_: Optional[journal.Open], ran: Dict[str, str]
+) -> HistoryEntry:
+    """What the history says of it."""
     entry: HistoryEntry = {
         "sequence": after.sequence,
         "kind": begin["kind"],
@@ -65,13 +82,11 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
         entry["bench"] = begin["bench"]
     if begin.get("services"):
         entry["services"] = begin["services"]
-    files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
-    states.write(layout, after)
-    files.remove(layout.once_secrets)
-    leave_()
-    if roles.stands_before(before) and not roles.stands_before(after):
-        files.remove_tree(layout.traffic)
-    journal.Journal(layout.journal).end()
+    if after.shares != before.shares:
+        entry["shares"] = dict(after.shares)
+    if after.rollout and after.rollout != before.rollout:
+        entry["rollout"] = rollout.note(after.rollout, begin.get("findings", []))
+    return entry
 
 
 def leave(programs: Programs) -> None:

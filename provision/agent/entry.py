@@ -1,4 +1,7 @@
-"""What the agent does without a conversation: at boot, for a newer agent, for deploy-ctl."""
+"""What the agent does without a conversation: at boot, for a newer agent, for deploy-ctl, and at home with traffic.
+
+Who is at home is to stay small, so what only others need is imported where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import List
 
 from ..contract.failure import Failure
 from ..contract.layout import Layout
-from . import guard, recover
+from . import guard
 
 
 def main(agent: str, arguments: List[str]) -> int:
@@ -26,6 +29,14 @@ def main(agent: str, arguments: List[str]) -> int:
         from . import control
 
         return control.main(layout, tuple(words))
+    if command == "keep":
+        from .keeper import home
+
+        return home.main(layout, agent)
+    from . import recover, rolling
+
+    if command == "step":
+        return rolling.main(layout, agent)
     try:
         if command == "recover-locked":
             print(recover.recover(layout, agent, lambda _: None) or "")  # noqa: T201

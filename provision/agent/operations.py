@@ -186,6 +186,12 @@ def _logs(session: Conversation, request: requests.Logs) -> answers.Logs:
     return {"event": "result", "logs": logs, "untimed": untimed}
 
 
+def _traffic(session: Conversation, request: requests.ReadTraffic) -> answers.Traffic:
+    from . import seen  # of hosts with traffic alone
+
+    return seen.read(session.layout, request["minutes"])
+
+
 def _preview(session: Conversation, request: requests.Preview) -> answers.Done:
     previews.note(session.layout, session.header["who"], request)
     return {"event": "result"}
@@ -212,6 +218,9 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "transaction": _transaction,
     "recover": work.recover,
     "unlock": work.unlock,
+    "weigh": work.weigh,
+    "rollout": work.steer,
+    "traffic": _traffic,
     "logs": _logs,
     "down-outside": _down_outside,
     "mend": _mend,

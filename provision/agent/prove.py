@@ -16,7 +16,7 @@ from .together import AT_ONCE, WATCHED, Together, side_by_side
 if TYPE_CHECKING:
     from ..contract.checks import CheckDocument
     from ..contract.events import Emit, Facts
-    from ..contract.release import Idle, ServiceDocument
+    from ..contract.release import Idle, ServiceDocument, TokensDocument
 
 _POLL = 0.03
 _ALIVE_SECONDS = 1.0  # a program without a port has to live that long: its checks may pass without it
@@ -177,8 +177,8 @@ def _prove_one(
     return first
 
 
-def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle]) -> Optional[Bearer]:
-    """The secret that a check or a drain sends: what the program was started with; None where it sends none.
+def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle, TokensDocument]) -> Optional[Bearer]:
+    """The secret that a question is sent with: what the program was started with; None where it sends none.
 
     Args:
         supervisor: asked by the thread that sends, and by no other.

@@ -12,11 +12,12 @@ from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, INTERRUPTED, UNPROVEN, Failure
 from ..contract.layout import Layout
 from ..contract.state import State, from_dict
-from . import commands, control, facts, failed, files, journal, prune, supervision, traffic, trust
+from . import commands, control, facts, failed, files, journal, prune, supervision, traffic, trust, weights
 from . import state as states
 from .documents import read_documents
 from .ending import finish, leave, undo
 from .folders import host_folder
+from .keeper.kinds import OF_WEIGHTS
 from .locks import Lock, refuse
 from .programs import Programs
 from .supervisors import Activity, open_supervisor, options
@@ -51,6 +52,12 @@ def recover(layout: Layout, agent: str, emit: Emit) -> Optional[str]:
         supervision.restore(layout, open_supervisor(layout, platform, options(layout)), emit)
         return _by_another(layout, writer)
     before, after = from_dict(begin["before"], layout.journal), from_dict(begin["after"], layout.journal)
+    if begin["kind"] in OF_WEIGHTS:
+        if open_.took(journal.COMMIT):
+            finish(layout, before, after, begin, lambda: None)
+            return FINISHED
+        weights.undo(layout, before)
+        return PUT_BACK
     supervisor = open_supervisor(layout, after.platform or before.platform, options(layout))
     for manifest in _manifests(begin, before, after):
         files.discard(files.temporary_of(supervisor.manifest_path(manifest)))

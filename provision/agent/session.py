@@ -46,6 +46,8 @@ _CHANGES = (
     "build-environment",
     "discard",
     "transaction",
+    "weigh",
+    "rollout",
     "recover",
     "unlock",
     "keep-evidence",

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Mapping, Set
 
 from ..contract.failure import REFUSED, Failure
-from ..contract.layout import Layout
+from ..contract.layout import START, Layout
 from . import files
 from .front import program
 from .front.master import PID
@@ -18,8 +18,6 @@ from .takeover import take_over
 if TYPE_CHECKING:
     from ..contract.answers import HaproxyFolder, Present
     from ..contract.release import PinnedWheel
-
-START = "start"  # in the folder of what stands before programs: what a supervisor starts
 
 
 def lacking(layout: Layout, wheels: Mapping[str, PinnedWheel]) -> str:

@@ -25,7 +25,7 @@ from typing import (
 
 from ..contract import held, roles
 from ..contract.failure import REFUSED, Failure
-from ..contract.layout import Layout
+from ..contract.layout import START, Layout
 from ..contract.public import served
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
@@ -103,7 +103,7 @@ def _front(
             Backend(
                 service=name,
                 servers=tuple(servers[called] for called in sorted(servers)),
-                shares=tuple((lane, _share(lane, state, documents) * WHOLE // 100) for lane in others),
+                shares=tuple((lane, round(_share(lane, state, documents) * WHOLE)) for lane in others),
                 mode=entrance.declared["mode"],
                 held=not ready,
                 hold_seconds=declared["hold"],
@@ -115,7 +115,8 @@ def _front(
             Bind(entrance.declared["port"], (Route(name),), at, inside=True) for at in _addresses(declared["listen"])
         ]
     binds += public.binds({name: each.declared for name, each in entrances.items()})
-    return Front(layout.traffic, state.project, tuple(binds), tuple(backends))
+    log = roles.keeper(state) is not None
+    return Front(layout.traffic, state.project, tuple(binds), tuple(backends), log=log)
 
 
 def _addresses(declared: str) -> List[str]:
@@ -137,10 +138,12 @@ def described(state: State, documents: Mapping[str, ReleaseDocument], program: s
     return {**service, "ports": sorted({each["port"] for each in declared["services"].values()})}
 
 
-def _share(lane: str, state: State, documents: Mapping[str, ReleaseDocument]) -> int:
-    """How many clients of a hundred come to a lane beside stable, as its own release says."""
-    declared = documents[state.channels[lane]].get("traffic") if lane in state.channels else None
-    return declared["canary"] if declared else 0
+def _share(lane: str, state: State, documents: Mapping[str, ReleaseDocument]) -> float:
+    """How many of all clients come to a lane beside stable: as was said since, else as its own release says."""
+    if lane not in state.channels:
+        return 0.0
+    declared = documents[state.channels[lane]].get("traffic")
+    return state.shares.get(lane, declared["canary"] / 100 if declared else 0.0)
 
 
 def stage(layout: Layout) -> None:
@@ -149,13 +152,12 @@ def stage(layout: Layout) -> None:
     Raises:
         Failure: it has none.
     """
-    from . import shipped
     from .front.runtime import command  # of hosts with traffic alone, as all that speaks with HAProxy
 
     words = command(_haproxy(layout), layout.traffic)
     files.make_folder(layout.traffic, 0o700)
     text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
-    files.write(os.path.join(layout.traffic, shipped.START), text.format(" ".join(map(launch.quote, words))), 0o700)
+    files.write(os.path.join(layout.traffic, START), text.format(" ".join(map(launch.quote, words))), 0o700)
 
 
 @lru_cache(maxsize=None)
@@ -175,10 +177,11 @@ def _haproxy(layout: Layout) -> str:
 
 def become(layout: Layout, front: Front) -> None:
     """Let what runs be `front`, and the configuration say so first."""
-    _runtime(layout).become(front)
+    runtime(layout).become(front)
 
 
-def _runtime(layout: Layout) -> Runtime:
+def runtime(layout: Layout) -> Runtime:
+    """Who speaks with what runs."""
     from .front.runtime import Runtime
 
     return Runtime(layout.traffic, _haproxy(layout))
@@ -238,7 +241,7 @@ def drained(
         return
     from .front.master import Silent
 
-    asked, began, news = _runtime(layout), time.monotonic(), 0.0
+    asked, began, news = runtime(layout), time.monotonic(), 0.0
     left = list(those)
     while left:
         interrupt()

@@ -37,6 +37,7 @@ from . import state as states
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, leave, undo
+from .keeper import scripts
 from .once import Once
 from .programs import Programs, levels
 from .prove import prove
@@ -164,6 +165,7 @@ class Transaction:
                 launch.stage(self.layout, services[step.program], record.release, record.launch, change.secrets, given)
         if any(self.passage.is_front(step.program) and step.do is not Do.REMOVE for step in change.steps):
             traffic.stage(self.layout)  # also where it stays: the one that it was started from may have gone
+        scripts.stage(self.layout, change.after, self.supervisor, change.agent)
         trials = {step.service: devices.variables(step.trial, gpus) for step in change.steps if step.trial}
         for candidate in beside:
             release, given = change.after.channels["stable"], trials.get(candidate["name"], {})

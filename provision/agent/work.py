@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Mapping, Sequence, Tuple, cast
 
 from ..contract import failure
 from ..contract.failure import DEGRADED, FAILED, REFUSED, Failure
-from . import activate, launch, once, sockets, trust, worker
+from . import activate, launch, once, rolling, sockets, trust, worker
 from . import recover as recovery
 from .locks import Lock
 from .masks import Masks
@@ -18,7 +18,7 @@ from .masks import Masks
 if TYPE_CHECKING:
     from ..contract.answers import Recovered, Unlocked
     from ..contract.events import ErrorMessage
-    from ..contract.requests import TransactionRequest, Unlock
+    from ..contract.requests import SteerRollout, TransactionRequest, Unlock, Weigh
     from .session import Conversation
 
 
@@ -38,6 +38,22 @@ def transact(session: Conversation, request: TransactionRequest) -> Mapping[str,
                 for item in secrets.items()
             ),
         ],
+    )
+
+
+def weigh(session: Conversation, request: Weigh) -> Mapping[str, object]:
+    """Give the canary a share by hand; how that ended."""
+    transaction, layout, header = worker.new_transaction(), session.layout, session.header
+    return _in_worker(session, transaction, lambda emit, _: rolling.weigh(layout, header, transaction, request, emit))
+
+
+def steer(session: Conversation, request: SteerRollout) -> Mapping[str, object]:
+    """Do to the rollout that is under way what somebody asks for; how that ended."""
+    transaction, layout, header = worker.new_transaction(), session.layout, session.header
+    return _in_worker(
+        session,
+        transaction,
+        lambda emit, aborted: rolling.steer(layout, header, transaction, request, emit, aborted),
     )
 
 

@@ -11,6 +11,9 @@ _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
 STARTS = "starts"  # in a launch folder: when the program was started of late, as its launcher writes it down
 PREVIEWS = ".previews"
 BUDGET_GUARD = "/var/lib/deploy-guard"  # the folder, for root alone, in which the guard of a rented machine works
+START = "start"  # in the folder of what stands before programs: what its supervisor starts
+KEEP = "keep"  # and what it starts to be at home with that
+STEP = "step"  # and what that starts, apart from itself, to change something
 DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the program has
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
@@ -104,6 +107,11 @@ class Layout(NamedTuple):
     def traffic(self) -> str:
         """What stands before the programs: its configuration and its sockets."""
         return posixpath.join(self.private, "traffic")
+
+    @property
+    def rings(self) -> str:
+        """What the keeper counted, an hour a file."""
+        return posixpath.join(self.traffic, "rings")
 
     @property
     def lock(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, TypedDict
 
 from .bench import Measured
-from .rollout import RolloutNote, RolloutRecord
+from .rollout import FindingDocument, RolloutNote, RolloutRecord
 
 
 class _Program(TypedDict):
@@ -54,6 +54,7 @@ class Noted(TypedDict, total=False):
     images: Dict[str, str]  # name and tag as declared -> the digest that it stood for
     services: List[str]  # those that a restart, a start or a stop was asked for by name; empty: all
     bench: Dict[str, Measured]  # by service, what was measured of what came; known at the end alone
+    findings: List[FindingDocument]  # that a step of a rollout was taken for
 
 
 class _Entry(TypedDict):

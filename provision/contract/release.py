@@ -60,6 +60,13 @@ class _Service(TypedDict):
     manifest: Manifest
 
 
+class TokensDocument(TypedDict):
+    """Where an engine tells how many tokens it made, at its own port (`llamacpp:tokens_predicted_total`)."""
+
+    path: str
+    token: str  # the secret to send as a bearer token, by its name; or empty
+
+
 class _Entry(TypedDict):
     kind: str  # module, run (as python -m does), script, command
     name: str
@@ -75,6 +82,7 @@ class EntryDocument(_Entry, total=False):
 class ServiceDocument(_Service, total=False):
     entry: EntryDocument  # where the project says what its Python has
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
+    tokens: TokensDocument  # of an engine that requests come to
 
 
 class PublicDocument(TypedDict):

@@ -61,6 +61,8 @@ class RolloutRecord(TypedDict):
     release: str
     document: RolloutDocument
     evidence: bool
+    services: List[str]  # that are judged: requests come to their programs of both lanes
+    engines: List[str]  # those among them that tell how many tokens they made
     who: str  # began it
     keep: int  # as of the transaction that began it, for the one that promotes
     step: int  # counted from 0
@@ -93,12 +95,14 @@ class RolloutNote(TypedDict):
 
 
 def begun(asked: RolloutAsked, transaction: str, release: str, who: str, keep: int) -> RolloutRecord:
-    """A rollout at its first step."""
+    """A rollout at its first step; which services it judges is said once its programs are known."""
     return {
         "id": transaction,
         "release": release,
         "document": asked["document"],
         "evidence": asked["evidence"],
+        "services": [],
+        "engines": [],
         "who": who,
         "keep": keep,
         "step": 0,

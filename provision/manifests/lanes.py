@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision.contract.canonical import digest
-from provision.contract.layout import Layout
+from provision.contract.layout import KEEP, START, Layout
 from provision.contract.public import served
 from provision.contract.release import (
     FrontedDocument,
@@ -16,9 +16,10 @@ from provision.contract.release import (
     Needs,
     PublicDocument,
     ServiceDocument,
+    TokensDocument,
     TrafficDocument,
 )
-from provision.contract.slots import FIRST, TRAFFIC, home, numbered
+from provision.contract.slots import FIRST, KEEPER, TRAFFIC, home, numbered
 from provision.manifests.attendance import idle
 from provision.manifests.checks import known_env, project_checks, service_checks
 from provision.manifests.entry import entry
@@ -32,7 +33,8 @@ from provision.project.template import Template
 from provision.project.traffic import SPARE, mode_of
 
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
-_FRONT_STOPS = 5.0  # seconds
+_OURS_STOP = 5.0  # seconds that what stands before the others takes, and the one who is at home with it
+_OF_ENGINES = "llamacpp:"  # how names in an engine's metrics begin
 _DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ def render_lanes(
             for document in marked:
                 document["fingerprint"] = mark
     if front := traffic(project, target):
-        lanes[Lane.STABLE]["services"].append(_front(project, target, front, overrides))
+        lanes[Lane.STABLE]["services"] += [
+            _front(project, target, front, overrides),
+            _keeper(project, target, overrides),
+        ]
     return lanes
 
 
@@ -130,16 +135,24 @@ def _fronted(target: Target, service: Service, port: int) -> FrontedDocument:
 
 
 def _front(project: Project, target: Target, front: TrafficDocument, overrides: Path | None) -> ServiceDocument:
-    """The program itself. Which ports it serves stands in its configuration, so a port more does not start it anew.
-
-    How a host starts it, is written there: which HAProxy it has is not known here.
-    """
-    folder = Layout(target.path).traffic
-    service = Service(command=(Template((f"{folder}/start",)),), stop_timeout=_FRONT_STOPS)
-    declared = project.model_copy(update={"services": {**project.services, TRAFFIC: service}})
-    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), TRAFFIC, overrides, Lane.STABLE, None)
-    document["fingerprint"] = _fingerprint([document], "")
+    """The program itself. Which ports it serves stands in its configuration, so a port more does not start it anew."""
+    document = _of_the_hosts(project, target, TRAFFIC, START, overrides)
     return {**document, "ports": served(front["services"])}
+
+
+def _keeper(project: Project, target: Target, overrides: Path | None) -> ServiceDocument:
+    """Who is at home with it. Its end changes nothing for anybody's request, so it is replaced in place."""
+    return _of_the_hosts(project, target, KEEPER, KEEP, overrides)
+
+
+def _of_the_hosts(project: Project, target: Target, name: str, script: str, overrides: Path | None) -> ServiceDocument:
+    """A program of ours. How it is started is written on the host: no release knows which HAProxy or agent that has."""
+    folder = Layout(target.path).traffic
+    service = Service(command=(Template((f"{folder}/{script}",)),), stop_timeout=_OURS_STOP)
+    declared = project.model_copy(update={"services": {**project.services, name: service}})
+    document = _service(LaneOnTarget(declared, target, Lane.STABLE, {}), name, overrides, Lane.STABLE, None)
+    document["fingerprint"] = _fingerprint([document], "")
+    return document
 
 
 def _binary(places: LaneOnTarget, name: str) -> str:
@@ -184,7 +197,17 @@ def _service(
             document["entry"] = {**begins, "env": known_env(places, name)}
     if places.slot != home(lane) or places.fronted(name):
         document["slot"] = places.slot
+    if places.fronted(name) and (tokens := _tokens(service)):
+        document["tokens"] = tokens
     return document
+
+
+def _tokens(service: Service) -> TokensDocument | None:
+    metrics = service.metrics
+    if metrics is None or not any(gauge.startswith(_OF_ENGINES) for gauge in metrics.busy):
+        return None
+    known = metrics.token if metrics.token and metrics.token in service.every_secret else ""
+    return TokensDocument(path=metrics.path, token=known)
 
 
 def _idle(places: LaneOnTarget, name: str) -> Idle | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from provision.contract.layout import SECRET_FOLDER, STARTS, Layout
-from provision.contract.slots import TRAFFIC
+from provision.contract.slots import KEEPER, TRAFFIC
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
@@ -61,6 +61,7 @@ class Program:
     in_home: bool  # the project lies in somebody's home
     user_unit: bool  # for the user's own systemd
     front: str  # the folder of what stands before the others, for that program alone; empty for all others
+    keeper: bool  # it is who is at home with that, and may what a deploy may
     group: str  # systemd's target that starts and stops the whole project; empty elsewhere, and for a candidate
 
 
@@ -102,6 +103,7 @@ def program(places: LaneOnTarget, name: str) -> Program:
         in_home=in_home(target.path),
         user_unit=target.user_units,
         front=layout.traffic if front else "",
+        keeper=name == KEEPER and places.target.traffic is not None,
         group="" if candidate else places.platform.group(target.name_prefix, places.project.name),
     )
 

@@ -12,6 +12,7 @@ from benchmarks import verdicts
 from provision.agent.analysis import Lane, Move, Seen, Sketch, Tokens, Verdict, decide, forecast
 from provision.agent.front.listening import Minutes
 from provision.agent.front.log import Served
+from provision.agent.keeper.rings import Counts
 from provision.contract.rollout import LimitsDocument, RolloutDocument
 
 ALL: LimitsDocument = {"errors": 0.02, "slower": 0.25, "ttft_p95": 2.0, "tokens_per_second": -0.2}
@@ -139,12 +140,12 @@ def test_paces_are_compared_only_while_both_lanes_make_tokens():
 
 def test_what_a_front_says_of_each_request_is_judged_a_minute_at_a_time():
     """A canary that takes no connection fails nobody, since stable stands in; it failed all the same."""
-    minutes = Minutes(Lane)
+    minutes = Minutes(Counts)
     for second in range(120):
         for lane_, moved in (("stable", False), ("canary", True)):
             minutes.add(Served(60_000.0 + second, "web", "web", lane_, 200, 0.1, 0.2, 5, moved, broken=False))
     what = Seen()
-    for _, name, each in minutes.since(60_000.0):
+    for _, _, name, each in minutes.taken():
         (what.canary if name == "canary" else what.stable).include(each)
 
     assert (what.canary.requests, what.canary.errors) == (120, 120)

@@ -1,9 +1,13 @@
-"""What the tests deploy: answers with what it was given; FAIL makes it fail."""
+"""What the tests deploy: answers with what it was given; FAIL makes it fail.
+
+At /ask users come, in numbers: ERRORS is the share of them that meet an error, SLOW how long each waits, in seconds.
+"""
 
 import http.server
 import json
 import os
 import pathlib
+import random
 import sys
 import time
 
@@ -25,6 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path, _, asked = self.path.partition("?parts=")
         if path == "/stream":
             self.stream(int(asked or 10))
+            return
+        if self.path == "/ask":
+            self.ask()
             return
         status = 503 if FAIL == "sick" else 200
         answer = {
@@ -50,6 +57,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.do_GET()
+
+    def ask(self):
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        self.send_response(500 if random.random() < float(os.environ.get("ERRORS", "0")) else 200)
+        body = os.environ.get("VERSION", "").encode()
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def stream(self, parts):
         """An answer that takes a tenth of a second a part, and its end."""

@@ -21,8 +21,8 @@ def world(world: World) -> Iterator[World]:
 
 
 def served_by(world: World) -> set[str]:
-    """The programs that the state has."""
-    return set(world.state()["programs"])
+    """The programs that the state has, but for who is at home with them."""
+    return set(world.state()["programs"]) - {world.program("keeper")}
 
 
 def test_a_changed_release_takes_over_beside_and_nobody_notices(world: World, tmp_path: Path) -> None:

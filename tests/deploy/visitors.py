@@ -12,6 +12,7 @@ from typing import Any
 from tests.deploy.world import World
 
 _VISITOR = Path(__file__).with_name("visitor.py").read_text()
+_CROWD = Path(__file__).with_name("crowd.py").read_text()
 
 
 def behind_a_front(world: World) -> Iterator[World]:
@@ -47,3 +48,18 @@ def visitors(
     assert not met["failed"], met
     assert met["requests"]
     assert may_be_sent_away or not met["away"], met
+
+
+@contextmanager
+def crowd(world: World, threads: int = 4, pause: float = 0.005) -> Iterator[dict[str, Any]]:
+    """While many come, each once; what they met is there afterwards. An error is an answer, and all were answered."""
+    met: dict[str, Any] = {}
+    command = world.host.inside(["python3", "-c", _CROWD, str(world.port), str(threads), str(pause)])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield met
+        finally:
+            told, _ = process.communicate()
+    met.update(json.loads(told))
+    assert not met["failed"], met
+    assert met["requests"]

@@ -54,7 +54,7 @@ def test_killed_at_any_step_users_go_on_and_one_whole_release_serves(world: Worl
         assert tried["after"]["journal"] is None
         assert not tried["after"]["litter"]
         programs = world.state()["programs"]
-        assert sorted(each["service"] for each in programs.values()) == ["held", "traffic", "web"], kill
+        assert sorted(each["service"] for each in programs.values()) == ["held", "keeper", "traffic", "web"], kill
         assert sorted(tried["after"]["known"]) == sorted(programs), kill
         _declare(world, serves)
         assert world.up().plan.unchanged, kill

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
-from typing import Callable, Dict, Generic, Iterator, List, Protocol, Tuple, TypeVar
+from typing import Callable, Dict, Generic, Iterator, List, Optional, Protocol, Tuple, TypeVar
 
+from .. import nearby
 from .log import LONGEST, SOCKET, Served, read
 
 _AT_ONCE = 1 << 16  # bytes that are read of one worker at a time
@@ -24,27 +24,10 @@ class Log:
         Args:
             owner: uid of whom HAProxy becomes, where that is another account.
         """
-        self._selector = selectors.DefaultSelector()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._begun: Dict[socket.socket, bytes] = {}  # a line whose end has not come
-        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(SOCKET, dir_fd=place)
-            before = os.umask(0o177)
-            try:
-                self._listener.bind(f"/proc/self/fd/{place}/{SOCKET}")  # a socket's path has no more than 107 bytes
-            finally:
-                os.umask(before)
-            os.chown(SOCKET, owner, -1, dir_fd=place, follow_symlinks=False)
-            self._listener.listen(_WORKERS)
-            self._listener.setblocking(False)
-            self._selector.register(self._listener, selectors.EVENT_READ)
-        except BaseException:
-            self._listener.close()
-            raise
-        finally:
-            os.close(place)
+        self._listener = nearby.listen(folder, SOCKET, _WORKERS, owner)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
 
     def __enter__(self) -> Log:
         return self
@@ -53,6 +36,10 @@ class Log:
         for each in [*self._begun, self._listener]:
             each.close()
         self._selector.close()
+
+    def fileno(self) -> int:
+        """For who waits for more than this: it can be read from when something has come."""
+        return self._selector.fileno()
 
     def served(self, seconds: float) -> List[Served]:
         """What has come, after a wait of at most so long for the first of it."""
@@ -97,7 +84,7 @@ class Log:
 class Counting(Protocol):
     """What counts the requests of one lane."""
 
-    def add(self, failed: bool, first_byte: float) -> None: ...
+    def count(self, served: Served) -> None: ...
 
 
 _Lane = TypeVar("_Lane", bound=Counting)
@@ -120,22 +107,25 @@ class Minutes(Generic[_Lane]):
 
     def add(self, served: Served) -> None:
         """Count it in the minute in which it ended."""
-        minute = int((served.at + served.seconds) // _MINUTE)
+        lane = self.lane(served.at + served.seconds, served.service, served.lane)
+        if lane is not None:
+            lane.count(served)
+
+    def lane(self, at: float, service: str, lane: str) -> Optional[_Lane]:
+        """What counts that lane in that minute; None where it is too old, or there are too many."""
+        minute = int(at // _MINUTE)
         if minute not in self._kept:
             self._kept[minute] = {}
             for old in sorted(self._kept)[: -self._minutes]:
                 del self._kept[old]
-        lanes = self._kept.get(minute, {})
-        key = served.service, served.lane
-        if key not in lanes:
-            if len(lanes) >= self._lanes:
-                return
+        lanes, key = self._kept.get(minute), (service, lane)
+        if lanes is not None and key not in lanes and len(lanes) < self._lanes:
             lanes[key] = self._new()
-        lanes[key].add(served.failed, served.first_byte)
+        return lanes.get(key) if lanes is not None else None
 
-    def since(self, at: float) -> Iterator[Tuple[str, str, _Lane]]:
-        """Service, lane and what was counted, of each minute that began then or later."""
-        for minute in sorted(self._kept):
-            if minute * _MINUTE >= at:
-                for (service, lane), counted in self._kept[minute].items():
-                    yield service, lane, counted
+    def taken(self) -> Iterator[Tuple[int, str, str, _Lane]]:
+        """Minute, service, lane and what was counted; from now on it is counted from nothing."""
+        kept, self._kept = self._kept, {}
+        for minute in sorted(kept):
+            for (service, lane), counted in kept[minute].items():
+                yield minute, service, lane, counted

@@ -11,6 +11,7 @@ import time
 from typing import List, NamedTuple
 
 from ...contract.failure import FAILED, Failure
+from .. import nearby
 
 SOCKET = "haproxy.sock"
 PID = "haproxy.pid"
@@ -123,22 +124,12 @@ class Master:
             return False
 
     def _connected(self) -> socket.socket:
-        """By the folder's descriptor: the path of a socket has no more than 107 bytes."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(_ANSWER_SECONDS)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
-            finally:
-                os.close(folder)
+            return nearby.connect(self._folder, SOCKET, _ANSWER_SECONDS)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            connection.close()
             raise Absent(FAILED, "HAProxy does not run.", f"Nobody listens at {self._folder}/{SOCKET}.") from error
         except OSError as error:
-            connection.close()
             raise _failed(error.strerror or str(error), "connect") from error
-        return connection
 
 
 def _failed(why: str, command: str) -> Failure:

@@ -184,6 +184,13 @@ class Supervisor(ABC):
         A changed program must be stopped. May start what the manifest says is to be started.
         """
 
+    def apart(self, argv: Sequence[str], variables: Mapping[str, str]) -> List[str]:
+        """The command that runs `argv` so that no stop of a program reaches it, with these variables alone.
+
+        Children inherit the marks by which a program's strays are known, so none of the environment is kept.
+        """
+        return ["/usr/bin/env", "-i", *map("=".join, variables.items()), *argv]
+
     def enable(self, programs: Sequence[str]) -> None:
         """Let them start with the host. supervisord's manifests say so themselves."""
 

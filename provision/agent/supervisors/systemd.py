@@ -162,6 +162,12 @@ class Systemd(Supervisor):
             self._systemctl("stop", "--", *timeouts, check=False, timeout=max(timeouts.values()) + 30.0)
             self._await_end(list(timeouts))
 
+    def apart(self, argv: Sequence[str], variables: Mapping[str, str]) -> List[str]:
+        """As a unit of its own: a program's has all that it starts, however it leaves."""
+        mine = ["--user"] if self.user_units else []
+        given = [f"--setenv={name}={value}" for name, value in variables.items()]
+        return [*super().apart(["systemd-run", *mine, "--quiet", "--collect", *given, "--", *argv], variables)]
+
     def enable(self, programs: Sequence[str]) -> None:
         if not programs:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provision.contract.slots import TRAFFIC
+from provision.contract.slots import KEEPER, TRAFFIC
 from provision.project.fault import Fault
 from provision.project.platforms import those
 from provision.project.ports import port_of, slot_port
@@ -31,9 +31,10 @@ def _declared(view: Sound) -> Iterator[Fault]:
                 "no service here has a port that its command or env takes as ${port}, so nothing comes through it."
             )
             yield Fault(path, message, "Write ${port} where the number is, or remove it.", at_key=True)
-        if TRAFFIC in chosen:
-            message = f"it is what the program before the others is called (targets.{name}.traffic)."
-            yield Fault(("services", TRAFFIC), message, "Give it another name.", at_key=True)
+        for taken, whose in ((TRAFFIC, "the program before the others"), (KEEPER, "who counts its requests")):
+            if taken in chosen:
+                message = f"it is what {whose} is called (targets.{name}.traffic)."
+                yield Fault(("services", taken), message, "Give it another name.", at_key=True)
 
 
 def _proxies(view: Sound) -> Iterator[Fault]:

@@ -1,0 +1,19 @@
+"""Which transactions are of weights alone, and which the keeper has begun."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...contract.slots import KEEPER
+
+if TYPE_CHECKING:
+    from ...contract.records import Begin
+
+WEIGH = "weigh"  # a share by hand
+ROLLOUT = "rollout"  # a step of a rollout, or what somebody asked of it
+OF_WEIGHTS = (WEIGH, ROLLOUT)  # they change who gets how much, and no program
+
+
+def is_keepers(begin: Begin) -> bool:
+    """Whether the keeper ends it, where it was cut: it changes no program, or nobody else began it."""
+    return begin["kind"] in OF_WEIGHTS or begin["who"] == KEEPER

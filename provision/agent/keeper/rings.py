@@ -1,0 +1,148 @@
+"""What each lane of each service was asked, minute by minute, for a day: a file an hour, of bounded size.
+
+A line is what was counted since the last one, so that what is killed loses seconds, and a minute is the sum of its
+lines. Whoever reads goes by the lines that are whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Dict, Iterator, List, Tuple
+
+from .. import files
+from ..analysis.seen import Lane, LaneDocument
+from ..front.listening import Minutes
+from ..front.log import Served
+
+HOURS = 25  # a day, and the hour that is under way
+LARGEST = 2 << 20  # bytes of an hour; what is more is not kept
+_MINUTE = 60.0
+_SUFFIX = ".jsonl"
+
+Key = Tuple[str, str]  # service and lane
+
+
+class CountsDocument(LaneDocument):
+    """A lane in a line."""
+
+    service: str
+    lane: str
+    bytes: int
+    tokens: List[float]  # made, and seconds that took, of engines
+
+
+class Counts(Lane):
+    """A lane, how much it was answered, and what engines made for that."""
+
+    __slots__ = ("bytes", "made", "seconds")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self.made = self.seconds = 0.0
+
+    def count(self, served: Served) -> None:
+        """One request that has ended."""
+        self.add(served.failed, served.first_byte)
+        self.bytes += served.bytes
+
+
+class Rings:
+    """Those in `folder`, for who fills them."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._new: Minutes[Counts] = Minutes(Counts, minutes=5)
+        files.make_folder(folder, 0o700)
+
+    def count(self, served: Served) -> None:
+        """One request that has ended."""
+        self._new.add(served)
+
+    def add_tokens(self, now: float, service: str, lane: str, made: float, seconds: float) -> None:
+        """What the programs of a lane made of late, and how long they took for it."""
+        counts = self._new.lane(now, service, lane)
+        if counts is not None and made > 0 and seconds > 0:
+            counts.made += made
+            counts.seconds += seconds
+
+    def flush(self, now: float) -> None:
+        """Write down what is new, and let go of what is too old. On a full disk that is lost, and nothing else."""
+        with contextlib.suppress(OSError):
+            lines: Dict[int, List[CountsDocument]] = {}
+            for minute, service, lane, counted in self._new.taken():
+                lines.setdefault(minute, []).append(
+                    {
+                        **counted.as_dict(),
+                        "service": service,
+                        "lane": lane,
+                        "bytes": counted.bytes,
+                        "tokens": [counted.made, counted.seconds],
+                    }
+                )
+            for minute, counts in lines.items():
+                self._append(minute, counts)
+            oldest = int(now // _MINUTE) // 60 - HOURS
+            for hour in _hours(self._folder):
+                if hour <= oldest:
+                    os.unlink(_path(self._folder, hour))
+
+    def _append(self, minute: int, counts: List[CountsDocument]) -> None:
+        text = json.dumps({"minute": minute, "counts": counts}, separators=(",", ":")) + "\n"
+        fd = os.open(_path(self._folder, minute // 60), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(fd).st_size + len(text) <= LARGEST:
+                os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+
+def read(folder: str, since: float) -> Dict[Key, Counts]:
+    """Service and lane -> what was counted in each minute that began at `since` or later."""
+    found: Dict[Key, Counts] = {}
+    for each in _lines(folder, int(-(-since // _MINUTE))):
+        counts = found.setdefault((each["service"], each["lane"]), Counts())
+        counts.include(Lane.from_dict(each))
+        counts.bytes += each["bytes"]
+        counts.made += each["tokens"][0]
+        counts.seconds += each["tokens"][1]
+    return found
+
+
+def oldest(folder: str) -> float:
+    """When the first minute began that there is something of, in seconds since 1970; 0 where there is nothing."""
+    for hour in _hours(folder):
+        with open(_path(folder, hour), "rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    return float(json.loads(line)["minute"] * _MINUTE)
+    return 0.0
+
+
+def _lines(folder: str, minute: int) -> Iterator[CountsDocument]:
+    for hour in _hours(folder):
+        if hour < minute // 60:
+            continue
+        with contextlib.suppress(FileNotFoundError), open(_path(folder, hour), "rb") as file:
+            for line in file:
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    continue  # torn: its writer was killed
+                if value["minute"] >= minute:
+                    yield from value["counts"]
+
+
+def _hours(folder: str) -> List[int]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    found = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
+    return sorted(int(each) for each in found if each.isdigit())
+
+
+def _path(folder: str, hour: int) -> str:
+    return os.path.join(folder, f"{hour}{_SUFFIX}")

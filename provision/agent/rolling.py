@@ -1,0 +1,221 @@
+"""A canary's share, and the steps of a rollout, as they are asked for: by somebody, or by the keeper.
+
+Each is a transaction of its own under the project's lock, which is held for that long. What the keeper proposes is
+compared with the state first: it may have changed since.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Callable, List, Optional, cast
+
+from ..contract import rollout
+from ..contract.failure import REFUSED, Failure
+from ..contract.layout import Layout
+from ..contract.rollout import FindingDocument, RolloutRecord
+from ..contract.slots import CANARY, KEEPER, STABLE
+from ..contract.state import State
+from . import activate, files, journal, recover, shares, weights, worker
+from . import state as states
+from .analysis import Move
+from .folders import host_folder
+from .keeper.judging import Proposal, proposed
+from .keeper.kinds import ROLLOUT, WEIGH, is_keepers
+from .locks import Lock, refuse
+from .supervisors import options
+
+if TYPE_CHECKING:
+    from ..contract.answers import Transacted
+    from ..contract.events import Emit
+    from ..contract.records import Holder
+    from ..contract.requests import Header, SteerRollout, SupervisorOptions, TransactionRequest, Weigh
+
+_LOCK_SECONDS = 3.0
+
+
+class Locked:
+    """The project's lock, and the host's where a transaction has to be ended first."""
+
+    def __init__(self, layout: Layout, who: str, doing: str, transaction: str) -> None:
+        self._layout = layout
+        self._holder: Holder = {"who": who, "doing": doing, "transaction": transaction}
+        self._locks: List[Lock] = []
+
+    def __enter__(self) -> Locked:
+        self._take(Lock(self._layout.lock), "another transaction of this project is running.")
+        if os.path.exists(self._layout.journal):
+            files.make_folder(host_folder())
+            self._take(Lock(os.path.join(host_folder(), "lock")), "another project's transaction keeps this host busy.")
+        return self
+
+    def _take(self, lock: Lock, busy: str) -> None:
+        if not lock.take(self._holder, _LOCK_SECONDS):
+            self.__exit__()
+            raise refuse(busy, lock.holder() or {})
+        self._locks.append(lock)
+
+    def __exit__(self, *_: object) -> None:
+        for lock in reversed(self._locks):
+            lock.release()
+        self._locks.clear()
+
+
+def weigh(layout: Layout, header: Header, transaction: str, request: Weigh, emit: Emit) -> Transacted:
+    """Give the canary a share by hand.
+
+    Raises:
+        Failure: there is none, or a rollout gives it its shares.
+    """
+    with Locked(layout, header["who"], WEIGH, transaction):
+        _end_open(layout, header["agent"], emit)
+        before = states.read_state(layout)
+        shares.demand_traffic(before, request["share"])
+        rollout.demand_no_steps(before.rollout)
+        if before.shares.get(CANARY) == request["share"]:
+            return weights.unchanged(before)
+        after = before._replace(shares={**before.shares, CANARY: request["share"]})
+        return weights.change(layout, transaction, WEIGH, header["who"], header["agent"], before, after)
+
+
+def steer(
+    layout: Layout,
+    header: Header,
+    transaction: str,
+    request: SteerRollout,
+    emit: Emit,
+    aborted: Callable[[], bool],
+) -> Transacted:
+    """Pause, resume, abort or promote the rollout that is under way.
+
+    Raises:
+        Failure: there is none, or it can't be.
+    """
+    if request["action"] == rollout.PROMOTE:
+        record = states.read_state(layout).rollout
+        if record is None or not rollout.is_under_way(record):
+            rollout.steered(record, rollout.PROMOTE, header["who"], 0.0)  # says so
+        elif record["evidence"]:
+            what = "this target requires evidence, which a host can't sign."
+            raise Failure(REFUSED, what, next_step="deploy promote")
+        else:
+            return activate.perform(layout, header, transaction, _promotion(layout, record["keep"]), emit, aborted)
+    with Locked(layout, header["who"], ROLLOUT, transaction):
+        _end_open(layout, header["agent"], emit)
+        before = states.read_state(layout)
+        record = rollout.steered(before.rollout, request["action"], header["who"], time.time())
+        if record is None:
+            return weights.unchanged(before)
+        return weights.change(
+            layout, transaction, ROLLOUT, header["who"], header["agent"], before, _with(before, record)
+        )
+
+
+def _with(before: State, record: RolloutRecord) -> State:
+    """The state with that rollout, and the share that the canary has by it."""
+    share = 0.0 if record["status"] == rollout.ABORTED else rollout.share(record)
+    return before._replace(rollout=record, shares={**before.shares, CANARY: share})
+
+
+def _end_open(layout: Layout, agent: str, emit: Emit) -> None:
+    if os.path.exists(layout.journal):
+        emit({"event": "recovered", "outcome": recover.recover(layout, agent, emit)})
+
+
+def _promotion(layout: Layout, keep: int, findings: Optional[List[FindingDocument]] = None) -> TransactionRequest:
+    """What a laptop would ask for."""
+    return {
+        "op": "transaction",
+        "kind": "promote",
+        "channel": STABLE,
+        "release": "",
+        "generation": None,
+        "steps": None,
+        "secrets": {},
+        "platform": states.read_state(layout).platform,
+        "supervisor": cast("SupervisorOptions", options(layout)),
+        "logins": {},
+        "gpus": False,
+        "keep": keep,
+        "findings": findings or [],
+    }
+
+
+# --- by the keeper ---------------------------------------------------------------------------------------------------
+
+
+def main(layout: Layout, agent: str) -> int:
+    """Take the step that the keeper proposes, or end what one before was killed in; the exit status."""
+    worker.leave_session_scope(os.getpid(), f"deploy-step-{worker.new_transaction()}")
+    try:
+        step(layout, agent, lambda _: None)
+    except (Failure, OSError) as error:
+        print(error.sentence if isinstance(error, Failure) else error, file=sys.stderr)  # noqa: T201  the keeper's log
+        return 1
+    return 0
+
+
+def step(layout: Layout, agent: str, emit: Emit) -> None:
+    """The same; raises what is in the way."""
+    transaction = worker.new_transaction()
+    with Locked(layout, KEEPER, ROLLOUT, transaction):
+        open_ = journal.Journal(layout.journal).left_open()
+        if open_ is not None:
+            if not is_keepers(open_.begin):
+                return  # whoever began it, or comes next, ends it
+            recover.recover(layout, agent, emit)
+        before = states.read_state(layout)
+        record = before.rollout
+        if record is None or record["status"] != rollout.RUNNING:
+            return
+        proposal = proposed(layout, record)
+        if proposal is None:
+            return
+        after = _proposed(before, record, proposal)
+        if after is not None:
+            weights.change(layout, transaction, ROLLOUT, KEEPER, agent, before, after, proposal["findings"])
+            return
+    _promote(layout, agent, transaction, proposal, emit)
+
+
+def _proposed(before: State, record: RolloutRecord, proposal: Proposal) -> Optional[State]:
+    """The state that a proposal leads to; None for a promotion, which changes programs."""
+    now, why, move = time.time(), proposal["why"], Move(proposal["move"])
+    if move is Move.ADVANCE:
+        return _with(before, rollout.advanced(record, why))
+    if move is Move.PROMOTE:
+        return _with(before, rollout.turned(record, rollout.PASSED, why, now)) if record["evidence"] else None
+    status = {Move.ABORT: rollout.ABORTED, Move.HOLD: rollout.HELD}.get(move)
+    return _with(before, rollout.turned(record, status, why, now)) if status else before
+
+
+def _promote(layout: Layout, agent: str, transaction: str, proposal: Proposal, emit: Emit) -> None:
+    """Promote the canary; where that fails, it keeps its share until somebody says what follows."""
+    before = states.read_state(layout)
+    header: Header = {
+        "path": layout.root,
+        "agent": agent,
+        "who": KEEPER,
+        "version": before.version,
+        "install": True,
+        "project": before.project,
+        "take_over": "",
+        "heartbeat": 60.0,
+    }
+    keep = before.rollout["keep"] if before.rollout else 1
+    try:
+        request = _promotion(layout, keep, proposal["findings"])
+        activate.perform(layout, header, transaction, request, emit, lambda: False)
+    except Failure as failed:
+        if "holder" in failed.details:
+            raise  # somebody else has the lock: it is tried again
+        with Locked(layout, KEEPER, ROLLOUT, transaction):
+            now = states.read_state(layout)
+            record = now.rollout
+            if record is None or proposed(layout, record) != proposal or os.path.exists(layout.journal):
+                raise
+            why = f"{proposal['why']} It could not be promoted: {failed.sentence}"
+            held = _with(now, rollout.turned(record, rollout.HELD, why, time.time()))
+            weights.change(layout, worker.new_transaction(), ROLLOUT, KEEPER, agent, now, held, proposal["findings"])
+        raise
