@@ -24,9 +24,9 @@ class _Lane:
         self.requests = 0
         self.errors = 0
 
-    def add(self, failed: bool, first_byte: float) -> None:
+    def count(self, served: Served) -> None:
         self.requests += 1
-        self.errors += failed
+        self.errors += served.failed
 
 
 class _Heard:
