@@ -201,7 +201,7 @@ def _crowd(layout: Layout, service: str) -> Crowd:
     from .front.master import Silent
 
     try:
-        return _runtime(layout).crowd(service)
+        return runtime(layout).crowd(service)
     except Silent:  # who waited has gone with it
         return Crowd()
 

@@ -11,7 +11,7 @@ import pytest
 from provision.errors import Refused
 from tests.deploy import rolling
 from tests.deploy.visitors import behind_a_front, crowd
-from tests.deploy.world import World
+from tests.deploy.world import World, web
 from tests.faults.hooks import until
 
 
@@ -134,9 +134,7 @@ def test_a_target_that_requires_evidence_is_left_to_who_has_the_key(world: World
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("undecided", "status"), [("hold", "held"), ("abort", "aborted"), ("promote", "promoted")]
-)
+@pytest.mark.parametrize(("undecided", "status"), [("hold", "held"), ("abort", "aborted"), ("promote", "promoted")])
 def test_with_nobody_there_it_waits_says_so_and_does_what_is_declared(
     world: World, undecided: str, status: str
 ) -> None:
@@ -161,8 +159,6 @@ def test_a_canary_that_cannot_be_promoted_is_held_and_says_why(world: World) -> 
     world.web("1")
     world.up()
     gate = f"{world.path}/shared/gate"
-    from tests.deploy.world import web
-
     world.declare(
         {"web": web(world.port, "2"), "other": web(world.port + 3, "2")},
         **{"checks.gate": {"command": ["test", "!", "-e", gate], "timeout": "1s"}},
