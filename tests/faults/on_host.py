@@ -41,13 +41,15 @@ def act(request):
 
     layout, transaction = Layout(request["root"]), worker.new_transaction()
     header = dict(request["header"], agent=os.path.basename(folder))
-    worker._live(
-        layout,
-        transaction,
-        lambda emit, aborted: activate.perform(layout, header, transaction, request["transaction"], emit, aborted),
-        Masks([]),
-        sink,
-    )
+
+    def work(emit, aborted):
+        if "weigh" in request:
+            from deploy_agent.agent import rolling
+
+            return rolling.weigh(layout, header, transaction, request["weigh"], emit)
+        return activate.perform(layout, header, transaction, request["transaction"], emit, aborted)
+
+    worker._live(layout, transaction, work, Masks([]), sink)
 
 
 def act_as_before(request, agent, sink):
