@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.project.production import containers, hosts, network, rlm, rollouts, secrets, services
+from provision.project.production import containers, hosts, network, rlm, rollouts, secrets, services, traffic
 from provision.project.production.rule import EnvFile, Finding, Rule, Severity, Subject
 from provision.project.production.secrets import in_the_release
 
@@ -17,6 +17,7 @@ RULES: tuple[Rule, ...] = (
     *secrets.RULES,
     *hosts.RULES,
     *network.RULES,
+    *traffic.RULES,
     *services.RULES,
     *containers.RULES,
     *rlm.RULES,

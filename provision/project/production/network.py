@@ -15,7 +15,7 @@ _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-
 def _tls_public(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.project.services.items():
         if service.proxy and not service.proxy.certificate:
-            yield Finding(("services", name, "proxy"), "what passes nginx can be read and changed on its way.")
+            yield Finding(("services", name, "proxy"), "what passes it can be read and changed on its way.")
         elif not service.proxy and (index := _first_public(service)) is not None:
             yield Finding(("services", name, "expose", index), "reached from outside, and nothing in front speaks TLS.")
 
