@@ -25,6 +25,7 @@ from provision.errors import Refused, UsageError
 if TYPE_CHECKING:
     from provision.contract.facts import ProjectFacts
     from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
+    from provision.contract.rollout import RolloutAsked
 
 _LARGE = 50_000_000  # bytes: with this much in one file, who ships it by mistake wants to know
 
@@ -111,6 +112,10 @@ class Plan:
         rests_on: the evidence that the release became stable by, when it did; None: it never did, as far as is known.
         services: those that a restart, a start or a stop was asked for by name; empty: all.
         programs: those that it is of.
+        share: what a canary is given by hand: 0.05 is five clients of a hundred.
+        rollout: the rollout that begins with it; or that it is part of, where it is under way.
+        aborts_rollout: whether one that is under way ends.
+        weighs: whether any of these changes who gets which request, or what becomes of that.
     """
 
     kind: str
@@ -138,11 +143,15 @@ class Plan:
     takes: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    share: float | None = None
+    rollout: RolloutAsked | None = None
+    aborts_rollout: bool = False
+    weighs: bool = False
 
     @property
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
-        same = self.release == self.current and not self.interrupted
+        same = self.release == self.current and not self.interrupted and not self.weighs
         same = same and not (self.engines or self.haproxy or self.environments)
         same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)

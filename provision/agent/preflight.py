@@ -12,7 +12,7 @@ from ..contract.decide import Do, HostView, How, Step
 from ..contract.failure import FAILED, REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.model_types import check_image, is_llama_server
-from ..contract.slots import CANARY, FIRST, STABLE, TRAFFIC, home, services_in
+from ..contract.slots import CANARY, FIRST, STABLE, TRAFFIC, home, services_in, services_of
 from . import binaries, data, engines, environments, files, importable, own_models, place, processes, trust
 from .launch import owner
 from .supervisors import Supervisor
@@ -87,7 +87,8 @@ def programs(
     new = [step for step in changed if step.do is Do.START]
     supervisor.has_room(len(new) + len(candidates))
     leaving = [step.program for step in steps if step.do is Do.REMOVE]
-    _ports(supervisor, [services[step.program] for step in started if step.service != TRAFFIC], leaving)
+    front = _front(documents)
+    _ports(supervisor, [services[step.program] for step in started if step.service != TRAFFIC], leaving, front)
     # It serves what others leave, and a port more does not start it anew.
     fronts = [services[step.program] for step in steps if step.service == TRAFFIC and step.do is not Do.REMOVE]
     _ports(supervisor, fronts, [*leaving, *(step.program for step in changed if step.service != TRAFFIC)])
@@ -185,7 +186,20 @@ def _owners_and_names(supervisor: Supervisor, services: Sequence[ServiceDocument
         )
 
 
-def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving: Sequence[str]) -> None:
+def _front(documents: Mapping[str, ReleaseDocument]) -> str:
+    """The program that stands before the others; empty where none does."""
+    found = (
+        service["program"]
+        for document in documents.values()
+        for service in services_of(document, STABLE)
+        if "traffic" in document and service["name"] == TRAFFIC
+    )
+    return next(found, "")
+
+
+def _ports(
+    supervisor: Supervisor, services: Sequence[ServiceDocument], leaving: Sequence[str], front: str = ""
+) -> None:
     listening = processes.listening_inodes()
     held = [service for service in services if any(port in listening for port in service["ports"])]
     if not held:
@@ -198,6 +212,13 @@ def _ports(supervisor: Supervisor, services: Sequence[ServiceDocument], leaving:
     for service in held:
         for port in service["ports"]:
             if port in listening and not listening[port] & (left | sockets_of[service["program"]]):
+                if front and listening[port] & processes.sockets_of(supervisor.families([front])[front]):
+                    raise Failure(
+                        REFUSED,
+                        f"port {port} of {service['program']} is what its requests come by, and it is told no other.",
+                        f"No word of its command or env takes ${{port}} any more, and {front} has that port.",
+                        f"write ${{port}} where services.{service['name']} has its number, or give it another port",
+                    )
                 pids = {pid for pid in processes.pids() if processes.sockets_of([pid]) & listening[port]}
                 theirs = supervisor.theirs_with(pids)
                 way = f"stop that, or change services.{service['name']}.port in deploy.toml"

@@ -116,7 +116,8 @@ def _front(
         ]
     binds += public.binds({name: each.declared for name, each in entrances.items()})
     log = roles.keeper(state) is not None
-    return Front(layout.traffic, state.project, tuple(binds), tuple(backends), log=log)
+    metrics = declared.get("metrics", 0)
+    return Front(layout.traffic, state.project, tuple(binds), tuple(backends), log=log, metrics=metrics)
 
 
 def _addresses(declared: str) -> List[str]:

@@ -20,6 +20,11 @@ _VERBS = {
         Verb("plan", "Show what `deploy up` would do; change nothing."),
         Verb("up", "Ship the project, prove it, and let users reach it; or put everything back."),
         Verb("promote", "Bring the canary's release to stable, proven again."),
+        Verb(
+            "traffic",
+            "Show who gets which request, and how that went; or move clients to the canary.",
+        ),
+        Verb("rollout", "See how a canary whose share grows by steps is judged, and say what becomes of it."),
         Verb("rollback", "Go back to the release before this one, or to a named one."),
         Verb("restart", "Restart services as they are deployed, and prove them again."),
         Verb("start", "Start services that were stopped, and prove them."),

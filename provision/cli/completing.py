@@ -86,6 +86,7 @@ _BY_NAME = {
     "services": services,
     "target": targets,
     "only": targets,
+    "place": targets,
     "hosts": hosts,
     "names": hosts,
 }

@@ -14,6 +14,7 @@ from provision.cli.github.forks import given, is_fork, refuse_fork
 from provision.contract.slots import named, numbered
 from provision.errors import UsageError
 from provision.project import load
+from provision.project.fault import nearest
 from provision.project.ports import port_of
 from provision.project.sandbox import SANDBOX
 from provision.project.toml import read_declaration
@@ -57,6 +58,20 @@ class Session:
     def named_target(self) -> str | None:
         """The target that was named; None where none was."""
         return self._target
+
+    def name_target(self, name: str) -> None:
+        """Say which target is meant, as a word of the command line.
+
+        Raises:
+            UsageError: `--target` names another one, or there is none of that name.
+        """
+        known = declared_targets(self.directory)
+        if name not in known:
+            why = nearest(name, known, "targets") or "deploy.toml declares none."
+            raise UsageError(f'no target is called "{name}".', why=why)
+        if self._target not in (None, name):
+            raise UsageError(f"which target, {name} or {self._target}?", next_step="name one of them")
+        self._target = name
 
     def demand_secrets(self) -> None:
         """Say, before the project is read, that the values of its secrets are needed after all."""
@@ -129,16 +144,17 @@ class Session:
 
     def ports(self, channel: str, *, on_demand: bool = False) -> dict[str, int]:
         """Service -> port, for those that have one, each copy as `api.2`; with `on_demand` also for those that are
-        started by hand.
+        started by hand. With traffic all copies are behind the service's own port, in stable.
         """
         from provision.project.schema import Lane
+        from provision.project.traffic import is_fronted
 
-        project, lane = self.deployment.loaded.project, Lane(channel)
+        project, target, lane = self.deployment.loaded.project, self.deployment.target, Lane(channel)
         return {
             named(name, numbered(copy)): port
             for name, service in project.services.items()
             if on_demand or not service.on_demand
-            for copy in range(1, project.copies_of(name, lane) + 1)
+            for copy in range(1, 1 + (1 if is_fronted(target, service) else project.copies_of(name, lane)))
             if (port := port_of(service, lane, copy))
         }
 

@@ -36,7 +36,14 @@ class _Command(click.Command):
 
 
 def verb(
-    name: str, *, example: str, project: bool = True, hosts: bool = True, secrets: bool = False, preview: bool = False
+    name: str,
+    *,
+    example: str,
+    project: bool = True,
+    hosts: bool = True,
+    secrets: bool = False,
+    preview: bool = False,
+    place: bool = False,
 ) -> Callable[[_Function], click.Command]:
     """Make a click command of a function that takes a `Session` first; click's own decorators stand below this one.
 
@@ -46,6 +53,7 @@ def verb(
         hosts: whether it works on a target's hosts (`--target`, `--host`).
         secrets: whether the values of the project's secrets are needed.
         preview: whether it works on a preview as well (`--preview`).
+        place: whether its first word may be the target.
     """
 
     def decorate(function: _Function) -> click.Command:
@@ -55,15 +63,19 @@ def verb(
             target: str | None = None,
             hosts: tuple[str, ...] = (),
             preview: str = "",
+            place: str | None = None,
             **arguments: Any,
         ) -> int:
             with Session(
                 as_json=as_json, directory=directory, target=target, hosts=hosts, secrets=secrets, preview=preview
             ) as session:
+                if place:
+                    session.name_target(place)
                 return function(session, **arguments) or 0
 
         own: list[click.Parameter] = getattr(function, "__click_params__", [])[::-1]
-        every = (*own, *_common(project, hosts, preview))
+        first = [click.Argument(["place"], required=False, metavar="[TARGET]")] if place else []
+        every = (*first, *own, *_common(project, hosts, preview))
         params = [completed(param, of_project=project, of_hosts=hosts) for param in every]
         return _Command(name, callback=run, params=params, help=function.__doc__, example=example)
 

@@ -113,14 +113,18 @@ class FrontedDocument(_Fronted, total=False):
     public: PublicDocument  # where it has a proxy
 
 
-class TrafficDocument(TypedDict):
-    """What stands before the programs of a host."""
-
+class _Traffic(TypedDict):
     listen: str  # an address of the host
     hold: float  # seconds that a request waits at most where a program is replaced in place
     hold_requests: int  # so many at the same time
     canary: int  # percent of the clients that come to it, while it is one
     services: Dict[str, FrontedDocument]
+
+
+class TrafficDocument(_Traffic, total=False):
+    """What stands before the programs of a host."""
+
+    metrics: int  # the port of 127.0.0.1 at which it tells Prometheus what it sees; where it does
 
 
 class LaneDocument(TypedDict):

@@ -28,6 +28,20 @@ def slots_of(document: ReleaseDocument, service: str) -> Dict[str, ServiceDocume
     return {each["slot"]: each for each in sorted(found, key=lambda each: int(each["slot"] or 1))}
 
 
+def having(document: ReleaseDocument, state: State, lane: str) -> List[ServiceDocument]:
+    """The programs that have a lane, as a release describes them.
+
+    Of a service that traffic comes to that is for the state to say, of any other for the release.
+    """
+    fronted = {
+        each["program"]: each
+        for name in document.get("traffic", {"services": {}})["services"]
+        for each in slots_of(document, name).values()
+    }
+    found = [each for each in services_of(document, lane) if not is_fronted(document, each["name"])]
+    return found + [fronted[name] for name, each in state.programs.items() if each.lane == lane and name in fronted]
+
+
 def front(documents: Mapping[str, ReleaseDocument], channels: Mapping[str, str]) -> Optional[TrafficDocument]:
     """What stands before the programs, by the release that serves; None where nothing does."""
     document = documents.get(channels.get(STABLE, ""))

@@ -101,7 +101,7 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
     if target.traffic is None:
         return None
     places = LaneOnTarget(project, target, Lane.STABLE, {})
-    return TrafficDocument(
+    document = TrafficDocument(
         listen=target.traffic.listen,
         hold=target.traffic.hold,
         hold_requests=target.traffic.hold_requests,
@@ -112,6 +112,9 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
             if service.port is not None and places.holds(name) and places.fronted(name)
         },
     )
+    if target.traffic.metrics is not None:
+        document["metrics"] = target.traffic.metrics
+    return document
 
 
 def _fronted(target: Target, service: Service, port: int) -> FrontedDocument:
@@ -137,7 +140,8 @@ def _fronted(target: Target, service: Service, port: int) -> FrontedDocument:
 def _front(project: Project, target: Target, front: TrafficDocument, overrides: Path | None) -> ServiceDocument:
     """The program itself. Which ports it serves stands in its configuration, so a port more does not start it anew."""
     document = _of_the_hosts(project, target, TRAFFIC, START, overrides)
-    return {**document, "ports": served(front["services"])}
+    told = [front["metrics"]] if "metrics" in front else []
+    return {**document, "ports": sorted({*served(front["services"]), *told})}
 
 
 def _keeper(project: Project, target: Target, overrides: Path | None) -> ServiceDocument:

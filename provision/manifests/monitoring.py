@@ -6,7 +6,7 @@ and sends on what it sees (`remote_write`), or it runs beside the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.platforms import face
 from provision.project.networks import authority
-from provision.project.ports import port_of
+from provision.project.ports import port_of, slot_port
+from provision.project.rules.proxies import is_here
 from provision.project.schema import Lane, Metrics, Project, Service, Target
+from provision.project.traffic import SPARE, is_fronted, mode_of
 
 _SELF = "$self"
 
@@ -63,6 +65,7 @@ class Monitoring:
     alarms: tuple[Alarm, ...]
     graphs: tuple[Graph, ...]
     gpu: bool  # whether the GPU's exporter is asked
+    traffic: int  # the port at which what stands before the programs is asked; 0 where it is not
 
 
 def monitoring(project: Project, target: Target | None) -> Monitoring:
@@ -82,14 +85,30 @@ def monitoring(project: Project, target: Target | None) -> Monitoring:
         )
     gpu = any(service.resources.devices for service in services.values())
     on_hosts = target is not None and target.can.over_ssh
-    alarms = [alarm for name, (_, metrics) in told.items() for alarm in _alarms(project.name, name, metrics)]
+    slots = {name: _slots(project, target, name) for name in told}
+    alarms = [
+        alarm
+        for name, (_, metrics) in told.items()
+        for alarm in _alarms(project.name, name, metrics, project.copies_of(name, Lane.STABLE) if slots[name] else 0)
+    ]
     panels = [panel for name, (_, metrics) in told.items() for panel in _panels(project.name, name, metrics)]
+    before = [name for name, service in services.items() if target and is_fronted(target, service)]
+    if target and target.traffic and target.traffic.metrics:
+        panels += [panel for name in before for panel in _lanes(project.name, name, mode_of(services[name]))]
     return Monitoring(
         project=project.name,
         scrapes=tuple(
-            _scrape(project.name, name, service, metrics, project.copies_of(name, Lane.STABLE) if on_hosts else 1)
+            _scrape(
+                project.name,
+                name,
+                service,
+                metrics,
+                slots[name]
+                or [port_of(service, Lane.STABLE, copy + 1) for copy in range(_copies(project, name, on_hosts))],
+            )
             for name, (service, metrics) in told.items()
         ),
+        traffic=target.traffic.metrics or 0 if target and target.traffic and before else 0,
         alarms=(*alarms, *_machine(project.name, target, gpu=gpu)),
         graphs=tuple(
             Graph(at + 1, title, lines, x=12 * (at % 2), y=8 * (at // 2)) for at, (title, lines) in enumerate(panels)
@@ -108,8 +127,20 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
     }
 
 
-def _scrape(project: str, name: str, service: Service, metrics: Metrics, copies: int) -> Scrape:
-    ports = [port_of(service, Lane.STABLE, copy) for copy in range(1, copies + 1)]
+def _copies(project: Project, name: str, on_hosts: bool) -> int:
+    return project.copies_of(name, Lane.STABLE) if on_hosts else 1
+
+
+def _slots(project: Project, target: Target | None, name: str) -> list[int | None]:
+    """The ports of a service's programs on their host, where its own port leads to any of them; not all are there."""
+    service = project.services[name]
+    here = service.proxy is None or is_here(service.proxy)
+    if target is None or not here or not is_fronted(target, service):
+        return []
+    return [slot_port(service, slot + 1) for slot in range(project.copies_of(name, Lane.STABLE) + SPARE)]
+
+
+def _scrape(project: str, name: str, service: Service, metrics: Metrics, ports: Sequence[int | None]) -> Scrape:
     hosts = service.proxy.upstreams if service.proxy else ("127.0.0.1",)
     addresses = tuple(authority(host, port) for host in hosts for port in ports)
     secret = metrics.token if metrics.token in service.every_secret else None
@@ -120,8 +151,12 @@ def _labels(project: str, name: str) -> str:
     return f'project="{project}",service="{name}"'
 
 
-def _alarms(project: str, name: str, metrics: Metrics) -> Iterator[Alarm]:
-    """A service's alerts: those that every service has, then its own."""
+def _alarms(project: str, name: str, metrics: Metrics, copies: int) -> Iterator[Alarm]:
+    """A service's alerts: those that every service has, then its own.
+
+    Args:
+        copies: of how many programs metrics are to be there, where each has any of several ports; 0: of all.
+    """
     me = _labels(project, name)
 
     def alarm(what: str, when: str, says: str, seconds: float, severity: str) -> Alarm:
@@ -130,7 +165,8 @@ def _alarms(project: str, name: str, metrics: Metrics) -> Iterator[Alarm]:
         query = when.replace(_SELF, me)
         return Alarm(title, Value(subject, (query,)), Value(subject, (says,)), round(seconds), severity, name)
 
-    yield alarm("down", "up{$self} == 0", "It does not answer.", 120, "page")
+    down = f"sum(up{{$self}}) < {copies}" if copies else "up{$self} == 0"
+    yield alarm("down", down, "It does not answer.", 120, "page")
     restarted = "changes(process_start_time_seconds{$self}[15m]) > 3"
     yield alarm("restarts", restarted, "It was started anew more than three times in a quarter of an hour.", 60, "page")
     if metrics.requests:
@@ -165,6 +201,22 @@ def _panels(project: str, name: str, metrics: Metrics) -> Iterator[tuple[Value, 
         lines = query if isinstance(query, dict) else {"": query}
         told = ((line, Value(subject, (said.replace(_SELF, _labels(project, name)),))) for line, said in lines.items())
         yield Value(subject, (f"{name}: {title}",)), tuple(told)
+
+
+def _lanes(project: str, name: str, mode: str) -> Iterator[tuple[Value, tuple[tuple[str, Value], ...]]]:
+    """What comes to each program of a service that traffic comes to, side by side: stable's and the canary's."""
+    me = f'project="{project}",proxy="{name}"'
+    answers = f"haproxy_server_http_responses_total{{{me}"
+    came = f"sum by (server) (rate(haproxy_server_sessions_total{{{me}}}[5m]))"
+    queries = {"Requests a second, by program": came}
+    if mode == "http":
+        failed, all_ = (f"sum by (server) (rate({answers}{code}}}[5m]))" for code in (',code="5xx"', ""))
+        queries["Share of errors, by program"] = f"{failed} / {all_}"
+        queries["Seconds to an answer, by program"] = f"haproxy_server_response_time_average_seconds{{{me}}}"
+    queries["In flight, by program"] = f"haproxy_server_current_sessions{{{me}}}"
+    for title, query in queries.items():
+        subject = f"services.{name}"
+        yield Value(subject, (f"{name}: {title}",)), (("{{server}}", Value(subject, (query,))),)
 
 
 def _percentile(histogram: str, share: float = 0.95) -> str:

@@ -12,8 +12,9 @@ from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.project.networks import authority
 from provision.project.ports import port_of
-from provision.project.rules.proxies import HTTP, listens_on
+from provision.project.rules.proxies import HTTP, listens_on, proxy_before
 from provision.project.schema import Lane, Project, Proxy, Service, Target
+from provision.project.traffic import is_fronted
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,12 @@ class Site:
     own_hsts: bool  # whether Strict-Transport-Security is among them
 
 
-def site(project: Project, name: str, proxy: Proxy) -> Site:
-    """The facts of the server in front of service `name`."""
+def site(project: Project, name: str, proxy: Proxy, *, fronted: bool = False) -> Site:
+    """The facts of the server in front of service `name`.
+
+    Args:
+        fronted: whether the hosts' own HAProxy gets its requests, and decides who comes to a canary.
+    """
     service = project.services[name]
     tls = proxy.certificate is not None
     return Site(
@@ -77,8 +82,8 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
         certificate=proxy.certificate or "",
         certificate_key=proxy.certificate_key or "",
         stable=_servers(service, proxy, Lane.STABLE),
-        canary=_servers(service, proxy, Lane.CANARY) if proxy.canary else (),
-        canary_percent=proxy.canary or 0,
+        canary=_servers(service, proxy, Lane.CANARY) if proxy.canary and not fronted else (),
+        canary_percent=0 if fronted else proxy.canary or 0,
         health=health_path(service),
         metrics=service.metrics.path if service.metrics else "",
         timeout_seconds=math.ceil(proxy.timeout),
@@ -100,11 +105,21 @@ def site(project: Project, name: str, proxy: Proxy) -> Site:
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:
     """What nginx includes. See `provision.platforms.face.Face.files`."""
     chosen = target.services if target and target.services is not None else tuple(project.services)
-    sites = [
-        site(project, name, service.proxy)
+    proxies = {
+        name: (service, service.proxy)
         for name, service in sorted(project.services.items())
         if service.proxy and name in chosen
+    }
+    sites = [
+        site(project, name, proxy, fronted=target is not None and is_fronted(target, service))
+        for name, (service, proxy) in proxies.items()
+        if target is None or proxy_before(target, service) is None
     ]
+    if proxies and not sites:
+        raise UsageError(
+            f"nginx stands before none of {', '.join(proxies)} there: the target's traffic does, which is HAProxy.",
+            next_step='deploy up brings it; or traffic = "none" in the target',
+        )
     if not sites:
         raise UsageError(
             "no service declares a proxy.",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from provision.contract.rollout import LimitsDocument, RolloutDocument
 from provision.project.section import Section
+from provision.project.units import percent
 from provision.project.values import Seconds, Share, ShareLess, ShareMore, Whole, either_count_or_share
 
 _AT_MOST = 6  # times `each`: what a service with few requests at night takes to have enough of them
@@ -82,8 +83,3 @@ class Rollout(Section):
             undecided=self.undecided,
             abort=self.abort.document(),
         )
-
-
-def percent(share: float) -> str:
-    """A share as people write it: 0.025 is 2.5%."""
-    return f"{share * 100:.10g}%"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import Percent, Seconds, String, Whole
+from provision.project.values import Percent, Port, Seconds, String, Whole
 
 if TYPE_CHECKING:
     from provision.project.schema import Service, Target
@@ -35,6 +35,8 @@ class Traffic(Section):
     """How many requests wait so at the same time; more are answered with 503 and Retry-After."""
     canary: Percent | None = None
     """The share of clients that come to a canary (default: none but those that send `X-Lane: canary`)."""
+    metrics: Port | None = None
+    """The port of 127.0.0.1 at which HAProxy tells Prometheus what it sees, at /metrics (default: nowhere)."""
 
 
 def _with_none(schema: dict[str, Any]) -> None:

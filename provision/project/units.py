@@ -48,6 +48,11 @@ def parse_share(value: object) -> float:
     return float(f"{match[1]}{match[2]}e-2")  # the float nearest to it, which dividing may miss
 
 
+def percent(share: float) -> str:
+    """A share as people write it: 0.025 is 2.5%."""
+    return f"{share * 100:.10g}%"
+
+
 def parse_bytes(value: object) -> int:
     """Bytes of `1048576`, `"512MiB"`, `"4GB"`.
 

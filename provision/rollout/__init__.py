@@ -10,29 +10,35 @@ from provision.rollout.looks import (
     plan,
 )
 from provision.rollout.moves import down, mend, on_purpose, promote, rollback, unlock, up
+from provision.rollout.ports import ports_there
 from provision.rollout.previews import down as down_preview
 from provision.rollout.previews import down_expired, named_preview
 from provision.rollout.previews import up as up_preview
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 from provision.rollout.standing import HostStatus, Standing, Unreached, worst
+from provision.rollout.traffic import Action, HostTraffic, Steered, ended, steer, watched_traffic, weigh
 from provision.rollout.watch import HostEntry, HostFailed, history, status, watched
 
 __all__ = [
+    "Action",
     "Canary",
     "CheckReport",
     "HostEntry",
     "HostFailed",
     "HostPlan",
     "HostStatus",
+    "HostTraffic",
     "LogLine",
     "Standing",
+    "Steered",
     "Unreached",
     "Verified",
     "canary",
     "down",
     "down_expired",
     "down_preview",
+    "ended",
     "execute",
     "facts",
     "history",
@@ -41,15 +47,19 @@ __all__ = [
     "named_preview",
     "on_purpose",
     "plan",
+    "ports_there",
     "promote",
     "rollback",
     "sign",
     "smoke",
     "status",
+    "steer",
     "unlock",
     "up",
     "up_preview",
     "verify",
     "watched",
+    "watched_traffic",
+    "weigh",
     "worst",
 ]

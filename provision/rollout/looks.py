@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provision import errors
+from provision.contract.slots import STABLE
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
+from provision.targets.shares import channel_by_itself, demand_share
 from provision.targets.transact import images_of
 
 
@@ -24,16 +26,28 @@ class HostPlan:
 
 
 def plan(
-    deployment: Deployment, channel: str = "stable", hosts: Sequence[str] | None = None, *, take_over: str = ""
+    deployment: Deployment,
+    channel: str = "stable",
+    hosts: Sequence[str] | None = None,
+    *,
+    take_over: str = "",
+    share: float | None = None,
+    abort_rollout: bool = False,
 ) -> list[HostPlan]:
-    """What `up` would do on each host, file by file, and what stands against it; nothing is changed there."""
-    deployment.build_ahead(channel)
-    proof = proofs.required(deployment, channel, brought=True)
+    """What `up` would do on each host, file by file, and what stands against it; nothing is changed there.
+
+    Args:
+        channel, take_over, share, abort_rollout: as `up` takes them.
+    """
+    demand_share(deployment, channel, share)
+    deployment.build_ahead(channel or STABLE)
+    proof = proofs.required(deployment, channel or STABLE, brought=True)
 
     def look(spec: HostSpec) -> HostPlan:
         with open_session(deployment, spec, take_over=take_over) as session:
-            planned = plan_up(session, channel, show_files=True)
-            if proof and not planned.unchanged and not planned.refused:
+            to = channel or channel_by_itself(session)
+            planned = plan_up(session, to, show_files=True, share=share, abort_rollout=abort_rollout)
+            if proof and to == STABLE and not planned.unchanged and not planned.refused:
                 against = proofs.against_promotion(proof.findings(planned.release), planned.checks)
                 if against:
                     said = proofs.refusal(deployment, spec.name, planned.release, against)

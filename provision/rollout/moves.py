@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.contract.answers import Mended, Unlocked
+from provision.contract.slots import STABLE
 from provision.hosts import HostResult, HostSpec, run_on_hosts
 from provision.rollout import proof as proofs
 from provision.rollout.batches import batches
@@ -24,6 +25,7 @@ from provision.targets import (
     plan_on_purpose,
     plan_up,
 )
+from provision.targets.shares import channel_by_itself, demand_share
 
 if TYPE_CHECKING:
     from provision.plan import Plan
@@ -40,6 +42,8 @@ def up(
     take_over: str = "",
     again: Sequence[str] = (),
     done: Sequence[str] = (),
+    share: float | None = None,
+    abort_rollout: bool = False,
 ) -> list[HostOutcome]:
     """Bring the project as it is now to `channel` of every host.
 
@@ -47,22 +51,28 @@ def up(
     `on_failure = "revert"` the hosts that had committed go back.
 
     Args:
+        channel: empty: a canary where its share grows by steps and there is a stable to compare it with; else stable.
         take_over: another project that is in the target's path on purpose no more: its services end.
         again: the commands that run once a release to run again, although they have run.
         done: those that are known to be done, though nobody here saw it.
+        share: of the clients, that the canary is given by hand, in place of steps.
+        abort_rollout: a rollout that is under way ends; else this is refused.
 
     Raises:
         Refused, PutBack, Degraded, Interrupted, Unreachable: of a single host, how it ended.
         SomeHostsFailed: of several hosts, some did not get there; which, and how the others stand.
     """
+    demand_share(deployment, channel, share)
     deployment.say_once(again, done)
-    deployment.build_ahead(channel, pins=True)
-    proof = proofs.required(deployment, channel, brought=True)
+    deployment.build_ahead(channel or STABLE, pins=True)
+    proof = proofs.required(deployment, channel or STABLE, brought=True)
     if deployment.runs_once:
         demand_done(deployment, hosts)
 
     def act(session: HostConversation) -> HostOutcome:
-        return _apply_proven(session, plan_up(session, channel, claim=True), interrupt, proof)
+        to = channel or channel_by_itself(session)
+        planned = plan_up(session, to, claim=True, share=share, abort_rollout=abort_rollout)
+        return _apply_proven(session, planned, interrupt, proof if to == STABLE else None)
 
     alone = deployment.runner if deployment.runs_once else None
     return on_all(deployment, act, interrupt, hosts, take_over, alone)

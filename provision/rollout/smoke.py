@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from provision.contract import roles
 from provision.contract.answers import Probed
 from provision.contract.slots import services_of, stable_names
+from provision.contract.state import State, from_dict
 from provision.errors import Refused
 from provision.hosts import Forbidden, HostSpec, Tunnel, run_on_hosts
 from provision.rollout.hosts import chosen, values
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from provision.agent import checks
     from provision.contract.answers import Facts
     from provision.contract.checks import CheckDocument
-    from provision.contract.release import ReleaseDocument
+    from provision.contract.release import ReleaseDocument, ServiceDocument
     from provision.images.promotion.evidence import Evidence
 
 _Seen = Callable[[str, int | None], tuple[str, int | None]]  # a host's address -> where it is, seen from here
@@ -65,7 +67,9 @@ def smoke(
     def look(spec: HostSpec) -> list[CheckReport]:
         with open_session(deployment, spec, install=sign) as session:
             if signing is None:
-                return _ask(session, channel, deployment.release.document)
+                document = deployment.release.document
+                state = from_dict(session.facts({})["project"]["state"]) if "traffic" in document else State()
+                return _ask(session, channel, document, state)
             began = datetime.now(UTC).replace(microsecond=0)
             facts = session.facts({"documents": [channel], "host": True})
             release = facts["project"]["state"].get("channels", {}).get(channel)
@@ -73,7 +77,7 @@ def smoke(
                 raise Refused(f"{channel} has no release that could be proven.", host=spec.name)
             document = facts["project"]["documents"][release]
             _demand_ours(session, channel, document)
-            reports = _ask(session, channel, document)
+            reports = _ask(session, channel, document, from_dict(facts["project"]["state"]))
             evidence = _evidence(session, channel, facts, reports, began)
             kept = ask_evidence(session, [release]).get(release, {"records": [], "signed": []})
             signing.put(session, release, kept, replace(evidence, anew=anew))
@@ -90,8 +94,9 @@ def _demand_ours(session: HostConversation, channel: str, document: ReleaseDocum
     Raises:
         Refused: the host's release has another check.
     """
-    ours = _every_check(session.deployment.release.document, channel)
-    for program, check in _every_check(document, channel):
+    own = session.deployment.release.document
+    ours = [each for lane in own["lanes"] for each in _every_check(own, channel, services_of(own, lane))]
+    for program, check in _every_check(document, channel, services_of(document, channel)):
         if (program, check) not in ours:
             raise Refused(
                 f"{channel} has a check that this folder does not declare so: {check['name']}.",
@@ -101,19 +106,23 @@ def _demand_ours(session: HostConversation, channel: str, document: ReleaseDocum
             )
 
 
-def _every_check(document: ReleaseDocument, channel: str) -> list[tuple[str, CheckDocument]]:
+def _every_check(
+    document: ReleaseDocument, channel: str, services: Sequence[ServiceDocument]
+) -> list[tuple[str, CheckDocument]]:
+    """The checks of programs, and those of the whole project in a channel."""
     lane = document["lanes"].get(channel)
-    checks = [(each["program"], check) for each in services_of(document, channel) for check in each["checks"]]
+    checks = [(each["program"], check) for each in services for check in each["checks"]]
     return checks + [("", check) for check in lane["checks"]] if lane else checks
 
 
-def _ask(session: HostConversation, channel: str, document: ReleaseDocument) -> list[CheckReport]:
+def _ask(session: HostConversation, channel: str, document: ReleaseDocument, state: State) -> list[CheckReport]:
     from provision.project.checks import KINDS
 
-    on_demand = {each["program"] for each in services_of(document, channel) if each["on_demand"]}
+    services = roles.having(document, state, channel)
+    on_demand = {each["program"] for each in services if each["on_demand"]}
     wanted = [
         (program, check)
-        for program, check in _every_check(document, channel)
+        for program, check in _every_check(document, channel, services)
         if (program not in on_demand or KINDS[check["kind"]].wakes) and not (program and KINDS[check["kind"]].at_start)
     ]
     with ExitStack() as open_tunnels:

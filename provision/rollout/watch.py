@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from provision import errors
 from provision.contract.records import Failed, HistoryEntry
 from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout.hosts import chosen, values
-from provision.rollout.standing import HostStatus, Standing, Unreached
+from provision.rollout.standing import HostStatus, Unreached
 from provision.targets import Deployment, HostConversation, open_session
+
+Found = TypeVar("Found")
+Found_co = TypeVar("Found_co", covariant=True)
 
 _ANEW_SECONDS = 600.0  # after which who looks on and on connects anew: an agent judges once what can be trusted
 
@@ -28,30 +31,40 @@ def status(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[H
 
 
 @contextlib.contextmanager
-def watched(deployment: Deployment, hosts: Sequence[str] | None = None) -> Iterator[Watch]:
-    """Hosts that are looked at again and again, each over one connection."""
-    watch = Watch(deployment, chosen(deployment, hosts))
-    try:
+def watched(deployment: Deployment, hosts: Sequence[str] | None = None) -> Iterator[Watch[HostStatus]]:
+    """Hosts that are looked at again and again, each over one connection: how each stands."""
+    several = len(deployment.hosts) > 1
+
+    def ask(session: HostConversation, *, first: bool) -> HostStatus:
+        project = session.facts({"outside": True, "standing": True}, told=first)["project"]
+        return HostStatus(session.spec.name, project, deployment.loaded.project.name, several)
+
+    with contextlib.closing(Watch(deployment, chosen(deployment, hosts), ask)) as watch:
         yield watch
-    finally:
-        watch.close()
 
 
-class Watch:
+class Ask(Protocol[Found_co]):
+    """What a host is asked at each look."""
+
+    def __call__(self, session: HostConversation, *, first: bool) -> Found_co: ...
+
+
+class Watch(Generic[Found]):
     """Looks at hosts; what is open is closed with it."""
 
-    def __init__(self, deployment: Deployment, specs: Sequence[HostSpec]) -> None:
+    def __init__(self, deployment: Deployment, specs: Sequence[HostSpec], ask: Ask[Found]) -> None:
         self._deployment = deployment
         self._specs = specs
+        self._ask = ask
         self._open: dict[str, tuple[float, contextlib.ExitStack, HostConversation]] = {}
 
-    def look(self) -> list[Standing]:
-        """How each stands now, or why it does not say.
+    def look(self) -> list[Found | Unreached]:
+        """What each says now, or why it does not.
 
         Raises:
             DeployError: of the only host, that it does not say although it was reached.
         """
-        found: list[Standing] = []
+        found: list[Found | Unreached] = []
         for result in self.results():
             error = result.error
             if isinstance(error, errors.Unreachable) or (len(self._specs) > 1 and _is_of_a_host(error)):
@@ -63,20 +76,17 @@ class Watch:
         return found
 
     def results(self) -> list[Any]:
-        """How each stands now, as `run_on_hosts` has it."""
+        """What each says now, as `run_on_hosts` has it."""
         return run_on_hosts(self._specs, self._one)
 
-    def _one(self, spec: HostSpec) -> HostStatus:
+    def _one(self, spec: HostSpec) -> Found:
         try:
             known = self._open.get(spec.name)
             session = self._session(spec)
-            first = self._open.get(spec.name) is not known
-            project = session.facts({"outside": True, "standing": True}, told=first)["project"]
+            return self._ask(session, first=self._open.get(spec.name) is not known)
         except BaseException:
             self._close(spec.name)
             raise
-        several = len(self._deployment.hosts) > 1
-        return HostStatus(spec.name, project, self._deployment.loaded.project.name, several)
 
     def _session(self, spec: HostSpec) -> HostConversation:
         began, _, session = self._open.get(spec.name, (0.0, None, None))

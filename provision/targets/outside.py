@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from provision.contract.answers import Done, Down
 from provision.plan import Plan
-from provision.targets.transact import HostOutcome, ended
+from provision.targets.outcomes import HostOutcome, ended
 
 if TYPE_CHECKING:
     from provision.targets.conversation import Interrupt

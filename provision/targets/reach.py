@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from provision.hosts import SANDBOX
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from provision.targets.deployment import Deployment
 
 _PORTS = {"http": 80, "https": 443}
+_NOWHERE_ELSE: Mapping[str, int] = MappingProxyType({})
 
 
 class Reached(NamedTuple):
@@ -29,18 +32,24 @@ class Reached(NamedTuple):
     tunnel: str = ""
 
 
-def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reached]:
-    """How each service with a port is reached on one host; those on demand are left out."""
+def reached(
+    deployment: Deployment, spec: HostSpec, channel: str, slots: Mapping[str, int] = _NOWHERE_ELSE
+) -> list[Reached]:
+    """How each service with a port is reached on one host; those on demand are left out.
+
+    Args:
+        slots: service -> its port, where a program is in a slot of its own: nobody else leads there.
+    """
     from provision.project.schema import Lane  # heavy, and there by the time that anything is deployed
 
     services = deployment.loaded.project.services
     several = len(deployment.hosts) > 1
     found = []
     for name, service in services.items():
-        port = port_of(service, Lane(channel))
+        port = slots.get(name) or port_of(service, Lane(channel))
         if port is None or service.on_demand:
             continue
-        if url := _url(deployment, spec, service, port, channel):
+        if url := _url(deployment, spec, service, port, channel, only_there=name in slots):
             found.append(Reached(name, url))
         else:
             words = ["deploy", "tunnel", name, *(["--channel", channel] if channel != "stable" else [])]
@@ -51,10 +60,12 @@ def reached(deployment: Deployment, spec: HostSpec, channel: str) -> list[Reache
     return found
 
 
-def _url(deployment: Deployment, spec: HostSpec, service: Service, port: int, channel: str) -> str:
+def _url(deployment: Deployment, spec: HostSpec, service: Service, port: int, channel: str, *, only_there: bool) -> str:
     """Where it is reached without a tunnel; empty where that is nowhere."""
     if [entry.text for entry in deployment.target.hosts] == [SANDBOX]:
         return f"http://127.0.0.1:{port}"  # it shares this machine's network
+    if only_there:
+        return ""
     if service.proxy and service.proxy.names and channel == "stable":
         from provision.project.rules.proxies import listens_on
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,15 +14,16 @@ from provision.contract.failure import Failure
 from provision.contract.names import begun
 from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
 from provision.contract.slots import FIRST, services_in
+from provision.contract.state import from_dict
 from provision.targets import ahead, images
 from provision.targets.conversation import failure
-from provision.targets.reach import Reached, reached
+from provision.targets.outcomes import HostOutcome, ended
+from provision.targets.shares import with_shares
 from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy, ship_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provision.contract.events import Held
     from provision.contract.records import HistoryEntry, OnceRecord
     from provision.contract.release import ReleaseDocument
     from provision.contract.requests import Seal, TransactionRequest, Wanted
@@ -32,26 +32,21 @@ if TYPE_CHECKING:
     from provision.targets.host import HostConversation
 
 
-@dataclass(frozen=True)
-class HostOutcome:
-    """What became of one host."""
-
-    host: str
-    outcome: str  # committed, unchanged, planned
-    plan: plan.Plan
-    seconds: float = 0.0
-    round_trips: dict[str, dict[str, int]] = field(default_factory=dict)
-    did: dict[str, str] = field(default_factory=dict)  # program -> what was done to it, as a step says
-    waited: dict[str, float] = field(default_factory=dict)  # program -> seconds in which nobody answered at its port
-    held: dict[str, Held] = field(default_factory=dict)  # program -> what requests for it waited for
-    reach: tuple[Reached, ...] = ()  # what it serves now, and where users get to it
-
-
-def plan_up(session: HostConversation, channel: str, *, claim: bool = False, show_files: bool = False) -> plan.Plan:
+def plan_up(
+    session: HostConversation,
+    channel: str,
+    *,
+    claim: bool = False,
+    show_files: bool = False,
+    share: float | None = None,
+    abort_rollout: bool = False,
+) -> plan.Plan:
     """Plan to bring the deployment's release to `channel`; what stands against it is in the plan.
 
     Args:
         claim: it is to be applied, so what stands against it is raised.
+        share: of the clients, that the canary is given by hand.
+        abort_rollout: a rollout that is under way ends; else that stands against it.
 
     Raises:
         Refused: nothing was sent, and nothing changed.
@@ -95,6 +90,8 @@ def plan_up(session: HostConversation, channel: str, *, claim: bool = False, sho
     planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
     against: Failure | None = None
     try:
+        state = from_dict(facts["project"]["state"])
+        planned = with_shares(deployment, planned, state, share, aborts=abort_rollout)
         planned = replace(planned, once=_once(session, facts["project"].get("once", [])))
     except Failure as unknown:
         against = unknown
@@ -214,7 +211,7 @@ def apply(
                 next_step="deploy up again when nothing writes into the project",
             )
     plan_ = replace(plan_, generation=answer["generation"])
-    return ended(session, answer["outcome"], plan_, answer.get("did"), answer.get("waited"), answer.get("held"))
+    return ended(session, answer["outcome"], plan_, answer)
 
 
 def _transact(
@@ -248,6 +245,12 @@ def _transact(
     }
     if seal:
         request["seal"] = seal
+    if plan_.share is not None:
+        request["share"] = plan_.share
+    if plan_.rollout is not None:
+        request["rollout"] = plan_.rollout
+    if plan_.aborts_rollout:
+        request["abort_rollout"] = True
     if plan_.once:
         request["once"] = {
             "runner": "" if session.spec == deployment.runner else deployment.runner.name,
@@ -268,40 +271,6 @@ def _transact(
     if signing and answer["outcome"] == COMMITTED:
         signing.sign_if_it_can(session, plan_.release, plan_.images)
     return answer
-
-
-def ended(
-    session: HostConversation,
-    outcome: str,
-    plan_: plan.Plan,
-    did: dict[str, str] | None = None,
-    waited: dict[str, float] | None = None,
-    held: dict[str, Held] | None = None,
-) -> HostOutcome:
-    """What became of a host, told as well; what was done is what was planned, where the host says nothing else."""
-    seconds = round(time.monotonic() - session.began, 3)
-    trips = session.connection.round_trips.by_phase()
-    did = {step.program: str(step.do) for step in plan_.steps} if did is None else did
-    found = tuple(reached(session.deployment, session.spec, plan_.channel)) if plan_.kind != "down" else ()
-    result = HostOutcome(session.spec.name, outcome, plan_, seconds, trips, did, waited or {}, held or {}, found)
-    session.deployment.on_event(
-        {
-            "event": "result",
-            "host": session.spec.name,
-            "outcome": outcome,
-            "kind": plan_.kind,
-            "channel": plan_.channel,
-            "release": plan_.release,
-            "generation": plan_.generation,
-            "seconds": seconds,
-            "round_trips": trips,
-            "did": did,
-            "waited": result.waited,
-            "held": result.held,
-            "reach": [each._asdict() for each in found],
-        }
-    )
-    return result
 
 
 def _nonce(release: Release) -> str:

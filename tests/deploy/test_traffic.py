@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provision import rollout
-from provision.errors import DeployError
+from provision.errors import DeployError, Refused
 from tests.deploy.visitors import behind_a_front, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
@@ -257,6 +257,19 @@ def test_a_service_that_takes_its_port_from_now_on_hands_its_own_to_haproxy(worl
         world.up()
 
     assert world.get(port=world.port + 1)["version"] == "2"
+
+
+@pytest.mark.slow
+def test_a_service_that_takes_its_port_no_more_is_told_what_stands_there(world: World) -> None:
+    world.declare({"web": web(world.port), "api": web(world.port + 1, "1")})
+    world.up()
+    world.declare({"web": web(world.port), "api": fixed(world.port + 1, "2")})
+
+    with pytest.raises(Refused, match="is what its requests come by, and it is told no other") as refused:
+        world.up()
+
+    assert "write ${port} where services.api has its number" in refused.value.next_step
+    assert world.get(port=world.port + 1)["version"] == "1"
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def _text(front: Front, digest: str) -> str:
     sections = [_global(front, digest), *([_ring()] if front.log else []), _defaults(front)]
     sections += [binds.section(bind, by_name, front.user, front.log) for bind in front.binds]
     sections += [backends.section(front.name, backend) for backend in front.backends]
+    sections += [_metrics(front)] if front.metrics else []
     head = (
         "# What runs now, written before it runs. By hand nothing is changed here: the next change writes all of it.\n"
     )
@@ -94,6 +95,17 @@ def _defaults(front: Front) -> Iterator[str]:
     yield "  timeout client-fin 30s"
     if front.log:
         yield "  log global"
+
+
+def _metrics(front: Front) -> Iterator[str]:
+    """What it counts itself, for who is on the host."""
+    yield "frontend metrics"
+    yield "  mode http"
+    yield f"  bind {_NOWHERE}:{words.whole('metrics', front.metrics)}"
+    yield "  timeout client 30s"
+    yield "  no log"
+    yield "  http-request use-service prometheus-exporter if { path /metrics }"
+    yield "  http-request return status 404"
 
 
 def _judged(front: Front) -> Dict[str, Backend]:

@@ -100,6 +100,7 @@ class Front(NamedTuple):
     log: bool = False  # whether it says a line a request to who listens in `folder` (`log`)
     drain_seconds: float = 3600.0  # how long what was begun before a reload may take
     threads: int = 2
+    metrics: int = 0  # the port of 127.0.0.1 at which it tells Prometheus what it sees; 0 for nowhere
 
 
 class Crowd(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from provision.cli.sentences import seconds
 from provision.contract import held
 from provision.contract.decide import Do
+from provision.project.units import percent
 
 if TYPE_CHECKING:
     from provision.contract.events import Held
@@ -26,10 +27,19 @@ def outcome_lines(outcomes: Sequence[HostOutcome]) -> Iterator[str]:
     for outcome in outcomes:
         if done := [*_done(outcome)]:
             yield f"{outcome.host}: {'; '.join(done)}"
+        yield from _shares(outcome)
     # Hosts of a kind are reached alike; each way is told once.
     ways = dict.fromkeys(reach for outcome in outcomes for reach in outcome.reach)
     for reach in ways:
         yield f"{reach.service}: " + (f"{reach.tunnel}, then {reach.url}" if reach.tunnel else reach.url)
+
+
+def _shares(outcome: HostOutcome) -> Iterator[str]:
+    """What was begun, which goes on by itself; or what the canary was given."""
+    if outcome.plan.rollout:
+        yield f"{outcome.host}: the host lets clients to it by steps, and judges it; next: deploy rollout watch"
+    elif outcome.plan.share is not None:
+        yield f"{outcome.host}: the canary has {percent(outcome.plan.share)} of the clients; next: deploy traffic"
 
 
 def _done(outcome: HostOutcome) -> Iterator[str]:

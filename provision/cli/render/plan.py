@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
+from provision.cli.render.traffic import steps_line
 from provision.cli.sentences import size
 from provision.contract.devices import seats
+from provision.project.units import percent
 
 if TYPE_CHECKING:
     from provision.plan import Content, Once, Plan
 
 _FILES_SHOWN = 40
+# By whether a promotion takes evidence.
+_ENDS = {False: "the host then promotes it", True: "then deploy rollout promote signs, and promotes it"}
 
 
 def plan_lines(host: str, plan: Plan) -> Iterator[str]:
@@ -35,6 +39,7 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
     yield from (f"  takes over {name}, which ends" for name in plan.takes)
     yield from (f"  once.{each.name}: {_once(each)}" for each in plan.once)
     yield from (f"  {name} is {digest}" for name, digest in plan.images.items())
+    yield from _shares(plan)
     yield from _files("add", plan.files.added)
     yield from _files("change", plan.files.changed)
     yield from _files("remove", plan.files.removed)
@@ -50,6 +55,15 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         yield f"  up would be refused: {plan.refused.what}"
         yield from (f"  {text}" for text in (plan.refused.why,) if text)
         yield from (f"  next: {text}" for text in (plan.refused.next_step,) if text)
+
+
+def _shares(plan: Plan) -> Iterator[str]:
+    if plan.aborts_rollout and plan.weighs:
+        yield "  ends the rollout that is under way, if one is"
+    if plan.rollout and plan.weighs:
+        yield f"  {steps_line(plan.rollout['document'])}; {_ENDS[plan.rollout['evidence']]}"
+    if plan.share is not None:
+        yield f"  the canary gets {percent(plan.share)} of the clients"
 
 
 def _once(once: Once) -> str:

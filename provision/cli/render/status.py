@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from provision.cli.render import columns
 from provision.cli.render.preview import previews_there
+from provision.cli.render.traffic import findings_lines, note_words, standing_lines
 from provision.cli.sentences import measured, size
 from provision.contract.devices import seats
 from provision.contract.slots import STABLE
+from provision.project.units import percent
 from provision.rollout import Unreached
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def _standing(status: HostStatus) -> Iterator[str]:
         yield f"  {project['journal']['why']}"
     for channel, release in state["channels"].items():
         yield f"  {channel} is {release[:12]}, generation {state['generation']}"
+    yield from standing_lines(state.get("shares", {}), state.get("rollout"))
     seen = project["view"]["programs"]
     records = state["programs"]
     seated = any(record.get("devices") for record in records.values())
@@ -116,5 +119,11 @@ def entry_lines(told: HistoryEntry | Failed) -> list[str]:
     words.append(", ".join(f"took over {name}" for name in entry.get("took_over", ())))
     words.append(", ".join(f"once.{name} {outcome}" for name, outcome in entry.get("once", {}).items()))
     words.append("; ".join(f"{name}{measured(facts)}" for name, facts in entry.get("bench", {}).items()))
+    words.append(", ".join(f"{lane} has {percent(share)}" for lane, share in entry.get("shares", {}).items()))
+    note = entry.get("rollout")
+    words.append(note_words(note) if note else "")
     words.append(f"by {entry.get('who', '?')}")
-    return ["  ".join(word for word in words if word), *([f"     {entry['why']}"] if entry.get("why") else [])]
+    more = [entry["why"]] if entry.get("why") else []
+    if note:
+        more += [note["why"], *findings_lines(note["findings"], indent="  ")]
+    return ["  ".join(word for word in words if word), *(f"     {line}" for line in more if line)]

@@ -8,6 +8,7 @@ import webbrowser
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.tunnelling import hold, open_tunnel, ports_of
 from provision.cli.verb import verb
@@ -30,9 +31,9 @@ def command(session: Session, service: str, channel: str, local: int | None, *, 
         first = next(iter(ports))
         why = f"With a port: {', '.join(ports)}."
         raise UsageError("which service?", why=why, next_step=f"deploy open {first}; or all at once: deploy tunnel")
-    ((name, port),) = ports.items()
     spec = session.specs[0]
     with session.deployment.connect(spec) as connection:
+        ((name, port),) = rollout.ports_there(session.deployment, spec, connection, channel, ports).items()
         tunnel = open_tunnel(connection, port, local)
         with tunnel:
             url = f"http://127.0.0.1:{tunnel.local_port}/"

@@ -10,6 +10,7 @@ import click
 
 from provision import rollout
 from provision.cli.github.forks import is_fork, refuse_fork
+from provision.cli.moving import CHANNEL, asked_channel, weight_of
 from provision.cli.render.plan import plan_lines
 from provision.cli.session import Session
 from provision.cli.shown import shown_event
@@ -22,10 +23,14 @@ from provision.errors import Exit, UsageError
     example="deploy plan\ndeploy plan --channel canary --json\ndeploy plan --markdown > comment.md",
     secrets=True,
 )
-@click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
+@click.option("--channel", type=click.Choice(["stable", "canary"]), help=CHANNEL)
+@click.option("--weight", metavar="SHARE", help="As `deploy up --weight SHARE` would.")
+@click.option("--abort-rollout", is_flag=True, help="As `deploy up --abort-rollout` would.")
 @click.option("--take-over", metavar="PROJECT", default="", help="As `deploy up --take-over PROJECT` would.")
 @click.option("--markdown", is_flag=True, help="As a comment on a pull request, which a later one can replace.")
-def command(session: Session, channel: str, take_over: str, markdown: bool) -> int:
+def command(
+    session: Session, channel: str | None, weight: str | None, abort_rollout: bool, take_over: str, markdown: bool
+) -> int:
     """Show what `deploy up` would do; change nothing.
 
     Program by program and file by file. `deploy up` applies this very plan, or says that the host has changed since.
@@ -41,8 +46,16 @@ def command(session: Session, channel: str, take_over: str, markdown: bool) -> i
             refuse_fork("no provider is asked for its machines")
         without = "a fork's pull request is given no secrets, so new values of secrets are not in this plan"
         session.deployment.on_event({"event": "warning", "host": "", "text": without})
+    to, share = asked_channel(session, channel), weight_of(weight)
     with session.console.live():
-        plans = rollout.plan(session.deployment, channel, hosts=session.hosts, take_over=take_over)
+        plans = rollout.plan(
+            session.deployment,
+            to,
+            hosts=session.hosts,
+            take_over=take_over,
+            share=share,
+            abort_rollout=abort_rollout,
+        )
     for item in plans if not markdown else ():
         session.console.answer(_event(session, item), plan_lines(item.host, item.plan))
     if markdown:
@@ -50,7 +63,7 @@ def command(session: Session, channel: str, take_over: str, markdown: bool) -> i
 
         project = session.deployment.loaded.project.name
         events = [shown_event(event) for event in (*warnings, *(_event(session, item) for item in plans))]
-        text = comment(f"plan-{project}-{session.target}-{channel}", f"deploy plan of {project}", events)
+        text = comment(f"plan-{project}-{session.target}-{to or 'canary'}", f"deploy plan of {project}", events)
         session.console.answer({"event": "plan"}, text.splitlines())
     return Exit.REFUSED if any(item.plan.refused for item in plans) else Exit.DONE
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provision import rollout
 from provision.cli.session import Session
 from provision.cli.tunnelling import hold, open_tunnel, ports_of
 from provision.cli.verb import verb
@@ -34,7 +35,7 @@ def command(session: Session, services: tuple[str, ...], channel: str, local: in
     with ExitStack() as stack:
         for spec in hosts:
             connection = stack.enter_context(deployment.connect(spec))
-            for name, port in ports.items():
+            for name, port in rollout.ports_there(deployment, spec, connection, channel, ports).items():
                 tunnel = open_tunnel(connection, port, local)
                 tunnels.append(stack.enter_context(tunnel))
                 url = f"http://127.0.0.1:{tunnel.local_port}"

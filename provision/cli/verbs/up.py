@@ -7,6 +7,7 @@ import click
 from provision import rollout
 from provision.cli.github.forks import refuse_fork
 from provision.cli.hooks import hooked
+from provision.cli.moving import CHANNEL, asked_channel, weight_of
 from provision.cli.render.preview import preview_lines
 from provision.cli.renting import rented
 from provision.cli.session import Session
@@ -16,11 +17,13 @@ from provision.errors import DeployError, UsageError
 
 @verb(
     "up",
-    example="deploy up\ndeploy up --channel canary && deploy promote\ndeploy up --preview pr-7 --until 3d",
+    example="deploy up\ndeploy up --channel canary --weight 5%\ndeploy up --preview pr-7 --until 3d",
     secrets=True,
     preview=True,
 )
-@click.option("--channel", type=click.Choice(["stable", "canary"]), default="stable", show_default=True)
+@click.option("--channel", type=click.Choice(["stable", "canary"]), help=CHANNEL)
+@click.option("--weight", metavar="SHARE", help="--channel canary: the share of the clients, by hand, such as 5%.")
+@click.option("--abort-rollout", is_flag=True, help="End the rollout that is under way, instead of being refused.")
 @click.option(
     "--take-over",
     metavar="PROJECT",
@@ -32,7 +35,9 @@ from provision.errors import DeployError, UsageError
 @click.option("--until", metavar="TIME", help="How long the preview is wanted from now on: 8h, 3d.")
 def command(
     session: Session,
-    channel: str,
+    channel: str | None,
+    weight: str | None,
+    abort_rollout: bool,
     take_over: str,
     again: tuple[str, ...],
     done: tuple[str, ...],
@@ -40,7 +45,9 @@ def command(
 ) -> None:
     """Ship the project, prove it, and let users reach it; or put everything back.
 
-    Only services that changed are restarted. `--channel canary` runs the release beside stable, on ports of its own.
+    Only services that changed are restarted. `--channel canary` runs the release beside stable, for those who are let
+    to it. Where the target declares steps of a rollout, `up` begins one: the host lets more and more clients to the
+    canary, judges it by what they see, and promotes it or takes them back; `--channel stable` asks nobody.
     A target with a provider has the machines rented that it lacks, within its budget. At the end it says what was
     restarted, how long users waited for that, and where each service is reached.
     Ctrl-C once puts everything back; twice leaves the hosts to finish alone.
@@ -50,9 +57,9 @@ def command(
     """
     refuse_fork("a preview is not deployed" if session.preview else "nothing is deployed")
     if session.preview:
-        if channel != "stable" or take_over:
+        if channel == "canary" or weight or abort_rollout or take_over:
             raise UsageError("a preview has no canary, and takes nobody's place.", next_step="leave that option out")
-        with hooked(session, channel), session.interruptible() as interrupt:
+        with hooked(session, "stable"), session.interruptible() as interrupt:
             for event in rollout.up_preview(
                 session.itself,
                 session.preview,
@@ -67,15 +74,18 @@ def command(
         return
     if until is not None:
         raise UsageError("--until is for a preview.", next_step=f"deploy up --preview NAME --until {until}")
-    with hooked(session, channel) as outcomes, rented(session), session.interruptible() as interrupt:
+    to, share = asked_channel(session, channel), weight_of(weight)
+    with hooked(session, to or "canary") as outcomes, rented(session), session.interruptible() as interrupt:
         outcomes += rollout.up(
             session.itself,
-            channel,
+            to,
             interrupt=interrupt,
             hosts=session.hosts,
             take_over=take_over,
             again=again,
             done=done,
+            share=share,
+            abort_rollout=abort_rollout,
         )
         _end_expired(session)
     session.tell_outcomes(outcomes)

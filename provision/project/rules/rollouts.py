@@ -55,13 +55,13 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
         yield Fault((*base, "steps"), message, "Declare its check = { http = ... }, or remove steps.", at_key=True)
     if fronted and target.rollout.abort.tokens_per_second is not None and not any(map(_counts_tokens, fronted)):
         message = "no service here counts tokens."
-        hint = "Declare the metrics of the one that runs llama-server, or remove it."
+        hint = "Give the one that runs llama-server its preset's metrics, or remove it."
         yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
 
 
 def _counts_tokens(service: Service) -> bool:
-    """Whether it may be an engine: those tell how many tokens they made among their metrics."""
-    return service.metrics is not None
+    """Whether it is an engine: those tell how many tokens they made among their metrics, by names that begin so."""
+    return service.metrics is not None and any(name.startswith("llamacpp:") for name in service.metrics.busy)
 
 
 def _several(target: Target) -> str:

@@ -73,6 +73,8 @@ def _ports(view: Sound) -> Iterator[Fault]:
                 taken[listens_on(proxy)] = f"the port of services.{name}.proxy"
                 if proxy.certificate and listens_on(proxy) == HTTPS:
                     taken.setdefault(HTTP, f"what leads to services.{name}.proxy")
+        if target.traffic and target.traffic.metrics:
+            taken.setdefault(target.traffic.metrics, "where HAProxy tells Prometheus what it sees")
         for of_slots in (False, True) if target.traffic else ():
             for name, port, what in _wanted(view, target, of_slots=of_slots):
                 if port <= LAST_PORT and taken.setdefault(port, what) == what:

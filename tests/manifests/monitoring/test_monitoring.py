@@ -231,3 +231,22 @@ def test_every_text_comes_back_from_yaml_and_from_json(text: str) -> None:
 
     assert yaml.safe_load(f"a: {yaml_text(value)}\n") == {"a": text}
     assert json.loads(json_text(value)) == text
+
+
+def test_with_traffic_each_slot_is_asked_and_programs_stand_side_by_side(tmp_path: Path) -> None:
+    served = {"web": {"command": ["web", "${port}"], "port": 8000, "check": {"http": "/"}, "metrics": {}}}
+    made = rendered(served, traffic={"metrics": 8405})
+
+    jobs = {each["job_name"]: each["static_configs"][0]["targets"] for each in _prometheus(made)}
+    assert jobs["cres-web"] == ["127.0.0.1:18000", "127.0.0.1:28000", "127.0.0.1:38000"]
+    assert jobs["cres-traffic"] == ["127.0.0.1:8405"]
+    panels = json.loads(made["dashboards/cres.json"])["panels"]
+    assert len([each for each in panels if each["title"].endswith("by program")]) == 4
+    alarms = {each["alert"]: each["expr"] for each in yaml.safe_load(made["rules/cres.yml"])["groups"][0]["rules"]}
+    assert alarms["WebDown"] == 'sum(up{project="cres",service="web"}) < 1'
+    promtool(written(tmp_path, made), "check", "config", "prometheus.yml")
+    assert "cres-traffic" not in {each["job_name"] for each in _prometheus(rendered(served, traffic={}))}
+
+
+def _prometheus(made: dict[str, str]) -> list[Any]:
+    return list(yaml.safe_load(made["prometheus.yml"])["scrape_configs"])
