@@ -1,7 +1,8 @@
 """The part of the configuration that takes requests, and says whose each is.
 
 After a reload a process is left that still has clients, and knows only what it knew: HAProxy takes no more orders
-there. What they ask for next it hands on to its successor, over a socket of their own.
+there. What they ask for next it hands on to its successor, over a socket of their own. That is the port's, whichever
+addresses of it are listened at then: who was at another one is handed on as well.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ _CONNECT_SECONDS = 5.0
 _HTTPS = 443
 
 
-def section(bind: Bind, backends: Mapping[str, Backend], user: str, log: bool) -> Iterator[str]:
-    """The lines of one `frontend`, and of what hands its requests on."""
+def section(
+    bind: Bind, backends: Mapping[str, Backend], user: str, log: bool, *, is_first: bool = True
+) -> Iterator[str]:
+    """The lines of one `frontend`, and of what hands its requests on.
+
+    Args:
+        is_first: of its port, so that it takes what is handed on.
+    """
     served = [backends[route.service] for route in bind.routes if route.service]
     patience = max((each.limits.timeout for each in served), default=Limits().timeout)
     yield f"frontend {_called(bind)}"
@@ -33,7 +40,9 @@ def section(bind: Bind, backends: Mapping[str, Backend], user: str, log: bool) -
         yield "  option clitcpka"
         yield f"  default_backend {words.name('service', served[0].service)}"
         return
-    yield f"  bind {_handed_on(bind)} mode 600 accept-proxy" + (f" user {words.name('user', user)}" if user else "")
+    if is_first:
+        owner = f" user {words.name('user', user)}" if user else ""
+        yield f"  bind {_handed_on(bind)} mode 600 accept-proxy{owner}"
     yield "  mode http"
     if log:
         yield f"  log-format '{FORMAT}'"
@@ -67,7 +76,7 @@ def _successor(bind: Bind) -> str:
 
 def _handed_on(bind: Bind) -> str:
     """In the folder in which HAProxy is started."""
-    return f"unix@{_place(bind)}.sock"
+    return f"unix@port-{words.port(bind.port)}.sock"
 
 
 def _place(bind: Bind) -> str:

@@ -51,7 +51,10 @@ def _still(front: Front) -> Front:
 def _text(front: Front, digest: str) -> str:
     by_name = _judged(front)
     sections = [_global(front, digest), *([_ring()] if front.log else []), _defaults(front)]
-    sections += [binds.section(bind, by_name, front.user, front.log) for bind in front.binds]
+    first = {bind.port: bind for bind in reversed(front.binds)}
+    sections += [
+        binds.section(bind, by_name, front.user, front.log, is_first=first[bind.port] is bind) for bind in front.binds
+    ]
     sections += [backends.section(front.name, backend) for backend in front.backends]
     sections += [_metrics(front)] if front.metrics else []
     head = (

@@ -70,6 +70,21 @@ def test_who_is_connected_to_a_process_from_before_a_reload_is_led_to_programs_t
     kept.close()
 
 
+@pytest.mark.parametrize("address", ["*", "127.0.0.2"])
+def test_who_is_connected_is_led_on_where_another_address_is_listened_at_since(stand, address):
+    stand.start(*"ab")
+    a, b = stand.server("a"), stand.server("b")
+    stand.serve(stand.front(a))
+    kept = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=PATIENCE)
+    assert ask(kept).program == "a"
+    front = stand.front(a._replace(state=DRAIN), b)
+
+    stand.runtime.become(front._replace(binds=tuple(bind._replace(address=address) for bind in front.binds)))
+
+    assert ask(kept).program == "b"
+    kept.close()
+
+
 def test_a_port_that_is_somebody_elses_changes_nothing(stand):
     stand.start("a")
     stand.serve(stand.front(stand.server("a")))
