@@ -11,6 +11,7 @@ from provision import errors
 from provision.contract import devices
 from provision.contract.decide import HostView, changed_there
 from provision.contract.failure import out_of_degraded
+from provision.contract.rollout import HELD, PASSED, PAUSED
 from provision.contract.state import from_dict
 from provision.errors import Exit
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 # serve for long.
 _RESTARTS = 2
 _JUST_NOW_SECONDS = 60.0
+# A rollout that goes on when somebody says what follows.
+_STANDS_STILL = {
+    HELD: "deploy rollout resume, promote or abort",
+    PASSED: "deploy rollout promote, by somebody who has the key",
+    PAUSED: "deploy rollout resume",
+}
 
 State = Literal[
     "nothing",
@@ -150,6 +157,8 @@ class HostStatus:
                 )
             case "untrusted":
                 return project["untrusted"]["next"]
+            case "serving":
+                return _STANDS_STILL.get(project["state"].get("rollout", {}).get("status", ""), "")
         return ""
 
     def _logs(self, program: str) -> str:

@@ -30,7 +30,7 @@ services = ["worker"]
 """
 RELEASE = "4f1c9a" * 10 + "4f1c"
 CASES = {
-    "deploy ro": ["rollback"],
+    "deploy rollb": ["rollback"],
     "deploy host tr": ["trust"],
     "deploy up --take": ["--take-over"],
     "deploy up --channel ": ["stable", "canary"],
