@@ -102,7 +102,7 @@ def _binds(places: LaneOnTarget, name: str) -> Iterator[str]:
         path = places.text(volume.path, f"services.{name}.volumes.{key}.path", name)
         if path != data and not path.startswith(f"{data}/"):
             own = path.startswith(f"{places.target.path}/")
-            yield f"{path if own else f'{places.program(name)}.{key}'}:{path}"
+            yield f"{path if own else f'{places.program(volume.of_service(name))}.{key}'}:{path}"
 
 
 def _parts(value: Value) -> list[str | dict[str, str]]:

@@ -76,6 +76,12 @@ class Volume(Section):
     """Kubernetes: the PersistentVolumeClaim that is there already, instead of one of its own."""
     shared: Flag = False
     """Kubernetes: all replicas write to the same one, which takes a storage class that allows it."""
+    of: Name | None = None
+    """Another service: its volume of the same name is this one. That one says how much room it has."""
+
+    def of_service(self, name: str) -> str:
+        """Whose volume it is, where the service `name` has it."""
+        return self.of or name
 
 
 class Scale(Section):

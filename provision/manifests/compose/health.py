@@ -33,12 +33,23 @@ def health(places: Containers, name: str) -> Health | None:
     if asked is None:
         return None
     return Health(
-        test=() if service.is_native and asked.kind != "exec" else _test(asked, service.port, f"services.{name}.check"),
+        test=(
+            ()
+            if asked.kind != "exec" and _is_around_a_binary(places, name)
+            else _test(asked, service.port, f"services.{name}.check")
+        ),
         interval=asked.health.period,
         attempt_seconds=asked.health.attempt_seconds,
         start_seconds=asked.health.delay,
         failures=asked.health.failures,
     )
+
+
+def _is_around_a_binary(places: Containers, name: str) -> bool:
+    """Whether its image holds a native program and perhaps no shell: one that other programs run in, too, has one."""
+    services = places.project.services
+    own = services[name].image or all(each.is_native or each.image for each in services.values())
+    return bool(services[name].is_native and own)
 
 
 def _test(asked: Probe, port: int | None, subject: str) -> tuple[Value, ...]:

@@ -106,10 +106,10 @@ def stack(project: Project, target: Target | None, locked: Mapping[str, LockedMo
         secrets=tuple(sorted({secret for each in found for secret in _secrets(each)})),
         volumes=tuple(
             sorted(
-                (
+                {
                     *(mount.volume for each in found for mount in each.mounts),
                     *(f"{each.service}-model" for each in found if each.fetch),
-                )
+                }
             )
         ),
     )
@@ -156,7 +156,10 @@ def _container(places: Containers, name: str) -> Container:
         cpus=f"{resources.cpus:g}" if resources.cpus else None,
         gpus=resources.devices,
         mounts=tuple(
-            Mount(f"{name}-{key}", places.value(volume.path, f"services.{name}.volumes.{key}.path", name))
+            Mount(
+                f"{volume.of_service(name)}-{key}",
+                places.value(volume.path, f"services.{name}.volumes.{key}.path", name),
+            )
             for key, volume in sorted(service.volumes.items())
         ),
         volumes_first=volumes_first,

@@ -217,7 +217,7 @@ def _keyed(service: Service, name: str, secret: str) -> Keyed:
 
 def _recreates(service: Service, gpus: int) -> bool:
     """Whether two copies cannot be there at once: a volume for one, a GPU that is taken, or a declared wish."""
-    alone = any(not volume.shared for volume in service.volumes.values())
+    alone = any(not (volume.shared or volume.of) for volume in service.volumes.values())
     return alone or service.switch == "in-place" or (gpus > 0 and service.switch == "auto")
 
 
@@ -235,6 +235,10 @@ def _fetch_claim(places: Containers, name: str, fetch: Fetch) -> Claim:
 
 def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
     subject = f"services.{name}.volumes.{key}.path"
+    if volume.of:
+        owners = places.project.services[volume.of].volumes[key]
+        there = owners.claim or f"{places.name(volume.of)}-{key}"
+        return Claim(there, f"data-{key}", places.value(volume.path, subject, name), "", shared=True, is_there=True)
     return Claim(
         volume.claim or f"{places.name(name)}-{key}",
         f"data-{key}",

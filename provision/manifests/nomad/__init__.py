@@ -62,9 +62,10 @@ def _job(places: Containers, job: str, names: list[str]) -> Json:
         "Count": 1,
         "Networks": [{"Mode": "bridge", "ReservedPorts": _ports(places, names)}],
         "Volumes": {
-            f"{name}-{key}": {"Name": f"{name}-{key}", "Type": "host", "Source": f"{places.project.name}-{name}-{key}"}
+            volume: {"Name": volume, "Type": "host", "Source": f"{places.project.name}-{volume}"}
             for name in names
-            for key in sorted(services[name].volumes)
+            for key, declared in sorted(services[name].volumes.items())
+            for volume in [f"{declared.of_service(name)}-{key}"]
         },
         "Tasks": tasks,
     }

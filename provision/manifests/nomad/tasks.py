@@ -53,7 +53,7 @@ def task(places: Containers, name: str, job: str) -> Json:
         "Resources": _resources(places, name),
         "VolumeMounts": [
             {
-                "Volume": f"{name}-{key}",
+                "Volume": f"{volume.of_service(name)}-{key}",
                 "Destination": places.text(volume.path, f"services.{name}.volumes.{key}.path", name),
             }
             for key, volume in sorted(service.volumes.items())

@@ -33,7 +33,7 @@ def _single(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.serving.items():
         in_container = service.image or subject.project.image
         # What keeps data in a volume for one, such as a store, can have no second copy.
-        alone = any(not volume.shared for volume in service.volumes.values())
+        alone = any(not (volume.shared or volume.of) for volume in service.volumes.values())
         if in_container and service.port is not None and service.replicas == 1 and not alone:
             which = "the fewest copies, when there is little to do, are one" if service.scale else "there is one copy"
             yield Finding(("services", name, "scale" if service.scale else "image"), f"{which}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
+from provision.project.parts import Volume
 from provision.project.rules.view import Sound
 from provision.project.sizes import sized
 from provision.project.template import Template
@@ -73,12 +74,32 @@ def _volumes(view: Sound) -> Iterator[Fault]:
             other = places.setdefault(volume.path, key)
             if other != key:
                 yield Fault((*path, "path"), f'"{other}" is there too.', "Give each volume a path of its own.")
+            if volume.of:
+                yield from _of_another(view, name, key, volume)
+                continue
             if several and not volume.shared:
                 hint = "Set shared = true (the storage class must allow ReadWriteMany), or run one copy."
                 yield Fault(path, "several copies cannot have one volume each.", hint, at_key=True)
             if volume.size is None and volume.claim is None:
                 hint = 'Such as size = "10GiB"; or claim, the name of one that is there.'
                 yield Fault((*path, "size"), "missing.", hint, at_key=True)
+
+
+def _of_another(view: Sound, name: str, key: str, volume: Volume) -> Iterator[Fault]:
+    path, owner = ("services", name, "volumes", key), str(volume.of)
+    for said in ("size", "claim", "shared"):
+        if said in volume.model_fields_set:
+            yield Fault((*path, said), f'the volume is that of "{owner}", which says it.', "Remove it here.")
+    if owner not in view.services:
+        yield Fault((*path, "of"), "no such service.", nearest(owner, view.services, "services"))
+        return
+    owners = view.services[owner].volumes.get(key)
+    if owners is None or owners.of:
+        hint = f"Add it to [services.{owner}.volumes], or name the service that has it."
+        yield Fault((*path, "of"), f'"{owner}" has no volume "{key}" of its own.', hint)
+    elif not owners.shared:
+        hint = f"Set shared = true in [services.{owner}.volumes.{key}]."
+        yield Fault((*path, "of"), f'"{owner}" shares it with nobody.', hint)
 
 
 def _probes(view: Sound) -> Iterator[Fault]:
