@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ import pytest
 
 from provision.cli.main import main
 from provision.events import ignore
+from provision.native.model import write_demo_model
 from provision.project.python import Python
 from provision.release import lock
 from provision.release.wheels import collected
+from tests.binaries import llama_server
 from tests.deploy.newcomer import PROBE
+from tests.faults.hooks import until
 from tests.manifests.compose.composer import docker_compose
 from tests.testbed.docker import Engine
 from tests.testbed.rootfs import debian
@@ -49,6 +53,18 @@ RUN python3 -m venv --without-pip .venv && mkdir -p /srv/rlm/shared/logs/rlm \\
 COPY packages .venv/lib/PYTHON/site-packages
 COPY scripts .venv/bin
 """
+_STACK = f"""\
+FROM {_BASE}
+WORKDIR /app
+COPY bin /usr/local/bin
+COPY build build
+RUN python3 -m venv --without-pip .venv && mkdir -p /srv/cres/shared/jobs /srv/cres/shared/data \\
+ && chown 10001:10001 /srv/cres/shared/jobs /srv/cres/shared/data
+ENV PATH=/app/.venv/bin:/usr/local/bin:/usr/bin:/bin
+COPY packages .venv/lib/PYTHON/site-packages
+COPY models models
+COPY src src
+"""
 
 
 @pytest.fixture
@@ -62,10 +78,15 @@ def engine(slot: Slot) -> Iterator[Engine]:
 
 
 def compose(engine: Engine, folder: Path, *words: str) -> str:
-    command = [docker_compose(), "--file", folder / "compose.yaml", *words]
-    environ = {"DOCKER_HOST": engine.url, "HOME": str(folder), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [docker_compose(), "--file", folder / "compose.yaml", *words]
+        environ = {"DOCKER_HOST": engine.url, "HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
+
+    done = run(*words)
+    if done.returncode:
+        asked = [[each.name, each.attrs["State"].get("Health")] for each in engine.client.containers.list(all=True)]
+        raise AssertionError(f"{done.stderr}\n{json.dumps(asked)}\n{run('logs', '--tail', '20').stdout}")
     return done.stdout
 
 
@@ -108,6 +129,65 @@ def keep_secrets(folder: Path, *names: str) -> None:
         file.write_text(f"{name} of this stack")
         os.chown(file, 10001, -1)
         file.chmod(0o400)
+
+
+def put_stack_together(context: Path) -> None:
+    """What the example of a rented machine has besides Python: llama-server with a small model, Temporal, a store."""
+    shutil.copytree(_EXAMPLES / "vast-stack" / "src", context / "src")
+    (context / "build" / "bin").mkdir(parents=True)
+    shutil.copy(llama_server(context / "native"), context / "build" / "bin")
+    write_demo_model(context / "models" / "model.gguf")
+    (context / "bin").mkdir()
+    for program in ("temporal", "weed"):
+        shutil.copy(Path(sys.executable).with_name(program), context / "bin")
+
+
+def test_the_stack_of_a_rented_machine_becomes_healthy_and_a_batch_goes_through_worker_and_store(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """With one thread for the model: more of them than there are cores stand in each other's way."""
+    example, context = tmp_path / "example", tmp_path / "context"
+    shutil.copytree(_EXAMPLES / "vast-stack", example, ignore=shutil.ignore_patterns("build", "models"))
+    declared = (example / "deploy.toml").read_text()
+    assert 'threads = "auto"' in declared
+    (example / "deploy.toml").write_text(declared.replace('threads = "auto"', "threads = 1"))
+    put_stack_together(context)
+    demanded = (example / "requirements.instance.in").read_text().splitlines()
+    wanted = [each for each in demanded if each in ("fastapi", "uvicorn", "boto3", "temporalio")]
+    assert len(wanted) == 4
+    (context / "Dockerfile").write_text(_STACK.replace("PYTHON", packages(engine, wanted, context)))
+    engine.client.images.build(path=str(context), tag="cres:latest", rm=True)
+    render(example, tmp_path)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    keep_secrets(tmp_path, *names, "WEED_ADMIN_PASSWORD")
+    for name in names:  # which may have no blank: they are part of a header
+        (tmp_path / "secrets" / name).write_text(f"{name}-of-this-stack")
+    # The store's console is for hosts: it asks the store at ports that no other container reaches.
+    services = ["llama", "fastapi", "temporal", "s3", "archiver"]
+
+    compose(engine, tmp_path, "up", "--detach", "--wait", "--wait-timeout", "170", *services)
+
+    states = {
+        each.labels["com.docker.compose.service"]: each.attrs["State"] for each in engine.client.containers.list()
+    }
+    assert set(states) == {*services}
+    healthy = {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"}
+    assert healthy == {*states} - {"archiver"}
+    assert json.loads(ask(engine, "-f", "http://127.0.0.1:8000/health"))["llama"] == "up"
+    batch = ["-H", "Content-Type: application/json", "-d", '{"mode": "cpu", "prompts": ["Hello"]}']
+    taken = json.loads(ask(engine, "-f", "-X", "POST", *batch, "http://127.0.0.1:8000/batch"))
+
+    # Nothing in a container starts others: whoever runs them does, by name.
+    compose(engine, tmp_path, "up", "--detach", "worker-cpu")
+    (archiver,) = engine.client.containers.list(filters={"label": "com.docker.compose.service=archiver"})
+    try:
+        done = lambda: "completions" in ask(engine, "-f", f"http://127.0.0.1:8000{taken['at']}")  # noqa: E731
+        until(done, "the worker does what was handed in", 200)
+        until(lambda: b" is in results" in archiver.logs(), "what it made is in the store", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{compose(engine, tmp_path, 'logs', '--tail', '20')}") from None
+    compose(engine, tmp_path, "--profile", "*", "down", "--volumes")
+    assert engine.client.containers.list(all=True) == []
 
 
 def test_the_minimal_example_starts_becomes_healthy_answers_and_is_taken_down(engine: Engine, tmp_path: Path) -> None:
