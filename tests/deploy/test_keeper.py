@@ -149,3 +149,4 @@ def test_a_service_cannot_be_called_as_it_is(world: World) -> None:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "it is what who counts its requests is called" in said
+    world.web("1")
