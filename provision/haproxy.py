@@ -19,6 +19,11 @@ def wheels() -> dict[str, PinnedWheel]:
     return found
 
 
+def is_for(machine: str, library: str) -> bool:
+    """Whether one can be sent to a host of that kind, which has that C library."""
+    return machine in wheels() and library == "glibc"
+
+
 def version() -> str:
     """Of the one that is pinned."""
     return str(pinned.pinned("haproxy")["version"])

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from provision.hosts import HostConnection, HostSpec
 
 _CLOCK_SECONDS = 5.0  # a clock that is further off confuses evidence, logs and certificates
+_CERTIFICATE_DAYS = 21  # what renews itself does so a month before the end, so it has failed for a while
 _LEAST_FREE = 1_000_000_000  # bytes: a release, its logs and a journal have room in them
 
 
@@ -84,6 +86,7 @@ def _on(deployment: Deployment, spec: HostSpec) -> Iterator[Finding]:
         for tool in missing:
             yield Finding(Word.PROBLEM, tool, f"{tool} is not there", f"deploy host bootstrap {spec.name}")
         yield _clock(connection)
+        yield from _certificates(deployment, connection)
         if "python3" in missing:
             return  # nothing else can be asked
         with deployment.converse(connection, spec, install=False) as conversation:
@@ -147,6 +150,25 @@ def _clock(connection: HostConnection) -> Finding:
         text = f"its clock is {off:.0f} s {way} this machine's"
         return Finding(Word.WARNING, "clock", text, "where the host is wrong, as root there: timedatectl set-ntp true")
     return Finding(Word.FINE, "clock", "its clock is right by this machine's")
+
+
+def _certificates(deployment: Deployment, connection: HostConnection) -> Iterator[Finding]:
+    project, target = deployment.loaded.project, deployment.target
+    if not any(each.proxy and each.proxy.certificate for each in project.services.values()):
+        return
+    from provision.rollout.certificates import shown
+
+    now = datetime.now(UTC)
+    for each in shown(connection, project, target):
+        where = f"port {each.port}" + (f" shows {each.name} a certificate" if each.name else " shows a certificate")
+        days = (each.until - now).days
+        if each.until <= now:
+            text, word = f"{where} that ended on {each.until:%Y-%m-%d}", Word.PROBLEM
+        else:
+            text = f"{where} that is good for {days} days, until {each.until:%Y-%m-%d}"
+            word = Word.WARNING if days < _CERTIFICATE_DAYS else Word.FINE
+        mend = f"renew {getattr(project.services[each.service].proxy, 'certificate', '')}, and let it be read again"
+        yield Finding(word, "certificate", text, "" if word is Word.FINE else f"{mend}: docs/deploy.toml.md, Traffic")
 
 
 def _refused(error: errors.DeployError) -> Finding:

@@ -50,7 +50,7 @@ def test_init_asks_the_host_what_starts_programs_there(
 
     assert "could not be looked at" not in said
     written = tomllib.loads((person.folder / "deploy.toml").read_text())
-    assert written["targets"]["host"] == {**target, "hosts": [f"{user}@{host.address}"]}
+    assert written["targets"]["host"] == {**target, "hosts": [f"{user}@{host.address}"], "traffic": {}}
 
 
 @pytest.mark.slow

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from provision.errors import DeployError
+from provision.rollout.doctor import doctor
 from tests.deploy.visitors import behind_a_front
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
@@ -19,11 +25,11 @@ def world(world: World) -> Iterator[World]:
     yield from behind_a_front(world)
 
 
-def _certificate(world: World, name: str) -> dict[str, str]:
+def _certificate(world: World, name: str, days: int = 2) -> dict[str, str]:
     """Chain and key apart, and the key for its owner alone, as ACME clients leave them."""
     key, chain = (f"/etc/ssl/{world.name}-{name}.{kind}" for kind in ("key", "pem"))
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2"]
+    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", str(days)]
     world.host.exec([*words, *names, "-keyout", key, "-out", chain])
     world.host.exec(["chmod", "600", key])
     return {"certificate": chain, "certificate_key": key}
@@ -77,6 +83,53 @@ def test_two_services_share_a_port_of_tls_by_their_names_and_their_limits_are_fo
     world.host.kill(world.pid("traffic"), signal.SIGUSR2)
     served = ["curl", "-sS", *renewed, f"https://{b}:{public}/"]
     until(lambda: world.host.exec(served, check=False).returncode == 0, "what is renewed is read with a reload")
+
+
+@pytest.mark.slow
+def test_doctor_says_how_long_what_strangers_are_shown_is_good_and_what_has_ended(world: World) -> None:
+    a, b = (f"{each}.example.net" for each in "ab")
+    services = {
+        name: web(
+            world.port + number, name, proxy={"port": world.port + 2, "names": [host], **_certificate(world, host)}
+        )
+        for number, (name, host) in enumerate({"web": a, "api": b}.items())
+    }
+    world.declare(services)
+    assert not _certificates(world)  # nobody answers yet
+    world.up()
+
+    told = _certificates(world)
+    assert [each["word"] for each in told] == ["warning", "warning"]
+    assert f"shows {a} a certificate that is good for 1 days" in told[0]["text"]
+    assert f"{world.name}-{b}.pem" in told[1]["next"]
+
+    _certificate(world, a, days=90)
+    _ended(world, b)
+    assert [each["word"] for each in _certificates(world)] == ["warning", "warning"]  # not read again yet
+    world.host.kill(world.pid("traffic"), signal.SIGUSR2)
+    until(lambda: [each["word"] for each in _certificates(world)] == ["ok", "problem"], "what is shown now is told")
+
+
+def _ended(world: World, name: str) -> None:
+    """A certificate that ended yesterday, in the place of the one that is there; OpenSSL makes none."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now, called = datetime.now(UTC), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    chain = (
+        x509.CertificateBuilder(called, called, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now - timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    for kind, content in {"key": key.private_bytes(pem, pkcs8, plain), "pem": chain.public_bytes(pem)}.items():
+        world.host.write(f"/etc/ssl/{world.name}-{name}.{kind}", content.decode())
+
+
+def _certificates(world: World) -> list[dict[str, str]]:
+    (host,) = doctor(world.deployment())
+    found = [each for each in host.findings if each.subject == "certificate"]
+    return [{"word": each.word, "text": each.text, "next": each.next_step} for each in found]
 
 
 @pytest.mark.slow

@@ -144,3 +144,33 @@ def test_what_runs_on_a_sandbox_lies_in_its_home_and_nowhere_else_here(tmp_path)
     assert target.path == f"{tmp_path.resolve()}/.deploy/sandbox/home/shop"
     for example in (ROOT / "examples").glob("*/deploy.toml"):
         assert '"/tmp' not in example.read_text().replace(":-/tmp", '"/tmp'), example
+
+
+@pytest.mark.parametrize(
+    ("answers", "stands"),
+    [
+        (Answers(name="shop", model="x.gguf"), True),
+        (Answers(name="shop", model="x.gguf", platform="systemd", host="me@gpu.example.net"), True),
+        (Answers(name="shop", model="x.gguf", traffic=False), False),
+        (Answers(name="shop", model="x.gguf", platform="docker", image="ghcr.io/me/shop@sha256:" + "0" * 64), False),
+        (Answers(name="shop"), False),
+    ],
+    ids=["a model on a rented machine", "on systemd", "where no HAProxy can be had", "in containers", "nothing yet"],
+)
+def test_a_new_project_has_haproxy_before_what_takes_the_port_that_it_is_told(answers, stands, tmp_path):
+    write(tmp_path, answers)
+
+    (target,) = tomllib.loads((tmp_path / "deploy.toml").read_text())["targets"].values()
+    assert ("traffic" in target) is stands
+    if answers.model:
+        (loaded,) = load(tmp_path, environ=VARIABLES).project.targets.values()
+        assert (loaded.traffic is not None) is stands
+
+
+def test_a_script_with_a_port_of_its_own_has_nothing_before_it(tmp_path):
+    serve = 'HTTPServer(("0.0.0.0", 9123), SimpleHTTPRequestHandler).serve_forever()'
+    (tmp_path / "main.py").write_text(f"from http.server import HTTPServer, SimpleHTTPRequestHandler\n{serve}\n")
+    write(tmp_path, propose(tmp_path))
+
+    (target,) = load(tmp_path, environ=VARIABLES).project.targets.values()
+    assert target.traffic is None

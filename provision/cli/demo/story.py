@@ -163,7 +163,7 @@ class Story:
             return
         machine, library = os.uname().machine, platform.libc_ver()[0]
         why = f"none is pinned for {machine} with {library or 'its C library'}"
-        if machine in haproxy.wheels() and library == "glibc":
+        if haproxy.is_for(machine, library):
             try:
                 haproxy.wheel(machine, self.console.event)
             except DeployError as failed:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from platform import libc_ver
 from typing import TYPE_CHECKING
 
 import click
@@ -45,6 +46,7 @@ def command(
     It looks for an app (FastAPI, Starlette, Flask, Django, or a program that is just started), for the file that names
     its packages, for a model and a worker, and asks for what it can't see. An existing file is never changed.
     """
+    from provision.haproxy import is_for
     from provision.project import init
 
     answers = init.propose(session.directory)
@@ -67,6 +69,7 @@ def command(
         path=None if is_root else f"{seen.get('home', '')}/{answers.name}",
         rights=seen.get("rights", "") if not is_root and PLATFORMS[platform].user_units else "",
         server=IN_IMAGE if answers.model and "server" in seen else None,
+        traffic="problem" in seen or "haproxy" in seen or is_for(seen.get("machine", ""), seen.get("library", "")),
     )
     file = init.write(session.directory, answers)
     found = {
@@ -77,7 +80,9 @@ def command(
     }
     kinds = {"app": f", a {answers.app.kind}" if answers.app else ""}
     notes = [*answers.notes]
-    if "problem" in seen:
+    if not answers.traffic:
+        notes.append("no HAProxy can be had there, so nothing stands before the services (targets.NAME.traffic)")
+    if seen.get("problem"):
         notes.append(f"the host could not be looked at, so what it has is guessed: {seen['problem']}")
     session.console.answer(
         {"event": "result", "file": str(file), "name": answers.name, **found, "notes": notes},
@@ -100,8 +105,10 @@ def _look(directory: Path, answers: Answers) -> dict[str, str]:
     host, identity = (
         re.sub(r"\$\{(\w+)\}", lambda named: known.get(named[1], ""), text) for text in (answers.host, answers.identity)
     )
-    if answers.host == SANDBOX or host == "root@:":
-        return {}
+    if answers.host == SANDBOX:
+        return {"machine": os.uname().machine, "library": libc_ver()[0]}
+    if host == "root@:":
+        return {"problem": ""}
     try:
         key = Path(identity).expanduser() if "VAST_" in answers.host else None
         (spec,) = parse_hosts([host], identity=key, known_hosts=(directory / "known_hosts",), connect_timeout=5)
@@ -121,4 +128,7 @@ echo "uid=$(id -u)"
 echo "home=$HOME"
 if sudo -n true 2>/dev/null; then echo rights=sudo; else echo rights=user_units; fi
 if [ -x "$1" ]; then echo server=1; fi
+echo "machine=$(uname -m)"
+if getconf GNU_LIBC_VERSION >/dev/null 2>&1; then echo library=glibc; fi
+if PATH=/usr/sbin:/usr/local/sbin:$PATH command -v haproxy >/dev/null; then echo haproxy=1; fi
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provision.project.init.apps import App
 from provision.project.init.packages import Packages
 from provision.project.init.sources import Source
-from provision.project.platforms import DEFAULT
+from provision.project.platforms import DEFAULT, PLATFORMS
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Answers:
         packages: what names the packages that the project needs.
         ships: the host has no index, so they are collected here and shipped.
         host: where to deploy, as `hosts` in a target has it.
+        traffic: HAProxy can be had there.
         server: the llama-server that the host's image brings.
         rights: the key of the target that lets one who is not root have services there: "sudo", "user_units" or none.
         image: what containers are made of, by digest; for the platform docker.
@@ -39,6 +40,13 @@ class Answers:
     path: str | None = None
     image: str | None = None
     server: str | None = None
+    traffic: bool = True
+
+    @property
+    def is_fronted(self) -> bool:
+        """Whether something can stand before its services: one takes the port that it is told."""
+        told = self.app and any("${port}" in text for text in (*self.app.command, *self.app.env.values()))
+        return self.traffic and PLATFORMS[self.platform].on_host and bool(self.model or told)
 
     @property
     def notes(self) -> Iterator[str]:

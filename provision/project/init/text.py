@@ -134,17 +134,24 @@ check = { http = "/" }              # a release that does not answer never stays
 """
 
 
+_TRAFFIC = """
+# HAProxy stands before the services: no request fails while a release changes. Without this table a service has its
+# port itself, and who comes while it restarts is refused. It serves the host alone; others, too: listen = "0.0.0.0"
+"""
+
+
 def _target(answers: Answers) -> str:
     # Host and key may hold ${VARIABLE}, so their dollars stay.
     name = "vast" if "VAST_" in answers.host else "host"
     key = f"identity = {_quoted(answers.identity)}\n" if name == "vast" else ""
     rights = f"{answers.rights} = true\n" if answers.rights else ""
+    traffic = f"\n[targets.{name}.traffic]{_TRAFFIC}" if answers.is_fronted else ""
     return f"""\
 [targets.{name}]
 platform = {_plain(answers.platform)}
 hosts = [{_quoted(answers.host)}]     # variables come from .env or the environment
 {key}path = {_plain(answers.path or f"{_base(answers.host)}/{answers.name}")}
-{rights}"""
+{rights}{traffic}"""
 
 
 def _base(host: str) -> str:
