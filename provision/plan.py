@@ -55,7 +55,8 @@ class Content:
         name: as the project has it, or the engine's; of a HAProxy its version.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.
-        fetched_from: the host of its address, where it is fetched; empty where it is shipped.
+        fetched_from: who has it, where it is fetched; empty where it is shipped.
+        relayed: whether it is fetched by this machine, which ships it.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class Content:
     there: int
     is_there: bool
     fetched_from: str = ""
+    relayed: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ ALL = (
     Lock(
         "test",
         "what `make test` needs beside that",
-        extras=("grpc", "ray", "otel", "gpu", "wheel"),
+        extras=("grpc", "ray", "otel", "gpu", "wheel", "s3"),
         group="test",
         beside="run",
     ),

@@ -66,6 +66,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
+class _Pace:
+    """How fast all that ask may read, together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit  # bytes a second; 0 for none
+        self._one = threading.Lock()
+        self._next = 0.0
+
+    def took(self, size: int) -> None:
+        """Wait for as long as these bytes have to take."""
+        if not self._limit:
+            return
+        with self._one:
+            begin = max(self._next, time.monotonic())
+            self._next = begin + size / self._limit
+        time.sleep(max(0.0, begin - time.monotonic()))
+
+
 class Download:
     """One model on its way into a folder."""
 
@@ -87,6 +105,8 @@ class Download:
         self._arrived = 0
         self._changed = False  # whether a piece came as another than it did before
         self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
+        self._pace = _Pace(request["limit"])
+        self._slowest = min(_SLOWEST, request["limit"] / (2 * _AT_ONCE) or _SLOWEST)  # bytes a second
         # Proxies by the environment, as every program of the host finds them.
         self._opener = urllib.request.build_opener(_Redirects())
 
@@ -144,7 +164,7 @@ class Download:
                     FAILED,
                     f"model {self.request['name']} can't be fetched from {self.host}: {wrong}.",
                     why="What has arrived of it is kept: the next run goes on from there.",
-                    next_step="deploy up again; if it repeats, see whether the host reaches that address",
+                    next_step='deploy up again; for a host that can not reach it: models.NAME.fetch = "ship"',
                 )
             if time.monotonic() - told > _TELL or not left:
                 told = time.monotonic()
@@ -184,9 +204,9 @@ class Download:
         """Ask for one, and write it where it belongs; its sha256."""
         begin, length = index * PIECE, self.pieces.length(index)
         sent = {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
-        if self.request["token"]:
-            sent["Authorization"] = "Bearer " + self.request["token"]
-        until, done = time.monotonic() + _SECONDS + length / _SLOWEST, 0
+        if self.request["authorization"]:
+            sent["Authorization"] = self.request["authorization"]
+        until, done = time.monotonic() + _SECONDS + length / self._slowest, 0
         digest = hashlib.sha256()
         try:
             asked = urllib.request.Request(self.request["url"], headers=sent)  # noqa: S310  judged: `demand_safe`
@@ -197,12 +217,13 @@ class Download:
                     if not block:
                         raise _Again("it stopped in the middle of a piece")
                     if self._over.is_set() or time.monotonic() > until:
-                        raise _Again(f"less than {_SLOWEST // 1000} kB came in a second")
+                        raise _Again(f"less than {self._slowest / 1000:.0f} kB came in a second")
                     if os.pwrite(descriptor, block, begin + done) < len(block):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     digest.update(block)
                     done += len(block)
                     self._arrived += len(block)
+                    self._pace.took(len(block))
             os.fdatasync(descriptor)
             return digest.hexdigest()
         except urllib.error.HTTPError as error:

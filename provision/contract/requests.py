@@ -194,7 +194,8 @@ class FetchModel(TypedDict):
     name: str
     bytes: int
     url: str
-    token: str  # shown to the host of `url` alone; empty for none
+    authorization: str  # a header that is shown to the host of `url` alone; empty for none
+    limit: int  # bytes a second, of all of it; 0 for none
 
 
 class IncomingEngine(TypedDict):

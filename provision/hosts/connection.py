@@ -125,6 +125,7 @@ class HostConnection:
         in_place: bool = False,
         follow_links: bool = False,
         chmod: str | None = None,
+        limit: int = 0,
         on_progress: Callable[[RsyncProgress], None] | None = None,
     ) -> RsyncStats:
         """Bring `files` (relative to `source`) into the folder `destination` of the host; see `rsync.send`."""
@@ -137,6 +138,7 @@ class HostConnection:
             in_place=in_place,
             follow_links=follow_links,
             chmod=chmod,
+            limit=limit,
         )
         return rsync.send(self, source, files, destination, options, on_progress)
 

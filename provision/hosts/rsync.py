@@ -54,6 +54,7 @@ class Options:
     in_place: bool = False
     follow_links: bool = False
     chmod: str | None = None
+    limit: int = 0  # bytes a second; 0 for none
 
 
 def send(
@@ -124,6 +125,7 @@ def command_line(program: str, socket_number: int, source: Path, destination: st
         f"--timeout={_STALLED_SECONDS}",
         *(_kept(options)),
         *(["--checksum"] if options.checksum else []),
+        *([f"--bwlimit={max(1, options.limit >> 10)}"] if options.limit else []),  # KiB
         *([f"--chmod={options.chmod}"] if options.chmod else []),
         *(f"--link-dest={folder}" for folder in options.link_dest),
         "--info=progress2,stats2",

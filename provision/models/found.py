@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from provision.errors import UsageError
+from provision.models.access import Access, access
 from provision.models.ranges import Ranges
-from provision.project.models import HUB, Model
+from provision.project.models import HUB, REGISTRY, Model
 from provision.release.model_lock import LockedFile, LockedModel, Shape
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ class Found(NamedTuple):
     read: int  # bytes that it took to know
 
 
-def find(name: str, model: Model, token: str) -> Found:
+def find(name: str, model: Model, token: str, variables: Mapping[str, str]) -> Found:
     """Look at the model that is declared as `name`.
 
     Args:
         token: of the account that may read it; empty for none.
+        variables: .env and the environment.
 
     Raises:
         UsageError: there is no such model, it is none, or nobody says which digest it has.
@@ -39,10 +41,10 @@ def find(name: str, model: Model, token: str) -> Found:
     """
     from bitnet.model import ModelUnusable, model_of, part_of  # brings numpy
 
-    revision, named = _at_hub(name, model, token) if model.source.startswith(HUB) else ("", _at_address(name, model))
+    revision, named = _named(name, model, token, variables)
     headers, read = [], 0
     for url, _ in named:
-        header, taken = _header(name, url, token)
+        header, taken = _header(name, url, access(url, token, variables))
         headers.append(header)
         read += taken
     paths = [Path(f"models.{name}")] * len(headers)
@@ -57,6 +59,17 @@ def find(name: str, model: Model, token: str) -> Found:
     )
     shape = Shape(**{key: value for key, value in asdict(facts).items() if key not in _WORDS})
     return Found(LockedModel(model.source, revision, facts.architecture, files, shape), facts, read)
+
+
+def _named(name: str, model: Model, token: str, variables: Mapping[str, str]) -> tuple[str, Sequence[tuple[str, str]]]:
+    """Its revision, and of each file where it is and its digest."""
+    if model.source.startswith(HUB):
+        return _at_hub(name, model, token)
+    if model.source.startswith(REGISTRY):
+        from provision.models import artifact
+
+        return artifact.files(name, model, variables)
+    return "", _at_address(name, model)
 
 
 def _at_hub(name: str, model: Model, token: str) -> tuple[str, list[tuple[str, str]]]:
@@ -80,12 +93,12 @@ def _at_address(name: str, model: Model) -> list[tuple[str, str]]:
     return [(model.source, model.sha256)]
 
 
-def _header(name: str, url: str, token: str) -> tuple[Header, int]:
+def _header(name: str, url: str, access: Access) -> tuple[Header, int]:
     """The header of the file at `url`, and how many bytes it took."""
     from bitnet.model import BadHeader, CutShort, header_of
 
     content, whole = b"", 0
-    for part in _read(Ranges(url, token)):
+    for part in _read(Ranges(access.url, access.authorization)):
         content, whole = content + part[0], part[1]
         try:
             return header_of(content, whole), len(content)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from provision.errors import DeployError, UsageError
 from provision.project.fault import did_you_mean
@@ -24,6 +24,48 @@ class HubFiles(NamedTuple):
 
     revision: str
     files: tuple[tuple[str, str], ...]
+
+
+class Place(NamedTuple):
+    """Where the Hub has one file."""
+
+    endpoint: str
+    repository: str
+    revision: str
+    file: str
+
+    @classmethod
+    def of(cls, url: str) -> Place | None:
+        """What an address that `files` gave names; None where it is no such."""
+        match = re.fullmatch(r"(https?://[^/]+(?:/.+)?)/([\w.-]+/[\w.-]+)/resolve/([0-9a-f]{40})/(.+)", url)
+        return cls(match[1], match[2], match[3], unquote(match[4])) if match else None
+
+
+def kept(place: Place, token: str) -> Path:
+    """A file in the Hub's own cache on this machine, brought there where it is missing.
+
+    Raises:
+        DeployError: it can't be had.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the terminal is ours
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    failures = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, LocalEntryNotFoundError))
+    try:
+        return Path(
+            hf_hub_download(
+                place.repository,
+                place.file,
+                revision=place.revision,
+                endpoint=place.endpoint,
+                token=token or False,
+            )
+        )
+    except failures as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DeployError(f"{place.repository}/{place.file} can't be fetched here.", why=why) from None
 
 
 def files(name: str, source: str, token: str) -> HubFiles:

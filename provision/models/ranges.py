@@ -32,13 +32,14 @@ class Ranges:
 
     Args:
         url: where it is.
-        token: shown there as a bearer's.
+        authorization: the header that is shown there.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, authorization: str = "") -> None:
         self._url = url
-        self._token = token
+        self._authorization = authorization
         self._host = urlsplit(url).netloc
+        self._shown = url.partition("?")[0]  # what is behind it may be a signature
         self._connections = Connections(ssl.create_default_context, Peer(self._host, DeployError))
 
     def read(self, begin: int, end: int) -> Part:
@@ -73,8 +74,8 @@ class Ranges:
             if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.netloc)):
                 raise UsageError(f"{parts.scheme}://{parts.netloc} is not asked: who is between could change a model.")
             sent = {"Range": f"bytes={begin}-{end - 1}"}
-            if self._token and parts.netloc == self._host:
-                sent["Authorization"] = f"Bearer {self._token}"
+            if self._authorization and parts.netloc == self._host:
+                sent["Authorization"] = self._authorization
             answer = self._connections.ask("GET", url, sent, None, deadline)
             if answer.status not in (301, 302, 303, 307, 308):
                 return answer
@@ -85,7 +86,7 @@ class Ranges:
     def _refuse(self, answer: Answer) -> None:
         if answer.status in (401, 403):
             raise UsageError(
-                f"{self._url} may not be read: HTTP {answer.status}.",
+                f"{self._shown} may not be read: HTTP {answer.status}.",
                 next_step="name the variable with your token: token, and ask for access where the model is gated",
             )
         if answer.status == 200:
@@ -94,4 +95,4 @@ class Ranges:
                 f"{self._host} sends no parts of a file.", why="A model is judged by its header, and fetched in pieces."
             )
         if answer.status not in _AGAIN:
-            raise UsageError(f"{self._url} is not there: HTTP {answer.status}.")
+            raise UsageError(f"{self._shown} is not there: HTTP {answer.status}.")

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import Image, String, Variable
+from provision.project.values import BitRate, Image, String, Variable
 
 HUB = "hf://"
+STORE = "s3://"
+REGISTRY = "oci://"
 _HUB = re.compile(
     r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf)|:(?P<quantization>[\w.-]+))(?:@(?P<revision>[\w./-]+))?"
 )
-_FORMS = '"hf://ORG/REPOSITORY/FILE.gguf@REVISION", "hf://ORG/REPOSITORY:Q4_K_M" or "https://HOST/FILE.gguf".'
+_REGISTRY = re.compile(r"oci://[^/@\s]+/[^@\s]+(@sha256:[0-9a-f]{64})?")
+_FORMS = (
+    '"hf://ORG/REPOSITORY/FILE.gguf@REVISION", "hf://ORG/REPOSITORY:Q4_K_M", "https://HOST/FILE.gguf", '
+    '"s3://BUCKET/FILE.gguf" or "oci://REGISTRY/REPOSITORY:TAG".'
+)
 
 
 def _source(text: str) -> str:
     if text.startswith(HUB):
         if not _HUB.fullmatch(text):
+            raise ValueError(f"expected {_FORMS}")
+        return text
+    if text.startswith(REGISTRY):
+        if not _REGISTRY.fullmatch(text):
             raise ValueError(f"expected {_FORMS}")
         return text
     return address(text)
@@ -38,7 +48,7 @@ def address(text: str) -> str:
         _ = parts.port
     except ValueError:
         raise ValueError(f"it is no address; expected {_FORMS}") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    if parts.scheme not in ("https", "http", "s3") or not parts.hostname:
         raise ValueError(f"expected {_FORMS} A file of yours: services.NAME.model names it.")
     if parts.username or parts.password:
         raise ValueError("an address is shown and kept; a login in it would be, too. Name a secret: token.")
@@ -47,17 +57,39 @@ def address(text: str) -> str:
     return text
 
 
+def locked_address(text: str) -> str:
+    """That of a file as a lock has it: in a registry by its digest.
+
+    Raises:
+        ValueError: as `address`.
+    """
+    if text.startswith(REGISTRY):
+        if "@sha256:" not in text or not _REGISTRY.fullmatch(text):
+            raise ValueError("it names no blob of a registry")
+        return text
+    return address(text)
+
+
 class Model(Section):
     """A model that hosts fetch from where it is, once each."""
 
     source: Annotated[String, AfterValidator(_source)]
-    """Where it is: a file or a quantization at the Hugging Face Hub, or an address."""
+    """Where it is: at the Hugging Face Hub (a file or a quantization), in an S3 store, in a registry, or an address."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Its digest; of an address it has to be said, of the Hub it is what the Hub says."""
+    """Its digest; of an address it has to be said, and of a store; the Hub and registries say it."""
     token: Variable | None = None
     """The variable with the token of a gated repository, from .env; each host is given it to fetch, and keeps none."""
     fetcher: Image | None = None
     """Compose, Kubernetes: the image whose sh, curl and sha256sum fetch it, by digest (default: the service's own)."""
+    fetch: Literal["host", "ship"] = "host"
+    """ship: for hosts that don't reach the source; this machine fetches it once, and ships it to each of them."""
+    limit: BitRate | None = Field(default=None, ge=1_000_000)
+    """How much of its line each host takes for it at most, such as "400Mbit/s"."""
+
+    @property
+    def says_digest(self) -> bool:
+        """Whether its source says which content is meant."""
+        return self.source.startswith((HUB, REGISTRY))
 
 
 class AtTheHub:

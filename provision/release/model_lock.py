@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from provision.errors import UsageError
-from provision.project.models import Model, address
+from provision.project.models import Model, locked_address
 
 LOCK = "models.lock"
 Size = Annotated[int, Field(ge=0, lt=1 << 53)]  # what every reader of JSON can tell apart
@@ -40,7 +40,7 @@ class Shape:
 class LockedFile:
     """A file of a model: where it is, how many bytes it has, and which."""
 
-    url: Annotated[str, AfterValidator(address)]
+    url: Annotated[str, AfterValidator(locked_address)]
     bytes: Annotated[Size, Field(gt=0)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     tensor_types: tuple[str, ...]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from provision.errors import UsageError
 from provision.project.models import Model
@@ -51,8 +52,16 @@ class ModelFile:
     tensor_types: tuple[str, ...]
     architecture: str
     behind: str = ""  # where the file itself lies in the project, if what is declared is a link to it
-    url: str = ""  # where hosts fetch it from
+    url: str = ""  # where it is fetched from
     token: str = ""  # the variable of what is shown there
+    relayed: bool = False  # whether it comes to hosts by way of this machine
+    limit: int = 0  # bytes a second that a host takes for it; 0 for no limit
+
+    @property
+    def fetched_from(self) -> str:
+        """Who has it, as plans say it; empty of one that lies here."""
+        parts = urlsplit(self.url)
+        return f"s3://{parts.netloc}" if parts.scheme == "s3" else parts.netloc
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -122,6 +131,8 @@ def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
             architecture=found.architecture,
             url=file.url,
             token=model.token or "",
+            relayed=model.fetch == "ship",
+            limit=(model.limit or 0) // 8,
         )
         for each, file in zip(places, found.files, strict=True)
     )

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provision import haproxy
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from provision.contract.requests import BuildEnvironment, Seal
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
-    from provision.release import ModelFile, Release
+    from provision.release import Release
     from provision.targets.conversation import Interrupt
     from provision.targets.host import HostConversation
 
@@ -57,6 +56,15 @@ class Shipment:
     @property
     def folder(self) -> str:
         return self.layout.incoming(self.nonce)
+
+    def stop_if_asked(self) -> None:
+        """Raises Interrupted where Ctrl-C was pressed."""
+        if self.interrupt is not None and self.interrupt.abort:
+            raise Interrupted(
+                "interrupted while shipping; nothing was disturbed.",
+                why="What has arrived is kept: the next deploy goes on from there.",
+                host=self.session.spec.name,
+            )
 
     def seal_request(self) -> Seal:
         return {
@@ -99,7 +107,7 @@ def ship_files(shipment: Shipment) -> None:
 def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
     session = shipment.session
     current = "" if checksum else shipment.plan.current
-    with _room_given_back(session, shipment.folder):
+    with room_given_back(session, shipment.folder):
         session.connection.rsync(
             session.deployment.loaded.root,
             paths,
@@ -107,12 +115,12 @@ def _rsync(shipment: Shipment, paths: list[str], *, checksum: bool) -> None:
             link_dest=[shipment.layout.release(current)] if current else [],
             checksum=checksum,
             chmod=_CHMOD,
-            on_progress=_progress(shipment, "ship", ""),
+            on_progress=progress(shipment, "ship", ""),
         )
 
 
 @contextlib.contextmanager
-def _room_given_back(session: HostConversation, folder: str) -> Iterator[None]:
+def room_given_back(session: HostConversation, folder: str) -> Iterator[None]:
     """What is sent into `folder` there is kept where it is cut off, to be gone on with; not where it fills the disk."""
     try:
         yield
@@ -125,51 +133,6 @@ def _room_given_back(session: HostConversation, folder: str) -> Iterator[None]:
             host=full.host,
             details=full.details,
         ) from None
-
-
-def ship_models(shipment: Shipment) -> None:
-    """Bring the models that the host lacks; each is verified there before it gets its name."""
-    session = shipment.session
-    by_content = {model.sha256: model for model in shipment.release.models}
-    for model in by_content.values():
-        if model.sha256 not in shipment.plan.models:
-            continue
-        if model.source is None:
-            _fetch(shipment, model)
-            continue
-        with session.phase("model"):
-            folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
-            with _room_given_back(session, folder):
-                session.connection.rsync(
-                    model.source.parent,
-                    [model.source.name],
-                    folder,
-                    in_place=True,
-                    follow_links=True,
-                    chmod="Fu=rw,Fgo=r",
-                    on_progress=_progress(shipment, "model", model.source.name),
-                )
-            name = model.source.name
-            session.conversation.ask({"op": "adopt-model", "sha256": model.sha256, "name": name}, Present)
-
-
-def _fetch(shipment: Shipment, model: ModelFile) -> None:
-    """Let the host fetch one from where it is."""
-    session = shipment.session
-    token = str(session.deployment.loaded.secrets[model.token]) if model.token else ""
-    with session.phase("model"):
-        session.conversation.ask(
-            {
-                "op": "fetch-model",
-                "sha256": model.sha256,
-                "name": PurePosixPath(model.relative).name,
-                "bytes": model.bytes,
-                "url": model.url,
-                "token": token,
-            },
-            Present,
-            interrupt=shipment.interrupt,
-        )
 
 
 def ship_engines(shipment: Shipment) -> None:
@@ -240,30 +203,25 @@ def ship_environment(shipment: Shipment) -> None:
 def _wheels(shipment: Shipment, files: Sequence[Path], folder: str, phase: str) -> None:
     session = shipment.session
     by_folder = {file.parent for file in files}
-    with _room_given_back(session, folder):
+    with room_given_back(session, folder):
         for parent in by_folder:
             session.connection.rsync(
                 parent,
                 [file.name for file in files if file.parent == parent],
                 folder,
                 chmod="Fu=rw,Fgo=r",
-                on_progress=_progress(shipment, phase, files[0].name if len(files) == 1 else ""),
+                on_progress=progress(shipment, phase, files[0].name if len(files) == 1 else ""),
             )
 
 
-def _progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:
+def progress(shipment: Shipment, phase: str, file: str) -> Callable[[RsyncProgress], None]:
     """Tell how far rsync is; Ctrl-C ends it here, where nothing was disturbed yet."""
     session = shipment.session
     told_at, told = 0.0, -1
 
     def tell(progress: RsyncProgress) -> None:
         nonlocal told_at, told
-        if shipment.interrupt is not None and shipment.interrupt.abort:
-            raise Interrupted(
-                "interrupted while shipping; nothing was disturbed.",
-                why="What has arrived is kept: the next deploy goes on from there.",
-                host=session.spec.name,
-            )
+        shipment.stop_if_asked()
         now = time.monotonic()
         if progress.bytes_done == told or (progress.percent < 100 and now - told_at < _TELL_SECONDS):
             return

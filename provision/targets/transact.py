@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from provision import errors, haproxy, plan
 from provision.contract import on_purpose, once, roles
@@ -19,7 +18,8 @@ from provision.targets import ahead, images
 from provision.targets.conversation import failure
 from provision.targets.outcomes import HostOutcome, ended
 from provision.targets.shares import with_shares
-from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy, ship_models
+from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy
+from provision.targets.ship_models import ship_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +80,13 @@ def plan_up(
         sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
-    hosts = {model.relative: urlsplit(model.url).netloc for model in release.models}
-    contents = tuple(replace(each, fetched_from=hosts.get(each.name, "")) for each in planned.contents)
+    models = {model.relative: model for model in release.models}
+    contents = tuple(
+        replace(each, fetched_from=models[each.name].fetched_from, relayed=models[each.name].relayed)
+        if each.name in models
+        else each
+        for each in planned.contents
+    )
     if lacking := facts["ahead"]["haproxy"]:
         pinned = haproxy.wheels()[facts["ahead"]["machine"]]
         contents = (*contents, plan.Content("haproxy", haproxy.version(), pinned["bytes"], 0, is_there=False))

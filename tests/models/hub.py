@@ -93,12 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "rfilename": path.relative_to(folder).as_posix(),
                 "size": path.stat().st_size,
-                "blobId": "0" * 40,
-                "lfs": {
-                    "size": path.stat().st_size,
-                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                    "pointerSize": 134,
-                },
+                "blobId": _blob(path),
+                **(
+                    {"lfs": {"size": path.stat().st_size, "sha256": _sha256(path), "pointerSize": 134}}
+                    if _is_large(path)
+                    else {}
+                ),
             }
             for path in sorted(folder.rglob("*"))
             if path.is_file()
@@ -125,10 +125,15 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.hub.find(repository, revision)
         if folder is None or not (folder / file).is_file():
             return self._json(404, {"error": "none"}, {"X-Error-Code": "EntryNotFound"})
+        path = folder / file
+        if not _is_large(path):
+            return self._whole(path, {"X-Repo-Commit": folder.name, "ETag": f'"{_blob(path)}"'})
         until = time.time() + _GOOD_SECONDS
         self.send_response(302)
         self.send_header("Location", f"{self.hub.elsewhere}/{repository}/{folder.name}/{file}?until={until}")
         self.send_header("X-Repo-Commit", folder.name)
+        self.send_header("X-Linked-Etag", f'"{_sha256(path)}"')
+        self.send_header("X-Linked-Size", str(path.stat().st_size))
         self.send_header("Content-Length", "0")
         self.end_headers()
         return None
@@ -167,6 +172,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(part)
         return None
 
+    def _whole(self, path: Path, headers: dict[str, str]) -> None:
+        content = path.read_bytes()
+        self.send_response(200)
+        for name, text in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        if self.command != "HEAD":
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+
     def _json(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
@@ -180,6 +195,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _is_large(path: Path) -> bool:
+    """Whether git has a pointer in its place (LFS)."""
+    return path.suffix in (".gguf", ".safetensors", ".bin")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _blob(path: Path) -> str:
+    """What git calls its content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def main() -> None:

@@ -49,7 +49,15 @@ def layout(tmp_path: Path) -> Layout:
 def request_(hub: Hub) -> FetchModel:
     hub.put("acme/big", "big.gguf", CONTENT)
     url = f"{hub.url}/acme/big/resolve/main/big.gguf"
-    return {"op": "fetch-model", "sha256": SHA256, "name": "big.gguf", "bytes": len(CONTENT), "url": url, "token": ""}
+    return {
+        "op": "fetch-model",
+        "sha256": SHA256,
+        "name": "big.gguf",
+        "bytes": len(CONTENT),
+        "url": url,
+        "authorization": "",
+        "limit": 0,
+    }
 
 
 def _is_whole(layout: Layout) -> bool:

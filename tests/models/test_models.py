@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -121,6 +122,30 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("up")
     assert len(hub.asked) == before
     assert "as before" in project.ok("model", "lock")
+    project.ok("down")
+
+
+def test_what_hosts_can_t_reach_is_fetched_here_once_into_the_hub_s_own_cache(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}:Q4_K_M", 'fetch = "ship"\nlimit = "800Mbit/s"\n')
+    project.ok("model", "lock")
+
+    assert "ship model models/tiny.gguf" in (plan := project.ok("plan"))
+    assert "which this machine fetches once" in plan
+    project.ok("up")
+
+    digest = hashlib.sha256(demo_model).hexdigest()
+    assert project.served() == digest
+    assert [path.name for path in project.kept[0].iterdir()] == ["tiny.gguf"]
+    cached = Path(project.environ["HF_HOME"], "hub", f"models--{REPOSITORY.replace('/', '--')}", "snapshots", COMMIT)
+    assert (cached / "tiny.Q4_K_M.gguf").read_bytes() == demo_model
+    project.ok("down")
+    shutil.rmtree(project.root.parent / "place")
+    before = len([each for each in hub.asked if each["files"]])
+    project.ok("up")
+    assert len([each for each in hub.asked if each["files"]]) == before, "what is here is not fetched again"
     project.ok("down")
 
 
@@ -241,7 +266,7 @@ def test_a_model_that_can_t_be_had_is_a_sentence(
 
     with pytest.raises(DeployError) as refused:
         loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
-        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+        find("tiny", loaded.project.models["models/tiny.gguf"], "", {})
 
     assert says in str(refused.value)
 
@@ -252,6 +277,6 @@ def test_a_hub_that_is_not_there_is_a_sentence(project: Project, monkeypatch: py
     loaded = load(project.root, without_targets=True, demand_secrets=False, environ={})
 
     with pytest.raises(DeployError, match=r"the Hub can't be asked") as failed:
-        find("tiny", loaded.project.models["models/tiny.gguf"], "")
+        find("tiny", loaded.project.models["models/tiny.gguf"], "", {})
 
     assert failed.value.why

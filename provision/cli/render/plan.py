@@ -74,8 +74,10 @@ def _content(content: Content) -> str:
     named = f"{content.kind} {content.name}" + (f" ({size(content.bytes)})" if content.bytes else "")
     if content.is_there:
         return f"  {named} is on the host already"
-    do = "make" if content.kind == "environment" else "fetch" if content.fetched_from else "ship"
+    fetched = content.fetched_from and not content.relayed
+    do = "make" if content.kind == "environment" else "fetch" if fetched else "ship"
     source = f" from {content.fetched_from}" if content.fetched_from else ""
+    source += ", which this machine fetches once" if content.relayed else ""
     return f"  {do} {named}{source}" + (f", of which {size(content.there)} are there already" if content.there else "")
 
 

@@ -41,7 +41,7 @@ def lock(session: Session, names: tuple[str, ...]) -> None:
     before = model_lock.read(loaded.root)
     after = {name: each for name, each in before.items() if name in _declared(loaded)}
     for name, model in chosen.items():
-        found = find(name, model, _token(loaded, model)).locked
+        found = find(name, model, _token(loaded, model), loaded.environment.variables).locked
         news = "as before" if before.get(name) == found else "moved" if name in before else "new"
         after[name] = found
         revision = f" at {found.revision[:12]}" if found.revision else ""
@@ -65,7 +65,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
     for name, model in _chosen(loaded, names).items():
-        found = find(name, model, _token(loaded, model))
+        found = find(name, model, _token(loaded, model), loaded.environment.variables)
         facts = found.facts
         types = ", ".join(f"{kind} {count}" for kind, count in facts.tensor_types.items())
         lines = [

@@ -8,6 +8,7 @@ OAuth2's refresh grant instead.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +21,7 @@ from provision.images.registry.documents import read_json
 from provision.images.registry.wire import Wire, joined
 
 _LONGEST_ANSWER = 1 << 20  # of a token service, or an error
+_TOKEN_SECONDS = 60.0  # of a token whose service does not say how long it is good
 _CLIENT = "bitnet-provision"
 
 
@@ -35,11 +37,21 @@ class Access:
         self._credentials = credentials
         self._scopes = list(scopes)
         self._authorization = ""
+        self._ends = 0.0  # when that runs out; 0: it does not
         self._lock = threading.Lock()  # who is the second to be asked who we are takes the first one's answer
 
     @property
     def authority(self) -> str:
         return self._wire.authority
+
+    @property
+    def shown(self) -> tuple[str, float]:
+        """What opens the registry to who comes next, and when that runs out, by time.time(); 0: it does not."""
+        return self._authorization, self._ends
+
+    def address(self, path: str) -> str:
+        """The whole address of a path below the registry, once it was asked something."""
+        return joined(self._wire.base, path)
 
     def ask_also(self, scope: str) -> None:
         """Tokens are for `scope` too from now on."""
@@ -117,6 +129,7 @@ class Access:
             raise self._login(f"could not {doing}: {urlsplit(realm).netloc} gave no token ({answer.status}).")
         try:
             given = read_json(content)
+            self._ends = time.time() + float(given.get("expires_in") or _TOKEN_SECONDS)
             return str(given.get("token") or given["access_token"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RegistryFailed(f"could not {doing}: {urlsplit(realm).netloc} answered, but with no token.") from None

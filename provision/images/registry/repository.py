@@ -119,6 +119,16 @@ class Repository:
         answer.finish()
         return answer.status == 200
 
+    def address(self, digest: str) -> tuple[str, str, float]:
+        """Where a blob is, what has to be shown there, and when that runs out, by time.time().
+
+        Raises:
+            RegistryFailed: it is not there.
+        """
+        path = f"{self._path}/blobs/{digest}"
+        self.access.request("HEAD", path, doing=f"look for a blob in {self}", accept={200}).finish()
+        return self.access.address(path), *self.access.shown
+
     def blob(self, digest: str) -> bytes:
         """A small blob, whole.
 

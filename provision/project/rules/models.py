@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
-from provision.project.models import HUB, place
+from provision.project.models import REGISTRY, STORE, place
 from provision.project.rules.view import Sound
 
 
 def _digests(view: Sound) -> Iterator[Fault]:
     for name, model in view.models.items():
-        if not model.source.startswith(HUB) and model.sha256 is None:
+        if not model.says_digest and model.sha256 is None:
             hint = "Add it, as whoever publishes the file says, or as sha256sum says of your own copy."
             message = "missing: of an address nobody else says which file is meant."
             yield Fault(("models", name, "sha256"), message, hint)
+
+
+def _tokens(view: Sound) -> Iterator[Fault]:
+    for name, model in view.models.items():
+        if model.token and model.source.startswith((STORE, REGISTRY)):
+            of_a_store = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in .env or where the AWS CLI keeps them."
+            hint = of_a_store if model.source.startswith(STORE) else "docker login"
+            yield Fault(("models", name, "token"), "is for the Hub and for addresses.", f"Leave it out. Here: {hint}")
 
 
 def _unused(view: Sound) -> Iterator[Fault]:
@@ -36,4 +44,4 @@ def _places(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "model"), message, hint)
 
 
-RULES = (_digests, _unused, _places)
+RULES = (_digests, _tokens, _unused, _places)

@@ -1,0 +1,98 @@
+"""Bringing models to a host: shipped from here, or fetched by the host from where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from provision.contract.answers import Folder, Present
+from provision.errors import DeployError
+from provision.targets.ship import Shipment, progress, room_given_back
+
+if TYPE_CHECKING:
+    from provision.models.access import Access
+    from provision.release import ModelFile
+
+
+def ship_models(shipment: Shipment) -> None:
+    """Bring the models that the host lacks; each is verified there before it gets its name."""
+    by_content = {model.sha256: model for model in shipment.release.models}
+    for model in by_content.values():
+        if model.sha256 not in shipment.plan.models:
+            continue
+        if model.url and not model.relayed:
+            _fetch(shipment, model)
+        else:
+            _send(shipment, model)
+
+
+def _send(shipment: Shipment, model: ModelFile) -> None:
+    session = shipment.session
+    with session.phase("model"):
+        source = model.source or _here(shipment, model)
+        folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
+        with room_given_back(session, folder):
+            session.connection.rsync(
+                source.parent,
+                [source.name],
+                folder,
+                in_place=True,
+                follow_links=True,
+                chmod="Fu=rw,Fgo=r",
+                limit=model.limit,
+                on_progress=progress(shipment, "model", source.name),
+            )
+        session.conversation.ask({"op": "adopt-model", "sha256": model.sha256, "name": source.name}, Present)
+
+
+def _here(shipment: Shipment, model: ModelFile) -> Path:
+    """One that this machine fetches, once for all hosts."""
+    from provision.models import relay
+
+    deployment, host = shipment.session.deployment, shipment.session.spec.name
+
+    def tell(done: int, total: int) -> None:
+        shipment.stop_if_asked()
+        name = PurePosixPath(model.relative).name
+        event = {"event": "progress", "host": host, "phase": "download", "file": name, "done": done, "total": total}
+        deployment.on_event({**event, "unit": "bytes"})
+
+    return relay.here(model, _token(shipment, model), deployment.loaded.environment.variables, tell)
+
+
+def _fetch(shipment: Shipment, model: ModelFile) -> None:
+    """Let the host fetch one from where it is; where its address runs out meanwhile, with another."""
+    with shipment.session.phase("model"):
+        while True:
+            access = _access(shipment, model)
+            try:
+                return _ask(shipment, model, access)
+            except DeployError:
+                if not access.has_ended:
+                    raise
+
+
+def _ask(shipment: Shipment, model: ModelFile, access: Access) -> None:
+    shipment.session.conversation.ask(
+        {
+            "op": "fetch-model",
+            "sha256": model.sha256,
+            "name": PurePosixPath(model.relative).name,
+            "bytes": model.bytes,
+            "url": access.url,
+            "authorization": access.authorization,
+            "limit": model.limit,
+        },
+        Present,
+        interrupt=shipment.interrupt,
+    )
+
+
+def _access(shipment: Shipment, model: ModelFile) -> Access:
+    from provision.models.access import for_hosts
+
+    return for_hosts(model.url, _token(shipment, model), shipment.session.deployment.loaded.environment.variables)
+
+
+def _token(shipment: Shipment, model: ModelFile) -> str:
+    return str(shipment.session.deployment.loaded.secrets[model.token]) if model.token else ""
