@@ -7,14 +7,17 @@ either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from provision.errors import UsageError
-from provision.images.registry.documents import Descriptor, ImageManifest
+from provision.images.registry.documents import EMPTY_BYTES, Descriptor, ImageManifest, artifact
 from provision.images.registry.reference import parse
 from provision.models.access import repository
 from provision.project.models import REGISTRY, Model
 
+_TYPE = "application/vnd.docker.ai.gguf.v3"  # what Docker's model runner calls a GGUF file
+_CHUNK = 1 << 20
 TITLE = "org.opencontainers.image.title"
 
 
@@ -45,6 +48,35 @@ def files(name: str, model: Model, variables: Mapping[str, str]) -> tuple[str, l
         )
     address = f"{REGISTRY}{wanted.registry}/{wanted.repository}"
     return manifest.digest, [(f"{address}@sha256:{digest}", digest) for digest in digests]
+
+
+def push(to: str, files: Sequence[tuple[str, Path, str]], variables: Mapping[str, str]) -> str:
+    """Make an artifact of these files (name, where it is, sha256), under a tag; its digest.
+
+    Raises:
+        UsageError: `to` names no tag.
+        DeployError: the registry does not take it.
+    """
+    name = to.removeprefix(REGISTRY)
+    reference = parse(name)
+    if not reference.tag:
+        raise UsageError(f"{to} names no tag.", next_step=f"name one: {REGISTRY}REGISTRY/REPOSITORY:TAG")
+    into = repository(name, variables, write=True)
+    layers = []
+    for title, path, sha256 in files:
+        layer = Descriptor(_TYPE, f"sha256:{sha256}", path.stat().st_size, annotations={TITLE: title})
+        into.send_blob(layer, _content(path))
+        layers.append(layer)
+    into.put_blob(EMPTY_BYTES)
+    manifest = artifact(_TYPE, layers)
+    into.put(manifest, reference.tag)
+    return manifest.digest
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(_CHUNK):
+            yield part
 
 
 def _layers(manifest: ImageManifest) -> list[Descriptor]:

@@ -94,7 +94,7 @@ def find_models(
         if service.model is None or service.model in found:
             continue
         if service.model in declared:
-            found[service.model] = _elsewhere(service.model, declared[service.model], root)
+            found[service.model] = locked_files(service.model, declared[service.model], root)
             continue
         subject = f"services.{name}.model"
         first = _source(service.model, root)
@@ -115,8 +115,12 @@ def parts(model: str, root: Path) -> list[Path]:
     return split(_source(model, root.resolve()))
 
 
-def _elsewhere(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
-    """A model that hosts fetch, as it is locked."""
+def locked_files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
+    """The files of a model that is declared by where it is, as it is locked.
+
+    Raises:
+        UsageError: it is not locked.
+    """
     path = PurePosixPath(place)
     found = model_lock.locked(path.stem, model, root)
     count = len(found.files)

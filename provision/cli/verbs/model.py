@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,14 @@ from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import UsageError
+from provision.events import progress
 from provision.project import load
+from provision.project.fault import did_you_mean
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.project.models import Model
+    from provision.release import ModelFile
 
 
 @click.group("model")
@@ -91,6 +95,37 @@ def show(session: Session, names: tuple[str, ...]) -> None:
         session.console.answer({**event, **facts.as_dict(), "name": name}, lines)
 
 
+@verb("push", example="deploy model push bitnet oci://ghcr.io/acme/models:bitnet", hosts=False)
+@click.argument("name")
+@click.argument("to", metavar="oci://REGISTRY/REPOSITORY:TAG")
+def push(session: Session, name: str, to: str) -> None:
+    """Put a locked model into a registry, from where hosts fetch it by `source = "oci://…"`.
+
+    It is fetched here first, once, and each file is a blob by its own digest: what the registry has is not sent again.
+    """
+    from provision.models import artifact, relay
+    from provision.project.models import place
+    from provision.release.models import locked_files
+
+    refuse_fork("nothing is pushed")
+    loaded = load(session.directory, without_targets=True, demand_secrets=False)
+    model = _chosen(loaded, (name,))[name]
+    variables, files = loaded.environment.variables, []
+    with session.console.live():
+        for each in locked_files(place(name), model, loaded.root):
+            here = relay.here(each, _token(loaded, model), variables, partial(_tell, session, each))
+            files.append((PurePosixPath(each.relative).name, here, each.sha256))
+        digest = artifact.push(to, files, variables)
+    session.console.answer(
+        {"event": "pushed", "name": name, "to": to, "digest": digest}, [f"{name}: pushed to {to}, {digest}"]
+    )
+
+
+def _tell(session: Session, file: ModelFile, done: int, total: int) -> None:
+    name = PurePosixPath(file.relative).name
+    session.console.event({**progress("download", done, total, unit="bytes"), "file": name})
+
+
 def _chosen(loaded: LoadedProject, names: tuple[str, ...]) -> dict[str, Model]:
     declared = _declared(loaded)
     if not declared:
@@ -98,7 +133,8 @@ def _chosen(loaded: LoadedProject, names: tuple[str, ...]) -> dict[str, Model]:
         raise UsageError("deploy.toml declares no models.", next_step=f"add [models.NAME] with {source}")
     for name in names:
         if name not in declared:
-            raise UsageError(f"there is no models.{name}.", why=f"There is {', '.join(declared)}.")
+            why = did_you_mean(name, declared) or f"There is {', '.join(declared)}."
+            raise UsageError(f"there is no models.{name}.", why=why)
     return {name: declared[name] for name in names or declared}
 
 
@@ -111,4 +147,5 @@ def _token(loaded: LoadedProject, model: Model) -> str:
 
 
 command.add_command(lock)
+command.add_command(push)
 command.add_command(show)
