@@ -252,6 +252,8 @@ class Download:
 
     def _refused(self, answer: urllib.error.HTTPError) -> Exception:
         """What an answer without content means: whether asking again may help."""
+        if answer.code in (401, 403) and urlsplit(answer.url or "").netloc not in ("", self.host):
+            return _Again(f"HTTP {answer.code} where it sent us on to: such an address runs out")
         if answer.code in (401, 403):
             return Failure(
                 REFUSED,

@@ -69,6 +69,12 @@ def _fetch_model(session: Conversation, request: requests.FetchModel) -> answers
     return fetch.fetch(session.layout, request, session.emit, session.stop_if_asked)
 
 
+def _models(session: Conversation, request: requests.KeepModels) -> answers.KeptModels:
+    from . import kept_models  # of who asks for them alone
+
+    return kept_models.answer(session, request)
+
+
 def _incoming_engine(session: Conversation, request: requests.IncomingEngine) -> answers.EngineFolder:
     found = engines.incoming(session.layout, request["engine"], request["wheels"], facts.cpu()["features"])
     give_back(found["folder"], login())
@@ -208,6 +214,7 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "discard": _discard,
     "adopt-model": _adopt_model,
     "fetch-model": _fetch_model,
+    "models": _models,
     "incoming-engine": _incoming_engine,
     "adopt-engine": _adopt_engine,
     "incoming-haproxy": _incoming_haproxy,

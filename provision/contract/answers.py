@@ -87,6 +87,23 @@ class EvidenceKept(Done):
     releases: Dict[str, Kept]
 
 
+class KeptModel(TypedDict):
+    """A model that a host has."""
+
+    sha256: str
+    names: List[str]
+    bytes: int
+    releases: List[str]  # on the host, that have it
+    serves: bool  # whether one of them does now
+    last: float  # when the last of them was replaced; 0.0: none was
+    damaged: bool  # what was asked for alone
+
+
+class KeptModels(Done):
+    models: List[KeptModel]
+    removed: List[KeptModel]
+
+
 class Down(Done):
     outcome: str
     programs: List[str]

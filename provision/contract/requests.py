@@ -198,6 +198,14 @@ class FetchModel(TypedDict):
     limit: int  # bytes a second, of all of it; 0 for none
 
 
+class KeepModels(TypedDict):
+    """Tell which models are there."""
+
+    op: Literal["models"]
+    verify: bool  # whether they are compared with their digests
+    prune: bool  # whether those go that no release has
+
+
 class IncomingEngine(TypedDict):
     op: Literal["incoming-engine"]
     engine: str
@@ -317,6 +325,7 @@ Request = Union[
     Discard,
     AdoptModel,
     FetchModel,
+    KeepModels,
     IncomingEngine,
     AdoptEngine,
     ShipHaproxy,

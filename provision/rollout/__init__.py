@@ -9,6 +9,9 @@ from provision.rollout.looks import (
     facts,
     plan,
 )
+from provision.rollout.models import HostModels
+from provision.rollout.models import fetch as fetch_models
+from provision.rollout.models import kept as kept_models
 from provision.rollout.moves import down, mend, on_purpose, promote, rollback, unlock, up
 from provision.rollout.ports import ports_there
 from provision.rollout.previews import down as down_preview
@@ -26,6 +29,7 @@ __all__ = [
     "CheckReport",
     "HostEntry",
     "HostFailed",
+    "HostModels",
     "HostPlan",
     "HostStatus",
     "HostTraffic",
@@ -41,7 +45,9 @@ __all__ = [
     "ended",
     "execute",
     "facts",
+    "fetch_models",
     "history",
+    "kept_models",
     "logs",
     "mend",
     "named_preview",

@@ -123,6 +123,18 @@ def _once(session: HostConversation, records: Sequence[OnceRecord]) -> tuple[pla
     return tuple(plan.Once(name, tuple(declared[name]["command"]), do, why) for name, do, why in decided)
 
 
+def fetch_models(session: HostConversation) -> int:
+    """Bring the models of the deployment's release to a host, and nothing else; how many bytes it lacked.
+
+    Raises:
+        Refused: `up` would be refused; nothing was sent.
+    """
+    planned = plan_up(session, "stable", claim=True)
+    release = session.deployment.release
+    ship_models(Shipment(session, release, _nonce(release), planned))
+    return sum(each.bytes - each.there for each in planned.contents if each.kind == "model")
+
+
 def plan_move(
     session: HostConversation, kind: str, *, release: str = "", channel: str = "stable", claim: bool = False
 ) -> plan.Plan:

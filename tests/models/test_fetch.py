@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent import download, fetch, models
+from provision.agent import download, fetch, models, pieces
 from provision.agent.pieces import PIECE, RECORD
 from provision.contract.events import Emit
 from provision.contract.failure import INTERRUPTED, Failure
@@ -38,6 +38,8 @@ from provision.agent import fetch
 from provision.contract.layout import Layout
 fetch.fetch(Layout(sys.argv[1]), json.loads(sys.argv[2]), lambda _: None, lambda: None)
 """
+
+_FETCH_ASKED = _FETCH.replace("sys.argv[2]", "sys.stdin.read()")
 
 
 @pytest.fixture
@@ -182,6 +184,67 @@ def test_a_piece_that_the_disk_lost_is_the_only_one_that_is_fetched_again(
     asked = [each["range"] for each in hub.asked if each["files"]]
     assert len(asked) == 7 + 1
     assert asked[-1] == f"bytes={3 * PIECE}-{4 * PIECE - 1}"
+
+
+def test_a_disk_that_fills_half_way_is_a_sentence_and_what_had_arrived_leaves_it(
+    tmp_path: Path, hub: Hub, request_: FetchModel
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={3 * PIECE},mode=755", "none", small], check=True)
+    try:
+        layout = Layout(str(small / "place"))
+        with pytest.raises(Failure, match=r"the disk is full, and model big\.gguf has no room"):
+            fetch.fetch(layout, request_, lambda _: None, lambda: None)
+        assert list(Path(layout.models).iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_a_line_that_is_cut_anywhere_costs_the_piece_that_was_on_its_way(
+    layout: Layout, hub: Hub, request_: FetchModel, monkeypatch: pytest.MonkeyPatch, tenth: int
+) -> None:
+    small = 64 << 10
+    for module in (download, fetch, pieces):
+        monkeypatch.setattr(module, "PIECE", small)
+    content = CONTENT[: 10 * small]
+    hub.put("acme/small", "small.gguf", content)
+    digest = hashlib.sha256(content).hexdigest()
+    asked: FetchModel = {
+        **request_,
+        "sha256": digest,
+        "bytes": len(content),
+        "name": "small.gguf",
+        "url": f"{hub.url}/acme/small/resolve/main/small.gguf",
+    }
+    hub.fail(*[""] * (tenth - 1), "cut")
+
+    fetch.fetch(layout, asked, lambda _: None, lambda: None)
+
+    assert Path(layout.model(digest), "small.gguf").read_bytes() == content
+    assert len([each for each in hub.asked if each["files"]]) == 10 + 1
+
+
+def test_a_token_and_what_is_signed_for_are_in_no_argument_and_no_file_while_pieces_arrive(
+    layout: Layout, hub: Hub, request_: FetchModel
+) -> None:
+    secret = "hf_shown-to-nobody-else"
+    hub.fail("", *["hang"] * 20)
+    with subprocess.Popen([sys.executable, "-c", _FETCH_ASKED, layout.root], stdin=subprocess.PIPE) as fetching:
+        assert fetching.stdin
+        fetching.stdin.write(json.dumps({**request_, "authorization": f"Bearer {secret}"}).encode())
+        fetching.stdin.close()
+        until(lambda: len([each for each in hub.asked if each["files"]]) >= 4, "pieces are on their way")
+        told = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        kept = [
+            path.read_bytes() for path in Path(layout.root).rglob("*") if path.is_file() and path.stat().st_size < PIECE
+        ]
+        fetching.kill()
+
+    assert not [text for text in (*told, *kept) if secret.encode() in text]
+    assert any(each["token"] for each in hub.asked if not each["files"])
+    assert not any(each["token"] for each in hub.asked if each["files"])
 
 
 def test_what_was_begun_under_another_name_goes_on_under_this_one(

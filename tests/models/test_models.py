@@ -149,6 +149,36 @@ def test_what_hosts_can_t_reach_is_fetched_here_once_into_the_hub_s_own_cache(
     project.ok("down")
 
 
+def test_models_are_brought_before_a_deploy_told_compared_and_pruned(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    project.ok("model", "lock")
+    digest = hashlib.sha256(demo_model).hexdigest()
+
+    assert "fetched 3.9 MB" in project.ok("model", "fetch")
+    assert "of no release" in project.ok("model", "list")
+    assert "has them all" in project.ok("model", "fetch")
+    assert "removed tiny.gguf" in project.ok("model", "prune")
+    assert project.kept == []
+    project.ok("up")
+    (said,) = [json.loads(line) for line in project.ok("model", "list", "--json").splitlines() if digest in line]
+    assert (said["sha256"], said["bytes"], said["serves"], len(said["releases"])) == (digest, len(demo_model), True, 1)
+    assert "nothing to remove" in project.ok("model", "prune")
+    assert "is whole" in project.ok("model", "verify")
+
+    place = project.kept[0] / "tiny.gguf"
+    place.chmod(0o644)
+    with place.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"another")
+    damaged = project.run("model", "verify")
+    assert (damaged.returncode, "is damaged" in damaged.stdout + damaged.stderr) == (1, True)
+    project.ok("down")
+    assert "did you mean" in project.refused("model", "show", "tinny").lower()
+
+
 @pytest.mark.slow
 def test_a_revision_that_moves_changes_nothing_until_it_is_locked_anew(
     project: Project, hub: Hub, demo_model: bytes

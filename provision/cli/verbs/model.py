@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import PurePosixPath
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from provision.cli.github.forks import refuse_fork
+from provision.cli.sentences import size
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.errors import UsageError
+from provision.errors import Exit, UsageError
 from provision.events import progress
 from provision.project import load
 from provision.project.fault import did_you_mean
 
 if TYPE_CHECKING:
+    from provision.contract.answers import KeptModel
     from provision.project.loaded import LoadedProject
     from provision.project.models import Model
     from provision.release import ModelFile
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group("model")
 def command() -> None:
-    """Find the models of [models], say what they need, and lock what they are."""
+    """Find the models of [models], lock what they are, and look after those that hosts have."""
 
 
 @verb("lock", example="deploy model lock\ndeploy model lock bitnet", hosts=False)
@@ -121,6 +124,76 @@ def push(session: Session, name: str, to: str) -> None:
     )
 
 
+@verb("list", example="deploy model list\ndeploy model list --json | jq .sha256")
+def list_(session: Session) -> None:
+    """Show the models that each host has: how large, which releases have them, and until when they served."""
+    from provision import rollout
+
+    with session.console.live():
+        found = rollout.kept_models(session.deployment, session.hosts)
+    for each in found:
+        for model in each.models:
+            session.console.answer({"event": "model", "host": each.host, **model}, _line(each.host, model))
+        if not each.models:
+            session.console.note(f"{each.host}: no models")
+
+
+@verb("fetch", example="deploy model fetch\ndeploy model fetch --host gpu-03", secrets=True)
+def fetch(session: Session) -> None:
+    """Bring each host the models that `deploy up` would bring, now: nothing that serves is touched.
+
+    They are kept for a week without a release; `deploy up` finds them there.
+    """
+    from provision import rollout
+
+    refuse_fork("nothing is fetched")
+    with session.console.live():
+        lacked = rollout.fetch_models(session.deployment, session.hosts)
+    for host, count in lacked.items():
+        text = f"{host}: fetched {size(count)}" if count else f"{host}: has them all"
+        session.console.answer({"event": "fetched", "host": host, "bytes": count}, [text])
+
+
+@verb("verify", example="deploy model verify --host gpu-03")
+def verify(session: Session) -> int:
+    """Compare the models on each host with their digests, which reads them whole. Exit status 1: one is damaged."""
+    from provision import rollout
+
+    with session.console.live():
+        found = rollout.kept_models(session.deployment, session.hosts, verify=True)
+    damaged = False
+    for each in found:
+        for model in each.models:
+            damaged |= model["damaged"]
+            text = "damaged; remove its folder there when nothing serves it: deploy up" if model["damaged"] else "whole"
+            line = f"{each.host}: {model['names'][0]} {model['sha256'][:12]} is {text}"
+            session.console.answer({"event": "model", "host": each.host, **model}, [line])
+    return Exit.FAILED if damaged else Exit.DONE
+
+
+@verb("prune", example="deploy model prune --host gpu-03")
+def prune(session: Session) -> None:
+    """Remove the models that no release on a host has. What a release has that is kept to go back to stays."""
+    from provision import rollout
+
+    refuse_fork("nothing is removed")
+    with session.console.live():
+        found = rollout.kept_models(session.deployment, session.hosts, prune=True)
+    for each in found:
+        freed = sum(model["bytes"] for model in each.removed)
+        names = ", ".join(model["names"][0] for model in each.removed)
+        text = f"{each.host}: removed {names}, {size(freed)}" if each.removed else f"{each.host}: nothing to remove"
+        session.console.answer({"event": "pruned", "host": each.host, "removed": each.removed}, [text])
+
+
+def _line(host: str, model: KeptModel) -> list[str]:
+    used = f"of {', '.join(release[:12] for release in model['releases'])}" if model["releases"] else "of no release"
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(model["last"]))
+    last = f", served until {until}" if model["last"] else ""
+    state = ", serves" if model["serves"] else last
+    return [f"{host}: {', '.join(model['names'])} {model['sha256'][:12]}, {size(model['bytes'])}, {used}{state}"]
+
+
 def _tell(session: Session, file: ModelFile, done: int, total: int) -> None:
     name = PurePosixPath(file.relative).name
     session.console.event({**progress("download", done, total, unit="bytes"), "file": name})
@@ -146,6 +219,10 @@ def _token(loaded: LoadedProject, model: Model) -> str:
     return loaded.environment.variables.get(model.token, "") if model.token else ""
 
 
+command.add_command(list_)
+command.add_command(fetch)
+command.add_command(verify)
+command.add_command(prune)
 command.add_command(lock)
 command.add_command(push)
 command.add_command(show)
