@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provision.errors import UsageError
 from provision.manifests.value import Value
 from provision.project.networks import Endpoint, parse_endpoint
 from provision.project.schema import Project
@@ -83,6 +84,12 @@ def fetch(project: Project, service: str, locked: Mapping[str, LockedModel], ima
     for path, file in zip(paths(declared, model), model.files, strict=True):
         words += [path, file.sha256, file.url, str(file.bytes)]
         at = urlsplit(file.url)
+        if at.scheme not in _PORTS:
+            raise UsageError(
+                f"models.{PurePosixPath(declared).stem}: a pod or a container can't fetch from {at.scheme}://.",
+                why="It would need keys or a login, where a host is given an address for the time of the fetch.",
+                next_step="name an address or the Hub as its source, or have the model in the image",
+            )
         ports[at.port or _PORTS[at.scheme]] = None
     return Fetch(
         image=said.fetcher or image,
