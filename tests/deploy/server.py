@@ -10,7 +10,9 @@ import pathlib
 import random
 import sys
 import time
+import urllib.request
 
+CALLS = os.environ.get("CALLS", "")  # where each answer is asked for: a service that calls another one
 FAIL = os.environ.get("FAIL", "")
 
 if FAIL == "exit":
@@ -47,12 +49,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "cwd": str(pathlib.Path.cwd()),
             "uid": os.getuid(),
             "headers": {name.lower(): value for name, value in self.headers.items()},
+            "called": self.called("/").read().decode() if CALLS else "",
         }
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def called(self, path):
+        return urllib.request.urlopen(CALLS + path, timeout=300)
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -67,7 +73,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def stream(self, parts):
-        """An answer that takes a tenth of a second a part, and its end."""
+        """An answer that takes a tenth of a second a part, and its end; or that of who is called."""
+        if CALLS:
+            self.pass_on(parts)
+            return
         self.send_response(200)
         self.end_headers()
         for number in range(parts):
@@ -76,9 +85,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.1)
         self.wfile.write(b"end\n")
 
+    def pass_on(self, parts):
+        with self.called(f"/stream?parts={parts}") as answer:
+            self.send_response(200)
+            self.end_headers()
+            for line in answer:
+                self.wfile.write(line)
+                self.wfile.flush()
+
     def log_message(self, *_):
         pass
 
 
+http.server.ThreadingHTTPServer.request_queue_size = 128
 http.server.ThreadingHTTPServer.allow_reuse_address = os.environ.get("REUSE") != "no"
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from provision.errors import DeployError
 from tests.deploy.world import World
+from tests.testbed.processes import Process
 
 Event = dict[str, Any]
 
@@ -53,6 +55,23 @@ def worker(world: World) -> int:
     return int(json.loads(world.host.read(f"{world.path}/.deploy/lock"))["pid"])
 
 
+def is_agent(process: Process) -> bool:
+    return any('"deploy agent"' in word or "deploy_agent" in word for word in process.argv)
+
+
+def is_worker(world: World, process: Process) -> bool:
+    """Whether it has the project's lock: its label stays when it ends."""
+    try:
+        lock = Path(f"/proc/{world.host.init}/root{world.path}/.deploy/locks/lock")
+        return is_agent(process) and process.pid == json.loads(lock.read_text())["pid"]
+    except (OSError, ValueError):
+        return False
+
+
+def living_worker(world: World) -> Process | None:
+    return next((each for each in world.host.processes() if is_worker(world, each)), None)
+
+
 def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -91,7 +110,7 @@ def laptop(world: World, **wanted: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def in_background(deploy: Callable[[], object]) -> Iterator[list[object]]:
+def in_background(deploy: Callable[[], object], seconds: float = 60) -> Iterator[list[object]]:
     """Deploy in a thread; the list then holds what it gave, or the error that it raised."""
     result: list[object] = []
 
@@ -104,5 +123,5 @@ def in_background(deploy: Callable[[], object]) -> Iterator[list[object]]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield result
-    thread.join(60)
+    thread.join(seconds)
     assert not thread.is_alive(), "the deploy did not end"

@@ -25,7 +25,7 @@ import pytest
 
 from provision.contract.state import previous
 from tests.deploy.world import World, web
-from tests.faults.hooks import until
+from tests.faults.hooks import is_agent, is_worker, living_worker, until
 from tests.faults.supervisors import KILLED
 from tests.testbed import Kind
 from tests.testbed.fixtures import MakeHost, Place
@@ -121,8 +121,8 @@ class Soak:
     def harms(self) -> dict[str, Callable[[subprocess.Popen[str]], object]]:
         return {
             "program": lambda _: self._kill(lambda each: "server.py" in each.argv),
-            "worker": lambda _: self._kill(self._is_worker),
-            "conversation": lambda _: self._kill(_is_agent),
+            "worker": lambda _: self._kill(partial(is_worker, self.world)),
+            "conversation": lambda _: self._kill(is_agent),
             "supervisor": lambda _: self._kill_supervisor(),
             "line": lambda _: self._kill(_is_line),
             "laptop": lambda process: process.kill(),
@@ -133,7 +133,7 @@ class Soak:
     def harm(self, name: str, process: subprocess.Popen[str]) -> None:
         """At any time while the verb is running; a worker, at any time while it is there."""
         while name == "worker" and process.poll() is None:
-            if any(self._is_worker(each) for each in self.world.host.processes()):
+            if living_worker(self.world):
                 break
             time.sleep(0.05)
         at = time.monotonic() + self.dice.uniform(0, self.seconds / (2 if name == "worker" else 1))
@@ -155,13 +155,6 @@ class Soak:
             time.sleep(self.dice.choice([0.0, self.dice.uniform(0, self.seconds)]))
             host.exec(_BOOT_SUPERVISORD, check=False)  # a verb may have been the first to
 
-    def _is_worker(self, process: Process) -> bool:
-        """Whether it has the project's lock: its label stays when it ends."""
-        try:
-            return _is_agent(process) and process.pid == json.loads(self.path(".deploy/locks/lock").read_text())["pid"]
-        except (OSError, ValueError):
-            return False
-
     # --- seeing ----------------------------------------------------------------------------------------------------
 
     def path(self, relative: str) -> Path:
@@ -176,7 +169,7 @@ class Soak:
         going_on: list[Process] = []
 
         def is_quiet() -> bool:
-            going_on[:] = [each for each in self.world.host.processes() if _is_agent(each) or _is_line(each)]
+            going_on[:] = [each for each in self.world.host.processes() if is_agent(each) or _is_line(each)]
             return not going_on
 
         until(is_quiet, f"agents and sessions end: {going_on}", 60)
@@ -232,10 +225,6 @@ class Soak:
             elif "/" in words[-1]:
                 found.add(_timeless(f"socket: {words[-1]}"))
         return found
-
-
-def _is_agent(process: Process) -> bool:
-    return any('"deploy agent"' in word or "deploy_agent" in word for word in process.argv)
 
 
 def _is_line(process: Process) -> bool:
