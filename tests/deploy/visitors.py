@@ -34,7 +34,7 @@ def visitors(
     """
     met: dict[str, Any] = {}
     wanted = {"port": port or world.port, "short": short, "streams": streams}
-    wanted = {**wanted, "pause": 0.0, "seconds": 1.0, "least": 1, "engine": False, **more}
+    wanted = {**wanted, "pause": 0.01, "seconds": 1.0, "least": 1, "engine": False, **more}
     command = world.host.inside(["python3", "-c", _VISITOR])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -84,7 +84,10 @@ def test_killed_at_any_step_one_whole_release_serves_and_the_next_command_works(
         except AssertionError as error:
             raise AssertionError(f"{victim} at {name!r}: {error}") from error
 
-    assert seen == {True, False}
+    if victim in ("worker", "host"):
+        assert seen == {True, False}
+    elif victim == "HAProxy":
+        assert seen == {True}  # its supervisor brings it back, and nothing has to be put back for that
 
 
 def _strike(world: World, victim: str, to: str, kill: Kill) -> None:

@@ -15,7 +15,7 @@ from typing import Dict, Iterator, List
 
 from ...contract.slots import STABLE
 from . import words
-from .values import HTTP, READY, Backend, Server
+from .values import HTTP, READY, Backend, Limits, Server
 
 HOLD = ":hold"  # the server that requests wait for; no program is called so
 SECURE = "txn.secure"  # whether the client came over TLS, as the frontend says
@@ -55,8 +55,17 @@ def bounds(backend: Backend) -> Dict[str, int]:
     return found
 
 
-def section(project: str, backend: Backend) -> Iterator[str]:
-    """The lines of one `backend`."""
+def knows_strangers(limits: Limits) -> bool:
+    """Whether anything holds for those alone who come from elsewhere."""
+    return bool(limits.hidden or limits.body or limits.rate or limits.connections or limits.headers)
+
+
+def section(project: str, backend: Backend, secure: bool) -> Iterator[str]:
+    """The lines of one `backend`.
+
+    Args:
+        secure: whether anybody comes to it over TLS.
+    """
     tries = math.ceil(backend.hold_seconds / _CONNECT_SECONDS)
     yield f"backend {words.name('service', backend.service)}"
     yield f"  mode {backend.mode}"
@@ -70,7 +79,7 @@ def section(project: str, backend: Backend) -> Iterator[str]:
     yield f"  timeout tunnel {words.milliseconds(backend.limits.timeout)}"
     yield f"  retries {max(tries, 1)}"
     yield "  option redispatch 2"  # the same program once more, then another
-    yield from _http(project, backend) if backend.mode == HTTP else _tcp(backend)
+    yield from _http(project, backend, secure) if backend.mode == HTTP else _tcp(backend)
     for lane in lanes(backend):
         yield from _sent_to(backend, lane)
     up = states(backend)
@@ -80,7 +89,7 @@ def section(project: str, backend: Backend) -> Iterator[str]:
     yield f"  server {HOLD} {_NOBODY}" + ("" if up[HOLD] else " disabled")
 
 
-def _http(project: str, backend: Backend) -> Iterator[str]:
+def _http(project: str, backend: Backend, secure: bool) -> Iterator[str]:
     yield "  option http-no-delay"
     yield f"  http-error status 503 content-type text/plain string 'nobody answers' hdr Retry-After {_RETRY_AFTER}"
     yield from _limits(backend)
@@ -89,14 +98,13 @@ def _http(project: str, backend: Backend) -> Iterator[str]:
     yield f"  http-request deny {beyond} if holding crowded"  # which is counted, unlike `return`
     # Who asks as this one sees it, not as the client says.
     yield "  http-request set-header X-Forwarded-For %[src]"
-    yield f"  acl secure var({SECURE}) -m found"
-    yield "  http-request set-header X-Forwarded-Proto https if secure"
-    yield "  http-request set-header X-Forwarded-Proto http if !secure"
     yield "  http-request set-header X-Request-ID %[uuid()]"
+    if secure:
+        yield f"  acl secure var({SECURE}) -m found"
     if lanes(backend):
-        yield from _drawn(backend, words.name("project", project))
+        yield from _drawn(backend, words.name("project", project), secure)
     given = {name.lower() for name, _ in backend.limits.headers}
-    if "strict-transport-security" not in given:
+    if secure and "strict-transport-security" not in given:
         yield "  http-response set-header Strict-Transport-Security max-age=31536000 if secure"
     for header, value in backend.limits.headers:
         yield f"  http-response set-header {words.header(header)} {words.expanded('header', value)} if !inside"
@@ -115,6 +123,8 @@ def _tcp(backend: Backend) -> Iterator[str]:
 
 def _limits(backend: Backend) -> Iterator[str]:
     limits = backend.limits
+    if not knows_strangers(limits):
+        return
     yield f"  acl inside var({INSIDE}) -m found"
     if limits.hidden:
         path = words.quoted("path", limits.hidden)
@@ -150,7 +160,7 @@ def _crowd(backend: Backend) -> Iterator[str]:
     yield f"  acl crowded var(txn.waiting) -m int gt {words.whole('hold_requests', backend.hold_requests)}"
 
 
-def _drawn(backend: Backend, project: str) -> Iterator[str]:
+def _drawn(backend: Backend, project: str, secure: bool) -> Iterator[str]:
     yield "  acl laned var(txn.lane) -m found"
     for lane in [STABLE, *lanes(backend)]:
         word = words.name("lane", lane)
@@ -165,8 +175,9 @@ def _drawn(backend: Backend, project: str) -> Iterator[str]:
         yield "  http-request set-var(txn.new) bool(true) if !known"
         given = f"{cookie}=%[var(txn.draw)]; Path=/; Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
         new = f"{{ var(txn.new) -m found }} {{ var({last}) -m int gt 0 }}"
-        yield f"  http-response add-header Set-Cookie '{given}' if {new} !secure"
-        yield f"  http-response add-header Set-Cookie '{given}; Secure' if {new} secure"
+        yield f"  http-response add-header Set-Cookie '{given}' if {new}" + (" !secure" if secure else "")
+        if secure:
+            yield f"  http-response add-header Set-Cookie '{given}; Secure' if {new} secure"
     else:
         yield "  http-request set-var(txn.draw) rand(10000)"
     yield from _laned("http-request", backend)

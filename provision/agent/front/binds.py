@@ -11,7 +11,7 @@ import hashlib
 from typing import Iterator, List, Mapping, Tuple
 
 from . import words
-from .backends import INSIDE, SECURE
+from .backends import INSIDE, SECURE, knows_strangers
 from .log import FORMAT, FORMAT_TCP
 from .values import TCP, Backend, Bind, Certificate, Limits, Route
 
@@ -48,13 +48,16 @@ def section(
         yield f"  log-format '{FORMAT}'"
     yield "  option http-no-delay"  # tokens are passed on as they come
     yield "  option idle-close-on-response"  # after a reload a client hears with an answer that its connection ends
+    yield f"  http-request set-header X-Forwarded-Proto {'https' if bind.certificates else 'http'}"
     if bind.certificates:
         yield f"  http-request set-var({SECURE}) bool(true)"
-    if bind.inside:
+    if bind.inside and any(knows_strangers(each.limits) for each in served):
         yield f"  http-request set-var({INSIDE}) bool(true)"
-    yield from _routing(bind)
+    everybodys = _everybodys(bind)
+    if not everybodys:
+        yield from _routing(bind)
     yield f"  use_backend {_successor(bind)} if {{ stopping }}"
-    yield "  use_backend %[var(txn.service)]"
+    yield f"  default_backend {everybodys}" if everybodys else "  use_backend %[var(txn.service)]"
     yield ""
     yield f"backend {_successor(bind)}"
     yield "  mode http"
@@ -101,6 +104,12 @@ def path_of(certificate: Certificate) -> str:
     if not certificate.key:
         return certificate.chain
     return f"tls-{hashlib.sha256(repr(tuple(certificate)).encode()).hexdigest()[:16]}.pem"
+
+
+def _everybodys(bind: Bind) -> str:
+    """The service to which all requests go, so that nothing need be asked; empty where there is none."""
+    (host, path, leads), *more = _in_order(bind.routes)
+    return "" if more or host or path or leads.startswith(":") else leads
 
 
 def _routing(bind: Bind) -> Iterator[str]:

@@ -55,7 +55,8 @@ def _text(front: Front, digest: str) -> str:
     sections += [
         binds.section(bind, by_name, front.user, front.log, is_first=first[bind.port] is bind) for bind in front.binds
     ]
-    sections += [backends.section(front.name, backend) for backend in front.backends]
+    over_tls = {route.service for bind in front.binds if bind.certificates for route in bind.routes}
+    sections += [backends.section(front.name, each, each.service in over_tls) for each in front.backends]
     sections += [_metrics(front)] if front.metrics else []
     head = (
         "# What runs now, written before it runs. By hand nothing is changed here: the next change writes all of it.\n"
