@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provision.contract import on_purpose, once, roles
-from provision.contract.channels import channels_after, moved_lane
+from provision.contract.channels import channels_after, demand_there, moved_lane
 from provision.contract.decide import Do, HostView, Step, decide
 from provision.contract.failure import Failure
 from provision.contract.model_types import without_kernels
@@ -186,13 +186,15 @@ def plan(
     state = from_dict(facts["state"])
     project = document["project"] if document is not None else state.project
     taken_from = state.project if project != state.project else ""
-    try:
-        channels = channels_after(kind, channel, release, state, project, lambda: facts["previous"])
-    except Failure as refused:
-        raise Refused(refused.what, next_step=refused.next_step) from None
     documents = dict(facts["documents"])
     if document is not None:
         documents[release] = document
+    try:
+        channels = channels_after(kind, channel, release, state, project, lambda: facts["previous"])
+        if kind == "rollback":
+            demand_there({channel: channels[channel]}, documents)
+    except Failure as refused:
+        raise Refused(refused.what, next_step=refused.next_step) from None
     made = {output for each in documents.values() if each["prepare"] for output in each["prepare"]["outputs"]}
     models = document["models"] if document else {}
     engines = document.get("engines", {}) if document else {}

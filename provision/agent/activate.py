@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence, S
 
 from ..contract import devices, on_purpose
 from ..contract import once as once_rules
-from ..contract.channels import channels_after, moved_lane
+from ..contract.channels import channels_after, demand_there, moved_lane
 from ..contract.decide import Do, HostView, Step, decide
 from ..contract.failure import REFUSED, Failure, NewerHost
 from ..contract.layout import Layout
@@ -67,9 +67,8 @@ def perform(
     back = lambda: states.way_back(layout, before, states.history(layout))  # noqa: E731
     channels = channels_after(request["kind"], request["channel"], request["release"], before, project, back)
     documents = read_documents(layout, before.releases() | set(channels.values()))
+    demand_there(channels, documents)
     for release in channels.values():
-        if release not in documents:
-            raise Failure(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
         _is_meant_for(documents[release], release, project, supervisor.kind)
     view = facts.view(layout, supervisor, before, request["gpus"] or devices.decides(documents))
     rotated = {name for name, secret in request["secrets"].items() if "value" in secret}

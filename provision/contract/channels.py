@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Container, Dict, Mapping, Optional
 
 from . import on_purpose
 from .failure import REFUSED, Failure
@@ -46,6 +46,17 @@ def channels_after(
             raise Failure(REFUSED, f"nothing is deployed here, so there is nothing to {kind}.", next_step="deploy up")
         return dict(before.channels)
     raise Failure(REFUSED, f"unknown kind of transaction {kind!r}")
+
+
+def demand_there(channels: Mapping[str, str], there: Container[str]) -> None:
+    """A release of long ago may have gone, and who was rolled back again and again comes to it.
+
+    Raises:
+        Failure: one is not on the host.
+    """
+    for release in channels.values():
+        if release not in there:
+            raise Failure(REFUSED, f"release {release[:12]} is not on this host.", next_step="deploy history")
 
 
 def moved_lane(kind: str, channel: str) -> str:

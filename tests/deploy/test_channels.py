@@ -119,6 +119,9 @@ def test_the_rollback_target_and_what_runs_are_never_pruned(world: World) -> Non
     assert len(kept) == 3
     world.rollback()
     assert world.version == "4"
+    with pytest.raises(Refused, match="is not on this host"):  # the one before that has gone
+        world.rollback()
+    assert world.version == "4"
 
 
 def test_down_stops_everything_and_keeps_the_files(world: World) -> None:

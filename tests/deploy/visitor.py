@@ -109,7 +109,8 @@ threads = [threading.Thread(target=ask_on, args=(number,)) for number in range(w
 threads += [threading.Thread(target=stream_on, args=(number,)) for number in range(wanted["streams"])]
 for thread in threads:
     thread.start()
-sys.stdin.read()
+if sys.stdin.read():  # whatever was wanted, it is enough
+    wanted["least"] = 0
 over.set()
 for thread in threads:
     thread.join()

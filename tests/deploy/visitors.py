@@ -33,7 +33,7 @@ def visitors(
         more: `pause`, `seconds` of a stream, `least`, `engine`; as visitor.py says.
     """
     met: dict[str, Any] = {}
-    wanted = {"port": port or world.port, "short": short, "streams": streams}
+    wanted: dict[str, Any] = {"port": port or world.port, "short": short, "streams": streams}
     wanted = {**wanted, "pause": 0.01, "seconds": 1.0, "least": 1, "engine": False, **more}
     command = world.host.inside(["python3", "-c", _VISITOR])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -42,8 +42,10 @@ def visitors(
         process.stdin.flush()
         try:
             yield met
-        finally:
             told, _ = process.communicate()
+        except BaseException:
+            process.communicate("enough\n")
+            raise
     met.update(json.loads(told))
     assert not met["failed"], met
     assert met["requests"]
