@@ -77,6 +77,13 @@ def started(*words: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
+def spent(pid: int) -> float:
+    """Seconds of processor that a process and all below it have had (proc(5), "schedstat")."""
+    tasks = Path(f"/proc/{pid}/task")
+    own = sum(int((each / "schedstat").read_text().split()[0]) for each in tasks.iterdir()) / 1e9
+    return own + sum(spent(int(child)) for child in (tasks / str(pid) / "children").read_text().split())
+
+
 def start_service(port: int) -> subprocess.Popen[bytes]:
     """A service that answers on that port."""
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.tokens", str(port)], stdin=subprocess.DEVNULL)
@@ -93,6 +100,11 @@ class Way:
         self.folder = folder
         self.servers = servers
         self.port = servers[0]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def spent(self) -> float:
+        """Seconds of processor that it has had."""
+        return spent(self._process.pid) if self._process else 0.0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -141,7 +153,7 @@ class Ours(Way):
             if self.log:
                 running.enter_context(started(sys.executable, "-c", _LISTENER, str(self.folder)))
                 until((self.folder / SOCKET).exists, "who listens")
-            running.enter_context(started(*command(program("haproxy"), str(self.folder))))
+            self._process = running.enter_context(started(*command(program("haproxy"), str(self.folder))))
             until(lambda: listens(self.port), self.name)
             yield
 
@@ -190,6 +202,7 @@ class Nginx(Way):
     def switch(self, old: subprocess.Popen[bytes], number: int, /) -> subprocess.Popen[bytes]:
         new = start_service(self.servers[number % 2])
         self._write(number % 2)
+        assert self._process is not None
         before = self._workers()
         self._process.send_signal(signal.SIGHUP)
         until(lambda: not before & self._workers(), "nginx's old workers")
@@ -198,5 +211,6 @@ class Nginx(Way):
 
     def _workers(self) -> set[str]:
         """Those of nginx's own; old ones end with their last stream."""
+        assert self._process is not None
         pid = self._process.pid
         return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())

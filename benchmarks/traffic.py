@@ -8,7 +8,8 @@ listens. First each alone until it is saturated:
 short answers (of an nginx that answers by itself, asked by h2load over 64 kept connections) as fast as they go, and as
 many streams of 50 tokens a second as there can be before half of the tokens are late by a whole pause. Then all at the
 same pace, half of what the slowest of them reached. Latency of a token is from when it left the service to when the
-client had it. Then services are replaced under short requests and streams, by what each way has for that.
+client had it. What a proxy takes of the processor for each depends little on what else the machine does, unlike all
+other figures. Then services are replaced under short requests and streams, by what each way has for that.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Taken(NamedTuple):
     median: float
     p99: float
     rate: float
+    number: int  # of requests, or tokens
 
 
 def short(port: int, seconds: float, rate: float = 0.0) -> Taken:
@@ -59,7 +61,7 @@ def short(port: int, seconds: float, rate: float = 0.0) -> Taken:
     finished = float((re.search(r"([\d.]+) req/s", done.stdout) or ["", "0"])[1])
     if failed or not taken:
         sys.exit(f"{failed} requests failed: {done.stdout}")
-    return Taken(statistics.median(taken), taken[int(len(taken) * 0.99)], finished)
+    return Taken(statistics.median(taken), taken[int(len(taken) * 0.99)], finished, len(taken))
 
 
 async def streams(port: int, seconds: float, number: int) -> Taken:
@@ -76,7 +78,7 @@ async def streams(port: int, seconds: float, number: int) -> Taken:
     if met.failed:
         sys.exit(f"{met.failed} streams failed: {met.why}")
     late = sorted(each / 1e6 for each in met.late)
-    return Taken(statistics.median(late), late[int(len(late) * 0.99)], met.tokens / (loop.time() - began))
+    return Taken(statistics.median(late), late[int(len(late) * 0.99)], met.tokens / (loop.time() - began), met.tokens)
 
 
 def saturated(port: int, seconds: float, *, is_short: bool) -> float:
@@ -119,7 +121,10 @@ async def replaced(way: Way, switches: int) -> tuple[Met, Met]:
 def best(rounds: list[Taken]) -> Taken:
     """The round in which the machine was least in the way."""
     return Taken(
-        min(each.median for each in rounds), min(each.p99 for each in rounds), max(each.rate for each in rounds)
+        min(each.median for each in rounds),
+        min(each.p99 for each in rounds),
+        max(each.rate for each in rounds),
+        sum(each.number for each in rounds),
     )
 
 
@@ -137,23 +142,29 @@ def measured(folder: Path, seconds: float, rounds: int) -> None:
 
         with started(*source):
             until(lambda port=server: listens(port), what)  # type: ignore[misc]
-            most, found = {}, {way: list[Taken]() for way in ways}
+            most, found, processor = {}, {way: list[Taken]() for way in ways}, dict.fromkeys(ways, 0.0)
             for way in ways:
                 with way.running():
                     most[way] = saturated(way.port, seconds, is_short=server == answers)
             half = min(most.values()) / 2
             for way in ways * rounds:
                 with way.running():
+                    before = way.spent()
                     asked = short(way.port, seconds, half) if server == answers else None
                     found[way].append(asked or asyncio.run(streams(way.port, seconds, int(half))))
+                    processor[way] += way.spent() - before
         unit = "requests a second" if server == answers else "streams at a time"
+        one = "request" if server == answers else "token"
         print(f"\n{what}: latency at {half:.0f} {unit}\n")
-        print(f"| | saturated: {unit} | p50 ms | p99 ms | p99 over direct |\n|---|---|---|---|---|")
+        heads = ["", f"saturated: {unit}", "p50 ms", "p99 ms", "p99 over direct", f"processor µs a {one}"]
+        print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         direct = best(found[ways[0]])
         for way in ways:
             taken = best(found[way])
             over = f"{taken.p99 - direct.p99:+.2f}"
-            print(f"| {way.name} | {most[way]:.0f} | {taken.median:.2f} | {taken.p99:.2f} | {over} |", flush=True)
+            each = processor[way] / taken.number * 1e6
+            cells = f"{most[way]:.0f} | {taken.median:.2f} | {taken.p99:.2f} | {over} | {each:.1f}"
+            print(f"| {way.name} | {cells} |", flush=True)
 
 
 def main() -> None:
