@@ -382,7 +382,7 @@ class Transaction:
             if self.bench.results:
                 begun["bench"] = self.bench.by_service()
                 self.bench.keep()
-            finish(self.layout, change.before, change.after, begun, lambda: leave(self.programs))
+            finish(self.layout, change.before, change.after, begun, lambda: self._leave(change))
         except (Failure, OSError) as error:
             what = "end what was before" if isinstance(error, Failure) else "write that down"
             raise Failure(
@@ -391,15 +391,23 @@ class Transaction:
                 next_step="mend that, then deploy unlock finishes it, and so does the next deploy up",
             ) from None
 
-    def _stay_supervised(self, change: Change) -> None:
+    def _leave(self, change: Change) -> None:
+        if self.passage.behind:  # whom only a supervisor ends
+            self._revive(change.after, change.documents)
+        leave(self.programs)
+
+    def _revive(self, after: State, documents: Mapping[str, ReleaseDocument]) -> None:
         """A supervisor that was killed after the proof has left nobody who would restart what it proved."""
+        if self.supervisor.gone():
+            supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
+            running = [name for name, record in after.programs.items() if record.is_to_run]
+            services = [traffic.described(after, documents, name) for name in running]
+            self.programs.prove(services, after, worked=True)
+
+    def _stay_supervised(self, change: Change) -> None:
         after = change.after
         try:
-            if self.supervisor.gone():
-                supervision.restore(self.layout, self.supervisor, self.emit, patient=True)
-                running = [name for name, record in after.programs.items() if record.is_to_run]
-                services = [traffic.described(after, change.documents, name) for name in running]
-                self.programs.prove(services, after, worked=True)
+            self._revive(after, change.documents)
         except (Failure, OSError) as error:
             lost = failure.of(error).sentence
             raise Failure(

@@ -91,6 +91,57 @@ def test_a_reload_ends_no_request_of_http_2_and_its_client_is_still_seen_as_itse
     kept.close()
 
 
+def test_events_over_http_2_come_one_by_one_and_to_the_last_through_a_switch_and_a_reload(stand, certificate):
+    stand.start(*"ab")
+    front = _over_tls(stand, certificate, "a", "b")
+    (backend,) = front.backends
+    first, second = backend.servers
+    stand.serve(front._replace(backends=(backend._replace(servers=(first, second._replace(state=DRAIN))),)))
+    told = stand.folder / "told"
+    reader = _curl(stand, certificate, "--http2", "-N", f"URL/stream?until={told}")
+    assert reader.stdout is not None
+    came = [reader.stdout.readline()]  # at once, though the answer goes on
+
+    switched = front._replace(backends=(backend._replace(servers=(first._replace(state=DRAIN), second)),))
+    stand.runtime.become(switched)
+    assert _ask_over_tls(stand).program == "b"
+    stand.runtime.become(switched._replace(name="another"))  # with its structure HAProxy is reloaded
+    assert _ask_over_tls(stand).program == "b"
+    told.touch()
+    came += reader.communicate()[0].splitlines(keepends=True)
+
+    events = [line.strip() for line in came if line.strip()]
+    last = len(events) - 1
+    assert events == [*(f"data: a {number}" for number in range(last)), f"data: a {last} last"]
+
+
+def _ask_over_tls(stand: Stand) -> Answered:
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", stand.port, timeout=PATIENCE, context=context)
+    try:
+        return ask(connection)
+    finally:
+        connection.close()
+
+
+def test_a_program_is_told_who_asks_whatever_the_client_says_and_whatever_changes(stand):
+    stand.start(*"ab")
+    a, b = stand.server("a"), stand.server("b", state=DRAIN)
+    stand.serve(stand.front(a, b))
+    kept = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=PATIENCE, source_address=("127.0.0.9", 0))
+
+    def who() -> tuple[str, str]:
+        answer = ask(kept, X_Forwarded_For="6.6.6.6")
+        return answer.program, answer.said["headers"]["x-forwarded-for"]
+
+    assert who() == ("a", "127.0.0.9")
+    stand.runtime.become(stand.front(a._replace(state=DRAIN), b._replace(state="ready")))
+    assert who() == ("b", "127.0.0.9")
+    stand.runtime.become(stand.front(b._replace(state="ready")))
+    assert who() == ("b", "127.0.0.9")
+    kept.close()
+
+
 def test_a_websocket_stays_open_through_a_switch_and_a_reload(stand):
     stand.start(*"ab")
     a, b = stand.server("a"), stand.server("b")
