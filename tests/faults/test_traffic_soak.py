@@ -168,7 +168,13 @@ def test_no_request_fails_through_so_many_changes_and_each_stream_is_whole(
     assert world.version == _VERSIONS[0]
     if "canary" in world.state()["channels"]:
         world.down("canary")
-    assert sorted(each["service"] for each in world.state()["programs"].values()) == ["api", "held", "traffic", "web"]
+    assert sorted(each["service"] for each in world.state()["programs"].values()) == [
+        "api",
+        "held",
+        "keeper",
+        "traffic",
+        "web",
+    ]
 
 
 def _figures(met: dict[str, Any]) -> dict[str, Any]:
