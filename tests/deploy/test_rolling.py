@@ -17,7 +17,7 @@ from tests.faults.hooks import until
 
 @pytest.fixture
 def platform() -> str:
-    return "supervisord"  # who takes the steps is the same everywhere; how it is started is told apart below
+    return "supervisord"  # who takes the steps is the same everywhere, but for how it is started: the first test
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def notes(world: World) -> list[tuple[str, str]]:
     return [(f"{each['rollout']['step'] + 1}", each["rollout"]["status"]) for each in entries if "rollout" in each]
 
 
+@pytest.mark.parametrize("platform", ["supervisord", pytest.param("systemd", marks=pytest.mark.slow)])
 def test_an_equal_canary_is_promoted_and_one_that_fails_is_aborted_with_nobody_there(world: World) -> None:
     with_canary(world)
     pid = world.pid("web", "2")
