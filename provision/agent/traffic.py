@@ -31,6 +31,7 @@ from ..contract.slots import STABLE
 from ..contract.state import Program, State
 from . import files, launch, public
 from .documents import service_of
+from .front.account import account
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Crowd, Front, Route, Server
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def _front(
     binds += public.binds({name: each.declared for name, each in entrances.items()})
     log = roles.keeper(state) is not None
     metrics = declared.get("metrics", 0)
-    return Front(layout.traffic, state.project, tuple(binds), tuple(backends), log=log, metrics=metrics)
+    whom = account()
+    user, group = (whom.user, whom.group) if whom else ("", "")
+    return Front(layout.traffic, state.project, tuple(binds), tuple(backends), user, group, log, metrics=metrics)
 
 
 def _addresses(declared: str) -> List[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import subprocess
@@ -75,6 +76,13 @@ def link(front: Front) -> None:
             place = os.path.join(front.folder, path_of(certificate))
             files.point(place, certificate.chain)
             files.point(f"{place}.key", certificate.key)
+
+
+def open_to_worker(front: Front) -> None:
+    """Let whom it becomes through to its sockets, which are that account's own; all else there stays root's."""
+    if front.user:
+        os.chown(front.folder, -1, grp.getgrnam(front.group).gr_gid)
+        os.chmod(front.folder, 0o710)
 
 
 def _certificates(front: Front) -> Iterable[Certificate]:

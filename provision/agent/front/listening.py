@@ -8,6 +8,7 @@ import socket
 from typing import Callable, Dict, Generic, Iterator, List, Optional, Protocol, Tuple, TypeVar
 
 from .. import nearby
+from .account import account
 from .log import LONGEST, SOCKET, Served, read
 
 _AT_ONCE = 1 << 16  # bytes that are read of one worker at a time
@@ -18,14 +19,11 @@ _MINUTE = 60.0
 class Log:
     """The lines of the front in `folder`, while this is open. One at a time: who comes later takes the place."""
 
-    def __init__(self, folder: str, owner: int = -1) -> None:
-        """Listen.
-
-        Args:
-            owner: uid of whom HAProxy becomes, where that is another account.
-        """
+    def __init__(self, folder: str) -> None:
+        """Listen, for whom HAProxy becomes."""
+        whom = account()
         self._begun: Dict[socket.socket, bytes] = {}  # a line whose end has not come
-        self._listener = nearby.listen(folder, SOCKET, _WORKERS, owner)
+        self._listener = nearby.listen(folder, SOCKET, _WORKERS, whom.uid if whom else -1)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
 

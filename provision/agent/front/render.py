@@ -73,6 +73,8 @@ def _global(front: Front, digest: str) -> Iterator[str]:
     yield "  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
     if front.user:
         yield f"  user {words.name('user', front.user)}"
+        yield f"  group {words.name('group', front.group)}"
+        yield f"  chroot {words.quoted('folder', front.folder)}"
     if front.log:
         yield f"  log ring@{log.RING} format raw local0"
     for backend in front.backends:

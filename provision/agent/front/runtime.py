@@ -53,6 +53,7 @@ class Runtime:
             self._demand_nobody_is_lost(front)
             configuration.demand_free(front, before)
         configuration.link(front)
+        configuration.open_to_worker(front)
         if text != before:
             configuration.judge(text, self._haproxy, self.folder)
             files.write(path, text, 0o600)

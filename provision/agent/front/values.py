@@ -96,7 +96,8 @@ class Front(NamedTuple):
     name: str  # the project's: begins the names of its cookies
     binds: Tuple[Bind, ...]
     backends: Tuple[Backend, ...]
-    user: str = ""  # whom the account root becomes for serving; empty: nobody else
+    user: str = ""  # whom the account root becomes for serving, within `folder`; empty: nobody else
+    group: str = ""  # its group
     log: bool = False  # whether it says a line a request to who listens in `folder` (`log`)
     drain_seconds: float = 3600.0  # how long what was begun before a reload may take
     threads: int = 2
