@@ -31,7 +31,9 @@ def _front(
     )
     bind = Bind(1000, (Route(backend.service, (host,), path),), more.get("address", "127.0.0.1"))
     bind = bind._replace(certificates=(Certificate(certificate),) if certificate else ())
-    return Front("/f", more.get("project", "shop"), (bind,), (backend,), user=more.get("user", ""))
+    return Front(
+        "/f", more.get("project", "shop"), (bind,), (backend,), user=more.get("user", ""), group=more.get("user", "")
+    )
 
 
 _KEYS = ["host", "path", "header", "value", "certificate", "service", "program", "lane", "address", "project", "user"]
