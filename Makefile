@@ -1,7 +1,7 @@
 # make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
 # make demo-vast  rented machines, from an offer to the bill, against a stand-in for the provider; needs root, no account
 # make test    every test but the slow ones; make test-slow: those
-# make cluster  compile an API server of Kubernetes from pinned modules: once, 10 minutes; then make test asks it, too
+# make cluster  compile a real Kubernetes from pinned modules: once, 10 to 20 minutes; then make test deploys to it, too
 # make golden  write the reviewed files of tests/manifests, and docs' tables of platforms, anew; then look at git diff
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead

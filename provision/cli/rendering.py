@@ -17,12 +17,15 @@ from provision.project.located import located, remarked
 from provision.project.platforms import DEFAULT, PLATFORMS
 
 
-def render(session: Session, platform: str, only: str | None, out: Path | None, *, force: bool) -> None:
+def render(
+    session: Session, platform: str, only: str | None, out: Path | None, *, force: bool, rbac: bool = False
+) -> None:
     """Show the files of `platform`, or write them into `out`.
 
     Args:
         only: the target whose services are meant.
         force: replace files that somebody else wrote or changed, too.
+        rbac: the account that a deploy needs there, instead.
 
     Raises:
         DeclarationError: something cannot be rendered; says where.
@@ -43,6 +46,15 @@ def render(session: Session, platform: str, only: str | None, out: Path | None, 
         raise UsageError(
             f"targets.{name} is a place for {place.platform}.", next_step=f"deploy render {place.platform}"
         )
+    if rbac:
+        if not PLATFORMS[platform].in_cluster:
+            raise UsageError(f"--rbac is for clusters, and {platform} is none.", next_step="leave --rbac out")
+        from provision.manifests.kubernetes.rbac import render_rbac
+
+        namespace = (place.namespace if place else None) or loaded.project.name
+        files = render_rbac(loaded.project.name, namespace)
+        _show(session, platform, files) if out is None else _write(session, platform, files, out, force=force)
+        return
     if PLATFORMS[platform].installs:
         _pin(session, loaded)
     with located(loaded.declaration):

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from provision.cli.console import Console
 from provision.cli.github.forks import given, is_fork, refuse_fork
 from provision.contract.slots import named, numbered
-from provision.errors import UsageError
+from provision.errors import DeployError, UsageError
 from provision.project import load
 from provision.project.fault import nearest
+from provision.project.platforms import IN_CLUSTER
 from provision.project.ports import port_of
 from provision.project.sandbox import SANDBOX
 from provision.project.toml import read_declaration
 
 if TYPE_CHECKING:
+    from provision.cluster.project_there import ProjectThere
     from provision.hosts import HostSpec
     from provision.targets import Deployment, HostOutcome, Interrupt
 
@@ -130,6 +132,25 @@ class Session:
             # Its home, with the start-up files in it, and its Python are what the declaration brings.
             refuse_fork("no throwaway host is started on this machine")
         return Deployment(loaded, self.target, on_event=self.console.event, ask=self.console.ask, ahead=ahead)
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the target is a cluster: as the file says, which is not judged for that."""
+        try:
+            targets = declared_targets(self.directory)
+        except DeployError:  # whoever needs the file says so
+            return False
+        name = self._target if self._target is not None else next(iter(targets)) if len(targets) == 1 else ""
+        return targets.get(name, {}).get("platform") in IN_CLUSTER
+
+    @cached_property
+    def there(self) -> ProjectThere:
+        """The project on its target, which is a cluster. The values of its secrets are in the cluster."""
+        from provision.cluster.project_there import ProjectThere
+
+        refuse_fork("no cluster is asked")  # a kubeconfig names programs that are run to log in
+        loaded = load(self.directory, target=self.target, demand_secrets=False, env_file=self._env_file)
+        return ProjectThere(loaded, self.target, self.console.event)
 
     @property
     def specs(self) -> list[HostSpec]:

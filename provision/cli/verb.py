@@ -56,6 +56,8 @@ def verb(
         place: whether its first word may be the target.
     """
 
+    hosts_too = hosts
+
     def decorate(function: _Function) -> click.Command:
         def run(
             as_json: bool,
@@ -71,6 +73,10 @@ def verb(
             ) as session:
                 if place:
                     session.name_target(place)
+                if hosts_too and session.on_cluster:
+                    from provision.cli.cluster import instead
+
+                    return instead(name)(session, **arguments)
                 return function(session, **arguments) or 0
 
         own: list[click.Parameter] = getattr(function, "__click_params__", [])[::-1]

@@ -30,6 +30,7 @@ class Abilities:
     Attributes:
         gives: what `deploy render` writes, for people; empty where it writes nothing.
         rendered_for: what those files depend on besides the services: a target, or a target that declares a firewall.
+        in_cluster: `deploy up` brings a project there through an API server; a target has a namespace, and no hosts.
         over_ssh: `deploy up` brings a project there, and `provision.agent.supervisors` has its other half.
         on_host: a service is a process of the host itself, started by a launcher; else a container, which has what its
             image has, and reaches no Docker Engine.
@@ -50,6 +51,7 @@ class Abilities:
 
     gives: str = ""
     rendered_for: Literal["", "target", "firewall"] = ""
+    in_cluster: bool = False
     over_ssh: bool = False
     on_host: bool = False
     secret_file: str = ""
@@ -120,6 +122,7 @@ PLATFORMS: Mapping[str, Abilities] = {
     ),
     Platform.KUBERNETES: Abilities(
         gives="a kustomize folder: channels, overlays",
+        in_cluster=True,
         secret_file="`/run/secrets/NAME`, from the Secret `SERVICE-secrets`, or the one that `secret_keys` says",
         tries=True,
     ),
@@ -127,6 +130,7 @@ PLATFORMS: Mapping[str, Abilities] = {
 
 RENDERED = tuple(str(name) for name, can in PLATFORMS.items() if can.gives)
 OVER_SSH = tuple(str(name) for name, can in PLATFORMS.items() if can.over_ssh)
+IN_CLUSTER = tuple(str(name) for name, can in PLATFORMS.items() if can.in_cluster)
 OF_IMAGES = tuple(name for name in OVER_SSH if not PLATFORMS[name].on_host)
 
 

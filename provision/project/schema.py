@@ -301,8 +301,16 @@ class Target(Section):
     budget: Budget | None = None
     accept: Accept = Field(default_factory=Accept)
     backup: Backup | None = None
-    path: TargetPath
+    path: TargetPath = ""
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
+    context: HostString | None = None
+    """kubernetes: the context of the kubeconfig (default: its current one)."""
+    namespace: Name | None = None
+    """kubernetes: where all of it goes (default: the project's name)."""
+    kubeconfig: HostString | None = None
+    """kubernetes: that file, from the project's folder (default: as kubectl, $KUBECONFIG or ~/.kube/config)."""
+    create_namespace: Flag = False
+    """kubernetes: `up` makes the namespace where there is none; it never removes it."""
     identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
     known_hosts: HostString | None = None
@@ -330,7 +338,7 @@ class Target(Section):
     once: Flag = True
     """false: nothing of `[once]` runs here."""
     keep: Whole = Field(default=3, ge=2)
-    """How many releases stay besides those in use."""
+    """How many releases stay besides those in use; in a cluster too."""
     require: Literal["evidence"] | None = None
     """"evidence": nothing becomes stable here without signed evidence that its checks passed on a host."""
     channel_from: Literal["registry"] | None = None

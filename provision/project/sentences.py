@@ -186,7 +186,6 @@ _MISSING = {
     "project": 'Every file begins with: [project] name = "…".',
     "name": 'Expected a name, such as name = "shop".',
     "hosts": 'Expected a list, such as hosts = ["root@${VAST_HOST}:${VAST_PORT}"].',
-    "path": 'Expected the project\'s folder on the host, such as path = "/workspace/shop".',
     "command": 'Expected a list, such as command = ["uv", "sync", "--frozen"].',
 }
 _BOUNDS = {

@@ -71,8 +71,8 @@ class Deployment:
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
             raise errors.UsageError(
-                f"targets.{target}: platform {self.target.platform} can't be deployed to yet",
-                next_step=f"use one of: {', '.join(OVER_SSH)}",
+                f"targets.{target}: platform {self.target.platform} has no hosts, which this is about.",
+                next_step=f"name a target whose platform is one of: {', '.join(OVER_SSH)}",
             )
 
     def of(self, loaded: LoadedProject) -> Deployment:

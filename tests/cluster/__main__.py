@@ -1,7 +1,7 @@
-"""`scripts/cluster`: compiles an API server of Kubernetes with its store, and runs one for people, until Ctrl-C.
+"""`scripts/cluster`: builds a cluster's programs, and runs one for people, until Ctrl-C.
 
-scripts/cluster build    compile what is missing
-scripts/cluster up       run one; what kubectl has to be told is printed
+scripts/cluster build [control]    compile what is missing; control: what no pod needs
+scripts/cluster up [control]       run one; KUBECONFIG=… and how to end it are printed
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import signal
 import sys
 
-from tests.cluster.parts import build
+from tests.cluster.node import Node
+from tests.cluster.parts import CONTROL_PLANE, PROGRAMS, build
 from tests.cluster.running import Cluster
 from tests.testbed.slots import take_slot
 
 
 def main(words: list[str]) -> int:
-    if words not in (["build"], ["up"]):
+    verb, control = (words or [""])[0], words[1:] == ["control"]
+    if verb not in ("build", "up") or (words[1:] and not control):
         sys.stderr.write(__doc__ or "")
         return 2
-    build(tell=_say)
-    if words == ["up"]:
-        _up()
+    build(CONTROL_PLANE if control else PROGRAMS, tell=_say)
+    if verb == "up":
+        _up(control=control)
     return 0
 
 
@@ -29,10 +31,12 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _up() -> None:
+def _up(*, control: bool) -> None:
     slot = take_slot()
     try:
         cluster = Cluster(slot)
+        if not control:
+            Node(cluster)
         _say(f"export KUBECONFIG={cluster.kubeconfig}\n# Ctrl-C ends it.")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     finally:

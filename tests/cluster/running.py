@@ -1,22 +1,28 @@
-"""A cluster that runs: etcd and the API server. What is applied is judged and kept; nothing runs by it.
+"""A cluster that runs: etcd, the API server and the controllers, and a node for pods where they are wanted.
 
 All of it lies in one network, process and mount namespace in a slot of the test bed, so that its end is the end of one
-process.
+process. `nsenter` enters, because `ip netns exec` mounts a /sys of its own, in which a kubelet finds no cgroups.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import certificates
 from tests.cluster.parts import KUBECTL, program
+from tests.testbed.cgroups import make_cgroups
 from tests.testbed.problems import TestBedProblem
 from tests.testbed.processes import start_time
 from tests.testbed.slots import Slot, configure, destroy, end
+
+if TYPE_CHECKING:
+    from tests.cluster.node import Node
 
 API_PORT = 6443
 _ETCD, _PEER = 2379, 2380
@@ -24,15 +30,16 @@ _START_SECONDS = 120
 
 
 class Cluster:
-    """An API server with its store."""
+    """An API server with its store and its controllers; `Node` makes pods run in it."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, *, controllers: bool = True) -> None:
         self.slot = slot
         self.number = slot.take_number()
         self.name = slot.name(self.number)
         self.disk = slot.directory / self.name
         self.address = f"198.18.{slot.number}.{self.number}"
         self.kubeconfig = self.disk / "kubeconfig"
+        self.node: Node | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.disk.mkdir()
         try:
@@ -41,6 +48,8 @@ class Cluster:
             self._write_kubeconfig()
             self.start_etcd()
             self.start_api()
+            if controllers:
+                self._start_controllers()
         except BaseException:
             self.destroy()
             raise
@@ -78,6 +87,10 @@ class Cluster:
             "tls-cert-file": pki / "server.crt",
             "tls-private-key-file": pki / "server.key",
             "client-ca-file": pki / "ca.crt",
+            "kubelet-client-certificate": pki / "admin.crt",
+            "kubelet-client-key": pki / "admin.key",
+            # Else exec and logs look up the node's name.
+            "kubelet-preferred-address-types": "InternalIP",
             "service-account-key-file": pki / "accounts.pub",
             "service-account-signing-key-file": pki / "accounts.key",
             "service-account-issuer": "https://kubernetes.default.svc",
@@ -88,8 +101,21 @@ class Cluster:
         self.start("kube-apiserver", *(f"--{name}={value}" for name, value in options.items()))
         self.until(lambda: "ok" in self.kubectl("get", "--raw", "/readyz", check=False), "kube-apiserver")
 
+    def _start_controllers(self) -> None:
+        pki = self.disk / "pki"
+        options = {
+            "kubeconfig": self.kubeconfig,
+            "service-account-private-key-file": pki / "accounts.key",
+            "root-ca-file": pki / "ca.crt",
+            "use-service-account-credentials": "true",
+            "leader-elect": "false",
+            "bind-address": "127.0.0.1",
+        }
+        self.start("kube-controller-manager", *(f"--{name}={value}" for name, value in options.items()))
+
     def start(self, name: str, *options: str) -> None:
         """Start one of the cluster's programs inside, its log in NAME.log."""
+        paths = f"{program('containerd-shim-runc-v2').parent}:/usr/sbin:{os.environ['PATH']}"
         with (self.disk / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [*self.inside(), program(name), *options],
@@ -98,7 +124,14 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,
                 cwd=self.disk,
+                env={**os.environ, "PATH": paths},
             )
+
+    def stop(self, name: str) -> None:
+        """Kill one of them, as a power cut would."""
+        process = self._running.pop(name)
+        subprocess.run(["pkill", "-KILL", "--parent", str(process.pid)], check=True)
+        process.wait()
 
     def inside(self) -> list[str]:
         """What stands before a command that runs inside."""
@@ -123,6 +156,7 @@ class Cluster:
         configure([f"netns add {self.name}", cable, f"link set {self.name}v master {self.slot.bridge} up"])
         lines = [f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"]
         configure([*lines, f"route add default via {self.slot.gateway}"], namespace=self.name)
+        make_cgroups(self.name, every=True)
         command = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--pid", "--mount", "--fork"]
         command += ["--kill-child", "--mount-proc", "docker-init", "--", "sleep", "infinity"]
         waiter = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -14,7 +14,7 @@ from provision.project.platforms import PLATFORMS, Abilities, Platform
 DOCUMENT = Path(__file__).parents[2] / "docs/deploy.toml.md"
 SAID = {True: "yes", False: "no", None: ""}
 ROWS: list[tuple[str, Callable[[Abilities], bool | None]]] = [
-    ("`deploy up` brings a project there", lambda can: can.over_ssh),
+    ("`deploy up` brings a project there", lambda can: can.over_ssh or can.in_cluster),
     ("a service is a process of the host, with a launcher; else a container", lambda can: can.on_host),
     ("a service may be given the host's Docker Engine (`docker`), or the wheel engine", lambda can: can.on_host),
     ("a batch may start with a deploy; else it is `on_demand`", lambda can: not can.on_host),

@@ -40,10 +40,10 @@ def controllers_table() -> str:
     return "".join([header, *(row for row in rows if row.split()[0] in usable)])
 
 
-def make_cgroups(name: str) -> list[Path]:
-    """A directory `name` in each usable hierarchy, ready to take processes."""
+def make_cgroups(name: str, *, every: bool = False) -> list[Path]:
+    """A directory `name` in each usable hierarchy, ready to take processes; or in every one, as a kubelet wants it."""
     made = []
-    for hierarchy in hierarchies():
+    for hierarchy in _mounted() if every else hierarchies():
         directory = hierarchy.mount / name
         directory.mkdir(exist_ok=True)
         if "cpuset" in hierarchy.controllers:  # version 1 starts with an empty set, which takes no process

@@ -23,8 +23,9 @@ deploy render systemd --target fleet --out units"""
 @click.option(
     "-o", "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write them there, not here."
 )
+@click.option("--rbac", is_flag=True, help="kubernetes: instead, the account that `deploy up` needs there.")
 @click.option("--force", is_flag=True, help="Replace files that somebody else wrote or changed, too.")
-def command(session: Session, platform: str, only: str | None, out: Path | None, force: bool) -> None:
+def command(session: Session, platform: str, only: str | None, out: Path | None, rbac: bool, force: bool) -> None:
     """Show or write the files that a platform reads, for people to review.
 
     The same project gives the same bytes, so a diff shows what a change of deploy.toml means. In DIR a file that is
@@ -33,7 +34,7 @@ def command(session: Session, platform: str, only: str | None, out: Path | None,
     """
     from provision.cli import rendering
 
-    rendering.render(session, platform, only, out, force=force)
+    rendering.render(session, platform, only, out, rbac=rbac, force=force)
 
 
 command.help = "\n".join(

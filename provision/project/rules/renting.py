@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault
+from provision.project.platforms import IN_CLUSTER
 from provision.project.rules.view import Sound
 
 
@@ -61,9 +62,14 @@ def _accept(view: Sound) -> Iterator[Fault]:
 
 
 def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
-    """Targets, as they are written, that say neither which hosts they have nor who rents them out."""
+    """Targets, as they are written, that say neither which hosts they have nor who rents them, or not where there."""
     for name, table in targets.items():
-        if isinstance(table, dict) and not {"hosts", "provider"} & table.keys():
+        if not isinstance(table, dict) or table.get("platform") in IN_CLUSTER:
+            continue
+        if "path" not in table:
+            hint = 'Expected the project\'s folder on the host, such as path = "/workspace/shop".'
+            yield Fault(("targets", name, "path"), f"missing. {hint}", at_key=True)
+        if not {"hosts", "provider"} & table.keys():
             hint = 'Expected a list, such as hosts = ["root@${VAST_HOST}:${VAST_PORT}"].'
             yield Fault(("targets", name, "hosts"), "missing.", hint)
 

@@ -92,6 +92,8 @@ def _wrong_host(host: Template) -> str:
 
 def _paths(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
+        if target.can.in_cluster:
+            continue
         if ".." in target.path.split("/"):
             yield Fault(("targets", name, "path"), 'expected an absolute path without "..".')
         elif _OF_THE_SYSTEM.fullmatch(target.path.rstrip("/")):
@@ -120,6 +122,23 @@ def _platform(view: Sound) -> Iterator[Fault]:
             if getattr(target, key) and not (target.can.over_ssh and not target.can.on_host):
                 message = f"{target.platform} brings no image to a host; {', '.join(OF_IMAGES)} does."
                 yield Fault((*base, key), message, f"Remove {key}, or set platform.", at_key=True)
+
+
+# What only a place with hosts has, and what only a cluster has.
+_OF_HOSTS = (
+    *("hosts", "path", "identity", "known_hosts", "sudo", "python", "prepare", "rollout", "firewall", "traffic"),
+    "name_prefix",
+)
+_OF_CLUSTERS = ("context", "namespace", "kubeconfig", "create_namespace")
+
+
+def _cluster(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        without = _OF_HOSTS if target.can.in_cluster else _OF_CLUSTERS
+        what = "it has no hosts" if target.can.in_cluster else f"it is no cluster; {those('in_cluster')} is"
+        for key in without:
+            if key in target.model_fields_set:
+                yield Fault(("targets", name, key), f"{target.platform}: {what}.", f"Remove {key}.", at_key=True)
 
 
 def _user_units(view: Sound) -> Iterator[Fault]:
@@ -184,4 +203,4 @@ def _addresses(table: Mapping[str, Any]) -> set[str]:
     return {str(host).rpartition("@")[2] for host in hosts} if isinstance(hosts, list) else set()
 
 
-RULES = (_services, _hosts, _paths, _platform, _user_units, _gpus)
+RULES = (_services, _hosts, _paths, _platform, _cluster, _user_units, _gpus)

@@ -1,0 +1,134 @@
+"""What verbs say of a cluster, as lines, and how a change of it ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from provision.cli.render import columns
+from provision.cli.render.status import entry_lines
+
+if TYPE_CHECKING:
+    from provision.cli.session import Session
+    from provision.cluster.looks import Planned, Status
+    from provision.cluster.transaction import Ended
+
+_FIELDS_SHOWN = 12
+_STATES = {
+    "deploying": "somebody is deploying",
+    "nothing": "nothing is deployed",
+    "starting": "not all of it is ready",
+    "failing": "something does not run",
+    "drifted": "it is not as the last deploy left it",
+    "interrupted": "a deploy was cut short: between two releases",
+    "degraded": "DEGRADED: neither release could be proven",
+}
+_NEXT = {
+    "interrupted": "deploy up, deploy rollback or deploy down ends it",
+    "degraded": "deploy logs; then deploy up or deploy rollback",
+    "failing": "deploy logs",
+    "drifted": "deploy plan, then: deploy up",
+    "nothing": "deploy up",
+}
+
+
+def plan_lines(host: str, planned: Planned) -> Iterator[str]:
+    """What `deploy up` would do."""
+    if planned.unchanged:
+        yield f"{host}: unchanged; {planned.channel} is {planned.release[:12]}"
+        return
+    yield f"{host}: {planned.channel} goes from {planned.current[:12] or 'nothing'} to {planned.release[:12]}"
+    if planned.interrupted:
+        yield f"  first: what {planned.interrupted} began and did not end is ended by this"
+    if planned.makes_namespace:
+        yield f"  create   Namespace {planned.makes_namespace}"
+    for each in planned.changes:
+        if each.do == "keep":
+            continue
+        yield f"  {each.do:8} {each.name}"
+        yield from (f"             {field}" for field in each.fields[:_FIELDS_SHOWN])
+        if len(each.fields) > _FIELDS_SHOWN:
+            yield f"             and {len(each.fields) - _FIELDS_SHOWN} more fields"
+    kept = sum(each.do == "keep" for each in planned.changes)
+    if kept:
+        yield f"  keep     {kept} {'object' if kept == 1 else 'objects'}"
+    yield from (f"  up would be refused: {text}" for text in planned.refused)
+    if any(each.claims for each in planned.changes):
+        yield "  next: declare it so; or take it from them: deploy up --take-over MANAGER"
+
+
+def status_lines(host: str, found: Status) -> Iterator[str]:
+    """How it stands, and what to do now."""
+    yield f"{host}: {_STATES.get(found.state, found.state)}"
+    inventory = found.inventory
+    if found.holder:
+        yield f"  {found.holder} is deploying"
+    if inventory.begun and not found.holder:
+        begun = inventory.begun
+        yield f"  {begun.who} began {begun.kind} of {begun.release[:12]} to {begun.channel}, and did not end it"
+    yield from (f"  {line}" for line in inventory.degraded.splitlines())
+    for channel, release in inventory.channels.items():
+        yield f"  {channel} is {release[:12]}, generation {inventory.generation}"
+    rows = []
+    for each in found.services:
+        restarts = sum(int(pod["restarts"]) for pod in each.pods)
+        told = each.standing.told or next((str(pod["why"]) for pod in each.pods if pod["why"]), "")
+        ready = f"{each.ready} of {len(each.pods)} pods ready" if each.name.kind == "Deployment" else each.name.kind
+        rows.append([each.name.name, each.standing.state, ready, f"{restarts} restarts" if restarts else "", told])
+    yield from columns(rows, indent="  ")
+    yield from (f"  {line}" for line in found.drift)
+    if inventory.history:
+        from dataclasses import asdict
+
+        first, *more = entry_lines(asdict(inventory.history[-1]))  # type: ignore[arg-type]  # what it reads is alike
+        yield f"  last: {first}"
+        yield from (f"  {line}" for line in more)
+    if step := _NEXT.get(found.state):
+        yield f"  next: {step}"
+
+
+@contextmanager
+def tell_done(session: Session, kind: str, channel: str) -> Iterator[list[Ended]]:
+    """Progress is shown meanwhile; at the end, how it ended. Ctrl-C once puts everything back."""
+    began = time.monotonic()
+    done: list[Ended] = []
+    with session.console.live(), _putting_back(session):
+        yield done
+    for ended in done:
+        inventory = ended.inventory
+        release = inventory.channels.get(channel or "stable", "")
+        session.remember(filter(None, [release]))
+        session.console.event(
+            {
+                "event": "result",
+                "host": session.target,
+                "kind": kind,
+                "outcome": ended.outcome,
+                "channel": channel,
+                "release": release,
+                "generation": inventory.generation,
+                "seconds": round(time.monotonic() - began, 3),
+            }
+        )
+
+
+@contextmanager
+def _putting_back(session: Session) -> Iterator[None]:
+    """The second Ctrl-C leaves it between two releases, which `deploy status` says and the next verb ends."""
+    pressed = 0
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            session.console.note("putting back… (Ctrl-C again: leave it as it is; deploy status says how)")
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,36 @@
+"""`deploy smoke` on a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provision.errors import Exit, Refused
+
+if TYPE_CHECKING:
+    from provision.cli.session import Session
+
+
+def command(session: Session, channel: str) -> int:
+    from provision.cluster.prove import prove
+    from provision.cluster.wait import KINDS, labels_of
+    from provision.cluster.watching import Watched
+
+    there = session.there
+    release = there.book.read().channels.get(channel)
+    if release is None:
+        raise Refused(f"{channel} has no release that could be asked.", next_step="deploy up", host=session.target)
+    kept = there.book.release(release)
+
+    def tell(event: dict[str, object]) -> None:
+        session.console.event({**event, "host": session.target})
+
+    with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
+        outcomes = [*prove(there.api, seen, kept, channel, tell, once=True)]
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    for outcome in failed:
+        session.console.note(f"{session.target}: {outcome.sentence}")
+    session.console.answer(
+        {"event": "result", "checks": len(outcomes), "failed": len(failed)},
+        f"{len(outcomes) - len(failed)} of {len(outcomes)} checks passed",
+    )
+    return Exit.FAILED if failed else Exit.DONE

@@ -1,0 +1,154 @@
+"""What an apply would change: asked of the API server itself, by a dry run; nothing is guessed here.
+
+Who applied a field has it (server-side apply, "Field management"). What others have is left to them: copies that an
+autoscaler or a person counts. What others have and we declare otherwise is a claim, named with its manager.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from provision.cluster.client import Api, Conflict, Invalid
+from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
+from provision.errors import Refused
+
+_AT_ONCE = 8  # requests
+_HANDOVER = "deploy-handover"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one object."""
+
+    name: Name
+    do: str  # create, change, keep, prune
+    fields: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def changes(
+    api: Api, wanted: Sequence[Node], applyset: str, take_over: Iterable[str] = (), *, is_new: bool = False
+) -> list[Change]:
+    """What applying each of `wanted` would do.
+
+    Args:
+        take_over: field managers whose fields are taken.
+        is_new: the namespace is not there yet, so nothing can be asked.
+    """
+    if is_new:
+        return [Change(name_of(node), "create") for node in wanted]
+    taken = tuple(take_over)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda node: _change(api, node, applyset, taken), wanted))
+
+
+def _change(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> Change:
+    name = name_of(node)
+    live = api.get(*name)
+    if live is not None and (owner := _foreign(live, applyset, take_over)):
+        return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
+    try:
+        after = api.apply(counted(node, live), dry_run=True, force=bool(take_over))
+    except Conflict as conflict:
+        return Change(name, "change", claims=tuple(conflict.claims))
+    except Invalid as refused:
+        return Change(name, "change" if live else "create", refused=refused.why)
+    if live is None:
+        return Change(name, "create")
+    if take_over and (claims := _not_taken(api, node, live, take_over)):
+        return Change(name, "change", claims=claims)
+    fields = tuple(differences(live, after))
+    return Change(name, "change" if fields else "keep", fields)
+
+
+def _not_taken(api: Api, node: Node, live: Node, take_over: tuple[str, ...]) -> tuple[str, ...]:
+    """What others have than those that are named: what is forced is forced on all."""
+    try:
+        api.apply(counted(node, live), dry_run=True)
+    except Conflict as conflict:
+        return tuple(claim for claim in conflict.claims if not set(re.findall(r'"([^"]+)"', claim)) & set(take_over))
+    return ()
+
+
+def _foreign(live: Node, applyset: str, take_over: tuple[str, ...]) -> str:
+    """Whose an object is that was not made here; empty where it is ours, or given to us."""
+    if (at(live, "metadata", "labels") or {}).get(PART_OF) == applyset:
+        return ""
+    others = managers(live)
+    return "" if set(others) & set(take_over) else ", ".join(others)
+
+
+def counted(node: Node, live: Node | None) -> Node:
+    """`node` without its number of copies where somebody else counts them: what is on demand was started by hand."""
+    replicas = at(node, "spec", "replicas")
+    if node["kind"] != "Deployment" or live is None or replicas != 0 or at(live, "spec", "replicas") == 0:
+        return node
+    if owns(live, MANAGER, "spec", "replicas"):
+        return node
+    return {**node, "spec": {key: value for key, value in node["spec"].items() if key != "replicas"}}
+
+
+def apply(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> Node:
+    """Apply one object; as it is then.
+
+    Raises:
+        Refused: others have fields of it, or the server refuses it.
+    """
+    live = api.get(*name_of(node))
+    if live is not None and (owner := _foreign(live, applyset, take_over)):
+        raise claimed([f"{name_of(node)}: is there already, and not this project's; {owner} has it"])
+    if live is not None and at(node, "spec", "replicas") is None and owns(live, MANAGER, "spec", "replicas"):
+        # An autoscaler counts from now on. What its owner leaves out is reset, to one copy; so it is handed over.
+        kept = {"spec": {"replicas": at(live, "spec", "replicas")}, "metadata": {"name": node["metadata"]["name"]}}
+        api.apply({"apiVersion": node["apiVersion"], "kind": node["kind"], **kept}, manager=_HANDOVER, force=True)
+    try:
+        return api.apply(counted(node, live), force=bool(take_over))
+    except Conflict as conflict:
+        raise claimed(conflict.claims) from None
+
+
+def claimed(claims: Sequence[str]) -> Refused:
+    """Others have what would be changed."""
+    named = [found for claim in claims for found in re.findall(r'"([^"]+)"', claim)]
+    manager = named[0] if named else claims[0].rpartition("; ")[2].removesuffix(" has it").split(", ")[0]
+    return Refused(
+        "others have set what this would change.",
+        why="\n".join(claims),
+        next_step=f"declare it so; or take it from them: deploy up --take-over {manager}",
+    )
+
+
+def lacking(api: Api, wanted: Iterable[Node]) -> list[str]:
+    """Secrets that pods of `wanted` need and the namespace has not: `Secret web-secrets has no TOKEN`."""
+    needed: dict[str, set[str]] = {}
+    for node in wanted:
+        for secret, key in _secrets(at(node, "spec", "template", "spec") or {}):
+            needed.setdefault(secret, set()).add(key)
+    found = []
+    for secret, keys in sorted(needed.items()):
+        there = at(api.get("Secret", secret) or {}, "data") or {}
+        if missing := sorted(keys - set(there)):
+            found.append(f"Secret {secret} has no {', '.join(missing)}")
+    return found
+
+
+def make(missing: Sequence[str]) -> str:
+    """The command that makes the first of what `lacking` found."""
+    secret, _, keys = missing[0].removeprefix("Secret ").partition(" has no ")
+    return f"kubectl create secret generic {secret} --from-env-file=FILE   # with {keys}"
+
+
+def _secrets(pod: Node) -> Iterable[tuple[str, str]]:
+    for container in pod.get("containers") or ():
+        for each in container.get("env") or ():
+            if ref := at(each, "valueFrom", "secretKeyRef"):
+                yield ref["name"], ref["key"]
+    for volume in pod.get("volumes") or ():
+        sources = [volume, *(at(volume, "projected", "sources") or ())]
+        for source in (each["secret"] for each in sources if "secret" in each):
+            for item in source.get("items") or ():
+                yield source.get("secretName") or source["name"], item["key"]

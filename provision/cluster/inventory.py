@@ -1,0 +1,222 @@
+"""What a cluster knows of a project: which release each channel has, what belongs to it by uid, what was begun.
+
+A ConfigMap, `deploy-PROJECT`, is the parent of an ApplySet (KEP-3659), so that kubectl shows and refuses what is ours.
+It is written by its resourceVersion: who read an older one is refused. What a release was, is in a Secret of its own,
+which never changes; it holds no secret, but env that not everybody who sees a namespace has to read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from provision.cluster.client import Api
+from provision.cluster.objects import MANAGER, PART_OF, PLURALS, Member, Name, Node, at
+from provision.cluster.wanted import Rendered, unpacked
+from provision.errors import Refused
+
+_FORMAT = 1
+_HISTORY = 50  # entries
+_KEPT_FOR = "deploy.bitnet/release-of"  # a label of the Secrets; its value is the project
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A transaction that ended."""
+
+    sequence: int
+    time: float
+    kind: str  # up, promote, rollback, down
+    outcome: str
+    channel: str
+    channels: dict[str, str]
+    who: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A transaction that was begun; where nobody holds the lock, it was cut short."""
+
+    kind: str
+    channel: str
+    release: str
+    who: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that is known."""
+
+    generation: int = 0
+    channels: dict[str, str] = field(default_factory=dict)  # channel -> id of the release that it has
+    members: dict[str, tuple[Member, ...]] = field(default_factory=dict)  # by channel
+    begun: Begun | None = None
+    degraded: str = ""  # why neither release could be proven
+    history: tuple[Entry, ...] = ()
+
+    @property
+    def every_member(self) -> dict[Name, str]:
+        """The uids of all that is ours."""
+        return {each.named: each.uid for members in self.members.values() for each in members}
+
+    def ended(self, kind: str, channel: str, outcome: str, who: str, why: str = "") -> Inventory:
+        """With one more entry of the history, and nothing begun."""
+        sequence = self.history[-1].sequence + 1 if self.history else 1
+        entry = Entry(sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500])
+        return replace(self, begun=None, history=(*self.history, entry)[-_HISTORY:])
+
+
+class Book:
+    """The inventory of one project in one namespace, read and written."""
+
+    def __init__(self, api: Api, project: str) -> None:
+        self._api = api
+        self._project = project
+        self._name = f"deploy-{project}"
+        self._stored: Node | None = None
+
+    @property
+    def applyset(self) -> str:
+        """The id that objects of ours are labelled with (KEP-3659, "ApplySet ID")."""
+        named = f"{self._name}.{self._api.namespace}.ConfigMap."
+        return f"applyset-{urlsafe_b64encode(sha256(named.encode()).digest()).decode().rstrip('=')}-v1"
+
+    def read(self) -> Inventory:
+        """What is there; an empty one where nothing was deployed yet.
+
+        Raises:
+            Refused: it was written by a newer version, or by nobody of ours.
+        """
+        self._stored = self._api.get("ConfigMap", self._name)
+        return _read(self._name, self._stored) if self._stored else Inventory()
+
+    def write(self, inventory: Inventory) -> Inventory:
+        """Store it, one generation on.
+
+        Raises:
+            Refused: somebody else has written since it was read.
+        """
+        new = replace(inventory, generation=inventory.generation + 1)
+        node = self._node(new)
+        if self._stored is None:
+            stored = self._api.create(node)
+        else:
+            node["metadata"]["resourceVersion"] = self._stored["metadata"]["resourceVersion"]
+            stored = self._api.replace(node)
+        if stored is None:
+            raise Refused(
+                f"somebody else has changed what the cluster knows of {self._project}.", next_step="deploy status"
+            )
+        self._stored = stored
+        return new
+
+    def remove(self) -> None:
+        """Nothing of the project is there any more."""
+        if self._stored is not None:
+            self._api.delete(Name("ConfigMap", self._name), self._stored["metadata"]["uid"])
+            self._stored = None
+
+    def keep(self, release: Rendered) -> None:
+        """Have the release in the cluster, so that anybody can go back to it."""
+        node = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self._secret(release.id), "labels": {_KEPT_FOR: self._project}},
+            "immutable": True,
+            "type": "deploy.bitnet/release",
+            "data": {"release": b64encode(release.packed().encode()).decode()},
+        }
+        self._api.create(node)
+
+    def release(self, id_: str) -> Rendered:
+        """A release that is kept.
+
+        Raises:
+            Refused: it is not, any more.
+            Degraded: it can't be read.
+        """
+        node = self._api.get("Secret", self._secret(id_))
+        if node is None:
+            raise Refused(f"release {id_[:12]} is not kept in the cluster any more.", next_step="deploy history")
+        return unpacked(b64decode(at(node, "data", "release") or "").decode())
+
+    def kept(self) -> list[str]:
+        """The beginnings of the ids of those that are kept, the oldest first."""
+        nodes, _ = self._api.list("Secret", {_KEPT_FOR: self._project})
+        nodes.sort(key=lambda node: str(node["metadata"]["creationTimestamp"]))
+        return [str(node["metadata"]["name"]).rpartition("-")[2] for node in nodes]
+
+    def forget(self, inventory: Inventory, keep: int) -> None:
+        """Let go of releases beyond the newest `keep` and those in use: by when they were last brought to a channel."""
+        used = [id_ for entry in inventory.history for id_ in entry.channels.values()]
+        last = list(dict.fromkeys(reversed([*used, *inventory.channels.values()])))
+        stay = {id_[:12] for id_ in (*last[: keep + 1], *inventory.channels.values())}
+        nodes, _ = self._api.list("Secret", {_KEPT_FOR: self._project})
+        for node in nodes:
+            if str(node["metadata"]["name"]).rpartition("-")[2] not in stay:
+                self._api.delete(Name("Secret", node["metadata"]["name"]), node["metadata"]["uid"])
+
+    def _secret(self, id_: str) -> str:
+        return f"{self._name}-{id_[:12]}"
+
+    def _node(self, inventory: Inventory) -> Node:
+        kinds = {each.kind for members in inventory.members.values() for each in members}
+        state = {"format": _FORMAT, **asdict(inventory)}
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": self._name,
+                "labels": {"applyset.kubernetes.io/id": self.applyset, "app.kubernetes.io/managed-by": MANAGER},
+                "annotations": {
+                    "applyset.kubernetes.io/tooling": f"{MANAGER}/v{_FORMAT}",
+                    "applyset.kubernetes.io/contains-group-kinds": ",".join(sorted(map(_group_kind, kinds))),
+                },
+            },
+            "data": {"inventory": json.dumps(state)},
+        }
+
+    def labelled(self, objects: Iterable[Node]) -> list[Node]:
+        """`objects` as they are applied: each says whose it is."""
+        label = {PART_OF: self.applyset}
+        return [
+            {**node, "metadata": {**node["metadata"], "labels": {**node["metadata"].get("labels", {}), **label}}}
+            for node in objects
+        ]
+
+
+def _group_kind(kind: str) -> str:
+    group = PLURALS[kind][0].rpartition("/")[0]
+    return f"{kind}.{group}" if group else kind
+
+
+def _read(name: str, node: Node) -> Inventory:
+    try:
+        state: dict[str, Any] = json.loads(node["data"]["inventory"])
+        if state["format"] > _FORMAT:
+            raise Refused(
+                f"ConfigMap {name} was written by a newer version of deploy.", next_step="update deploy on this machine"
+            )
+        return Inventory(
+            generation=int(state["generation"]),
+            channels={str(channel): str(id_) for channel, id_ in state["channels"].items()},
+            members={
+                channel: tuple(Member(*map(str, each)) for each in members)
+                for channel, members in state["members"].items()
+            },
+            begun=Begun(**state["begun"]) if state["begun"] else None,
+            degraded=str(state["degraded"]),
+            history=tuple(Entry(**entry) for entry in state["history"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(
+            f"ConfigMap {name} is none that deploy has written: {type(error).__name__} {error}.",
+            next_step=f"if it is nobody's: kubectl delete configmap {name}, then: deploy up",
+        ) from None

@@ -1,0 +1,169 @@
+"""What looks at a cluster and changes nothing: plan, status, history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provision.cluster.changes import Change, changes, lacking
+from provision.cluster.inventory import Inventory
+from provision.cluster.lease import holder
+from provision.cluster.objects import KEPT, Name, Node, at, name_of
+from provision.cluster.project_there import ProjectThere
+from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
+from provision.cluster.wait import labels_of
+from provision.cluster.wanted import service_of
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What `deploy up` would do."""
+
+    channel: str
+    release: str
+    current: str  # the release that the channel has
+    generation: int
+    makes_namespace: str
+    changes: tuple[Change, ...]
+    interrupted: str  # who began what was cut short
+    lacking: tuple[str, ...] = ()  # secrets
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Everything that `up` would be refused for."""
+        said = [text for each in self.changes for text in (*each.claims, *_refusal(each))]
+        return (*said, *self.lacking)
+
+    @property
+    def unchanged(self) -> bool:
+        return self.release == self.current and all(each.do == "keep" for each in self.changes)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One service, as the cluster shows it."""
+
+    service: str
+    channel: str
+    name: Name
+    standing: Standing
+    ready: int
+    pods: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a project stands."""
+
+    state: str
+    inventory: Inventory
+    holder: str
+    services: tuple[Seen, ...]
+    drift: tuple[str, ...] = ()
+
+
+def _refusal(change: Change) -> list[str]:
+    return [f"{change.name}: {change.refused}"] if change.refused else []
+
+
+def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> Planned:
+    """Asked of the API server by a dry run."""
+    is_there = there.demand_namespace()
+    inventory = there.book.read() if is_there else Inventory()
+    wanted = there.book.labelled(there.release.lanes[channel])
+    planned = changes(there.api, wanted, there.book.applyset, take_over, is_new=not is_there)
+    names = {name_of(node) for node in wanted}
+    others = {each.named for lane, members in inventory.members.items() if lane != channel for each in members}
+    gone = [
+        Change(each.named, "prune")
+        for each in inventory.members.get(channel, ())
+        if each.named not in names | others and each.kind not in KEPT
+    ]
+    begun = inventory.begun if is_there and inventory.begun and not holder(there.api, there.project.name) else None
+    return Planned(
+        channel,
+        there.release.id,
+        inventory.channels.get(channel, ""),
+        inventory.generation,
+        "" if is_there else there.api.namespace,
+        (*planned, *gone),
+        begun.who if begun else "",
+        tuple(lacking(there.api, wanted)) if is_there else (),
+    )
+
+
+def status(there: ProjectThere) -> Status:
+    """What runs, and whether it is as the last deploy left it."""
+    if not there.demand_namespace():
+        return Status("nothing", Inventory(), "", ())
+    inventory, who = there.book.read(), holder(there.api, there.project.name)
+    labels = labels_of(there.project.name)
+    found = {kind: there.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
+    services = [_seen(each, lane, found) for lane, members in inventory.members.items() for each in _workloads(members)]
+    drift = () if who or inventory.begun else tuple(_drift(there, inventory))
+    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift)
+
+
+def history(there: ProjectThere) -> Inventory:
+    return there.book.read() if there.demand_namespace() else Inventory()
+
+
+def _workloads(members: Sequence[Any]) -> list[Name]:
+    return [each.named for each in members if each.kind in ("Deployment", "Job")]
+
+
+def _seen(name: Name, channel: str, found: Mapping[str, list[Node]]) -> Seen:
+    node = next((each for each in found[name.kind] if each["metadata"]["name"] == name.name), None)
+    if node is None:
+        return Seen(name.name, channel, name, Standing("stuck", "it is gone"), 0, ())
+    service = service_of(node)
+    pods = [
+        pod
+        for pod in found["Pod"]
+        if service_of(pod) == service and pod["metadata"]["labels"].get("channel") == channel
+    ]
+    standing = job(node, pods) if name.kind == "Job" else deployment(node, found["ReplicaSet"], pods)
+    shown = tuple(
+        {
+            "pod": pod["metadata"]["name"],
+            "node": at(pod, "spec", "nodeName") or "",
+            "phase": at(pod, "status", "phase"),
+            "ready": is_ready(pod),
+            "restarts": at(pod, "status", "containerStatuses", 0, "restartCount") or 0,
+            "why": hopeless(pod),
+        }
+        for pod in pods
+    )
+    return Seen(service, channel, name, standing, sum(bool(each["ready"]) for each in shown), shown)
+
+
+def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
+    """What somebody has changed or removed since: the release that was deployed, asked of the server by a dry run."""
+    found: list[str] = []
+    for channel, id_ in inventory.channels.items():
+        wanted = there.book.labelled(there.book.release(id_).lanes[channel])
+        for each in changes(there.api, wanted, there.book.applyset):
+            if each.do == "create":
+                found.append(f"{each.name}: it is gone")
+            found += each.claims
+            found += [f"{each.name}: {text}" for text in (each.fields if not each.claims else ())]
+    return found
+
+
+def _state(inventory: Inventory, services: Sequence[Seen], who: str, drift: Sequence[str]) -> str:
+    if who:
+        return "deploying"
+    if inventory.degraded:
+        return "degraded"
+    if inventory.begun and not who:
+        return "interrupted"
+    if not inventory.channels:
+        return "nothing"
+    if any(each.standing.stuck for each in services):
+        return "failing"
+    if drift:
+        return "drifted"
+    if any(not each.standing.ready and each.name.kind == "Deployment" for each in services):
+        return "starting"
+    return "serving"

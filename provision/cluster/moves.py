@@ -1,0 +1,78 @@
+"""What changes a cluster: up, promote, rollback, down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provision.cluster.lease import held
+from provision.cluster.objects import Member
+from provision.cluster.project_there import ProjectThere
+from provision.cluster.transaction import Asked, Ended, bring, prune
+from provision.cluster.wanted import Rendered
+from provision.errors import Refused, UsageError
+
+
+def up(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> Ended:
+    """Bring the project as it is now to `channel`. Raises as `Transaction.run` does."""
+    if there.project.once and there.target.once:
+        raise UsageError(
+            f"once.{next(iter(there.project.once))} runs on hosts, and targets.{there.name} is a cluster.",
+            next_step="make it a service with batch = true, which is a Job there",
+        )
+    release = there.release
+    there.demand_namespace(make=True)
+    return bring(there.api, _asked(there, "up", channel, release, take_over), there.tell)
+
+
+def promote(there: ProjectThere) -> Ended:
+    """Bring exactly the canary's release to stable; then the canary ends. Raises as `up` does."""
+    inventory = there.book.read()
+    if "canary" not in inventory.channels:
+        raise Refused("there is no canary to promote.", next_step="deploy up --channel canary", host=there.name)
+    release = there.book.release(inventory.channels["canary"])
+    bring(there.api, _asked(there, "promote", "stable", release), there.tell)
+    down(there, "canary", kind="promote")
+    return Ended("committed", there.book.read())
+
+
+def rollback(there: ProjectThere, to: str) -> Ended:
+    """Bring an earlier release to stable: the one before, or the one whose id begins with `to`. Raises as `up` does."""
+    inventory = there.book.read()
+    now = inventory.channels.get("stable", "")
+    were = [
+        entry.channels["stable"]
+        for entry in inventory.history
+        if entry.outcome == "committed" and entry.channels.get("stable")
+    ]
+    past = [id_ for id_ in dict.fromkeys(reversed(were)) if id_ != now]
+    found = [id_ for id_ in dict.fromkeys((now, *past)) if id_.startswith(to)] if to else past[:1]
+    if len(found) != 1 or not found[0]:
+        what = f'"{to}" is the beginning of no release.' if to else "there is no release before this one."
+        if len(found) > 1:
+            what = f'"{to}" is the beginning of {len(found)} releases.'
+        raise Refused(what, next_step="deploy history", host=there.name)
+    return bring(there.api, _asked(there, "rollback", "stable", there.book.release(found[0])), there.tell)
+
+
+def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended:
+    """End all of `channel`, or of both. Volume claims, the namespace, history and kept releases stay."""
+    with held(there.api, there.project.name, there.who) as lock:
+        before = there.book.read()
+        channels = [channel] if channel else list(before.members)
+        stay = {each for name in before.members if name not in channels for each in before.members[name]}
+        named = {each.named for each in stay}
+        gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
+        lock.demand()
+        prune(there.api, there.book, gone, lambda event: there.tell({**event, "host": there.name}))
+        left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
+        members: dict[str, tuple[Member, ...]] = {
+            name: each for name, each in before.members.items() if name not in channels
+        }
+        new = replace(before, channels=left, members=members, degraded="" if not left else before.degraded)
+        if kind != "down" or new != before:
+            return Ended("committed", there.book.write(new.ended(kind, channel, "committed", there.who)))
+        return Ended("unchanged", before)
+
+
+def _asked(there: ProjectThere, kind: str, channel: str, release: Rendered, take_over: tuple[str, ...] = ()) -> Asked:
+    return Asked(kind, channel, release, there.project, there.target, there.name, there.who, take_over)

@@ -1,0 +1,81 @@
+"""One project in one namespace of a cluster: what verbs work with."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision.cluster.client import Api
+from provision.cluster.inventory import Book
+from provision.cluster.wait import Tell
+from provision.cluster.wanted import Rendered, rendered
+from provision.errors import Refused
+
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
+
+
+class ProjectThere:
+    """A loaded project on a target that is a cluster.
+
+    Args:
+        tell: called with each event.
+    """
+
+    def __init__(self, loaded: LoadedProject, target: str, tell: Tell) -> None:
+        self.loaded = loaded
+        self.name = target
+        self.project = loaded.project
+        self.target = loaded.project.targets[target]
+        self.tell = tell
+        self.who = f"{getpass.getuser()}@{socket.gethostname()}"
+
+    @cached_property
+    def api(self) -> Api:
+        """Its API server.
+
+        Raises:
+            UsageError: no kubeconfig says where it is.
+        """
+        config = self.target.kubeconfig
+        path = self.loaded.root / Path(config).expanduser() if config else None
+        return Api(self.target.context, path, self.target.namespace or self.project.name)
+
+    @cached_property
+    def book(self) -> Book:
+        return Book(self.api, self.project.name)
+
+    @cached_property
+    def release(self) -> Rendered:
+        """What is declared, rendered."""
+        return rendered(self.project, self.target, self.loaded.root)
+
+    def demand_namespace(self, *, make: bool = False) -> bool:
+        """Whether the namespace is there (or was made).
+
+        Raises:
+            Refused: it is not, and is not to be made.
+        """
+        namespace = self.api.namespace
+        if self.api.get("ConfigMap", "kube-root-ca.crt") is not None or self._is_there():
+            return True
+        if not self.target.create_namespace:
+            raise Refused(
+                f"there is no namespace {namespace}.",
+                next_step=f"kubectl create namespace {namespace}, or create_namespace = true in targets.{self.name}",
+                host=self.name,
+            )
+        if make:
+            node = self.release.namespace
+            self.api.create({**node, "metadata": {**node["metadata"], "name": namespace}})
+        return make
+
+    def _is_there(self) -> bool:
+        try:
+            return self.api.get("Namespace", self.api.namespace) is not None
+        except Refused:
+            # Namespaces are cluster-wide, and not everybody may see them; then one is taken to be there.
+            return not self.target.create_namespace

@@ -1,0 +1,153 @@
+"""The checks of a project, asked of its pods: the same as on a host, through a forwarded port.
+
+Each service is asked at one ready pod of its newest revision; that all of them are ready is the cluster's word. What is
+a command runs in that pod. A secret that a check sends is read from where the pod has it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.parse
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
+
+from provision.agent import checks
+from provision.agent.checks.check import Answer, Failed
+from provision.agent.checks.here import BODY_LIMIT, Here
+from provision.cluster.client import Api
+from provision.cluster.forward import forwarded, run_in
+from provision.cluster.objects import Node, at
+from provision.cluster.standing import is_ready, newest_pods
+from provision.cluster.wait import Tell
+from provision.cluster.wanted import Rendered, service_of
+from provision.cluster.watching import Watched
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.contract.checks import CheckDocument
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def prove(
+    api: Api, seen: Watched, release: Rendered, channel: str, tell: Tell, *, once: bool = False
+) -> Iterator[checks.Outcome]:
+    """Ask every check that a release has for a channel, and say what came of it.
+
+    Args:
+        once: a check is asked as long as one attempt may take, not as long as a start may.
+    """
+    with ExitStack() as opened:
+        pods = _Pods(api, seen, release.lanes[channel], opened)
+        for each in release.checks[channel]:
+            check = dict(each["check"])
+            if once:
+                check["timeout"] = min(check["timeout"], check["attempt_timeout"] * check["passes"] + 1)
+            reach = _InPod(pods, each["service"], _token(api, check["name"], each["token"]))
+            outcome = checks.prove(cast("CheckDocument", check), reach)
+            tell({**checks.event(outcome, each["service"])})
+            yield outcome
+
+
+class _Pods:
+    """A pod of each service that is asked, and its port here: one forward each, opened when it is first needed."""
+
+    def __init__(self, api: Api, seen: Watched, lane: Sequence[Node], opened: ExitStack) -> None:
+        self.api = api
+        self._seen = seen
+        self._deployments = {service_of(node): node for node in lane if node["kind"] == "Deployment"}
+        self._opened = opened
+        self._local: dict[tuple[str, int], int] = {}
+
+    def pod(self, service: str) -> str:
+        node = self._seen.named("Deployment", self._deployments[service]["metadata"]["name"])
+        pods = newest_pods(node, self._seen.of("ReplicaSet"), self._seen.of("Pod")) if node else []
+        ready = [pod for pod in pods if is_ready(pod)]
+        if not ready:
+            raise Failed("none of its pods is ready")
+        return str(max(ready, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))["metadata"]["name"])
+
+    def local(self, host: str, port: int | None, service: str) -> tuple[str, int | None]:
+        """Where an address that a check names is here."""
+        names = (name for name, node in self._deployments.items() if node["metadata"]["name"] == host)
+        whose = next(names, "") or (service or self._with(port) if host in _LOOPBACK else "")
+        if not whose or port is None:
+            return host, port
+        pod = self.pod(whose)
+        key = (pod, port)
+        if key not in self._local:
+            self._local[key] = self._opened.enter_context(forwarded(self.api, pod, port)).local
+        return "127.0.0.1", self._local[key]
+
+    def _with(self, port: int | None) -> str:
+        path = ("spec", "template", "spec", "containers", 0, "ports", 0, "containerPort")
+        return next((name for name, node in self._deployments.items() if port and at(node, *path) == port), "")
+
+
+class _InPod(Here):
+    """How a check gets at a service in a cluster."""
+
+    def __init__(self, pods: _Pods, service: str, token: str) -> None:
+        super().__init__(at=lambda host, port: pods.local(host, port, service))
+        self._pods = pods
+        self._service = service
+        self._token = token
+
+    def ask(self, url: str, seconds: float, body: bytes | None = None) -> Answer:
+        """As on a host; a secret goes through the forwarded port, to the service's own pod alone."""
+        if not self._token:
+            return super().ask(url, seconds, body)
+        parts = urllib.parse.urlsplit(url)
+        host, port = self._pods.local(parts.hostname or _LOOPBACK[0], parts.port, self._service)
+        if host not in _LOOPBACK or parts.scheme != "http":
+            raise Failed("it would send its secret elsewhere than to its own service")
+        connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        headers = {"Authorization": f"Bearer {self._token}", "User-Agent": "deploy-check"}
+        headers |= {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            response = connection.getresponse()
+            text = response.read(BODY_LIMIT).decode("utf-8", "replace").replace(self._token, "…")
+            told = {name.lower(): value.replace(self._token, "…") for name, value in response.getheaders()}
+            return Answer(response.status, text, told)
+        except TimeoutError:
+            raise Failed(f"no answer in {seconds:.0f} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{type(error).__name__}".rstrip(": ")) from None
+        finally:
+            connection.close()
+
+    def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
+        """In the service's own container, which has its environment; of the project's checks, here."""
+        if not self._service:
+            return super().run(argv, seconds, env)
+        status, said = run_in(self._pods.api, self._pods.pod(self._service), self._service, argv, seconds)
+        if status is None:
+            raise Failed(f"did not end in {seconds:.0f} s")
+        if status:
+            raise Failed(f"exit status {status}: {said.splitlines()[-1] if said else 'no output'}")
+        return said
+
+    def said(self) -> str:
+        return "\n".join(self._pods.api.log(self._pods.pod(self._service), self._service, 2000))
+
+
+def _token(api: Api, check: str, keyed: Sequence[str] | None) -> str:
+    """The secret that a check sends, from the Secret that the pod has it from.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not keyed:
+        return ""
+    secret, key = keyed
+    value = at(api.get("Secret", secret) or {}, "data", key)
+    if not value:
+        raise UsageError(
+            f"{check}: Secret {secret} has no {key}.",
+            next_step=f"kubectl create secret generic {secret} --from-env-file=FILE",
+        )
+    return b64decode(value).decode()

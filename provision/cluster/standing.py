@@ -1,0 +1,154 @@
+"""How a Deployment or a Job stands, judged from what the API server shows of it and of its pods. Pure.
+
+Ready is what `kubectl rollout status` calls so: the controller has seen this generation, and all copies are of it and
+available. Stuck is what no waiting mends; a person has to change something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provision.cluster.objects import Node, at
+
+_REVISION = "deployment.kubernetes.io/revision"
+# Reasons of a waiting container (kubelet: pkg/kubelet/images, kuberuntime) that stay until somebody acts.
+_HOPELESS = {
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one of them is."""
+
+    state: str  # ready, waiting, stuck
+    told: str = ""  # why it is not ready
+    pod: str = ""  # the one that shows it
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+    @property
+    def stuck(self) -> bool:
+        return self.state == "stuck"
+
+
+READY = Standing("ready")
+
+
+def deployment(node: Node | None, sets: Iterable[Node], pods: Iterable[Node]) -> Standing:
+    """How a Deployment stands.
+
+    Args:
+        sets, pods: all of the project's; its own are looked for.
+    """
+    if node is None:
+        return Standing("waiting", "it is not there yet")
+    status: Mapping[str, Any] = node.get("status") or {}
+    if status.get("observedGeneration", 0) < node["metadata"]["generation"]:
+        return Standing("waiting", "the controller has not seen it yet")
+    wanted = at(node, "spec", "replicas")
+    wanted = 1 if wanted is None else wanted
+    newest = newest_pods(node, sets, pods)
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return Standing("stuck", f"no pod can be made: {condition.get('message')}")
+    for pod in newest:
+        if reason := hopeless(pod):
+            return Standing("stuck", reason, pod["metadata"]["name"])
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            named = newest[0]["metadata"]["name"] if newest else ""
+            return Standing("stuck", str(condition.get("message")), named)
+    updated, available, every = (status.get(f"{which}Replicas", 0) for which in ("updated", "available", "ready"))
+    if updated == wanted == status.get("replicas", 0) and available == wanted:
+        return READY
+    told = f"{min(available, updated)} of {wanted} available"
+    why = next((text for pod in newest if (text := _waits(pod))), "")
+    if not why and status.get("replicas", 0) > updated:
+        why = f"{status['replicas'] - updated} old ones end"
+    return Standing("waiting", f"{told}{': ' if why else ''}{why}" if every or why else told)
+
+
+def job(node: Node | None, pods: Iterable[Node]) -> Standing:
+    """How a Job stands; one that waits to be started is ready."""
+    if node is None:
+        return Standing("waiting", "it is not there yet")
+    if at(node, "spec", "suspend"):
+        return READY
+    own = [pod for pod in pods if _owner(pod) == node["metadata"]["uid"]]
+    for condition in at(node, "status", "conditions") or ():
+        if condition["status"] == "True" and condition["type"] in ("Complete", "SuccessCriteriaMet"):
+            return READY
+        if condition["status"] == "True" and condition["type"] == "Failed":
+            named = own[-1]["metadata"]["name"] if own else ""
+            return Standing("stuck", f"it failed: {condition.get('message')}", named)
+    for pod in own:
+        reason = at(pod, "status", "containerStatuses", 0, "state", "waiting", "reason")
+        if reason in _HOPELESS - {"CrashLoopBackOff"}:
+            return Standing("stuck", hopeless(pod), pod["metadata"]["name"])
+    return Standing("waiting", "it runs")
+
+
+def newest_pods(node: Node, sets: Iterable[Node], pods: Iterable[Node]) -> list[Node]:
+    """The pods of a Deployment's newest revision that are not ending."""
+    revision = (at(node, "metadata", "annotations") or {}).get(_REVISION)
+    newest = {
+        each["metadata"]["uid"]
+        for each in sets
+        if _owner(each) == node["metadata"]["uid"]
+        and (at(each, "metadata", "annotations") or {}).get(_REVISION) == revision
+    }
+    return [pod for pod in pods if _owner(pod) in newest and "deletionTimestamp" not in pod["metadata"]]
+
+
+def is_ready(pod: Node) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in at(pod, "status", "conditions") or ())
+
+
+def hopeless(pod: Node) -> str:
+    """Why a pod will not get better; empty where it may."""
+    for status in _containers(pod):
+        waiting = at(status, "state", "waiting") or {}
+        if waiting.get("reason") in _HOPELESS:
+            ended = at(status, "lastState", "terminated") or {}
+            code = f", exit status {ended['exitCode']}" if "exitCode" in ended else ""
+            return f"{waiting['reason']}{code}: {waiting.get('message', '')}".rstrip(": ")
+    return ""
+
+
+def unschedulable(pod: Node) -> str:
+    """Why no node takes a pod; empty where one has."""
+    for each in at(pod, "status", "conditions") or ():
+        if each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable":
+            return str(each.get("message", "no node takes it"))
+    return ""
+
+
+def _waits(pod: Node) -> str:
+    if text := unschedulable(pod):
+        return text
+    for status in _containers(pod):
+        reason = at(status, "state", "waiting", "reason")
+        if reason:
+            return str(reason)
+        if not status.get("ready"):
+            return "its probe has not passed yet"
+    return ""
+
+
+def _containers(pod: Node) -> Sequence[Node]:
+    return [*(at(pod, "status", "initContainerStatuses") or ()), *(at(pod, "status", "containerStatuses") or ())]
+
+
+def _owner(node: Node) -> str:
+    return str(at(node, "metadata", "ownerReferences", 0, "uid") or "")

@@ -1,0 +1,250 @@
+"""One transaction in a cluster: begin, apply, wait, prove, commit, prune; or put back what was before, proven again.
+
+What was begun is in the inventory before anything is applied, with all that may come of it; `commit` is one write of
+it. So whoever comes after a laptop that died sees a release whole, or that it was cut short, and the next `up`,
+`rollback` or `down` of anybody ends it. Nothing of ours runs in the cluster for that (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from provision.cluster import changes
+from provision.cluster.client import Api
+from provision.cluster.inventory import Begun, Book, Inventory
+from provision.cluster.lease import Held, held
+from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
+from provision.cluster.prove import prove
+from provision.cluster.standing import deployment
+from provision.cluster.wait import KINDS, NotReady, Tell, labels_of, wait
+from provision.cluster.wanted import Rendered
+from provision.cluster.watching import Watched
+from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
+from provision.project.schema import Project, Target
+
+_FIRST_PRUNED = list(PLURALS)[::-1]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a transaction is to do.
+
+    Args:
+        kind: up, promote, rollback.
+        host: what stands before lines of the output.
+        take_over: field managers whose fields are taken.
+    """
+
+    kind: str
+    channel: str
+    release: Rendered
+    project: Project
+    target: Target
+    host: str
+    who: str
+    take_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one ended, and what is known then."""
+
+    outcome: str
+    inventory: Inventory
+
+
+@dataclass
+class Transaction:
+    """One that runs, under the lock."""
+
+    api: Api
+    book: Book
+    asked: Asked
+    lock: Held
+    tell: Tell
+    began: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Ended:
+        """Bring the release to its channel.
+
+        Raises:
+            Refused: nothing was changed.
+            PutBack, Interrupted: it failed, or Ctrl-C; what was before serves, proven again.
+            Degraded: what was before could not be proven either.
+        """
+        asked, before = self.asked, self.book.read()
+        wanted = self.book.labelled(asked.release.lanes[asked.channel])
+        planned = self._demand(wanted)
+        if self._is_there(before, planned):
+            return Ended("unchanged", before)
+        self.book.keep(asked.release)
+        begun = self._begin(before, wanted)
+        try:
+            members = self._bring(asked.release, wanted)
+        except (NotReady, DeployError, KeyboardInterrupt) as error:
+            if isinstance(error, Refused) and self._lost:
+                raise
+            raise self._put_back(before, begun, error) from None
+        channels = {**begun.channels, asked.channel: asked.release.id}
+        done = replace(begun, channels=channels, degraded="").ended(asked.kind, asked.channel, "committed", asked.who)
+        new = self._pruned(self.book.write(done), asked.channel, members)
+        self.book.forget(new, asked.target.keep)
+        return Ended("committed", new)
+
+    @property
+    def _lost(self) -> bool:
+        try:
+            self.lock.demand()
+        except Refused:
+            return True
+        return False
+
+    def _is_there(self, before: Inventory, planned: Sequence[changes.Change]) -> bool:
+        """Whether the channel has this very release, whole, and all of it runs: what has crashed is not unchanged."""
+        lane = self.asked.channel
+        if before.channels.get(lane) != self.asked.release.id or before.begun or before.degraded:
+            return False
+        names = {each.name for each in planned}
+        if any(each.do != "keep" for each in planned) or {m.named for m in before.members[lane]} - names:
+            return False
+        labels = labels_of(self.asked.project.name)
+        nodes, sets, pods = (self.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))
+        return all(deployment(node, sets, pods).ready for node in nodes if name_of(node) in names)
+
+    def _demand(self, wanted: Sequence[Node]) -> list[changes.Change]:
+        """What would change; refuse what the server would refuse before anything is changed."""
+        planned = changes.changes(self.api, wanted, self.book.applyset, self.asked.take_over)
+        if claims := [claim for each in planned for claim in each.claims]:
+            raise changes.claimed(claims)
+        if refused := [f"{each.name}: {each.refused}" for each in planned if each.refused]:
+            raise Refused(
+                "the cluster refuses what would be applied; nothing was changed.",
+                why="\n".join(refused),
+                next_step="change deploy.toml, then: deploy plan",
+            )
+        if lacking := changes.lacking(self.api, wanted):
+            raise Refused(
+                "secrets are missing in the cluster.", why="\n".join(lacking), next_step=changes.make(lacking)
+            )
+        return planned
+
+    def _begin(self, before: Inventory, wanted: Sequence[Node]) -> Inventory:
+        """All that was and will be ours is in the books before it is there."""
+        asked, known = self.asked, before.every_member
+        coming = [Member(*name_of(node), known.get(name_of(node), "")) for node in wanted]
+        lane = {each.named: each for each in (*coming, *before.members.get(asked.channel, ()))}
+        begun = Begun(asked.kind, asked.channel, asked.release.id, asked.who, time.time())
+        members = {**before.members, asked.channel: tuple(lane.values())}
+        return self.book.write(replace(before, members=members, begun=begun))
+
+    def _bring(self, release: Rendered, wanted: Sequence[Node]) -> list[Member]:
+        """Apply, wait, prove: by the checks that the release itself has."""
+        with Watched(self.api, KINDS, labels_of(self.asked.project.name)) as seen:
+            with self._phase("transaction"):
+                applied = self._apply(wanted)
+            wait(self.api, seen, applied, self._told, self.lock.demand)
+            for outcome in prove(self.api, seen, release, self.asked.channel, self._told):
+                self.lock.demand()
+                if not outcome.passed:
+                    raise NotReady(Name("check", outcome.name), outcome.sentence)
+        return [Member(*name_of(node), node["metadata"]["uid"]) for node in applied]
+
+    def _apply(self, wanted: Sequence[Node]) -> list[Node]:
+        applied = []
+        for node in wanted:
+            self.lock.demand()
+            applied.append(changes.apply(self.api, node, self.book.applyset, self.asked.take_over))
+        return applied
+
+    def _put_back(self, before: Inventory, begun: Inventory, error: BaseException) -> DeployError:
+        """Make it what `before` says; the error to raise."""
+        asked, old = self.asked, before.channels.get(self.asked.channel, "")
+        why, log = _why(error)
+        self._told({"event": "step", "step": "undo", "program": old[:12] or "nothing was there", "detail": ""})
+        try:
+            members = self._bring_back(old)
+        except (NotReady, DeployError, KeyboardInterrupt) as failure:
+            undone = _why(failure)[0]
+            both = f"{why}\nputting back: {undone}"
+            with suppress(DeployError):  # where it can't be written down either, what was begun stands there
+                ended = replace(begun, degraded=both).ended(asked.kind, asked.channel, "degraded", asked.who, both)
+                self.book.write(ended)
+            return Degraded(
+                f"release {asked.release.id[:12]} failed, and what was before could not be proven either.",
+                why=both,
+                next_step="deploy status; when the cause is gone: deploy up",
+                host=asked.host,
+                log=log,
+            )
+        interrupted = isinstance(error, KeyboardInterrupt)
+        outcome = "interrupted" if interrupted else "put back"
+        ended = replace(begun, degraded="").ended(asked.kind, asked.channel, outcome, asked.who, why)
+        self._pruned(self.book.write(ended), asked.channel, members)
+        serves = f"Release {old[:12]} serves, proven again." if old else "As before, nothing of it is there."
+        if interrupted:
+            return Interrupted("interrupted, and put back.", why=serves, host=asked.host)
+        if isinstance(error, Refused):
+            return PutBack(f"{error.what} {serves}", why=error.why, next_step=error.next_step, host=asked.host)
+        return PutBack(
+            f"release {asked.release.id[:12]} failed: {why.splitlines()[0]}. {serves}",
+            why="\n".join(why.splitlines()[1:]),
+            next_step=f"deploy logs; deploy up{'' if asked.channel == 'stable' else ' --channel ' + asked.channel}",
+            host=asked.host,
+            log=log,
+        )
+
+    def _bring_back(self, old: str) -> list[Member]:
+        if not old:
+            return []
+        release = self.book.release(old)
+        wanted = self.book.labelled(release.lanes[self.asked.channel])
+        return self._bring(release, wanted)
+
+    def _pruned(self, known: Inventory, channel: str, members: Sequence[Member]) -> Inventory:
+        """End what was ours and is in no channel any more. It stays in the books until it is gone."""
+        names = {each.named for each in members}
+        kept = [each for each in known.members.get(channel, ()) if each.kind in KEPT and each.named not in names]
+        new = replace(known, members={**known.members, channel: (*members, *kept)})
+        stay = new.every_member
+        gone = [Member(*name, uid) for name, uid in known.every_member.items() if name not in stay]
+        prune(self.api, self.book, gone, self._told)
+        return self.book.write(new) if new.members != known.members else known
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        self._told({"event": "phase", "phase": name, "state": "begin"})
+        yield
+        self._told({"event": "phase", "phase": name, "state": "end", "seconds": round(time.monotonic() - began, 3)})
+
+    def _told(self, event: dict[str, object]) -> None:
+        self.tell({**event, "host": self.asked.host})
+
+
+def prune(api: Api, book: Book, members: Iterable[Member], tell: Tell) -> None:
+    """End objects of ours: those that still say so, and are the ones that were applied here; never what others fill."""
+    for each in sorted(members, key=lambda each: (_FIRST_PRUNED.index(each.kind), each.name)):
+        live = api.get(*each.named) if each.kind not in KEPT else None
+        if live is None or (live["metadata"].get("labels") or {}).get(PART_OF) != book.applyset:
+            continue
+        if live["metadata"]["uid"] != each.uid and each.uid:
+            continue  # another one, of the same name
+        if api.delete(each.named, live["metadata"]["uid"]):
+            tell({"event": "step", "step": "stop", "program": str(each.named), "detail": ""})
+
+
+def bring(api: Api, asked: Asked, tell: Tell) -> Ended:
+    """`Transaction.run`, under the project's lock."""
+    with held(api, asked.project.name, asked.who) as lock:
+        return Transaction(api, Book(api, asked.project.name), asked, lock, tell).run()
+
+
+def _why(error: BaseException) -> tuple[str, tuple[str, ...]]:
+    if isinstance(error, NotReady):
+        return (error.why if error.named.kind == "check" else str(error)), error.log
+    if isinstance(error, DeployError):
+        return "\n".join(filter(None, (error.what, error.why))), error.log
+    return "interrupted", ()

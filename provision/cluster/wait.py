@@ -1,0 +1,127 @@
+"""Waits until everything that was applied runs, or cannot: each step is told, and what is stuck with its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from provision.cluster.client import Api
+from provision.cluster.objects import Name, Node, at, name_of
+from provision.cluster.standing import Standing, deployment, job, newest_pods, unschedulable
+from provision.cluster.watching import Watched
+from provision.errors import DeployError
+
+Tell = Callable[[dict[str, Any]], None]
+
+KINDS = ("Deployment", "ReplicaSet", "Pod", "Job")
+# Old pods may have to end first. A node that an autoscaler is about to add is not waited for: apply again then.
+_UNSCHEDULABLE = 30.0  # seconds
+_LINES = 12
+_BEYOND = 120.0  # seconds after the controller's own deadline, should it not be heard
+_DEADLINE = 600  # Kubernetes' own default of progressDeadlineSeconds
+
+
+class NotReady(Exception):
+    """Something that was applied will not run.
+
+    Args:
+        log: the last lines of the container that failed.
+    """
+
+    def __init__(self, name: Name, why: str, log: Sequence[str] = ()) -> None:
+        super().__init__(f"{name}: {why}")
+        self.named = name
+        self.why = why
+        self.log = tuple(log)
+
+
+def labels_of(project: str) -> dict[str, str]:
+    """What pods of a project have, and what made them."""
+    return {"app.kubernetes.io/part-of": project}
+
+
+def wait(api: Api, seen: Watched, applied: Sequence[Node], tell: Tell, demand: Callable[[], None]) -> None:
+    """Until all of `applied` runs, as `seen` shows it.
+
+    Args:
+        applied: as the server gave them back.
+        demand: asked again and again; raises where nobody may go on.
+
+    Raises:
+        NotReady: one is stuck; with its last lines and events.
+    """
+    waited = [node for node in applied if node["kind"] in ("Deployment", "Job")]
+    longest = max((at(node, "spec", "progressDeadlineSeconds") or _DEADLINE for node in waited), default=_DEADLINE)
+    deadline = time.monotonic() + longest + _BEYOND
+    since: dict[str, float] = {}
+    told: dict[Name, str] = {}
+    while True:
+        demand()
+        standings = {name_of(node): _standing(node, seen, since) for node in waited}
+        for name, standing in standings.items():
+            if standing.stuck:
+                raise NotReady(name, _with_events(api, standing), _last_lines(api, seen, standing))
+            if told.get(name) != standing.told:
+                told[name] = standing.told
+                step = "ready" if standing.ready else "wait"
+                tell({"event": "step", "step": step, "program": name.name, "detail": standing.told})
+        late = [(name, standing) for name, standing in standings.items() if not standing.ready]
+        if not any(name.kind == "Deployment" for name, _ in late) and all(_runs_on(name) for name, _ in late):
+            return
+        if time.monotonic() > deadline:
+            name, standing = late[0]
+            raise NotReady(
+                name, f"not ready in {longest + _BEYOND:.0f} s: {standing.told}", _last_lines(api, seen, standing)
+            )
+        seen.wait(2.0)
+
+
+def _runs_on(name: Name) -> bool:
+    """A Job may take hours, and nothing here waits for its end; where it has failed by now, that was said."""
+    return name.kind == "Job"
+
+
+def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
+    name = name_of(node)
+    live = seen.named(*name)
+    if live is not None and live["metadata"]["generation"] < node["metadata"]["generation"]:
+        live = None  # a watch that has not caught up yet
+    if name.kind == "Job":
+        return job(live, seen.of("Pod"))
+    sets, pods = seen.of("ReplicaSet"), seen.of("Pod")
+    standing = deployment(live, sets, pods)
+    if standing.state != "waiting" or live is None:
+        return standing
+    ending = any("deletionTimestamp" in pod["metadata"] for pod in pods)
+    for pod in newest_pods(live, sets, pods):
+        uid, why = pod["metadata"]["uid"], unschedulable(pod)
+        if not why or ending:
+            since.pop(uid, None)
+        elif time.monotonic() - since.setdefault(uid, time.monotonic()) > _UNSCHEDULABLE:
+            return Standing("stuck", f"no node takes it: {why}", pod["metadata"]["name"])
+    return standing
+
+
+def events_of(api: Api, pod: str) -> list[str]:
+    """What the cluster says of a pod, the newest last."""
+    try:
+        events, _ = api.list("Event", {})
+    except DeployError:
+        return []
+    own = [each for each in events if at(each, "involvedObject", "name") == pod]
+    own.sort(key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""))
+    return [f"{each.get('reason')}: {each.get('message')}" for each in own if each.get("type") != "Normal"]
+
+
+def _with_events(api: Api, standing: Standing) -> str:
+    said = events_of(api, standing.pod)[-2:] if standing.pod else []
+    new = [text for text in said if text.partition(": ")[2] not in standing.told]
+    return "\n".join([standing.told, *new])
+
+
+def _last_lines(api: Api, seen: Watched, standing: Standing) -> list[str]:
+    pod = seen.named("Pod", standing.pod) if standing.pod else None
+    if pod is None:
+        return []
+    return list(api.log(standing.pod, pod["spec"]["containers"][0]["name"], _LINES))

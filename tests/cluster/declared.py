@@ -1,0 +1,134 @@
+"""A small project for a cluster, and the real command line on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provision.manifests.kubernetes.rbac import render_rbac
+from tests.cluster.parts import KUBECTL
+from tests.cluster.running import Cluster
+
+DEPLOY = [sys.executable, "-m", "provision.cli"]
+_WEB = """\
+[project]
+name = "{name}"
+image = "{image}"
+
+[services.web]
+command = ["/web", "${{port}}"]
+port = 8000
+replicas = {replicas}
+resources = {{ memory = "32MiB", cpus = 0.1 }}
+env = {{ VERSION = "{version}"{env} }}
+probes = {{ readiness = {{ period = "1s" }} }}
+check = {{ http = "{path}", body = "{version}", timeout = "{timeout}", interval = "100ms" }}
+drain = "0s"
+stop_timeout = "1s"
+{more}
+[targets.k8s]
+platform = "kubernetes"
+"""
+
+
+@dataclass
+class Declared:
+    """A web service of one small program, in a namespace of its own."""
+
+    cluster: Cluster
+    root: Path
+    name: str
+    image: str
+    kubeconfig: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def write(
+        self,
+        version: str = "one",
+        *,
+        env: str = "",
+        path: str = "/",
+        replicas: int = 1,
+        timeout: str = "20s",
+        image: str = "",
+        more: str = "",
+    ) -> None:
+        text = _WEB.format(
+            name=self.name,
+            image=image or self.image,
+            version=version,
+            env=env,
+            path=path,
+            replicas=replicas,
+            timeout=timeout,
+            more=more,
+        )
+        (self.root / "deploy.toml").write_text(text)
+
+    def make_namespace(self) -> None:
+        """As an administrator does it: restricted, and with the account that `deploy render kubernetes --rbac` says."""
+        label = {"pod-security.kubernetes.io/enforce": "restricted"}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": label}}
+        self.cluster.kubectl("create", "-f", "-", text=json.dumps(namespace))
+        self.cluster.kubectl("apply", "-f", "-", text=render_rbac(self.name, self.name)["role.yaml"])
+        token = self.kubectl("create", "token", f"deploy-{self.name}").strip()
+        config = json.loads(self.cluster.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": token}
+        self.kubeconfig.write_text(json.dumps(config))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*DEPLOY, *words], cwd=self.root, env=self._environ, text=True, **pipes)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*words) as process:
+            out, err = process.communicate(timeout=200)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def ok(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def event(self, *words: str) -> dict[str, Any]:
+        """The last event of a verb."""
+        done = self.run(*words, "--json")
+        assert done.stderr == ""
+        event: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return event
+
+    def kubectl(self, *words: str, check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.name, *words, check=check)
+
+    def versions(self) -> set[str]:
+        """What pods that are ready answer with, asked past everything of ours."""
+        labels = "channel=stable,app.kubernetes.io/name=web"
+        pods = json.loads(self.kubectl("get", "pods", "-l", labels, "-o", "json"))["items"]
+        ready = [
+            pod["status"]["podIP"]
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"]["conditions"])
+        ]
+        return {self._asked(address) for address in ready}
+
+    def names(self, kind: str) -> set[str]:
+        return set(self.kubectl("get", kind, "-o", "name").replace(f"{kind}/", "").split())
+
+    def _asked(self, address: str) -> str:
+        source = (
+            f"import urllib.request as u; print(u.urlopen('http://{address}:8000/alive', timeout=5).read().decode())"
+        )
+        command = [*self.cluster.inside(), "python3", "-c", source]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("VAST_", "DEPLOY_"))}
+        state = {"XDG_STATE_HOME": str(self.root / "state"), "KUBECONFIG": str(self.kubeconfig)}
+        return {**inherited, **state, "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}", **self.environ}

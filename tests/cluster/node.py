@@ -1,0 +1,105 @@
+"""The node of a cluster: scheduler, containerd, kubelet and kube-proxy, so that pods really run.
+
+What this kind of machine needs of them: cgroups of version 1 by `cgroupfs`; no lower OOM scores, which take
+CAP_SYS_RESOURCE; no settings of conntrack, which are the machine's.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.cluster.images import archive
+from tests.cluster.parts import program
+from tests.cluster.running import Cluster
+
+_CONTAINERD = """\
+version = 3
+root = "{disk}/containerd"
+state = "{disk}/containerd-state"
+[grpc]
+  address = "{disk}/containerd.sock"
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "overlayfs"
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = "localhost/pause:1"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["/usr/lib/cni"]
+    conf_dir = "{disk}/cni"
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      SystemdCgroup = false
+"""
+_PODS = "10.244.0.0/24"
+
+
+class Node:
+    """One, started in `cluster` and ready when this returns."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        disk = cluster.disk
+        (disk / "cni").mkdir()
+        (disk / "cni/10.conflist").write_text(json.dumps(_network()))
+        (disk / "containerd.toml").write_text(_CONTAINERD.format(disk=disk))
+        (disk / "kubelet.json").write_text(json.dumps(self._kubelet()))
+        cluster.start("containerd", "--config", str(disk / "containerd.toml"))
+        cluster.until(lambda: self._ctr("images", "ls").returncode == 0, "containerd")
+        self.load("localhost/pause:1", program("pods"))
+        config = ["--kubeconfig", str(cluster.kubeconfig)]
+        cluster.start("kube-scheduler", *config, "--leader-elect=false", "--bind-address=127.0.0.1")
+        options = ["--root-dir", str(disk / "kubelet"), "--config", str(disk / "kubelet.json")]
+        cluster.start("kubelet", *options, *config, "--hostname-override=node-1", f"--node-ip={cluster.address}")
+        options = ["--proxy-mode=nftables", "--hostname-override=node-1", f"--cluster-cidr={_PODS}"]
+        options += ["--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0"]
+        options += ["--conntrack-tcp-timeout-close-wait=0", "--healthz-bind-address=127.0.0.1:10256"]
+        cluster.start("kube-proxy", *config, *options)
+        cluster.until(lambda: " Ready" in cluster.kubectl("get", "nodes", check=False), "kubelet")
+
+    def load(self, name: str, file: Path) -> str:
+        """Have an image of one program on the node; the reference by digest that a pod names."""
+        out = self._cluster.disk / "image.tar"
+        digest = archive(name, file, out)
+        reference = f"{name.rpartition(':')[0]}@{digest}"
+        for words in (("import", "--local", "--no-unpack", str(out)), ("tag", "--force", name, reference)):
+            done = self._ctr("images", *words)
+            assert done.returncode == 0, done.stderr
+        return reference
+
+    def _ctr(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [program("ctr"), "-a", str(self._cluster.disk / "containerd.sock"), "-n", "k8s.io", *words]
+        return subprocess.run([*self._cluster.inside(), *command], capture_output=True, text=True, check=False)
+
+    def _kubelet(self) -> dict[str, object]:
+        disk = self._cluster.disk
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": False},
+                "x509": {"clientCAFile": str(disk / "pki/ca.crt")},
+            },
+            "authorization": {"mode": "AlwaysAllow"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{self._cluster.name}",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "enforceNodeAllocatable": [],
+            "containerRuntimeEndpoint": f"unix://{disk}/containerd.sock",
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        }
+
+
+def _network() -> dict[str, object]:
+    ways = {"type": "host-local", "ranges": [[{"subnet": _PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "ipMasq": False, "ipam": ways}
+    return {
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }

@@ -1,0 +1,48 @@
+// What runs in the pods of tests: as `pause` it holds a pod's namespaces, else it is a small web service.
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
+	if filepath.Base(os.Args[0]) == "pause" {
+		<-ended
+		return
+	}
+	fmt.Println("begins, version", os.Getenv("VERSION"))
+	if why := os.Getenv("CRASH"); why != "" {
+		fmt.Println(why)
+		os.Exit(1)
+	}
+	status := 200
+	if said, err := strconv.Atoi(os.Getenv("STATUS")); err == nil {
+		status = said
+	}
+	http.HandleFunc("/", func(answer http.ResponseWriter, asked *http.Request) {
+		if held, err := time.ParseDuration(asked.URL.Query().Get("for")); err == nil {
+			time.Sleep(held)
+		}
+		code := status
+		if asked.URL.Path == "/alive" {
+			code = 200
+		}
+		answer.WriteHeader(code)
+		fmt.Fprint(answer, os.Getenv("VERSION"))
+		fmt.Println("asked for", asked.URL.Path)
+	})
+	go func() {
+		fmt.Println(http.ListenAndServe(":"+os.Args[1], nil))
+		os.Exit(1)
+	}()
+	<-ended
+}

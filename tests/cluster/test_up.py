@@ -1,0 +1,260 @@
+"""`deploy` on a cluster with real pods: what is proven stays, what fails is put back, and nobody's work is lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.declared import Declared
+from tests.cluster.parts import program
+from tests.cluster.running import Cluster
+from tests.faults.hooks import until
+
+_NAMES = (f"small{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def image(cluster: Cluster) -> str:
+    assert cluster.node
+    return cluster.node.load("localhost/web:1", program("pods"))
+
+
+@pytest.fixture
+def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
+    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
+    made.write()
+    made.make_namespace()
+    yield made
+    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+
+
+def test_what_is_up_serves_and_bringing_it_again_changes_nothing(small: Declared) -> None:
+    small.ok("up")
+
+    assert small.versions() == {"one"}
+    assert small.event("plan")["unchanged"]
+    before = small.kubectl("get", "all,cm,secret", "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+    assert small.event("up")["outcome"] == "unchanged"
+    assert small.kubectl("get", "all,cm,secret", "-o", "jsonpath={.items[*].metadata.resourceVersion}") == before
+    assert small.event("status")["state"] == "serving"
+
+
+def test_a_plan_says_field_by_field_what_would_change_and_what_would_go(small: Declared) -> None:
+    small.write(more='[services.other]\ncommand = ["/web", "${port}"]\nport = 8001\n')
+    small.ok("up")
+    small.write("two", replicas=2)
+
+    said = small.ok("plan")
+
+    assert "spec.replicas: 1 -> 2" in said
+    assert "prune    Deployment other" in said
+    assert "spec.template.spec.containers[web].envFrom[0].configMapRef.name" in said
+    assert small.versions() == {"one"}
+    small.ok("up")
+    assert small.versions() == {"two"}
+    assert small.names("deployment.apps") == {"web"}
+    assert small.names("service") == {"web"}
+
+
+# What is wrong with the new release, and what a person is told.
+BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
+    "a check that fails": ({"path": "/", "env": ', STATUS = "500"'}, ["put back"]),
+    "a program that ends": ({"env": ', CRASH = "no such model"'}, ["CrashLoopBackOff", "| no such model"]),
+    "an image that is nowhere": (
+        {"image": "localhost:1/web@sha256:" + "a" * 64},
+        ["ImagePullBackOff", "Deployment web"],
+    ),
+    "a pod that no node takes": (
+        {"more": '[services.big]\ncommand = ["/web"]\nresources = { memory = "900GiB" }\n'},
+        ["no node takes it"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_fails_is_put_back_and_says_why(what: str, small: Declared) -> None:
+    small.ok("up")
+    change, said = BROKEN[what]
+    small.write("two", timeout="5s", **change)  # type: ignore[arg-type]
+
+    done = small.run("up")
+
+    assert done.returncode == 1, done.stderr
+    assert "serves, proven again" in done.stderr
+    for words in said:
+        assert words in done.stderr + done.stdout, done.stderr
+    assert small.versions() == {"one"}
+    assert small.names("deployment.apps") == {"web"}
+    assert small.event("status")["state"] == "serving"
+    small.write("three")
+    small.ok("up")  # needs no cleaning
+    assert small.versions() == {"three"}
+
+
+def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
+    small.write(env=', CRASH = "no"')
+
+    done = small.run("up")
+
+    assert done.returncode == 1
+    assert "As before, nothing of it is there." in done.stderr
+    assert small.names("deployment.apps") == set()
+
+
+def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declared) -> None:
+    small.ok("up")
+    edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 77}}}}'
+    small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
+    small.kubectl("rollout", "status", "deployment/web")
+
+    assert small.event("status")["state"] == "drifted"
+    planned, refused = small.run("plan"), small.run("up")
+
+    assert (planned.returncode, refused.returncode) == (4, 4)
+    assert '"ann"' in planned.stdout
+    assert "deploy up --take-over ann" in refused.stderr
+    assert "77" in small.kubectl("get", "deployment", "web", "-o", "yaml")
+    assert small.run("up", "--take-over", "bob").returncode == 4
+    small.ok("up", "--take-over", "ann")
+    assert "77" not in small.kubectl("get", "deployment", "web", "-o", "yaml")
+
+
+def test_copies_that_somebody_else_counts_are_left_to_them(small: Declared) -> None:
+    hand = "on_demand = true\n"
+    small.write(more=f'[services.hand]\ncommand = ["/web", "9"]\n{hand}')
+    small.ok("up")
+    small.kubectl("scale", "deployment/hand", "--replicas=1")
+    small.write("two", more=f'[services.hand]\ncommand = ["/web", "9"]\n{hand}')
+
+    small.ok("up")
+
+    assert small.kubectl("get", "deployment", "hand", "-o", "jsonpath={.spec.replicas}") == "1"
+
+
+def test_nothing_that_is_not_ours_is_changed_or_pruned(small: Declared) -> None:
+    small.kubectl("create", "configmap", "theirs", "--from-literal=a=b")
+    small.kubectl("create", "service", "clusterip", "web", "--tcp=1:1")
+
+    refused = small.run("up")
+
+    assert refused.returncode == 4
+    assert "Service web: is there already, and not this project's" in refused.stderr
+    small.kubectl("delete", "service", "web")
+    small.ok("up")
+    small.ok("down")
+    assert "theirs" in small.names("configmap")
+    assert small.names("deployment.apps") == set()
+    assert small.cluster.kubectl("get", "namespace", small.name)
+
+
+def test_a_release_comes_back_by_its_id_and_history_tells_all(small: Declared) -> None:
+    small.ok("up")
+    first = small.event("status")["inventory"]["channels"]["stable"]
+    small.write("two")
+    small.ok("up")
+
+    small.ok("rollback", first[:8])
+
+    assert small.versions() == {"one"}
+    small.ok("rollback")
+    assert small.versions() == {"two"}
+    told = [line for line in small.ok("history").splitlines() if "committed" in line]
+    assert [line.split("  ")[2] for line in told] == ["up", "up", "rollback", "rollback"]
+
+
+def test_a_canary_runs_beside_and_promote_brings_exactly_that(small: Declared) -> None:
+    small.ok("up")
+    small.write("two")
+    small.ok("up", "--channel", "canary")
+    assert small.versions() == {"one"}
+    assert small.names("deployment.apps") == {"web", "web-canary"}
+    small.write("three")  # which is not what the canary proved
+
+    small.ok("promote")
+
+    assert small.versions() == {"two"}
+    assert small.names("deployment.apps") == {"web"}
+
+
+def test_of_two_who_deploy_one_is_refused_by_the_others_name(small: Declared) -> None:
+    small.write(path="/?for=3s")
+    with small.start("up") as first:
+        until(lambda: bool(small.kubectl("get", "lease", check=False)), "the first began")
+        second = small.run("up")
+        first.communicate()
+
+    assert (first.returncode, second.returncode) == (0, 4)
+    assert "is deploying" in second.stderr
+
+
+def test_a_laptop_that_dies_leaves_what_anybody_ends(small: Declared) -> None:
+    """The lock ends by itself; until then nobody else begins."""
+    small.ok("up")
+    small.write("two", path="/?for=60s", timeout="90s")
+    with small.start("up") as laptop:
+        until(lambda: "two" in small.versions(), "the new one runs, unproven", 60)
+        laptop.send_signal(signal.SIGKILL)
+        laptop.communicate()
+    small.write("three")
+
+    assert small.run("up").returncode == 4
+    free(small)
+    status = small.run("status")
+    assert status.returncode == 1
+    assert "did not end it" in status.stdout
+    small.ok("up")
+    assert small.versions() == {"three"}
+    assert small.event("status")["state"] == "serving"
+
+
+def free(small: Declared) -> None:
+    """Let the lock's time pass."""
+    lease = json.loads(small.kubectl("get", "lease", f"deploy-{small.name}", "-o", "json"))
+    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
+    small.cluster.kubectl("replace", "-f", "-", text=json.dumps(lease))
+
+
+def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declared) -> None:
+    small.ok("up")
+    small.write("two", path="/?for=2s")
+    with small.start("up") as process:
+        until(lambda: "web" in small.kubectl("get", "pods"), "it began")
+        small.cluster.stop("kube-apiserver")
+        time.sleep(10)
+        small.cluster.start_api()
+        process.communicate(timeout=120)
+
+    assert process.returncode == 0
+    assert small.versions() == {"two"}
+
+
+def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
+    small.ok("up")
+    small.kubectl("create", "quota", "small", "--hard=pods=1")
+    small.write("two", replicas=3)
+
+    done = small.run("up")
+
+    assert done.returncode == 1
+    assert "exceeded quota" in done.stderr
+    assert small.versions() == {"one"}
+
+
+_Verb = Callable[..., object]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [(["restart"], "kubectl rollout restart"), (["ssh"], "deploy exec"), (["up", "--host", "a"], "leave --host out")],
+)
+def test_what_is_for_hosts_is_refused_with_the_way_here(words: list[str], step: str, small: Declared) -> None:
+    refused = small.run(*words)
+
+    assert refused.returncode == 2
+    assert step in refused.stderr
