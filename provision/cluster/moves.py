@@ -9,16 +9,11 @@ from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.transaction import Asked, Ended, bring, prune
 from provision.cluster.wanted import Rendered
-from provision.errors import Refused, UsageError
+from provision.errors import Refused
 
 
 def up(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> Ended:
     """Bring the project as it is now to `channel`. Raises as `Transaction.run` does."""
-    if there.project.once and there.target.once:
-        raise UsageError(
-            f"once.{next(iter(there.project.once))} runs on hosts, and targets.{there.name} is a cluster.",
-            next_step="make it a service with batch = true, which is a Job there",
-        )
     release = there.release
     there.demand_namespace(make=True)
     return bring(there.api, _asked(there, "up", channel, release, take_over), there.tell)

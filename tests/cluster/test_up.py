@@ -6,7 +6,7 @@ import itertools
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,17 +63,17 @@ def test_a_plan_says_field_by_field_what_would_change_and_what_would_go(small: D
 
 
 # What is wrong with the new release, and what a person is told.
+_CHECK = '[checks.whole]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "3s"\n'
+_BIG = '[services.big]\ncommand = ["/web"]\nresources = { memory = "900GiB" }\n'
 BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
-    "a check that fails": ({"path": "/", "env": ', STATUS = "500"'}, ["put back"]),
+    "a check that fails": ({"more": _CHECK}, ["whole http", "the body does not match 'never'"]),
+    "a probe that never passes": ({"env": ', STATUS = "500"'}, ["Deployment web"]),
     "a program that ends": ({"env": ', CRASH = "no such model"'}, ["CrashLoopBackOff", "| no such model"]),
     "an image that is nowhere": (
         {"image": "localhost:1/web@sha256:" + "a" * 64},
         ["ImagePullBackOff", "Deployment web"],
     ),
-    "a pod that no node takes": (
-        {"more": '[services.big]\ncommand = ["/web"]\nresources = { memory = "900GiB" }\n'},
-        ["no node takes it"],
-    ),
+    "a pod that no node takes": ({"more": _BIG}, ["no node takes it"]),
 }
 
 
@@ -244,9 +244,6 @@ def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     assert done.returncode == 1
     assert "exceeded quota" in done.stderr
     assert small.versions() == {"one"}
-
-
-_Verb = Callable[..., object]
 
 
 @pytest.mark.parametrize(

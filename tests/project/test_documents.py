@@ -54,7 +54,8 @@ def test_the_documented_file_loads(tmp_path):
     (tmp_path / "deploy.toml").write_text(DOCUMENTED)
     (tmp_path / "requirements.txt").touch()
 
-    assert list(load(tmp_path, environ=VARIABLES).project.targets) == ["vast", "fleet", "boxes", "gpu", "home"]
+    declared = list(load(tmp_path, environ=VARIABLES).project.targets)
+    assert declared == ["vast", "fleet", "boxes", "k8s", "gpu", "home"]
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,12 @@ def without_hosts(targets: Mapping[str, Any]) -> Iterator[Fault]:
     for name, table in targets.items():
         if not isinstance(table, dict) or table.get("platform") in IN_CLUSTER:
             continue
-        if "path" not in table:
-            hint = 'Expected the project\'s folder on the host, such as path = "/workspace/shop".'
-            yield Fault(("targets", name, "path"), f"missing. {hint}", at_key=True)
         if not {"hosts", "provider"} & table.keys():
             hint = 'Expected a list, such as hosts = ["root@${VAST_HOST}:${VAST_PORT}"].'
             yield Fault(("targets", name, "hosts"), "missing.", hint)
+        if "path" not in table:
+            hint = 'Expected the project\'s folder on the host, such as path = "/workspace/shop".'
+            yield Fault(("targets", name, "path"), f"missing. {hint}", at_key=True)
 
 
 RULES = (_provider, _idle, _accept)
