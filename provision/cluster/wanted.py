@@ -16,7 +16,7 @@ from provision.cluster.objects import Node, in_order
 from provision.contract.canonical import digest
 from provision.errors import Degraded
 from provision.manifests.checks import project_checks, service_checks
-from provision.manifests.containers import containers
+from provision.manifests.containers import Containers, containers
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.kubernetes.workload import workload
@@ -62,13 +62,20 @@ def rendered(project: Project, target: Target, root: Path) -> Rendered:
     return Rendered(digest([lanes, checks, namespace]), lanes, checks, namespace)
 
 
+class _InPods(Containers):
+    """What a check asks is the pod itself, which has the declared port in every lane."""
+
+    def port(self, service: str) -> int | None:
+        return self.project.services[service].port
+
+
 def _asked(project: Project, target: Target, lane: Lane) -> list[Node]:
     """Every check of a channel, in the order in which a deploy asks; of what is on demand, none.
 
     Each with the service whose pods it is asked of (of the project's own: none), and the Secret and key that have the
     token that it sends.
     """
-    places = containers(project, "kubernetes", lane, target)
+    places = _InPods(**vars(containers(project, "kubernetes", lane, target)))
     services = {name: project.services[name] for name in start_order(project.services) if places.holds(name)}
     found: list[Node] = []
     for name, service in services.items():

@@ -109,7 +109,7 @@ def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
 
 def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declared) -> None:
     small.ok("up")
-    edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 77}}}}'
+    edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7654}}}}'
     small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
     small.kubectl("rollout", "status", "deployment/web")
 
@@ -119,10 +119,10 @@ def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declar
     assert (planned.returncode, refused.returncode) == (4, 4)
     assert '"ann"' in planned.stdout
     assert "deploy up --take-over ann" in refused.stderr
-    assert "77" in small.kubectl("get", "deployment", "web", "-o", "yaml")
+    assert "7654" in small.kubectl("get", "deployment", "web", "-o", "yaml")
     assert small.run("up", "--take-over", "bob").returncode == 4
     small.ok("up", "--take-over", "ann")
-    assert "77" not in small.kubectl("get", "deployment", "web", "-o", "yaml")
+    assert "7654" not in small.kubectl("get", "deployment", "web", "-o", "yaml")
 
 
 def test_copies_that_somebody_else_counts_are_left_to_them(small: Declared) -> None:
