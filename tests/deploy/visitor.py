@@ -16,7 +16,7 @@ import time
 wanted = json.loads(sys.stdin.readline())
 over = threading.Event()
 lock = threading.Lock()
-told = {"requests": 0, "streams": 0, "failed": [], "longest": 0.0, "versions": [], "away": 0}
+told = {"requests": 0, "streams": 0, "failed": [], "longest": 0.0, "versions": [], "away": 0, "why": []}
 PATIENCE = 300  # seconds
 TOKENS = 16  # a second of a stream
 
@@ -29,7 +29,7 @@ def ask(path, body=None, connection=None):
         answer = mine.getresponse()
         said = answer.read()
         if answer.status == 503 and answer.getheader("Retry-After"):
-            raise SentAway
+            raise SentAway(said[:100])
         if answer.status != 200:
             raise ValueError(f"status {answer.status}: {said[:200]}")
         return said
@@ -80,9 +80,10 @@ def stream(seconds):
 def visit(what, *given):
     try:
         what(*given)
-    except SentAway:
+    except SentAway as sent:
         with lock:
             told["away"] += 1
+            told["why"] = [*told["why"], f"{time.strftime('%X')} {what.__name__}: {sent}"][:10]
     except Exception as error:
         with lock:
             told["failed"].append(f"{time.strftime('%X')} {what.__name__}: {type(error).__name__}: {error}")
