@@ -45,6 +45,7 @@ def test_what_is_up_serves_and_bringing_it_again_changes_nothing(small: Declared
     assert small.event("status")["state"] == "serving"
 
 
+@pytest.mark.slow
 def test_a_plan_says_field_by_field_what_would_change_and_what_would_go(small: Declared) -> None:
     small.write(more='[services.other]\ncommand = ["/web", "${port}"]\nport = 8001\n')
     small.ok("up")
@@ -77,6 +78,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_fails_is_put_back_and_says_why(what: str, small: Declared) -> None:
     small.ok("up")
@@ -97,6 +99,7 @@ def test_what_fails_is_put_back_and_says_why(what: str, small: Declared) -> None
     assert small.versions() == {"three"}
 
 
+@pytest.mark.slow
 def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
     small.write(env=', CRASH = "no"')
 
@@ -125,6 +128,7 @@ def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declar
     assert "7654" not in small.kubectl("get", "deployment", "web", "-o", "yaml")
 
 
+@pytest.mark.slow
 def test_copies_that_somebody_else_counts_are_left_to_them(small: Declared) -> None:
     hand = "on_demand = true\n"
     small.write(more=f'[services.hand]\ncommand = ["/web", "9"]\n{hand}')
@@ -153,6 +157,7 @@ def test_nothing_that_is_not_ours_is_changed_or_pruned(small: Declared) -> None:
     assert small.cluster.kubectl("get", "namespace", small.name)
 
 
+@pytest.mark.slow
 def test_a_release_comes_back_by_its_id_and_history_tells_all(small: Declared) -> None:
     small.ok("up")
     first = small.event("status")["inventory"]["channels"]["stable"]
@@ -168,6 +173,7 @@ def test_a_release_comes_back_by_its_id_and_history_tells_all(small: Declared) -
     assert [line.split("  ")[2] for line in told] == ["up", "up", "rollback", "rollback"]
 
 
+@pytest.mark.slow
 def test_a_canary_runs_beside_and_promote_brings_exactly_that(small: Declared) -> None:
     small.ok("up")
     small.write("two")
@@ -182,6 +188,7 @@ def test_a_canary_runs_beside_and_promote_brings_exactly_that(small: Declared) -
     assert small.names("deployment.apps") == {"web"}
 
 
+@pytest.mark.slow
 def test_of_two_who_deploy_one_is_refused_by_the_others_name(small: Declared) -> None:
     small.write(path="/?for=3s")
     with small.start("up") as first:
@@ -193,6 +200,7 @@ def test_of_two_who_deploy_one_is_refused_by_the_others_name(small: Declared) ->
     assert "is deploying" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_laptop_that_dies_leaves_what_anybody_ends(small: Declared) -> None:
     """The lock ends by itself; until then nobody else begins."""
     small.ok("up")
@@ -220,6 +228,7 @@ def free(small: Declared) -> None:
     small.cluster.kubectl("replace", "-f", "-", text=json.dumps(lease))
 
 
+@pytest.mark.slow
 def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declared) -> None:
     small.ok("up")
     small.write("two", path="/?for=2s")
@@ -234,6 +243,7 @@ def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declare
     assert small.versions() == {"two"}
 
 
+@pytest.mark.slow
 def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     small.ok("up")
     small.kubectl("create", "quota", "small", "--hard=pods=1")
