@@ -27,6 +27,7 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "hosts",
         "images",
         "providers",
+        "cluster",
         "models",
         "manifests",
         "platforms",

@@ -48,9 +48,10 @@ def test_what_can_be_deployed_to_has_another_half_on_the_host() -> None:
 def test_a_key_that_a_platform_does_not_know_is_refused_with_those_that_do(
     tmp_path: Path, platform: Platform, key: str, ability: str, refused: str
 ) -> None:
+    place = "" if PLATFORMS[platform].in_cluster else 'hosts = ["a"]\npath = "/srv/a"\n'
     (tmp_path / "deploy.toml").write_text(
         '[project]\nname = "a"\n[services.web]\ncommand = ["web"]\n'
-        f'[targets.there]\nplatform = "{platform}"\nhosts = ["a"]\npath = "/srv/a"\n{key}\n'
+        f'[targets.there]\nplatform = "{platform}"\n{place}{key}\n'
     )
     if getattr(PLATFORMS[platform], ability):
         load(tmp_path, environ={})
