@@ -204,7 +204,7 @@ def test_a_machine_backs_up_by_itself_and_never_before_it_has_what_was_there(
     until(lambda: len(run_rclone(hosts[0], "lsf", "-R", "--files-only").splitlines()) == 2, "it is kept")
 
     (machine,) = deployment(project, rental).machines.rented()
-    assert deployment(project, rental).machines.backups([machine]) == {machine.id: ""}
+    until(lambda: deployment(project, rental).machines.backups([machine]) == {machine.id: ""}, "it says so")
     warned: list[Any] = []
     _break(hosts[0])
     assert "rclone" in ask(hosts[0], "now")["fault"]
