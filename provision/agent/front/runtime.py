@@ -137,11 +137,14 @@ class Runtime:
     def _prepare(self, worker: int, front: Front, deadline: float) -> None:
         """Have the one that runs send requests where its successor will, as far as it can: for a moment both take some.
 
-        What waits is let go, too: after a reload nobody could tell it where to.
+        What waits is let go, too: after a reload nobody could tell it where to. Whoever takes what no rule sends
+        elsewhere comes before those that no longer do: two lanes may change roles.
         """
         for backend in front.backends:
             up, service, known = states(backend), backend.service, True
-            for server in backend.servers:
+            if up[HOLD]:
+                self._master.tell(worker, [f"set server {service}/{HOLD} state ready"])
+            for server in sorted(backend.servers, key=weight, reverse=True):
                 if up[server.program]:
                     name = f"{service}/{server.program}"
                     new = (
@@ -151,10 +154,7 @@ class Runtime:
                     there += [f"set server {name} weight {weight(server)}", f"set server {name} state ready"]
                     known &= not self._master.tell(worker, [new, *there])[-1]
             if known and any(up.values()):
-                told = [f"set server {service}/{HOLD} state ready"] if up[HOLD] else []
-                self._master.tell(
-                    worker, told + [f"set server {service}/{each} state maint" for each in up if not up[each]]
-                )
+                self._master.tell(worker, [f"set server {service}/{each} state maint" for each in up if not up[each]])
                 while not up[HOLD] and self.held(service) and time.monotonic() < deadline:
                     time.sleep(_POLL)
 

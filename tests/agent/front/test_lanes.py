@@ -6,7 +6,9 @@ from collections import Counter
 
 import pytest
 
+from provision.agent.front.master import Master
 from provision.agent.front.values import DRAIN, Bind, Front, Limits, Route
+from provision.contract.slots import STABLE
 from tests.agent.front.stand import PATIENCE, Answered, Crowd, Stand, Stream
 from tests.faults.hooks import until
 
@@ -166,3 +168,25 @@ def test_one_address_has_so_many_requests_in_flight(stand):
     assert stand.get().status == 429
     assert stream.is_all_of("a")
     until(lambda: stand.get().status == 200, "the stream has ended there, too", PATIENCE)
+
+
+def test_somebody_takes_requests_at_each_moment_at_which_two_lanes_change_roles(stand, monkeypatch):
+    stand.start(*"ab")
+    a, b = stand.server("a", lane="canary"), stand.server("b", lane="canary")
+    stand.serve(stand.front(a._replace(lane=STABLE), b))
+    tell, met = Master.tell, []
+
+    def told(self: Master, worker: int, commands: list[str]) -> list[str]:
+        answers = []
+        for command in commands:
+            answers += tell(self, worker, [command])
+            if command.startswith(("set", "add")):
+                met.append((stand.get().status, command))
+        return answers
+
+    monkeypatch.setattr(Master, "tell", told)
+    stand.runtime.become(stand.front(a, b._replace(lane=STABLE)))
+    stand.runtime.become(stand.front(a._replace(lane=STABLE), b))
+
+    assert len(met) > 10
+    assert [each for each in met if each[0] != 200] == []
