@@ -171,7 +171,7 @@ class Download:
                 self._emit(
                     {
                         "event": "progress",
-                        "phase": "model",
+                        "phase": "fetch",
                         "file": self.request["name"],
                         "done": self._arrived,
                         "total": self.request["bytes"],

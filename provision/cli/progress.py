@@ -13,14 +13,13 @@ from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from provision.cli.sentences import phase, sentence, so_far
+from provision.cli.sentences import in_bytes, phase, sentence, size, so_far, time_left
 
 Event = Mapping[str, Any]
 
 _BAR_WIDTH = 24
 # A compiler may work on one file for half a minute: over a shorter time the estimate would jump.
 _SPEED_SECONDS = 180.0
-_TOLD_IN_SECONDS = 90
 
 
 class _Bar(rich_progress.ProgressColumn):
@@ -39,7 +38,14 @@ class _Time(rich_progress.TimeElapsedColumn):
         left = task.time_remaining
         if not left:
             return super().render(task)
-        return Text(f"about {left / 60:.0f} min left" if left > _TOLD_IN_SECONDS else f"about {left:.0f} s left")
+        return Text(time_left(left))
+
+
+class _Rate(rich_progress.ProgressColumn):
+    """How fast bytes come, once that is known."""
+
+    def render(self, task: rich_progress.Task) -> Text:
+        return Text(f"{size(task.speed)}/s" if task.speed and task.fields["in_bytes"] else "")
 
 
 class Progress:
@@ -53,6 +59,7 @@ class Progress:
             rich_progress.TextColumn("{task.description}", markup=False),
             _Bar(),
             rich_progress.TextColumn("{task.fields[amount]}"),
+            _Rate(),
             _Time(),
             console=self._console,
             transient=True,
@@ -85,7 +92,7 @@ class Progress:
 
     def _task(self, host: str) -> rich_progress.TaskID:
         if host not in self._tasks:
-            self._tasks[host] = self._bars.add_task("", total=None, host=host, amount="")
+            self._tasks[host] = self._bars.add_task("", total=None, host=host, amount="", in_bytes=False)
         return self._tasks[host]
 
     def _show(self, host: str, text: str) -> None:
@@ -99,7 +106,14 @@ class Progress:
             if host in self._tasks:
                 self._bars.remove_task(self._tasks.pop(host))
             return
-        self._bars.update(self._task(host), description=phase(event), completed=done, total=total, amount=so_far(event))
+        self._bars.update(
+            self._task(host),
+            description=phase(event),
+            completed=done,
+            total=total,
+            amount=so_far(event),
+            in_bytes=in_bytes(event),
+        )
 
 
 def _style(event: Event) -> str:

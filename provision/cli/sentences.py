@@ -16,6 +16,7 @@ _PHASES = {
     "engine": "shipping the engine",
     "haproxy": "shipping HAProxy",
     "model": "shipping the model",
+    "fetch": "fetching the model",
     "verify": "verifying the model",
     "seal": "checking what arrived",
     "transaction": "switching",
@@ -28,6 +29,7 @@ _PHASES = {
     "install": "installing",
     "build": "building",
 }
+_TOLD_IN_SECONDS = 90
 _STEPS = {
     "preflight": "checking room, memory and ports",
     "start": "starting",
@@ -65,6 +67,11 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value // 60:.0f} min {value % 60:.0f} s"
 
 
+def time_left(value: float) -> str:
+    """How long something still takes, as well as that is known."""
+    return f"about {value / 60:.0f} min left" if value > _TOLD_IN_SECONDS else f"about {value:.0f} s left"
+
+
 def size(value: float) -> str:
     """A number of bytes, in the unit that fits."""
     for unit in ("bytes", "kB", "MB", "GB"):
@@ -96,11 +103,13 @@ def so_far(event: Event) -> str:
     return f"{' of '.join(map(str, numbers))} {event['unit']}"
 
 
-def _progress(event: Event) -> str:
+def moved(event: Event, rate: float = 0.0) -> str:
+    """How far a progress is, and at how many bytes a second, where that is known."""
     done, total = event["done"], event.get("total")
     if not total or done == total:
         return f"{phase(event)}: {so_far(event)}"
-    return f"{phase(event)}: {done * 100 // total} % ({so_far(event)})"
+    pace = f", {size(rate)}/s, {time_left((total - done) / rate)}" if rate else ""
+    return f"{phase(event)}: {done * 100 // total} % ({so_far(event)}{pace})"
 
 
 def _step(event: Event) -> str:
@@ -142,7 +151,7 @@ def _result(event: Event) -> str | None:
 
 _KINDS: dict[str, Callable[[Event], str | None]] = {
     "phase": _phase,
-    "progress": _progress,
+    "progress": moved,
     "step": _step,
     "check": _check,
     "result": _result,

@@ -62,7 +62,7 @@ def _here(shipment: Shipment, model: ModelFile) -> Path:
 
 def _fetch(shipment: Shipment, model: ModelFile) -> None:
     """Let the host fetch one from where it is; where its address runs out meanwhile, with another."""
-    with shipment.session.phase("model"):
+    with shipment.session.phase("fetch"):
         while True:
             access = _access(shipment, model)
             try:

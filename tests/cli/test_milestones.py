@@ -37,9 +37,17 @@ CASES = {
     "a large model: each tenth that takes its time": (
         [moved(float(gb), gb * GB, 50 * GB, host="gpu-1", file="m.gguf") for gb in range(1, 51)],
         [
-            *(f"gpu-1: shipping the model: {tenth}0 % ({tenth * 5}.0 GB of 50.0 GB)" for tenth in range(1, 10)),
+            *(
+                f"gpu-1: shipping the model: {tenth}0 % ({tenth * 5}.0 GB of 50.0 GB, 1.0 GB/s, "
+                f"about {50 - tenth * 5} s left)"
+                for tenth in range(1, 10)
+            ),
             "gpu-1: shipping the model: 50.0 GB",
         ],
+    ),
+    "a model of which half was there: how fast the rest comes, for who waits": (
+        [moved(at * 60.0, (25 + at) * GB, 50 * GB, phase="fetch", host="gpu-1", file="m.gguf") for at in (0, 5)],
+        ["gpu-1: fetching the model: 60 % (30.0 GB of 50.0 GB, 16.7 MB/s, about 20 min left)"],
     ),
     "small files: that they are there": (
         [moved(at / 100, at, 90, host="gpu-1", phase="ship") for at in range(1, 91)],
@@ -55,12 +63,12 @@ CASES = {
     ),
     "a model on a slow disk": (
         [moved(at * 10.0, at * GB, 3 * GB, phase="hash", file="m.gguf") for at in range(1, 4)],
-        ["reading files: 66 % (2.0 GB of 3.0 GB)", "reading files: 3.0 GB"],
+        ["reading files: 66 % (2.0 GB of 3.0 GB, 100 MB/s, about 10 s left)", "reading files: 3.0 GB"],
     ),
     "two hosts at once: each its own": (
         [moved(float(at), at * GB, 4 * GB, host=host) for at in (0, 3, 4) for host in ("a", "b")],
         [
-            *(f"{host}: shipping the model: 75 % (3.0 GB of 4.0 GB)" for host in ("a", "b")),
+            *(f"{host}: shipping the model: 75 % (3.0 GB of 4.0 GB, 1.0 GB/s, about 1 s left)" for host in ("a", "b")),
             *(f"{host}: shipping the model: 4.0 GB" for host in ("a", "b")),
         ],
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provision.project.fault import Fault
+from provision.project.fault import Fault, did_you_mean
 from provision.project.models import REGISTRY, STORE, place
 from provision.project.rules.view import Sound
 
@@ -25,8 +25,23 @@ def _tokens(view: Sound) -> Iterator[Fault]:
             yield Fault(("models", name, "token"), "is for the Hub and for addresses.", f"Leave it out. Here: {hint}")
 
 
+def _misspelt(view: Sound) -> Iterator[Fault]:
+    for name, model in _words(view):
+        if meant := did_you_mean(model, view.models):
+            hint = f'{meant} A file of yours that is called so: "./{model}".'
+            yield Fault(("services", name, "model"), f'no model is declared as "{model}".', hint)
+
+
+def _words(view: Sound) -> Iterator[tuple[str, str]]:
+    """Services whose model looks like the name of a declared one, and is none."""
+    for name, service in view.services.items():
+        if service.model and "." not in service.model and "/" not in service.model and service.model not in view.models:
+            yield name, service.model
+
+
 def _unused(view: Sound) -> Iterator[Fault]:
     used = {service.model for service in view.services.values()}
+    used |= {name for _, word in _words(view) for name in view.models if did_you_mean(word, [name])}
     if view.services.keys() != view.declared:
         return  # those that were not asked for may use it
     for name in view.models:
@@ -44,4 +59,4 @@ def _places(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "model"), message, hint)
 
 
-RULES = (_digests, _tokens, _unused, _places)
+RULES = (_digests, _tokens, _misspelt, _unused, _places)
