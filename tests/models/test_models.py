@@ -125,6 +125,7 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("down")
 
 
+@pytest.mark.slow
 def test_what_hosts_can_t_reach_is_fetched_here_once_into_the_hub_s_own_cache(
     project: Project, hub: Hub, demo_model: bytes
 ) -> None:
@@ -149,6 +150,7 @@ def test_what_hosts_can_t_reach_is_fetched_here_once_into_the_hub_s_own_cache(
     project.ok("down")
 
 
+@pytest.mark.slow
 def test_models_are_brought_before_a_deploy_told_compared_and_pruned(
     project: Project, hub: Hub, demo_model: bytes
 ) -> None:
@@ -207,6 +209,7 @@ def test_what_a_model_needs_is_said_without_its_weights(project: Project, hub: H
     assert 30e6 < said["memory_bytes"]["llm"] < 100e6
 
 
+@pytest.mark.slow
 def test_a_model_that_the_host_has_no_memory_for_is_refused_before_it_is_fetched(
     project: Project, hub: Hub, demo_model: bytes
 ) -> None:

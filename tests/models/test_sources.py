@@ -60,6 +60,7 @@ def test_a_host_fetches_from_a_store_by_an_address_that_is_signed_here_and_kept_
     project.ok("down")
 
 
+@pytest.mark.slow
 def test_a_model_is_pushed_to_a_registry_and_fetched_from_there(
     project: Project, tmp_path: Path, demo_model: bytes
 ) -> None:
