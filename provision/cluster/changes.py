@@ -7,6 +7,7 @@ autoscaler or a person counts. What others have and we declare otherwise is a cl
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -136,10 +137,12 @@ def lacking(api: Api, wanted: Iterable[Node]) -> list[str]:
     return found
 
 
-def make(missing: Sequence[str]) -> str:
-    """The command that makes the first of what `lacking` found."""
+def make(api: Api, missing: Sequence[str]) -> str:
+    """The command that makes the first of what `lacking` found, or fills it: in the cluster that was asked."""
     secret, _, keys = missing[0].removeprefix("Secret ").partition(" has no ")
-    return f"kubectl create secret generic {secret} --from-env-file=FILE   # with {keys}"
+    kubectl = shlex.join(["kubectl", *api.kubectl])
+    made = f"{kubectl} create secret generic {secret} --from-env-file=FILE --dry-run=client -o yaml"
+    return f"{made} | {kubectl} apply -f -   # FILE with {keys}"
 
 
 def _secrets(pod: Node) -> Iterable[tuple[str, str]]:

@@ -51,14 +51,18 @@ def rollback(there: ProjectThere, to: str) -> Ended:
 
 def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended:
     """End all of `channel`, or of both. Volume claims, the namespace, history and kept releases stay."""
-    with held(there.api, there.project.name, there.who) as lock:
+
+    def tell(event: dict[str, object]) -> None:
+        there.tell({**event, "host": there.name})
+
+    with held(there.api, there.project.name, there.who, tell) as lock:
         before = there.book.read()
         channels = [channel] if channel else list(before.members)
         stay = {each for name in before.members if name not in channels for each in before.members[name]}
         named = {each.named for each in stay}
         gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
         lock.demand()
-        prune(there.api, there.book, gone, lambda event: there.tell({**event, "host": there.name}))
+        prune(there.api, there.book, gone, tell)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
         members: dict[str, tuple[Member, ...]] = {
             name: each for name, each in before.members.items() if name not in channels

@@ -127,7 +127,7 @@ class Transaction:
             )
         if lacking := changes.lacking(self.api, wanted):
             raise Refused(
-                "secrets are missing in the cluster.", why="\n".join(lacking), next_step=changes.make(lacking)
+                "secrets are missing in the cluster.", why="\n".join(lacking), next_step=changes.make(self.api, lacking)
             )
         return planned
 
@@ -238,7 +238,7 @@ def prune(api: Api, book: Book, members: Iterable[Member], tell: Tell) -> None:
 
 def bring(api: Api, asked: Asked, tell: Tell) -> Ended:
     """`Transaction.run`, under the project's lock."""
-    with held(api, asked.project.name, asked.who) as lock:
+    with held(api, asked.project.name, asked.who, lambda event: tell({**event, "host": asked.host})) as lock:
         return Transaction(api, Book(api, asked.project.name), asked, lock, tell).run()
 
 

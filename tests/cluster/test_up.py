@@ -224,7 +224,7 @@ def test_a_laptop_that_dies_leaves_what_anybody_ends(small: Declared) -> None:
 def free(small: Declared) -> None:
     """Let the lock's time pass."""
     lease = json.loads(small.kubectl("get", "lease", f"deploy-{small.name}", "-o", "json"))
-    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
+    lease["spec"] |= {"renewTime": "2020-01-01T00:00:00.000000Z", "leaseDurationSeconds": 1}
     small.cluster.kubectl("replace", "-f", "-", text=json.dumps(lease))
 
 
