@@ -6,7 +6,6 @@ and Fairness"), or did not answer what is safe to ask twice: reading, applying a
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -15,11 +14,11 @@ from typing import Any, TypeVar
 
 import httpx2
 import lightkube
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.types import CascadeType
 
+from provision.cluster import kubeconfig
 from provision.cluster.objects import MANAGER, PLURALS, Name, Node, name_of
 from provision.errors import Refused, Unreachable, UsageError
 
@@ -65,11 +64,11 @@ def _resource(kind: str) -> Any:
 class Api:
     """The API server, with the namespace that a target means."""
 
-    def __init__(self, context: str | None, kubeconfig: Path | None, namespace: str) -> None:
-        config = _config(context, kubeconfig)
+    def __init__(self, context: str | None, file: Path | None, namespace: str) -> None:
+        config = kubeconfig.chosen(context, file)
         self.namespace = namespace
         self.server = str(config.cluster.server)
-        self.kubectl = ["--namespace", namespace, "--context", config.context_name, "--kubeconfig", str(config.fname)]
+        self.kubectl = ["--namespace", namespace, "--context", config.context_name, *kubeconfig.words(file)]
         try:
             timeout = httpx2.Timeout(_SECONDS)
             self._client = lightkube.Client(config=config, namespace=namespace, timeout=timeout, field_manager=MANAGER)
@@ -231,38 +230,3 @@ def _claims(named: Name, error: ApiError) -> list[str]:
     return [f"{named}: {cause.field}: {cause.message}" for cause in causes or ()] or [
         f"{named}: {error.status.message}"
     ]
-
-
-def _config(context: str | None, kubeconfig: Path | None) -> Any:
-    """As kubectl finds it: what was named, $KUBECONFIG, ~/.kube/config.
-
-    Raises:
-        UsageError: there is none, or no such context.
-    """
-    # kubectl merges several; of those the first that is there is read here.
-    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    paths = [kubeconfig] if kubeconfig else [*named, Path(DEFAULT_KUBECONFIG).expanduser()]
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
-        raise UsageError(
-            f"there is no kubeconfig: {paths[0]} is no file.",
-            next_step='set KUBECONFIG, or kubeconfig = "…" in the target',
-        )
-    try:
-        config = KubeConfig.from_file(found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{found} is no kubeconfig: {error}", next_step="kubectl config view") from None
-    if context and context not in config.contexts:
-        from difflib import get_close_matches
-
-        alike = get_close_matches(context, config.contexts, 1)
-        hint = f' Did you mean "{alike[0]}"?' if alike else ""
-        raise UsageError(
-            f'{found} has no context "{context}".{hint}',
-            why=f"It has {', '.join(config.contexts) or 'none'}.",
-            next_step="kubectl config get-contexts",
-        )
-    try:
-        return config.get(context_name=context)
-    except (ConfigError, KeyError) as error:
-        raise UsageError(f"{found}: {error}", next_step="kubectl config get-contexts") from None

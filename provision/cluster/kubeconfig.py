@@ -1,0 +1,82 @@
+"""Where a cluster is and who asks, found as kubectl finds it: the target's `kubeconfig`, $KUBECONFIG, ~/.kube/config.
+
+Of several files in $KUBECONFIG, what the first says of a name counts, files that are not there are passed over, and
+paths in a file are relative to its own folder (kubernetes.io, "Merging kubeconfig files"). Where $KUBECONFIG is set,
+~/.kube/config is not looked at: it may be of another cluster.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig
+from lightkube.core.exceptions import ConfigError
+
+from provision.errors import UsageError
+
+
+def chosen(context: str | None, kubeconfig: Path | None) -> Any:
+    """What is to be used: lightkube's `SingleConfig`.
+
+    Raises:
+        UsageError: there is no kubeconfig, or no such context.
+    """
+    found = [path for path in _named(kubeconfig) if path.is_file()]
+    if not found:
+        raise UsageError(
+            f"there is no kubeconfig: {_named(kubeconfig)[0]} is no file.",
+            next_step='set KUBECONFIG, or kubeconfig = "…" in the target',
+        )
+    merged = KubeConfig(clusters={}, contexts={}, users={}, fname=found[0])
+    for path in found:
+        _merge(merged, path)
+    where = " and ".join(map(str, found))
+    if context and context not in merged.contexts:
+        alike = get_close_matches(context, merged.contexts, 1)
+        hint = f' Did you mean "{alike[0]}"?' if alike else ""
+        raise UsageError(
+            f'{where} has no context "{context}".{hint}',
+            why=f"It has {', '.join(merged.contexts) or 'none'}.",
+            next_step="kubectl config get-contexts",
+        )
+    try:
+        return merged.get(context_name=context)
+    except (ConfigError, KeyError) as error:
+        raise UsageError(f"{where}: {error}", next_step="kubectl config get-contexts") from None
+
+
+def words(kubeconfig: Path | None) -> list[str]:
+    """The options of kubectl with which it finds the same; none where it has its own environment for that."""
+    return ["--kubeconfig", str(kubeconfig)] if kubeconfig else []
+
+
+def _named(kubeconfig: Path | None) -> list[Path]:
+    if kubeconfig:
+        return [kubeconfig]
+    given = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return given or [Path(DEFAULT_KUBECONFIG).expanduser()]
+
+
+def _merge(into: KubeConfig, path: Path) -> None:
+    try:
+        config = KubeConfig.from_file(path)
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no kubeconfig: {error}", next_step="kubectl config view") from None
+    for cluster in config.clusters.values():
+        cluster.certificate_auth = _absolute(cluster.certificate_auth, path)
+    for user in config.users.values():
+        user.client_cert = _absolute(user.client_cert, path)
+        user.client_key = _absolute(user.client_key, path)
+        user.token_file = _absolute(user.token_file, path)
+    into.clusters = {**config.clusters, **into.clusters}
+    into.contexts = {**config.contexts, **into.contexts}
+    into.users = {**config.users, **into.users}
+    into.current_context = into.current_context or config.current_context
+
+
+def _absolute(name: str | None, beside: Path) -> str | None:
+    return str(beside.absolute().parent / name) if name else name
