@@ -46,7 +46,7 @@ _VERBS = {
         Verb("doctor", "See what stands between this machine, the targets' hosts, and the next deploy."),
         Verb("host", "Pin host keys, see what a host has, install what it lacks, mend its folders."),
         Verb("machine", "Rent the machines of a target with a provider, look at them, give them back."),
-        Verb("model", "Find the models of [models], say what they need, and lock what they are."),
+        Verb("model", "Find the models of [models], lock what they are, and look after those that hosts have."),
         Verb("native", "Build the llama.cpp and BitNet programs from pinned sources."),
         Verb("image", "Prove images in a registry, and promote them by digest."),
         Verb("unlock", "Show who holds a host's lock; end a hung transaction and recover."),
