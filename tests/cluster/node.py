@@ -26,6 +26,7 @@ state = "{disk}/containerd-state"
     sandbox = "localhost/pause:1"
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
     bin_dirs = ["/usr/lib/cni"]
     conf_dir = "{disk}/cni"
