@@ -22,9 +22,9 @@ _PATIENCE_SECONDS = 60.0
 _SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _LISTENER = """
 import sys
-from provision.agent.analysis import Lane
 from provision.agent.front.listening import Log, Minutes
-minutes = Minutes(Lane)
+from provision.agent.keeper.rings import Counts
+minutes = Minutes(Counts)
 with Log(sys.argv[1]) as log:
     while True:
         for served in log.served(1.0):

@@ -25,7 +25,7 @@ LANE_HEADER = "X-Lane"
 # Who connects to a program of this machine is taken or refused at once. HAProxy waits as long before it tries the same
 # server again, so this is what a held request waits at most once somebody takes it.
 _CONNECT_SECONDS = 0.1
-_NOBODY = "127.0.0.1:1"  # only root could listen there, and nobody has for thirty years
+NOBODY = "127.0.0.1:1"  # only root could listen there, and nobody has for thirty years
 _EVEN = 64  # points of the hash; few of them would be of unequal lengths
 _RETRY_AFTER = 10  # seconds
 _COOKIE_SECONDS = 86_400
@@ -86,7 +86,7 @@ def section(project: str, backend: Backend, secure: bool) -> Iterator[str]:
     for server in backend.servers:
         line = f"  server {words.name('program', server.program)} {at(server)} weight {weight(server)}"
         yield line + ("" if up[server.program] else " disabled")
-    yield f"  server {HOLD} {_NOBODY}" + ("" if up[HOLD] else " disabled")
+    yield f"  server {HOLD} {NOBODY}" + ("" if up[HOLD] else " disabled")
 
 
 def _http(project: str, backend: Backend, secure: bool) -> Iterator[str]:

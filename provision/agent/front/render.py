@@ -50,7 +50,8 @@ def _still(front: Front) -> Front:
 
 def _text(front: Front, digest: str) -> str:
     by_name = _judged(front)
-    sections = [_global(front, digest), *([_ring()] if front.log else []), _defaults(front)]
+    told = [log.sections(front.user, backends.NOBODY)] if front.log else []
+    sections = [_global(front, digest), _defaults(front), *told]
     first = {bind.port: bind for bind in reversed(front.binds)}
     sections += [
         binds.section(bind, by_name, front.user, front.log, is_first=first[bind.port] is bind) for bind in front.binds
@@ -80,16 +81,6 @@ def _global(front: Front, digest: str) -> Iterator[str]:
     for backend in front.backends:
         for variable, below in bounds(backend).items():
             yield f"  set-var {variable} int({below})"
-
-
-def _ring() -> Iterator[str]:
-    yield f"ring {log.RING}"
-    yield "  format raw"
-    yield f"  maxlen {log.LONGEST}"
-    yield "  size 1048576"
-    yield "  timeout connect 1s"
-    yield "  timeout server 10s"
-    yield f"  server listener unix@{log.SOCKET}"
 
 
 def _defaults(front: Front) -> Iterator[str]:

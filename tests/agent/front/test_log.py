@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -121,6 +123,24 @@ def test_nobody_waits_for_who_listens_and_what_was_said_meanwhile_is_not_lost(st
     assert stand.get().status == 200
     with Log(str(stand.folder)) as second:
         assert _Heard(second).until(1)[-1].program == "a"
+
+
+def test_a_front_that_finds_nobody_who_listens_takes_no_time_of_the_processor(stand):
+    stand.start("a")
+    stand.serve(_logged(stand.front(stand.server("a"))))
+    assert stand.get().status == 200
+    worker = stand.worker()
+
+    before, began = _spent(worker), time.monotonic()
+    time.sleep(2)
+
+    assert _spent(worker) - before < 0.05 * (time.monotonic() - began)
+
+
+def _spent(pid: int) -> float:
+    """Seconds of the processor, by all its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
 
 @given(st.binary(max_size=200))
