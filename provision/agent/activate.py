@@ -44,17 +44,38 @@ def perform(
     request: TransactionRequest,
     emit: Emit,
     aborted: Callable[[], bool],
+    demand: Callable[[State], None] = lambda _: None,
 ) -> Transacted:
     """Carry out a `transaction` request. Runs in the worker; holds both locks to the end.
+
+    Args:
+        demand: raises, under the locks, where the state is none any more that this was decided for.
 
     Raises:
         Failure: refused, put back or degraded.
     """
     locks = _take_locks(layout, transaction, header["who"], request["kind"], emit)
+    try:
+        return _perform(layout, header, transaction, request, emit, aborted, demand)
+    finally:  # also of what was refused: who asked may have more to do in this very process
+        for lock in locks:
+            lock.release()
+
+
+def _perform(
+    layout: Layout,
+    header: Header,
+    transaction: str,
+    request: TransactionRequest,
+    emit: Emit,
+    aborted: Callable[[], bool],
+    demand: Callable[[State], None],
+) -> Transacted:
     agent, project = header["agent"], header["project"]
     whose.check(layout, project, header["take_over"])
     degraded = _end_open_transaction(layout, agent, request["kind"], emit)
     before = states.read_state(layout)
+    demand(before)
     supervisor = _supervisor(layout, before, request)
     supervisor.logins = request["logins"]
     if not (supervisor.gone() and supervisor.starts()):
@@ -129,8 +150,6 @@ def perform(
     finally:
         if not os.path.exists(layout.journal):
             _tidy(layout, supervisor, agent, request["keep"], emit)
-        for lock in locks:
-            lock.release()
 
 
 def _once(

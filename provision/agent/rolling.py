@@ -21,7 +21,7 @@ from . import activate, files, journal, recover, shares, weights, worker
 from . import state as states
 from .analysis import Move
 from .folders import host_folder
-from .keeper.judging import Proposal, proposed
+from .keeper.judging import Proposal, proposed, step_of
 from .keeper.kinds import ROLLOUT, WEIGH, is_keepers
 from .locks import Lock, refuse
 from .supervisors import options
@@ -100,7 +100,9 @@ def steer(
             what = "this target requires evidence, which a host can't sign."
             raise Failure(REFUSED, what, next_step="deploy promote")
         else:
-            return activate.perform(layout, header, transaction, _promotion(layout, record["keep"]), emit, aborted)
+            demand = lambda state: _demand_rollout(state, record["id"])  # noqa: E731
+            promotion = _promotion(layout, record["keep"])
+            return activate.perform(layout, header, transaction, promotion, emit, aborted, demand)
     with Locked(layout, header["who"], ROLLOUT, transaction):
         _end_open(layout, header["agent"], emit)
         before = states.read_state(layout)
@@ -190,6 +192,25 @@ def _proposed(before: State, record: RolloutRecord, proposal: Proposal) -> Optio
     return _with(before, rollout.turned(record, status, why, now)) if status else before
 
 
+def _is_of(record: Optional[RolloutRecord], proposal: Proposal) -> bool:
+    """Whether a rollout is still at the step that a proposal is of, and nobody has stopped it since."""
+    step = (proposal["id"], proposal["step"], proposal["began"])
+    return record is not None and record["status"] == rollout.RUNNING and step_of(record) == step
+
+
+def _demand(state: State, proposal: Proposal) -> None:
+    """Refuse what was proposed of a step that is over: who aborts or pauses may have had the lock in between."""
+    if not _is_of(state.rollout, proposal):
+        raise Failure(REFUSED, "the rollout is not at the step any more that this was proposed of.")
+
+
+def _demand_rollout(state: State, id_: str) -> None:
+    """Refuse to promote another canary than the one that was there when somebody asked."""
+    record = state.rollout
+    if record is None or record["id"] != id_ or not rollout.is_under_way(record):
+        rollout.steered(record if record and record["id"] == id_ else None, rollout.PROMOTE, "", 0.0)
+
+
 def _promote(layout: Layout, agent: str, transaction: str, proposal: Proposal, emit: Emit) -> None:
     """Promote the canary; where that fails, it keeps its share until somebody says what follows."""
     before = states.read_state(layout)
@@ -206,14 +227,14 @@ def _promote(layout: Layout, agent: str, transaction: str, proposal: Proposal, e
     keep = before.rollout["keep"] if before.rollout else 1
     try:
         request = _promotion(layout, keep, proposal["findings"])
-        activate.perform(layout, header, transaction, request, emit, lambda: False)
+        activate.perform(layout, header, transaction, request, emit, lambda: False, lambda now: _demand(now, proposal))
     except Failure as failed:
         if "holder" in failed.details:
             raise  # somebody else has the lock: it is tried again
         with Locked(layout, KEEPER, ROLLOUT, transaction):
             now = states.read_state(layout)
             record = now.rollout
-            if record is None or proposed(layout, record) != proposal or os.path.exists(layout.journal):
+            if record is None or not _is_of(record, proposal) or os.path.exists(layout.journal):
                 raise
             why = f"{proposal['why']} It could not be promoted: {failed.sentence}"
             held = _with(now, rollout.turned(record, rollout.HELD, why, time.time()))
