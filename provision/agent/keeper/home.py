@@ -130,6 +130,8 @@ class Keeper:
         """What engines made since they were asked last."""
         if self.engines in ready:
             counters = self.engines.told()
+            if counters is None:
+                return  # nobody could be asked; that says nothing of whether there are engines
             for service, lanes in counters.items():
                 for lane, (made, seconds) in lanes.items():
                     before = self.engines.before.get(service, {}).get(lane, Tokens(made, seconds))
@@ -215,8 +217,8 @@ class Engines:
                 os._exit(1)
         os.close(to)
 
-    def told(self) -> Dict[str, Dict[str, Tokens]]:
-        """The answer, that there is one by now: service -> lane -> counters."""
+    def told(self) -> Optional[Dict[str, Dict[str, Tokens]]]:
+        """The answer, that there is one by now: service -> lane -> counters; None where it is none."""
         said = os.read(self._pipe, 1 << 16)  # a pipe holds as much, and it is written at once
         os.close(self._pipe)
         os.waitpid(self._child, 0)
@@ -224,7 +226,7 @@ class Engines:
         try:
             counters = json.loads(said)
         except ValueError:
-            return {}
+            return None
         return {name: {lane: Tokens(*each) for lane, each in lanes.items()} for name, lanes in counters.items()}
 
 
