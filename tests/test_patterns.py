@@ -19,7 +19,7 @@ REPEATED = [" ", "a", "1", ".", "\\", '"', ", ", "=", ":", "<", "[", "${", "a=",
 REPEATED += ["-----BEGIN CERTIFICATE-----", "-----BEGIN PUBLIC KEY-----"]
 BEFORE = ["", "<a>; ", "a "]
 LENGTH = 20_000
-SECONDS = 2  # a pass takes a millisecond; a pass from each place, two seconds and more
+SECONDS = 2  # of the processor's time, which others cannot take. A pass takes a millisecond; one from each place, more
 
 # Of what is never long: names of files.
 SHORT = {"_PUT_ASIDE"}
@@ -56,13 +56,13 @@ def at_most(seconds: float) -> Iterator[None]:
     def late(*_: object) -> None:
         raise Late
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def use_on(pattern: re.Pattern[Any], use: str, text: str) -> None:

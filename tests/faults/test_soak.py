@@ -88,8 +88,8 @@ class Soak:
         assert process.returncode == 0, f"{verb} does not work"
         self.seconds = max(self.seconds, time.monotonic() - began)
 
-    def declare(self, version: str) -> None:
-        fast = {"http": "/health", "timeout": "20s", "interval": "20ms", "passes": 1}
+    def declare(self, version: str, **check: Any) -> None:
+        fast = {"http": "/health", "timeout": "20s", "interval": "20ms", "passes": 1, **check}
         services = {
             "web": web(self.world.port, version, check=fast),
             "task": web(self.world.port + 1, version, check=fast, switch="in-place", after=["web"]),
@@ -285,7 +285,10 @@ def test_hundreds_of_deploys_with_random_kills_leave_nothing_behind(
 
 
 def _once_each(soak: Soak) -> None:
-    """Every verb, left alone: what a host has after that is what it may have in the end."""
+    """Every verb, left alone, and a deploy that is put back, of which the host keeps a record.
+
+    What a host has after that is what it may have in the end.
+    """
     for version in "123":
         soak.declare(version)
         soak.do("up")
@@ -293,5 +296,9 @@ def _once_each(soak: Soak) -> None:
     soak.do("rollback")
     soak.do("up", "--channel", "canary")
     soak.do("promote")
+    soak.declare("1", status=[418], timeout="1s")
+    sick = soak.start("up")
+    soak.end(sick)
+    assert sick.returncode == 1
     soak.do("down")
     soak.wait()
