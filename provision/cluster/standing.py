@@ -42,6 +42,7 @@ class Standing:
         return self.state == "stuck"
 
 
+REFUSED = "no pod can be made"
 READY = Standing("ready")
 
 
@@ -58,10 +59,13 @@ def deployment(node: Node | None, sets: Iterable[Node], pods: Iterable[Node]) ->
         return Standing("waiting", "the controller has not seen it yet")
     wanted = at(node, "spec", "replicas")
     wanted = 1 if wanted is None else wanted
+    updated, available, every = (status.get(f"{which}Replicas", 0) for which in ("updated", "available", "ready"))
+    if updated == wanted == status.get("replicas", 0) and available == wanted:
+        return READY
     newest = newest_pods(node, sets, pods)
     for condition in status.get("conditions") or ():
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return Standing("stuck", f"no pod can be made: {condition.get('message')}")
+            return Standing("stuck", f"{REFUSED}: {condition.get('message')}")
     for pod in newest:
         if reason := hopeless(pod):
             return Standing("stuck", reason, pod["metadata"]["name"])
@@ -69,9 +73,6 @@ def deployment(node: Node | None, sets: Iterable[Node], pods: Iterable[Node]) ->
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             named = newest[0]["metadata"]["name"] if newest else ""
             return Standing("stuck", str(condition.get("message")), named)
-    updated, available, every = (status.get(f"{which}Replicas", 0) for which in ("updated", "available", "ready"))
-    if updated == wanted == status.get("replicas", 0) and available == wanted:
-        return READY
     told = f"{min(available, updated)} of {wanted} available"
     why = next((text for pod in newest if (text := _waits(pod))), "")
     if not why and status.get("replicas", 0) > updated:

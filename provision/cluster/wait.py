@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.cluster.client import Api
 from provision.cluster.objects import Name, Node, at, name_of
-from provision.cluster.standing import Standing, deployment, job, newest_pods, unschedulable
+from provision.cluster.standing import REFUSED, Standing, deployment, job, newest_pods, unschedulable
 from provision.cluster.watching import Watched
 from provision.errors import DeployError
 
@@ -17,6 +17,7 @@ Tell = Callable[[dict[str, Any]], None]
 KINDS = ("Deployment", "ReplicaSet", "Pod", "Job")
 # Old pods may have to end first. A node that an autoscaler is about to add is not waited for: apply again then.
 _UNSCHEDULABLE = 30.0  # seconds
+_REFUSED = 10.0
 _LINES = 12
 _BEYOND = 120.0  # seconds after the controller's own deadline, should it not be heard
 _DEADLINE = 600  # Kubernetes' own default of progressDeadlineSeconds
@@ -91,8 +92,14 @@ def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
         return job(live, seen.of("Pod"))
     sets, pods = seen.of("ReplicaSet"), seen.of("Pod")
     standing = deployment(live, sets, pods)
+    if live is not None and standing.stuck and standing.told.startswith(REFUSED):
+        # It stands there for a moment after its cause has gone: pods of a quota that end, a release that was put back.
+        if time.monotonic() - since.setdefault(live["metadata"]["uid"], time.monotonic()) > _REFUSED:
+            return standing
+        return Standing("waiting", standing.told)
     if standing.state != "waiting" or live is None:
         return standing
+    since.pop(live["metadata"]["uid"], None)
     ending = any("deletionTimestamp" in pod["metadata"] for pod in pods)
     for pod in newest_pods(live, sets, pods):
         uid, why = pod["metadata"]["uid"], unschedulable(pod)

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from tests.cluster.node import Node
-from tests.cluster.parts import CONTROL_PLANE, PROGRAMS, build
+from tests.cluster.parts import CONTROL_PLANE, PROGRAMS, build, program
 from tests.cluster.running import Cluster
 from tests.testbed.slots import take_slot
 
@@ -35,9 +35,11 @@ def _up(*, control: bool) -> None:
     slot = take_slot()
     try:
         cluster = Cluster(slot)
+        _say(f"export KUBECONFIG={cluster.kubeconfig}")
         if not control:
-            Node(cluster)
-        _say(f"export KUBECONFIG={cluster.kubeconfig}\n# Ctrl-C ends it.")
+            image = Node(cluster).load("localhost/web:1", program("pods"))
+            _say(f'# image = "{image}" is there: a service with command = ["/web", "${{port}}"]')
+        _say("# Ctrl-C ends it.")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     finally:
         slot.release()

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,9 +83,15 @@ class Declared:
         config["users"][0]["user"] = {"token": token}
         self.kubeconfig.write_text(json.dumps(config))
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    @contextmanager
+    def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """One that runs, and does not outlive a test that fails meanwhile."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([*DEPLOY, *words], cwd=self.root, env=self._environ, text=True, **pipes)
+        with subprocess.Popen([*DEPLOY, *words], cwd=self.root, env=self._environ, text=True, **pipes) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         with self.start(*words) as process:

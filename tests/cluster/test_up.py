@@ -110,6 +110,7 @@ def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
     assert small.names("deployment.apps") == set()
 
 
+@pytest.mark.slow
 def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declared) -> None:
     small.ok("up")
     edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7654}}}}'
@@ -141,6 +142,7 @@ def test_copies_that_somebody_else_counts_are_left_to_them(small: Declared) -> N
     assert small.kubectl("get", "deployment", "hand", "-o", "jsonpath={.spec.replicas}") == "1"
 
 
+@pytest.mark.slow
 def test_nothing_that_is_not_ours_is_changed_or_pruned(small: Declared) -> None:
     small.kubectl("create", "configmap", "theirs", "--from-literal=a=b")
     small.kubectl("create", "service", "clusterip", "web", "--tcp=1:1")
@@ -204,7 +206,7 @@ def test_of_two_who_deploy_one_is_refused_by_the_others_name(small: Declared) ->
 def test_a_laptop_that_dies_leaves_what_anybody_ends(small: Declared) -> None:
     """The lock ends by itself; until then nobody else begins."""
     small.ok("up")
-    small.write("two", path="/?for=60s", timeout="90s")
+    small.write("two", more=_CHECK.replace("3s", "90s"))
     with small.start("up") as laptop:
         until(lambda: "two" in small.versions(), "the new one runs, unproven", 60)
         laptop.send_signal(signal.SIGKILL)
@@ -237,9 +239,9 @@ def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declare
         small.cluster.stop("kube-apiserver")
         time.sleep(10)
         small.cluster.start_api()
-        process.communicate(timeout=120)
+        _, said = process.communicate(timeout=120)
 
-    assert process.returncode == 0
+    assert process.returncode == 0, said
     assert small.versions() == {"two"}
 
 
@@ -251,7 +253,7 @@ def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
 
     done = small.run("up")
 
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
     assert "exceeded quota" in done.stderr
     assert small.versions() == {"one"}
 
@@ -260,8 +262,11 @@ def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     ("words", "step"),
     [(["restart"], "kubectl rollout restart"), (["ssh"], "deploy exec"), (["up", "--host", "a"], "leave --host out")],
 )
-def test_what_is_for_hosts_is_refused_with_the_way_here(words: list[str], step: str, small: Declared) -> None:
-    refused = small.run(*words)
+def test_what_is_for_hosts_is_refused_with_the_way_here(words: list[str], step: str, tmp_path: Path) -> None:
+    nowhere = Declared(None, tmp_path, "small", "localhost/web@sha256:" + "a" * 64, tmp_path / "nowhere")  # type: ignore[arg-type]
+    nowhere.write()
+
+    refused = nowhere.run(*words)  # before a cluster is asked
 
     assert refused.returncode == 2
     assert step in refused.stderr

@@ -50,7 +50,8 @@ STANDINGS: list[tuple[dict[str, Any], list[dict[str, Any]], str, str]] = [
     ({"availableReplicas": 0}, [pod("5", "ImagePullBackOff")], "stuck", "ImagePullBackOff: why"),
     ({"availableReplicas": 0}, [pod("5", "ContainerCreating")], "waiting", "ContainerCreating"),
     ({"availableReplicas": 0}, [pod("4", "CrashLoopBackOff")], "waiting", "0 of 2"),  # the old one's
-    ({"conditions": [FAILED]}, [], "stuck", "exceeded quota"),
+    ({"conditions": [FAILED], "availableReplicas": 1}, [], "stuck", "exceeded quota"),
+    ({"conditions": [FAILED]}, [], "ready", ""),  # what failed was not of what runs
     ({"conditions": [LATE], "availableReplicas": 1}, [], "stuck", "too late"),
 ]
 
