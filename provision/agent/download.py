@@ -258,13 +258,23 @@ class Download:
             return Failure(
                 REFUSED,
                 f"{self.host} does not let this host read model {self.request['name']}: HTTP {answer.code}.",
-                next_step="look at the variable that models.NAME.token names, and at what its account may read",
+                next_step="look at what its account may read: that of "
+                + (
+                    "AWS_ACCESS_KEY_ID, and at its secret"
+                    if self._is_signed
+                    else "the token that models.NAME.token names"
+                ),
             )
         if answer.code in (404, 410, 416):
             return self._another(f"HTTP {answer.code}")
         if answer.code in (408, 429) or answer.code >= 500:
             return _Again(f"HTTP {answer.code}", _asked_wait(answer.headers.get("Retry-After", "")))
         return Failure(FAILED, f"{self.host} does not give model {self.request['name']}: HTTP {answer.code}.")
+
+    @property
+    def _is_signed(self) -> bool:
+        """Whether a store's key has signed for the address, instead of a token."""
+        return "X-Amz-Signature=" in self.request["url"]
 
     def _another(self, why: str) -> Failure:
         what = f"what {self.host} has is not model {self.request['name']} as it was locked: {why}."

@@ -42,6 +42,9 @@ def fetch(layout: Layout, request: FetchModel, emit: Emit, stop: Callable[[], No
         return {"event": "result", "present": True}
     demand_safe(request["url"])
     folder = models.receive(layout, sha256)
+    for path in (os.path.join(folder, each) for each in os.listdir(folder)):
+        if os.path.islink(path):  # no fetch made it
+            files.discard(path)
     others = set(os.listdir(folder)) - {RECORD}
     if len(others) == 1 and name not in others:  # the same content, begun when it was called otherwise
         os.replace(os.path.join(folder, others.pop()), os.path.join(folder, name))

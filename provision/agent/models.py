@@ -26,12 +26,15 @@ def present(layout: Layout) -> List[str]:
         names = os.listdir(layout.models)
     except FileNotFoundError:
         return []
-    return sorted(name[len("sha256-") :] for name in names if name.startswith("sha256-"))
+    there = (name[len("sha256-") :] for name in names if name.startswith("sha256-"))
+    return sorted(sha256 for sha256 in there if os.path.isdir(layout.model(sha256)))
 
 
 def receive(layout: Layout, sha256: str) -> str:
     """The folder in which a model arrives, made; what an upload that was cut left there is where it goes on."""
     folder = layout.incoming_model(sha256)
+    if os.path.lexists(folder) and (os.path.islink(folder) or not os.path.isdir(folder)):
+        os.unlink(folder)  # no upload of ours made it
     files.make_folder(folder)
     take_over(folder)  # for as long as we do something in it; then it is the login account's again
     apart = os.path.join(folder, ".rsync-partial")  # of versions that did not write in place
@@ -109,6 +112,8 @@ def accept(layout: Layout, sha256: str, name: str, emit: Emit) -> Present:
         raise Damaged("model", name, found, sha256)
     close(folder)  # nobody has opened it meanwhile, where no mode holds one off
     files.sync_directory(folder)
+    if os.path.lexists(final):
+        os.unlink(final)  # a file, or a link to nothing: no model is called so
     os.rename(folder, final)
     files.sync_directory(layout.models)
     return {"event": "result", "present": False}

@@ -15,6 +15,7 @@ from provision.release.models import split
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
+    from huggingface_hub.hf_api import RepoSibling
 
 _SECONDS = 30.0
 
@@ -52,7 +53,7 @@ def kept(place: Place, token: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    failures = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, LocalEntryNotFoundError))
+    failures = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, LocalEntryNotFoundError, ValueError))
     try:
         return Path(
             hf_hub_download(
@@ -77,9 +78,17 @@ def files(name: str, source: str, token: str) -> HubFiles:
     """
     at = AtTheHub(source)
     info, endpoint = _repository(name, at, token)
-    digests = {each.rfilename: each.lfs.sha256 for each in info.siblings or () if each.lfs}
+    digests = {each.rfilename: each.lfs.sha256 for each in _siblings(info) if each.lfs}
     chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
-    revision = info.sha or at.revision
+    revision = info.sha or ""
+    if not re.fullmatch("[0-9a-f]{40}", revision) or not all(
+        re.fullmatch("[0-9a-f]{64}", digests[file] or "") for file in chosen
+    ):
+        raise DeployError(
+            f"models.{name}: {endpoint} does not say which content it has.",
+            why="A commit is 40 hexadecimal digits, and a file's sha256 64.",
+            next_step="look at HF_ENDPOINT, if that names a mirror",
+        )
     address = f"{endpoint}/{at.repository}/resolve/{revision}"
     return HubFiles(revision, tuple((f"{address}/{quote(file)}", digests[file]) for file in chosen))
 
@@ -88,13 +97,22 @@ def others(name: str, source: str, token: str) -> dict[str, int]:
     """The other models of the repository, whole or by their first parts, with their bytes. Raises as `files`."""
     at = AtTheHub(source)
     info, _ = _repository(name, at, token)
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings or () if each.rfilename.endswith(".gguf")}
+    sizes = {each.rfilename: each.size for each in _siblings(info) if each.rfilename.endswith(".gguf")}
     found: dict[str, int] = {}
-    for file, size in sizes.items():
+    for file, size in ((file, size) for file, size in sizes.items() if isinstance(size, int) and size > 0):
         whole = str(split(PurePosixPath(file))[0])
         if not PurePosixPath(file).name.startswith("mmproj"):
             found[whole] = found.get(whole, 0) + size
     return found
+
+
+def _siblings(info: ModelInfo) -> list[RepoSibling]:
+    """The files of a repository; names that lead out of it, or out of a terminal's line, are those of none."""
+    return [
+        each
+        for each in info.siblings or ()
+        if each.rfilename.isprintable() and not {"", ".", ".."} & set(each.rfilename.split("/"))
+    ]
 
 
 def _repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
@@ -102,7 +120,13 @@ def _repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
     # The library takes a second to import, and reports who asks.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     # Of the HTTP client that this version has, which fails without an answer, too.
     failures = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
@@ -111,6 +135,11 @@ def _repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
         raise UsageError("HF_ENDPOINT holds a login.", why="Addresses of models are kept in models.lock, and shown.")
     try:
         return hub.model_info(at.repository, revision=at.revision, files_metadata=True, timeout=_SECONDS), hub.endpoint
+    except HFValidationError:
+        raise UsageError(
+            f"models.{name}: no repository at the Hub is called {at.repository}.",
+            why="Names there have letters, digits, - _ and single dots, and begin and end with neither - nor a dot.",
+        ) from None
     except GatedRepoError:
         raise UsageError(
             f"models.{name}: {at.repository} is gated.",

@@ -85,9 +85,11 @@ class Ranges:
 
     def _refuse(self, answer: Answer) -> None:
         if answer.status in (401, 403):
+            of_the_hub = "name the variable with your token: token, and ask for access where the model is gated"
+            of_a_store = "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and at what their account may read"
             raise UsageError(
                 f"{self._shown} may not be read: HTTP {answer.status}.",
-                next_step="name the variable with your token: token, and ask for access where the model is gated",
+                next_step=of_a_store if "X-Amz-Signature=" in self._url else of_the_hub,
             )
         if answer.status == 200:
             answer.drop()

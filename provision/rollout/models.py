@@ -34,7 +34,7 @@ def kept(
     """
 
     def act(spec: HostSpec) -> HostModels:
-        with open_session(deployment, spec) as session, session.phase("model"):
+        with open_session(deployment, spec) as session, session.phase("facts"):
             found = session.conversation.ask({"op": "models", "verify": verify, "prune": prune}, KeptModels)
         return HostModels(spec.name, found["models"], found["removed"])
 

@@ -86,6 +86,18 @@ def test_who_is_killed_while_pieces_arrive_goes_on_with_those_that_are_missing(
     assert sum(asked.values()) <= 7 + 5, "what hung is asked for again, and nothing that was there"
 
 
+def test_two_projects_of_a_host_that_fetch_the_same_at_once_both_have_it(
+    tmp_path: Path, hub: Hub, request_: FetchModel
+) -> None:
+    layouts = [Layout(str(tmp_path / name)) for name in ("one", "other")]
+    hub.fail("cut", "500", "cut")
+    commands = [[sys.executable, "-c", _FETCH, layout.root, json.dumps(request_)] for layout in layouts]
+    fetching = [subprocess.Popen(command) for command in commands]
+
+    assert [each.wait(120) for each in fetching] == [0, 0]
+    assert all(map(_is_whole, layouts))
+
+
 def test_who_wants_it_no_more_is_heard_while_nothing_comes(layout: Layout, hub: Hub, request_: FetchModel) -> None:
     hub.fail(*["hang"] * 20)
 
@@ -115,6 +127,26 @@ def test_a_record_that_was_cut_or_is_of_another_file_is_not_believed(layout: Lay
     fetch.fetch(layout, request_, lambda _: None, lambda: None)
 
     assert _is_whole(layout)
+
+
+def test_a_link_where_a_model_arrives_is_not_followed_and_stops_nothing(
+    layout: Layout, request_: FetchModel, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "big.gguf").write_text("theirs")
+    Path(layout.models).mkdir(parents=True)
+    Path(layout.incoming_model(SHA256)).symlink_to(theirs)
+    folder = Path(models.receive(layout, SHA256))
+    (folder / "big.gguf").symlink_to(theirs / "big.gguf")
+    Path(layout.model(SHA256)).symlink_to("/nowhere")
+    Path(layout.model("dead")).write_text("no folder")
+
+    assert models.present(layout) == []
+    fetch.fetch(layout, request_, lambda _: None, lambda: None)
+
+    assert _is_whole(layout)
+    assert [(path.name, path.read_text()) for path in theirs.iterdir()] == [("big.gguf", "theirs")]
 
 
 @pytest.mark.parametrize("url", ["http://example.net/m.gguf", "file:///etc/passwd", "ftp://127.0.0.1/m.gguf"])

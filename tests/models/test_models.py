@@ -19,6 +19,7 @@ from provision.models.found import find
 from provision.project import load
 from provision.targets import sandbox
 from tests.cli.ports import free_ports
+from tests.faults.hooks import until
 from tests.models.conftest import COMMIT, TOKEN, Hub
 
 REPOSITORY = "acme/tiny-gguf"
@@ -283,6 +284,10 @@ def test_the_token_is_shown_to_the_hub_alone_and_is_kept_nowhere(project: Projec
         ("https://example.net/m.gguf", "", "nobody else says which file is meant"),
         ("hf://acme/none/m.gguf", "", "shows no repository"),
         (f"hf://{REPOSITORY}/tinny.gguf", "", "tiny.gguf"),
+        ("hf://../../m.gguf", "", "no repository at the Hub is called ../.."),
+        ("hf://--x/y--z:Q2_K", "", "no repository at the Hub is called --x/y--z"),
+        ("hf://acme/tiny;reboot/m.gguf", "", "expected"),
+        ("hf://acme/lying-gguf/tiny.gguf", "", "does not say which content it has"),
         (f"hf://{REPOSITORY}:Q2_K", "", "no file of quantization Q2_K"),
         (f"hf://{REPOSITORY}/tiny.gguf@v9", "", "has no revision v9"),
         (f"hf://{REPOSITORY}/tiny.gguf", f'sha256 = "{"0" * 64}"', "is not the digest that the Hub has"),
@@ -294,6 +299,7 @@ def test_a_model_that_can_t_be_had_is_a_sentence(
 ) -> None:
     hub.put(REPOSITORY, "tiny.gguf", demo_model)
     hub.put(REPOSITORY, "text.gguf", b"words " * 100)
+    hub.put("acme/lying-gguf", "tiny.gguf", demo_model, commit="no-commit")
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     project.declare(source, extra + "\n")
 
@@ -313,3 +319,26 @@ def test_a_hub_that_is_not_there_is_a_sentence(project: Project, monkeypatch: py
         find("tiny", loaded.project.models["models/tiny.gguf"], "", {})
 
     assert failed.value.why
+
+
+@pytest.mark.slow
+def test_while_a_host_fetches_nobody_prunes_and_who_is_killed_is_followed_by_the_next(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
+    hub.put(REPOSITORY, "tiny.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.gguf")
+    project.ok("model", "lock")
+    before = len(hub.asked)
+    hub.fail(*["hang"] * 40)
+    command = [sys.executable, "-m", "provision.cli", "model", "fetch"]
+    with subprocess.Popen(command, cwd=project.root, env=project.environ, stdout=subprocess.DEVNULL) as fetching:
+        until(lambda: any(each["files"] for each in hub.asked[before:]), "a piece is asked for")
+        assert "somebody else is deploying" in project.refused("model", "prune")
+        assert "somebody else is deploying" in project.refused("model", "fetch")
+        fetching.kill()
+    hub.fail()
+
+    project.ok("up")
+
+    assert project.served() == hashlib.sha256(demo_model).hexdigest()
+    project.ok("down")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,14 +50,21 @@ def test_a_host_fetches_from_a_store_by_an_address_that_is_signed_here_and_kept_
         (project.root / ".env").chmod(0o600)
         project.declare("s3://models/a folder/tiny.gguf", f'sha256 = "{digest}"\n')
 
+        wrong = {**store, "AWS_SECRET_ACCESS_KEY": "another"}
+        (project.root / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in wrong.items()))
+        assert "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in project.refused("model", "lock")
+        (project.root / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in store.items()))
         project.ok("model", "lock")
+        (project.root / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in wrong.items()))
+        assert "AWS_ACCESS_KEY_ID" in project.refused("up")
+        (project.root / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in store.items()))
         assert "from s3://models" in project.ok("plan")
         said = project.ok("up", "--json")
 
     assert project.served() == digest
     assert "X-Amz" not in (project.root / "models.lock").read_text() + said
     kept = [path for path in (project.root.parent / "place").rglob("*") if path.is_file() and not path.is_symlink()]
-    assert not [path for path in kept if b"X-Amz-Signature" in path.read_bytes()]
+    assert not [path for path in kept if re.search(rb"X-Amz-Signature=\w", path.read_bytes())]
     project.ok("down")
 
 
