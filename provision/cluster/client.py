@@ -27,6 +27,7 @@ _Result = TypeVar("_Result")
 _SECONDS = 30.0  # of one request
 _PATIENCE = 60.0  # seconds of trying again: an API server that is upgraded is away for about that long
 _BUSY = (429, 503)
+_STARTING = 15.0  # seconds
 _MORE = {
     "Pod": ("v1", "pods"),
     "ReplicaSet": ("apps/v1", "replicasets"),
@@ -67,6 +68,7 @@ class Api:
     def __init__(self, context: str | None, file: Path | None, namespace: str) -> None:
         config = kubeconfig.chosen(context, file)
         self.namespace = namespace
+        self._away = -_STARTING  # when it did not answer for the last time
         self.server = str(config.cluster.server)
         self.kubectl = ["--namespace", namespace, "--context", config.context_name, *kubeconfig.words(file)]
         try:
@@ -112,7 +114,10 @@ class Api:
                 yield what, dict(node)
                 if time.monotonic() - began > seconds:
                     return
-        except (ApiError, httpx2.HTTPError) as error:
+        except httpx2.HTTPError as error:
+            self._away = time.monotonic()
+            raise Gone from error
+        except ApiError as error:
             raise Gone from error
 
     def apply(self, node: Node, *, force: bool = False, dry_run: bool = False, manager: str = MANAGER) -> Node:
@@ -187,12 +192,13 @@ class Api:
             try:
                 return ask()
             except ApiError as error:
-                if error.status.code not in _BUSY or time.monotonic() > deadline:
+                if not self._is_busy(error) or time.monotonic() > deadline:
                     raise
             except httpx2.HTTPStatusError as error:
                 if error.response.status_code not in _BUSY or time.monotonic() > deadline:
                     raise Unreachable(f"{self.server}: {error}", next_step="kubectl cluster-info") from None
             except (httpx2.HTTPError, OSError) as error:
+                self._away = time.monotonic()
                 sent = not isinstance(error, httpx2.ConnectError)
                 if time.monotonic() > deadline or (sent and not twice):
                     raise Unreachable(
@@ -202,6 +208,11 @@ class Api:
                     ) from None
             time.sleep(pause)
             pause = min(pause * 1.6, 5.0)
+
+    def _is_busy(self, error: ApiError) -> bool:
+        """Also one that has just started: it answers 403 to everybody until it has read who may what."""
+        starting = time.monotonic() - self._away < _STARTING
+        return error.status.code in _BUSY or (error.status.code in (401, 403) and starting)
 
     def _told(self, error: ApiError, doing: str) -> Refused:
         status = error.status
