@@ -27,6 +27,7 @@ _LARGEST_KEYS = 1 << 20
 _MOST = 2**31 - 1  # llama.cpp keeps numbers in 32-bit ints
 # How llama.cpp reads switches from variables (common/arg.cpp, is_truthy and is_falsey).
 _SWITCH = {"on": True, "enabled": True, "true": True, "1": True}
+_DRAFTING = {"none": 0, "draft-simple": 1}  # llama.cpp's common_speculative_type
 _SWITCH.update({"off": False, "disabled": False, "false": False, "0": False})
 
 
@@ -128,8 +129,23 @@ def _set_parallel(params: Any, value: int) -> None:
 
 def _set_threads(params: Any, value: int) -> None:
     params.cpuparams.n_threads = value
-    if params.cpuparams_batch.n_threads < 0:
-        params.cpuparams_batch.n_threads = value
+    for others in (
+        params.cpuparams_batch,
+        params.speculative.draft.cpuparams,
+        params.speculative.draft.cpuparams_batch,
+    ):
+        if others.n_threads < 0:
+            others.n_threads = value
+
+
+def _drafting(text: str) -> int:
+    if text not in _DRAFTING:
+        raise ValueError("expected " + " or ".join(_DRAFTING))
+    return _DRAFTING[text]
+
+
+def _set_drafting(params: Any, value: int) -> None:
+    params.speculative.types = [value]
 
 
 def _set_seed(params: Any, value: int) -> None:
@@ -155,6 +171,21 @@ def _add_keys(params: Any, value: List[str]) -> None:
 
 OPTIONS = (
     Option(("-m", "--model"), "LLAMA_ARG_MODEL", str, _attribute("model.path"), "the GGUF file"),
+    Option(
+        ("--spec-draft-model", "-md", "--model-draft"),
+        "LLAMA_ARG_SPEC_DRAFT_MODEL",
+        str,
+        _attribute("speculative.draft.mparams.path"),
+        "a smaller one that drafts",
+    ),
+    Option(("--spec-type",), "LLAMA_ARG_SPEC_TYPE", _drafting, _set_drafting, "draft-simple: use it (default none)"),
+    Option(
+        ("--spec-draft-n-max",),
+        "LLAMA_ARG_SPEC_DRAFT_N_MAX",
+        _number(0),
+        _attribute("speculative.draft.n_max"),
+        "tokens that it drafts at once (default 3)",
+    ),
     Option(("-a", "--alias"), "LLAMA_ARG_ALIAS", str, _set_alias, "the model's name in answers"),
     Option(("--host",), "LLAMA_ARG_HOST", _hosts, _attribute("hostnames"), "where it listens (default 127.0.0.1)"),
     Option(("--port",), "LLAMA_ARG_PORT", _number(0, 65535), _attribute("port"), "default 8080; 0: any that is free"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, List, Sequence
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.model_types import FORK_TYPES, WHO_READS, is_llama_server
@@ -33,10 +33,8 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
         built_for = _ELF_MACHINE.get(int.from_bytes(head[18:20], "little"), "another machine")
         if built_for != machine:
             raise Failure(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
-    name = service.get("model") or ""
-    model = document["models"].get(name)
-    types = model["tensor_types"] if model else own_models.types(name) if os.path.isfile(name) else []
-    for tensor_type in types if is_llama_server(path) else ():
+    types = {kind for name in (service.get("model"), service.get("draft")) for kind in _types(document, name or "")}
+    for tensor_type in sorted(types) if is_llama_server(path) else ():
         # Names of types stand in the type table of whatever reads them.
         mark = tensor_type.lower().encode()
         if tensor_type in FORK_TYPES and not any(_holds(part, mark) for part in _parts(path)):
@@ -46,6 +44,11 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
                 why=WHO_READS,
                 next_step="deploy native build --source PATH-TO-BITNET, or convert the model to TQ2_0",
             )
+
+
+def _types(document: ReleaseDocument, name: str) -> Sequence[str]:
+    model = document["models"].get(name)
+    return model["tensor_types"] if model else own_models.types(name) if os.path.isfile(name) else []
 
 
 def _parts(path: str) -> List[str]:

@@ -25,19 +25,22 @@ _MOST = 1 << 24  # tensors, values: more is no model
 
 
 def judge(service: ServiceDocument) -> None:
-    """Refuse a host's own model that is not there, is none, or could be changed by others.
+    """Refuse a host's own model, or draft of one, that is not there, is none, or could be changed by others.
 
     Raises:
         Failure: it can't be served.
     """
-    path = service["model"]
-    if not path.startswith("/"):
-        return
+    for key, path in (("model", service["model"]), ("draft", service.get("draft", ""))):
+        if path.startswith("/"):
+            _judge(service, key, path)
+
+
+def _judge(service: ServiceDocument, key: str, path: str) -> None:
     if not os.path.isfile(path):
         raise Failure(
             REFUSED,
             f"{service['name']}: there is no model {path}, neither on this host nor where deploy runs.",
-            next_step=f"put it there, or name one of the project's: services.{service['name']}.model",
+            next_step=f"put it there, or name one of the project's: services.{service['name']}.{key}",
         )
     wrong = trust.fault(path)
     if wrong:

@@ -83,6 +83,7 @@ class ServiceDocument(_Service, total=False):
     entry: EntryDocument  # where the project says what its Python has
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
     tokens: TokensDocument  # of an engine that requests come to
+    draft: str  # a second model, said as `model` is
 
 
 class PublicDocument(TypedDict):

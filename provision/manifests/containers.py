@@ -112,7 +112,7 @@ def containers(
         platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None
     )
     # An image has the model where a release would have it.
-    models = {each.model: each.model for each in project.services.values() if each.model}
+    models = {model: model for each in project.services.values() for model in each.every_model}
     models |= {declared: f"{FOLDER}/{paths(declared, model)[0]}" for declared, model in (locked or {}).items()}
     return Containers(project, place, lane, models, locked=locked or {})
 

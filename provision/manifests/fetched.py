@@ -27,15 +27,15 @@ _PORTS = {"https": 443, "http": 80}
 _ROOM = 1.05  # of a file system
 _SCRIPT = r"""
 set -eu
-cd "$1"; token=$2; shift 2
+cd "$1"; shift
 authorized() {
-    [ ! -f "$token" ] || { printf 'header = "Authorization: Bearer '; tr -d '\r\n' < "$token"; printf '"\n'; }
+    [ ! -f "$1" ] || { printf 'header = "Authorization: Bearer '; tr -d '\r\n' < "$1"; printf '"\n'; }
 }
 while [ $# -gt 0 ]; do
     if [ ! -f "$1" ]; then
         mkdir -p "${1%/*}"
         part="$1.${HOSTNAME:-one}.part"
-        authorized | curl --config - --fail --silent --show-error --location --retry 8 --retry-delay 5 \
+        authorized "$5" | curl --config - --fail --silent --show-error --location --retry 8 --retry-delay 5 \
             --continue-at - --output "$part" "$3" || [ -f "$part" ]
         if ! printf '%s  %s\n' "$2" "$part" | sha256sum -c - ; then
             [ "$(wc -c < "$part")" -lt "$4" ] || rm "$part"
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
         mv "$part" "$1"
         rm -f "$1".*.part
     fi
-    shift 4
+    shift 5
 done
 """.strip()
 
@@ -69,36 +69,47 @@ def paths(declared: str, model: LockedModel) -> tuple[str, ...]:
 
 
 def fetch(project: Project, service: str, locked: Mapping[str, LockedModel], image: str) -> Fetch | None:
-    """What fetches the model of a service; None where it is in the image.
+    """What fetches the models of a service; None where they are in the image.
 
     Args:
-        image: the service's, which fetches where the model names no other.
+        image: the service's, which fetches where no model names another.
     """
-    declared = project.services[service].model or ""
-    model = locked.get(declared)
-    if model is None:
+    declared = [each for each in project.services[service].every_model if each in locked]
+    if not declared:
         return None
-    said = project.models[declared]
-    words = ["/bin/sh", "-c", _SCRIPT, "fetch", FOLDER, TOKEN_FILE + (said.token or "none")]
+    said = [project.models[each] for each in declared]
+    tokens = sorted({model.token for model in said if model.token})
+    if len(tokens) > 1:
+        raise UsageError(
+            f"services.{service}: its models are fetched with one token, and these have {' and '.join(tokens)}.",
+            next_step="let one of them be in the image, or name the same token",
+        )
+    words = ["/bin/sh", "-c", _SCRIPT, "fetch", FOLDER]
     ports: dict[int, None] = {}
-    for path, file in zip(paths(declared, model), model.files, strict=True):
-        words += [path, file.sha256, file.url, str(file.bytes)]
-        at = urlsplit(file.url)
-        if at.scheme not in _PORTS:
-            raise UsageError(
-                f"models.{PurePosixPath(declared).stem}: a pod or a container can't fetch from {at.scheme}://.",
-                why="It would need keys or a login, where a host is given an address for the time of the fetch.",
-                next_step="name an address or the Hub as its source, or have the model in the image",
-            )
-        ports[at.port or _PORTS[at.scheme]] = None
+    for each in declared:
+        token = TOKEN_FILE + (project.models[each].token or "none")
+        for path, file in zip(paths(each, locked[each]), locked[each].files, strict=True):
+            words += [path, file.sha256, file.url, str(file.bytes), token]
+            ports[_port(each, file.url)] = None
     return Fetch(
-        image=said.fetcher or image,
-        command=tuple(Value(f"models.{PurePosixPath(declared).stem}.source", (word,)) for word in words),
+        image=next((model.fetcher for model in said if model.fetcher), image),
+        command=tuple(Value(f"models.{PurePosixPath(declared[0]).stem}.source", (word,)) for word in words),
         folder=FOLDER,
-        token=said.token or "",
-        bytes=int(model.bytes * _ROOM),
+        token=next(iter(tokens), ""),
+        bytes=int(sum(locked[each].bytes for each in declared) * _ROOM),
         outbound=tuple(parse_endpoint(f"{network}:{port}") for port in ports for network in ("0.0.0.0/0", "[::/0]")),
     )
+
+
+def _port(declared: str, url: str) -> int:
+    at = urlsplit(url)
+    if at.scheme not in _PORTS:
+        raise UsageError(
+            f"models.{PurePosixPath(declared).stem}: a pod or a container can't fetch from {at.scheme}://.",
+            why="It would need keys or a login, where a host is given an address for the time of the fetch.",
+            next_step="name an address or the Hub as its source, or have the model in the image",
+        )
+    return at.port or _PORTS[at.scheme]
 
 
 def locked(project: Project, root: Path) -> Mapping[str, LockedModel]:
@@ -109,7 +120,7 @@ def locked(project: Project, root: Path) -> Mapping[str, LockedModel]:
     """
     from provision.release import model_lock
 
-    used = {service.model for service in project.services.values()}
+    used = {model for service in project.services.values() for model in service.every_model}
     return {
         declared: model_lock.locked(PurePosixPath(declared).stem, model, root)
         for declared, model in project.models.items()

@@ -195,6 +195,8 @@ def _service(
         launch=launch(places, name, overrides),
         manifest=places.platform.manifest(places, name, overrides),
     )
+    if service.draft:
+        document["draft"] = places.models[service.draft]
     if project.python and places.target.can.on_host and not service.is_native:
         words = [places.value(word, f"services.{name}.command", name).known for word in service.command]
         if begins := entry(words):

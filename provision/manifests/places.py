@@ -155,8 +155,8 @@ class LaneOnTarget:
                 return self.target.path
             case "project":
                 return self.project.name
-            case "model" if service and service.model:
-                return self.models[service.model]
+            case "model" | "draft" if service and (model := service.model if ref.name == "model" else service.draft):
+                return self.models[model]
             case "binary" if service and service.is_native:
                 binary = self.binary(service, f"services.{owner}.engine")
                 # A bare name would be looked up on PATH instead of in the release.

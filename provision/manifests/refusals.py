@@ -43,7 +43,7 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
     if not target.can.over_ssh:
         yield partial(face(target.platform).files, project, target, root)
         return
-    models = {each.model: path_in_release(each.model, root) for each in project.services.values() if each.model}
+    models = {model: path_in_release(model, root) for each in project.services.values() for model in each.every_model}
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         for name in filter(places.holds, project.services):

@@ -32,7 +32,9 @@ class OnHost(Deployed):
         """Each service's manifest of the stable lane, its launcher in launch/, and what lets services start others."""
         if target is None:
             raise UsageError("which target?", why="Names, paths and accounts are a target's.")
-        models = {each.model: path_in_release(each.model, root) for each in project.services.values() if each.model}
+        models = {
+            model: path_in_release(model, root) for each in project.services.values() for model in each.every_model
+        }
         places, overrides = LaneOnTarget(project, target, Lane.STABLE, models), root / "templates"
         found: dict[str, str] = {}
         for name in filter(places.holds, project.services):

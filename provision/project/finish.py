@@ -49,12 +49,19 @@ def _service(service: Service, models: Collection[str]) -> Service:
     env = {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}}
     used = dict.fromkeys(part.name for text in env.values() for part in text.secrets)
     secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))
+    draft_words = service.draft_args if service.draft else ()
     return service.model_copy(
         update={
-            "command": tuple(text.fill(known) for text in (*service.command, *secret_words, *service.args)),
+            "command": tuple(
+                text.fill(known) for text in (*service.command, *secret_words, *draft_words, *service.args)
+            ),
             "args": (),
+            "draft_args": (),
             "binary": binary,
-            "model": place(service.model) if service.model and service.model in models else service.model,
+            **{
+                key: place(each) if each and each in models else each
+                for key, each in (("model", service.model), ("draft", service.draft))
+            },
             "secret_args": {},
             # What its environment is made of are its secrets too: one that changes has to restart it.
             "secrets": (*service.secrets, *(name for name in used if name not in service.secrets)),

@@ -150,6 +150,10 @@ class Service(Section):
     """Hosts: folders of the project that it writes to, such as "web/downloads"; they outlive releases."""
     model: String | None = None
     """One of [models]; or a GGUF file, shipped by content, once; or, by an absolute path, one that the host has."""
+    draft: String | None = None
+    """A smaller model, declared as `model` is, that proposes tokens which the other checks (speculative decoding)."""
+    draft_args: tuple[Text, ...] = ()
+    """Words added to command where there is a `draft`, such as ["--model-draft", "${draft}"]."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Engine | None = None
@@ -208,6 +212,11 @@ class Service(Section):
     """Kubernetes: namespaces whose pods may ask for its metrics, such as "monitoring", where Prometheus is."""
     outbound: tuple[Outbound, ...] = ()
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
+
+    @property
+    def every_model(self) -> tuple[str, ...]:
+        """Its model, and the one that drafts."""
+        return tuple(each for each in (self.model, self.draft) if each)
 
     @property
     def every_secret(self) -> tuple[str, ...]:

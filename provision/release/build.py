@@ -82,7 +82,7 @@ def build(
         raise UsageError(f"there is no target {target_name!r}", why=f"known: {', '.join(project.targets) or 'none'}")
     root = root.resolve()
     here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
-    shipped = {name: service for name, service in here.items() if not _on_host(target, service)}
+    shipped = {name: _of_this_machine(target, service) for name, service in here.items()}
     models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
@@ -116,9 +116,15 @@ def _runs_on(target: Target, service: str) -> bool:
     return target.services is None or service in target.services
 
 
-def _on_host(target: Target, service: Service) -> bool:
-    """Whether its model is on the host already."""
-    return target.can.on_host and service.model is not None and is_hosts_own(service.model)
+def _on_host(target: Target, model: str | None) -> bool:
+    """Whether a model is on the host already."""
+    return target.can.on_host and model is not None and is_hosts_own(model)
+
+
+def _of_this_machine(target: Target, service: Service) -> Service:
+    """`service` without models that are on the host already."""
+    kept = {"model": service.model, "draft": service.draft}
+    return service.model_copy(update={key: None for key, each in kept.items() if _on_host(target, each)})
 
 
 def _document(
@@ -153,7 +159,7 @@ def _document(
         project,
         target,
         models={
-            **{service.model: service.model for service in served if service.model and _on_host(target, service)},
+            **{model: model for service in served for model in service.every_model if _on_host(target, model)},
             **{declared: parts[0].relative for declared, parts in models.items()},
         },
         contents=contents,
@@ -292,7 +298,7 @@ def _content(
     return digest_of(
         {
             "files": tree.combine(files[path] for path in read),
-            "models": [model.sha256 for model in models.get(service.model or "", ())],
+            "models": [file.sha256 for model in service.every_model for file in models.get(model, ())],
             "prepare": prepare if read else None,
             **({"environment": made} if made and not service.is_native else {}),
         }

@@ -54,11 +54,14 @@ def tensor_types(model: Path) -> tuple[str, ...]:
 
 
 def _types(project: Project, service: Service, root: Path) -> tuple[str, ...]:
-    """Those of its model; none where that is not here, or not locked yet: `plan` and `up` say so."""
-    if service.model in project.models:
-        locked = model_lock.read(root).get(PurePosixPath(service.model).stem)
-        return tuple(sorted({kind for file in locked.files for kind in file.tensor_types})) if locked else ()
-    return tensor_types(root / Path(service.model).expanduser()) if service.model else ()
+    """Those of its models; none where one is not here, or not locked yet: `plan` and `up` say so."""
+    found: set[str] = set()
+    for model in service.every_model:
+        if model not in project.models:
+            found.update(tensor_types(root / Path(model).expanduser()))
+        elif locked := model_lock.read(root).get(PurePosixPath(model).stem):
+            found.update(kind for file in locked.files for kind in file.tensor_types)
+    return tuple(sorted(found))
 
 
 def _unknown_option(service: Service) -> str:

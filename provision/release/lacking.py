@@ -31,10 +31,11 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
         if not any(target.services is None or name in target.services for target in reached):
             continue
         try:
-            if service.model in project.models:
-                model_lock.locked(PurePosixPath(service.model).stem, project.models[service.model], root)
-            elif service.model and not is_hosts_own(service.model):
-                look_at(service.model, root, f"services.{name}.model")
+            for model in service.every_model:
+                if model in project.models:
+                    model_lock.locked(PurePosixPath(model).stem, project.models[model], root)
+                elif not is_hosts_own(model):
+                    look_at(model, root, f"services.{name}.model")
             if service.binary and not service.binary.startswith("/"):
                 path = os.path.normpath(service.binary)
                 file = root / path

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -25,6 +25,7 @@ _Path = TypeVar("_Path", bound=PurePath)
 
 _CHUNK = 8 << 20
 ON_GPUS = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+_DRAFT_ON_GPUS = ("-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec-draft-ngl")
 _ALL_LAYERS = 1 << 20
 # What puts tensors elsewhere than their layers (llama-server --help).
 _MOVE_EXPERTS = ("-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "-ot", "--override-tensor", "-ts", "--tensor-split")
@@ -90,14 +91,14 @@ def find_models(
     """
     found: dict[str, tuple[ModelFile, ...]] = {}
     places: dict[str, ModelFile] = {}
-    for name, service in services.items():
-        if service.model is None or service.model in found:
+    for name, model in ((name, each) for name, service in services.items() for each in service.every_model):
+        if model in found:
             continue
-        if service.model in declared:
-            found[service.model] = locked_files(service.model, declared[service.model], root)
+        if model in declared:
+            found[model] = locked_files(model, declared[model], root)
             continue
-        subject = f"services.{name}.model"
-        first = _source(service.model, root)
+        subject = f"services.{name}.{'model' if model == services[name].model else 'draft'}"
+        first = _source(model, root)
         files = tuple(_model(path, root, subject, on_event) for path in split(first))
         for file in files:
             other = places.setdefault(file.relative, file)
@@ -106,7 +107,7 @@ def find_models(
                     f"{subject}: {file.source} and {other.source} would both be {file.relative} in the release",
                     next_step="rename one of the files",
                 )
-        found[service.model] = files
+        found[model] = files
     return found
 
 
@@ -165,23 +166,58 @@ def needed(services: Mapping[str, Service], declared: Mapping[str, Model], root:
             continue  # how much of it is in main memory depends on the host
         from bitnet.model import memory_needed, vram_needed  # brings numpy
 
-        facts = locked_facts(PurePosixPath(service.model).stem, declared[service.model], root)
+        facts = locked_facts(stem(service.model), declared[service.model], root)
         served = serving(service, facts)
         vram = vram_needed(facts, served, layers)
         in_memory = memory_needed(facts, served, layers if vram else 0)
+        if (drafts := facts_of(service.draft, declared, root)) is not None:
+            of_draft = draft_needed(service, drafts, on_gpus=vram > 0)
+            vram, in_memory = vram + of_draft.vram, in_memory + of_draft.memory
         found[name] = Needed(in_memory, vram // max(1, service.resources.devices))
     return found
 
 
-def gpu_layers(service: Service) -> int | None:
+def facts_of(model: str | None, declared: Mapping[str, Model], root: Path) -> ModelFacts | None:
+    """What a service's model or draft is made of; None where there is none, or its file can't be read here.
+
+    Raises:
+        UsageError: it is declared by where it is, and not locked.
+    """
+    if not model:
+        return None
+    if model in declared:
+        return locked_facts(stem(model), declared[model], root)
+    from bitnet.model import ModelUnusable, read_model  # brings numpy
+
+    try:
+        return read_model(root / Path(model).expanduser())
+    except (ModelUnusable, OSError):
+        return None
+
+
+def draft_needed(service: Service, drafts: ModelFacts, on_gpus: bool) -> Needed:
+    """What its draft model needs besides, with a context as long.
+
+    Args:
+        on_gpus: whether the service uses them; all layers are there then, where its command does not say how many.
+    """
+    from bitnet.model import memory_needed, vram_needed  # brings numpy
+
+    served = replace(serving(service, drafts), keys="f16", values="f16")
+    layers = gpu_layers(service, _DRAFT_ON_GPUS, _ALL_LAYERS) if on_gpus else 0
+    vram = vram_needed(drafts, served, _ALL_LAYERS if layers is None else layers)
+    return Needed(memory_needed(drafts, served, layers or 0 if vram else 0), vram)
+
+
+def gpu_layers(service: Service, options: Sequence[str] = ON_GPUS, unsaid: int = 0) -> int | None:
     """How many layers its command puts on GPUs; None where that depends on the host."""
     said = words(service)
     if any(word.partition("=")[0] in _MOVE_EXPERTS for word in said):
         return None
-    layers = 0
+    layers = unsaid
     for word, following in zip(said, [*said[1:], ""], strict=True):
         option, _, value = word.partition("=")
-        if option in ON_GPUS:
+        if option in options:
             number = value or following
             if number != "all" and not number.isdecimal():
                 return None
@@ -216,6 +252,11 @@ def locked_facts(name: str, model: Model, root: Path) -> ModelFacts:
     return ModelFacts(
         Path(name), name="", architecture=locked.architecture, chat_template=False, **asdict(locked.shape)
     )
+
+
+def stem(place: str) -> str:
+    """The name of a model that is declared by where it is, by its place in a release."""
+    return PurePosixPath(place).stem
 
 
 def look_at(model: str, root: Path, subject: str) -> None:

@@ -139,10 +139,10 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
 
 
 def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
-    from provision.release.models import ON_GPUS, serving, words
+    from provision.release.models import ON_GPUS, draft_needed, serving, words
 
     declared = service.resources
-    model = _facts(service, project, root)
+    model, drafts = (_facts(each, project, root) for each in (service.model, service.draft))
     copies = service.replicas
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words(service), ON_GPUS) not in ("", "0"))
     vram = declared.vram or 0
@@ -157,21 +157,20 @@ def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
             vram = vram or everything
         else:
             memory = memory or everything
+        if drafts is not None:
+            besides = draft_needed(service, drafts, on_gpus=fits)
+            vram += 0 if declared.vram else besides.vram
+            memory += 0 if declared.memory else besides.memory
     return _Part(name, copies * vram, copies * memory, _compiled(service, root))
 
 
-def _facts(service: Service, project: Project, root: Path) -> ModelFacts | None:
-    """What its model is made of; None where there is none, or it is not here, or not locked."""
-    if not service.model:
-        return None
-    from bitnet.model import ModelUnusable, read_model  # brings numpy
-    from provision.release.models import locked_facts
+def _facts(model: str | None, project: Project, root: Path) -> ModelFacts | None:
+    """What a model is made of; None where there is none, or it is not here, or not locked."""
+    from provision.release.models import facts_of
 
     try:
-        if service.model in project.models:
-            return locked_facts(Path(service.model).stem, project.models[service.model], root)
-        return read_model(root / Path(service.model).expanduser())
-    except (ModelUnusable, UsageError, OSError):
+        return facts_of(model, project.models, root)
+    except UsageError:
         return None
 
 
@@ -181,7 +180,7 @@ def _models(services: Collection[Service], project: Project, root: Path) -> int:
     from provision.release.models import is_hosts_own, parts
 
     engine = wheel().wheels[_MACHINE].unpacked if any(service.engine == "wheel" for service in services) else 0
-    models = {service.model for service in services if service.model}
+    models = {model for service in services for model in service.every_model}
     here = {each for each in models if each not in project.models and not is_hosts_own(each)}
     files = {part.resolve() for model in here for part in parts(model, root)}
     known = model_lock.read(root)

@@ -104,7 +104,7 @@ class Offering:
     def _work(self) -> str:
         """What is computed there: the models, and how they are served."""
         served = [
-            [name, service.model, service.engine or service.binary, repr(service.args)]
+            [name, *service.every_model, service.engine or service.binary, repr(service.args)]
             for name, service in sorted(self._loaded.project.services.items())
             if service.model
         ]

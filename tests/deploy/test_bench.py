@@ -36,6 +36,12 @@ def measured(world: World) -> dict[str, Any]:
     return next(event["facts"] for event in reversed(world.events) if "bench" in event.get("check", ""))
 
 
+def metric(world: World, name: str) -> str:
+    """What the service tells of itself."""
+    told = world.host.exec(["curl", "-fsS", "-m", "15", f"http://127.0.0.1:{world.port}/metrics"]).stdout
+    return next(line.split()[1] for line in told.splitlines() if line.startswith(name))
+
+
 def records(world: World) -> list[dict[str, Any]]:
     """What the host has recorded as evidence, oldest first."""
     folder = f"{world.path}/.deploy/evidence"
@@ -56,6 +62,21 @@ def test_it_is_measured_last_and_goes_into_evidence_history_and_metrics(world: W
     assert rollout.history(world.deployment())[-1]["bench"]["llama"]["full"] == full
     text = world.host.exec(["cat", f"{world.path}/shared/metrics/bench.prom"]).stdout
     assert f'deploy_bench_tokens_per_second{{project="{world.name}",service="llama",channel="stable"}}' in text
+
+
+def test_a_draft_model_is_shipped_once_by_its_content_and_drafts(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    plain = len(world.host.exec(["ls", f"{world.path}/shared/models"]).stdout.split())
+    write_demo_model(world.folder / "models" / "small.gguf", ternary="TQ2_0")
+    (world.folder / "models" / "small.gguf").open("ab").write(b"\0" * 32)  # another content, which says the same
+
+    world.declare({"llama": {**llama(world), "draft": "models/small.gguf"}})
+    world.up()
+
+    assert (plain, len(world.host.exec(["ls", f"{world.path}/shared/models"]).stdout.split())) == (1, 2)
+    assert float(metric(world, "llamacpp:spec_decode_num_accepted_tokens_total")) > 0
+    assert world.up().outcome == "unchanged"
 
 
 def test_while_its_users_wait_it_is_measured_in_short(world: World) -> None:

@@ -72,11 +72,26 @@ def test_it_has_every_metric_that_the_preset_asks_for(start: Starts) -> None:
 
 def test_it_takes_every_option_that_the_preset_gives() -> None:
     preset = presets()["bitnet-server"]
-    words = [*preset["command"], *(word for words in preset["secret_args"].values() for word in words)]
+    words = [
+        *preset["command"],
+        *preset["draft_args"],
+        *(word for words in preset["secret_args"].values() for word in words),
+    ]
 
     options = {word for word in words if word.startswith("--")}
 
     assert options <= {name for option in llama_server.OPTIONS for name in option.names}
+
+
+def test_the_preset_s_words_for_a_draft_model_have_it_draft(start: Starts, model: Path) -> None:
+    """Without `--spec-type` llama-server loads it, and does not use it."""
+    words = [word.replace("${draft}", str(model)) for word in presets()["bitnet-server"]["draft_args"]]
+    server = start("--metrics", *words).wait()
+
+    answer = json.loads(server.ask("/completion", b'{"prompt": "Hello", "n_predict": 16, "temperature": 0}')[1])
+
+    assert answer["timings"]["draft_n_accepted"] == answer["timings"]["draft_n"] > 0
+    assert b"spec_decode_num_drafts_total" in server.ask("/metrics")[1]
 
 
 @pytest.mark.parametrize("given", ["argument", "file", "environment"])
@@ -164,7 +179,7 @@ def test_a_second_signal_does_not_wait_for_a_client_that_waits(start: Starts) ->
         (["--flash-attn", "on"], "invalid argument: --flash-attn: the wheel engine has no such option; a compiled"),
         (["-hf", "ggml-org/x"], "invalid argument: -hf: "),
         (["-cb"], "invalid argument: -cb: "),
-        (["-md", "draft.gguf"], "invalid argument: -md: "),
+        (["-mm", "vision.gguf"], "invalid argument: -mm: "),
         (["--port=80"], "invalid argument: --port=80: did you mean --port?"),
         (["stray"], "invalid argument: stray: the wheel engine has no such option"),
         (["--model"], "--model: expected a value"),
@@ -212,6 +227,7 @@ def test_a_variable_that_it_cannot_follow_is_refused_by_name(variable: str, valu
         (["--port", "1", "--port", "2"], {"LLAMA_ARG_PORT": "3"}, {"--port": 2}),
         ([], {"LLAMA_ARG_PORT": "3", "LLAMA_ARG_HOST": ""}, {"--port": 3}),
         ([], {"LLAMA_ARG_ENDPOINT_METRICS": "Enabled", "LLAMA_ARG_JINJA": "off"}, {"--metrics": True, "--jinja": 0}),
+        (["-md", "a", "--spec-type", "none"], {}, {"--model-draft": "a", "--spec-type": 0}),
         (["--host", "127.0.0.1, ::1"], {}, {"--host": ["127.0.0.1", "::1"]}),
     ],
 )  # fmt: skip

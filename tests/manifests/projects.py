@@ -30,7 +30,7 @@ def project(
 
 
 def lane(declared: Project, which: Lane = Lane.STABLE, **options: Any) -> LaneDocument:
-    models = {service.model: service.model for service in declared.services.values() if service.model}
+    models = {model: model for service in declared.services.values() for model in service.every_model}
     return render_lanes(declared, declared.targets["there"], models=models, **options)[which]
 
 

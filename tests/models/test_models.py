@@ -126,6 +126,28 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("down")
 
 
+def test_a_draft_model_is_locked_and_fetched_as_the_model_is(project: Project, hub: Hub, demo_model: bytes) -> None:
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
+    hub.put("acme/small", "small.gguf", demo_model + bytes(32))
+    project.declare(
+        f"hf://{REPOSITORY}:Q4_K_M",
+        '[models.small]\nsource = "hf://acme/small/small.gguf"\n[services.llm]\ndraft = "small"\n'
+        'draft_args = ["${draft}"]\n',
+    )
+    text = (project.root / "deploy.toml").read_text()
+    at = text.rindex("[services.llm]")
+    (project.root / "deploy.toml").write_text(text[:at] + text[at + len("[services.llm]") :])
+
+    assert "small: new at" in project.ok("model", "lock")
+    assert "GB besides, for it drafts there" in project.ok("model", "show", "small")
+    assert "fetch model models/small.gguf" in project.ok("plan")
+    project.ok("up")
+
+    assert sorted(file.name for folder in project.kept for file in folder.iterdir()) == ["small.gguf", "tiny.gguf"]
+    assert project.ok("model", "list").count("small.gguf") == 1
+    project.ok("down")
+
+
 @pytest.mark.slow
 def test_what_hosts_can_t_reach_is_fetched_here_once_into_the_hub_s_own_cache(
     project: Project, hub: Hub, demo_model: bytes

@@ -11,6 +11,8 @@ from provision.project.template import Ref
 # What each preset leaves to the service that names it.
 OWN_KEYS = {
     "bitnet-server": 'model = "m.gguf"',
+    "vllm": "",
+    "sglang": "",
     "fastapi": "",
     "worker": 'command = ["python3", "-m", "jobs"]',
     "rlm-runtime": 'command = ["python3", "-m", "jobs"]\ndocker = "/run/docker.sock"',

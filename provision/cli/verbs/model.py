@@ -67,7 +67,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
     from bitnet.model import Serving, memory_needed, vram_needed
     from provision.models.found import find
     from provision.project.models import place
-    from provision.release.models import words
+    from provision.release.models import draft_needed, words
 
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
@@ -81,7 +81,11 @@ def show(session: Session, names: tuple[str, ...]) -> None:
         ]
         needs, vram = {}, {}
         for service, each in loaded.project.services.items():
-            if each.model == place(name):
+            if each.draft == place(name):
+                drafting = draft_needed(each, facts, on_gpus=False).memory
+                lines.append(f"  services.{service}: {drafting / 1e9:.2f} GB besides, for it drafts there")
+                needs[service] = drafting
+            elif each.model == place(name):
                 serving = Serving.told(words(each))
                 needs[service] = memory_needed(facts, serving)
                 context = serving.context or facts.context_length

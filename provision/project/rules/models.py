@@ -26,22 +26,23 @@ def _tokens(view: Sound) -> Iterator[Fault]:
 
 
 def _misspelt(view: Sound) -> Iterator[Fault]:
-    for name, model in _words(view):
+    for name, key, model in _words(view):
         if meant := did_you_mean(model, view.models):
             hint = f'{meant} A file of yours that is called so: "./{model}".'
-            yield Fault(("services", name, "model"), f'no model is declared as "{model}".', hint)
+            yield Fault(("services", name, key), f'no model is declared as "{model}".', hint)
 
 
-def _words(view: Sound) -> Iterator[tuple[str, str]]:
-    """Services whose model looks like the name of a declared one, and is none."""
+def _words(view: Sound) -> Iterator[tuple[str, str, str]]:
+    """Services whose model, or draft, looks like the name of a declared one, and is none."""
     for name, service in view.services.items():
-        if service.model and "." not in service.model and "/" not in service.model and service.model not in view.models:
-            yield name, service.model
+        for key, word in (("model", service.model), ("draft", service.draft)):
+            if word and "." not in word and "/" not in word and word not in view.models:
+                yield name, key, word
 
 
 def _unused(view: Sound) -> Iterator[Fault]:
-    used = {service.model for service in view.services.values()}
-    used |= {name for _, word in _words(view) for name in view.models if did_you_mean(word, [name])}
+    used = {each for service in view.services.values() for each in service.every_model}
+    used |= {name for _, _, word in _words(view) for name in view.models if did_you_mean(word, [name])}
     if view.services.keys() != view.declared:
         return  # those that were not asked for may use it
     for name in view.models:
@@ -53,10 +54,17 @@ def _unused(view: Sound) -> Iterator[Fault]:
 def _places(view: Sound) -> Iterator[Fault]:
     taken = {place(name): name for name in view.models}
     for name, service in view.services.items():
-        if service.model in taken:
-            hint = f'Name that: model = "{taken[service.model]}"; or give your own file another name.'
-            message = f"that is where a release has models.{taken[service.model]}."
-            yield Fault(("services", name, "model"), message, hint)
+        for key, declared in (("model", service.model), ("draft", service.draft)):
+            if declared in taken:
+                hint = f'Name that: {key} = "{taken[declared]}"; or give your own file another name.'
+                message = f"that is where a release has models.{taken[declared]}."
+                yield Fault(("services", name, key), message, hint)
 
 
-RULES = (_digests, _tokens, _misspelt, _unused, _places)
+def _drafts(view: Sound) -> Iterator[Fault]:
+    for name, service in view.services.items():
+        if service.draft and not service.model:
+            yield Fault(("services", name, "draft"), "drafts for a model, and the service has none.", "Add model.")
+
+
+RULES = (_digests, _tokens, _misspelt, _unused, _places, _drafts)

@@ -23,7 +23,9 @@ def _of_project_checks(view: Sound) -> Iterator[Fault]:
     for name, check in view.checks.items():
         for path, text in check_texts(("checks", name), check):
             for ref in text.refs:
-                if ref.name in ("port", "listen", "model", "binary", "cpus") or ref.name.startswith("secret_files."):
+                if ref.name in ("port", "listen", "model", "draft", "binary", "cpus") or ref.name.startswith(
+                    "secret_files."
+                ):
                     hint = "Name the service: ${services.NAME.port}." if ref.name == "port" else ""
                     yield Fault(path, f"${{{ref.name}}} belongs to a service, and this check to the project.", hint)
                 yield from _other(path, ref, view)
@@ -42,8 +44,18 @@ def _of_targets(view: Sound) -> Iterator[Fault]:
 
 
 def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
-    given = {"port": service.port, "model": service.model, "binary": service.binary or service.engine}
-    example = {"port": "8000", "model": '"models/NAME.gguf"', "binary": '"build/bin/llama-server"'}
+    given = {
+        "port": service.port,
+        "model": service.model,
+        "draft": service.draft,
+        "binary": service.binary or service.engine,
+    }
+    example = {
+        "port": "8000",
+        "model": '"models/NAME.gguf"',
+        "draft": '"models/SMALL.gguf"',
+        "binary": '"build/bin/llama-server"',
+    }
     if ref.name in given and given[ref.name] is None:
         hint = f"Add {ref.name} = {example[ref.name]}."
         yield Fault(path, f"${{{ref.name}}} is used, and the service has no {ref.name}.", hint)

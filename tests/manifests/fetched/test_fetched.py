@@ -49,9 +49,10 @@ replicas = 2
 """
 
 
-def project(root: Path, files: dict[str, list[tuple[str, bytes]]]) -> LoadedProject:
-    """A project whose models are locked, as `deploy model lock` would."""
-    (root / "deploy.toml").write_text(DECLARED.format(image=IMAGE, curl=CURL))
+def project(root: Path, files: dict[str, list[tuple[str, bytes]]], drafted: str = "") -> LoadedProject:
+    """A project whose models are locked, as `deploy model lock` would; `drafted`: what drafts for tiny."""
+    draft = f'model = "tiny"\ndraft = "{drafted}"\n' if drafted else 'model = "tiny"\n'
+    (root / "deploy.toml").write_text(DECLARED.format(image=IMAGE, curl=CURL).replace('model = "tiny"\n', draft))
     sources = {"tiny": "hf://acme/gated-tiny/tiny.gguf", "split": "hf://acme/split/s-00001-of-00002.gguf"}
     model_lock.write(
         root,
@@ -119,7 +120,7 @@ class Pod:
         self.command = [
             word.replace(FOLDER, str(self.volume)).replace("/run/secrets", str(self.secrets)) for word in said
         ]
-        self.model = spec["containers"][0]["command"][spec["containers"][0]["command"].index("--model") + 1]
+        self.serves: list[str] = spec["containers"][0]["command"]
 
     def start(self) -> subprocess.CompletedProcess[str]:
         environ = {"PATH": os.environ["PATH"], "HOSTNAME": "pod-1"}
@@ -127,10 +128,16 @@ class Pod:
 
     @property
     def served(self) -> Path:
-        return Path(self.model.replace(FOLDER, str(self.volume)))
+        return self.word("--model")
+
+    def word(self, option: str) -> Path:
+        """The file that the service is told with an option."""
+        return Path(self.serves[self.serves.index(option) + 1].replace(FOLDER, str(self.volume)))
 
 
-def hub_project(root: Path, hub: Hub, content: bytes, repository: str = "acme/gated-tiny") -> LoadedProject:
+def hub_project(
+    root: Path, hub: Hub, content: bytes, repository: str = "acme/gated-tiny", drafted: str = ""
+) -> LoadedProject:
     hub.put(repository, "tiny.gguf", content, "c0ffee")
     hub.put("acme/split", "a.gguf", b"one", "c0ffee")
     hub.put("acme/split", "b.gguf", b"two", "c0ffee")
@@ -143,6 +150,7 @@ def hub_project(root: Path, hub: Hub, content: bytes, repository: str = "acme/ga
                 (f"{hub.url}/acme/split/resolve/c0ffee/b.gguf", b"two"),
             ],
         },
+        drafted,
     )
 
 
@@ -163,6 +171,18 @@ def test_a_gated_model_is_fetched_once_and_its_token_goes_to_its_host_alone(hub:
     assert (again.returncode, len(hub.asked)) == (0, asked)
     assert not any(each["token"] for each in hub.asked if each["files"])
     assert TOKEN not in " ".join(pod.command) + fetched.stdout + fetched.stderr
+
+
+def test_a_draft_is_fetched_beside_its_model_and_shown_no_token_of_it(hub: Hub, tmp_path: Path) -> None:
+    pod = Pod(tmp_path, hub_project(tmp_path, hub, b"tiny", drafted="split"), "llm")
+    (pod.secrets / "HF_TOKEN").write_text(TOKEN + "\n")
+
+    done = pod.start()
+
+    assert done.returncode == 0, done.stderr
+    assert pod.served.read_bytes() == b"tiny"
+    assert pod.word("--model-draft").read_bytes() == b"one"
+    assert {each["path"] for each in hub.asked if each["token"]} == {"/acme/gated-tiny/resolve/c0ffee/tiny.gguf"}
 
 
 def test_the_parts_of_a_model_lie_beside_each_other(hub: Hub, tmp_path: Path) -> None:
