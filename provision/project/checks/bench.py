@@ -86,5 +86,5 @@ def _document(check: Check, asked: Asked) -> BenchCheck:
     }
 
 
-# Of what serves already nobody is disturbed: `deploy bench` measures a copy.
+# Whoever uses what serves already is not disturbed by it.
 KIND = Kind("bench", _document, _faults, asks_more=lambda _: True, sends_token=True, at_start=True)
