@@ -154,7 +154,7 @@ class Plan:
     def unchanged(self) -> bool:
         """Whether the host already is what is declared."""
         same = self.release == self.current and not self.interrupted and not self.weighs
-        same = same and not (self.engines or self.haproxy or self.environments)
+        same = same and not (self.models or self.engines or self.haproxy or self.environments)
         same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)
 

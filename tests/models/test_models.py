@@ -200,6 +200,11 @@ def test_models_are_brought_before_a_deploy_told_compared_and_pruned(
         file.write(b"another")
     damaged = project.run("model", "verify")
     assert (damaged.returncode, "is damaged" in damaged.stdout + damaged.stderr) == (1, True)
+    place.parent.chmod(0o755)
+    shutil.rmtree(place.parent)
+    assert "fetch model" in project.ok("plan")
+    project.ok("up")
+    assert "is whole" in project.ok("model", "verify")
     project.ok("down")
     assert "did you mean" in project.refused("model", "show", "tinny").lower()
 

@@ -169,7 +169,8 @@ def verify(session: Session) -> int:
     for each in found:
         for model in each.models:
             damaged |= model["damaged"]
-            text = "damaged; remove its folder there when nothing serves it: deploy up" if model["damaged"] else "whole"
+            mend = f"remove shared/models/sha256-{model['sha256'][:12]}… there, then: deploy up, and deploy restart"
+            text = f"damaged; {mend}" if model["damaged"] else "whole"
             line = f"{each.host}: {model['names'][0]} {model['sha256'][:12]} is {text}"
             session.console.answer({"event": "model", "host": each.host, **model}, [line])
     return Exit.FAILED if damaged else Exit.DONE
