@@ -191,16 +191,25 @@ class Runtime:
         )
 
     def _say(self, worker: int, front: Front) -> None:
-        """States, shares, addresses and holding: first who may be asked, last who may not any more."""
+        """States, shares, addresses and holding: first who may be asked, last who may not any more.
+
+        Also what was said for a reload that never came, because whoever said it was killed.
+        """
         first: List[str] = []
         last: List[str] = []
+        there = [(row["pxname"], row["svname"]) for row in self._told(worker, _SERVERS)]
         for backend in front.backends:
-            for server in backend.servers:
-                where = f"addr {server.address} port {server.port}"
-                first.append(f"set server {backend.service}/{server.program} {where}")
-            for name, up in states(backend).items():
-                told = f"set server {backend.service}/{name} state {'ready' if up else 'maint'}"
-                (first if up else last).append(told)
+            up = states(backend)
+            if up[HOLD]:
+                first.append(f"set server {backend.service}/{HOLD} state ready")
+            for server in sorted(backend.servers, key=weight, reverse=True):
+                name = f"{backend.service}/{server.program}"
+                first.append(f"set server {name} addr {server.address} port {server.port}")
+                first.append(f"set server {name} weight {weight(server)}")
+                if up[server.program]:
+                    first.append(f"set server {name} state ready")
+            known = {*up, *(name for service, name in there if service == backend.service)}
+            last += [f"set server {backend.service}/{each} state maint" for each in sorted(known) if not up.get(each)]
             first += [f"set var {variable} int({below})" for variable, below in bounds(backend).items()]
         for command, answer in zip(first + last, self._master.tell(worker, first + last)):
             if answer and not answer.startswith(_SAID_OF_ADDRESSES):
@@ -210,11 +219,15 @@ class Runtime:
         """What each worker says of its servers, or backends, with the worker's pid."""
         for worker in self._master.processes().workers:
             try:
-                (answer,) = self._master.tell(worker, [command])
+                rows = self._told(worker, command)
             except Silent:  # it has ended since
                 continue
-            for row in csv.DictReader(answer[2:].splitlines()):  # the first line begins with "# "
+            for row in rows:
                 yield worker, row
+
+    def _told(self, worker: int, command: str) -> List[Mapping[str, str]]:
+        (answer,) = self._master.tell(worker, [command])
+        return list(csv.DictReader(answer[2:].splitlines()))  # the first line begins with "# "
 
 
 def command(haproxy: str, folder: str) -> List[str]:

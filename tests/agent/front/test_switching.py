@@ -11,6 +11,7 @@ from provision.agent.front.render import render
 from provision.agent.front.runtime import CONFIGURATION
 from provision.agent.front.values import DRAIN
 from provision.contract.failure import Failure
+from provision.contract.slots import STABLE
 from tests.agent.front.stand import PATIENCE, Crowd, Stream, ask
 from tests.faults.hooks import until
 
@@ -176,3 +177,27 @@ def test_a_program_that_comes_back_elsewhere_is_found_without_a_reload(stand):
 
     assert stand.get().program == "a2"
     assert stand.worker() == served
+
+
+@pytest.mark.parametrize("lane", [STABLE, "canary"])
+def test_what_was_made_ready_for_a_reload_that_never_came_takes_nothing_once_it_is_put_back(stand, monkeypatch, lane):
+    """Its worker was killed between the two. Who was to serve may have been the canary, of which nobody gets any."""
+    stand.start(*"ab")
+    a, b = stand.server("a"), stand.server("b")
+    before = stand.front(a, *([b._replace(lane=lane)] if lane != STABLE else []))
+    stand.serve(before)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(stand.runtime, "_reloaded", _killed)
+        stand.runtime.become(stand.front(b))
+
+    stand.runtime.become(before)
+
+    assert {stand.get().program for _ in range(20)} == {"a"}
+    stand.kill("b")
+    tried = stand.tries()
+    assert {stand.get().program for _ in range(20)} == {"a"}
+    assert stand.tries() - tried == 20
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
