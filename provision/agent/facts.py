@@ -225,6 +225,10 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         for name, restarted in restarts.of_late(layout, supervisor, state, seen).items():
             found["view"]["programs"][name]["restarted"] = restarted
         found["failed"] = failed.read(layout)
+    if os.path.isdir(layout.acme):
+        from . import acme
+
+        found["certificates"] = acme.tried(layout)
     return found
 
 

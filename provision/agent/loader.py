@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
+from ..contract.layout import ACME_CLIENT
 from .alone import program
 
 NAME = "deploy agent"
@@ -71,11 +72,20 @@ def package() -> bytes:
     return buffer.getvalue()
 
 
+def _client() -> bytes:
+    """The ACME client: one file, for any Python, that is run and never imported (`keeper/certificates.py`)."""
+    import importlib.util
+
+    found = importlib.util.find_spec(ACME_CLIENT[:-3])
+    assert found and found.origin  # noqa: S101  (it is a dependency of this toolkit)
+    return Path(found.origin).read_bytes()
+
+
 @lru_cache(maxsize=1)
 def _modules() -> List[Tuple[str, bytes]]:
     """What lies in `deploy_agent` on a host, in the order in which `trust.digest` reads it there."""
     agent = Path(__file__).parent
-    found = {"__init__.py": b"", "__main__.py": (agent / "__main__.py").read_bytes()}
+    found = {"__init__.py": b"", "__main__.py": (agent / "__main__.py").read_bytes(), ACME_CLIENT: _client()}
     for folder in (agent, agent.parent / "contract"):
         for path in folder.rglob("*.py"):
             if path.name != "__main__.py":

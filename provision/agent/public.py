@@ -31,8 +31,12 @@ def limits(declared: FrontedDocument) -> Limits:
     )
 
 
-def binds(services: Mapping[str, FrontedDocument]) -> List[Bind]:
-    """A public port each, at every address of the host, with the services that come in there by their names."""
+def binds(services: Mapping[str, FrontedDocument], *, challenged: bool = False) -> List[Bind]:
+    """A public port each, at every address of the host, with the services that come in there by their names.
+
+    Args:
+        challenged: whether an authority asks at port 80 whose the names are.
+    """
     found: Dict[int, List[Route]] = {}
     certificates: Dict[int, List[Certificate]] = {}
     public = {name: each["public"] for name, each in services.items() if "public" in each}
@@ -47,7 +51,13 @@ def binds(services: Mapping[str, FrontedDocument]) -> List[Bind]:
     # A host without IPv6 has no such address to listen at.
     address = "::" if os.path.exists("/proc/net/if_inet6") else "*"
     return [
-        Bind(port, tuple(routes), address, tuple(dict.fromkeys(certificates.get(port, ()))))
+        Bind(
+            port,
+            tuple(routes),
+            address,
+            tuple(dict.fromkeys(certificates.get(port, ()))),
+            challenged=challenged and port == HTTP,
+        )
         for port, routes in sorted(found.items())
     ]
 

@@ -115,7 +115,7 @@ def _front(
         binds += [
             Bind(entrance.declared["port"], (Route(name),), at, inside=True) for at in _addresses(declared["listen"])
         ]
-    binds += public.binds({name: each.declared for name, each in entrances.items()})
+    binds += public.binds({name: each.declared for name, each in entrances.items()}, challenged="acme" in declared)
     log = roles.keeper(state) is not None
     metrics = declared.get("metrics", 0)
     whom = account()
@@ -308,11 +308,16 @@ class Passage:
         """Refuse what HAProxy could not begin with, before anything is disturbed.
 
         Raises:
-            Failure: a certificate is not there.
+            Failure: a certificate is not there, and can't be made.
         """
         front = front_of(self.layout, self.after, self.documents)
         if front is not None:
             from .front.configuration import demand_certificates
+
+            if self._after and "acme" in self._after:
+                from . import acme
+
+                acme.prepare(self.layout, self._after["acme"])
 
             demand_certificates(front)
 

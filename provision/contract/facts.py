@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, TypedDict
 
+from .acme import Tried
 from .events import ErrorMessage
 from .records import Failed, HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
 from .release import ReleaseDocument
@@ -146,6 +147,7 @@ class ProjectFacts(_Project, total=False):
     once: List[OnceRecord]  # oldest first; where anything ever ran once
     failed: List[Failed]  # where they were asked for
     previews: List[PreviewFacts]  # beside it, where there are any
+    certificates: Dict[str, Tried]  # by service, where any is had over ACME
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 
 

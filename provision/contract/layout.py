@@ -11,6 +11,7 @@ _LONGEST_SOCKET = 107  # bytes: unix(7), sun_path
 STARTS = "starts"  # in a launch folder: when the program was started of late, as its launcher writes it down
 PREVIEWS = ".previews"
 BUDGET_GUARD = "/var/lib/deploy-guard"  # the folder, for root alone, in which the guard of a rented machine works
+ACME_CLIENT = "acme_tiny.py"  # in the folder of an agent: what speaks with who gives certificates
 START = "start"  # in the folder of what stands before programs: what its supervisor starts
 KEEP = "keep"  # and what it starts to be at home with that
 STEP = "step"  # and what that starts, apart from itself, to change something
@@ -107,6 +108,15 @@ class Layout(NamedTuple):
     def traffic(self) -> str:
         """What stands before the programs: its configuration and its sockets."""
         return posixpath.join(self.private, "traffic")
+
+    @property
+    def acme(self) -> str:
+        """What certificates are had with, and those that were: nobody else may look into it."""
+        return posixpath.join(self.traffic, "acme")
+
+    def certificate(self, service: str) -> str:
+        """That of a service's names, and its key."""
+        return posixpath.join(self.acme, f"{service}.pem")
 
     @property
     def rings(self) -> str:

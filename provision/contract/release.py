@@ -122,9 +122,19 @@ class _Traffic(TypedDict):
     services: Dict[str, FrontedDocument]
 
 
+class AcmeDocument(TypedDict):
+    """An authority that gives certificates, and for what. They lie where the services' own documents say."""
+
+    directory: str  # where it begins: an address
+    email: str  # whom it may write to; empty for nobody
+    ca: str  # what its own certificate is judged by: a file of the host; empty for what the host trusts
+    names: Dict[str, List[str]]  # service -> those that its certificate is for
+
+
 class TrafficDocument(_Traffic, total=False):
     """What stands before the programs of a host."""
 
+    acme: AcmeDocument  # where some service's certificate comes from there
     metrics: int  # the port of 127.0.0.1 at which it tells Prometheus what it sees; where it does
 
 

@@ -10,6 +10,7 @@ from provision.contract.canonical import digest
 from provision.contract.layout import KEEP, START, Layout
 from provision.contract.public import served
 from provision.contract.release import (
+    AcmeDocument,
     FrontedDocument,
     Idle,
     LaneDocument,
@@ -107,25 +108,34 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         hold_requests=target.traffic.hold_requests,
         canary=target.traffic.canary or 0,
         services={
-            name: _fronted(target, service, service.port)
+            name: _fronted(target, name, service, service.port)
             for name, service in project.services.items()
             if service.port is not None and places.holds(name) and places.fronted(name)
         },
     )
+    if target.traffic.acme and (names := _by_itself(project, document)):
+        acme = target.traffic.acme
+        document["acme"] = AcmeDocument(directory=acme.directory, email=acme.email or "", ca=acme.ca or "", names=names)
     if target.traffic.metrics is not None:
         document["metrics"] = target.traffic.metrics
     return document
 
 
-def _fronted(target: Target, service: Service, port: int) -> FrontedDocument:
+def _by_itself(project: Project, document: TrafficDocument) -> dict[str, list[str]]:
+    proxies = {name: project.services[name].proxy for name in document["services"]}
+    return {name: list(proxy.names) for name, proxy in proxies.items() if proxy and proxy.tls}
+
+
+def _fronted(target: Target, name: str, service: Service, port: int) -> FrontedDocument:
     document = FrontedDocument(port=port, mode=mode_of(service), drain=service.drain or _DRAIN)
     if proxy := proxy_before(target, service):
         health, metrics = health_path(service), service.metrics.path if service.metrics else ""
+        own = Layout(target.path).certificate(name) if proxy.tls else ""
         document["public"] = PublicDocument(
             port=listens_on(proxy),
             names=list(proxy.names),
-            certificate=proxy.certificate or "",
-            certificate_key=proxy.certificate_key or "",
+            certificate=proxy.certificate or own,
+            certificate_key=proxy.certificate_key or own,
             timeout=proxy.timeout,
             body=proxy.body,
             rate=proxy.rate or 0,

@@ -115,6 +115,11 @@ def files(project: Project, target: Target | None, root: Path) -> dict[str, str]
         for name, (service, proxy) in proxies.items()
         if target is None or proxy_before(target, service) is None
     ]
+    if alone := next((each.service for each in sites if proxies[each.service][1].tls), None):
+        raise UsageError(
+            f'services.{alone}.proxy has tls = "auto", and nginx gets no certificate by itself.',
+            next_step="give it certificate and certificate_key, or render for a target with traffic (--target)",
+        )
     if proxies and not sites:
         raise UsageError(
             f"nginx stands before none of {', '.join(proxies)} there: the target's traffic does, which is HAProxy.",

@@ -99,7 +99,7 @@ def _incoming(name: str, service: Service, *, forwarded: bool) -> Iterator[Rule]
 
 def _proxy_ports(name: str, proxy: Proxy) -> dict[int, str]:
     ports = {listens_on(proxy): f"{name}, through nginx"}
-    if proxy.certificate:
+    if proxy.speaks_tls:
         ports[HTTP] = "leads to TLS"
     return ports
 

@@ -143,6 +143,8 @@ class Proxy(Section):
     """The chain of certificates there, in a file; with it TLS is spoken, and port 80 leads to it."""
     certificate_key: AbsolutePath | None = None
     """Its key."""
+    tls: Literal["auto"] | None = None
+    """"auto": on targets with traffic, the certificate for `names` comes from who targets.NAME.traffic.acme names."""
     upstreams: tuple[Upstream, ...] = ("127.0.0.1",)
     """The hosts that run the service, by address or by name; nginx looks names up once, when it starts."""
     weights: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
@@ -163,6 +165,11 @@ class Proxy(Section):
     """Requests that one client address may have in flight."""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Headers that are added to every answer."""
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether clients speak TLS with it, whoever gives the certificate."""
+        return self.certificate is not None or self.tls is not None
 
 
 class Serverless(Section):

@@ -33,7 +33,7 @@ from provision.project.python import Python
 from provision.project.renting import Accept, Backup, Budget, Needs
 from provision.project.rollout import Limits, Rollout
 from provision.project.section import Section
-from provision.project.traffic import Traffic, TrafficOrNone
+from provision.project.traffic import Acme, Traffic, TrafficOrNone
 from provision.project.values import (
     LAST_ID,
     PREFIX,
@@ -68,6 +68,7 @@ from provision.project.values import (
 __all__ = [
     "USER_ID",
     "Abilities",
+    "Acme",
     "Alert",
     "Ask",
     "Check",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import Percent, Port, Seconds, String, Whole
+from provision.project.values import AbsolutePath, DirectoryUrl, EmailAddress, Percent, Port, Seconds, String, Whole
 
 if TYPE_CHECKING:
     from provision.project.schema import Service, Target
 
 SPARE = 2  # slots besides those of the copies: one is proven beside them, and one is a canary
 _NONE = "none"
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 def _address(value: str) -> str:
@@ -22,6 +23,19 @@ def _address(value: str) -> str:
         return str(ipaddress.ip_address(value.replace("%", "no interface")))
     except ValueError:
         raise ValueError('expected an address of the host, such as "127.0.0.1", or "0.0.0.0" for all.') from None
+
+
+class Acme(Section):
+    """Who gives certificates to each host, over ACME (RFC 8555), for services with `tls = "auto"`."""
+
+    terms_agreed: bool = False
+    """Whether you agree to the authority's terms of service; without that it gives nothing."""
+    email: EmailAddress | None = None
+    """Whom it may write to."""
+    directory: DirectoryUrl = LETS_ENCRYPT
+    """Where it begins: "https://…"."""
+    ca: AbsolutePath | None = None
+    """What its own certificate is judged by: a file of the host, for an authority of one's own."""
 
 
 class Traffic(Section):
@@ -35,6 +49,8 @@ class Traffic(Section):
     """How many requests wait so at the same time; more are answered with 503 and Retry-After."""
     canary: Percent | None = None
     """The share of clients that come to a canary (default: none but those that send `X-Lane: canary`)."""
+    acme: Acme | None = None
+    """Who gives certificates."""
     metrics: Port | None = None
     """The port of 127.0.0.1 at which HAProxy tells Prometheus what it sees, at /metrics (default: nowhere)."""
 

@@ -38,7 +38,7 @@ def shown(connection: HostConnection, project: Project, target: Target) -> Itera
     """One for each name of each service that speaks TLS on the host; nothing for what nobody answers yet."""
     for service, declared in project.services.items():
         proxy = declared.proxy
-        if not proxy or not proxy.certificate or not is_here(proxy):
+        if not proxy or not proxy.speaks_tls or not is_here(proxy):
             continue
         if target.services is not None and service not in target.services:
             continue

@@ -11,11 +11,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from provision import errors
+from provision.contract.acme import complaints
 from provision.hosts import bootstrap, run_on_hosts
 from provision.rollout.hosts import chosen
 from provision.targets import Deployment, HostConversation, plan_up
 
 if TYPE_CHECKING:
+    from provision.contract.acme import Tried
     from provision.hosts import HostConnection, HostSpec
 
 _CLOCK_SECONDS = 5.0  # a clock that is further off confuses evidence, logs and certificates
@@ -100,6 +102,7 @@ def _asked(session: HostConversation) -> Iterator[Finding]:
     machine, project = facts["host"], facts["project"]
     yield Finding(Word.FINE, "python", f"Python {machine['python']} on Linux {machine['kernel']}, {machine['arch']}")
     yield _supervisor(facts["supervisor"], session.spec.name)
+    yield from _had(project.get("certificates", {}))
     disk = project["disk"]
     room = f"{disk['free'] / 1e9:.1f} of {disk['total'] / 1e9:.1f} GB free below {target.path}"
     if disk["free"] < _LEAST_FREE:
@@ -154,7 +157,7 @@ def _clock(connection: HostConnection) -> Finding:
 
 def _certificates(deployment: Deployment, connection: HostConnection) -> Iterator[Finding]:
     project, target = deployment.loaded.project, deployment.target
-    if not any(each.proxy and each.proxy.certificate for each in project.services.values()):
+    if not any(each.proxy and each.proxy.speaks_tls for each in project.services.values()):
         return
     from provision.rollout.certificates import shown
 
@@ -167,8 +170,19 @@ def _certificates(deployment: Deployment, connection: HostConnection) -> Iterato
         else:
             text = f"{where} that is good for {days} days, until {each.until:%Y-%m-%d}"
             word = Word.WARNING if days < _CERTIFICATE_DAYS else Word.FINE
-        mend = f"renew {getattr(project.services[each.service].proxy, 'certificate', '')}, and let it be read again"
-        yield Finding(word, "certificate", text, "" if word is Word.FINE else f"{mend}: docs/deploy.toml.md, Traffic")
+        files = getattr(project.services[each.service].proxy, "certificate", None)
+        mend = (
+            f"renew {files}, and let it be read again: docs/deploy.toml.md, Traffic" if files else "deploy logs keeper"
+        )
+        yield Finding(word, "certificate", text, "" if word is Word.FINE else mend)
+
+
+def _had(certificates: dict[str, Tried]) -> Iterator[Finding]:
+    """What authorities said that were asked by the host itself."""
+    for service, text in complaints(certificates).items():
+        word = Word.WARNING if time.time() < certificates[service]["until"] else Word.PROBLEM
+        mend = "let its names lead to this host, and everybody in at port 80"
+        yield Finding(word, "certificate", f"{service}: {text}", f"{mend}; deploy logs keeper")
 
 
 def _refused(error: errors.DeployError) -> Finding:

@@ -69,7 +69,7 @@ def _url(deployment: Deployment, spec: HostSpec, service: Service, port: int, ch
     if service.proxy and service.proxy.names and channel == "stable":
         from provision.project.rules.proxies import listens_on
 
-        scheme, listens = "https" if service.proxy.certificate else "http", listens_on(service.proxy)
+        scheme, listens = "https" if service.proxy.speaks_tls else "http", listens_on(service.proxy)
         name = next((name for name in service.proxy.names if "*" not in name), service.proxy.names[0])
         return f"{scheme}://{name}" + (f":{listens}" if listens != _PORTS[scheme] else "")
     if service.expose:

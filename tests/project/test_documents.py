@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -13,6 +14,7 @@ from provision.project import json_schema, load
 from provision.project.models import Model
 from provision.project.renting import Budget, Needs
 from provision.project.schema import (
+    Acme,
     Alert,
     Ask,
     Check,
@@ -71,7 +73,7 @@ def test_the_documented_file_loads(tmp_path):
         (Probes, lambda file: [file["services"]["rollout"]["probes"]]),
         (Liveness, lambda file: file["services"]["rollout"]["probes"].values()),
         (Serverless, lambda file: [file["services"]["fastapi"]["serverless"]]),
-        (Proxy, lambda file: [file["services"]["fastapi"]["proxy"]]),
+        (Proxy, lambda file: [file["services"]["fastapi"]["proxy"], _by_itself()["services"]["web"]["proxy"]]),
         (Alert, lambda file: [file["services"]["llama"]["metrics"]["alerts"]["crowded"]]),
         (Metrics, lambda file: [file["services"]["llama"]["metrics"]]),
         (Check, lambda file: [check for service in file["services"].values() for check in service.get("checks", [])]),
@@ -82,7 +84,8 @@ def test_the_documented_file_loads(tmp_path):
         (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),
         (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
-        (Traffic, lambda file: [file["targets"]["fleet"]["traffic"]]),
+        (Traffic, lambda file: [file["targets"]["fleet"]["traffic"], _by_itself()["targets"]["prod"]["traffic"]]),
+        (Acme, lambda _: [_by_itself()["targets"]["prod"]["traffic"]["acme"]]),
         (Rollout, lambda file: [file["targets"][name]["rollout"] for name in ("fleet", "vast")]),
         (Limits, lambda file: [file["targets"]["vast"]["rollout"]["abort"]]),
     ],
@@ -93,6 +96,13 @@ def test_every_key_has_an_example(model: type[BaseModel], tables):
         shown |= set(tomllib.loads(DOCUMENTED)["checks"]["batch"])
 
     assert set(model.model_fields) - shown == set()
+
+
+def _by_itself() -> dict[str, Any]:
+    """How a certificate is had by itself."""
+    instead = re.findall(r"```toml instead\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL)
+    (found,) = (each for each in map(tomllib.loads, instead) if "acme" in str(each.get("targets")))
+    return found
 
 
 def test_every_key_of_an_environment_has_an_example():

@@ -15,6 +15,10 @@ from .backends import INSIDE, SECURE, knows_strangers
 from .log import FORMAT, FORMAT_TCP
 from .values import TCP, Backend, Bind, Certificate, Limits, Route
 
+# What an authority is told that asks for a token: it, and whose account asked for that (RFC 8555, 8.3). So the answer
+# is known before the question, and no client need be told of.
+ANSWER = "acme/answer"
+_ASKED = "'^/[.]well-known/acme-challenge/[A-Za-z0-9_-]+$'"
 HANDED_ON = "successor:"
 _CONNECT_SECONDS = 5.0
 _HTTPS = 443
@@ -53,6 +57,8 @@ def section(
         yield f"  http-request set-var({SECURE}) bool(true)"
     if bind.inside and any(knows_strangers(each.limits) for each in served):
         yield f"  http-request set-var({INSIDE}) bool(true)"
+    if bind.challenged:
+        yield f"  http-request return status 200 content-type text/plain lf-file {ANSWER} if {{ path -m reg {_ASKED} }}"
     everybodys = _everybodys(bind)
     if not everybodys:
         yield from _routing(bind)

@@ -82,6 +82,7 @@ class Bind(NamedTuple):
     routes: Tuple[Route, ...]
     address: str = "*"  # all of IPv4; "::" is all of both
     certificates: Tuple[Certificate, ...] = ()  # names choose among them; who has none of these, gets the first
+    challenged: bool = False  # whether an authority asks here, over ACME, whose the names are
     inside: bool = False  # whether nobody comes by it who is a stranger: other programs of the host
 
 

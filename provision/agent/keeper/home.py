@@ -18,10 +18,12 @@ from ..analysis import PACE_SECONDS, Move, Tokens
 from ..front.listening import Log
 from ..journal import Journal
 from .door import Door, Told
+from .due import Certificates
 from .judging import Judging, told
 from .kinds import is_keepers
 from .rings import Rings
 
+_CERTIFICATES_SECONDS = 60.0  # between two looks at what is due
 _TICK = 0.5  # seconds between two looks at the state
 _FLUSH_SECONDS = 5.0  # what a kill may cost of what was counted
 _LEAST_LOOK, _MOST_LOOK = 0.5, 15.0  # seconds between two judgements
@@ -46,6 +48,7 @@ class Keeper:
         self.rings = Rings(layout.rings)
         self.judging = Judging(layout)
         self.engines = Engines(layout)
+        self.certificates = Certificates(layout, agent)
         self._state = State()
         self._seen_state: Tuple[int, ...] = ()
         self._script: Tuple[int, ...] = ()
@@ -74,6 +77,8 @@ class Keeper:
                     if self._is_due("look", _TICK):
                         self._look()
                         self._end_what_is_open()
+                    if self._is_due("certificates", _CERTIFICATES_SECONDS):
+                        self.certificates.look()
                     self._judge()
                     if self._is_due("flush", _FLUSH_SECONDS):
                         self._flush()
@@ -110,6 +115,7 @@ class Keeper:
             except (Failure, OSError, ValueError) as error:  # of a later version, whose keeper comes any moment
                 _say(f"the state is not read: {error}")
                 self._state = State()
+            self._due.pop("certificates", None)  # of a release that is new
             self.judging.become(self._state.rollout)
             self._has_engines = bool(self._state.programs)
             self._again, self._waits = 0.0, _AGAIN

@@ -10,6 +10,7 @@ from provision.cli.render import columns
 from provision.cli.render.preview import previews_there
 from provision.cli.render.traffic import findings_lines, note_words, standing_lines
 from provision.cli.sentences import measured, size
+from provision.contract.acme import complaints
 from provision.contract.devices import seats
 from provision.contract.slots import STABLE
 from provision.project.units import percent
@@ -67,6 +68,7 @@ def _standing(status: HostStatus) -> Iterator[str]:
     for name, restarted in status.restarted.items():
         yield f"  {name} was started again {_times(restarted['times'])} within ten minutes, {_ago(restarted['ago'])}"
     yield from (f"  {drift}" for drift in status.drift)
+    yield from (f"  {name}: {text}" for name, text in complaints(project.get("certificates", {})).items())
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
     yield from previews_there(project)
     ended: list[HistoryEntry | Failed] = [*project.get("failed", ())[::-1], *project["history"][::-1]]

@@ -14,7 +14,7 @@ _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-
 
 def _tls_public(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.project.services.items():
-        if service.proxy and not service.proxy.certificate:
+        if service.proxy and not service.proxy.speaks_tls:
             yield Finding(("services", name, "proxy"), "what passes it can be read and changed on its way.")
         elif not service.proxy and (index := _first_public(service)) is not None:
             yield Finding(("services", name, "expose", index), "reached from outside, and nothing in front speaks TLS.")
@@ -71,7 +71,7 @@ RULES = (
         Severity.FAIL,
         "What is reached from outside is reached through TLS.",
         "Keys, prompts and answers could be read and changed by everybody on their way.",
-        "Put a proxy with `certificate` and `certificate_key` in front; expose the port to the proxy's hosts alone.",
+        "Put a proxy that speaks TLS in front, by `tls` or `certificate`; expose the port to the proxy's hosts alone.",
         _tls_public,
     ),
     Rule(
@@ -79,7 +79,7 @@ RULES = (
         Severity.WARN,
         "What is reached from a private network is reached through TLS, too.",
         "One machine that is taken over can listen to the others.",
-        "Put a proxy with `certificate` and `certificate_key` in front, or know that the network is trusted.",
+        "Put a proxy that speaks TLS in front, by `tls` or `certificate`, or know that the network is trusted.",
         _tls_private,
     ),
     Rule(

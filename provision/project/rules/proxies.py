@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
 from provision.project.rules.view import Sound
+from provision.project.sandbox import SANDBOX
 from provision.project.schema import Proxy, Service, Target
 from provision.project.traffic import is_fronted
 
@@ -15,7 +16,7 @@ HTTP, HTTPS = 80, 443
 
 def listens_on(proxy: Proxy) -> int:
     """The port that is listened on for strangers."""
-    return proxy.port or (HTTPS if proxy.certificate else HTTP)
+    return proxy.port or (HTTPS if proxy.speaks_tls else HTTP)
 
 
 def is_here(proxy: Proxy) -> bool:
@@ -78,6 +79,45 @@ def _certificates(view: Sound) -> Iterator[Fault]:
             yield Fault((*base, "port"), message, "Leave it out for 443.")
 
 
+def _by_itself(view: Sound) -> Iterator[Fault]:
+    """What an authority can't judge, or nobody would ask it for."""
+    told: set[str] = set()  # targets
+    for name, service in view.services.items():
+        proxy, path = service.proxy, ("services", name, "proxy", "tls")
+        if proxy is None or proxy.tls is None:
+            continue
+        wide = next((each for each in proxy.names if each.startswith("*.")), None)
+        fronted = [place for place, target in view.targets.items() if proxy_before(target, service)]
+        if proxy.certificate:
+            yield Fault(path, "there is a certificate.", "Remove either.", at_key=True)
+        elif not proxy.names:
+            yield Fault(path, "a certificate is for names, and there are none.", 'Add names = ["www.example.net"].')
+        elif wide:
+            yield Fault(path, f'nobody gives a certificate for "{wide}" by what a host answers.', "Name each.")
+        elif listens_on(proxy) != HTTPS:
+            hint = "Leave port out."
+            yield Fault(path, f"who gives certificates asks at {HTTP}, which leads to {HTTPS} alone.", hint)
+        elif not fronted:
+            message = "HAProxy gets it, on a target with traffic, and none leads to this service."
+            yield Fault(path, message, "Add [targets.NAME.traffic.acme], or name a certificate.", at_key=True)
+        for place in fronted:
+            if place not in told:
+                told.add(place)
+                yield from _authority(view.targets[place], ("targets", place), name)
+
+
+def _authority(target: Target, path: tuple[str, ...], service: str) -> Iterator[Fault]:
+    acme = target.traffic.acme if target.traffic else None
+    if [each.text for each in target.hosts] == [SANDBOX]:
+        yield Fault((*path, "hosts"), f"nobody outside can ask a sandbox whether services.{service} has its names.")
+    elif acme is None:
+        message = f'services.{service}.proxy.tls is "auto", and nobody is named who gives certificates.'
+        yield Fault((*path, "traffic"), message, "Add acme = { terms_agreed = true }: Let's Encrypt.", at_key=True)
+    elif not acme.terms_agreed:
+        message = "nobody gives certificates to who has not agreed to his terms of service."
+        yield Fault((*path, "traffic", "acme"), message, "Read them, then add terms_agreed = true.", at_key=True)
+
+
 def _names(view: Sound) -> Iterator[Fault]:
     """nginx takes the first of two with one name, and only warns."""
     taken: dict[tuple[int, str], str] = {}
@@ -93,4 +133,4 @@ def _names(view: Sound) -> Iterator[Fault]:
                 yield Fault(("services", name, "proxy"), message, "Give each service names of its own.", at_key=True)
 
 
-RULES = (_ports, _upstreams, _weights, _certificates, _names)
+RULES = (_ports, _upstreams, _weights, _certificates, _by_itself, _names)

@@ -56,7 +56,7 @@ def _proxies(view: Sound) -> Iterator[Fault]:
                 if getattr(proxy, key) != Proxy.model_fields[key].get_default(call_default_factory=True):
                     hint = f"targets.{place}.traffic.canary says that." if key == "canary" else none
                     yield Fault((*base, key), f"it counts for nothing on targets.{place}, which has traffic.", hint)
-            (tls if proxy.certificate else plain).setdefault(listens_on(proxy), name)
+            (tls if proxy.speaks_tls else plain).setdefault(listens_on(proxy), name)
         for port in sorted(tls.keys() & plain.keys()):
             message = f"services.{tls[port]} speaks TLS at port {port}."
             yield Fault(
@@ -71,7 +71,7 @@ def _ports(view: Sound) -> Iterator[Fault]:
         for name, service in view.chosen(target).items() if target.traffic else ():
             if proxy := proxy_before(target, service):
                 taken[listens_on(proxy)] = f"the port of services.{name}.proxy"
-                if proxy.certificate and listens_on(proxy) == HTTPS:
+                if proxy.speaks_tls and listens_on(proxy) == HTTPS:
                     taken.setdefault(HTTP, f"what leads to services.{name}.proxy")
         if target.traffic and target.traffic.metrics:
             taken.setdefault(target.traffic.metrics, "where HAProxy tells Prometheus what it sees")
