@@ -6,6 +6,7 @@ from typing import Callable, Container, Dict, Mapping, Optional
 
 from . import on_purpose
 from .failure import REFUSED, Failure
+from .rollout import is_under_way
 from .slots import STABLE
 from .state import State
 
@@ -37,7 +38,9 @@ def channels_after(
     if kind == "rollback":
         target = release or way_back()
         if not target:
-            raise Failure(REFUSED, "there is no earlier release to go back to.", next_step="deploy history")
+            judged = is_under_way(before.rollout)
+            next_step = "deploy rollout abort, which takes the canary its clients" if judged else "deploy history"
+            raise Failure(REFUSED, "there is no earlier release to go back to.", next_step=next_step)
         return {**before.channels, "stable": target}
     if kind == "down":
         return {name: value for name, value in before.channels.items() if channel and name != channel}

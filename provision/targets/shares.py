@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from provision.targets.deployment import Deployment
     from provision.targets.host import HostConversation
 
+_NOBODY_JUDGES = (
+    "no step is taken this time: an earlier version deployed last, so no keeper is there to judge them, and this "
+    "release goes to all clients at once. To have it judged, first: deploy up with what serves"
+)
+
 
 def demand_share(deployment: Deployment, channel: str, share: float | None) -> None:
     """Refuse a share that nothing could give.
@@ -74,6 +79,9 @@ def with_shares(deployment: Deployment, planned: Plan, state: State, share: floa
     rollout, asked = deployment.target.rollout, None
     if planned.channel == CANARY and rollout.steps and share is None and roles.keeper(state):
         asked = asked_of(deployment)
+    serves = state.channels.get(STABLE, planned.release)
+    if planned.channel == STABLE and rollout.steps and serves != planned.release and not roles.keeper(state):
+        planned = replace(planned, warnings=(*planned.warnings, _NOBODY_JUDGES))
     contract.demand_free(state.rollout, "up", planned.channel, planned.release, asked, share, aborts=aborts)
     begins = contract.begun(asked, "", planned.release, "", 0) if asked else None
     channels = {**state.channels, planned.channel: planned.release}
