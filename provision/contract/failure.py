@@ -20,6 +20,7 @@ FORMAT_OF_SLOTS = 2  # of a state in which a lane is not at home, which version 
 FORMAT_OF_SECRETS = 2  # of a release.json that has variables made of secrets, which version 1 would leave out
 FORMAT_OF_COPIES = 3  # of both, where a service has several copies or GPUs of its own, which no host would give it then
 FORMAT_OF_TRAFFIC = 4  # of both, where something stands before the programs, which would end with nobody to start it
+FORMAT_OF_BENCH = 5  # of a release.json with a check of this kind, which version 4 could neither ask nor leave out
 FORMAT_OF_SHARES = 5  # of a state whose canary has another share than it declares, which version 4 would give it back
 
 # Kinds: they decide the exit code (provision.errors.Exit).

@@ -76,13 +76,13 @@ def test_a_release_of_the_future_is_not_rolled_back_to(world: World) -> None:
     world.web("2")
     world.up()
     document = f"{world.path}/releases/{old}/release.json"
-    future = {**json.loads(world.host.read(document)), "format": 5, "version": "9.1.0"}
+    future = {**json.loads(world.host.read(document)), "format": 6, "version": "9.1.0"}
     world.host.exec(["sh", "-c", 'chmod u+w "$1" "${1%/*}" && cat >"$1"', "sh", document], stdin=json.dumps(future))
 
     with pytest.raises(Refused, match=r"deploy 9\.1\.0 was here") as refusal:
         world.rollback()
-    assert "has format 5" in refusal.value.why
-    assert "this version reads 4" in refusal.value.why
+    assert "has format 6" in refusal.value.why
+    assert "this version reads 5" in refusal.value.why
 
     assert world.version == "2"
 

@@ -14,6 +14,7 @@ import pytest
 
 from provision.agent.files import remove_tree
 from provision.contract import tree
+from provision.contract.failure import FORMAT_OF_BENCH
 from provision.errors import UsageError
 from provision.release import Release, build
 from tests.release.projects import declare, paths, released, write, write_model
@@ -56,6 +57,12 @@ def test_the_document_has_the_agreed_shape(root: Path) -> None:
     assert (document["path"], document["prepare"]) == ("/srv/cres", None)
     assert list(document["lanes"]) == ["stable", "canary", "candidate"]
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_version_that_knows_no_bench_refuses_a_release_with_one(root: Path) -> None:
+    measured = {**SERVICES, "web": {**SERVICES["web"], "check": {"bench": {"tokens_per_second": 40}}}}
+
+    assert released(root, measured).document["format"] == FORMAT_OF_BENCH
 
 
 def test_a_host_finds_the_digest_that_was_promised(root: Path, tmp_path: Path) -> None:
