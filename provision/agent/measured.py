@@ -16,6 +16,7 @@ from . import evidence, files
 
 if TYPE_CHECKING:
     from ..contract.bench import Measured, Rates
+    from ..contract.checks import CheckDocument
     from ..contract.events import Emit, Event
     from ..contract.release import ReleaseDocument, ServiceDocument
     from ..contract.state import State
@@ -74,7 +75,7 @@ class Bench:
         told: List[Any] = []
         for check in service["checks"]:
             more = {"form": form, "stable": self._stable(service["name"], names.get(check["name"], check["name"]))}
-            told.append({**check, **more, "per_hour": _per_hour()} if check["kind"] == "bench" else check)
+            told.append({**priced(check), **more} if check["kind"] == "bench" else check)
         return {**service, "checks": told}
 
     def _stable(self, service: str, check: str) -> Optional[Measured]:
@@ -104,6 +105,12 @@ class Bench:
         new = (line for labels, each in fresh.items() for line in _lines(self._after.project, labels, each))
         lines = sorted([*old, *new])
         files.write(path, "".join(line + "\n" for line in lines), 0o644)
+
+
+def priced(check: CheckDocument) -> CheckDocument:
+    """A bench that knows what this machine costs."""
+    told: Any = {**check, "per_hour": _per_hour()}
+    return cast("CheckDocument", told)
 
 
 def _per_hour() -> float:

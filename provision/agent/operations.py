@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Set
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.outcome import MISMATCH
@@ -145,10 +145,21 @@ def _differs(entries: Dict[str, str]) -> answers.Transacted:
 def _probe(session: Conversation, request: requests.Probe) -> answers.Probed:
     layout, check, program = session.layout, request["check"], request["program"]
     platform = states.read_state(layout).platform
-    bearer = None
-    if check.get("token") and platform:
-        bearer = prove.bearer(open_supervisor(layout, platform, options(layout)), program, check)
-    outcome = checks.prove(check, Here(layout.channel(request["channel"]), bearer))
+    is_bench = check["kind"] == "bench"
+    supervisor = None
+    if platform and (check.get("token") or is_bench):
+        supervisor = open_supervisor(layout, platform, options(layout))
+    if is_bench:
+        from . import measured  # of who measures by hand alone
+
+        check = measured.priced(check)
+
+    def members() -> Set[int]:
+        return supervisor.members(program) if supervisor else set()
+
+    bearer = prove.bearer(supervisor, program, check) if supervisor else None
+    here = Here(layout.channel(request["channel"]), bearer, members=members, watch=session.stop_if_asked)
+    outcome = checks.prove(check, here, session.stop_if_asked)
     masks = Masks(launch.every_secret(layout))
     return {"event": "result", "check": masks.message(checks.event(outcome, ""))}
 

@@ -180,12 +180,11 @@ def _prove_one(
 def bearer(supervisor: Supervisor, program: str, asked: Union[CheckDocument, Idle, TokensDocument]) -> Optional[Bearer]:
     """The secret that a question is sent with: what the program was started with; None where it sends none.
 
-    Args:
-        supervisor: asked by the thread that sends, and by no other.
+    A bench sends it from several threads at once, and each asks over a connection of its own.
     """
     name, layout = str(asked.get("token") or ""), supervisor.layout
     value = launch.read_secrets(layout, program, launch.current(layout, program)).get(name, "") if name else ""
-    return Bearer(value, program, lambda: supervisor.members(program)) if value else None
+    return Bearer(value, program, lambda: supervisor.twin().members(program)) if value else None
 
 
 def _wait_for_process(watch: Watch, seconds: float) -> None:

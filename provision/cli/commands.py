@@ -34,6 +34,7 @@ _VERBS = {
     "Look": (
         Verb("status", "Show what runs, since which release, and whether it is healthy."),
         Verb("smoke", "Run the checks from here, through a tunnel."),
+        Verb("bench", "Measure how fast the models are that serve; change nothing."),
         Verb("evidence", "Show, verify and sign what checks saw on hosts."),
         Verb("history", "Show what was deployed, by whom, and how it ended."),
         Verb("logs", "Show the last lines of services' logs."),

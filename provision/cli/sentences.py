@@ -20,6 +20,7 @@ _PHASES = {
     "verify": "verifying the model",
     "seal": "checking what arrived",
     "transaction": "switching",
+    "measure": "measuring",
     "wait": "waiting for another build",
     "download": "downloading",
     "unpack": "unpacking",

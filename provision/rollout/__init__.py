@@ -1,5 +1,6 @@
 """How something reaches all hosts of a target: which go first, how many at a time, and what stops it."""
 
+from provision.rollout.bench import Benched, bench
 from provision.rollout.execute import execute
 from provision.rollout.logs import LogLine, logs
 from provision.rollout.looks import (
@@ -25,6 +26,7 @@ from provision.rollout.watch import HostEntry, HostFailed, history, status, watc
 
 __all__ = [
     "Action",
+    "Benched",
     "Canary",
     "CheckReport",
     "HostEntry",
@@ -38,6 +40,7 @@ __all__ = [
     "Steered",
     "Unreached",
     "Verified",
+    "bench",
     "canary",
     "down",
     "down_expired",

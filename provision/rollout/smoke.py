@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provision.contract.answers import Facts
     from provision.contract.checks import CheckDocument
     from provision.contract.release import ReleaseDocument, ServiceDocument
+    from provision.contract.requests import Probe
     from provision.images.promotion.evidence import Evidence
 
 _Seen = Callable[[str, int | None], tuple[str, int | None]]  # a host's address -> where it is, seen from here
@@ -181,18 +182,25 @@ def _probe(session: HostConversation, at: _Seen, channel: str, program: str, che
     from provision.project.checks import KINDS  # with pydantic, which the connection does not wait for
 
     if KINDS[check["kind"]].on_host or check.get("token"):
-        answer = session.conversation.ask(
-            {"op": "probe", "check": check, "channel": channel, "program": program}, Probed
-        )["check"]
-        outcome = checks.Outcome(
-            name=answer["check"],
-            passed=answer["passed"],
-            seconds=answer["seconds"],
-            attempts=tuple((text, count) for text, count in answer["attempts"]),
-            facts=answer["facts"],
-        )
-    else:
-        outcome = checks.prove(check, Here(at=at))
+        return on_host(session, channel, program, check)
+    outcome = checks.prove(check, Here(at=at))
+    session.deployment.on_event({**checks.event(outcome, ""), "host": session.spec.name})
+    return outcome
+
+
+def on_host(session: HostConversation, channel: str, program: str, check: CheckDocument) -> checks.Outcome:
+    """A check that the host itself asks, of a program of its own."""
+    from provision.agent import checks
+
+    request: Probe = {"op": "probe", "check": check, "channel": channel, "program": program}
+    answer = session.conversation.ask(request, Probed)["check"]
+    outcome = checks.Outcome(
+        name=answer["check"],
+        passed=answer["passed"],
+        seconds=answer["seconds"],
+        attempts=tuple((text, count) for text, count in answer["attempts"]),
+        facts=answer["facts"],
+    )
     session.deployment.on_event({**checks.event(outcome, ""), "host": session.spec.name})
     return outcome
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from provision import rollout
+from provision.contract.layout import BUDGET_GUARD
 from provision.errors import DeployError
 from provision.native.model import write_demo_model
 from tests.deploy.world import World
@@ -100,6 +101,58 @@ def test_one_beside_the_old_one_is_measured_in_full_and_only_there(world: World)
     assert [name for name in world.checks() if "bench" in name] == ["llama bench 40+40 x2"]
     assert "full" in measured(world)
     assert world.up().outcome == "unchanged"
+
+
+def by_hand(world: World, *words: str) -> tuple[int, list[dict[str, Any]]]:
+    """`deploy bench`: its exit status, and what it told of each service."""
+    with world.cli("bench", *words, "--json") as process:
+        said, _ = process.communicate(timeout=120)
+    told = [json.loads(line) for line in said.splitlines()]
+    return process.returncode, [each for each in told if each["event"] == "bench"]
+
+
+def test_by_hand_it_measures_what_serves_and_changes_nothing(world: World) -> None:
+    web = {"command": ["sleep", "600"]}
+    world.declare({"llama": llama(world), "other": web})
+    world.up()
+    before = world.state(), world.pid("llama"), records(world)
+
+    status, (row,) = by_hand(world, "here", "llama")
+
+    assert (status, row["wrong"], row["judged"]) == (0, "", True)
+    assert (row["service"], row["prompt"], row["generate"], row["parallel"]) == ("llama", 40, 40, 2)
+    assert row["measured"]["full"]["generated"] % 80 == 0
+    assert "dollars_per_million" not in row["measured"]
+    assert not any("llama-server" in each for each in row["measured"]["beside"])
+    assert (world.state(), world.pid("llama"), records(world)) == before
+
+
+def test_by_hand_what_a_rented_machine_costs_is_said_and_numbers_can_be_others(world: World) -> None:
+    world.declare({"llama": {**llama(world), "checks": [{"completion": "so", "passes": 1}]}})
+    world.up()
+    world.host.write(f"{BUDGET_GUARD}/terms.json", json.dumps({"per_hour": 3.6}), mode=0o600)
+    try:
+        status, (row,) = by_hand(world, "--prompt", "20", "--generate", "16")
+    finally:
+        world.host.exec(["rm", "-r", BUDGET_GUARD])
+
+    assert (status, row["prompt"], row["generate"], row["parallel"]) == (0, 20, 16, 1)
+    full = row["measured"]["full"]
+    assert row["measured"]["dollars_per_million"] == pytest.approx(full["seconds"] / full["generated"] * 1e3, rel=1e-3)
+
+
+def test_by_hand_a_limit_that_is_missed_is_said_and_counts_for_declared_numbers_alone(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    world.declare({"llama": llama(world, tokens_per_second=1e6)})  # nothing starts anew, so nothing is measured
+    world.up()
+
+    status, (row,) = by_hand(world)
+    assert (status, row["measured"]["full"]["generated"] % 80) == (1, 0)
+    assert "below the 1e+06 that are declared" in row["wrong"]
+
+    status, (row,) = by_hand(world, "--parallel", "1")
+    assert (status, row["wrong"], row["judged"]) == (0, "", False)
 
 
 def test_a_release_that_is_too_slow_never_serves(world: World) -> None:
