@@ -97,7 +97,7 @@ def test_a_project_is_begun_and_judged(home: Home, project: Path) -> None:
 def test_what_platforms_read_is_rendered(home: Home, project: Path, tmp_path: Path, platform: str, file: str) -> None:
     declared = (project / "deploy.toml").read_text()
     units = declared.partition("[targets.host]")[2].replace('"supervisord"', '"systemd"')
-    units = units.replace("/mine", "/units")
+    units = units.replace("/mine", "/units").replace("[targets.host.", "[targets.units.")
     declared = declared.replace('name = "mine"', f'name = "mine"\n{IMAGE}').replace("127.0.0.1", "${listen}")
     (tmp_path / "deploy.toml").write_text(f"{declared}\n[targets.units]{units}")
     shutil.copy(project / "main.py", tmp_path)
