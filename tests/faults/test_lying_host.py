@@ -41,7 +41,8 @@ def test_a_host_that_lies_is_given_up(world: World, code: str, said: str, monkey
     monkeypatch.setattr(conversation, "_LOOK_SECONDS", 1.0)
     monkeypatch.setattr(channel, "_LARGEST", 4 << 20)
     liar = f"{world.path}-python"
-    world.host.write(liar, f"#!/usr/bin/python3\nimport sys, time\n{code}\n", mode=0o755)
+    # It hears the question first: who ends before that has told no lie.
+    world.host.write(liar, f"#!/usr/bin/python3\nimport sys, time\nsys.stdin.readline()\n{code}\n", mode=0o755)
     world.target["python"] = liar
     world.web("1")
 
