@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from provision import rollout
+from provision.cli.looking import wait
 from provision.cli.render.traffic import rollout_lines
-from provision.cli.watching import wait
 from provision.contract.rollout import ABORTED, HELD, PASSED, PROMOTED
 from provision.errors import DeployError, Exit, Refused
 from provision.rollout import HostTraffic, Unreached

@@ -1,8 +1,7 @@
-"""What `deploy machine watch` tells, and how verbs wait that look again and again."""
+"""What `deploy machine watch` tells."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,6 @@ from provision.errors import DeployError, Exit
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.rollout.lost import Endpoints
-
-_AWAKE_SECONDS = 0.2
-
-
-def wait(seconds: float) -> None:
-    """Awake now and then: Ctrl-C may come to another thread, and is acted on here."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _AWAKE_SECONDS))
 
 
 def look(session: Session, told: set[str], *, stops: bool) -> Exit:

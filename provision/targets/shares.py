@@ -76,9 +76,10 @@ def with_shares(deployment: Deployment, planned: Plan, state: State, share: floa
     Raises:
         Failure: one is, and this `up` does not say that it ends.
     """
-    rollout, asked = deployment.target.rollout, None
+    rollout = deployment.target.rollout
+    asked: RolloutAsked | None = None
     if planned.channel == CANARY and rollout.steps and share is None and roles.keeper(state):
-        asked = asked_of(deployment)
+        asked = {"document": rollout.document(), "evidence": deployment.target.require is not None}
     serves = state.channels.get(STABLE, planned.release)
     if planned.channel == STABLE and rollout.steps and serves != planned.release and not roles.keeper(state):
         planned = replace(planned, warnings=(*planned.warnings, _NOBODY_JUDGES))
@@ -88,11 +89,3 @@ def with_shares(deployment: Deployment, planned: Plan, state: State, share: floa
     after = contract.after(state, "up", channels, "", 0.0, begins=begins, given=share, aborts=aborts)
     weighs = after != contract.Changed(dict(state.shares), state.rollout)
     return replace(planned, share=share, rollout=asked, aborts_rollout=aborts, weighs=weighs)
-
-
-def asked_of(deployment: Deployment) -> RolloutAsked:
-    """The rollout that the target declares."""
-    return {
-        "document": deployment.target.rollout.document(),
-        "evidence": deployment.target.require is not None,
-    }

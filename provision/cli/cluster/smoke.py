@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision.errors import Exit, Refused
+from provision.cli.verbs.smoke import told
+from provision.errors import Refused
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
@@ -26,11 +27,4 @@ def command(session: Session, channel: str) -> int:
 
     with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
         outcomes = [*prove(there.api, seen, kept, channel, tell, once=True)]
-    failed = [outcome for outcome in outcomes if not outcome.passed]
-    for outcome in failed:
-        session.console.note(f"{session.target}: {outcome.sentence}")
-    session.console.answer(
-        {"event": "result", "checks": len(outcomes), "failed": len(failed)},
-        f"{len(outcomes) - len(failed)} of {len(outcomes)} checks passed",
-    )
-    return Exit.FAILED if failed else Exit.DONE
+    return told(session, [(session.target, outcome) for outcome in outcomes])

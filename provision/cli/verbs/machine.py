@@ -265,7 +265,8 @@ def watch(session: Session, once: bool, every: float) -> int:
     then the lost one is given back. Whoever looks next goes on where this was cut off, wherever the account's key is.
     The exit status is 0 where every machine of the target serves, and 3 where one does not.
     """
-    from provision.cli.watching import look, wait
+    from provision.cli.looking import wait
+    from provision.cli.watching import look
 
     refuse_fork("no machine is looked after")
     told: set[str] = set()

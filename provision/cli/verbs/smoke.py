@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from provision import rollout
@@ -9,6 +12,9 @@ from provision.cli.github.forks import refuse_fork
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit
+
+if TYPE_CHECKING:
+    from provision.agent import checks
 
 
 @verb("smoke", example="deploy smoke\ndeploy smoke --channel canary", preview=True)
@@ -25,11 +31,20 @@ def command(session: Session, channel: str, sign: bool, anew: bool) -> int:
         refuse_fork("nothing is signed")
     with session.console.live():
         reports = rollout.smoke(session.deployment, channel, hosts=session.hosts, sign=sign or anew, anew=anew)
-    failed = [report for report in reports if not report.outcome.passed]
-    for report in failed:
-        session.console.note(f"{report.host}: {report.outcome.sentence}")
+    return told(session, [(report.host, report.outcome) for report in reports])
+
+
+def told(session: Session, asked: Sequence[tuple[str, checks.Outcome]]) -> Exit:
+    """Say which checks did not pass, and how many did.
+
+    Args:
+        asked: where each was asked, and how that ended.
+    """
+    failed = [(place, outcome) for place, outcome in asked if not outcome.passed]
+    for place, outcome in failed:
+        session.console.note(f"{place}: {outcome.sentence}")
     session.console.answer(
-        {"event": "result", "checks": len(reports), "failed": len(failed)},
-        f"{len(reports) - len(failed)} of {len(reports)} checks passed",
+        {"event": "result", "checks": len(asked), "failed": len(failed)},
+        f"{len(asked) - len(failed)} of {len(asked)} checks passed",
     )
     return Exit.FAILED if failed else Exit.DONE

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +10,11 @@ import click
 from provision import rollout
 from provision.cli.failures import as_event
 from provision.cli.github.forks import refuse_fork
+from provision.cli.looking import again, show
 from provision.cli.moving import share_of
 from provision.cli.render.traffic import steered_lines, traffic_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
-from provision.cli.watching import wait
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import Exit, UsageError
 from provision.project.fault import nearest
@@ -29,15 +28,7 @@ _MOST_MINUTES = 24 * 60
 
 @verb("traffic", example="deploy traffic\ndeploy traffic --watch --minutes 1\ndeploy traffic canary=25%")
 @click.argument("words", nargs=-1, metavar="[TARGET] [LANE=SHARE]")
-@click.option("-w", "--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
-@click.option(
-    "--every",
-    type=click.FloatRange(1.0, 3600.0),
-    default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="With --watch: how long to wait between two looks.",
-)
+@again(2.0)
 @click.option(
     "--minutes",
     type=click.IntRange(1, _MOST_MINUTES),
@@ -66,20 +57,7 @@ def command(session: Session, words: tuple[str, ...], watch: bool, every: float,
             session.console.answer(steered_event(each), steered_lines(each))
         return Exit.DONE
     with rollout.watched_traffic(session.deployment, minutes, session.hosts) as hosts:
-        with session.console.live():
-            found = hosts.look()
-        if not watch:
-            for item in found:
-                session.console.answer(_event(item), _lines(item))
-            return _exit(found)
-        try:
-            with session.console.redrawn() as draw:
-                while True:
-                    _show(session, draw, found)
-                    wait(every)
-                    found = hosts.look()
-        except KeyboardInterrupt:  # which is how one ends it
-            return _exit(found)
+        return _exit(show(session, hosts.look, _event, _lines, every if watch else None))
 
 
 def steered_event(done: Steered) -> dict[str, Any]:
@@ -113,14 +91,6 @@ def _share(session: Session, words: Sequence[str]) -> float | None:
     if lane != CANARY:
         raise UsageError(f'no lane is called "{lane}".', why=nearest(lane, [CANARY, STABLE], "lanes"))
     return share_of(text, said[0], "deploy traffic canary=25%")
-
-
-def _show(session: Session, draw: Callable[[str], None], found: Sequence[HostTraffic | Unreached]) -> None:
-    if session.console.as_json:
-        for item in found:
-            session.console.answer({**_event(item), "time": int(time.time())})
-    else:
-        draw("\n".join(line for item in found for line in _lines(item)))
 
 
 def _lines(item: HostTraffic | Unreached) -> list[str]:
