@@ -1,15 +1,15 @@
 """Vast.ai, by its API of version 0 and, for lists, 1. Traps that are met here stand beside what meets them.
 
-A host key is in no answer of the API: what a machine prints at its start says it (`provision.targets.ssh_keys`).
+What its records mean is in `vast_records`. A host key is in none: what a machine prints at its start says it
+(`provision.targets.ssh_keys`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,7 +20,6 @@ from provision.errors import UsageError
 from provision.providers.api import Api, Clock, Said
 from provision.providers.face import (
     Gone,
-    Loss,
     Machine,
     Needs,
     NotRented,
@@ -28,9 +27,9 @@ from provision.providers.face import (
     Order,
     Own,
     ProviderFailed,
-    State,
     Unclear,
 )
+from provision.providers.vast_records import GIB, MB, machine_of, number_of, offer_of
 
 BASE = "https://console.vast.ai"
 KEY_FILES = ("~/.config/vastai/vast_api_key", "~/.vast_api_key")  # of the provider's own tool
@@ -42,20 +41,9 @@ SMALLEST_DISK = 8 << 30
 
 _STOPPED = {"state": "stopped"}
 _AVX = frozenset({"avx", "avx2", "f16c", "fma"})  # no processor has one of the others without the first
-_GIB = 1 << 30
-_MB = 1_000_000  # of main memory and a GPU's, as offers and instances count them
 _PAGES = 400
 _LOG = 1 << 20  # bytes
 _LOG_SECONDS = 30.0  # until a log lies where it is said to
-# What no waiting mends, in the words of the engine that starts containers there.
-_FATAL = (
-    "OCI runtime create failed",
-    "Error response from daemon",
-    "manifest unknown",
-    "pull access denied",
-    "no space left on device",
-    "failed to register layer",
-)
 
 
 def provider(environ: Mapping[str, str], clock: Clock | None = None) -> Vast:
@@ -143,8 +131,8 @@ class Vast:
             "rentable": {"eq": True},
             "rented": {"eq": False},
             "num_gpus": {"eq": needs.gpus},
-            "gpu_ram": {"gte": needs.vram / _MB},
-            "cpu_ram": {"gte": needs.memory / _MB},
+            "gpu_ram": {"gte": needs.vram / MB},
+            "cpu_ram": {"gte": needs.memory / MB},
             "disk_space": {"gte": _gib(needs.disk)},
             "inet_down": {"gte": needs.down / 1e6},
             "inet_up": {"gte": needs.up / 1e6},
@@ -166,7 +154,7 @@ class Vast:
             "allocated_storage": _gib(needs.disk),
         }
         said = self._done(self._api.call("POST", "/api/v0/bundles/", "search", query))
-        found = [offer for record in _list(said, "offers") if (offer := _offer(record))]
+        found = [offer for record in _list(said, "offers") if (offer := offer_of(record))]
         return sorted((each for each in found if each.machine not in needs.avoid), key=lambda each: each.per_hour)
 
     def rent(self, offer: Offer, order: Order) -> int:
@@ -209,7 +197,7 @@ class Vast:
 
     def machines(self) -> Sequence[Machine]:
         records = self._pages("/api/v1/instances/?limit=25", "list", "instances")
-        return [machine for record in records if (machine := _machine(record, self.now()))]
+        return [machine for record in records if (machine := machine_of(record, self.now()))]
 
     def _pages(self, path: str, endpoint: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -232,7 +220,7 @@ class Vast:
         if said.status == 404:
             return None
         record = self._done(said).get("instances")
-        return _machine(record, self.now()) if isinstance(record, dict) else None
+        return machine_of(record, self.now()) if isinstance(record, dict) else None
 
     def log(self, number: int, lines: int) -> str:
         said = self._done(
@@ -271,7 +259,7 @@ class Vast:
             metadata, (kind, _, number) = charge.get("metadata"), str(charge.get("source")).partition("-")
             named = str(metadata.get("label") or "") if isinstance(metadata, dict) else ""
             if kind == "instance" and number.isdecimal() and named.startswith(label):
-                paid[int(number)] = paid.get(int(number), 0.0) + _number(charge.get("amount"))
+                paid[int(number)] = paid.get(int(number), 0.0) + number_of(charge.get("amount"))
         return paid
 
     def destroy(self, number: int) -> None:
@@ -286,124 +274,10 @@ class Vast:
         return said.value
 
 
-def _offer(record: Mapping[str, Any]) -> Offer | None:
-    """One that can be understood; the others are nobody's loss."""
-    try:
-        if not 0 < float(record["dph_total"]) < math.inf:
-            return None
-        bid, ends = record.get("min_bid"), record.get("duration")
-        return Offer(
-            id=int(record["id"]),
-            machine=int(record["machine_id"]),
-            gpu=str(record["gpu_name"]),
-            gpus=int(record["num_gpus"]),
-            vram=int(record["gpu_ram"]) * _MB,
-            memory=int(record.get("cpu_ram") or 0) * _MB,
-            disk=int(float(record.get("disk_space") or 0) * _GIB),
-            down=int(float(record.get("inet_down") or 0) * 1e6),
-            reliability=float(record.get("reliability2") or record.get("reliability") or 0),
-            per_hour=float(record["dph_total"]),
-            lowest_bid=float(bid) if bid is not None else None,
-            where=str(record.get("geolocation") or ""),
-            ends=float(ends) if ends is not None else None,
-            cuda=_number(record.get("cuda_max_good")),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _machine(record: Mapping[str, Any], now: float) -> Machine | None:
-    """As it is now, by the provider's clock; None: it can't be understood."""
-    try:
-        return Machine(
-            id=int(record["id"]),
-            machine=int(_number(record.get("machine_id"))),
-            label=str(record.get("label") or ""),
-            state=_state(record),
-            said=" ".join(str(record.get("status_msg") or record.get("actual_status") or "").split())[:300],
-            gpu=f"{record.get('num_gpus') or 0} x {record.get('gpu_name') or ''}",
-            per_hour=_number(record.get("dph_total")),
-            is_bid=bool(record.get("is_bid")),
-            began=_number(record.get("start_date")) or now,
-            address=_address(record),
-            ports=dict(_ports(record)),
-            stopped_per_hour=_number(record.get("storage_total_cost")),
-            per_byte_in=_number(record.get("inet_down_cost")) / 1e9,
-            per_byte_out=_number(record.get("inet_up_cost")) / 1e9,
-            loss=_loss(record, now),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _number(value: object) -> float:
-    """0 for what is none: a machine of which that can't be understood costs as any other, and has to be known."""
-    try:
-        number = float(str(value or 0))
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) else 0.0
-
-
-def _state(record: Mapping[str, Any]) -> State:
-    actual = record.get("actual_status")
-    if actual in ("exited", "unknown", "offline") or _is_fatal(record):
-        return State.DEAD
-    if _is_stopped(record):
-        return State.LOST if _is_outbid(record) else State.STOPPED
-    return State.RUNNING if actual == "running" else State.STARTING
-
-
-def _loss(record: Mapping[str, Any], now: float) -> Loss | None:
-    state, ends = _state(record), _number(record.get("end_date"))
-    if state is State.DEAD:
-        return Loss.OFFLINE if record.get("actual_status") in ("unknown", "offline") else Loss.BROKEN
-    if state in (State.LOST, State.STOPPED) and 0 < ends <= now:
-        return Loss.ENDED
-    return Loss.OUTBID if state is State.LOST else None
-
-
-def _is_fatal(record: Mapping[str, Any]) -> bool:
-    said = str(record.get("status_msg") or "")
-    return record.get("actual_status") != "running" and any(words in said for words in _FATAL)
-
-
-def _is_stopped(record: Mapping[str, Any]) -> bool:
-    asked = {record.get(key) for key in ("cur_state", "intended_status", "next_state")}
-    return asked == {"stopped"} or record.get("actual_status") in ("stopped", "frozen")
-
-
-def _is_outbid(record: Mapping[str, Any]) -> bool:
-    """Whoever stops a machine, and whoever bids more, leaves the same words. What tells them apart is what has to be
-    bid by now; where that is not said, a bid that is stopped is taken for one that was too low.
-    """
-    least, bid = record.get("min_bid"), record.get("dph_base", record.get("dph_total"))  # a bid is without the disk
-    return bool(record.get("is_bid")) and (least is None or _number(least) > _number(bid))
-
-
-def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Where ssh answers: directly where the machine has a port for it, else through the provider's own host."""
-    if direct := dict(_ports(record)).get(22):
-        return direct
-    host, port = record.get("ssh_host"), int(_number(record.get("ssh_port")))
-    if not host or not port:
-        return None
-    return str(host), port + ("jupyter" in str(record.get("image_runtype") or ""))
-
-
-def _ports(record: Mapping[str, Any]) -> Iterator[tuple[int, tuple[str, int]]]:
-    ports, host = record.get("ports"), str(record.get("public_ipaddr") or "").strip()
-    for inner, outer in ports.items() if isinstance(ports, dict) and host else ():
-        number, _, protocol = inner.partition("/")
-        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
-            if protocol == "tcp" and outer:
-                yield int(number), (host, int(outer[0]["HostPort"]))
-
-
 def _list(said: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     found = said.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _gib(size: int) -> int:
-    return math.ceil(size / _GIB)
+    return math.ceil(size / GIB)

@@ -18,6 +18,7 @@ from provision.rollout.moves import up
 from provision.rollout.watch import watched
 from provision.targets import Deployment, Interrupt
 from provision.targets.labels import Label
+from provision.targets.places import place_number
 
 Deploying = Callable[[], AbstractContextManager[Interrupt]]
 
@@ -125,7 +126,7 @@ def _replaced(deployment: Deployment, deploying: Deploying) -> Iterator[GivenBac
     for machine in machines.seen():
         if machine.state is State.RUNNING and not machines.is_ready(machine):  # back, and perhaps elsewhere
             try:
-                for found, _ in machines.rent(ends={machines.number(machine): _end(machine)}):
+                for found, _ in machines.rent(ends={place_number(machine): _end(machine)}):
                     yield Back(found, ())
             except DeployError as error:
                 yield Failed(error)

@@ -22,7 +22,7 @@ from provision.cli.main import main
 from provision.errors import DeployError, Refused
 from provision.project import load
 from provision.providers.face import Loss, Machine, Order, State
-from provision.providers.vast import _machine
+from provision.providers.vast_records import machine_of
 from provision.rollout.lost import Back, Endpoints, Failed, GivenBack, Lost, attend, explained
 from provision.targets import Deployment, Interrupt
 from provision.targets.labels import Label
@@ -62,7 +62,7 @@ _STOPPED = {"actual_status": "stopped", "cur_state": "stopped", "intended_status
     ],
 )
 def test_what_befell_a_machine_is_told_apart(record: dict[str, Any], state: State, loss: Loss | None) -> None:
-    found = _machine({**_RECORD, **record}, 1000.0)
+    found = machine_of({**_RECORD, **record}, 1000.0)
     assert found is not None
     assert (found.state, found.loss) == (state, loss)
 
@@ -398,4 +398,4 @@ def test_a_schedule_in_ci_looks_after_machines_and_reaps_what_is_past_its_end(
 
 def _order(made: Machines, ends: float = 0.0) -> Order:
     """What is in the first place of the target, and ends then; in an hour, if that is not said."""
-    return Order(str(Label(made._place(1), 16 * "0", ends or time.time() + 3600)), "app", 1)
+    return Order(str(Label(made.places.label(1), 16 * "0", ends or time.time() + 3600)), "app", 1)

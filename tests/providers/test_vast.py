@@ -13,7 +13,8 @@ from provision.errors import DeployError, Refused, UsageError
 from provision.providers import provider
 from provision.providers.face import Kind, Machine, Needs, NotRented, Order, ProviderFailed, State
 from provision.providers.renting import Budget, Renter, of_place, place
-from provision.providers.vast import Vast, _machine, _offer
+from provision.providers.vast import Vast
+from provision.providers.vast_records import machine_of, offer_of
 from tests.providers.conftest import CLOCK, Rental, offer
 
 Market = Callable[..., Rental]
@@ -259,14 +260,14 @@ def test_every_page_of_a_long_list_is_read(market: Market) -> None:
     ],
 )
 def test_a_machine_of_which_not_all_can_be_understood_is_known(odd: dict[str, Any]) -> None:
-    found = _machine({"id": 7, "label": LABEL, "actual_status": "running", **odd}, 1000.0)
+    found = machine_of({"id": 7, "label": LABEL, "actual_status": "running", **odd}, 1000.0)
     assert found is not None
     assert (found.id, found.label, found.address) == (7, LABEL, None)
 
 
 @pytest.mark.parametrize("price", [float("nan"), float("inf"), -0.5, 0])
 def test_an_offer_without_a_price_is_none(price: float) -> None:
-    assert _offer(offer(1, dph_total=price)) is None
+    assert offer_of(offer(1, dph_total=price)) is None
 
 
 def test_what_a_machine_printed_is_read_where_the_provider_keeps_it_without_the_key(market: Market) -> None:
