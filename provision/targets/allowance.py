@@ -45,13 +45,17 @@ class Allowance:
         gone += sum(label.granted(each, now) for each, label in known if label.is_lost(each))
         return fair_share(self._budget.total, max(self._target.machines, len(granted) + 1), granted, gone)
 
-    def gone(self, there: Sequence[Machine]) -> float:
-        """What machines were charged for that the target had of late, and are no more."""
-        paid = dict(self._provider.paid(self._every, self._provider.now() - _REMEMBERED))
-        for number, cost in self._lost.items():
-            paid[number] = max(cost, paid.get(number, 0.0))
+    def ended(self, there: Sequence[Machine]) -> dict[int, float]:
+        """What each machine was charged for, by its number, that the target had of late and that is no more."""
+        paid = self._provider.paid(self._every, self._provider.now() - _REMEMBERED)
         known = {each.id for each in there}
-        return sum(cost for number, cost in paid.items() if number not in known)
+        return {number: cost for number, cost in paid.items() if number not in known}
+
+    def gone(self, there: Sequence[Machine]) -> float:
+        """The sum of that; of one that was given back just now, what it has cost where less is charged yet."""
+        ended, known = self.ended(there), {each.id for each in there}
+        lost = {number: cost for number, cost in self._lost.items() if number not in known}
+        return sum(max(ended.get(number, 0.0), lost.get(number, 0.0)) for number in {*ended, *lost})
 
     def lose(self, machine: Machine) -> None:
         """Count what a machine has cost that is given back now, until the provider charges it."""

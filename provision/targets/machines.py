@@ -243,6 +243,12 @@ class Machines:
             return self.provider.paid("", machine.began - _DAY).get(machine.id)
         return None
 
+    def ended(self) -> dict[int, float] | None:
+        """What each machine of the target was charged for of late that is no more; None where nobody says."""
+        with contextlib.suppress(ProviderFailed):
+            return self._allowance.ended([*self.seen(), *self.places.beyond])
+        return None
+
     def past(self, now: float | None = None) -> list[Machine]:
         """All machines of this account that deploy rented, for any project, and whose end has come."""
         labels = [(each, Label.read(each.label)) for each in self.provider.machines()]

@@ -18,6 +18,7 @@ from provision.providers.api import Clock
 from provision.providers.vast import Vast
 from provision.targets import acceptance
 from tests.faults.hooks import until
+from tests.providers.books import agree, of_account
 from tests.providers.hurried import faults_but_of_clocks
 
 KEY = "the-account's-own-key"
@@ -113,12 +114,20 @@ def standing_in(file: Path, **config: Any) -> Iterator[Rental]:
 
 @pytest.fixture
 def market(tmp_path: Path) -> Iterator[Callable[..., Rental]]:
-    """Start a provider: which offers it has, and how what is rented behaves."""
+    """Start a provider: which offers it has, and how what is rented behaves.
+
+    At the test's end nothing that was rented there is unknown, and every sum is exact (`books`).
+    """
+    started: list[Rental] = []
     with ExitStack() as running:
         files = (tmp_path / f"market-{number}.json" for number in count())
 
         def start(offers: list[dict[str, Any]] | None = None, *boots: dict[str, Any], **more: Any) -> Rental:
             config = {"offers": offers or [offer(n) for n in range(1, 4)], "boots": boots, **more}
-            return running.enter_context(standing_in(next(files), **config))
+            started.append(running.enter_context(standing_in(next(files), **config)))
+            return started[-1]
 
         yield start
+        for rental in started:
+            rental.fail()  # what was to go wrong from here on
+            agree(rental, of_account(rental))

@@ -27,7 +27,7 @@ from provision.providers.notes import Notes
 from provision.targets import Deployment
 from provision.targets.machines import Machines
 from provision.targets.supplies import CantBeSupplied
-from tests.providers.books import agree
+from tests.providers.books import agree, of_target
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.laptop import boot
 from tests.providers.test_machines import host, machines, project
@@ -241,7 +241,7 @@ def test_a_machine_that_is_no_good_is_given_back_and_the_next_offer_tried(
     assert "its GPU is NVIDIA GeForce RTX 3090, and RTX 4090 was offered" in warned(events)
     assert "printed another host key than the one that answers" in warned(events)
     assert any("7002 is as it was offered: NVIDIA GeForce RTX 4090" in str(each.get("text")) for each in events)
-    agree(machines(project, rental), rental)
+    agree(rental, of_target(machines(project, rental)))
     # Who failed is left out, and said.
     assert sorted(Notes().failed("Vast.ai")) == [101, 102]
     monkeypatch.setenv("VAST_API_KEY", KEY)
@@ -294,7 +294,7 @@ def test_one_that_never_starts_is_followed_by_the_next_offer(
     ((machine, is_new),) = machines(project, rental, events).rent()
 
     assert (machine.id, is_new, rental.alive) == (7001, True, [7001])
-    agree(machines(project, rental), rental)
+    agree(rental, of_target(machines(project, rental)))
     assert "does not recover" in "".join(str(each.get("text")) for each in events)
 
 

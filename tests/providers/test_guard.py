@@ -28,8 +28,9 @@ from provision.providers.vast import Vast
 from provision.targets.guarding import terms as terms_of
 from provision.targets.labels import Label
 from tests.faults.hooks import until
-from tests.providers.conftest import Rental
+from tests.providers.conftest import SPEED, Rental
 
+_A_MOMENT = 0.005  # dollars, of 1.7 cents a second: two clocks are read one after the other
 _TEXT = program("alone/budget", "alone/activity", "trust", call="main()")
 
 
@@ -160,9 +161,11 @@ class Guarded:
     shell: subprocess.Popen[bytes]
 
     def told(self, **more: Any) -> None:
-        """Have it go by these terms."""
-        own = self.rental.vast.own(self.number)
-        text = json.dumps(terms(stop=own.stop, destroy=own.destroy, path=str(self.folder / "project"), **more))
+        """Have it go by these terms; an hour of its clock costs what the provider takes meanwhile."""
+        own, (machine,) = self.rental.vast.own(self.number), self.rental.known()["machines"]
+        money = {"per_hour": machine["price"] * SPEED, "spent": machine["cost"], "share": 1e6}
+        calls = {"stop": own.stop, "destroy": own.destroy, "path": str(self.folder / "project")}
+        text = json.dumps(terms(**{**calls, **money, **more}))
         (self.folder / "terms.new").write_text(text)
         (self.folder / "terms.new").rename(self.folder / "terms.json")
 
@@ -172,6 +175,13 @@ class Guarded:
         except (FileNotFoundError, ValueError):
             return {}
         return found
+
+    def uncounted(self) -> float:
+        """What the provider has taken, by its own clock, until the guard looked last, and the guard has not counted."""
+        watched, known = self.watched(), self.rental.known()
+        (machine,), (speed, at, _) = known["machines"], known["clock"]
+        hours = (at + (watched["at"] - at) * speed - machine["began"]) / 3600
+        return float(hours * machine["price"] - watched["spent"])
 
     def holder(self, lock: str) -> int:
         """Whose it is, or 0."""
@@ -214,6 +224,8 @@ def guarded(market: Callable[..., Rental], tmp_path: Path) -> Iterator[Guarded]:
 def test_a_guard_of_which_something_was_killed_ends_the_machine_all_the_same(killed: str, guarded: Guarded) -> None:
     guarded.told()
     until(lambda: bool(guarded.holder("acts") and guarded.holder("waits")), "two guards")
+    until(lambda: "at" in guarded.watched(), "the first look")
+    before = guarded.uncounted()
     acts, waits = guarded.holder("acts"), guarded.holder("waits")
     if "shell" in killed:
         until(lambda: len(_children(guarded.shell.pid)) == 1, "the loop")
@@ -226,6 +238,9 @@ def test_a_guard_of_which_something_was_killed_ends_the_machine_all_the_same(kil
 
     guarded.told(ends=0.0, nonce="later")
     until(lambda: guarded.rental.alive == [], "the machine's end")
+    # Each second is counted in which nothing ran that could count, and none twice.
+    assert guarded.uncounted() == pytest.approx(before, abs=_A_MOMENT)
+    assert guarded.watched()["spent"] <= guarded.rental.known()["machines"][0]["cost"] + _A_MOMENT
 
 
 def _children(pid: int) -> list[int]:
@@ -238,8 +253,10 @@ def test_a_guard_whose_key_is_refused_says_so_and_tries_on(guarded: Guarded) -> 
     until(lambda: guarded.watched().get("said", "").startswith("401: "), "that the key is refused")
     assert guarded.watched()["doing"] == "destroy"
 
+    before = guarded.uncounted()
     guarded.rental.fail(destroy=["500", "drop", "429"])
     until(lambda: guarded.rental.alive == [], "the machine's end")
+    assert guarded.uncounted() == pytest.approx(before, abs=_A_MOMENT)
 
 
 def test_a_guard_that_can_t_run_leaves_the_end_to_the_shell_loop(guarded: Guarded) -> None:
@@ -249,11 +266,15 @@ def test_a_guard_that_can_t_run_leaves_the_end_to_the_shell_loop(guarded: Guarde
 
 
 def test_a_machine_is_gone_before_it_costs_more_than_its_share(guarded: Guarded, tmp_path: Path) -> None:
-    # 20 dollars a second, of which it has 20, and 2 minutes are left for the provider to answer in.
-    guarded.told(per_hour=72000.0, share=2420.0)
+    # Of its price two minutes are left for the provider to answer in, and one second of it to be used.
+    (machine,) = guarded.rental.known()["machines"]
+    a_second = machine["price"] * SPEED / 3600
+    share = machine["cost"] + 121 * a_second
+    guarded.told(share=share)
     until(lambda: guarded.rental.alive == [], "the machine's end")
 
-    assert 20 <= guarded.watched()["spent"] < 2420
+    (machine,) = guarded.rental.known()["machines"]
+    assert share - 120 * a_second <= guarded.watched()["spent"] <= machine["cost"] + _A_MOMENT < share
     log = (tmp_path / "log").read_text()
     assert "destroy: it has cost $" in log
 

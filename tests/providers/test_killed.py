@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.hooks import until
+from tests.providers.books import agree, of_laptop, told
 from tests.providers.conftest import Rental
 from tests.providers.laptop import Laptop, boot
 from tests.testbed import Kind, TestHost
@@ -70,6 +71,14 @@ def interrupt_order(laptop: Laptop, process: subprocess.Popen[str]) -> None:
     laptop.rental.release("rent")
 
 
+def give_all_back(laptop: Laptop) -> None:
+    """Nothing is left, and what was spent is told exactly: of what is given back now, and of what was before."""
+    agree(laptop.rental, of_laptop(laptop))
+    given = told(laptop.events("machine", "destroy", "--all", "--yes"))
+    assert laptop.rental.alive == []
+    agree(laptop.rental, of_laptop(laptop), given)
+
+
 @pytest.mark.parametrize(("endpoint", "before", "how", "name"), CASES)
 def test_rent_ends_at_any_call_and_nothing_is_unknown(
     endpoint: str, before: int, how: str, name: str, laptop: Laptop
@@ -90,12 +99,7 @@ def test_rent_ends_at_any_call_and_nothing_is_unknown(
         assert laptop.rental.alive == []
     (rented,) = laptop.events("machine", "rent")[-1:]
     assert laptop.rental.alive == laptop.rented() == [rented["id"]]
-    given = laptop.events("machine", "destroy", "--all", "--yes")
-    assert laptop.rental.alive == []
-    told = {each["machine"]: each["charged"] for each in given}
-    spent = {each["id"]: each["cost"] for each in laptop.rental.known()["machines"]}
-    assert told == {rented["id"]: spent[rented["id"]]}
-    assert laptop.rental.vast.credit() == pytest.approx(25.0 - sum(spent.values()), abs=1e-9)
+    give_all_back(laptop)
 
 
 @pytest.mark.slow
@@ -111,6 +115,7 @@ def test_ctrl_c_twice_lets_go_and_says_how_to_look(laptop: Laptop) -> None:
     assert "looking for 75 s whether the order took effect (Ctrl-C: let go)" in said
     assert "next: deploy machine list" in said
     assert laptop.rented() == laptop.rental.alive == [7000]
+    give_all_back(laptop)
 
 
 @pytest.mark.slow
@@ -129,8 +134,7 @@ def test_giving_back_ends_at_any_moment_and_the_next_command_knows_what_is_left(
     assert known == laptop.rental.alive == ([] if how == "hold after" else rented)
     laptop.rental.release("destroy")
 
-    laptop.events("machine", "destroy", "--all", "--yes")
-    assert laptop.rental.alive == laptop.rented() == []
+    give_all_back(laptop)
 
 
 # What `deploy up` tells of itself once everything is rented, as far as it is told before anything can be committed.
@@ -170,6 +174,7 @@ def test_up_ends_at_any_stage_and_the_next_one_goes_on_with_the_machine(
     answer = json.loads(host.exec(["curl", "-fsS", "http://127.0.0.1:8000/"]).stdout)
     assert answer["version"] == request.node.name
     assert laptop.rental.alive == laptop.rented() == [machine]
+    give_all_back(laptop)
 
 
 @pytest.mark.slow
@@ -188,6 +193,8 @@ def test_two_people_who_rent_at_once_go_on_with_one_machine(
     assert laptop.rental.alive == laptop.rented() == other.rented() == rented == [7000]
     assert (laptop.folder / "known_hosts").read_text() == (other.folder / "known_hosts").read_text()
     other.events("up")
+    give_all_back(other)
+    agree(laptop.rental, of_laptop(laptop))
 
 
 @pytest.mark.slow
@@ -202,3 +209,5 @@ def test_ctrl_c_of_one_of_two_leaves_the_other_s_machine_alone(laptop: Laptop, h
 
     assert slower.returncode == 130, said
     assert laptop.rental.alive == other.rented() == [7000]
+    give_all_back(other)
+    agree(laptop.rental, of_laptop(laptop))

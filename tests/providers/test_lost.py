@@ -29,7 +29,7 @@ from provision.targets.labels import Label
 from provision.targets.machines import Machines
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
-from tests.providers.books import agree
+from tests.providers.books import Told, agree, of_target
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.laptop import DECLARED, ROOT, boot
 from tests.testbed import Kind, TestHost
@@ -80,17 +80,17 @@ def deploying() -> Iterator[Interrupt]:
     yield Interrupt()
 
 
-def look(folder: Path, rental: Rental) -> list[Any]:
-    return list(attend(deployment(folder, rental), deploying))
+def look(folder: Path, rental: Rental, *kinds: type) -> list[Any]:
+    """What a look tells: events of these kinds, where they are given. Else it is said what failed in it."""
+    found = list(attend(deployment(folder, rental), deploying))
+    failed = [(each.error.what, each.error.why) for each in found if isinstance(each, Failed)]
+    assert not kinds or [type(each) for each in found] == [*kinds], failed
+    return found
 
 
 def served(found: list[Any]) -> list[int]:
     """The machines that are told as endpoints."""
     return [each.id for each in found[-1].serving]
-
-
-def kinds(found: list[Any]) -> list[type]:
-    return [type(each) for each in found]
 
 
 def brought(folder: Path, rental: Rental) -> Machine:
@@ -111,11 +111,8 @@ class Cut(BaseException):
 
 def books(folder: Path, rental: Rental, given: list[GivenBack] | None = None) -> None:
     """No machine is unknown, and the exact sum is told of those that were given back."""
-    agree(
-        deployment(folder, rental).machines,
-        rental,
-        [(each.machine.id, each.cost, each.charged) for each in given or ()],
-    )
+    said = [Told(each.machine.id, each.cost, each.charged) for each in given or ()]
+    agree(rental, of_target(deployment(folder, rental).machines), said)
 
 
 @pytest.fixture
@@ -150,7 +147,7 @@ def test_a_lost_machine_is_given_back_once_another_serves_in_its_place(
     rental.change(old.id, **boots)
     hosts[0].stop()
 
-    lost, back, given, left = look(project, rental)
+    lost, back, given, left = look(project, rental, Lost, Back, GivenBack, Endpoints)
 
     assert (lost.machine.id, lost.loss, lost.next) == (old.id, loss, "")
     assert back.instead_of == (old.id,)
@@ -159,7 +156,7 @@ def test_a_lost_machine_is_given_back_once_another_serves_in_its_place(
     assert json.loads(hosts[1].exec(["curl", "-fsS", "http://127.0.0.1:8000/"]).stdout)["version"] == "1"
     # It ends when the lost one would have ended: what may be spent stays what was declared.
     assert back.machine.label.split(" ")[2] == old.label.split(" ")[2]
-    assert kinds(look(project, rental)) == [Endpoints]
+    look(project, rental, Endpoints)
     books(project, rental, [given])
 
 
@@ -186,8 +183,7 @@ def test_a_machine_that_is_outbid_in_the_middle_of_a_deploy_is_named_and_replace
     assert hosts[0]._running is None
     assert f"Machine {old.id} is lost: somebody bids more for it." in failed.value.why
     assert failed.value.next_step == "deploy machine watch --once --target gpu"
-    found = look(project, rental)
-    assert kinds(found) == [Lost, Back, GivenBack, Endpoints]
+    found = look(project, rental, Lost, Back, GivenBack, Endpoints)
     assert rental.alive == served(found) != [old.id]
     books(project, rental, [found[2]])
 
@@ -214,9 +210,8 @@ def test_who_was_cut_off_in_the_middle_is_gone_on_for_by_whoever_looks_next(
     look_until("ship")  # another is there, and nothing is on it
     assert len(rental.alive) == 2
 
-    found = look(project, rental)
+    found = look(project, rental, Back, GivenBack, Endpoints)
 
-    assert kinds(found) == [Back, GivenBack, Endpoints]
     assert rental.alive == served(found) == [found[0].machine.id]
     assert len(rental.known()["machines"]) == 2
     books(project, rental, [found[1]])
@@ -230,7 +225,7 @@ def test_one_that_lost_its_place_does_not_come_back_to_spend_what_another_may(
     old = brought(project, rental)
     rental.change(old.id, outbid_after=1)
 
-    assert kinds(look(project, rental)) == [Lost, Failed, Endpoints]  # and nothing could be rented in its place
+    look(project, rental, Lost, Failed, Endpoints)  # and nothing could be rented in its place
     rental.change(old.id, outbid_after=None, returns=True)  # its price falls
 
     assert [each["stopped"] for each in rental.known()["machines"] if each["id"] == old.id] == [True]
@@ -253,7 +248,7 @@ def test_one_that_came_back_before_anybody_looked_again_is_stopped_before_anothe
         list(attend(deployment(project, rental, tell), deploying))
 
     assert [each["stopped"] for each in rental.known()["machines"]] == [True]
-    back, given, _ = look(project, rental)
+    back, given, _ = look(project, rental, Back, GivenBack, Endpoints)
     assert (back.instead_of, given.machine.id) == ((old.id,), old.id)
     books(project, rental, [given])
 
@@ -268,7 +263,7 @@ def test_what_is_waited_for_is_an_endpoint_again_when_it_is_back(
     rental.change(old.id, outbid_after=1)
     hosts[0].stop()
 
-    lost, left = look(project, rental)
+    lost, left = look(project, rental, Lost, Endpoints)
     assert (lost.loss, lost.next) == (Loss.OUTBID, "")
     assert (left.serving, left.missing) == ([], 1)
     with pytest.raises(Refused, match="no machine") as refused:
@@ -294,7 +289,7 @@ def test_nothing_is_rented_while_the_account_has_no_credit_and_then_it_is_told(p
     number = made.provider.rent(made.offering.offers()[0], _order(made))
     rental.change(number, credit=0.0)
 
-    lost, left = look(project, rental)
+    lost, left = look(project, rental, Lost, Endpoints)
 
     assert (lost.loss, left.missing) == (Loss.NO_CREDIT, 1)
     assert lost.next.startswith("add credit")
@@ -311,11 +306,10 @@ def test_what_cannot_be_replaced_is_told_and_tried_again_and_nothing_is_left_beh
     number = made.provider.rent(made.offering.offers()[0], _order(made))
     rental.change(number, becomes="offline")
 
-    lost, failed, left = look(project, rental)
-    assert isinstance(failed, Failed)
+    lost, failed, left = look(project, rental, Lost, Failed, Endpoints)
     assert "does not start: it does not recover" in str(failed.error)
     assert (lost.machine.id, left.missing, rental.alive) == (number, 1, [number])
-    assert kinds(look(project, rental)) == [Failed, Endpoints]
+    look(project, rental, Failed, Endpoints)
     assert rental.alive == [number]
     books(project, rental)
 
@@ -328,13 +322,12 @@ def test_in_the_place_of_one_whose_end_has_come_nothing_is_rented(project: Path,
     number = made.provider.rent(made.offering.offers()[0], order)
     rental.change(number, becomes="offline")
 
-    lost, _ = look(project, rental)
+    lost, _ = look(project, rental, Lost, Endpoints)
 
     assert lost.next == "deploy machine reap"
     assert rental.known()["calls"].count("rent") == 1
     made.give_up(made.rented()[0])  # as by one who looked before its end
-    found = look(project, rental)
-    assert kinds(found) == [GivenBack, Endpoints]
+    found = look(project, rental, GivenBack, Endpoints)
     assert rental.alive == []
     books(project, rental, [found[0]])
 

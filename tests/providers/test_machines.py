@@ -28,6 +28,8 @@ from provision.targets.machines import Machines
 from provision.targets.ssh_keys import printed_key
 from tests.deploy.world import SERVER
 from tests.faults.hooks import until
+from tests.providers.books import agree, of_target
+from tests.providers.books import told as told_by
 from tests.providers.conftest import CLOCK, KEY, Rental, offer
 from tests.providers.laptop import DECLARED, boot
 from tests.testbed import Kind, TestHost
@@ -270,6 +272,12 @@ def test_an_idle_machine_stops_is_rented_no_second_time_and_renewed(
     main(["status", "-C", str(project)])
     assert re.search(r"this rented machine ends in \d\d? minutes; next: deploy machine renew", capsys.readouterr().err)
 
+    capsys.readouterr()
+    assert main(["machine", "destroy", "--all", "--yes", "--json", "-C", str(project)]) == 0
+    given = told_by(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert [each.machine for each in given] == [machine.id]
+    agree(rental, of_target(machines(project, rental)), given)
+
 
 @pytest.mark.parametrize(
     ("declared", "refusal"),
@@ -296,7 +304,9 @@ def test_what_would_not_be_let_run_is_not_rented(
     assert rental.known()["machines"] == []
 
 
-def test_what_machines_have_cost_that_are_no_more_counts(project: Path, market: Market) -> None:
+def test_what_machines_have_cost_that_are_no_more_counts_and_is_said(
+    project: Path, market: Market, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rental = market([offer(1, dph_total=2400.0), offer(2)])  # 25 dollars are 38 seconds of the first
     vast = rental.vast
     dear = vast.rent(vast.offers(Needs())[1], Order("deploy/cres/gpu/1 x", "x", 1))
@@ -305,6 +315,12 @@ def test_what_machines_have_cost_that_are_no_more_counts(project: Path, market: 
 
     with pytest.raises(Refused, match=r"8\.0 h of \$0\.320 are \$2\.56.*more than"):
         list(machines(project, rental).rent())
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("VAST_URL", rental.url)
+    cost = rental.known()["machines"][0]["cost"]
+    assert main(["machine", "list", "-C", str(project)]) == 0
+    said = f"1 machine that is no more has cost ${cost:.2f} in the last 30 days; that counts for budget.total"
+    assert said in capsys.readouterr().err
 
 
 def test_all_shares_and_what_is_paid_are_the_total_at_most() -> None:

@@ -1,4 +1,6 @@
-"""Random stories: whatever befalls the calls, no machine is rented twice and none is left that nobody knows of."""
+"""Random stories: whatever befalls the calls, no machine is rented twice, none is left that nobody knows of, and each
+cent is known.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import pytest
 from provision.errors import DeployError
 from provision.providers.face import Needs, Order
 from provision.providers.renting import Budget, Renter, of_place, place
+from tests.providers.books import agree, of_account
 from tests.providers.conftest import CLOCK, Rental, offer
 
 _FAULTS = [None, None, None, "drop", "drop after", "429", "429 after", "500", "500 after", "no json"]
@@ -71,3 +74,4 @@ def test_a_story(seed: int, market: Callable[..., Rental]) -> None:
     for each in known:
         renter.give_back(each)
     assert rental.alive == []
+    agree(rental, of_account(rental))

@@ -15,6 +15,7 @@ from provision.providers.face import Kind, Machine, Needs, NotRented, Order, Pro
 from provision.providers.renting import Budget, Renter, of_place, place
 from provision.providers.vast import Vast
 from provision.providers.vast_records import machine_of, offer_of
+from tests.providers.books import Known, agree
 from tests.providers.conftest import CLOCK, Rental, offer
 
 Market = Callable[..., Rental]
@@ -95,6 +96,32 @@ def test_whatever_is_answered_one_rent_is_one_machine(fault: str, market: Market
     assert rental.alive == [machine.id]
 
 
+def test_an_order_that_took_effect_and_is_never_answered_is_found(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provision.providers.api._SECONDS", 0.5)
+    rental = market()
+    rental.fail(rent=["hold after"])
+
+    machine = rent(rental)
+
+    assert (rental.alive, rental.known()["held"]) == ([machine.id], ["rent"])
+    assert rental.known()["calls"].count("rent") == 1
+    rental.release("rent")
+
+
+def test_through_a_storm_of_refusals_one_machine_is_rented_and_given_back(market: Market) -> None:
+    rental = market([offer(n) for n in range(1, 7)])
+    rental.fail(**dict.fromkeys(("search", "list", "show", "destroy", "rent"), ["429"] * 4))
+
+    machine = rent(rental)
+    assert rental.alive == [machine.id]
+    renter(rental).give_back(renter(rental).wait(machine))
+
+    assert rental.known()["calls"].count("rent") == 5
+    assert rental.alive == []
+
+
 def test_an_order_that_takes_effect_a_minute_later_is_found(market: Market) -> None:
     rental = market()
     rental.fail(rent=[{"late": 60}])
@@ -128,6 +155,26 @@ def test_two_at_once_keep_the_oldest_and_give_back_the_rest(market: Market) -> N
     later = rent(rental)
 
     assert rental.alive == [later.id] == [min(found)]
+
+
+def test_what_is_unknown_and_a_sum_that_is_off_are_noticed(market: Market) -> None:
+    """Each test with a provider ends with a look into its books: of what has been wrong there until now."""
+    rental = market()
+    given = rent(rental).id
+    renter(rental).give_back(rental.vast.machines()[0])
+    left = rent(rental).id
+    spent = rental.known()["machines"][0]["cost"]
+    agree(rental, Known([left], {given: spent}))
+
+    for wrong in (
+        Known([], {given: spent}),
+        Known([left, given], {given: spent}),
+        Known([left], {given: spent + 1e-7}),
+        Known([left], {}),
+    ):
+        with pytest.raises(AssertionError):
+            agree(rental, wrong)
+    renter(rental).give_back(rental.vast.machines()[0])
 
 
 def test_a_bid_is_read_back_and_what_is_no_bid_is_given_back(market: Market) -> None:

@@ -66,18 +66,22 @@ class Rented:
     rests: float | None = None  # since when it is
     keys: list[str] = field(default_factory=list)
     printed: str = ""
-    is_up: bool = False
+    is_up: bool = False  # it boots, or has
+    has_booted: bool = False
 
     @property
     def is_bid(self) -> bool:
         return "price" in self.order
 
+    @property
+    def price(self) -> float:
+        return float(self.order.get("price") or self.offer["dph_total"])
+
     def cost(self, now: float) -> float:
         last = now if self.ended is None else self.ended
         resting = self.resting + (0.0 if self.rests is None else (last - self.rests) / 3600)
         hours = (last - self.began) / 3600
-        price = float(self.order.get("price") or self.offer["dph_total"])
-        return (hours - resting) * price + resting * float(self.offer.get("storage_total_cost", 0.01))
+        return (hours - resting) * self.price + resting * float(self.offer.get("storage_total_cost", 0.01))
 
     def rest(self, now: float) -> None:
         self.stopped, self.rests = True, now if self.rests is None else self.rests
@@ -85,7 +89,7 @@ class Rented:
     def go_on(self, now: float) -> None:
         if self.rests is not None:
             self.resting, self.rests = self.resting + (now - self.rests) / 3600, None
-        self.stopped = self.is_up = False
+        self.stopped = self.is_up = self.has_booted = False
 
 
 class Market:
@@ -178,11 +182,10 @@ class Market:
             elif age < start:
                 steps = [(None, None), ("created", "creating"), ("loading", f"pulling: {int(100 * age / start)} %")]
                 actual, said = steps[min(int(3 * age / start), 2)]
-            elif not machine.is_up:
-                machine.is_up = True
-                threading.Thread(target=self._start, args=[machine], daemon=True).start()
+            elif not self._has_booted(machine):
+                actual, said = "loading", f"starting since {age - start:.0f} s"
         asked = "stopped" if machine.stopped else "running"
-        price = float(machine.order.get("price") or machine.offer["dph_total"])
+        price = machine.price
         lowest = float(machine.offer.get("min_bid") or 0)
         reached = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(boot.get("port", 22))}]}
         for name in machine.order.get("env") or {}:
@@ -217,9 +220,20 @@ class Market:
             "ports": reached if actual == "running" else {},
         }
 
+    def _has_booted(self, machine: Rented) -> bool:
+        """Have it boot, and see if it has: a real host is as fast as this machine, however fast money runs."""
+        if not machine.is_up:
+            machine.is_up = True
+            if machine.boot.get("inside"):
+                threading.Thread(target=self._start, args=[machine], daemon=True).start()
+            else:
+                machine.printed, machine.has_booted = machine.printed + machine.boot.get("printed", ""), True
+        return machine.has_booted
+
     def _start(self, machine: Rented) -> None:
         """Run what it starts with, on the host that it is."""
-        if inside := machine.boot.get("inside"):
+        inside = machine.boot["inside"]
+        try:
             _serve_inside(inside)
             _give_driver(inside, machine)
             own = [f"CONTAINER_API_KEY=instance-{machine.id}", f"CONTAINER_ID={machine.id}"]
@@ -228,8 +242,8 @@ class Market:
             machine.printed += done.stdout
             for key in machine.keys:
                 self._let_in(machine, key)
-        else:
-            machine.printed += machine.boot.get("printed", "")
+        finally:  # one that is cut off runs as well, as far as the provider knows
+            machine.has_booted = True
 
     def _let_in(self, machine: Rented, key: str) -> None:
         if inside := machine.boot.get("inside"):
@@ -401,11 +415,14 @@ class Handler(BaseHTTPRequestHandler):
                     "ended": each.ended is not None,
                     "cost": each.cost(now),
                     "stopped": each.stopped,
+                    "began": each.began,
+                    "price": each.price,
                 }
                 for each in self.market.machines.values()
             ]
         known = {"machines": machines, "calls": self.market.calls, "leaked": self.market.leaked}
         known |= {"held": list(self.market.held), "clock": [self.market.speed, self.market._at, self.market._began]}
+        known |= {"credit": float(self.market.config.get("credit", 25.0))}
         known |= {"exchanges": self.market.exchanges, "now": now}
         self._answer(200, {**known, "orders": [each.order for each in self.market.machines.values()]})
 

@@ -94,6 +94,12 @@ def paid(cost: float, charged: float | None) -> str:
     return f"it has cost ${cost:.2f} at most" + ("" if charged is None else f"; ${charged:.2f} are charged by now")
 
 
+def ended_line(ended: Mapping[int, float]) -> str:
+    """What machines have cost that are no more, by their numbers."""
+    those = "1 machine that is no more has" if len(ended) == 1 else f"{len(ended)} machines that are no more have"
+    return f"{those} cost ${sum(ended.values()):.2f} in the last 30 days; that counts for budget.total"
+
+
 def moment(seconds: float) -> str:
     """A time as people read it."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

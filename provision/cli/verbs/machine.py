@@ -95,8 +95,12 @@ def rent(session: Session, keep: bool) -> None:
 @verb("list", example="deploy machine list\ndeploy machine list --all")
 @click.option("--all", "everything", is_flag=True, help="All machines of the account, whoever rented them.")
 def listed(session: Session, everything: bool) -> None:
-    """Show what is rented, what it has cost so far, and when it ends."""
-    from provision.cli.render.machines import machine_event, machine_lines
+    """Show what is rented, what it has cost so far, and when it ends; and what those have cost that are no more.
+
+    That sum, of the last 30 days, is what the provider has charged for the target's machines; it counts for
+    budget.total.
+    """
+    from provision.cli.render.machines import ended_line, machine_event, machine_lines
     from provision.targets.labels import Label
 
     machines = session.deployment.machines
@@ -106,10 +110,13 @@ def listed(session: Session, everything: bool) -> None:
     now = machines.provider.now()
     lines = machine_lines(found, labels, now)
     wrong = machines.backups(machines.seen())
+    ended = machines.ended()
     session.console.answer(
-        {"event": "machines", "machines": [machine_event(each, now, wrong) for each in found]},
+        {"event": "machines", "machines": [machine_event(each, now, wrong) for each in found], "ended": ended},
         lines if found else ["nothing is rented; next: deploy machine rent"],
     )
+    if ended:
+        session.console.note(ended_line(ended))
     for number in filter(wrong.get, wrong):
         session.console.note(f"{number}: backup: {wrong[number]}; next: deploy machine backup {number}")
     if beyond:
