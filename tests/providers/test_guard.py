@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ from provision.targets.labels import Label
 from tests.faults.hooks import until
 from tests.providers.conftest import SPEED, Rental
 
-_A_MOMENT = 0.005  # dollars, of 1.7 cents a second: two clocks are read one after the other
+_AWAY = 1.5  # seconds, of 1.7 cents
+_A_MOMENT = 0.01  # dollars: two clocks are read one after the other
 _TEXT = program("alone/budget", "alone/activity", "trust", call="main()")
 
 
@@ -230,10 +232,16 @@ def test_a_guard_of_which_something_was_killed_ends_the_machine_all_the_same(kil
     if "shell" in killed:
         until(lambda: len(_children(guarded.shell.pid)) == 1, "the loop")
         os.kill(_children(guarded.shell.pid)[0], 9)
+    program_ = guarded.folder / "guard.py"
+    if killed == "both":  # and for a while nothing can be started that counts
+        program_.rename(guarded.folder / "away")
     if killed in ("who waits", "both"):
         os.kill(waits, 9)
     if killed != "who waits":
         os.kill(acts, 9)
+    if killed == "both":
+        time.sleep(_AWAY)
+        (guarded.folder / "away").rename(program_)
     until(lambda: {guarded.holder("acts"), guarded.holder("waits")}.isdisjoint({0}), "two guards again")
 
     guarded.told(ends=0.0, nonce="later")
