@@ -28,7 +28,7 @@ class Needs(Section):
     """What each machine has to have."""
 
     image: Image
-    """The image that it starts, such as "ghcr.io/ggml-org/llama.cpp:server-cuda@sha256:…"."""
+    """The image that it starts, with Python 3.8 or newer in it, such as "ghcr.io/acme/app@sha256:…"."""
     gpu: tuple[HostString, ...] = ()
     """Names of GPUs, as the provider writes them; any of them will do: ["RTX 4090", "RTX 3090"]."""
     gpus: Whole = Field(default=1, ge=0)
