@@ -206,7 +206,7 @@ def _logs(session: Conversation, request: requests.Logs) -> answers.Logs:
 def _traffic(session: Conversation, request: requests.ReadTraffic) -> answers.Traffic:
     from . import seen  # of hosts with traffic alone
 
-    return seen.read(session.layout, request["minutes"])
+    return seen.read(session.layout, request["minutes"], request.get("points", 0))
 
 
 def _preview(session: Conversation, request: requests.Preview) -> answers.Done:

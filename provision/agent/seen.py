@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Dict, Mapping, Optional
 
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from ..contract.seen import Figures, LaneTraffic, RolloutSeen, ServiceTraffic
 
 _MOST_MINUTES = rings.HOURS * 60
+_MOST_POINTS = 360
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def read(layout: Layout, minutes: int) -> Traffic:
+def read(layout: Layout, minutes: int, points: int = 0) -> Traffic:
     """All of it.
 
     Args:
         minutes: the last ones, whose figures are wanted.
+        points: how many a lane's series of them may have; none is told otherwise.
 
     Raises:
         Failure: nothing stands before the programs here.
@@ -57,6 +60,8 @@ def read(layout: Layout, minutes: int) -> Traffic:
             "held": runtime.held(name) if sessions else 0,
             "lanes": _lanes(backend, state, sessions.get(name, {}), counted),
         }
+    if points > 0:
+        _add_series(services, layout.rings, since, now, points)
     return {
         "event": "result",
         "keeper": "here" if told else "silent" if is_here else "none",
@@ -94,6 +99,16 @@ def _lanes(
             }
         )
     return lanes
+
+
+def _add_series(services: Mapping[str, ServiceTraffic], folder: str, since: float, now: float, points: int) -> None:
+    minutes = max(1, math.ceil((now - since) / 60.0 / min(points, _MOST_POINTS)))
+    for (service, lane), counted in rings.series(folder, since, minutes).items():
+        if service in services and lane in services[service]["lanes"]:
+            services[service]["lanes"][lane]["series"] = [
+                {**_figures(counts), "at": minute * 60.0, "seconds": minutes * 60.0}
+                for minute, counts in sorted(counted.items())
+            ]
 
 
 def _figures(counts: Optional[rings.Counts]) -> Figures:

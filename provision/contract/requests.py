@@ -288,11 +288,15 @@ class Logs(TypedDict):
     ago: float  # seconds: nothing that is older; 0 for whatever there is
 
 
-class ReadTraffic(TypedDict):
-    """Who gets what, and how that went."""
-
+class _ReadTraffic(TypedDict):
     op: Literal["traffic"]
     minutes: int  # the last ones, whose figures are wanted
+
+
+class ReadTraffic(_ReadTraffic, total=False):
+    """Who gets what, and how that went."""
+
+    points: int  # how many the lanes' series may have, of the same minutes; 0, or left out: none is wanted
 
 
 class Weigh(TypedDict):

@@ -28,10 +28,23 @@ class ProgramTraffic(TypedDict):
     in_flight: int
 
 
-class LaneTraffic(TypedDict):
+class Point(Figures, total=False):
+    """What users of a lane saw within some minutes of a series."""
+
+    at: float  # when they began, in seconds since 1970
+    seconds: float  # how long they are
+
+
+class _LaneTraffic(TypedDict):
     share: float  # of the clients that come without a lane of their own; 0.05 is five of a hundred
     programs: List[ProgramTraffic]
     seen: Figures
+
+
+class LaneTraffic(_LaneTraffic, total=False):
+    """Who gets what in a lane, and how that went."""
+
+    series: List[Point]  # oldest first, where it was asked for; of minutes in which nobody came there is none
 
 
 class ServiceTraffic(TypedDict):

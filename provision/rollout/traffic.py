@@ -44,12 +44,13 @@ class Steered:
 
 @contextlib.contextmanager
 def watched_traffic(
-    deployment: Deployment, minutes: int = _STEP_MINUTES, hosts: Sequence[str] | None = None
+    deployment: Deployment, minutes: int = _STEP_MINUTES, hosts: Sequence[str] | None = None, *, points: int = 0
 ) -> Iterator[Watch[HostTraffic]]:
     """Hosts that are asked again and again who gets what, each over one connection.
 
     Args:
         minutes: the last ones, whose figures are wanted.
+        points: how many a lane's series of them may have; 0 for none.
 
     Raises:
         UsageError: the target has no traffic.
@@ -58,7 +59,7 @@ def watched_traffic(
 
     def ask(session: HostConversation, *, first: bool) -> HostTraffic:
         with session.phase("facts") if first else contextlib.nullcontext():
-            answer = session.conversation.ask({"op": "traffic", "minutes": minutes}, Traffic)
+            answer = session.conversation.ask({"op": "traffic", "minutes": minutes, "points": points}, Traffic)
         return HostTraffic(session.spec.name, answer)
 
     with contextlib.closing(Watch(deployment, chosen(deployment, hosts), ask)) as watch:

@@ -102,13 +102,25 @@ class Rings:
 def read(folder: str, since: float) -> Dict[Key, Counts]:
     """Service and lane -> what was counted in each minute that began at `since` or later."""
     found: Dict[Key, Counts] = {}
-    for each in _lines(folder, int(-(-since // _MINUTE))):
-        counts = found.setdefault((each["service"], each["lane"]), Counts())
-        counts.include(Lane.from_dict(each))
-        counts.bytes += each["bytes"]
-        counts.made += each["tokens"][0]
-        counts.seconds += each["tokens"][1]
+    for _, each in _lines(folder, int(-(-since // _MINUTE))):
+        _include(found.setdefault((each["service"], each["lane"]), Counts()), each)
     return found
+
+
+def series(folder: str, since: float, minutes: int) -> Dict[Key, Dict[int, Counts]]:
+    """Service and lane -> the minute that so many begin with, counted since 1970 -> what was counted in them."""
+    found: Dict[Key, Dict[int, Counts]] = {}
+    for minute, each in _lines(folder, int(-(-since // _MINUTE))):
+        of = found.setdefault((each["service"], each["lane"]), {})
+        _include(of.setdefault(minute - minute % minutes, Counts()), each)
+    return found
+
+
+def _include(counts: Counts, each: CountsDocument) -> None:
+    counts.include(Lane.from_dict(each))
+    counts.bytes += each["bytes"]
+    counts.made += each["tokens"][0]
+    counts.seconds += each["tokens"][1]
 
 
 def oldest(folder: str) -> float:
@@ -121,7 +133,7 @@ def oldest(folder: str) -> float:
     return 0.0
 
 
-def _lines(folder: str, minute: int) -> Iterator[CountsDocument]:
+def _lines(folder: str, minute: int) -> Iterator[Tuple[int, CountsDocument]]:
     for hour in _hours(folder):
         if hour < minute // 60:
             continue
@@ -132,7 +144,7 @@ def _lines(folder: str, minute: int) -> Iterator[CountsDocument]:
                 except ValueError:
                     continue  # torn: its writer was killed
                 if value["minute"] >= minute:
-                    yield from value["counts"]
+                    yield from ((value["minute"], counts) for counts in value["counts"])
 
 
 def _hours(folder: str) -> List[int]:
