@@ -1,4 +1,4 @@
-"""Where this user's machine keeps what can be had again: fetched wheels, builds, digests of models."""
+"""Where this user's machine keeps what can be had again (fetched wheels, builds, digests of models), and what can't."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def caches() -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "bitnet-provision"
+
+
+def state() -> Path:
+    """`$XDG_STATE_HOME/bitnet-provision`, by default under `~/.local/state`: what can't be had again."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "bitnet-provision"
 
 
 def demand_writable(folder: Path, next_step: str) -> None:

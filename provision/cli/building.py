@@ -9,7 +9,6 @@ from pathlib import Path
 
 from provision import __version__
 from provision.cli.parts import gather, image_cache
-from provision.cli.sentences import size
 from provision.cli.session import Session
 from provision.errors import UsageError
 from provision.images.build import bake, lock
@@ -20,6 +19,7 @@ from provision.images.build.image import Built, build, check_platform, revision,
 from provision.images.build.lock import Lock
 from provision.images.registry.architectures import ARCHITECTURES
 from provision.images.smoke.pull import load as load_image
+from provision.project.units import size
 from provision.workbench import Workbench
 
 

@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provision.cli.shown import json_line, shown
 from provision.errors import DeclarationError, DeployError, Exit
+from provision.shown import json_line, shown
 
 if TYPE_CHECKING:
     from click import ClickException

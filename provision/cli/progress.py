@@ -13,7 +13,8 @@ from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from provision.cli.sentences import in_bytes, phase, sentence, size, so_far, time_left
+from provision.cli.sentences import in_bytes, phase, sentence, so_far, time_left
+from provision.project.units import size
 
 Event = Mapping[str, Any]
 

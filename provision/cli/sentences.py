@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from provision.project.units import seconds, size
+
 Event = Mapping[str, Any]
 
 _PHASES = {
@@ -61,25 +63,9 @@ def sentence(event: Event) -> str | None:
     return f"{host}: {said}" if host else said
 
 
-def seconds(value: float) -> str:
-    """A time span, as short as it is clear."""
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    return f"{value:.1f} s" if value < 100 else f"{value // 60:.0f} min {value % 60:.0f} s"
-
-
 def time_left(value: float) -> str:
     """How long something still takes, as well as that is known."""
     return f"about {value / 60:.0f} min left" if value > _TOLD_IN_SECONDS else f"about {value:.0f} s left"
-
-
-def size(value: float) -> str:
-    """A number of bytes, in the unit that fits."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def phase(event: Event) -> str:

@@ -1,4 +1,4 @@
-"""What people write: durations and sizes (`30s`, `2m`, `500ms`; `4GB`, `512MiB`), and a path on a host."""
+"""What people write and read: durations and sizes (`30s`, `2m`, `500ms`; `4GB`, `512MiB`), and a path on a host."""
 
 from __future__ import annotations
 
@@ -77,3 +77,19 @@ def parse_bit_rate(value: object) -> int:
     if match is None:
         raise ValueError('expected a rate such as "200Mbit/s"')
     return round(float(match[1]) * {"K": 10**3, "M": 10**6, "G": 10**9}[match[2]])
+
+
+def seconds(value: float) -> str:
+    """A time span, as short as it is clear."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 100 else f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def size(value: float) -> str:
+    """A number of bytes, in the unit that fits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"

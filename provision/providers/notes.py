@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from provision.caches import state
+
 _KEPT = 30 * 86400.0  # seconds: a host is mended, or has another owner by then
 _MOST = 1000  # of each kind; the oldest go
 
@@ -28,7 +30,7 @@ class Notes:
     """
 
     def __init__(self, folder: Path | None = None, now: Callable[[], float] = time.time) -> None:
-        self._file = (folder or _state()) / "rented.json"
+        self._file = (folder or state()) / "rented.json"
         self._now = now
 
     def failed(self, provider: str) -> dict[int, str]:
@@ -114,8 +116,3 @@ class Notes:
             yield
         finally:
             os.close(descriptor)
-
-
-def _state() -> Path:
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "bitnet-provision"

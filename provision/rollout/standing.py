@@ -29,6 +29,17 @@ _STANDS_STILL = {
     PAUSED: "deploy rollout resume",
 }
 
+_SAYS = {
+    "nothing": "nothing is deployed",
+    "stopped": "stopped on purpose",
+    "failing": "a program does not run",
+    "restarting": "a program is started again and again",
+    "drifted": "it is not as the last deploy left it",
+    "unsupervised": "serving, but without its supervisor, which was killed",
+    "interrupted": "a transaction was cut short",
+    "degraded": "DEGRADED: neither release could be proven",
+}
+
 State = Literal[
     "nothing",
     "serving",
@@ -94,6 +105,11 @@ class HostStatus:
         if any(_is_restarting(each) for each in self.restarted.values()):
             return "restarting"
         return "drifted" if self.drift else "serving"
+
+    @property
+    def says(self) -> str:
+        """The state in words."""
+        return _SAYS.get(self.state, self.state)
 
     @property
     def failing(self) -> list[str]:

@@ -77,9 +77,14 @@ class Watch(Generic[Found]):
 
     def results(self) -> list[Any]:
         """What each says now, as `run_on_hosts` has it."""
-        return run_on_hosts(self._specs, self._one)
+        return run_on_hosts(self._specs, self.one)
 
-    def _one(self, spec: HostSpec) -> Found:
+    def one(self, spec: HostSpec) -> Found:
+        """What one of them says now; for who asks each in its own time.
+
+        Raises:
+            DeployError: it does not say.
+        """
         try:
             known = self._open.get(spec.name)
             session = self._session(spec)

@@ -7,8 +7,9 @@ import pytest
 
 from provision.cli.console import Console
 from provision.cli.render import columns
-from provision.cli.sentences import seconds, sentence, size
+from provision.cli.sentences import sentence
 from provision.errors import UsageError
+from provision.project.units import seconds, size
 
 SENTENCES = [
     ({"event": "phase", "host": "gpu-1", "phase": "connect", "state": "begin"}, "gpu-1: connecting"),

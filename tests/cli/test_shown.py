@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.cli.github.summary import summary
-from provision.cli.shown import json_line, shown
+from provision.shown import json_line, shown
 from tests.cli.conftest import DEPLOY, Project
 from tests.cli.test_terminal import talk
 

@@ -19,7 +19,6 @@ from provision.cli.console import Console
 from provision.cli.demo.watcher import Met, Watcher, fetch
 from provision.cli.demo.workshop import Workshop
 from provision.cli.render.status import entry_lines, status_lines
-from provision.cli.sentences import seconds, size
 from provision.contract.failure import Failure
 from provision.engines import wheel
 from provision.errors import DeployError, HostKeyUnknown, PutBack, Refused
@@ -28,6 +27,7 @@ from provision.native.model import write_demo_model
 from provision.packages import install
 from provision.project import load
 from provision.project.ports import CANARY_OFFSET
+from provision.project.units import seconds, size
 from provision.targets import Deployment, Interrupt, sandbox
 
 _PROMPT = "The capital of France is"

@@ -21,7 +21,7 @@ from provision.cli.github.comment import comment
 from provision.cli.github.comments import NoComment, PullRequest
 from provision.cli.github.summary import annotate, data, summary
 from provision.cli.milestones import Milestones
-from provision.cli.shown import shown, shown_event
+from provision.shown import shown, shown_event
 
 _COMMAND = "DEPLOY_COMMAND"
 _COMMENT = "DEPLOY_COMMENT"

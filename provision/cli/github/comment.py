@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provision.cli.github.markdown import block, code, plain, table
-from provision.cli.sentences import size
+from provision.project.units import size
 
 Event = Mapping[str, Any]
 LIMIT = 65_536

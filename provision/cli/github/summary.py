@@ -11,7 +11,7 @@ from typing import Any
 
 from provision.cli.github.markdown import block, code, plain, table
 from provision.cli.render.machines import paid
-from provision.cli.sentences import seconds, size
+from provision.project.units import seconds, size
 
 Event = Mapping[str, Any]
 _SHORT = 19  # of a digest: sha256: and twelve digits

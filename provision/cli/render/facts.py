@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from provision.cli.render import columns
-from provision.cli.sentences import size
+from provision.project.units import size
 
 
 def facts_lines(facts: dict[str, Any]) -> Iterator[str]:

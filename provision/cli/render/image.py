@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from provision.cli.sentences import size
 from provision.images import Reference
 from provision.images.promotion.evidence import Finding
 from provision.images.promotion.history import History, Move
 from provision.images.registry.documents import ImageManifest
+from provision.project.units import size
 
 _SHOWN = 10  # moves; --json has all
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from provision.cli.render import columns
-from provision.cli.sentences import size
+from provision.project.units import size
 
 if TYPE_CHECKING:
     from provision.providers.face import Machine, Offer

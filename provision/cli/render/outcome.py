@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from provision.cli.sentences import seconds
 from provision.contract import held
 from provision.contract.decide import Do
-from provision.project.units import percent
+from provision.project.units import percent, seconds
 
 if TYPE_CHECKING:
     from provision.contract.events import Held

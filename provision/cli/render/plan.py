@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.render.traffic import steps_line
-from provision.cli.sentences import size
 from provision.contract.devices import seats
-from provision.project.units import percent
+from provision.project.units import percent, size
 
 if TYPE_CHECKING:
     from provision.plan import Content, Once, Plan

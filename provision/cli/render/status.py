@@ -9,28 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 from provision.cli.render import columns
 from provision.cli.render.preview import previews_there
 from provision.cli.render.traffic import findings_lines, note_words, standing_lines
-from provision.cli.sentences import measured, size
+from provision.cli.sentences import measured
 from provision.contract.acme import complaints
 from provision.contract.devices import seats
 from provision.contract.slots import STABLE
-from provision.project.units import percent
+from provision.project.units import percent, size
 from provision.rollout import Unreached
 
 if TYPE_CHECKING:
     from provision.contract.facts import Seen
     from provision.contract.records import Failed, HistoryEntry, ProgramDocument
     from provision.rollout import HostStatus, Standing
-
-_STATES = {
-    "nothing": "nothing is deployed",
-    "stopped": "stopped on purpose",
-    "failing": "a program does not run",
-    "restarting": "a program is started again and again",
-    "drifted": "it is not as the last deploy left it",
-    "unsupervised": "serving, but without its supervisor, which was killed",
-    "interrupted": "a transaction was cut short",
-    "degraded": "DEGRADED: neither release could be proven",
-}
 
 
 def status_lines(status: Standing) -> Iterator[str]:
@@ -50,7 +39,7 @@ def status_lines(status: Standing) -> Iterator[str]:
 
 def _standing(status: HostStatus) -> Iterator[str]:
     project, state = status.project, status.project["state"]
-    yield f"{status.host}: {_STATES.get(status.state, status.state)}"
+    yield f"{status.host}: {status.says}"
     if status.another:
         yield f"  this is what project {status.another} has there, in the same path"
     if holder := project["holder"]:

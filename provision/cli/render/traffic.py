@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
-from provision.cli.sentences import seconds
 from provision.contract.rollout import ABORTED, HELD, PASSED, PAUSED, PROMOTED, RUNNING, share
-from provision.project.units import percent
+from provision.project.units import percent, seconds
 
 if TYPE_CHECKING:
     from provision.contract.answers import Traffic

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from provision.cli.github.forks import refuse_fork
-from provision.cli.sentences import size
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit, UsageError
 from provision.events import progress
 from provision.project import load
 from provision.project.fault import did_you_mean
+from provision.project.units import size
 
 if TYPE_CHECKING:
     from provision.contract.answers import KeptModel
