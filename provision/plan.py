@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from provision.contract import on_purpose, once, roles
 from provision.contract.channels import channels_after, demand_there, moved_lane
@@ -157,6 +157,10 @@ class Plan:
         same = same and not (self.models or self.engines or self.haproxy or self.environments)
         same = same and all(each.do == once.KEEP for each in self.once)
         return same and all(step.do is Do.KEEP for step in self.steps)
+
+    def as_facts(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        return {**asdict(self), "steps": [step.as_dict() for step in self.steps], "unchanged": self.unchanged}
 
 
 def plan(

@@ -11,11 +11,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from provision.cli.milestones import Milestones
-from provision.cli.shown import json_line, shown, shown_event
 from provision.errors import UsageError
+from provision.shown import json_line, shown, shown_event
+
+if TYPE_CHECKING:
+    from provision.recorded import Recorder
 
 Event = Mapping[str, Any]
 
@@ -61,6 +64,8 @@ class Console:
         self._display: Display = Lines()
         self._colours: dict[str, int] = {}
         self._lock = threading.RLock()
+        self._recorder: Recorder | None = None
+        self._recorded = Milestones()
 
     @property
     def is_interactive(self) -> bool:
@@ -70,10 +75,23 @@ class Console:
     def event(self, event: Event) -> None:
         """Something happened."""
         with self._lock:
+            if self._recorder:
+                self._recorder.event(event, self._recorded.tell(shown_event(event)) or "")
             if self.as_json:
                 _write_json(event)
             else:
                 self._display.event(shown_event(event))
+
+    @contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """While this lasts, what happens is written down as well."""
+        with self._lock:
+            self._recorder, self._recorded = recorder, Milestones()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._recorder = None
 
     def note(self, text: str) -> None:
         """A sentence beside the answer, for people alone."""

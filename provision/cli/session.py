@@ -193,8 +193,30 @@ class Session:
 
         if not is_ours:
             refuse_fork("nothing is changed on hosts")
-        with self.console.live(), putting_back(self.console) as interrupt:
+        with self._recorded(is_ours=is_ours), self.console.live(), putting_back(self.console) as interrupt:
             yield interrupt
+
+    @contextmanager
+    def _recorded(self, *, is_ours: bool) -> Iterator[None]:
+        """What happens meanwhile is kept, for `deploy ui` and `deploy report`."""
+        if is_ours:
+            yield
+            return
+        import click
+
+        from provision.cli.failures import event_of
+        from provision.recorded import Recorder
+
+        context = click.get_current_context(silent=True)
+        command = context.command_path if context else "deploy"
+        recorder = Recorder(self.directory, command, self.target, self.itself.who)
+        with recorder, self.console.recording(recorder):
+            try:
+                yield
+            except BaseException as error:
+                recorder.end(*event_of(error))
+                raise
+            recorder.end(0)
 
     def remember(self, releases: Iterable[str]) -> None:
         """Note releases that were seen on the target's hosts, the newest last: shells complete them."""

@@ -201,6 +201,7 @@ def apply(
     """
     if plan_.unchanged:
         return ended(session, UNCHANGED, plan_)
+    session.deployment.on_event({"event": "planned", "host": session.spec.name, **plan_.as_facts()})
     for text in plan_.warnings:
         session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
     release = session.deployment.release if plan_.kind == "up" else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,9 +12,9 @@ from provision.cli.github.forks import is_fork, refuse_fork
 from provision.cli.moving import CHANNEL, asked_channel, weight_of
 from provision.cli.render.plan import plan_lines
 from provision.cli.session import Session
-from provision.cli.shown import shown_event
 from provision.cli.verb import verb
 from provision.errors import Exit, UsageError
+from provision.shown import shown_event
 
 
 @verb(
@@ -69,9 +68,7 @@ def command(
 
 
 def _event(session: Session, item: rollout.HostPlan) -> dict[str, Any]:
-    steps = [step.as_dict() for step in item.plan.steps]
-    facts = {**asdict(item.plan), "steps": steps, "unchanged": item.plan.unchanged}
-    return {"event": "plan", "host": item.host, "target": session.target, **facts}
+    return {"event": "plan", "host": item.host, "target": session.target, **item.plan.as_facts()}
 
 
 def _heard(session: Session, event: Mapping[str, Any], warnings: list[dict[str, Any]]) -> None:
