@@ -22,6 +22,7 @@ def test_an_arrow_upward_is_noticed(tmp_path):
         "engines",
         "tasks",
         "cli",
+        "page",
         "rollout",
         "targets",
         "hosts",

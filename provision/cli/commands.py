@@ -32,6 +32,7 @@ _VERBS = {
         Verb("down", "Stop the project's services and remove them from the supervisor."),
     ),
     "Look": (
+        Verb("ui", "Open a page that shows what the other verbs know, live, until Ctrl-C."),
         Verb("status", "Show what runs, since which release, and whether it is healthy."),
         Verb("smoke", "Run the checks from here, through a tunnel."),
         Verb("bench", "Measure how fast the models are that serve; change nothing."),

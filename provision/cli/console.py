@@ -93,6 +93,12 @@ class Console:
             with self._lock:
                 self._recorder = None
 
+    def silenced(self) -> Console:
+        """One that tells nobody of what happens, and asks the same person."""
+        other = _Silent(as_json=self.as_json)
+        other.ask = self.ask  # type: ignore[method-assign]
+        return other
+
     def note(self, text: str) -> None:
         """A sentence beside the answer, for people alone."""
         with self._lock:
@@ -206,6 +212,13 @@ class Console:
         with self._lock:
             display, self._display = self._display, Lines()
             display.close()
+
+
+class _Silent(Console):
+    """What it is told is heard by nobody."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
 
 
 def _write_json(event: Event) -> None:

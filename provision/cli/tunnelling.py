@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -54,3 +56,8 @@ def hold(session: Session, tunnels: Sequence[Tunnel], said: str) -> None:
                 session.console.note(error)
     except KeyboardInterrupt:
         return
+
+
+def has_browser() -> bool:
+    """Whether one has a window of its own: one in this terminal would stand in front of what is told here."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import webbrowser
 
 import click
 
 from provision import rollout
 from provision.cli.session import Session
-from provision.cli.tunnelling import hold, open_tunnel, ports_of
+from provision.cli.tunnelling import has_browser, hold, open_tunnel, ports_of
 from provision.cli.verb import verb
 from provision.errors import UsageError
 
@@ -41,11 +39,6 @@ def command(session: Session, service: str, channel: str, local: int | None, *, 
                 {"event": "tunnel", "host": spec.name, "service": name, "port": port, "url": url},
                 f"{spec.name}: {name} (port {port}) is at {url}",
             )
-            if not no_browser and _has_browser() and not webbrowser.open(url):
+            if not no_browser and has_browser() and not webbrowser.open(url):
                 session.console.note("no browser could be started here; open the URL by hand")
             hold(session, [tunnel], "Ctrl-C ends the tunnel.")
-
-
-def _has_browser() -> bool:
-    """Whether one has a window of its own: one in this terminal would stand in front of what is told here."""
-    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

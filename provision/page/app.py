@@ -1,0 +1,212 @@
+"""The page's addresses. It only reads: nothing here takes anything but GET."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from provision.errors import DeployError, UsageError
+from provision.page import assets, views
+from provision.page.guard import Door, Guard
+from provision.page.live import Live, View
+from provision.page.places import MINUTES, Places, Project
+from provision.page.poller import Poller
+from provision.page.rendering import environment
+from provision.page.tails import Tails
+from provision.targets import Deployment
+
+PAGES = (
+    ("/", "Project"),
+    ("/traffic", "Traffic"),
+    ("/deploys", "Deploys"),
+    ("/evidence", "Evidence"),
+    ("/models", "Models"),
+    ("/logs", "Logs"),
+)
+_CHANNELS = ("stable", "canary", "candidate")
+_ABOUT = {"Traffic": f"The last {MINUTES} minutes, as the keepers on the hosts counted them."}
+_SEARCHED = ("Project", "Traffic", "Deploys")
+_STREAMS = 128  # at a time, of all viewers
+_MOST_LIVE = 64  # pages of different hosts and deploys
+
+
+class Page:
+    """All of it, for one project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.poller = Poller()
+        self.places = Places(project, self.poller)
+        self._tails = Tails(self._deployment)
+        self._lives: dict[str, tuple[Live, asyncio.Task[None]]] = {}
+        self._streams = 0
+
+    def app(self, door: Door, port: int | None) -> Starlette:
+        """For a server.
+
+        Args:
+            port: as `Guard` takes it.
+        """
+        routes = [
+            *(Route(path, self._shown, name=name) for path, name in PAGES if name != "Logs"),
+            Route("/host/{target}/{host}", self._shown, name="Host"),
+            Route("/deploys/{id}", self._shown, name="Deploy"),
+            Route("/live/{address:path}", self._live),
+            Route("/logs", self._logs),
+            Route("/lines", self._lines),
+            Route("/static/{name}", _static),
+        ]
+        middleware = [Middleware(Guard, door=door, port=port), Middleware(GZipMiddleware, minimum_size=1000)]
+        return Starlette(routes=routes, middleware=middleware, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self.poller.start()
+        try:
+            yield
+        finally:
+            self.poller.stop()
+            for _, task in self._lives.values():
+                task.cancel()
+            await asyncio.to_thread(self.places.close)
+
+    def _view(self, address: str) -> View | None:
+        """What the page at `address` shows."""
+        plain = {"/": views.Project, "/traffic": views.Traffic, "/deploys": views.Deploys}
+        plain |= {"/evidence": views.Evidence, "/models": views.Models}
+        if kind := plain.get(address):
+            return kind(self.places)
+        match address.split("/"):
+            case ["", "host", target, host] if target in self.project.targets:
+                return views.Host(self.places, target, host)
+            case ["", "deploys", id_]:
+                return views.Deploy(self.places, id_)
+        return None
+
+    async def _of(self, address: str) -> Live | None:
+        """The page that everybody who looks at `address` shares."""
+        self._lives = {each: (live, task) for each, (live, task) in self._lives.items() if not task.done()}
+        if address not in self._lives:
+            view = self._view(address)
+            if view is None or len(self._lives) >= _MOST_LIVE:
+                return None
+            live = Live(view)
+            await live.refresh()
+            self._lives.setdefault(address, (live, asyncio.create_task(live.keep())))
+        return self._lives[address][0]
+
+    async def _shown(self, request: Request) -> Response:
+        address = request.url.path
+        live = await self._of(address)
+        if live is None:
+            return PlainTextResponse("there is no such page, or too many are looked at.\nnext: /\n", 404)
+        await live.refresh()
+        name = next((name for path, name in PAGES if path == address), "")
+        regions: dict[str, list[Any]] = {}
+        for part in live.parts:
+            regions.setdefault(part.region, []).append(part)
+        html = (
+            environment()
+            .get_template("page.html")
+            .render(
+                title=name or address.rpartition("/")[2],
+                project=self.project.name,
+                pages=PAGES,
+                here=name or ("Deploys" if address.startswith("/deploys/") else "Project"),
+                search=name in _SEARCHED,
+                about=_ABOUT.get(name, ""),
+                charts=name == "Traffic",
+                live=f"/live{address}",
+                version=f"{live.boot}-{live.version}",
+                regions=regions or {"all": []},
+            )
+        )
+        return HTMLResponse(html)
+
+    async def _live(self, request: Request) -> Response:
+        live = await self._of("/" + request.path_params["address"])
+        if live is None:
+            return PlainTextResponse("there is no such page.\n", 404)
+        since = request.headers.get("last-event-id") or request.query_params.get("since", "")
+        return self._stream(live.messages(since), lambda message: message.get("version", ""))
+
+    async def _logs(self, request: Request) -> Response:
+        targets = [name for name, each in self.places.open.items() if isinstance(each, Deployment)]
+        targets = targets or [*self.project.targets]
+        target = request.query_params.get("target", targets[0] if targets else "")
+        channel = request.query_params.get("channel", _CHANNELS[0])
+        if (targets and target not in self.project.targets) or channel not in _CHANNELS:
+            return PlainTextResponse("there is no such target or channel.\nnext: /logs\n", 404)
+        html = (
+            environment()
+            .get_template("logs.html")
+            .render(
+                title="Logs",
+                project=self.project.name,
+                pages=PAGES,
+                here="Logs",
+                targets=targets,
+                target=target,
+                channels=_CHANNELS,
+                channel=channel,
+            )
+        )
+        return HTMLResponse(html)
+
+    async def _lines(self, request: Request) -> Response:
+        target, channel = request.query_params.get("target", ""), request.query_params.get("channel", "")
+        if target not in self.project.targets or channel not in _CHANNELS:
+            return PlainTextResponse("there is no such target or channel.\n", 404)
+        try:
+            tail = await asyncio.to_thread(self._tails.of, target, channel)
+        except DeployError as error:
+            return self._stream(_once([(0, "", "", str(error))]))
+        return self._stream(tail.lines())
+
+    def _deployment(self, target: str) -> Deployment:
+        there = self.places.open.get(target) or self.project.targets[target]()
+        if not isinstance(there, Deployment):
+            raise UsageError("a cluster's logs are not shown here.", next_step=f"deploy logs --target {target}")
+        self.places.open.setdefault(target, there)
+        return there
+
+    def _stream(self, messages: AsyncIterator[Any], id_: Callable[[Any], str] = lambda _: "") -> Response:
+        """Server-sent events (HTML, "Server-sent events"); what is empty keeps the line alive."""
+        if self._streams >= _STREAMS:
+            return PlainTextResponse("too many look on already.\n", 503)
+
+        async def lines() -> AsyncIterator[str]:
+            self._streams += 1
+            try:
+                yield "retry: 2000\n\n"
+                async for message in messages:
+                    name = id_(message) if message else ""
+                    head = f"id: {name}\n" if name else ""
+                    yield f"{head}data: {json.dumps(message)}\n\n" if message else ": here\n\n"
+            finally:
+                self._streams -= 1
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+async def _once(message: Any) -> AsyncIterator[Any]:
+    yield message
+    await asyncio.sleep(3600)
+
+
+async def _static(request: Request) -> Response:
+    found = await asyncio.to_thread(assets.read, request.path_params["name"])
+    if found is None:
+        return PlainTextResponse("there is no such file.\n", 404)
+    content, kind = found
+    return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=300"})

@@ -1,0 +1,214 @@
+"""What each page shows: parts of HTML, made of what is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from provision import recorded
+from provision.page import fleet, lanes
+from provision.page.live import Part
+from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, STANDING, TRAFFIC, Place, Places
+from provision.page.poller import Heard, Key
+from provision.page.rendering import render
+from provision.page.story import Story, story
+from provision.recorded import Run
+
+_AGES_SECONDS = 5.0  # what is known gets old without anything that comes
+_HISTORY = 200  # transactions that are shown
+
+
+class Known:
+    """A view of what hosts say."""
+
+    every = 0.3
+    kinds: Sequence[str] = ()
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.poller = places.poller
+        self._made: dict[str, tuple[Any, str]] = {}
+
+    def mark(self) -> Hashable:
+        self.poller.look(self.kinds)
+        return self.poller.version, int(time.time() / _AGES_SECONDS)
+
+    def parts(self) -> list[Part]:
+        made, self._made = self._made, {}
+        found: list[Part] = []
+        for name in self.places.project.targets:
+            heard = self.poller.heard(Key(PLACE, name))
+            found += self.of_target(name, heard, made)
+        return found
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        raise NotImplementedError
+
+    def part(self, made: dict[str, tuple[Any, str]], region: str, id_: str, macro: str, *values: Any) -> Part:
+        """One part; its HTML is what it was where the values are."""
+        template, _, name = macro.partition(".")
+        before = made.get(id_)
+        html = before[1] if before and before[0] == values else _rendered(f"{template}.html", name, id_, *values)
+        self._made[id_] = values, html
+        return Part(region, id_, html)
+
+
+def _rendered(template: str, macro: str, id_: str, *values: Any) -> str:
+    try:
+        return render(template, macro, id_, *values)
+    except Exception as failure:  # a fault of ours, or an answer that makes no sense: the rest of the page stands
+        return render("parts.html", "broken", id_, f"{type(failure).__name__}: {failure}")
+
+
+class Project(Known):
+    """Each target: what serves there, since when, by whom; the worst hosts first."""
+
+    kinds = (PLACE, STANDING, MACHINES)
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        place: Place | None = heard.value
+        now = time.time()
+        if place is not None and place.is_cluster:
+            there = self.poller.heard(Key(STANDING, name))
+            cluster = there.value, there.error, there.is_stale(now)
+            return [self.part(made, "all", fleet.mark("target", name), "project.cluster", name, place, *cluster)]
+        hosts = place.hosts if place else ()
+        rows = [fleet.row(name, host, self.poller.heard(Key(STANDING, name, host)), now) for host in hosts]
+        machines = self.poller.heard(Key(MACHINES, name)) if place and place.provider else Heard()
+        counted = fleet.counted(rows)
+        head = (name, place, heard.error, counted, machines.value, machines.error)
+        found = [self.part(made, "all", fleet.mark("target", name), "project.target", *head)]
+        for group in fleet.groups(rows):
+            if fleet.has_head(group):
+                found.append(self.part(made, "all", group.id, "project.group", group.first, len(group.rows)))
+            for row in group.rows:
+                macro = "project.line" if fleet.is_line(row, len(rows)) else "project.host"
+                found.append(self.part(made, "all", row.id, macro, row))
+        return found
+
+
+class Host(Known):
+    """One host, with all that it says."""
+
+    kinds = (PLACE, STANDING)
+
+    def __init__(self, places: Places, target: str, host: str) -> None:
+        super().__init__(places)
+        self._target, self._host = target, host
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        if name != self._target or (heard.value and self._host not in heard.value.hosts):
+            return []
+        there = self.poller.heard(Key(STANDING, name, self._host))
+        row = fleet.row(name, self._host, there, time.time())
+        history = list(there.value.project["history"])[::-1] if there.value else []
+        found = [self.part(made, "all", row.id, "project.host", row)]
+        return [*found, self.part(made, "all", fleet.mark("history"), "project.history", history[:_HISTORY])]
+
+
+class Traffic(Known):
+    """Lanes side by side, and what becomes of a canary."""
+
+    kinds = (PLACE, TRAFFIC)
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        place: Place | None = heard.value
+        head = self.part(made, "all", fleet.mark("target", name), "traffic.target", name, place, heard.error)
+        found = [head]
+        for host in place.hosts if place and place.has_traffic else ():
+            there = self.poller.heard(Key(TRAFFIC, name, host))
+            answer = there.value.answer if there.value else None
+            facts = (host, answer, there.error, there.is_stale(time.time()))
+            found.append(self.part(made, "all", fleet.mark("seen", name, host), "traffic.host", *facts))
+            if answer is None:
+                continue
+            rollout = answer["rollout"]
+            limits = rollout["record"]["document"]["abort"] if rollout else None
+            for service, seen in answer["services"].items():
+                drawn = lanes.charts(seen, answer["since"], answer["at"], limits)
+                id_ = fleet.mark("service", name, host, service)
+                found.append(self.part(made, "all", id_, "traffic.service", host, service, seen, drawn))
+        return found
+
+
+class Evidence(Known):
+    """What was proven of the release in each channel, and what is missing."""
+
+    kinds = (PLACE, STANDING, EVIDENCE)
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        there = self.poller.heard(Key(EVIDENCE, name))
+        place: Place | None = heard.value
+        facts = (name, place, heard.error, there.value, there.error)
+        return [self.part(made, "all", fleet.mark("target", name), "evidence.target", *facts)]
+
+
+class Models(Known):
+    """Where models lie, and which serve."""
+
+    kinds = (PLACE, MODELS)
+
+    def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        place: Place | None = heard.value
+        head = self.part(made, "all", fleet.mark("target", name), "models.target", name, place, heard.error)
+        found = [head]
+        for host in place.hosts if place else ():
+            there = self.poller.heard(Key(MODELS, name, host))
+            facts = (host, there.value, there.error, there.is_stale(time.time()))
+            found.append(self.part(made, "all", fleet.mark("models", name, host), "models.host", *facts))
+        return found
+
+
+class Deploys(Known):
+    """The commands that ran here, and the transactions of all hosts."""
+
+    kinds = (PLACE, STANDING)
+
+    def mark(self) -> Hashable:
+        return super().mark(), recorded.mark(self.places.project.root)
+
+    def parts(self) -> list[Part]:
+        made, self._made = self._made, {}
+        runs = [_summary(run) for run in recorded.runs(self.places.project.root)]
+        entries = []
+        for name in self.places.project.targets:
+            for key in self.poller.keys(STANDING, name):
+                heard = self.poller.heard(key)
+                if key.host and heard.value is not None:
+                    told = heard.value.project
+                    entries += [(name, key.host, entry) for entry in (*told["history"], *told.get("failed", ()))]
+        entries.sort(key=lambda each: each[2].get("time", 0), reverse=True)
+        return [
+            self.part(made, "runs", "runs", "deploys.runs", runs),
+            self.part(made, "history", "history", "deploys.entries", entries[:_HISTORY]),
+        ]
+
+
+def _summary(run: Run) -> tuple[Run, str]:
+    """Without its events, which differ at each look and are not shown."""
+    releases = ", ".join(release[:12] for release in run.releases[:2])
+    return Run(run.id, run.command, run.target, run.who, run.began, run.ended, run.exit, run.running), releases
+
+
+class Deploy:
+    """One command, while it runs and afterwards."""
+
+    every = 0.1  # what happens is seen at once
+
+    def __init__(self, places: Places, id_: str) -> None:
+        self._root, self._id = places.project.root, id_
+
+    def mark(self) -> Hashable:
+        sizes = dict(recorded.mark(self._root))
+        return sizes.get(f"{self._id}.jsonl"), int(time.time())
+
+    def parts(self) -> list[Part]:
+        run = recorded.run(self._root, self._id)
+        if run is None:
+            return [Part("all", "gone", render("deploys.html", "gone"))]
+        told: Story = story(run)
+        found = [Part("all", "head", render("deploys.html", "head", "head", run, told))]
+        ids = {fleet.mark("run", host.name): host for host in told.hosts}
+        found += [Part("all", id_, render("deploys.html", "host", id_, host)) for id_, host in ids.items()]
+        return [*found, Part("all", "lines", render("deploys.html", "lines", "lines", told.lines))]

@@ -1,0 +1,116 @@
+"""A project that is deployed, and its page: `deploy ui` in a process of its own, and a browser's way in."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.cli.conftest import Project, make_project
+from tests.faults.hooks import until
+
+# Markup and an escape sequence in what services write, and a host that nobody answers at.
+NOISE = "<script>alert(1)</script> \x1b[2J\x1b]0;mine\x07 \u202egnirts"
+AWAY = """
+[targets.away]
+hosts = ["nobody@127.0.0.1:1"]
+path = "/srv/away"
+"""
+
+
+@dataclass
+class Ui:
+    """`deploy ui`, as it runs."""
+
+    process: subprocess.Popen[str]
+    url: str  # opens it once
+    project: Project
+
+    @property
+    def base(self) -> str:
+        return self.url.partition("/enter/")[0]
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 80
+
+    def another(self) -> str:
+        """The next address, after one was used up."""
+        return str(self._told()["url"])
+
+    def _told(self) -> dict[str, Any]:
+        assert self.process.stdout
+        found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    @contextmanager
+    def browser(self) -> Iterator[httpx.Client]:
+        """One that came by the address, and has the cookie."""
+        with httpx.Client(base_url=self.base, timeout=30) as client:
+            assert client.get(self.url).status_code == 200
+            self.url = self.another()
+            yield client
+
+
+def start(project: Project, *words: str) -> Ui:
+    process = project.start("ui", "--no-open", "--json", *words)
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else ""
+    return Ui(process, json.loads(line)["url"], project)
+
+
+def stop(ui: Ui) -> str:
+    """End it as a person does; what it said to people."""
+    ui.process.send_signal(signal.SIGINT)
+    _, said = ui.process.communicate(timeout=20)
+    return said
+
+
+def shows(client: httpx.Client, path: str, text: str, seconds: float = 30.0) -> str:
+    """The page at `path`, once it has `text`."""
+    page = ""
+
+    def there() -> bool:
+        nonlocal page
+        page = client.get(path).text
+        return text in page
+
+    until(there, f"{path} shows {text}", seconds)
+    return page
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Project]:
+    """One that is up, whose last deploy was put back, and whose service writes what nobody should obey."""
+    for made in make_project():
+        made.write(extra=AWAY)
+        web = (made.root / "web.py").read_text()
+        (made.root / "web.py").write_text(web.replace('"asked for"', repr("asked for " + NOISE)))
+        made.ok("up", "--target", "sandbox")
+        (made.root / "web.py").write_text(
+            web.replace("send_response(200)", "send_response(500)").replace("STATUS = 200", "STATUS = 500")
+        )
+        assert made.run("up", "--target", "sandbox").returncode == 1
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ui(project: Project) -> Iterator[Ui]:
+    found = start(project)
+    yield found
+    stop(found)
+
+
+@pytest.fixture
+def client(ui: Ui) -> Iterator[httpx.Client]:
+    with ui.browser() as client:
+        yield client

@@ -1,0 +1,63 @@
+"""A fleet as rows: the worst first, those that say the same together."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from provision.errors import Unreachable
+from provision.page import fleet
+from provision.page.poller import Heard
+from provision.page.rendering import render
+from tests.cli.test_status import DEGRADED, ENDED, standing
+
+NOW = time.time()
+
+
+def _row(host: str, **heard: Any) -> fleet.Row:
+    return fleet.row("prod", host, Heard(at=NOW, **heard), NOW)
+
+
+def test_of_a_thousand_hosts_the_worst_come_first_and_those_that_say_the_same_have_one_line() -> None:
+    rows = [_row(f"gpu-{number:04}", value=standing()) for number in range(997)]
+    rows += [_row("ill", value=standing(ENDED)), _row("worst", value=standing(journal=DEGRADED))]
+    rows += [_row("gone", error=Unreachable("no answer."))]
+    groups = fleet.groups(rows)
+    assert [group.first.state for group in groups] == ["degraded", "failing", "unreachable", "serving"]
+    assert fleet.counted(rows) == [("degraded", 1), ("failing", 1), ("unreachable", 1), ("serving", 997)]
+    assert [fleet.has_head(group) for group in groups] == [False, False, False, True]
+    assert [fleet.is_line(group.first, len(rows)) for group in groups] == [False, False, False, True]
+
+
+def test_who_was_serving_and_does_not_answer_any_more_is_not_told_as_serving() -> None:
+    row = _row("gpu-03", value=standing(), error=Unreachable("no answer.", next_step="ping it"))
+    assert (row.state, row.stale, row.says, row.next) == ("unreachable", True, "no answer.", "ping it")
+    assert [each.activity for each in row.programs] == ["running"]  # what it said last is there, as old
+
+
+def test_who_has_not_answered_for_a_while_is_told_as_old() -> None:
+    assert fleet.row("prod", "gpu-03", Heard(standing(), NOW - 14), NOW).stale is False
+    assert fleet.row("prod", "gpu-03", Heard(standing(), NOW - 16), NOW).stale is True
+
+
+def test_stable_serves_since_the_transaction_that_brought_it() -> None:
+    def entry(number: int, release: str) -> dict[str, Any]:
+        return {"sequence": number, "kind": "up", "who": "ann", "time": number, "transaction": "t"} | {
+            "channels": {"stable": release * 64},
+            "outcome": "committed",
+        }
+
+    history = [entry(1, "r"), entry(2, "q"), entry(3, "r"), entry(4, "r")]
+    row = _row("gpu-03", value=standing(history=history))
+    assert row.served
+    assert row.served["time"] == 3
+
+
+def test_names_from_hell_are_text() -> None:
+    hell = '"><script>alert(1)</script>\x1b[31m\u202e'
+    row = _row(hell, value=standing({"detail": hell}))
+    html = render("project.html", "host", row.id, row) + render("project.html", "line", row.id, row)
+    assert "<script>" not in html
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    assert "\\x1b[31m" in html
