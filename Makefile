@@ -59,6 +59,7 @@ test: binaries
 	@$(PYTEST) $(PARALLEL)
 
 test-slow: more-binaries
+	@scripts/install-packages browser
 	@$(PYTEST) -m slow --timeout=3600
 
 golden: venv-run+test
