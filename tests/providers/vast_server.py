@@ -183,7 +183,7 @@ class Market:
                 steps = [(None, None), ("created", "creating"), ("loading", f"pulling: {int(100 * age / start)} %")]
                 actual, said = steps[min(int(3 * age / start), 2)]
             elif not self._has_booted(machine):
-                actual, said = "loading", f"starting since {age - start:.0f} s"
+                actual, said = "loading", f"starting: {(age - start) / 60:.0f} minutes"
         asked = "stopped" if machine.stopped else "running"
         price = machine.price
         lowest = float(machine.offer.get("min_bid") or 0)
