@@ -75,7 +75,6 @@ def interrupt_order(laptop: Laptop, process: subprocess.Popen[str]) -> None:
 
 def give_all_back(laptop: Laptop) -> None:
     """Nothing is left, and what was spent is told exactly: of what is given back now, and of what was before."""
-    agree(laptop.rental, of_laptop(laptop))
     given = told(laptop.events("machine", "destroy", "--all", "--yes"))
     assert laptop.rental.alive == []
     agree(laptop.rental, of_laptop(laptop), given)
