@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provision.contract.release import EngineDocument, ModelDocument, ReleaseDocument
     from provision.contract.rollout import RolloutAsked
 
+SNAPSHOT = "snapshot"
 _LARGE = 50_000_000  # bytes: with this much in one file, who ships it by mistake wants to know
 
 
@@ -51,7 +52,7 @@ class Content:
     """A model, an engine, a HAProxy or an environment that the release needs.
 
     Attributes:
-        kind: model, engine, haproxy or environment.
+        kind: model, snapshot, engine, haproxy or environment.
         name: as the project has it, or the engine's; of a HAProxy its version.
         bytes: its size; 0 where it depends on the host.
         there: how many of them the host has: all of them, or what an upload that was cut left.

@@ -77,10 +77,16 @@ def needs(layout: Layout, ahead: AheadQuestion, haproxy: str) -> List[Need]:
         found.append(Need("files", layout.releases, missing[0], missing[1]))
     arrived = models.arrived(layout)
     there = set(models.present(layout))
-    sizes = {model["sha256"]: (path, model["bytes"]) for path, model in document["models"].items()}
+    # Of a snapshot all files under one name.
+    sizes = {
+        model["sha256"]: (path.partition("/hub/models--")[0], model["bytes"])
+        for path, model in document["models"].items()
+    }
+    lacked: Dict[str, List[int]] = {}
     for sha256, (path, size) in sizes.items():
         if sha256 not in there:
-            found.append(Need(f"model {path}", layout.models, max(size - arrived.get(sha256, 0), 0), 2))
+            lacked.setdefault(path, []).append(max(size - arrived.get(sha256, 0), 0))
+    found += [Need(f"model {path}", layout.models, sum(bytes_), 2 * len(bytes_)) for path, bytes_ in lacked.items()]
     for engine, facts in document.get("engines", {}).items():
         wheel = facts["wheels"].get(os.uname().machine)
         if wheel and engine not in engines.present(layout):

@@ -59,6 +59,10 @@ def seal(
         link = names.path_below(folder, "link", path)
         files.make_folder(os.path.dirname(link))
         files.point(link, target)
+    for path, text in document.get("texts", {}).items():
+        place = names.path_below(folder, "text", path)
+        files.make_folder(os.path.dirname(place))
+        files.write(place, text)
     for path, model in document["models"].items():
         if not os.path.isdir(layout.model(model["sha256"])):
             raise Failure(FAILED, f"model {path} is not on this host.", next_step="deploy up again: it is shipped once")

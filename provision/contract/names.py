@@ -145,6 +145,8 @@ def _environment(environment: EnvironmentDocument) -> None:
 def _document(document: ReleaseDocument) -> None:
     for path in document.get("links", ()):
         inside("link", path)
+    for path in document.get("texts", ()):
+        inside("text", path)
     for path, model in document.get("models", {}).items():
         inside("model", path)
         _sha256("model", model["sha256"])

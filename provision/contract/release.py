@@ -41,7 +41,7 @@ class _Service(TypedDict):
     fingerprint: str
     after: List[str]  # services of the same lane that are proven before this one starts
     binary: str  # relative to the release, or absolute; empty where none is declared
-    model: str  # relative to the release, a key of the document's `models`; absolute: the host's own; or empty
+    model: str  # in the release: a key of the document's `models`, or a folder; absolute: the host's own; or empty
     on_demand: bool
     prove: bool
     on_switch: str
@@ -239,6 +239,7 @@ class _Release(TypedDict):
 
 
 class ReleaseDocument(_Release, total=False):
+    texts: Dict[str, str]  # path in the release -> all that the file there says; besides those that are shipped
     engines: Dict[str, EngineDocument]  # by id; where a service runs on one
     data: Dict[str, str]  # path in the release that leads to shared/data -> the account that writes there
     once: Dict[str, OnceDocument]  # by name, in the order in which they run

@@ -100,6 +100,12 @@ def entry(root: str, path: str) -> Entry:
     return Entry(path, executable=bool(found.st_mode & stat.S_IXUSR), size=size, sha256=sha256, target="")
 
 
+def text(path: str, content: str) -> Entry:
+    """A file that would say just this."""
+    data = content.encode()
+    return Entry(path, executable=False, size=len(data), sha256=hashlib.sha256(data).hexdigest(), target="")
+
+
 def combine(entries: Iterable[Entry]) -> str:
     """The digest of a folder that holds exactly `entries`, in hex."""
     total = hashlib.sha256(_HEADER)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from provision.engines import BUILT
 from provision.errors import UnencodableValue, UsageError
-from provision.manifests.fetched import FOLDER, Fetch, fetch, paths
+from provision.manifests.fetched import Fetch, fetch, told
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, Value, Variable
 from provision.project.rules.containers import HAND_OVER
@@ -22,7 +22,7 @@ from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, Template
 
 if TYPE_CHECKING:
-    from provision.release.model_lock import LockedModel
+    from provision.manifests.fetched import Locked
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Containers(LaneOnTarget):
         locked: models that are fetched, by their places; where a model is not among them, its image has it.
     """
 
-    locked: Mapping[str, LockedModel] = field(default_factory=dict)
+    locked: Mapping[str, Locked] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> Mapping[str, tuple[str, ...]]:
@@ -104,7 +104,7 @@ def containers(
     platform: str,
     lane: Lane,
     target: Target | None = None,
-    locked: Mapping[str, LockedModel] | None = None,
+    locked: Mapping[str, Locked] | None = None,
 ) -> Containers:
     """`project` in containers of `platform`: those services that `target` runs, or all; `locked` as of `Containers`."""
     # No host is part of this, so it is no target that a file could declare.
@@ -113,7 +113,7 @@ def containers(
     )
     # An image has the model where a release would have it.
     models = {model: model for each in project.services.values() for model in each.every_model}
-    models |= {declared: f"{FOLDER}/{paths(declared, model)[0]}" for declared, model in (locked or {}).items()}
+    models |= {declared: told(declared, model) for declared, model in (locked or {}).items()}
     return Containers(project, place, lane, models, locked=locked or {})
 
 

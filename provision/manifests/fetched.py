@@ -7,7 +7,7 @@ standard input: it stands in no argument, and curl shows it to the host that was
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,12 +15,16 @@ from urllib.parse import urlsplit
 
 from provision.errors import UsageError
 from provision.manifests.value import Value
+from provision.project.models import in_cache, references
 from provision.project.networks import Endpoint, parse_endpoint
 from provision.project.schema import Project
 
 if TYPE_CHECKING:
-    from provision.release.model_lock import LockedModel
+    from provision.release.model_lock import LockedModel, LockedSnapshot
 
+    Locked = LockedModel | LockedSnapshot
+
+_TEXT = "text"  # where a digest stands else: the file says what follows
 FOLDER = "/srv/models"  # where the volume is, in who fetches and in the service
 TOKEN_FILE = "/run/secrets/"  # noqa: S105 (a folder)
 _PORTS = {"https": 443, "http": 80}
@@ -32,8 +36,10 @@ authorized() {
     [ ! -f "$1" ] || { printf 'header = "Authorization: Bearer '; tr -d '\r\n' < "$1"; printf '"\n'; }
 }
 while [ $# -gt 0 ]; do
-    if [ ! -f "$1" ]; then
-        mkdir -p "${1%/*}"
+    mkdir -p "${1%/*}"
+    if [ "$2" = text ]; then
+        printf %s "$3" > "$1"
+    elif [ ! -f "$1" ]; then
         part="$1.${HOSTNAME:-one}.part"
         authorized "$5" | curl --config - --fail --silent --show-error --location --retry 8 --retry-delay 5 \
             --continue-at - --output "$part" "$3" || [ -f "$part" ]
@@ -61,14 +67,45 @@ class Fetch:
     outbound: tuple[Endpoint, ...]  # whom it has to reach
 
 
-def paths(declared: str, model: LockedModel) -> tuple[str, ...]:
+def told(declared: str, model: Locked) -> str:
+    """What a program is told: where its volume has the first file of a model, or the folder of a snapshot."""
+    from provision.release.model_lock import LockedModel  # which stands above
+
+    return f"{FOLDER}/{_paths(declared, model)[0] if isinstance(model, LockedModel) else _folder(declared, model)}"
+
+
+def _paths(declared: str, model: LockedModel) -> tuple[str, ...]:
     """Where each file of a model is in its volume: by content, the parts of a split one beside each other."""
     stem, count = PurePosixPath(declared).stem, len(model.files)
     endings = [""] if count == 1 else [f"-{number:05}-of-{count:05}" for number in range(1, count + 1)]
     return tuple(f"sha256-{model.files[0].sha256}/{stem}{ending}.gguf" for ending in endings)
 
 
-def fetch(project: Project, service: str, locked: Mapping[str, LockedModel], image: str) -> Fetch | None:
+def _place(declared: str, model: LockedSnapshot) -> str:
+    return f"{PurePosixPath(declared).stem}-{model.revision[:12]}"
+
+
+def _folder(declared: str, model: LockedSnapshot) -> str:
+    return in_cache(_place(declared, model), model.source, model.revision)
+
+
+def _wanted(declared: str, model: Locked) -> Iterator[tuple[str, str, str, str]]:
+    """Of each file where it is in the volume, its digest, its address and its bytes; or what it says."""
+    from provision.release.model_lock import LockedModel  # which stands above
+
+    if isinstance(model, LockedModel):
+        for path, file in zip(_paths(declared, model), model.files, strict=True):
+            yield path, file.sha256, file.url, str(file.bytes)
+        return
+    folder = _folder(declared, model)
+    for each in model.files:
+        path = f"{folder}/{each.path}"
+        yield (path, each.sha256, each.url, str(each.bytes)) if each.bytes else (path, _TEXT, "", "0")
+    for path in references(_place(declared, model), model.source):
+        yield path, _TEXT, model.revision, str(len(model.revision))
+
+
+def fetch(project: Project, service: str, locked: Mapping[str, Locked], image: str) -> Fetch | None:
     """What fetches the models of a service; None where they are in the image.
 
     Args:
@@ -88,9 +125,10 @@ def fetch(project: Project, service: str, locked: Mapping[str, LockedModel], ima
     ports: dict[int, None] = {}
     for each in declared:
         token = TOKEN_FILE + (project.models[each].token or "none")
-        for path, file in zip(paths(each, locked[each]), locked[each].files, strict=True):
-            words += [path, file.sha256, file.url, str(file.bytes), token]
-            ports[_port(each, file.url)] = None
+        for path, sha256, url, bytes_ in _wanted(each, locked[each]):
+            words += [path, sha256, url, bytes_, token]
+            if sha256 != _TEXT:
+                ports[_port(each, url)] = None
     return Fetch(
         image=next((model.fetcher for model in said if model.fetcher), image),
         command=tuple(Value(f"models.{PurePosixPath(declared[0]).stem}.source", (word,)) for word in words),
@@ -112,7 +150,7 @@ def _port(declared: str, url: str) -> int:
     return at.port or _PORTS[at.scheme]
 
 
-def locked(project: Project, root: Path) -> Mapping[str, LockedModel]:
+def locked(project: Project, root: Path) -> Mapping[str, Locked]:
     """What the lock says of the models that services have, by their places.
 
     Raises:
@@ -122,7 +160,9 @@ def locked(project: Project, root: Path) -> Mapping[str, LockedModel]:
 
     used = {model for service in project.services.values() for model in service.every_model}
     return {
-        declared: model_lock.locked(PurePosixPath(declared).stem, model, root)
+        declared: (model_lock.locked_snapshot if model.is_snapshot else model_lock.locked)(
+            PurePosixPath(declared).stem, model, root
+        )
         for declared, model in project.models.items()
         if declared in used
     }

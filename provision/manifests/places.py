@@ -12,6 +12,7 @@ from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
 from provision.platforms import Face, face
+from provision.project.models import BEHIND_HUB, AtTheHub
 from provision.project.order import start_order
 from provision.project.ports import port_of, slot_port
 from provision.project.schema import Lane, Project, Service, Target
@@ -135,6 +136,17 @@ class LaneOnTarget:
             for secret in self.project.services[service].secret_files
         )
 
+    def _of_model(self, name: str, service: Service) -> str:
+        """What a reference means of a service's models; empty where it has none such."""
+        model = (service.draft if name == "draft" else service.model) or ""
+        place = self.models.get(model, "")
+        declared = self.project.models.get(model)
+        if name in ("model", "draft"):
+            return place
+        if declared is None or not declared.is_snapshot:
+            return ""
+        return place[: place.index(BEHIND_HUB)] if name == "hub" else AtTheHub(declared.source).repository
+
     def text(self, template: Template, subject: str, service: str = "") -> str:
         """Like `value`, for places where everything has to be known by now."""
         return self.value(template, subject, service).text
@@ -155,8 +167,8 @@ class LaneOnTarget:
                 return self.target.path
             case "project":
                 return self.project.name
-            case "model" | "draft" if service and (model := service.model if ref.name == "model" else service.draft):
-                return self.models[model]
+            case "model" | "draft" | "hub" | "repository" if service and (known := self._of_model(ref.name, service)):
+                return known
             case "binary" if service and service.is_native:
                 binary = self.binary(service, f"services.{owner}.engine")
                 # A bare name would be looked up on PATH instead of in the release.

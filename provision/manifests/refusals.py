@@ -13,7 +13,7 @@ from provision.manifests.places import LaneOnTarget
 from provision.manifests.secret_values import secret_refusals
 from provision.platforms import face
 from provision.project.schema import Lane, Project, Target
-from provision.release.models import path_in_release
+from provision.release.models import places_of
 
 
 def refusals(
@@ -43,7 +43,7 @@ def _attempts(project: Project, target: Target, root: Path) -> Iterator[Callable
     if not target.can.over_ssh:
         yield partial(face(target.platform).files, project, target, root)
         return
-    models = {model: path_in_release(model, root) for each in project.services.values() for model in each.every_model}
+    models = places_of(project, root)
     for lane in Lane:
         places = LaneOnTarget(project, target, lane, models)
         for name in filter(places.holds, project.services):

@@ -77,8 +77,8 @@ def files(name: str, source: str, token: str) -> HubFiles:
         DeployError: the Hub can't be asked.
     """
     at = AtTheHub(source)
-    info, endpoint = _repository(name, at, token)
-    digests = {each.rfilename: each.lfs.sha256 for each in _siblings(info) if each.lfs}
+    info, endpoint = repository(name, at, token)
+    digests = {each.rfilename: each.lfs.sha256 for each in siblings(info) if each.lfs}
     chosen = _chosen(name, at, [file for file in digests if file.endswith(".gguf")])
     revision = info.sha or ""
     if not re.fullmatch("[0-9a-f]{40}", revision) or not all(
@@ -96,8 +96,8 @@ def files(name: str, source: str, token: str) -> HubFiles:
 def others(name: str, source: str, token: str) -> dict[str, int]:
     """The other models of the repository, whole or by their first parts, with their bytes. Raises as `files`."""
     at = AtTheHub(source)
-    info, _ = _repository(name, at, token)
-    sizes = {each.rfilename: each.size for each in _siblings(info) if each.rfilename.endswith(".gguf")}
+    info, _ = repository(name, at, token)
+    sizes = {each.rfilename: each.size for each in siblings(info) if each.rfilename.endswith(".gguf")}
     found: dict[str, int] = {}
     for file, size in ((file, size) for file, size in sizes.items() if isinstance(size, int) and size > 0):
         whole = str(split(PurePosixPath(file))[0])
@@ -106,7 +106,7 @@ def others(name: str, source: str, token: str) -> dict[str, int]:
     return found
 
 
-def _siblings(info: ModelInfo) -> list[RepoSibling]:
+def siblings(info: ModelInfo) -> list[RepoSibling]:
     """The files of a repository; names that lead out of it, or out of a terminal's line, are those of none."""
     return [
         each
@@ -115,7 +115,7 @@ def _siblings(info: ModelInfo) -> list[RepoSibling]:
     ]
 
 
-def _repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
+def repository(name: str, at: AtTheHub, token: str) -> tuple[ModelInfo, str]:
     """What the Hub says of a repository at the revision, and where the Hub is. Raises as `files`."""
     # The library takes a second to import, and reports who asks.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -58,6 +58,9 @@ class Ranges:
                     if not found or int(found[1]) != begin:
                         raise DeployError(f"{self._host} does not say which part it sends.")
                     return Part(answer.read(end - begin), int(found[3]))
+                if answer.status == 200 and begin == 0 and self._is_whole(answer, end):
+                    content = answer.read(end)  # of a small one a server need not send parts
+                    return Part(content, len(content))
                 self._refuse(answer)
                 answer.drop()
                 if attempt + 1 < _TRIES:
@@ -66,6 +69,11 @@ class Ranges:
                 if attempt + 1 == _TRIES or deadline.is_over:
                     raise DeployError(f"{self._host} can't be reached.", why=str(error)) from None
         raise DeployError(f"{self._host} does not answer: HTTP {answer.status}, {_TRIES} times.")
+
+    @staticmethod
+    def _is_whole(answer: Answer, end: int) -> bool:
+        length = answer.headers.get("content-length", "")
+        return length.isdecimal() and int(length) <= end
 
     def _ask(self, begin: int, end: int, deadline: Deadline) -> Answer:
         url = self._url

@@ -14,7 +14,7 @@ from provision.manifests.templates import render
 from provision.manifests.value import AtStart
 from provision.platforms.face import Deployed
 from provision.project.schema import Lane, Project, Target
-from provision.release.models import path_in_release
+from provision.release.models import places_of
 
 
 class OnHost(Deployed):
@@ -32,10 +32,7 @@ class OnHost(Deployed):
         """Each service's manifest of the stable lane, its launcher in launch/, and what lets services start others."""
         if target is None:
             raise UsageError("which target?", why="Names, paths and accounts are a target's.")
-        models = {
-            model: path_in_release(model, root) for each in project.services.values() for model in each.every_model
-        }
-        places, overrides = LaneOnTarget(project, target, Lane.STABLE, models), root / "templates"
+        places, overrides = LaneOnTarget(project, target, Lane.STABLE, places_of(project, root)), root / "templates"
         found: dict[str, str] = {}
         for name in filter(places.holds, project.services):
             for each in places.copies(name):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 from provision.engines import BUILT, IN_IMAGE
-from provision.project.models import place
+from provision.project.models import Model, place
 from provision.project.schema import Declaration, Once, Prepare, Project, Service
 from provision.project.sizes import sized
 from provision.project.template import Template
@@ -34,11 +34,11 @@ def finish(declared: Declaration, copies: Mapping[str, int] | None = None) -> Pr
         once={name: _step(once) for name, once in declared.once.items()},
         hooks=declared.hooks,
         copies=dict(copies or {}),
-        models={place(name): model for name, model in declared.models.items()},
+        models={place(name, model): model for name, model in declared.models.items()},
     )
 
 
-def _service(service: Service, models: Collection[str]) -> Service:
+def _service(service: Service, models: Mapping[str, Model]) -> Service:
     resources = sized(service.resources)
     known = {}
     if service.threads != "auto":
@@ -59,7 +59,7 @@ def _service(service: Service, models: Collection[str]) -> Service:
             "draft_args": (),
             "binary": binary,
             **{
-                key: place(each) if each and each in models else each
+                key: place(each, models[each]) if each and each in models else each
                 for key, each in (("model", service.model), ("draft", service.draft))
             },
             "secret_args": {},

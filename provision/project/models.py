@@ -16,13 +16,19 @@ HUB = "hf://"
 STORE = "s3://"
 REGISTRY = "oci://"
 _HUB = re.compile(
-    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf)|:(?P<quantization>[\w.-]+))(?:@(?P<revision>[\w./-]+))?"
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf)|:(?P<quantization>[\w.-]+))?"
+    r"(?:@(?P<revision>[\w-][\w.-]*(?:/[\w-][\w.-]*)*))?"
 )
 _REGISTRY = re.compile(r"oci://[^/@\s]+/[^@\s]+(@sha256:[0-9a-f]{64})?")
 _FORMS = (
     '"hf://ORG/REPOSITORY/FILE.gguf@REVISION", "hf://ORG/REPOSITORY:Q4_K_M", "https://HOST/FILE.gguf", '
-    '"s3://BUCKET/FILE.gguf" or "oci://REGISTRY/REPOSITORY:TAG".'
+    '"s3://BUCKET/FILE.gguf", "oci://REGISTRY/REPOSITORY:TAG", or of a whole repository "hf://ORG/REPOSITORY".'
 )
+BEHIND_HUB = "/models--"  # how the folder of a repository is called in the Hub's cache; what is before it is that
+# What a server of safetensors reads: weights, what they are made of, and the tokenizer. Not the same weights twice, and
+# no program: code of a repository (*.py) runs where somebody asks for it.
+ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth")  # who loads one runs what is in it
 
 
 def _source(text: str) -> str:
@@ -37,7 +43,7 @@ def _source(text: str) -> str:
     return address(text)
 
 
-def address(text: str) -> str:
+def address(text: str, ending: str = ".gguf") -> str:
     """That of a model's file, as it is.
 
     Raises:
@@ -52,7 +58,7 @@ def address(text: str) -> str:
         raise ValueError(f"expected {_FORMS} A file of yours: services.NAME.model names it.")
     if parts.username or parts.password:
         raise ValueError("an address is shown and kept; a login in it would be, too. Name a secret: token.")
-    if not PurePosixPath(parts.path).name.endswith(".gguf"):
+    if not PurePosixPath(parts.path).name.endswith(ending):
         raise ValueError("expected the address of a file whose name ends in .gguf.")
     return text
 
@@ -74,7 +80,12 @@ class Model(Section):
     """A model that hosts fetch from where it is, once each."""
 
     source: Annotated[String, AfterValidator(_source)]
-    """Where it is: at the Hugging Face Hub (a file or a quantization), in an S3 store, in a registry, or an address."""
+    """Where it is: at the Hugging Face Hub (a file, a quantization, or a whole repository of safetensors), in an S3
+    store, in a registry, or an address."""
+    allow: tuple[String, ...] = ()
+    """Of a whole repository: patterns of the files that are taken (default: safetensors, and what text files say)."""
+    ignore: tuple[String, ...] = ()
+    """Of a whole repository: patterns of files that are not, such as "consolidated*"."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Its digest; of an address it has to be said, and of a store; the Hub and registries say it."""
     token: Variable | None = None
@@ -91,6 +102,14 @@ class Model(Section):
         """Whether its source says which content is meant."""
         return self.source.startswith((HUB, REGISTRY))
 
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether it is a whole repository of safetensors, laid out as the Hub's cache, and not GGUF files."""
+        if not self.source.startswith(HUB):
+            return False
+        at = AtTheHub(self.source)
+        return at.file is None and at.quantization is None
+
 
 class AtTheHub:
     """What a source at the Hub names."""
@@ -105,6 +124,26 @@ class AtTheHub:
         self.revision = match["revision"] or "main"
 
 
-def place(name: str) -> str:
-    """Where a release has the model that is declared by that name, or its first part."""
-    return f"models/{name}.gguf"
+def place(name: str, model: Model) -> str:
+    """Where a release has the model that is declared by that name, or its first part; of a snapshot a folder."""
+    return f"models/{name}" if model.is_snapshot else f"models/{name}.gguf"
+
+
+def in_cache(place: str, source: str, commit: str) -> str:
+    """The folder of a snapshot's files in a release (huggingface_hub, "Understand caching").
+
+    Args:
+        commit: the one that is locked; what stands for it where none is.
+    """
+    return f"{_repository(place, source)}/snapshots/{commit}"
+
+
+def references(place: str, source: str) -> tuple[str, ...]:
+    """The files which say what commit a name stands for: the one that was asked for, and the one everybody asks for."""
+    at = AtTheHub(source)
+    names = dict.fromkeys(["main", *([] if re.fullmatch("[0-9a-f]{40}", at.revision) else [at.revision])])
+    return tuple(f"{_repository(place, source)}/refs/{name}" for name in names)
+
+
+def _repository(place: str, source: str) -> str:
+    return f"{place}/hub{BEHIND_HUB}{AtTheHub(source).repository.replace('/', '--')}"

@@ -27,6 +27,10 @@ def with_preset(service: Any) -> Any:
     if "binary" in service:
         preset.pop("engine", None)  # a program of one's own is one
     by_size = preset.pop("by_size", {})
+    with_model = preset.pop("with_model", {})
+    if service.get("model"):
+        env = {**preset.get("env", {}), **with_model.get("env", {})}
+        preset = {**preset, **with_model, "env": env}
     resources = {**preset, **service}.get("resources")
     size = resources.get("size") if isinstance(resources, dict) else None
     own_env = service.get("env", {})

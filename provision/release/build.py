@@ -62,6 +62,13 @@ class Release:
     libraries: tuple[Beside, ...]  # binaries that bring their own
     warnings: tuple[str, ...]
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """All that it has, by path: a digest, or where a link leads."""
+        shipped = {file.path: file.sha256 or file.target for file in self.files}
+        texts = {path: tree.text(path, text).sha256 for path, text in self.document.get("texts", {}).items()}
+        return {**shipped, **self.document["links"], **texts}
+
 
 def build(
     project: Project, target_name: str, root: Path, *, on_event: Callable[[Hashing], None] | None = None
@@ -86,9 +93,13 @@ def build(
     models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
+    texts = _texts(project, models, root)
     document = _document(project, target, root, files, libraries, models, links)
+    if texts:
+        document["texts"] = texts
     linked = [tree.Entry(path, executable=False, size=0, sha256="", target=link) for path, link in links.items()]
-    digest = tree.combine([*files.values(), *linked])
+    written = [tree.text(path, text) for path, text in texts.items()]
+    digest = tree.combine([*files.values(), *linked, *written])
     return Release(
         id=tree.release_id(canonical(document), digest),
         document=document,
@@ -127,6 +138,14 @@ def _of_this_machine(target: Target, service: Service) -> Service:
     return service.model_copy(update={key: None for key, each in kept.items() if _on_host(target, each)})
 
 
+def _texts(project: Project, models: Mapping[str, tuple[ModelFile, ...]], root: Path) -> dict[str, str]:
+    if not any(part.folder for parts in models.values() for part in parts):
+        return {}
+    from provision.release import snapshots  # of who has one alone
+
+    return snapshots.texts(project.models, models, root)
+
+
 def _document(
     project: Project,
     target: Target,
@@ -160,7 +179,7 @@ def _document(
         target,
         models={
             **{model: model for service in served for model in service.every_model if _on_host(target, model)},
-            **{declared: parts[0].relative for declared, parts in models.items()},
+            **{declared: parts[0].told for declared, parts in models.items()},
         },
         contents=contents,
         needed=needed(

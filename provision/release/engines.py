@@ -59,7 +59,7 @@ def _types(project: Project, service: Service, root: Path) -> tuple[str, ...]:
     for model in service.every_model:
         if model not in project.models:
             found.update(tensor_types(root / Path(model).expanduser()))
-        elif locked := model_lock.read(root).get(PurePosixPath(model).stem):
+        elif locked := model_lock.read(root).models.get(PurePosixPath(model).stem):
             found.update(kind for file in locked.files for kind in file.tensor_types)
     return tuple(sorted(found))
 

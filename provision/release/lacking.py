@@ -13,9 +13,8 @@ from provision.contract.names import ENVIRONMENT
 from provision.errors import UnencodableValue, UsageError
 from provision.project.fault import did_you_mean
 from provision.project.schema import Project, Service, Target
-from provision.release import model_lock
 from provision.release.files import check_binary
-from provision.release.models import is_hosts_own, look_at
+from provision.release.models import declared_files, is_hosts_own, look_at
 
 _INTERPRETERS = ("python", "python3", "bash", "sh", "node")
 
@@ -33,7 +32,7 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
         try:
             for model in service.every_model:
                 if model in project.models:
-                    model_lock.locked(PurePosixPath(model).stem, project.models[model], root)
+                    declared_files(model, project.models[model], root)
                 elif not is_hosts_own(model):
                     look_at(model, root, f"services.{name}.model")
             if service.binary and not service.binary.startswith("/"):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from provision.errors import UsageError
-from provision.project.models import Model
-from provision.project.schema import Service
+from provision.project.models import AtTheHub, Model, in_cache
+from provision.project.schema import Project, Service
 from provision.release import cache, model_lock
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ class ModelFile:
     token: str = ""  # the variable of what is shown there
     relayed: bool = False  # whether it comes to hosts by way of this machine
     limit: int = 0  # bytes a second that a host takes for it; 0 for no limit
+    folder: str = ""  # of a snapshot's: where a release has all of it, which is what a program is told
+
+    @property
+    def told(self) -> str:
+        """What a program is told, where this is the first of its model's files."""
+        return self.folder or self.relative
 
     @property
     def fetched_from(self) -> str:
@@ -95,7 +101,7 @@ def find_models(
         if model in found:
             continue
         if model in declared:
-            found[model] = locked_files(model, declared[model], root)
+            found[model] = declared_files(model, declared[model], root)
             continue
         subject = f"services.{name}.{'model' if model == services[name].model else 'draft'}"
         first = _source(model, root)
@@ -116,12 +122,16 @@ def parts(model: str, root: Path) -> list[Path]:
     return split(_source(model, root.resolve()))
 
 
-def locked_files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
+def declared_files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     """The files of a model that is declared by where it is, as it is locked.
 
     Raises:
         UsageError: it is not locked.
     """
+    if model.is_snapshot:
+        from provision.release import snapshots  # of who has one alone
+
+        return snapshots.files(place, model, root)
     path = PurePosixPath(place)
     found = model_lock.locked(path.stem, model, root)
     count = len(found.files)
@@ -161,6 +171,9 @@ def needed(services: Mapping[str, Service], declared: Mapping[str, Model], root:
     for name, service in services.items():
         if service.model is None or service.model not in declared or service.resources.memory:
             continue
+        if declared[service.model].is_snapshot:
+            found |= {name: asked} if (asked := _of_snapshot(service, declared[service.model], root)) else {}
+            continue
         layers, has_gpus = gpu_layers(service), service.resources.devices > 0
         if layers is None or (layers > 0) is not has_gpus or service.resources.vram:
             continue  # how much of it is in main memory depends on the host
@@ -177,13 +190,21 @@ def needed(services: Mapping[str, Service], declared: Mapping[str, Model], root:
     return found
 
 
+def _of_snapshot(service: Service, model: Model, root: Path) -> Needed | None:
+    from provision.release import snapshots
+
+    if service.resources.vram:
+        return None
+    return snapshots.needed(service, model_lock.locked_snapshot(stem(service.model or ""), model, root).shape)
+
+
 def facts_of(model: str | None, declared: Mapping[str, Model], root: Path) -> ModelFacts | None:
-    """What a service's model or draft is made of; None where there is none, or its file can't be read here.
+    """What a service's model or draft is made of; None where there is none, it is no GGUF, or can't be read here.
 
     Raises:
         UsageError: it is declared by where it is, and not locked.
     """
-    if not model:
+    if not model or (model in declared and declared[model].is_snapshot):
         return None
     if model in declared:
         return locked_facts(stem(model), declared[model], root)
@@ -271,6 +292,19 @@ def look_at(model: str, root: Path, subject: str) -> None:
 def is_hosts_own(model: str) -> bool:
     """Whether it is on the host already: an absolute path, with nothing there on this machine."""
     return model.startswith("/") and not os.path.lexists(model)
+
+
+def places_of(project: Project, root: Path) -> dict[str, str]:
+    """By what services declare as their models, what their programs are told; no file need be there, nor a lock."""
+    found = {}
+    for model in {each for service in project.services.values() for each in service.every_model}:
+        if model in project.models and project.models[model].is_snapshot:
+            locked = model_lock.read(root).snapshots.get(stem(model))
+            source = project.models[model].source
+            found[model] = in_cache(model, source, locked.revision if locked else AtTheHub(source).revision)
+        else:
+            found[model] = path_in_release(model, root)
+    return found
 
 
 def path_in_release(model: str, root: Path) -> str:

@@ -147,6 +147,8 @@ def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words(service), ON_GPUS) not in ("", "0"))
     vram = declared.vram or 0
     memory = declared.memory or 0
+    if not declared.vram and (asked := _of_snapshot(service, project, root)):
+        vram = int(asked / _SPARE)  # which has its own
     if model is not None:
         from bitnet.model import memory_needed, plan_gpu_layers  # brings numpy
 
@@ -162,6 +164,18 @@ def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
             vram += 0 if declared.vram else besides.vram
             memory += 0 if declared.memory else besides.memory
     return _Part(name, copies * vram, copies * memory, _compiled(service, root))
+
+
+def _of_snapshot(service: Service, project: Project, root: Path) -> int:
+    """Bytes of GPUs' memory that a server of safetensors needs; 0 where its model is none, or not locked."""
+    from provision.release.models import needed as needed_by
+
+    try:
+        declared = project.models.get(service.model or "")
+        found = needed_by({"": service}, project.models, root) if declared and declared.is_snapshot else {}
+    except UsageError:
+        return 0
+    return found[""].vram * service.resources.devices if found else 0
 
 
 def _facts(model: str | None, project: Project, root: Path) -> ModelFacts | None:
@@ -183,7 +197,7 @@ def _models(services: Collection[Service], project: Project, root: Path) -> int:
     models = {model for service in services for model in service.every_model}
     here = {each for each in models if each not in project.models and not is_hosts_own(each)}
     files = {part.resolve() for model in here for part in parts(model, root)}
-    known = model_lock.read(root)
+    known = model_lock.read(root).entries
     named = (Path(each).stem for each in models if each in project.models)
     locked = (known[name].bytes for name in named if name in known)
     return engine + sum(file.stat().st_size for file in files if file.is_file()) + sum(locked)

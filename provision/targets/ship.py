@@ -80,8 +80,7 @@ class Shipment:
 
         Size and time were equal to those of an older file whose content is another, or an earlier upload left files.
         """
-        wanted = {file.path for file in self.release.files}
-        self.left_over = sorted(entries.keys() - wanted - self.release.document["links"].keys())
+        self.left_over = sorted(entries.keys() - self.release.paths.keys())
         if differing := self.differing(entries):
             _rsync(self, differing, checksum=True)
 

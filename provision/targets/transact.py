@@ -15,6 +15,7 @@ from provision.contract.outcome import COMMITTED, MISMATCH, UNCHANGED
 from provision.contract.slots import FIRST, services_in
 from provision.contract.state import from_dict
 from provision.targets import ahead, images
+from provision.targets.contents import shown
 from provision.targets.conversation import failure
 from provision.targets.outcomes import HostOutcome, ended
 from provision.targets.shares import with_shares
@@ -68,7 +69,6 @@ def plan_up(
         facts = session.facts({**wanted, "ahead": question})
     if not deployment.target.can.on_host and not all("@" in image for image in deployment.pulled):
         raise errors.DeployError("an image's tag was not looked up before it is deployed")  # a fault of ours
-    paths = {file.path: file.sha256 or file.target for file in release.files} | release.document["links"]
     planned = plan.plan(
         "up",
         channel,
@@ -76,17 +76,11 @@ def plan_up(
         document=release.document,
         release=release.id,
         secrets=deployment.secrets,
-        paths=paths if show_files else None,
+        paths=release.paths if show_files else None,
         sizes={file.path: file.size for file in release.files},
     )
     planned = replace(planned, images=deployment.images, checks=checks_of(release.document))
-    models = {model.relative: model for model in release.models}
-    contents = tuple(
-        replace(each, fetched_from=models[each.name].fetched_from, relayed=models[each.name].relayed)
-        if each.name in models
-        else each
-        for each in planned.contents
-    )
+    contents = tuple(shown(planned.contents, release.models))
     if lacking := facts["ahead"]["haproxy"]:
         pinned = haproxy.wheels()[facts["ahead"]["machine"]]
         contents = (*contents, plan.Content("haproxy", haproxy.version(), pinned["bytes"], 0, is_there=False))
@@ -132,7 +126,7 @@ def fetch_models(session: HostConversation) -> int:
     planned = plan_up(session, "stable", claim=True)
     release = session.deployment.release
     ship_models(Shipment(session, release, _nonce(release), planned))
-    return sum(each.bytes - each.there for each in planned.contents if each.kind == "model")
+    return sum(each.bytes - each.there for each in planned.contents if each.kind in ("model", plan.SNAPSHOT))
 
 
 def plan_move(

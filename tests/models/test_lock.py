@@ -35,11 +35,11 @@ def _lock(file: dict[str, Any] | None = None, shape: dict[str, Any] | None = Non
 
 def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     (tmp_path / model_lock.LOCK).write_text(_lock())
-    models = model_lock.read(tmp_path)
+    models = model_lock.read(tmp_path).entries
 
     model_lock.write(tmp_path, models)
 
-    assert model_lock.read(tmp_path) == models
+    assert model_lock.read(tmp_path).entries == models
     assert [path.name for path in tmp_path.iterdir()] == [model_lock.LOCK]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.project.models import Model
     from provision.release import ModelFile
+    from provision.release.model_lock import LockedModel, LockedSnapshot
 
 
 @click.group("model")
@@ -39,16 +40,15 @@ def lock(session: Session, names: tuple[str, ...]) -> None:
     Of each file some megabytes are read. A repository is asked which commit its revision is today: that one stays
     until this is run again.
     """
-    from provision.models.found import find
     from provision.release import model_lock
 
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
     chosen = _chosen(loaded, names)
-    before = model_lock.read(loaded.root)
+    before = model_lock.read(loaded.root).entries
     after = {name: each for name, each in before.items() if name in _declared(loaded)}
     for name, model in chosen.items():
-        found = find(name, model, _token(loaded, model), loaded.environment.variables).locked
+        found = _find(loaded, name, model)
         news = "as before" if before.get(name) == found else "moved" if name in before else "new"
         after[name] = found
         revision = f" at {found.revision[:12]}" if found.revision else ""
@@ -64,42 +64,17 @@ def lock(session: Session, names: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1)
 def show(session: Session, names: tuple[str, ...]) -> None:
     """Say what a model is made of, and what it needs for each service that has it. Its weights are not read."""
-    from bitnet.model import Serving, memory_needed, vram_needed
-    from provision.models.found import find
-    from provision.project.models import place
-    from provision.release.models import draft_needed, words
+    from provision.cli.shown_models import of_model, of_snapshot
 
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
     for name, model in _chosen(loaded, names).items():
-        found = find(name, model, _token(loaded, model), loaded.environment.variables)
-        facts = found.facts
-        types = ", ".join(f"{kind} {count}" for kind, count in facts.tensor_types.items())
-        lines = [
-            f"{name}: {facts.name or 'no name'}, {facts.architecture}, {found.locked.bytes / 1e9:.2f} GB",
-            f"  {len(facts.layer_bytes)} layers, context {facts.context_length}, tensors: {types}",
-        ]
-        needs, vram = {}, {}
-        for service, each in loaded.project.services.items():
-            if each.draft == place(name):
-                drafting = draft_needed(each, facts, on_gpus=False).memory
-                lines.append(f"  services.{service}: {drafting / 1e9:.2f} GB besides, for it drafts there")
-                needs[service] = drafting
-            elif each.model == place(name):
-                serving = Serving.told(words(each))
-                needs[service] = memory_needed(facts, serving)
-                context = serving.context or facts.context_length
-                vram[service] = vram_needed(facts, serving, len(facts.layer_bytes) + 1)
-                on_gpu = f", or {vram[service] / 1e9:.2f} GB of a GPU's, with all layers there" if vram[service] else ""
-                lines.append(f"  services.{service}: {needs[service] / 1e9:.2f} GB for a context of {context}{on_gpu}")
-        event = {
-            "event": "model",
-            "memory_bytes": needs,
-            "vram_bytes": vram,
-            "bytes_read": found.read,
-            **facts.as_dict(),
-        }
-        session.console.answer({**event, **facts.as_dict(), "name": name}, lines)
+        token = _token(loaded, model)
+        if model.is_snapshot:
+            event, lines = of_snapshot(name, model, token, loaded.project)
+        else:
+            event, lines = of_model(name, model, token, loaded)
+        session.console.answer(event, lines)
 
 
 @verb("push", example="deploy model push bitnet oci://ghcr.io/acme/models:bitnet", hosts=False)
@@ -112,14 +87,14 @@ def push(session: Session, name: str, to: str) -> None:
     """
     from provision.models import artifact, relay
     from provision.project.models import place
-    from provision.release.models import locked_files
+    from provision.release.models import declared_files
 
     refuse_fork("nothing is pushed")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
     model = _chosen(loaded, (name,))[name]
     variables, files = loaded.environment.variables, []
     with session.console.live():
-        for each in locked_files(place(name), model, loaded.root):
+        for each in declared_files(place(name, model), model, loaded.root):
             here = relay.here(each, _token(loaded, model), variables, partial(_tell, session, each))
             files.append((PurePosixPath(each.relative).name, here, each.sha256))
         digest = artifact.push(to, files, variables)
@@ -189,6 +164,16 @@ def prune(session: Session) -> None:
         names = ", ".join(model["names"][0] for model in each.removed)
         text = f"{each.host}: removed {names}, {size(freed)}" if each.removed else f"{each.host}: nothing to remove"
         session.console.answer({"event": "pruned", "host": each.host, "removed": each.removed}, [text])
+
+
+def _find(loaded: LoadedProject, name: str, model: Model) -> LockedModel | LockedSnapshot:
+    if model.is_snapshot:
+        from provision.models import snapshot
+
+        return snapshot.find(name, model, _token(loaded, model)).locked
+    from provision.models.found import find
+
+    return find(name, model, _token(loaded, model), loaded.environment.variables).locked
 
 
 def _line(host: str, model: KeptModel) -> list[str]:

@@ -18,7 +18,7 @@ from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Restart, Target
 
 if TYPE_CHECKING:
-    from provision.release.model_lock import LockedModel
+    from provision.manifests.fetched import Locked
 
 # Secrets are files, and programs read variables. The dot keeps a line's end at the end of a value, which `$(…)` drops.
 _WITH_SECRETS = """\
@@ -88,7 +88,7 @@ class Stack:
     volumes: tuple[str, ...]
 
 
-def stack(project: Project, target: Target | None, locked: Mapping[str, LockedModel] | None = None) -> Stack:
+def stack(project: Project, target: Target | None, locked: Mapping[str, Locked] | None = None) -> Stack:
     """The facts of those services that `target` runs, or of all.
 
     Args:

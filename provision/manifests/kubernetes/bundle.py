@@ -24,7 +24,7 @@ from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Target
 
 if TYPE_CHECKING:
-    from provision.release.model_lock import LockedModel
+    from provision.manifests.fetched import Locked
 
 LANES = (Lane.STABLE, Lane.CANARY)
 
@@ -46,7 +46,7 @@ def render_kubernetes(
     project: Project,
     target: Target | None = None,
     overrides: Path | None = None,
-    locked: Mapping[str, LockedModel] | None = None,
+    locked: Mapping[str, Locked] | None = None,
 ) -> dict[str, str]:
     """The files by their paths, in order. Pure but for reading templates; the same input gives the same bytes.
 

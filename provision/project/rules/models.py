@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provision.contract.model_types import is_llama_server
 from provision.project.fault import Fault, did_you_mean
-from provision.project.models import REGISTRY, STORE, place
+from provision.project.models import PICKLES, REGISTRY, STORE, AtTheHub, place
 from provision.project.rules.view import Sound
+from provision.project.schema import Service
+
+_OF_SAFETENSORS = ("vllm", "sglang")  # presets
 
 
 def _digests(view: Sound) -> Iterator[Fault]:
@@ -15,6 +19,48 @@ def _digests(view: Sound) -> Iterator[Fault]:
             hint = "Add it, as whoever publishes the file says, or as sha256sum says of your own copy."
             message = "missing: of an address nobody else says which file is meant."
             yield Fault(("models", name, "sha256"), message, hint)
+
+
+def _snapshots(view: Sound) -> Iterator[Fault]:
+    for name, model in view.models.items():
+        for key in ("allow", "ignore"):
+            patterns = getattr(model, key)
+            if patterns and not model.is_snapshot:
+                message = "says which files of a repository are taken, and source names one."
+                yield Fault(("models", name, key), message, "Leave it out.")
+        for index, pattern in enumerate(model.allow):
+            if pattern.endswith(PICKLES):
+                message = "a file of that kind runs what is in it in whoever loads it, so none is fetched."
+                hint = "Take the repository's safetensors, or convert it to them."
+                yield Fault(("models", name, "allow", index), message, hint)
+        if model.is_snapshot and model.sha256:
+            message = "is of one file, and source names a repository: models.lock has the digest of each."
+            yield Fault(("models", name, "sha256"), message, "Leave it out.")
+
+
+def _kinds(view: Sound) -> Iterator[Fault]:
+    """A program reads GGUF files, or a snapshot of safetensors; never the other."""
+    for name, service in view.services.items():
+        for key, model in (("model", service.model), ("draft", service.draft)):
+            declared = view.models.get(model or "")
+            if declared and declared.is_snapshot and _reads_gguf(service):
+                repository = AtTheHub(declared.source).repository
+                message = f"llama-server reads GGUF files, and models.{model} is a snapshot of safetensors."
+                hint = (
+                    f'Name a file of a repository that has them: source = "hf://{repository}-GGUF:Q4_K_M"; '
+                    'or let preset = "vllm" serve it.'
+                )
+                yield Fault(("services", name, key), message, hint)
+        if service.model and service.preset in _OF_SAFETENSORS:
+            declared = view.models.get(service.model)
+            if declared is None or not declared.is_snapshot:
+                hint = 'Name a repository alone: source = "hf://ORG/REPOSITORY"; or take preset = "bitnet-server".'
+                message = f"the preset {service.preset} serves snapshots of safetensors, and this is no such."
+                yield Fault(("services", name, "model"), message, hint)
+
+
+def _reads_gguf(service: Service) -> bool:
+    return service.engine is not None or is_llama_server(service.binary or "")
 
 
 def _tokens(view: Sound) -> Iterator[Fault]:
@@ -52,7 +98,7 @@ def _unused(view: Sound) -> Iterator[Fault]:
 
 
 def _places(view: Sound) -> Iterator[Fault]:
-    taken = {place(name): name for name in view.models}
+    taken = {place(name, model): name for name, model in view.models.items()}
     for name, service in view.services.items():
         for key, declared in (("model", service.model), ("draft", service.draft)):
             if declared in taken:
@@ -67,4 +113,4 @@ def _drafts(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "draft"), "drafts for a model, and the service has none.", "Add model.")
 
 
-RULES = (_digests, _tokens, _misspelt, _unused, _places, _drafts)
+RULES = (_digests, _snapshots, _kinds, _tokens, _misspelt, _unused, _places, _drafts)

@@ -15,6 +15,7 @@ def _of_services(view: Sound) -> Iterator[Fault]:
         for path, text in service_texts(name, service):
             for ref in text.refs:
                 yield from _own(path, ref, service)
+                yield from _of_snapshot(path, ref, service, view)
                 yield from _secret_file(path, ref, service)
                 yield from _other(path, ref, view)
 
@@ -23,9 +24,16 @@ def _of_project_checks(view: Sound) -> Iterator[Fault]:
     for name, check in view.checks.items():
         for path, text in check_texts(("checks", name), check):
             for ref in text.refs:
-                if ref.name in ("port", "listen", "model", "draft", "binary", "cpus") or ref.name.startswith(
-                    "secret_files."
-                ):
+                if ref.name in (
+                    "port",
+                    "listen",
+                    "model",
+                    "draft",
+                    "hub",
+                    "repository",
+                    "binary",
+                    "cpus",
+                ) or ref.name.startswith("secret_files."):
                     hint = "Name the service: ${services.NAME.port}." if ref.name == "port" else ""
                     yield Fault(path, f"${{{ref.name}}} belongs to a service, and this check to the project.", hint)
                 yield from _other(path, ref, view)
@@ -59,6 +67,12 @@ def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
     if ref.name in given and given[ref.name] is None:
         hint = f"Add {ref.name} = {example[ref.name]}."
         yield Fault(path, f"${{{ref.name}}} is used, and the service has no {ref.name}.", hint)
+
+
+def _of_snapshot(path: Path, ref: Ref, service: Service, view: Sound) -> Iterator[Fault]:
+    if ref.name in ("hub", "repository") and service.model not in view.models:
+        hint = 'Declare one: [models.NAME] with source = "hf://ORG/REPOSITORY", and model = "NAME" here.'
+        yield Fault(path, f"${{{ref.name}}} is of a snapshot, and the service's model is none of [models].", hint)
 
 
 def _secret_file(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:

@@ -1,5 +1,5 @@
 """The Hub of the tests of models."""
 
-from tests.models.conftest import hub
+from tests.models.conftest import environ, hub
 
-__all__ = ["hub"]
+__all__ = ["environ", "hub"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import yaml
 
 from provision.errors import UsageError
 from provision.manifests.fetched import FOLDER
+from provision.models import snapshot
 from provision.platforms import face
 from provision.project import load
 from provision.project.loaded import LoadedProject
 from provision.release import model_lock
 from provision.release.model_lock import LockedFile, LockedModel, Shape
 from tests.models.conftest import TOKEN, Hub
+from tests.models.repositories import REPOSITORY, TAKEN, contents, put
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "ghcr.io/acme/llama@sha256:" + "a" * 64
@@ -207,3 +210,27 @@ def test_nothing_has_the_model_s_name_but_the_model(fault: str, tries: int, hub:
     assert done.returncode == 0, done.stderr
     assert pod.served.read_bytes() == content
     assert [path.name for path in pod.served.parent.iterdir()] == ["tiny.gguf"]
+
+
+def test_a_snapshot_is_the_hubs_cache_in_its_volume(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    put(hub)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    (tmp_path / "deploy.toml").write_text(
+        f'[project]\nname = "modelled"\nimage = "{IMAGE}"\n[models.tiny]\nsource = "hf://{REPOSITORY}"\n'
+        '[services.llm]\npreset = "vllm"\nmodel = "tiny"\n'
+    )
+    loaded = load(tmp_path, environ={}, without_targets=True, demand_secrets=False)
+    model_lock.write(tmp_path, {"tiny": snapshot.find("tiny", loaded.project.models["models/tiny"], "").locked})
+    pod = Pod(tmp_path, loaded, "llm")
+
+    done = pod.start()
+
+    assert done.returncode == 0, done.stderr
+    folder = pod.word("serve")
+    assert {path: (folder / path).read_bytes() for path in TAKEN} == {path: contents()[path] for path in TAKEN}
+    script = "import sys\nfrom huggingface_hub import snapshot_download\nprint(snapshot_download(sys.argv[1]))"
+    offline = {**environ, "HF_HUB_CACHE": str(folder.parents[2]), "HF_HUB_OFFLINE": "1"}
+    said = subprocess.run([sys.executable, "-c", script, REPOSITORY], env=offline, check=True, capture_output=True)
+    assert Path(said.stdout.decode().strip()).samefile(folder)

@@ -30,7 +30,7 @@ def test_sglang_takes_the_options_and_has_the_metrics_that_its_preset_says(tmp_p
     preset = presets()["sglang"]
 
     ast.parse(texts["sglang/launch_server.py"])
-    for word in preset["command"]:
+    for word in [*preset["command"], *preset["with_model"]["command"]]:
         if word.startswith("--"):
             name = word[2:].replace("-", "_")
             assert re.search(rf"\b{name}: A\[", arguments), word
