@@ -186,6 +186,7 @@ OPTIONS = (
         _attribute("speculative.draft.n_max"),
         "tokens that it drafts at once (default 3)",
     ),
+    Option(("-mm", "--mmproj"), "LLAMA_ARG_MMPROJ", str, _attribute("mmproj.path"), "what lets it see, a GGUF file"),
     Option(("-a", "--alias"), "LLAMA_ARG_ALIAS", str, _set_alias, "the model's name in answers"),
     Option(("--host",), "LLAMA_ARG_HOST", _hosts, _attribute("hostnames"), "where it listens (default 127.0.0.1)"),
     Option(("--port",), "LLAMA_ARG_PORT", _number(0, 65535), _attribute("port"), "default 8080; 0: any that is free"),

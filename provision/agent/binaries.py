@@ -33,7 +33,8 @@ def check(service: ServiceDocument, document: ReleaseDocument, path: str, machin
         built_for = _ELF_MACHINE.get(int.from_bytes(head[18:20], "little"), "another machine")
         if built_for != machine:
             raise Failure(REFUSED, f"{service['name']}: {path} is built for {built_for}; this host is {machine}.")
-    types = {kind for name in (service.get("model"), service.get("draft")) for kind in _types(document, name or "")}
+    models = (service.get("model"), service.get("draft"), service.get("mmproj"))
+    types = {kind for name in models for kind in _types(document, name or "")}
     for tensor_type in sorted(types) if is_llama_server(path) else ():
         # Names of types stand in the type table of whatever reads them.
         mark = tensor_type.lower().encode()

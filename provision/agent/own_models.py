@@ -25,12 +25,13 @@ _MOST = 1 << 24  # tensors, values: more is no model
 
 
 def judge(service: ServiceDocument) -> None:
-    """Refuse a host's own model, or draft of one, that is not there, is none, or could be changed by others.
+    """Refuse a host's own model, draft or projector, that is not there, is none, or could be changed by others.
 
     Raises:
         Failure: it can't be served.
     """
-    for key, path in (("model", service["model"]), ("draft", service.get("draft", ""))):
+    said = {"model": service["model"], "draft": service.get("draft", ""), "mmproj": service.get("mmproj", "")}
+    for key, path in said.items():
         if path.startswith("/"):
             _judge(service, key, path)
 

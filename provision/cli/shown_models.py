@@ -19,7 +19,7 @@ def of_model(name: str, model: Model, token: str, loaded: LoadedProject) -> Show
     """One of GGUF files. Raises as `provision.models.found.find`."""
     from bitnet.model import Serving, memory_needed, vram_needed  # brings numpy
     from provision.models.found import find
-    from provision.release.models import draft_needed, words
+    from provision.release.models import draft_needed, projector_needed, words
 
     found = find(name, model, token, loaded.environment.variables)
     facts = found.facts
@@ -34,6 +34,10 @@ def of_model(name: str, model: Model, token: str, loaded: LoadedProject) -> Show
             drafting = draft_needed(each, facts, on_gpus=False).memory
             lines.append(f"  services.{service}: {drafting / 1e9:.2f} GB besides, for it drafts there")
             needs[service] = drafting
+        elif each.mmproj == place(name, model):
+            seeing = projector_needed(each, facts, on_gpus=False).memory
+            lines.append(f"  services.{service}: {seeing / 1e9:.2f} GB besides, for it lets the model see there")
+            needs[service] = seeing
         elif each.model == place(name, model):
             serving = Serving.told(words(each))
             needs[service] = memory_needed(facts, serving)

@@ -84,6 +84,7 @@ class ServiceDocument(_Service, total=False):
     slot: str  # where it is not the one that its lane is at home in: of a second copy and further ones
     tokens: TokensDocument  # of an engine that requests come to
     draft: str  # a second model, said as `model` is
+    mmproj: str  # what lets the model see, said likewise
 
 
 class PublicDocument(TypedDict):

@@ -207,6 +207,8 @@ def _service(
     )
     if service.draft:
         document["draft"] = places.models[service.draft]
+    if service.mmproj:
+        document["mmproj"] = places.models[service.mmproj]
     if project.python and places.target.can.on_host and not service.is_native:
         words = [places.value(word, f"services.{name}.command", name).known for word in service.command]
         if begins := entry(words):

@@ -19,6 +19,7 @@ from provision.project.schema import Lane, Project, Service, Target
 from provision.project.template import Ref, SecretPart, Template
 from provision.project.traffic import SPARE, is_fronted
 
+_OF_MODELS = ("model", "draft", "mmproj", "hub", "repository")
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 
@@ -138,10 +139,10 @@ class LaneOnTarget:
 
     def _of_model(self, name: str, service: Service) -> str:
         """What a reference means of a service's models; empty where it has none such."""
-        model = (service.draft if name == "draft" else service.model) or ""
+        model = service.models.get(name if name in ("draft", "mmproj") else "model", "")
         place = self.models.get(model, "")
         declared = self.project.models.get(model)
-        if name in ("model", "draft"):
+        if name in ("model", "draft", "mmproj"):
             return place
         if declared is None or not declared.is_snapshot:
             return ""
@@ -167,7 +168,9 @@ class LaneOnTarget:
                 return self.target.path
             case "project":
                 return self.project.name
-            case "model" | "draft" | "hub" | "repository" if service and (known := self._of_model(ref.name, service)):
+            case "model" | "draft" | "mmproj" | "hub" | "repository" if service and (
+                known := self._of_model(ref.name, service)
+            ):
                 return known
             case "binary" if service and service.is_native:
                 binary = self.binary(service, f"services.{owner}.engine")

@@ -49,19 +49,17 @@ def _service(service: Service, models: Mapping[str, Model]) -> Service:
     env = {**_docker(service), **{variable: text.fill(known) for variable, text in service.env.items()}}
     used = dict.fromkeys(part.name for text in env.values() for part in text.secrets)
     secret_words = (word for name in service.secret_files for word in service.secret_args.get(name, ()))
-    draft_words = service.draft_args if service.draft else ()
+    model_words = (word for words in service.model_words.values() for word in words)
     return service.model_copy(
         update={
             "command": tuple(
-                text.fill(known) for text in (*service.command, *secret_words, *draft_words, *service.args)
+                text.fill(known) for text in (*service.command, *secret_words, *model_words, *service.args)
             ),
             "args": (),
             "draft_args": (),
+            "mmproj_args": (),
             "binary": binary,
-            **{
-                key: place(each, models[each]) if each and each in models else each
-                for key, each in (("model", service.model), ("draft", service.draft))
-            },
+            **{key: place(each, models[each]) for key, each in service.models.items() if each in models},
             "secret_args": {},
             # What its environment is made of are its secrets too: one that changes has to restart it.
             "secrets": (*service.secrets, *(name for name in used if name not in service.secrets)),

@@ -155,6 +155,10 @@ class Service(Section):
     """A smaller model, declared as `model` is, that proposes tokens which the other checks (speculative decoding)."""
     draft_args: tuple[Text, ...] = ()
     """Words added to command where there is a `draft`, such as ["--model-draft", "${draft}"]."""
+    mmproj: String | None = None
+    """What lets the model see or hear, a GGUF file declared as `model` is (multimodal projector)."""
+    mmproj_args: tuple[Text, ...] = ()
+    """Words added to command where there is an `mmproj`, such as ["--mmproj", "${mmproj}"]."""
     binary: String | None = None
     """The program that `${binary}` names. Relative: shipped even when ignored. Absolute: the host's, or the image's."""
     engine: Engine | None = None
@@ -215,9 +219,24 @@ class Service(Section):
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""
 
     @property
+    def models(self) -> dict[str, str]:
+        """Those of its keys that name a model, and what they say."""
+        said = {"model": self.model, "draft": self.draft, "mmproj": self.mmproj}
+        return {key: each for key, each in said.items() if each}
+
+    @property
     def every_model(self) -> tuple[str, ...]:
-        """Its model, and the one that drafts."""
-        return tuple(each for each in (self.model, self.draft) if each)
+        """Its model, and those that it has besides."""
+        return tuple(self.models.values())
+
+    @property
+    def model_words(self) -> dict[str, tuple[Text, ...]]:
+        """Words that its command has besides, by the keys that say them: of the models that it has."""
+        said = {
+            "draft_args": self.draft_args if self.draft else (),
+            "mmproj_args": self.mmproj_args if self.mmproj else (),
+        }
+        return {key: words for key, words in said.items() if words}
 
     @property
     def every_secret(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from provision.project.fault import did_you_mean
 
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^{}:]*)(?::-(?P<default>[^{}]*))?\})")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_PLACES = ("port", "listen", "model", "draft", "hub", "repository", "binary", "cpus", "path", "project")
+_PLACES = ("port", "listen", "model", "draft", "mmproj", "hub", "repository", "binary", "cpus", "path", "project")
 _PLACE = re.compile(
     "|".join(_PLACES) + r"|services\.(?P<service>[a-z][a-z0-9-]*)\.(?:port|host)|secret_files\.[A-Za-z_][A-Za-z0-9_]*"
 )
@@ -57,8 +57,8 @@ class SecretHere(BadReference):
 
 @dataclass(frozen=True)
 class Ref:
-    """A place reference: `port`, `listen`, `model`, `hub`, `repository`, `binary`, `cpus`, `path`, `project`,
-    `services.NAME.port|host`, `secret_files.NAME`.
+    """A place reference: one of `port`, `listen`, `model`, `draft`, `mmproj`, `hub`, `repository`, `binary`, `cpus`,
+    `path`, `project`, `services.NAME.port|host`, `secret_files.NAME`.
     """
 
     name: str

@@ -134,8 +134,7 @@ def _on_host(target: Target, model: str | None) -> bool:
 
 def _of_this_machine(target: Target, service: Service) -> Service:
     """`service` without models that are on the host already."""
-    kept = {"model": service.model, "draft": service.draft}
-    return service.model_copy(update={key: None for key, each in kept.items() if _on_host(target, each)})
+    return service.model_copy(update={key: None for key, each in service.models.items() if _on_host(target, each)})
 
 
 def _texts(project: Project, models: Mapping[str, tuple[ModelFile, ...]], root: Path) -> dict[str, str]:

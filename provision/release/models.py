@@ -29,6 +29,7 @@ _DRAFT_ON_GPUS = ("-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec
 _ALL_LAYERS = 1 << 20
 # What puts tensors elsewhere than their layers (llama-server --help).
 _MOVE_EXPERTS = ("-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "-ot", "--override-tensor", "-ts", "--tensor-split")
+_PICTURE = 256 << 20  # bytes: what a picture of a million pixels takes while it is looked at
 _LEAST_CONTEXT = 4096  # tokens (llama-server --help, --fit-ctx)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
@@ -97,13 +98,14 @@ def find_models(
     """
     found: dict[str, tuple[ModelFile, ...]] = {}
     places: dict[str, ModelFile] = {}
-    for name, model in ((name, each) for name, service in services.items() for each in service.every_model):
+    every = ((name, key, each) for name, service in services.items() for key, each in service.models.items())
+    for name, key, model in every:
         if model in found:
             continue
         if model in declared:
             found[model] = declared_files(model, declared[model], root)
             continue
-        subject = f"services.{name}.{'model' if model == services[name].model else 'draft'}"
+        subject = f"services.{name}.{key}"
         first = _source(model, root)
         files = tuple(_model(path, root, subject, on_event) for path in split(first))
         for file in files:
@@ -186,6 +188,9 @@ def needed(services: Mapping[str, Service], declared: Mapping[str, Model], root:
         if (drafts := facts_of(service.draft, declared, root)) is not None:
             of_draft = draft_needed(service, drafts, on_gpus=vram > 0)
             vram, in_memory = vram + of_draft.vram, in_memory + of_draft.memory
+        if (sees := facts_of(service.mmproj, declared, root)) is not None:
+            of_projector = projector_needed(service, sees, on_gpus=vram > 0)
+            vram, in_memory = vram + of_projector.vram, in_memory + of_projector.memory
         found[name] = Needed(in_memory, vram // max(1, service.resources.devices))
     return found
 
@@ -228,6 +233,17 @@ def draft_needed(service: Service, drafts: ModelFacts, on_gpus: bool) -> Needed:
     layers = gpu_layers(service, _DRAFT_ON_GPUS, _ALL_LAYERS) if on_gpus else 0
     vram = vram_needed(drafts, served, _ALL_LAYERS if layers is None else layers)
     return Needed(memory_needed(drafts, served, layers or 0 if vram else 0), vram)
+
+
+def projector_needed(service: Service, sees: ModelFacts, on_gpus: bool) -> Needed:
+    """What its projector needs besides: its weights, and what one picture is computed with.
+
+    Args:
+        on_gpus: whether the service uses them; the projector is there too then, unless its command says otherwise.
+    """
+    whole = sees.size + _PICTURE
+    there = on_gpus and not {"--no-mmproj-offload"} & set(words(service))
+    return Needed(0 if there else whole, whole if there else 0)
 
 
 def gpu_layers(service: Service, options: Sequence[str] = ON_GPUS, unsaid: int = 0) -> int | None:

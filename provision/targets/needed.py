@@ -139,10 +139,10 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
 
 
 def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
-    from provision.release.models import ON_GPUS, draft_needed, serving, words
+    from provision.release.models import ON_GPUS, draft_needed, projector_needed, serving, words
 
     declared = service.resources
-    model, drafts = (_facts(each, project, root) for each in (service.model, service.draft))
+    model, drafts, sees = (_facts(each, project, root) for each in (service.model, service.draft, service.mmproj))
     copies = service.replicas
     on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words(service), ON_GPUS) not in ("", "0"))
     vram = declared.vram or 0
@@ -161,6 +161,10 @@ def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
             memory = memory or everything
         if drafts is not None:
             besides = draft_needed(service, drafts, on_gpus=fits)
+            vram += 0 if declared.vram else besides.vram
+            memory += 0 if declared.memory else besides.memory
+        if sees is not None:
+            besides = projector_needed(service, sees, on_gpus=fits)
             vram += 0 if declared.vram else besides.vram
             memory += 0 if declared.memory else besides.memory
     return _Part(name, copies * vram, copies * memory, _compiled(service, root))

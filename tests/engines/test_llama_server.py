@@ -75,6 +75,7 @@ def test_it_takes_every_option_that_the_preset_gives() -> None:
     words = [
         *preset["command"],
         *preset["draft_args"],
+        *preset["mmproj_args"],
         *(word for words in preset["secret_args"].values() for word in words),
     ]
 

@@ -126,24 +126,32 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("down")
 
 
-def test_a_draft_model_is_locked_and_fetched_as_the_model_is(project: Project, hub: Hub, demo_model: bytes) -> None:
+def test_what_drafts_and_what_sees_are_locked_and_fetched_as_the_model_is(
+    project: Project, hub: Hub, demo_model: bytes
+) -> None:
     hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
     hub.put("acme/small", "small.gguf", demo_model + bytes(32))
+    hub.put(REPOSITORY, "mmproj-tiny-f16.gguf", demo_model + bytes(64))
     project.declare(
         f"hf://{REPOSITORY}:Q4_K_M",
-        '[models.small]\nsource = "hf://acme/small/small.gguf"\n[services.llm]\ndraft = "small"\n'
-        'draft_args = ["${draft}"]\n',
+        '[models.small]\nsource = "hf://acme/small/small.gguf"\n'
+        f'[models.eyes]\nsource = "hf://{REPOSITORY}/mmproj-tiny-f16.gguf"\n'
+        '[services.llm]\ndraft = "small"\ndraft_args = ["${draft}"]\n'
+        'mmproj = "eyes"\nmmproj_args = ["${mmproj}"]\n',
     )
     text = (project.root / "deploy.toml").read_text()
     at = text.rindex("[services.llm]")
     (project.root / "deploy.toml").write_text(text[:at] + text[at + len("[services.llm]") :])
 
     assert "small: new at" in project.ok("model", "lock")
-    assert "GB besides, for it drafts there" in project.ok("model", "show", "small")
+    shown = project.ok("model", "show")
+    assert "GB besides, for it drafts there" in shown
+    assert "GB besides, for it lets the model see there" in shown
     assert "fetch model models/small.gguf" in project.ok("plan")
     project.ok("up")
 
-    assert sorted(file.name for folder in project.kept for file in folder.iterdir()) == ["small.gguf", "tiny.gguf"]
+    kept = sorted(file.name for folder in project.kept for file in folder.iterdir())
+    assert kept == ["eyes.gguf", "small.gguf", "tiny.gguf"]
     assert project.ok("model", "list").count("small.gguf") == 1
     project.ok("down")
 

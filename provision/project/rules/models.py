@@ -41,8 +41,8 @@ def _snapshots(view: Sound) -> Iterator[Fault]:
 def _kinds(view: Sound) -> Iterator[Fault]:
     """A program reads GGUF files, or a snapshot of safetensors; never the other."""
     for name, service in view.services.items():
-        for key, model in (("model", service.model), ("draft", service.draft)):
-            declared = view.models.get(model or "")
+        for key, model in service.models.items():
+            declared = view.models.get(model)
             if declared and declared.is_snapshot and _reads_gguf(service):
                 repository = AtTheHub(declared.source).repository
                 message = f"llama-server reads GGUF files, and models.{model} is a snapshot of safetensors."
@@ -79,10 +79,10 @@ def _misspelt(view: Sound) -> Iterator[Fault]:
 
 
 def _words(view: Sound) -> Iterator[tuple[str, str, str]]:
-    """Services whose model, or draft, looks like the name of a declared one, and is none."""
+    """Services one of whose models looks like the name of a declared one, and is none."""
     for name, service in view.services.items():
-        for key, word in (("model", service.model), ("draft", service.draft)):
-            if word and "." not in word and "/" not in word and word not in view.models:
+        for key, word in service.models.items():
+            if "." not in word and "/" not in word and word not in view.models:
                 yield name, key, word
 
 
@@ -100,17 +100,20 @@ def _unused(view: Sound) -> Iterator[Fault]:
 def _places(view: Sound) -> Iterator[Fault]:
     taken = {place(name, model): name for name, model in view.models.items()}
     for name, service in view.services.items():
-        for key, declared in (("model", service.model), ("draft", service.draft)):
+        for key, declared in service.models.items():
             if declared in taken:
                 hint = f'Name that: {key} = "{taken[declared]}"; or give your own file another name.'
                 message = f"that is where a release has models.{taken[declared]}."
                 yield Fault(("services", name, key), message, hint)
 
 
-def _drafts(view: Sound) -> Iterator[Fault]:
+def _besides(view: Sound) -> Iterator[Fault]:
     for name, service in view.services.items():
         if service.draft and not service.model:
             yield Fault(("services", name, "draft"), "drafts for a model, and the service has none.", "Add model.")
+        if service.mmproj and not service.model:
+            message = "lets a model see, and the service has none."
+            yield Fault(("services", name, "mmproj"), message, "Add model.")
 
 
-RULES = (_digests, _snapshots, _kinds, _tokens, _misspelt, _unused, _places, _drafts)
+RULES = (_digests, _snapshots, _kinds, _tokens, _misspelt, _unused, _places, _besides)

@@ -29,6 +29,7 @@ def _of_project_checks(view: Sound) -> Iterator[Fault]:
                     "listen",
                     "model",
                     "draft",
+                    "mmproj",
                     "hub",
                     "repository",
                     "binary",
@@ -56,12 +57,14 @@ def _own(path: Path, ref: Ref, service: Service) -> Iterator[Fault]:
         "port": service.port,
         "model": service.model,
         "draft": service.draft,
+        "mmproj": service.mmproj,
         "binary": service.binary or service.engine,
     }
     example = {
         "port": "8000",
         "model": '"models/NAME.gguf"',
         "draft": '"models/SMALL.gguf"',
+        "mmproj": '"models/mmproj-NAME.gguf"',
         "binary": '"build/bin/llama-server"',
     }
     if ref.name in given and given[ref.name] is None:

@@ -36,7 +36,8 @@ def _programs(view: Sound) -> Iterator[Fault]:
             yield Fault(("services", name, "command", 0), "the program's name is empty.")
         elif message := _for_a_shell(service.command):
             yield Fault(("services", name, "command"), *message)
-        for key, path in (("binary", service.binary), ("model", service.model), ("draft", service.draft)):
+        said = {"binary": service.binary, "model": service.model, "draft": service.draft, "mmproj": service.mmproj}
+        for key, path in said.items():
             if path is not None and (not path or ".." in PurePosixPath(path).parts):
                 yield Fault(("services", name, key), 'expected a path inside the project, without "..".')
 

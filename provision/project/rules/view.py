@@ -69,8 +69,7 @@ def check_texts(path: Path, check: Check) -> Iterator[tuple[Path, Template]]:
 def service_texts(name: str, service: Service) -> Iterator[tuple[Path, Template]]:
     """Each text of a service that may hold references, and where it stands."""
     base: Path = ("services", name)
-    drafts = service.draft_args if service.draft else ()  # a preset has words for one
-    for key, texts in (("command", service.command), ("draft_args", drafts), ("args", service.args)):
+    for key, texts in {"command": service.command, **service.model_words, "args": service.args}.items():
         for index, text in enumerate(texts):
             yield (*base, key, index), text
     for variable, text in service.env.items():
