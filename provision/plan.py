@@ -70,6 +70,25 @@ class Content:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """What is brought to a host, how long that takes, and whether it fits there, in bytes.
+
+    Attributes:
+        bytes: of models and of files, at most.
+        seconds: at the speed that each source was last seen with; None where one never was.
+        disk: what is free there.
+        memory: what has to be free for what starts, and what is, with what ends first; None where nothing is known.
+        vram: the most that one of them needs of a GPU, and what the GPU with most has free.
+    """
+
+    bytes: int
+    seconds: float | None
+    disk: int
+    memory: tuple[int, int] | None = None
+    vram: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Once:
     """A command that runs once for the release."""
 
@@ -118,6 +137,7 @@ class Plan:
         share: what a canary is given by hand: 0.05 is five clients of a hundred.
         rollout: the rollout that begins with it; or that it is part of, where it is under way.
         aborts_rollout: whether one that is under way ends.
+        moves: what it brings, and what that needs there; where something is brought.
         weighs: whether any of these changes who gets which request, or what becomes of that.
     """
 
@@ -150,6 +170,7 @@ class Plan:
     rollout: RolloutAsked | None = None
     aborts_rollout: bool = False
     weighs: bool = False
+    moves: Moves | None = None
 
     @property
     def unchanged(self) -> bool:

@@ -15,7 +15,7 @@ from ..contract import devices, names
 from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import content, engines, environments, files, gpus, launch, models, processes, sockets, strays
+from . import content, engines, environments, files, gpus, launch, models, processes, sockets, speeds, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -215,6 +215,7 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         },
         "salt": salt.hex(),
         "disk": disk(layout.root),
+        "speeds": speeds.read(layout),
         "recovery_needed": os.path.exists(layout.journal),
         "occupied": occupied(layout, supervisor, state),
         "once": states.once(layout),

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Set
 
 from ..contract.failure import REFUSED, Failure
+from ..contract.layout import SHIPPED
 from ..contract.outcome import MISMATCH
 from . import (
     builder,
@@ -26,6 +27,7 @@ from . import (
     previews,
     prove,
     seal,
+    speeds,
     work,
     worker,
 )
@@ -60,13 +62,19 @@ def _discard(session: Conversation, request: requests.Discard) -> answers.Done:
 
 
 def _adopt_model(session: Conversation, request: requests.AdoptModel) -> answers.Present:
-    return models.adopt(session.layout, request["sha256"], request["name"], session.emit)
+    answer = models.adopt(session.layout, request["sha256"], request["name"], session.emit)
+    speeds.note(session.layout, SHIPPED, request["came"]["bytes"], request["came"]["seconds"])
+    return answer
 
 
 def _fetch_model(session: Conversation, request: requests.FetchModel) -> answers.Present:
     from . import fetch  # brings http and TLS, which only this needs
 
-    return fetch.fetch(session.layout, request, session.emit, session.stop_if_asked)
+    there, since = models.arrived(session.layout).get(request["sha256"], 0), time.monotonic()
+    answer = fetch.fetch(session.layout, request, session.emit, session.stop_if_asked)
+    if not answer["present"]:
+        speeds.note(session.layout, request["source"], request["bytes"] - there, time.monotonic() - since)
+    return answer
 
 
 def _models(session: Conversation, request: requests.KeepModels) -> answers.KeptModels:

@@ -141,6 +141,7 @@ class ProjectFacts(_Project, total=False):
     untrusted: UntrustedFacts
     documents: Dict[str, ReleaseDocument]  # without their texts
     files: Dict[str, str]
+    speeds: Dict[str, float]  # by who sent models here, bytes a second of the last one
     uploads: Dict[str, int]  # sha256 -> bytes of a model whose upload was cut
     secrets: Dict[str, str]  # name -> keyed digest
     salt: str

@@ -180,10 +180,18 @@ class Discard(TypedDict):
     folder: str
 
 
+class Came(TypedDict):
+    """How something was shipped."""
+
+    bytes: int
+    seconds: float
+
+
 class AdoptModel(TypedDict):
     op: Literal["adopt-model"]
     sha256: str
     name: str
+    came: Came
 
 
 class FetchModel(TypedDict):
@@ -196,6 +204,7 @@ class FetchModel(TypedDict):
     url: str
     authorization: str  # a header that is shown to the host of `url` alone; empty for none
     limit: int  # bytes a second, of all of it; 0 for none
+    source: str  # who has it, as plans say it
 
 
 class KeepModels(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from provision.errors import DeployError
 from provision.targets.ship import Shipment, progress, room_given_back
 
 if TYPE_CHECKING:
+    from provision.contract.requests import AdoptModel, Came
     from provision.models.access import Access
     from provision.release import ModelFile
 
@@ -31,8 +33,9 @@ def _send(shipment: Shipment, model: ModelFile) -> None:
     with session.phase("model"):
         source = model.source or _here(shipment, model)
         folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
+        since = time.monotonic()
         with room_given_back(session, folder):
-            session.connection.rsync(
+            sent = session.connection.rsync(
                 source.parent,
                 [source.name],
                 folder,
@@ -42,7 +45,9 @@ def _send(shipment: Shipment, model: ModelFile) -> None:
                 limit=model.limit,
                 on_progress=progress(shipment, "model", source.name),
             )
-        session.conversation.ask({"op": "adopt-model", "sha256": model.sha256, "name": source.name}, Present)
+        came: Came = {"bytes": sent.bytes_on_wire, "seconds": time.monotonic() - since}
+        adopt: AdoptModel = {"op": "adopt-model", "sha256": model.sha256, "name": source.name, "came": came}
+        session.conversation.ask(adopt, Present)
 
 
 def _here(shipment: Shipment, model: ModelFile) -> Path:
@@ -82,6 +87,7 @@ def _ask(shipment: Shipment, model: ModelFile, access: Access) -> None:
             "url": access.url,
             "authorization": access.authorization,
             "limit": model.limit,
+            "source": model.fetched_from,
         },
         Present,
         interrupt=shipment.interrupt,

@@ -17,6 +17,7 @@ from provision.contract.state import from_dict
 from provision.targets import ahead, images
 from provision.targets.contents import shown
 from provision.targets.conversation import failure
+from provision.targets.moves import moves
 from provision.targets.outcomes import HostOutcome, ended
 from provision.targets.shares import with_shares
 from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy
@@ -87,6 +88,7 @@ def plan_up(
         planned = replace(planned, haproxy=lacking)
     planned = replace(planned, contents=contents)
     planned = replace(planned, takes=tuple(facts["ahead"]["takes"]))
+    planned = replace(planned, moves=moves(planned, facts["project"], release.document))
     against: Failure | None = None
     try:
         state = from_dict(facts["project"]["state"])

@@ -112,7 +112,10 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
 
     assert "models.tiny: it is not locked" in project.refused("up")
     assert f"tiny: new at {COMMIT[:12]}" in project.ok("model", "lock")
-    assert "fetch model models/tiny.gguf" in project.ok("plan")
+    planned = project.ok("plan")
+    assert "fetch model models/tiny.gguf" in planned
+    assert re.search(r"in all \S+ MB to move\n", planned)  # from where nothing came yet
+    assert re.search(r"disk: .* free, .* with both releases\n", planned)
     project.ok("up")
 
     digest = hashlib.sha256(demo_model).hexdigest()
@@ -123,6 +126,9 @@ def test_a_host_fetches_the_model_that_is_locked_and_an_unchanged_one_costs_noth
     project.ok("up")
     assert len(hub.asked) == before
     assert "as before" in project.ok("model", "lock")
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model + bytes(32), "1" * 40)
+    assert "moved" in project.ok("model", "lock")
+    assert re.search(r"in all \S+ MB to move, about \S+ \w+ at the speed last seen\n", project.ok("plan"))
     project.ok("down")
 
 

@@ -20,7 +20,7 @@ _FILES = (200, 40, 10, 0)  # named of each kind, until it fits
 _LONGEST = 300  # characters of one value
 _LONGEST_LOG = 40  # lines
 # What may differ in one plan.
-_PER_HOST = ("host", "generation", "contents", "models", "engines", "haproxy", "warnings", "event")
+_PER_HOST = ("host", "generation", "contents", "moves", "models", "engines", "haproxy", "warnings", "event")
 
 
 def marker(name: str) -> str:

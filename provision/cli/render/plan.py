@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from provision.cli.render import columns
 from provision.cli.render.traffic import steps_line
 from provision.contract.devices import seats
-from provision.project.units import percent, size
+from provision.project.units import percent, seconds, size
 
 if TYPE_CHECKING:
-    from provision.plan import Content, Once, Plan
+    from provision.plan import Content, Moves, Once, Plan
 
 _FILES_SHOWN = 40
 # By whether a promotion takes evidence.
@@ -47,6 +47,8 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         count = len(plan.files.added) + len(plan.files.changed)
         yield f"  ship {count} file{'s' * (count != 1)}, {size(plan.files.bytes)} at most"
     yield from map(_content, plan.contents)
+    if plan.moves:
+        yield from _moves(plan.moves)
     if plan.secrets:
         yield f"  new values of secrets: {', '.join(plan.secrets)}"
     yield from (f"  warning: {text}" for text in plan.warnings)
@@ -78,6 +80,20 @@ def _content(content: Content) -> str:
     source = f" from {content.fetched_from}" if content.fetched_from else ""
     source += ", which this machine fetches once" if content.relayed else ""
     return f"  {do} {named}{source}" + (f", of which {size(content.there)} are there already" if content.there else "")
+
+
+def _moves(moves: Moves) -> Iterator[str]:
+    """What comes, for how long, and what is left there; with the old release and the new one, for it is kept."""
+    how_long = f", about {seconds(moves.seconds)} at the speed last seen" if moves.seconds is not None else ""
+    yield f"  in all {size(moves.bytes)} to move{how_long}"
+    left = moves.disk - moves.bytes
+    room = f"{size(left)} with both releases" if left > 0 else f"{size(-left)} too few for both releases"
+    yield f"  disk: {size(moves.disk)} free, {room}"
+    for what, both in (("memory", moves.memory), ("memory of a GPU", moves.vram)):
+        if both:
+            needed, free = both
+            fits = "" if needed <= free else ": it does not fit"
+            yield f"  {what}: {size(needed)} needed, {size(free)} free{fits}"
 
 
 def _files(what: str, paths: Iterable[str]) -> Iterator[str]:
