@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from provision.project.section import Section
-from provision.project.values import BitRate, Image, String, Variable
+from provision.project.values import BitRate, Flag, Image, String, Variable
 
 HUB = "hf://"
 STORE = "s3://"
@@ -94,6 +94,8 @@ class Model(Section):
     """Compose, Kubernetes: the image whose sh, curl and sha256sum fetch it, by digest (default: the service's own)."""
     fetch: Literal["host", "ship"] = "host"
     """ship: for hosts that don't reach the source; this machine fetches it once, and ships it to each of them."""
+    spare: Flag = False
+    """No service need have it: it is there to be tried (`deploy bench --try model=…`)."""
     limit: BitRate | None = Field(default=None, ge=1_000_000)
     """How much of its line each host takes for it at most, such as "400Mbit/s"."""
 

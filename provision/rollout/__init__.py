@@ -22,6 +22,7 @@ from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 from provision.rollout.standing import HostStatus, Standing, Unreached, worst
 from provision.rollout.traffic import Action, HostTraffic, Steered, ended, steer, watched_traffic, weigh
+from provision.rollout.trying import Tried, choices, tries
 from provision.rollout.watch import HostEntry, HostFailed, history, status, watched
 
 __all__ = [
@@ -38,10 +39,12 @@ __all__ = [
     "LogLine",
     "Standing",
     "Steered",
+    "Tried",
     "Unreached",
     "Verified",
     "bench",
     "canary",
+    "choices",
     "down",
     "down_expired",
     "down_preview",
@@ -63,6 +66,7 @@ __all__ = [
     "smoke",
     "status",
     "steer",
+    "tries",
     "unlock",
     "up",
     "up_preview",

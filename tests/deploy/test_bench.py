@@ -103,10 +103,10 @@ def test_one_beside_the_old_one_is_measured_in_full_and_only_there(world: World)
     assert world.up().outcome == "unchanged"
 
 
-def by_hand(world: World, *words: str) -> tuple[int, list[dict[str, Any]]]:
+def by_hand(world: World, *words: str, seconds: float = 120) -> tuple[int, list[dict[str, Any]]]:
     """`deploy bench`: its exit status, and what it told of each service."""
     with world.cli("bench", *words, "--json") as process:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=seconds)
     told = [json.loads(line) for line in said.splitlines()]
     return process.returncode, [each for each in told if each["event"] == "bench"]
 
@@ -155,6 +155,32 @@ def test_by_hand_a_limit_that_is_missed_is_said_and_counts_for_declared_numbers_
 
     status, (row,) = by_hand(world, "--parallel", "1")
     assert (status, row["wrong"], row["judged"]) == (0, "", False)
+
+
+@pytest.mark.slow  # four loads of a model, each measured
+def test_declarations_are_tried_beside_what_serves_and_nothing_is_left_of_them(world: World) -> None:
+    world.declare({"llama": llama(world, tokens_per_second=1.0), "other": {"command": ["sleep", "600"]}})
+    world.up()
+    write_demo_model(world.folder / "models" / "small.gguf", ternary="TQ2_0")
+    before = world.state(), world.pid("llama"), world.pid("other"), records(world)
+    tried = ["--try", "context=512,1024", "--try", "draft=none,models/small.gguf", "--try", "parallel=2"]
+
+    status, rows = by_hand(world, "llama", *tried, "--generate", "16", seconds=500)
+
+    assert status == 0, rows
+    assert [(row["tried"]["context"], row["tried"]["draft"]) for row in rows] == [
+        ("512", "none"),
+        ("512", "models/small.gguf"),
+        ("1024", "none"),
+        ("1024", "models/small.gguf"),
+    ]
+    assert all((row["parallel"], row["generate"], row["wrong"]) == (2, 16, "") for row in rows)
+    assert (world.state(), world.pid("llama"), world.pid("other"), records(world)) == before
+    assert world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout == ""
+
+    status, rows = by_hand(world, "llama", "--try", "context=100000000")
+    assert (status, rows) == (1, [])
+    assert (world.state(), world.pid("llama")) == before[:2]
 
 
 def test_a_release_that_is_too_slow_never_serves(world: World) -> None:

@@ -91,8 +91,8 @@ def _unused(view: Sound) -> Iterator[Fault]:
     used |= {name for _, _, word in _words(view) for name in view.models if did_you_mean(word, [name])}
     if view.services.keys() != view.declared:
         return  # those that were not asked for may use it
-    for name in view.models:
-        if name not in used:
+    for name, model in view.models.items():
+        if name not in used and not model.spare:
             hint = f'Let a service say model = "{name}", or leave it out.'
             yield Fault(("models", name), "no service has it.", hint, at_key=True)
 
