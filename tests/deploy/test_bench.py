@@ -178,7 +178,7 @@ def test_declarations_are_tried_beside_what_serves_and_nothing_is_left_of_them(w
     assert (world.state(), world.pid("llama"), world.pid("other"), records(world)) == before
     assert world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout == ""
 
-    status, rows = by_hand(world, "llama", "--try", "context=100000000")
+    status, rows = by_hand(world, "llama", "--try", "draft=models/nowhere.gguf")
     assert (status, rows) == (1, [])
     assert (world.state(), world.pid("llama")) == before[:2]
 
