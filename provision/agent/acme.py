@@ -19,19 +19,17 @@ import tempfile
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, NoReturn, Sequence, cast
 
 from ..contract.acme import TRIED, Tried
-from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.failure import FAILED, Failure
 from ..contract.layout import ACME_CLIENT, Layout
-from . import files
+from . import files, openssl
 
 if TYPE_CHECKING:
     from ..contract.release import AcmeDocument
 
 _KEY = "account.key"
 _ANSWER = "answer"
-_OPENSSL_SECONDS = 60.0
 _ASK_SECONDS = 300.0
 _PLACEHOLDER_DAYS = "30"
-_CURVE = ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
 _SAID = 400  # characters of what an authority says
 _LARGEST = 60_000  # bytes of a chain
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?")
@@ -81,7 +79,7 @@ def ask(layout: Layout, declared: AcmeDocument, service: str, agent: str) -> Cer
     """
     with tempfile.TemporaryDirectory(dir=layout.acme, prefix=".asked-") as folder:
         key, request = os.path.join(folder, "key"), os.path.join(folder, "request")
-        files.write(key, _openssl("genpkey", "-algorithm", "EC", *_CURVE), 0o600)
+        files.write(key, _openssl("genpkey", "-algorithm", "EC", *openssl.CURVE), 0o600)
         files.write(request, _openssl("req", "-new", "-key", key, *_named(declared["names"][service])))
         client = os.path.join(layout.agents, agent, "deploy_agent", ACME_CLIENT)
         words = [sys.executable, "-I", "-S", client, "--disable-check", "--directory-url", declared["directory"]]
@@ -148,7 +146,7 @@ def _text(content: bytes) -> str:
 def _own(layout: Layout, names: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(dir=layout.acme, prefix=".asked-") as folder:
         key = os.path.join(folder, "key")
-        made = ["-x509", "-newkey", "ec", *_CURVE, "-nodes", "-keyout", key, "-days", _PLACEHOLDER_DAYS]
+        made = ["-x509", "-newkey", "ec", *openssl.CURVE, "-nodes", "-keyout", key, "-days", _PLACEHOLDER_DAYS]
         chain = _openssl("req", *made, *_named(names))
         with open(key, encoding="ascii") as stream:
             return chain + stream.read()
@@ -159,21 +157,4 @@ def _named(names: Sequence[str]) -> List[str]:
 
 
 def _openssl(*words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["openssl", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=_OPENSSL_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
-        what = 'tls = "auto" takes the program openssl, and the host has none.'
-        raise Failure(REFUSED, what, next_step="install openssl there, then: deploy up") from None
-    except subprocess.TimeoutExpired:
-        raise Failure(FAILED, f"openssl {words[0]} took too long.", next_step="deploy up") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()[-_SAID:]
-        raise Failure(FAILED, f"openssl {words[0]} failed.", said, "deploy doctor")
-    return done.stdout.decode("ascii", "replace")
+    return openssl.run('tls = "auto"', *words)

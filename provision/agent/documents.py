@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Dict, Iterable, Mapping
 
-from ..contract.failure import FAILED, FORMAT_OF_BENCH, Failure, check_format
+from ..contract.failure import FAILED, FORMAT_OF_PEERS, Failure, check_format
 from ..contract.layout import Layout
 from ..contract.slots import services_in
 from ..contract.state import Program
@@ -52,6 +52,6 @@ def read_documents(layout: Layout, releases: Iterable[str]) -> Dict[str, Release
     for release in releases:
         document = files.read_json(layout.document(release))
         if document is not None:
-            check_format(document, layout.document(release), FORMAT_OF_BENCH)
+            check_format(document, layout.document(release), FORMAT_OF_PEERS)
             found[release] = document
     return found

@@ -217,6 +217,12 @@ def _traffic(session: Conversation, request: requests.ReadTraffic) -> answers.Tr
     return seen.read(session.layout, request["minutes"], request.get("points", 0))
 
 
+def _introduce(session: Conversation, request: requests.Introduce) -> answers.Introduced:
+    from . import introduced  # of hosts behind a front, or with one, alone
+
+    return introduced.introduce(session.layout, session.header, request)
+
+
 def _preview(session: Conversation, request: requests.Preview) -> answers.Done:
     previews.note(session.layout, session.header["who"], request)
     return {"event": "result"}
@@ -246,6 +252,8 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "unlock": work.unlock,
     "weigh": work.weigh,
     "rollout": work.steer,
+    "introduce": _introduce,
+    "peers": work.change_peers,
     "traffic": _traffic,
     "logs": _logs,
     "down-outside": _down_outside,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def limits(declared: FrontedDocument) -> Limits:
     """What may be done at a service; nobody is a stranger where it has no proxy."""
     if "public" not in declared:
-        return Limits()
+        return Limits(timeout=declared["timeout"]) if "timeout" in declared else Limits()
     public = declared["public"]
     return Limits(
         public["timeout"],

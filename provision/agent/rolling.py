@@ -69,7 +69,7 @@ def weigh(layout: Layout, header: Header, transaction: str, request: Weigh, emit
         Failure: there is none, or a rollout gives it its shares.
     """
     with Locked(layout, header["who"], WEIGH, transaction):
-        _end_open(layout, header["agent"], emit)
+        end_open(layout, header["agent"], emit)
         before = states.read_state(layout)
         shares.demand_traffic(before, request["share"])
         rollout.demand_no_steps(before.rollout)
@@ -104,7 +104,7 @@ def steer(
             promotion = _promotion(layout, record["keep"])
             return activate.perform(layout, header, transaction, promotion, emit, aborted, demand)
     with Locked(layout, header["who"], ROLLOUT, transaction):
-        _end_open(layout, header["agent"], emit)
+        end_open(layout, header["agent"], emit)
         before = states.read_state(layout)
         record = rollout.steered(before.rollout, request["action"], header["who"], time.time())
         if record is None:
@@ -120,7 +120,7 @@ def _with(before: State, record: RolloutRecord) -> State:
     return before._replace(rollout=record, shares={**before.shares, CANARY: share})
 
 
-def _end_open(layout: Layout, agent: str, emit: Emit) -> None:
+def end_open(layout: Layout, agent: str, emit: Emit) -> None:
     if os.path.exists(layout.journal):
         emit({"event": "recovered", "outcome": recover.recover(layout, agent, emit)})
 

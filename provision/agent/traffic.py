@@ -29,10 +29,10 @@ from ..contract.layout import START, Layout
 from ..contract.public import served
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
-from . import files, launch, public
+from . import files, launch, peers, public
 from .documents import service_of
 from .front.account import account
-from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Crowd, Front, Route, Server
+from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Crowd, Far, Front, Route, Server
 
 if TYPE_CHECKING:
     from ..contract.release import FrontedDocument, ReleaseDocument, ServiceDocument, TrafficDocument
@@ -64,16 +64,17 @@ def front_of(
         documents: release -> release.json, of the state's channels and programs.
         away: programs that take no requests for now. Where a service has no others, its requests are held.
     """
-    declared = _declared(state, documents)
+    declared = standing(state, documents)
     return _front(layout, state, documents, declared, _entrances(state, documents), away) if declared else None
 
 
-def _declared(state: State, documents: Mapping[str, ReleaseDocument]) -> Optional[TrafficDocument]:
+def standing(state: State, documents: Mapping[str, ReleaseDocument]) -> Optional[TrafficDocument]:
+    """What stands before the programs of a state, by its release; None where nothing does."""
     return roles.front(documents, state.channels) if roles.stands_before(state) else None
 
 
 def _entrances(state: State, documents: Mapping[str, ReleaseDocument]) -> Dict[str, Entrance]:
-    declared = _declared(state, documents)
+    declared = standing(state, documents)
     stable = documents.get(state.channels.get(STABLE, ""))
     return {name: Entrance(each, stable) for name, each in declared["services"].items()} if declared and stable else {}
 
@@ -87,6 +88,7 @@ def _front(
     away: AbstractSet[str],
 ) -> Front:
     binds, backends = [], []
+    admitted = peers.admitted(layout, declared) if "admits" in declared else None
     for name, entrance in sorted(entrances.items()):
         servers = {
             each["program"]: Server(each["program"], each["ports"][0], STABLE, DRAIN)
@@ -98,6 +100,8 @@ def _front(
                 # Another lane's release may declare the service without a port.
                 for port in service_of(documents, called, record)["ports"][:1]:
                     servers[called] = Server(called, port, record.lane, takes)
+        if "behind" in entrance.declared:
+            servers = {each.program: each for each in peers.servers(layout, state, declared, name)}
         others = sorted({server.lane for server in servers.values()} - {STABLE})
         ready = any(server.lane == STABLE and server.state == READY for server in servers.values())
         backends.append(
@@ -110,17 +114,24 @@ def _front(
                 hold_seconds=declared["hold"],
                 hold_requests=declared["hold_requests"],
                 limits=public.limits(entrance.declared),
+                far=_far(declared, entrance.declared),
             )
         )
-        binds += [
-            Bind(entrance.declared["port"], (Route(name),), at, inside=True) for at in _addresses(declared["listen"])
-        ]
+        if admitted:  # first, so that what is handed on after a reload is taken as from there
+            binds.append(Bind(entrance.declared["port"], (Route(name),), declared["listen"], peer=admitted))
+        at = [_HERE] if admitted else _addresses(declared["listen"])
+        binds += [Bind(entrance.declared["port"], (Route(name),), each, inside=True) for each in at]
     binds += public.binds({name: each.declared for name, each in entrances.items()}, challenged="acme" in declared)
     log = roles.keeper(state) is not None
     metrics = declared.get("metrics", 0)
     whom = account()
     user, group = (whom.user, whom.group) if whom else ("", "")
     return Front(layout.traffic, state.project, tuple(binds), tuple(backends), user, group, log, metrics=metrics)
+
+
+def _far(declared: TrafficDocument, service: FrontedDocument) -> Optional[Far]:
+    """How machines are reached that answer for a service; None where programs of this host do."""
+    return Far(declared["behind"][service["behind"]]["repeat"]) if "behind" in service else None
 
 
 def _addresses(declared: str) -> List[str]:
@@ -136,7 +147,7 @@ def described(state: State, documents: Mapping[str, ReleaseDocument], program: s
         Failure: its release is not on the host any more.
     """
     service = service_of(documents, program, state.programs[program])
-    declared = _declared(state, documents)
+    declared = standing(state, documents)
     if declared is None or program != roles.stands_before(state):
         return service
     return {**service, "ports": sorted({each["port"] for each in declared["services"].values()})}
@@ -292,7 +303,7 @@ class Passage:
         self.interrupt = interrupt
         self.holds = holds
         self._now: Dict[str, Program] = dict(before.programs)
-        self._before, self._after = _declared(before, documents), _declared(after, documents)
+        self._before, self._after = standing(before, documents), standing(after, documents)
         both = self._before is not None and self._after is not None
         gone = {name: record for name, record in before.programs.items() if name not in after.programs}
         self.behind = leaving(documents, gone) if both else []  # they end once the new state is committed

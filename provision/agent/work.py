@@ -18,7 +18,7 @@ from .masks import Masks
 if TYPE_CHECKING:
     from ..contract.answers import Recovered, Unlocked
     from ..contract.events import ErrorMessage
-    from ..contract.requests import SteerRollout, TransactionRequest, Unlock, Weigh
+    from ..contract.requests import ChangePeers, SteerRollout, TransactionRequest, Unlock, Weigh
     from .session import Conversation
 
 
@@ -45,6 +45,16 @@ def weigh(session: Conversation, request: Weigh) -> Mapping[str, object]:
     """Give the canary a share by hand; how that ended."""
     transaction, layout, header = worker.new_transaction(), session.layout, session.header
     return _in_worker(session, transaction, lambda emit, _: rolling.weigh(layout, header, transaction, request, emit))
+
+
+def change_peers(session: Conversation, request: ChangePeers) -> Mapping[str, object]:
+    """Let other machines answer behind this host's front; how that ended."""
+    from . import introduced  # of hosts with such a front alone
+
+    transaction, layout, header = worker.new_transaction(), session.layout, session.header
+    return _in_worker(
+        session, transaction, lambda emit, _: introduced.change(layout, header, transaction, request, emit)
+    )
 
 
 def steer(session: Conversation, request: SteerRollout) -> Mapping[str, object]:

@@ -71,6 +71,10 @@ class PythonFound(Done):
     version: str  # of the Python that an environment will have
 
 
+class Introduced(Done):
+    certificate: str  # PEM
+
+
 class Recovered(Done):
     outcome: Optional[str]
 

@@ -120,6 +120,14 @@ class Layout(NamedTuple):
         return posixpath.join(self.acme, f"{service}.pem")
 
     @property
+    def peers(self) -> str:
+        """Who speaks with this host's front from another one, or is spoken with: keys of its own, and what is pinned.
+
+        They outlive the front: whoever pinned them does not hear that it begins anew.
+        """
+        return posixpath.join(self.private, "peers")
+
+    @property
     def rings(self) -> str:
         """What the keeper counted, an hour a file."""
         return posixpath.join(self.traffic, "rings")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, TypedDict
 
 from .bench import Measured
+from .peers import PeerDocument
 from .rollout import FindingDocument, RolloutNote, RolloutRecord
 
 
@@ -44,6 +45,7 @@ class StateDocument(_State, total=False):
     version: str
     project: str
     shares: Dict[str, float]  # lane -> the share of the clients that it was given by hand or by a step
+    peers: Dict[str, PeerDocument]  # place -> the machine that answers there
     rollout: RolloutRecord
 
 

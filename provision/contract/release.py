@@ -113,6 +113,8 @@ class FrontedDocument(_Fronted, total=False):
     """A service that requests get to through what stands before the programs."""
 
     public: PublicDocument  # where it has a proxy
+    behind: str  # the target whose machines answer for it; no program here does
+    timeout: float  # where it has no proxy here: seconds that either side may be silent, if another than the usual
 
 
 class _Traffic(TypedDict):
@@ -132,11 +134,21 @@ class AcmeDocument(TypedDict):
     names: Dict[str, List[str]]  # service -> those that its certificate is for
 
 
+class BehindDocument(TypedDict):
+    """The machines of another target, which answer for services of this front."""
+
+    name: str  # that their certificates are for
+    places: int  # for so many
+    repeat: bool  # whether any request is asked of another one where a machine breaks off before its answer
+
+
 class TrafficDocument(_Traffic, total=False):
     """What stands before the programs of a host."""
 
     acme: AcmeDocument  # where some service's certificate comes from there
     metrics: int  # the port of 127.0.0.1 at which it tells Prometheus what it sees; where it does
+    behind: Dict[str, BehindDocument]  # by target, where machines answer
+    admits: str  # where another host's front leads here: what the certificate is for, at ports that admit it alone
 
 
 class LaneDocument(TypedDict):

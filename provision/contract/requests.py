@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .checks import CheckDocument
+from .peers import MachineDocument
 from .records import Noted
 from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
 from .rollout import RolloutAsked
@@ -322,6 +323,29 @@ class SteerRollout(TypedDict):
     action: Literal["pause", "resume", "abort", "promote"]
 
 
+class Introduce(TypedDict):
+    """Say who this host is to the other end of a front: its certificate, which is made where there is none."""
+
+    op: Literal["introduce"]
+    name: str  # that it is for
+    admits: str  # PEM: who is let in where this host is behind a front; empty where it has that front
+
+
+class _ChangePeers(TypedDict):
+    op: Literal["peers"]
+    target: str  # whose machines they are
+    enter: List[MachineDocument]  # they take requests from now on
+    drain: List[str]  # hosts that are about to be changed: nothing new, unless no other takes any
+    rest: List[str]  # hosts that take nothing new, whatever the others do
+    leave: List[str]  # hosts that are known no more
+
+
+class ChangePeers(_ChangePeers, total=False):
+    """Which machines answer behind this host's front."""
+
+    only: List[str]  # all hosts that there are: others are known no more
+
+
 class Stop(TypedDict):
     """Said while a request is being worked on: put everything back, or go on alone."""
 
@@ -353,5 +377,7 @@ Request = Union[
     ReadTraffic,
     Weigh,
     SteerRollout,
+    Introduce,
+    ChangePeers,
     Stop,
 ]

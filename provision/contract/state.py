@@ -9,6 +9,7 @@ from .rollout import is_under_way
 from .slots import TRAFFIC, home
 
 if TYPE_CHECKING:
+    from .peers import PeerDocument
     from .records import HistoryEntry, ProgramDocument, StateDocument
     from .rollout import RolloutRecord
 
@@ -72,6 +73,7 @@ class State(NamedTuple):
     version: str = ""  # of the toolkit that wrote it
     project: str = ""  # whose folder it is
     shares: Mapping[str, float] = {}  # lane -> share of the clients, where it is not what its release declares
+    peers: Mapping[str, PeerDocument] = {}  # place -> the machine behind this host's front that answers there
     rollout: Optional[RolloutRecord] = None  # that is under way, or the last one while its release is here
 
     def having(self, lane: str, service: str) -> Optional[str]:
@@ -100,12 +102,16 @@ class State(NamedTuple):
         }
         if self.shares:
             document["shares"] = dict(self.shares)
+        if self.peers:
+            document["peers"] = dict(self.peers)
         if self.rollout:
             document["rollout"] = self.rollout
         return document
 
     def _format(self) -> int:
         """The earliest that says all of it."""
+        if self.peers:
+            return failure.FORMAT_OF_PEERS
         if self.shares or is_under_way(self.rollout):
             return failure.FORMAT_OF_SHARES
         if any(program.service == TRAFFIC for program in self.programs.values()):
@@ -122,7 +128,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_SHARES)
+    failure.check_format(value, where, failure.FORMAT_OF_PEERS)
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),
@@ -133,6 +139,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
         version=value.get("version", ""),
         project=value.get("project", ""),
         shares=value.get("shares", {}),
+        peers=value.get("peers", {}),
         rollout=value.get("rollout"),
     )
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from provision.contract.canonical import digest
 from provision.contract.layout import KEEP, START, Layout
+from provision.contract.peers import SPARE as SPARE_PLACES
+from provision.contract.peers import tls_name
 from provision.contract.public import served
 from provision.contract.release import (
     AcmeDocument,
+    BehindDocument,
     FrontedDocument,
     Idle,
     LaneDocument,
@@ -27,11 +30,12 @@ from provision.manifests.entry import entry
 from provision.manifests.launcher import launch
 from provision.manifests.nginx import health_path
 from provision.manifests.places import LaneOnTarget
+from provision.project.front import EVERYWHERE, behind, machines, services_behind
 from provision.project.order import start_order
 from provision.project.rules.proxies import listens_on, proxy_before
 from provision.project.schema import Lane, Project, Resources, Service, Target
 from provision.project.template import Template
-from provision.project.traffic import SPARE, mode_of
+from provision.project.traffic import SPARE, Traffic, mode_of
 
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
 _OURS_STOP = 5.0  # seconds that what stands before the others takes, and the one who is at home with it
@@ -102,6 +106,8 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
     if target.traffic is None:
         return None
     places = LaneOnTarget(project, target, Lane.STABLE, {})
+    fronts = behind(project.targets, target)
+    elsewhere = services_behind(project.targets, project.services, target)
     document = TrafficDocument(
         listen=target.traffic.listen,
         hold=target.traffic.hold,
@@ -110,15 +116,29 @@ def traffic(project: Project, target: Target) -> TrafficDocument | None:
         services={
             name: _fronted(target, name, service, service.port)
             for name, service in project.services.items()
-            if service.port is not None and places.holds(name) and places.fronted(name)
+            if service.port is not None and (name in elsewhere or (places.holds(name) and places.fronted(name)))
         },
     )
+    for name, of in elsewhere.items():
+        document["services"][name]["behind"] = of
+    if elsewhere:
+        document["behind"] = {name: _machines(project, name, each) for name, each in fronts.items()}
+    if target.front:
+        own = next(name for name, each in project.targets.items() if each == target)
+        document["admits"] = tls_name(project.name, own)
+        if target.traffic.listen == Traffic.model_fields["listen"].default:
+            document["listen"] = EVERYWHERE
     if target.traffic.acme and (names := _by_itself(project, document)):
         acme = target.traffic.acme
         document["acme"] = AcmeDocument(directory=acme.directory, email=acme.email or "", ca=acme.ca or "", names=names)
     if target.traffic.metrics is not None:
         document["metrics"] = target.traffic.metrics
     return document
+
+
+def _machines(project: Project, name: str, target: Target) -> BehindDocument:
+    repeat = target.front is not None and target.front.repeat == "any"
+    return BehindDocument(name=tls_name(project.name, name), places=machines(target) + SPARE_PLACES, repeat=repeat)
 
 
 def _by_itself(project: Project, document: TrafficDocument) -> dict[str, list[str]]:
@@ -128,6 +148,8 @@ def _by_itself(project: Project, document: TrafficDocument) -> dict[str, list[st
 
 def _fronted(target: Target, name: str, service: Service, port: int) -> FrontedDocument:
     document = FrontedDocument(port=port, mode=mode_of(service), drain=service.drain or _DRAIN)
+    if target.front and service.proxy:
+        document["timeout"] = service.proxy.timeout
     if proxy := proxy_before(target, service):
         health, metrics = health_path(service), service.metrics.path if service.metrics else ""
         own = Layout(target.path).certificate(name) if proxy.tls else ""

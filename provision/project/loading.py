@@ -7,7 +7,7 @@ is something to report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,26 @@ def _unasked(written: Mapping[str, Any], target: str | None) -> set[KeyPath]:
     if target not in known:
         hint = nearest(target, sorted(known), "targets") or f"Declare it: [targets.{target}]."
         raise UsageError(f'{DECLARATION} has no target "{target}". {hint}')
-    chosen = written["targets"][target]
-    runs = chosen.get("services") if isinstance(chosen, dict) else None
-    others = _targets(written) - {("targets", target)}
-    if isinstance(runs, list):
-        others |= {("services", name) for name in _names(written, "services") if name not in runs}
+    asked = {target, *_of_one_front(written["targets"], target)}
+    chosen = [written["targets"][name] for name in asked if name in known]
+    runs = [each.get("services") if isinstance(each, dict) else None for each in chosen]
+    others: set[KeyPath] = {("targets", name) for name in known - asked}
+    if all(isinstance(each, list) for each in runs):
+        run = [name for each in runs for name in each or ()]
+        others |= {("services", name) for name in _names(written, "services") if name not in run}
     return others
+
+
+def _of_one_front(targets: Mapping[str, Any], target: str) -> Iterator[str]:
+    """The front that leads to a target; or those that it leads to, being one."""
+    fronts = {
+        name: each["front"].get("target")
+        for name, each in targets.items()
+        if isinstance(each, dict) and isinstance(each.get("front"), dict)
+    }
+    yield from (name for name, front in fronts.items() if front == target)
+    if isinstance(front := fronts.get(target), str):
+        yield front
 
 
 def _targets(written: Mapping[str, Any]) -> set[KeyPath]:

@@ -91,6 +91,7 @@ def previewed(loaded: LoadedProject, target_name: str, name: str, first: int | N
             "path": Layout(target.path).preview_of(name).root,
             "name_prefix": f"{target.name_prefix}{project.name}-preview-{name}--",
             "take_over": (),  # what others start there is in its way no more than the project is
+            "front": None,
             "traffic": None,  # nobody is there who would meet the moment of change
             "rollout": target.rollout.model_copy(update={"steps": ()}),  # or whose requests would judge anything
             "require": None,  # users never reach it, and what becomes stable there is stable nowhere else

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from provision.project.checks import Check
+from provision.project.front import Front
 from provision.project.models import Model
 from provision.project.parts import (
     Alert,
@@ -379,6 +380,7 @@ class Target(Section):
     """What its hosts let through."""
     traffic: TrafficOrNone = None
     """What stands before the programs, so that nobody meets the moment in which one is replaced."""
+    front: Front | None = None
 
     @property
     def can(self) -> Abilities:

@@ -14,7 +14,14 @@ from provision import manifests
 from provision.contract import devices, tree
 from provision.contract.canonical import canonical
 from provision.contract.canonical import digest as digest_of
-from provision.contract.failure import FORMAT, FORMAT_OF_BENCH, FORMAT_OF_COPIES, FORMAT_OF_SECRETS, FORMAT_OF_TRAFFIC
+from provision.contract.failure import (
+    FORMAT,
+    FORMAT_OF_BENCH,
+    FORMAT_OF_COPIES,
+    FORMAT_OF_PEERS,
+    FORMAT_OF_SECRETS,
+    FORMAT_OF_TRAFFIC,
+)
 from provision.contract.layout import OF_SECRETS
 from provision.contract.names import below
 from provision.contract.release import (
@@ -24,6 +31,7 @@ from provision.contract.release import (
     OnceDocument,
     PrepareDocument,
     ReleaseDocument,
+    TrafficDocument,
 )
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
@@ -188,7 +196,7 @@ def _document(
     )
     front = manifests.traffic(project, target)
     document: ReleaseDocument = {
-        "format": _format(prepare, lanes, front=front is not None),
+        "format": _format(prepare, lanes, front),
         "project": project.name,
         "platform": str(target.platform),
         "path": target.path,
@@ -235,11 +243,13 @@ def _check_data(project: Project, data: Iterable[str], root: Path, links: Mappin
                 )
 
 
-def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument], *, front: bool) -> int:
+def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument], front: TrafficDocument | None) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
     services = [service for lane in lanes.values() for service in lane["services"]]
     if any(check["kind"] == "bench" for service in services for check in service["checks"]):
         return FORMAT_OF_BENCH
+    if front and ("behind" in front or "admits" in front):
+        return FORMAT_OF_PEERS
     if front:
         return FORMAT_OF_TRAFFIC
     if any("slot" in service or devices.want(service) for service in services):

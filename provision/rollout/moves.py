@@ -17,7 +17,6 @@ from provision.targets import (
     HostConversation,
     HostOutcome,
     Interrupt,
-    apply,
     ask_outside,
     down_outside,
     open_session,
@@ -25,12 +24,13 @@ from provision.targets import (
     plan_on_purpose,
     plan_up,
 )
+from provision.targets.front import Front, apply_behind, front_of
 from provision.targets.shares import channel_by_itself, demand_share
 
 if TYPE_CHECKING:
     from provision.plan import Plan
 
-Act = Callable[[HostConversation], HostOutcome]
+Act = Callable[[HostConversation, Front | None], HostOutcome]
 
 
 def up(
@@ -69,10 +69,10 @@ def up(
     if deployment.runs_once:
         demand_done(deployment, hosts)
 
-    def act(session: HostConversation) -> HostOutcome:
+    def act(session: HostConversation, front: Front | None) -> HostOutcome:
         to = channel or channel_by_itself(session)
         planned = plan_up(session, to, claim=True, share=share, abort_rollout=abort_rollout)
-        return _apply_proven(session, planned, interrupt, proof if to == STABLE else None)
+        return _apply_proven(session, front, planned, interrupt, proof if to == STABLE else None)
 
     alone = deployment.runner if deployment.runs_once else None
     return on_all(deployment, act, interrupt, hosts, take_over, alone)
@@ -94,9 +94,9 @@ def promote(
         deployment.build_ahead("stable")
     proof = proofs.required(deployment, brought=bool(take) and deployment.release.id == take)
 
-    def act(session: HostConversation) -> HostOutcome:
+    def act(session: HostConversation, front: Front | None) -> HostOutcome:
         if not take or "canary" in session.facts({})["project"]["state"].get("channels", {}):
-            return _apply_proven(session, plan_move(session, "promote", claim=True), interrupt, proof)
+            return _apply_proven(session, front, plan_move(session, "promote", claim=True), interrupt, proof)
         if deployment.release.id != take:
             raise errors.Refused(
                 f"release {take[:12]}, which the canary proved, is not what this folder holds.",
@@ -104,7 +104,7 @@ def promote(
                 why=f"Its files make release {deployment.release.id[:12]}.",
                 next_step="check out what the canary was deployed from, then: deploy up",
             )
-        return _apply_proven(session, plan_up(session, "stable", claim=True), interrupt, proof)
+        return _apply_proven(session, front, plan_up(session, "stable", claim=True), interrupt, proof)
 
     return on_all(deployment, act, interrupt, hosts)
 
@@ -118,8 +118,8 @@ def rollback(
     """Bring an earlier release to stable: the last one, or the one whose id begins with `to`; raises as `up` does."""
     proof = proofs.required(deployment)
 
-    def act(session: HostConversation) -> HostOutcome:
-        return _apply_proven(session, plan_move(session, "rollback", release=to, claim=True), interrupt, proof)
+    def act(session: HostConversation, front: Front | None) -> HostOutcome:
+        return _apply_proven(session, front, plan_move(session, "rollback", release=to, claim=True), interrupt, proof)
 
     return on_all(deployment, act, interrupt, hosts)
 
@@ -135,14 +135,14 @@ def down(
     Where the target's folder can't be trusted, all that the supervisor shows of it is ended, and no file is believed.
     """
 
-    def act(session: HostConversation) -> HostOutcome:
+    def act(session: HostConversation, front: Front | None) -> HostOutcome:
         try:
             plan = plan_move(session, "down", channel=channel, claim=True)
         except errors.Untrusted:
             if channel:  # which channel a program serves is told by what is not believed
                 raise
             return down_outside(session, interrupt)
-        return apply(session, plan, interrupt)
+        return apply_behind(front, session, plan, interrupt)
 
     return on_all(deployment, act, interrupt, hosts)
 
@@ -168,8 +168,8 @@ def on_purpose(
         UsageError: a host has no such service.
     """
 
-    def act(session: HostConversation) -> HostOutcome:
-        return apply(session, plan_on_purpose(session, kind, channel, services), interrupt)
+    def act(session: HostConversation, front: Front | None) -> HostOutcome:
+        return apply_behind(front, session, plan_on_purpose(session, kind, channel, services), interrupt)
 
     return on_all(deployment, act, interrupt, hosts, goes_back=False)
 
@@ -200,9 +200,9 @@ def unlock(deployment: Deployment, *, yes: bool = False, hosts: Sequence[str] | 
 
 
 def _apply_proven(
-    session: HostConversation, plan: Plan, interrupt: Interrupt | None, proof: proofs.Known | None
+    session: HostConversation, front: Front | None, plan: Plan, interrupt: Interrupt | None, proof: proofs.Known | None
 ) -> HostOutcome:
-    return apply(session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
+    return apply_behind(front, session, plan, interrupt, evidence=proof.demand(session, plan) if proof else ())
 
 
 def demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
@@ -236,10 +236,24 @@ def on_all(
     goes_back: bool = True,
 ) -> list[HostOutcome]:
     """Do it on all hosts, or those named, in the batches of the target; raises as `up` does."""
+    with front_of(deployment) as front:
+        return _on_all(deployment, do, interrupt, names, take_over, alone, front, goes_back=goes_back)
 
+
+def _on_all(
+    deployment: Deployment,
+    do: Act,
+    interrupt: Interrupt | None,
+    names: Sequence[str] | None,
+    take_over: str,
+    alone: HostSpec | None,
+    front: Front | None,
+    *,
+    goes_back: bool,
+) -> list[HostOutcome]:
     def act(spec: HostSpec) -> HostOutcome:
         with open_session(deployment, spec, install=True, take_over=take_over) as session:
-            return do(session)
+            return do(session, front)
 
     def ask_all() -> None:
         if interrupt:
@@ -262,11 +276,13 @@ def on_all(
     declared_wrong = any(isinstance(result.error, errors.DeclarationError) for result in done)
     if len(specs) == 1 or declared_wrong or all(result.error is None for result in done):
         return values(done)
-    reverted = _revert(deployment, done) if goes_back and rollout.on_failure == "revert" else []
+    reverted = _revert(deployment, done, front) if goes_back and rollout.on_failure == "revert" else []
     raise _some_failed(specs, done, reverted, goes_back=goes_back)
 
 
-def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> list[HostResult[HostOutcome]]:
+def _revert(
+    deployment: Deployment, done: Sequence[HostResult[HostOutcome]], front: Front | None
+) -> list[HostResult[HostOutcome]]:
     """Let the hosts that committed go back to what each had before."""
     committed = {
         result.spec.name: result.value for result in done if result.value and result.value.outcome == "committed"
@@ -284,7 +300,8 @@ def _revert(deployment: Deployment, done: Sequence[HostResult[HostOutcome]]) -> 
         old = before.plan.current
         with open_session(deployment, spec, install=True) as session:
             kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
-            return apply(session, plan_move(session, kind, release=old, channel=channel, claim=True), begun)
+            planned = plan_move(session, kind, release=old, channel=channel, claim=True)
+            return apply_behind(front, session, planned, begun)
 
     begun = Interrupt()  # asks for nothing: what was begun goes to its end
     specs = [result.spec for result in done if result.spec.name in committed]

@@ -69,7 +69,7 @@ def up(
         "engines": sorted(document.get("engines", {})),
     }
 
-    def act(session: HostConversation) -> HostOutcome:
+    def act(session: HostConversation, _: object) -> HostOutcome:
         session.conversation.ask(request, Done)
         return apply(session, plan_up(session, "stable", claim=True), interrupt)
 

@@ -114,6 +114,15 @@ class Deployment:
 
         return Machines(self.loaded, self.target_name, self.on_event, connect=self.connect)
 
+    @property
+    def before(self) -> Deployment | None:
+        """The hosts whose front leads to these machines; None where none does."""
+        if self.target.front is None:
+            return None
+        other = Deployment(self.loaded, self.target.front.target, on_event=self.on_event, who=self.who)
+        other._questions = self._questions
+        return other
+
     def follow(self, channel: str) -> None:
         """Say that the release is for `channel`, before it is built: images are then what their tags stand for.
 

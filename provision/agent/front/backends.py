@@ -15,7 +15,7 @@ from typing import Dict, Iterator, List
 
 from ...contract.slots import STABLE
 from . import words
-from .values import HTTP, READY, Backend, Limits, Server
+from .values import HTTP, READY, Backend, Far, Limits, Peer, Server
 
 HOLD = ":hold"  # the server that requests wait for; no program is called so
 SECURE = "txn.secure"  # whether the client came over TLS, as the frontend says
@@ -26,6 +26,10 @@ LANE_HEADER = "X-Lane"
 # server again, so this is what a held request waits at most once somebody takes it.
 _CONNECT_SECONDS = 0.1
 NOBODY = "127.0.0.1:1"  # only root could listen there, and nobody has for thirty years
+_FAR_SECONDS = 2.0  # which a connection to another machine may take, TLS included
+_LONGEST_WAIT = 1.0  # of HAProxy before it tries the same server again
+_OBSERVED = " observe layer4 error-limit 1 on-error mark-down"
+_REPEATABLE = "GET HEAD OPTIONS PUT DELETE"  # as often as one likes (RFC 9110, 9.2.2)
 _EVEN = 64  # points of the hash; few of them would be of unequal lengths
 _RETRY_AFTER = 10  # seconds
 _COOKIE_SECONDS = 86_400
@@ -43,7 +47,8 @@ def states(backend: Backend) -> Dict[str, bool]:
         server.program: server.state == READY and not (backend.held and server.lane == STABLE)
         for server in backend.servers
     }
-    return {**found, HOLD: backend.held}
+    # Where it is far, HAProxy sees for itself that nobody is there: then it is asked, else it is not.
+    return {**found, HOLD: backend.held or backend.far is not None}
 
 
 def bounds(backend: Backend) -> Dict[str, int]:
@@ -66,7 +71,8 @@ def section(project: str, backend: Backend, secure: bool) -> Iterator[str]:
     Args:
         secure: whether anybody comes to it over TLS.
     """
-    tries = math.ceil(backend.hold_seconds / _CONNECT_SECONDS)
+    connect = _FAR_SECONDS if backend.far else _CONNECT_SECONDS
+    tries = math.ceil(backend.hold_seconds / min(connect, _LONGEST_WAIT))
     yield f"backend {words.name('service', backend.service)}"
     yield f"  mode {backend.mode}"
     # By chance, and no program more than its part of what is in flight. `leastconn` would spend all tries within
@@ -74,19 +80,43 @@ def section(project: str, backend: Backend, secure: bool) -> Iterator[str]:
     yield "  balance hash rand(1000000000)"
     yield "  hash-type consistent"
     yield "  hash-balance-factor 101"
-    yield f"  timeout connect {words.milliseconds(_CONNECT_SECONDS)}"
+    yield f"  timeout connect {words.milliseconds(connect)}"
     yield f"  timeout server {words.milliseconds(backend.limits.timeout)}"
     yield f"  timeout tunnel {words.milliseconds(backend.limits.timeout)}"
     yield f"  retries {max(tries, 1)}"
-    yield "  option redispatch 2"  # the same program once more, then another
+    if backend.far:
+        yield from _far(backend.far, backend.mode)
+    else:
+        yield "  option redispatch 2"  # the same program once more, then another
     yield from _http(project, backend, secure) if backend.mode == HTTP else _tcp(backend)
     for lane in lanes(backend):
         yield from _sent_to(backend, lane)
     up = states(backend)
     for server in backend.servers:
         line = f"  server {words.name('program', server.program)} {at(server)} weight {weight(server)}"
+        line += _over_tls(server.peer) if server.peer else ""
         yield line + ("" if up[server.program] else " disabled")
-    yield f"  server {HOLD} {NOBODY}" + ("" if up[HOLD] else " disabled")
+    yield f"  server {HOLD} {NOBODY}" + (" backup" if backend.far else "") + ("" if up[HOLD] else " disabled")
+
+
+def _far(far: Far, mode: str) -> Iterator[str]:
+    """A machine that does not answer is out at once, and in again when it does; where none is, requests wait.
+
+    What has not begun to be answered is asked of another one: where nothing was sent, always.
+    """
+    yield "  option redispatch 1"
+    if mode == HTTP:
+        yield "  retry-on conn-failure empty-response"
+        if not far.repeat:
+            yield f"  http-request disable-l7-retry if !{{ method {_REPEATABLE} }}"
+
+
+def _over_tls(peer: Peer) -> str:
+    own, trusted = words.quoted("file", peer.own), words.quoted("file", peer.trusted)
+    name = words.host(peer.name)
+    # Without sessions of before: each connection shows the certificate.
+    tls = f" ssl crt {own} verify required ca-file {trusted} verifyhost {name} sni str({name}) no-ssl-reuse"
+    return tls + " check inter 1s fastinter 300ms downinter 300ms fall 2 rise 1" + _OBSERVED
 
 
 def _http(project: str, backend: Backend, secure: bool) -> Iterator[str]:

@@ -52,7 +52,12 @@ def section(
         yield f"  log-format '{FORMAT}'"
     yield "  option http-no-delay"  # tokens are passed on as they come
     yield "  option idle-close-on-response"  # after a reload a client hears with an answer that its connection ends
-    yield f"  http-request set-header X-Forwarded-Proto {'https' if bind.certificates else 'http'}"
+    if bind.peer:
+        # Whose certificate is pinned tells for whom it asks; and the file with that is no part of the configuration.
+        yield f"  # admits {hashlib.sha256(bind.peer.certificates.encode()).hexdigest()}"
+        yield "  http-request set-src req.hdr_ip(X-Forwarded-For,-1)"
+    else:
+        yield f"  http-request set-header X-Forwarded-Proto {'https' if bind.certificates else 'http'}"
     if bind.certificates:
         yield f"  http-request set-var({SECURE}) bool(true)"
     if bind.inside and any(knows_strangers(each.limits) for each in served):
@@ -102,6 +107,9 @@ def listening(bind: Bind) -> str:
     if bind.certificates:
         files = "".join(f" crt {words.quoted('certificate', path_of(each))}" for each in bind.certificates)
         found += f" ssl{files} alpn h2,http/1.1"
+    if bind.peer:
+        own, trusted = (words.quoted("file", each) for each in (bind.peer.own, bind.peer.trusted))
+        found += f" ssl crt {own} ca-file {trusted} verify required alpn http/1.1"
     return found
 
 

@@ -78,6 +78,14 @@ def link(front: Front) -> None:
             files.point(f"{place}.key", certificate.key)
 
 
+def trust(front: Front) -> None:
+    """Put the certificates that are believed where HAProxy reads them with its next start."""
+    for backend in front.backends:
+        for server in backend.servers:
+            if server.peer:
+                files.write_if_other(os.path.join(front.folder, server.peer.trusted), server.peer.certificates, 0o600)
+
+
 def open_to_worker(front: Front) -> None:
     """Let whom it becomes through to its sockets, which are that account's own; all else there stays root's."""
     if front.user:

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
-from . import configuration
+from . import configuration, trusting
 from .backends import HOLD, at, bounds, states, weight
 from .master import PID, SOCKET, Master, Silent
 from .render import render, structure
@@ -53,6 +53,7 @@ class Runtime:
             self._demand_nobody_is_lost(front)
             configuration.demand_free(front, before)
         configuration.link(front)
+        configuration.trust(front)
         configuration.open_to_worker(front)
         if text != before:
             configuration.judge(text, self._haproxy, self.folder)
@@ -144,6 +145,7 @@ class Runtime:
             up, service, known = states(backend), backend.service, True
             if up[HOLD]:
                 self._master.tell(worker, [f"set server {service}/{HOLD} state ready"])
+            trusting.trust(self._master, worker, backend)
             for server in sorted(backend.servers, key=weight, reverse=True):
                 if up[server.program]:
                     name = f"{service}/{server.program}"
@@ -200,6 +202,7 @@ class Runtime:
         there = [(row["pxname"], row["svname"]) for row in self._told(worker, _SERVERS)]
         for backend in front.backends:
             up = states(backend)
+            trusting.trust(self._master, worker, backend)
             if up[HOLD]:
                 first.append(f"set server {backend.service}/{HOLD} state ready")
             for server in sorted(backend.servers, key=weight, reverse=True):

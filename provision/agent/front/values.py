@@ -11,12 +11,30 @@ Stable's programs also answer what the program of another lane takes no connecti
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple, Tuple
+from typing import Mapping, NamedTuple, Optional, Tuple
 
 HTTP, TCP = "http", "tcp"
 READY = "ready"
 DRAIN = "drain"  # nothing new; what it has begun goes on, for as long as it is there
 WHOLE = 10_000  # what shares are parts of: 500 is 5 %
+
+
+class Peer(NamedTuple):
+    """The other end of a connection over TLS: one that has the key of a certificate which is known beforehand.
+
+    Both files are PEM, as HAProxy reads them from the front's folder.
+    """
+
+    own: str  # what it is shown, with its key
+    trusted: str  # what is believed
+    name: str  # that what it shows has to bear, where it is the one who is connected to
+    certificates: str  # that are to stand in `trusted`
+
+
+class Far(NamedTuple):
+    """How those are reached who answer for a service from elsewhere: a connection may take a while, and get lost."""
+
+    repeat: bool = False  # whether any request may be asked of another one, where one breaks off before its answer
 
 
 class Server(NamedTuple):
@@ -27,6 +45,7 @@ class Server(NamedTuple):
     lane: str = "stable"
     state: str = READY
     address: str = "127.0.0.1"
+    peer: Optional[Peer] = None  # of a service that is far
 
 
 class Limits(NamedTuple):
@@ -57,6 +76,7 @@ class Backend(NamedTuple):
     hold_requests: int = 1000
     sticky: bool = True  # a client keeps its draw (by cookie, and without by address); else each request is drawn
     limits: Limits = Limits()
+    far: Optional[Far] = None
 
 
 class Route(NamedTuple):
@@ -84,6 +104,7 @@ class Bind(NamedTuple):
     certificates: Tuple[Certificate, ...] = ()  # names choose among them; who has none of these, gets the first
     challenged: bool = False  # whether an authority asks here, over ACME, whose the names are
     inside: bool = False  # whether nobody comes by it who is a stranger: other programs of the host
+    peer: Optional[Peer] = None  # who alone is let in, and believed in what it says of its clients
 
 
 class Front(NamedTuple):

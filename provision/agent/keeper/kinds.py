@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 WEIGH = "weigh"  # a share by hand
 ROLLOUT = "rollout"  # a step of a rollout, or what somebody asked of it
-OF_WEIGHTS = (WEIGH, ROLLOUT)  # they change who gets how much, and no program
+PEERS = "peers"  # which machines answer behind this host's front
+OF_WEIGHTS = (WEIGH, ROLLOUT, PEERS)  # they change who gets how much, and no program
 
 
 def is_keepers(begin: Begin) -> bool:

@@ -12,6 +12,7 @@ from provision.project.fault import Fault
 from provision.project.rules import (
     checks,
     containers,
+    front,
     hooks,
     models,
     once,
@@ -46,6 +47,7 @@ _RULES = (
     *targets.RULES,
     *ports.RULES,
     *traffic.RULES,
+    *front.RULES,
     *rollouts.RULES,
     *containers.RULES,
     *restarts.RULES,

@@ -36,6 +36,8 @@ def proxy_before(target: Target, service: Service) -> Proxy | None:
 
     One that leads to other machines stands on its own, and leads to the front of each.
     """
+    if target.front:  # strangers come in there, and the front of each machine admits that one alone
+        return None
     return service.proxy if service.proxy and is_fronted(target, service) and is_here(service.proxy) else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault, nearest
+from provision.project.front import behind, services_behind
 from provision.project.platforms import DEFAULT, OF_IMAGES, OVER_SSH, those
 from provision.project.rules.view import Sound, service_texts
 from provision.project.schema import Target
@@ -34,14 +35,15 @@ def _services(view: Sound) -> Iterator[Fault]:
         chosen = target.services
         if chosen is None:
             continue
-        if not chosen:
+        fronted = services_behind(view.targets, view.services, target)
+        if not chosen and not behind(view.targets, target):
             yield Fault(("targets", name, "services"), "no service is named.", "Leave the key out to run all.")
         for index, service in enumerate(chosen):
             if service not in view.declared:
                 hint = nearest(service, sorted(view.declared), "services")
                 yield Fault(("targets", name, "services", index), f'no service is called "{service}".', hint)
         for needing, needed in sorted(_needs(view, target)):
-            if needed in view.declared and needed not in chosen:
+            if needed in view.declared and needed not in chosen and needed not in fronted:
                 message = f'"{needing}" needs "{needed}", which is not among them.'
                 yield Fault(("targets", name, "services"), message, f'Add "{needed}".')
 
@@ -126,7 +128,19 @@ def _platform(view: Sound) -> Iterator[Fault]:
 
 # What only a place with hosts has, and what only a cluster has.
 _OF_HOSTS = (
-    *("hosts", "path", "identity", "known_hosts", "sudo", "python", "prepare", "rollout", "firewall", "traffic"),
+    *(
+        "hosts",
+        "path",
+        "identity",
+        "known_hosts",
+        "sudo",
+        "python",
+        "prepare",
+        "rollout",
+        "firewall",
+        "traffic",
+        "front",
+    ),
     "name_prefix",
 )
 _OF_CLUSTERS = ("context", "namespace", "kubeconfig", "create_namespace")
