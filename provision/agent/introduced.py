@@ -61,7 +61,7 @@ def change(layout: Layout, header: Header, transaction: str, request: ChangePeer
         declared = traffic.standing(before, documents)
         if declared is None:
             what = "nothing stands before programs here, so nothing leads to other machines."
-            raise Failure(REFUSED, what, next_step="deploy up --target with the name of the front")
+            raise Failure(REFUSED, what)
         for machine in request["enter"]:
             _judge(machine["certificate"])
         after = contract.changed(before.peers, request, declared)

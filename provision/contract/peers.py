@@ -62,9 +62,9 @@ def changed(
     target = asked["target"]
     declared = traffic.get("behind", {}).get(target)
     known = {name for name, each in traffic["services"].items() if each.get("behind") == target}
-    if declared is None or any(set(each["ports"]) - known for each in asked["enter"]):
+    if declared is None or set(asked["services"]) - known:
         what = f"what is deployed here knows nothing of these machines of targets.{target}."
-        raise Failure(REFUSED, what, "deploy.toml has changed since.", "deploy up --target with the name of the front")
+        raise Failure(REFUSED, what, "Its release is of before deploy.toml said so.")
     after = dict(before)
     mine = {name: each for name, each in before.items() if is_of(name, target)}
     for name, each in mine.items():

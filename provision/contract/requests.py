@@ -334,6 +334,7 @@ class Introduce(TypedDict):
 class _ChangePeers(TypedDict):
     op: Literal["peers"]
     target: str  # whose machines they are
+    services: List[str]  # that they answer for
     enter: List[MachineDocument]  # they take requests from now on
     drain: List[str]  # hosts that are about to be changed: nothing new, unless no other takes any
     rest: List[str]  # hosts that take nothing new, whatever the others do

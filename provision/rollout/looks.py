@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from provision.contract.slots import STABLE
 from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
+from provision.rollout.behind import Places
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
 from provision.targets.shares import channel_by_itself, demand_share
@@ -23,6 +25,7 @@ class HostPlan:
 
     host: str
     plan: Plan
+    front: str = ""  # how it stands with the front that leads to it from another host, in words
 
 
 def plan(
@@ -52,9 +55,10 @@ def plan(
                 if against:
                     said = proofs.refusal(deployment, spec.name, planned.release, against)
                     planned = replace(planned, refused=Refusal(said.what, said.why, said.next_step))
-            return HostPlan(spec.name, planned)
+            return HostPlan(spec.name, planned, places.of(spec.name))
 
-    return values(run_on_hosts(chosen(deployment, hosts), look))
+    with contextlib.closing(Places(deployment)) as places:
+        return values(run_on_hosts(chosen(deployment, hosts), look))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from provision.errors import DeployError, HostKeyChanged, Refused, UsageError
 from provision.providers.face import Loss, Machine, State
+from provision.rollout.behind import follow
 from provision.rollout.moves import up
 from provision.rollout.watch import watched
 from provision.targets import Deployment, Interrupt
@@ -106,9 +107,26 @@ def attend(deployment: Deployment, deploying: Deploying) -> Iterator[Lost | Give
             yield Lost(machine, loss, _next(machine, loss, on_loss, machines.provider.now()))
             if on_loss == "rent again" and not no_credit and not _is_over(machine, machines.provider.now()):
                 machines.give_up(machine)
+    if losses:
+        yield from _told(deployment)
     if not no_credit:
         yield from _replaced(deployment, deploying)
-    yield endpoints(deployment)
+    found = endpoints(deployment)
+    yield from _told(deployment, found)
+    yield found
+
+
+def _told(deployment: Deployment, found: Endpoints | None = None) -> Iterator[Failed]:
+    """Tell the front that leads to them which machines there are, and which of them serve."""
+    if deployment.target.front is None:
+        return
+    machines = deployment.machines
+    rented = machines.rented()
+    there = [machines.spec(each) for each in rented if each.address and each.id not in machines.losses(rented)]
+    try:
+        follow(deployment, there, [machines.spec(each) for each in found.serving] if found else ())
+    except DeployError as error:
+        yield Failed(error)
 
 
 def _replaced(deployment: Deployment, deploying: Deploying) -> Iterator[GivenBack | Back | Failed]:

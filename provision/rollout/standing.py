@@ -62,6 +62,7 @@ class HostStatus:
     host: str
     project: ProjectFacts
     asked_for: str = ""  # the name of the project that asked
+    front: str = ""  # how it stands with the front that leads to it from another host, in words
     several: bool = False  # whether the target has other hosts, so that commands have to name this one
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from provision import errors
 from provision.contract.records import Failed, HistoryEntry
 from provision.hosts import HostSpec, run_on_hosts
+from provision.rollout.behind import Places
 from provision.rollout.hosts import chosen, values
 from provision.rollout.standing import HostStatus, Unreached
 from provision.targets import Deployment, HostConversation, open_session
@@ -37,9 +38,11 @@ def watched(deployment: Deployment, hosts: Sequence[str] | None = None) -> Itera
 
     def ask(session: HostConversation, *, first: bool) -> HostStatus:
         project = session.facts({"outside": True, "standing": True}, told=first)["project"]
-        return HostStatus(session.spec.name, project, deployment.loaded.project.name, several)
+        front = places.of(session.spec.name)
+        return HostStatus(session.spec.name, project, deployment.loaded.project.name, front, several)
 
-    with contextlib.closing(Watch(deployment, chosen(deployment, hosts), ask)) as watch:
+    places = Places(deployment)
+    with contextlib.closing(places), contextlib.closing(Watch(deployment, chosen(deployment, hosts), ask)) as watch:
         yield watch
 
 

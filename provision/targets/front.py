@@ -46,6 +46,12 @@ class Behind:
         return next((each["takes"] for each in self.peers.values() if each["host"] == machine), None)
 
 
+def known(session: HostConversation, target: str) -> Behind:
+    """What a host of the front says of the machines of a target."""
+    peers = session.facts({}, told=False)["project"]["state"].get("peers", {})
+    return Behind(session.spec.name, {name: each for name, each in peers.items() if contract.is_of(name, target)})
+
+
 class Front:
     """Open conversations with the hosts that lead to a deployment's machines; one at a time speaks.
 
@@ -88,6 +94,10 @@ class Front:
                 project = self._deployment.loaded.project.name
                 name = contract.tls_name(project, contract.FRONT)
                 self._shown = "".join(_introduced(each, name, "") for each in self._sessions)
+                self.tell()
+            except errors.Refused as error:
+                error.next_step = f"deploy up --target {self.name}, then this again"
+                raise
             except errors.Unreachable as error:
                 raise errors.Refused(
                     f"targets.{self.name}, which leads to these machines, can't be reached; nothing was begun.",
@@ -101,14 +111,8 @@ class Front:
 
     def behind(self) -> list[Behind]:
         """What each of them knows."""
-        target = self._deployment.target_name
-        found = []
-        for session in self._sessions:
-            with self._lock:
-                state = session.facts({}, told=False)["project"]["state"]
-            peers = {name: each for name, each in state.get("peers", {}).items() if contract.is_of(name, target)}
-            found.append(Behind(session.spec.name, peers))
-        return found
+        with self._lock:
+            return [known(session, self._deployment.target_name) for session in self._sessions]
 
     def introduce(self, session: HostConversation) -> MachineDocument:
         """Let a machine admit the front, and nobody else; what the front is to know of it."""
@@ -131,6 +135,7 @@ class Front:
         request: ChangePeers = {
             "op": "peers",
             "target": self._deployment.target_name,
+            "services": list(self._ports),
             "enter": list(enter),
             "drain": list(drain),
             "rest": list(rest),
@@ -141,18 +146,6 @@ class Front:
         with self._lock:
             for session in self._sessions:
                 session.conversation.ask(request, Transacted)
-
-    def demand_ready(self) -> None:
-        """Refuse to change a machine that the front could not be told of afterwards.
-
-        Raises:
-            Refused: its release knows nothing of these machines.
-        """
-        try:
-            self.tell()
-        except errors.Refused as error:
-            error.next_step = f"deploy up --target {self.name}, then this again"
-            raise
 
 
 @contextlib.contextmanager

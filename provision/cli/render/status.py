@@ -49,6 +49,9 @@ def _standing(status: HostStatus) -> Iterator[str]:
     for channel, release in state["channels"].items():
         yield f"  {channel} is {release[:12]}, generation {state['generation']}"
     yield from standing_lines(state.get("shares", {}), state.get("rollout"))
+    for place, peer in state.get("peers", {}).items():
+        yield f"  {place} is {peer['host']}: {'takes requests' if peer['takes'] else 'takes nothing new'}"
+    yield from ([f"  {status.front}"] if status.front else [])
     seen = project["view"]["programs"]
     records = state["programs"]
     seated = any(record.get("devices") for record in records.values())

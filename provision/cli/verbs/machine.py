@@ -296,11 +296,14 @@ def _one(machines: Machines, number: int) -> Machine:
 
 def _give_back(session: Session, machines: Machines, found: list[Machine]) -> None:
     from provision.cli.render.machines import paid
+    from provision.rollout.behind import forget
 
     if not found:
         session.console.answer({"event": "result", "outcome": "unchanged"}, "nothing is to be given back")
     for machine in found:
         cost = machine.cost(machines.provider.now())
+        if machine.address:
+            forget(session.deployment, [machines.spec(machine)])
         machines.give_back(machine)
         charged = machines.charged(machine)
         event = {"event": "result", "machine": machine.id, "outcome": "destroyed"}

@@ -56,7 +56,8 @@ def command(
             abort_rollout=abort_rollout,
         )
     for item in plans if not markdown else ():
-        session.console.answer(_event(session, item), plan_lines(item.host, item.plan))
+        lines = [*plan_lines(item.host, item.plan), *([f"  {item.front}"] if item.front else [])]
+        session.console.answer(_event(session, item), lines)
     if markdown:
         from provision.cli.github.comment import comment
 
@@ -68,7 +69,8 @@ def command(
 
 
 def _event(session: Session, item: rollout.HostPlan) -> dict[str, Any]:
-    return {"event": "plan", "host": item.host, "target": session.target, **item.plan.as_facts()}
+    behind = {"front": item.front} if item.front else {}
+    return {"event": "plan", "host": item.host, "target": session.target, **behind, **item.plan.as_facts()}
 
 
 def _heard(session: Session, event: Mapping[str, Any], warnings: list[dict[str, Any]]) -> None:

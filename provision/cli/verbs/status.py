@@ -32,5 +32,6 @@ def command(session: Session, watch: bool, every: float) -> int:
 def _event(item: Standing) -> dict[str, Any]:
     event: dict[str, Any] = {"event": "status", "host": item.host, "state": item.state, "next": item.next}
     if isinstance(item, rollout.HostStatus):
-        return {**event, "drift": item.drift, "project": item.project}
+        behind = {"front": item.front} if item.front else {}
+        return {**event, **behind, "drift": item.drift, "project": item.project}
     return {**event, "error": as_event(item.error)}
