@@ -83,8 +83,8 @@ def _lanes(
     shares = dict(backend.shares)
     rest = WHOLE - sum(shares.values())
     for server in backend.servers:
-        if server.program not in state.programs:
-            continue  # a free slot
+        if server.program not in state.programs and server.program not in state.peers:
+            continue  # a free slot, or a place without a machine
         lane = lanes.get(server.lane)
         if lane is None:
             seen = _figures(counted.get((backend.service, server.lane)))

@@ -30,8 +30,6 @@ class Front(Section):
 
 def behind(targets: Mapping[str, Target], target: Target) -> dict[str, Target]:
     """By name, the targets whose machines `target` is the front of."""
-    if target.traffic is None:
-        return {}
     return {name: each for name, each in targets.items() if each.front and targets.get(each.front.target) == target}
 
 
