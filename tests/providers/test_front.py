@@ -9,7 +9,7 @@ import pytest
 
 from provision import rollout
 from provision.project import load
-from provision.rollout.lost import Back, Endpoints, GivenBack, Lost
+from provision.rollout.lost import Back, Endpoints, Failed, GivenBack, Lost
 from provision.targets import Deployment
 from tests.deploy.visitors import visitors
 from tests.deploy.world import SERVER
@@ -69,6 +69,7 @@ def test_one_that_is_lost_and_replaced_costs_nobody_an_error(
         rental.change(old.id, outbid_after=1)
         found = look(folder, rental)
 
+    assert [str(each.error) for each in found if isinstance(each, Failed)] == []
     assert kinds(found) == [Lost, Back, GivenBack, Endpoints]
     new = found[1].machine
     assert _known(folder, rental) == {kept.address: True, new.address: True}
