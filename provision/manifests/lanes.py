@@ -78,7 +78,7 @@ def render_lanes(
             for name in names
             for each in places.copies(name)
         ]
-        lanes[lane] = LaneDocument(services=services, checks=project_checks(places))
+        lanes[lane] = LaneDocument(services=services, checks=project_checks(places) if names else [])
     every = [service for lane in lanes.values() for service in lane["services"]]
     for name in names:
         copies = [service for service in every if service["name"] == name]

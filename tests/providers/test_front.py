@@ -15,7 +15,7 @@ from tests.deploy.visitors import visitors
 from tests.deploy.world import SERVER
 from tests.providers.conftest import KEY, Rental
 from tests.providers.laptop import DECLARED, boot
-from tests.providers.test_lost import Market, declare, deployment, kinds, look
+from tests.providers.test_lost import Market, declare, deployment, look
 from tests.testbed import Kind, TestHost
 from tests.testbed.fixtures import MakeHost
 from tests.testbed.slots import Slot
@@ -67,10 +67,10 @@ def test_one_that_is_lost_and_replaced_costs_nobody_an_error(
     with visitors(Front(edge), streams=0) as met:  # type: ignore[arg-type]
         hosts[0].stop()
         rental.change(old.id, outbid_after=1)
-        found = look(folder, rental)
+        found = look(folder, rental, Lost, Back, GivenBack, Endpoints)
 
     assert [str(each.error) for each in found if isinstance(each, Failed)] == []
-    assert kinds(found) == [Lost, Back, GivenBack, Endpoints]
+    assert [type(each) for each in found] == [Lost, Back, GivenBack, Endpoints]
     new = found[1].machine
     assert _known(folder, rental) == {kept.address: True, new.address: True}
     assert met["longest"] < 10
