@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
+from provision.project.front import Front
 from provision.project.models import Model
 from provision.project.renting import Budget, Needs
 from provision.project.schema import (
@@ -80,7 +81,8 @@ def test_the_documented_file_loads(tmp_path):
         (Prepare, lambda file: [file["prepare"]]),
         (Model, lambda file: file["models"].values()),
         (Hooks, lambda file: [file["hooks"]]),
-        (Target, lambda file: file["targets"].values()),
+        (Target, lambda file: [*file["targets"].values(), *_by_itself("front")["targets"].values()]),
+        (Front, lambda _: [_by_itself("front")["targets"]["gpu"]["front"]]),
         (Needs, lambda file: [file["targets"]["gpu"]["needs"]]),
         (Budget, lambda file: [file["targets"]["gpu"]["budget"]]),
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
@@ -98,10 +100,10 @@ def test_every_key_has_an_example(model: type[BaseModel], tables):
     assert set(model.model_fields) - shown == set()
 
 
-def _by_itself() -> dict[str, Any]:
-    """How a certificate is had by itself."""
+def _by_itself(key: str = "acme") -> dict[str, Any]:
+    """The example of a target that stands for itself: how a certificate is had, or many machines behind one front."""
     instead = re.findall(r"```toml instead\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL)
-    (found,) = (each for each in map(tomllib.loads, instead) if "acme" in str(each.get("targets")))
+    (found,) = (each for each in map(tomllib.loads, instead) if f"'{key}':" in str(each.get("targets")))
     return found
 
 
