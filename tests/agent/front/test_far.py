@@ -102,6 +102,7 @@ def test_machines_come_and_die_and_are_replaced_and_nobody_meets_it(far: Distant
     assert far.edge.worker() == worker
 
 
+@pytest.mark.slow
 def test_requests_wait_for_a_machine_that_comes_as_long_as_they_may(far: Distant) -> None:
     far.become(hold=3.0)
     late = far.edge.get()
