@@ -42,9 +42,9 @@ class Recorder:
         self._file: int | None = None
         self._size = 0
         self._told: dict[tuple[str, ...], float] = {}
-        place = folder(root)
-        path = place / f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}{_SUFFIX}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # of the second kind: nobody knows this user's home
+            place = folder(root)
+            path = place / f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}{_SUFFIX}"
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +125,7 @@ _OUTCOMES = {0: "done", 1: "put back", 3: "some hosts failed", 4: "refused", 5: 
 
 def runs(root: Path) -> Iterator[Run]:
     """Those of the project in `root`, the newest first."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         for path in sorted(folder(root).glob(f"*{_SUFFIX}"), reverse=True):
             if run := _read(path):
                 yield run
@@ -138,7 +138,7 @@ def run(root: Path, id_: str) -> Run | None:
 
 def mark(root: Path) -> tuple[tuple[str, int], ...]:
     """What changes when any of them does: names and sizes."""
-    with contextlib.suppress(OSError), os.scandir(folder(root)) as entries:
+    with contextlib.suppress(OSError, RuntimeError), os.scandir(folder(root)) as entries:
         return tuple(sorted((entry.name, entry.stat().st_size) for entry in entries))
     return ()
 

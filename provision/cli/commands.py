@@ -38,6 +38,7 @@ _VERBS = {
         Verb("bench", "Measure how fast the models are that serve; change nothing."),
         Verb("evidence", "Show, verify and sign what checks saw on hosts."),
         Verb("history", "Show what was deployed, by whom, and how it ended."),
+        Verb("report", "Write down what was deployed, how it went, and how it stands, as one file that loads nothing."),
         Verb("logs", "Show the last lines of services' logs."),
         Verb("exec", "Run a command in the release that serves, with a service's environment.", module="execute"),
         Verb("ssh", "Log in to a host, in the folder of the release that serves."),

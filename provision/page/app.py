@@ -119,7 +119,7 @@ class Page:
             environment()
             .get_template("page.html")
             .render(
-                title=name or address.rpartition("/")[2],
+                title=name or ("Deploy" if address.startswith("/deploys/") else request.path_params["host"]),
                 project=self.project.name,
                 pages=PAGES,
                 here=name or ("Deploys" if address.startswith("/deploys/") else "Project"),

@@ -38,7 +38,7 @@ _HEADERS = {
 }
 _ENTERED = """\
 <!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">
-<title>deploy</title><p><a href="/">Go on</a></p></html>
+<link rel="icon" href="/static/icon.svg"><title>deploy</title><p><a href="/">Go on</a></p></html>
 """
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from provision import __version__
+from provision.page import assets
 from tests.cli.ports import free_ports
 from tests.install.conftest import ROOT, Home, install
 
@@ -65,7 +66,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_test(wheel: Path) -> 
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    wanted = {"provision/packages.txt"}
+    wanted = {"provision/packages.txt", *(f"provision/page/static/{name}" for name in assets.pinned()["files"])}
     for name in tracked:
         folder = next((folder for folder in MOVED if name.startswith(folder)), "")
         wanted.add(MOVED[folder] + name.removeprefix(folder) if folder else name)

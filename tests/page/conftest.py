@@ -88,22 +88,20 @@ def shows(client: httpx.Client, path: str, text: str, seconds: float = 30.0) -> 
     return page
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project() -> Iterator[Project]:
     """One that is up, whose last deploy was put back, and whose service writes what nobody should obey."""
     for made in make_project():
         made.write(extra=AWAY)
-        web = (made.root / "web.py").read_text()
-        (made.root / "web.py").write_text(web.replace('"asked for"', repr("asked for " + NOISE)))
+        web = made.root / "web.py"
+        web.write_text(web.read_text().replace('"asked for"', repr("asked for " + NOISE)))
         made.ok("up", "--target", "sandbox")
-        (made.root / "web.py").write_text(
-            web.replace("send_response(200)", "send_response(500)").replace("STATUS = 200", "STATUS = 500")
-        )
+        web.write_text(web.read_text().replace("STATUS = 200", "STATUS = 500"))
         assert made.run("up", "--target", "sandbox").returncode == 1
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ui(project: Project) -> Iterator[Ui]:
     found = start(project)
     yield found

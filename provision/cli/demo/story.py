@@ -124,11 +124,13 @@ class Story:
         if keep:
             yield f"It is still up: {self.stable} (web), {self.model} (llama-server)"
             yield f"The project is in {self.shop.root}: try deploy status -C {self.shop.root}"
+            yield f"Look at it live, in a browser: deploy ui -C {self.shop.root}"
             yield "End it with: deploy demo --stop"
         else:
             kept = "what was fetched" if self.engine == "wheel" else "sources and what was compiled"
             yield f"Kept for the next time: {kept}, in {caches()}; rm -r removes it, at any time"
             yield "Everything else was cleaned up. Look around in it: deploy demo --keep. Your own project: deploy init"
+            yield "What it does can be looked at live, in a browser: deploy ui (docs/page.md)"
 
     def _deployment(self) -> Deployment:
         """The project as it is on disk now."""

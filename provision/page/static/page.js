@@ -48,7 +48,12 @@ addEventListener("resize", () => {
     if (place.isConnected) made.setSize({ width: Math.max(place.clientWidth, 200), height: 170 });
   }
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const [place, made] of [...charts]) {
+    made.destroy();
+    draw(place);
+  }
+});
 
 // --- Parts ----------------------------------------------------------------------------------------------------------
 function replace(id, html) {

@@ -1,0 +1,76 @@
+"""`deploy report`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provision.cli.github.forks import refuse_fork
+from provision.cli.session import Session
+from provision.cli.verb import verb
+from provision.cli.verbs.logs import seconds_ago
+from provision.errors import UsageError
+
+if TYPE_CHECKING:
+    from provision.page.report import Report
+
+_DAYS = 7
+
+
+@verb(
+    "report",
+    example="deploy report 4f1c9a --html release.html\ndeploy report --since 7d --markdown >> $GITHUB_STEP_SUMMARY",
+)
+@click.argument("release", required=False, default="")
+@click.option("--since", metavar="WHEN", default="", help="All since then: 7d (the default), 2h, 2026-11-30T02:10.")
+@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML file.")
+@click.option("--markdown", is_flag=True, help="As Markdown, for a job's summary; so without --html, too.")
+def command(session: Session, release: str, since: str, html: Path | None, markdown: bool) -> None:
+    """Write down what was deployed, how it went, and how it stands, as one file that loads nothing.
+
+    Of a release, of which the beginning of its id will do, or of all since a time. What hosts have of it is in it, and
+    what the commands told that this machine ran.
+    """
+    if release and since:
+        raise UsageError("a release, or a time: not both.", next_step="leave one of them out")
+    if html and markdown:
+        raise UsageError("--html and --markdown are two files.", next_step="run it once for each")
+    refuse_fork("no host is asked")
+    from provision.page import report as reports
+
+    began = 0.0 if release else time.time() - (seconds_ago(since) if since else _DAYS * 86400.0)
+    with session.console.live():
+        found = reports.report(session.deployment, session.hosts, release, began)
+    if html:
+        text = reports.as_html(found)
+        try:
+            html.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as failure:
+            raise UsageError(f"{html}: {failure.strerror}.", next_step="name another file") from None
+        session.console.answer({"event": "report", "file": str(html), "about": found.about}, f"written to {html}")
+        return
+    lines = _markdown(found)
+    session.console.answer({"event": "report", "about": found.about, "markdown": "\n".join(lines)}, lines)
+
+
+def _markdown(found: Report) -> list[str]:
+    from provision.cli.github.markdown import block, code, plain, table
+    from provision.cli.render.status import entry_lines
+
+    lines = [f"### {plain(found.project)} on {plain(found.target)}: {plain(found.about)}", ""]
+    rows = [[code(each.host), plain(each.state), code(each.next) if each.next else ""] for each in found.standing]
+    lines += [*table(["host", "is", "next"], rows), ""]
+    for entry in found.entries:
+        first, *more = entry_lines(entry)
+        lines.append(f"- {code(entry['host'])} {plain(first)}")
+        lines += [f"  {plain(line)}" for line in more]
+    for run, told in found.runs:
+        lines += ["", f"**{plain(run.command)}**: {plain(run.outcome)}"]
+        if told.error:
+            lines += ["", plain(told.error["what"]), ""]
+            if told.error.get("log"):
+                lines += block(told.error["log"])
+    return lines

@@ -1,0 +1,78 @@
+"""What was deployed, as one file: for a pull request, an archive, a post-mortem. Read from hosts, as the page does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provision import recorded, rollout
+from provision.errors import UsageError
+from provision.page.rendering import FOLDER, environment
+from provision.page.story import Story, story
+from provision.recorded import Run
+
+if TYPE_CHECKING:
+    from provision.rollout import HostEntry, HostFailed, Standing
+    from provision.targets import Deployment
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it.
+
+    Attributes:
+        about: the release, or since when.
+        entries: transactions of hosts, the newest first.
+        standing: how each host stands now.
+        runs: the commands of this machine that were about it, the newest first.
+    """
+
+    project: str
+    target: str
+    about: str
+    at: float
+    entries: Sequence[HostEntry | HostFailed]
+    standing: Sequence[Standing]
+    runs: Sequence[tuple[Run, Story]]
+
+
+def report(deployment: Deployment, hosts: Sequence[str], release: str = "", since: float = 0.0) -> Report:
+    """Of a release, whose id begins so; or of all since a time.
+
+    Raises:
+        UsageError: no host and no command of this machine knows of that release, or it is not clear which is meant.
+        DeployError: a host does not say what was deployed to it.
+    """
+    entries: list[Any] = list(rollout.history(deployment, hosts))
+    with rollout.watched(deployment, hosts) as watch:
+        standing = watch.look()
+    root, name = deployment.loaded.root, deployment.target_name
+    runs = [run for run in recorded.runs(root) if run.target == name]
+    if release:
+        known = {each for entry in entries for each in entry["channels"].values()} | {
+            each for run in runs for each in run.releases
+        }
+        meant = sorted(each for each in known if each.startswith(release))
+        if len(meant) != 1:
+            why = (
+                f"It may be {' or '.join(each[:12] for each in meant)}." if meant else "No host has it in its history."
+            )
+            raise UsageError(f"which release is {release}?", why=why, next_step="deploy history")
+        entries = [entry for entry in entries if meant[0] in entry["channels"].values()]
+        runs = [run for run in runs if meant[0] in run.releases]
+        about = f"release {meant[0][:12]}"
+    else:
+        entries = [entry for entry in entries if entry["time"] >= since]
+        runs = [run for run in runs if run.began >= since]
+        about = f"since {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(since))}"
+    entries.sort(key=lambda entry: entry["time"], reverse=True)
+    project = deployment.loaded.project.name
+    return Report(project, name, about, time.time(), entries, standing, [(run, story(run)) for run in runs])
+
+
+def as_html(found: Report) -> str:
+    """One file that loads nothing."""
+    style = (FOLDER / "static" / "page.css").read_text(encoding="utf-8")
+    return environment().get_template("report.html").render(report=found, style=style)
