@@ -59,6 +59,7 @@ def request_(hub: Hub) -> FetchModel:
         "url": url,
         "authorization": "",
         "limit": 0,
+        "source": "the Hub",
     }
 
 
