@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from provision.project.front import services_behind
 from provision.project.production.rule import Finding, Rule, Severity, Subject
 from provision.project.rules.proxies import proxy_before
 from provision.project.traffic import is_fronted
@@ -27,7 +28,9 @@ def _is_for_strangers(listen: str) -> bool:
 
 def _limits(subject: Subject) -> Iterator[Finding]:
     for target in subject.targets.values():
-        for name, service in subject.runs(target).items():
+        behind = services_behind(subject.project.targets, subject.project.services, target)
+        services = {**subject.runs(target), **{name: subject.project.services[name] for name in behind}}
+        for name, service in services.items():
             proxy = proxy_before(target, service)
             if proxy and proxy.rate is None and proxy.connections is None:
                 yield Finding(("services", name, "proxy"), "one client may send as much as it likes.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provision.contract.slots import KEEPER, TRAFFIC
 from provision.project.fault import Fault
+from provision.project.front import services_behind
 from provision.project.platforms import those
 from provision.project.ports import port_of, slot_port
 from provision.project.rules.proxies import HTTP, HTTPS, is_here, listens_on, proxy_before
@@ -68,7 +69,8 @@ def _ports(view: Sound) -> Iterator[Fault]:
     """What stands before the programs has the declared ports, and each slot one of its own."""
     for target in view.targets.values():
         taken: dict[int, str] = {}
-        for name, service in view.chosen(target).items() if target.traffic else ():
+        behind = {name: view.services[name] for name in services_behind(view.targets, view.services, target)}
+        for name, service in {**view.chosen(target), **behind}.items() if target.traffic else ():
             if proxy := proxy_before(target, service):
                 taken[listens_on(proxy)] = f"the port of services.{name}.proxy"
                 if proxy.speaks_tls and listens_on(proxy) == HTTPS:
@@ -87,6 +89,8 @@ def _ports(view: Sound) -> Iterator[Fault]:
 
 def _wanted(view: Sound, target: Target, *, of_slots: bool) -> Iterator[tuple[str, int, str]]:
     """The ports of the services of `target`: whose, which, and what each is for."""
+    for name in () if of_slots else services_behind(view.targets, view.services, target):
+        yield name, view.services[name].port or 0, f"the port of services.{name}"
     for name, service in view.chosen(target).items():
         if service.port is None:
             continue
