@@ -49,6 +49,10 @@ class Gone(Exception):
     """A watch is too old; what it watched is to be listed anew."""
 
 
+class _NoSuchKind(Exception):
+    """The server knows no such kind: what defines it was not installed."""
+
+
 class Invalid(Refused):
     """The API server, or an admission policy, takes no such object."""
 
@@ -87,7 +91,7 @@ class Api:
             raise self._told(error, f"reading {kind} {name}") from None
 
     def list(self, kind: str, labels: Mapping[str, str]) -> tuple[list[Node], str]:
-        """All with these labels, and the version from which a watch goes on."""
+        """All with these labels, and the version from which a watch goes on; none of a kind that nobody installed."""
         try:
 
             def read() -> tuple[list[Node], str]:
@@ -96,6 +100,8 @@ class Api:
                 return [{"kind": kind, **each} for each in found], found.resourceVersion
 
             return self._ask(read)
+        except _NoSuchKind:
+            return [], ""
         except ApiError as error:
             raise self._told(error, f"listing {kind}s") from None
 
@@ -195,6 +201,8 @@ class Api:
                 if not self._is_busy(error) or time.monotonic() > deadline:
                     raise
             except httpx2.HTTPStatusError as error:
+                if error.response.status_code == 404:
+                    raise _NoSuchKind from None
                 if error.response.status_code not in _BUSY or time.monotonic() > deadline:
                     raise Unreachable(f"{self.server}: {error}", next_step="kubectl cluster-info") from None
             except (httpx2.HTTPError, OSError) as error:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from provision.cluster.client import Api
 from provision.cluster.objects import MANAGER, PART_OF, PLURALS, Member, Name, Node, at
+from provision.cluster.routes import mixed
 from provision.cluster.wanted import Rendered, unpacked
 from provision.errors import Refused
 
+if TYPE_CHECKING:
+    from provision.contract.rollout import RolloutNote, RolloutRecord
+
 _FORMAT = 1
+_FORMAT_OF_SHARES = 2  # of one whose canary has requests, which version 1 would end while they come
 _HISTORY = 50  # entries
 _KEPT_FOR = "deploy.bitnet/release-of"  # a label of the Secrets; its value is the project
 
@@ -37,6 +42,7 @@ class Entry:
     channels: dict[str, str]
     who: str
     why: str = ""
+    rollout: RolloutNote | None = None  # what it did to one
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """An HTTPRoute of somebody's in which the canary has a share, and what is beside it for who sends the header."""
+
+    name: str
+    uid: str
+    were: tuple[int, ...] = ()  # the weights of stable, before; empty where it was not changed
+    lane: str = ""  # the uid of the one beside it
+
+
+@dataclass(frozen=True)
 class Inventory:
     """All that is known."""
 
@@ -60,16 +76,31 @@ class Inventory:
     begun: Begun | None = None
     degraded: str = ""  # why neither release could be proven
     history: tuple[Entry, ...] = ()
+    shares: dict[str, float] = field(default_factory=dict)  # lane -> share of the requests, where it was given one
+    rollout: RolloutRecord | None = None
+    routes: tuple[Routed, ...] = ()
+    copies: dict[str, int] = field(default_factory=dict)  # service -> of a canary whose share goes by copies
+
+    @property
+    def format(self) -> int:
+        """The oldest version's that does no wrong with it."""
+        return _FORMAT_OF_SHARES if self.shares or self.rollout or self.routes or self.copies else _FORMAT
 
     @property
     def every_member(self) -> dict[Name, str]:
         """The uids of all that is ours."""
         return {each.named: each.uid for members in self.members.values() for each in members}
 
-    def ended(self, kind: str, channel: str, outcome: str, who: str, why: str = "") -> Inventory:
-        """With one more entry of the history, and nothing begun."""
+    def ended(
+        self, kind: str, channel: str, outcome: str, who: str, why: str = "", note: RolloutNote | None = None
+    ) -> Inventory:
+        """With one more entry of the history, and nothing begun.
+
+        Args:
+            note: what it did to a rollout.
+        """
         sequence = self.history[-1].sequence + 1 if self.history else 1
-        entry = Entry(sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500])
+        entry = Entry(sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500], note)
         return replace(self, begun=None, history=(*self.history, entry)[-_HISTORY:])
 
 
@@ -168,7 +199,8 @@ class Book:
 
     def _node(self, inventory: Inventory) -> Node:
         kinds = {each.kind for members in inventory.members.values() for each in members}
-        state = {"format": _FORMAT, **asdict(inventory)}
+        kinds |= {"HTTPRoute"} if any(each.lane for each in inventory.routes) else set()
+        state = {"format": inventory.format, **asdict(inventory)}
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -183,13 +215,31 @@ class Book:
             "data": {"inventory": json.dumps(state)},
         }
 
-    def labelled(self, objects: Iterable[Node]) -> list[Node]:
-        """`objects` as they are applied: each says whose it is."""
+    def labelled(self, objects: Iterable[Node], copies: Mapping[str, int] | None = None) -> list[Node]:
+        """`objects` as they are applied: each says whose it is.
+
+        Args:
+            copies: of a canary whose share goes by them.
+        """
         label = {PART_OF: self.applyset}
         return [
             {**node, "metadata": {**node["metadata"], "labels": {**node["metadata"].get("labels", {}), **label}}}
-            for node in objects
+            for node in mixed(objects, copies or {})
         ]
+
+
+def _rollout(record: Any) -> RolloutRecord | None:
+    """Raises as whoever misreads a value does, where it is none that was written here."""
+    if record is None:
+        return None
+    document = record["document"]
+    numbers = [*document["steps"], *document["abort"].values(), document["each"], document["at_most"]]
+    numbers += [record[key] for key in ("began", "paused", "since")]
+    texts = [*record["services"], *(record[key] for key in ("id", "release", "who", "status", "why"))]
+    if not all(isinstance(each, (int, float)) for each in numbers) or not all(isinstance(each, str) for each in texts):
+        raise TypeError("the rollout")
+    document["steps"][record["step"]]
+    return cast("RolloutRecord", record)
 
 
 def _group_kind(kind: str) -> str:
@@ -200,7 +250,7 @@ def _group_kind(kind: str) -> str:
 def _read(name: str, node: Node) -> Inventory:
     try:
         state: dict[str, Any] = json.loads(node["data"]["inventory"])
-        if state["format"] > _FORMAT:
+        if state["format"] > _FORMAT_OF_SHARES:
             raise Refused(
                 f"ConfigMap {name} was written by a newer version of deploy.", next_step="update deploy on this machine"
             )
@@ -214,8 +264,12 @@ def _read(name: str, node: Node) -> Inventory:
             begun=Begun(**state["begun"]) if state["begun"] else None,
             degraded=str(state["degraded"]),
             history=tuple(Entry(**entry) for entry in state["history"]),
+            shares={str(lane): float(share) for lane, share in state.get("shares", {}).items()},
+            rollout=_rollout(state.get("rollout")),
+            routes=tuple(Routed(**{**each, "were": tuple(each["were"])}) for each in state.get("routes", ())),
+            copies={str(name): int(count) for name, count in state.get("copies", {}).items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Refused(
             f"ConfigMap {name} is none that deploy has written: {type(error).__name__} {error}.",
             next_step=f"if it is nobody's: kubectl delete configmap {name}, then: deploy up",

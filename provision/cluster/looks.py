@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision.cluster.changes import Change, changes, lacking
 from provision.cluster.inventory import Inventory
@@ -14,6 +14,12 @@ from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
 from provision.cluster.wait import labels_of
 from provision.cluster.wanted import service_of
+from provision.cluster.weighing import Given, Weighing
+from provision.contract.slots import CANARY
+from provision.project.units import percent
+
+if TYPE_CHECKING:
+    from provision.contract.rollout import RolloutRecord
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Status:
     holder: str
     services: tuple[Seen, ...]
     drift: tuple[str, ...] = ()
+    given: tuple[Given, ...] = ()  # what the canary has of the requests
 
 
 def _refusal(change: Change) -> list[str]:
@@ -71,7 +78,7 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
     """Asked of the API server by a dry run."""
     is_there = there.demand_namespace()
     inventory = there.book.read() if is_there else Inventory()
-    wanted = there.book.labelled(there.release.lanes[channel])
+    wanted = there.book.labelled(there.release.lanes[channel], inventory.copies)
     planned = changes(there.api, wanted, there.book.applyset, take_over, is_new=not is_there)
     names = {name_of(node) for node in wanted}
     others = {each.named for lane, members in inventory.members.items() if lane != channel for each in members}
@@ -101,8 +108,28 @@ def status(there: ProjectThere) -> Status:
     labels = labels_of(there.project.name)
     found = {kind: there.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
     services = [_seen(each, lane, found) for lane, members in inventory.members.items() for each in _workloads(members)]
-    drift = () if who or inventory.begun else tuple(_drift(there, inventory))
-    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift)
+    given = _given(there, inventory) if inventory.shares else ()
+    drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given))
+    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Who gets which request."""
+
+    shares: Mapping[str, float]  # lane -> share, as it was given
+    given: tuple[Given, ...]  # what the canary really has
+    rollout: RolloutRecord | None
+
+
+def traffic(there: ProjectThere) -> Traffic:
+    """As the cluster shows it."""
+    inventory = there.book.read() if there.demand_namespace() else Inventory()
+    return Traffic(inventory.shares, _given(there, inventory), inventory.rollout)
+
+
+def _given(there: ProjectThere, inventory: Inventory) -> tuple[Given, ...]:
+    return tuple(Weighing(there.api, there.book, there.project.name, there.tell).given(inventory))
 
 
 def history(there: ProjectThere) -> Inventory:
@@ -142,13 +169,23 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
     """What somebody has changed or removed since: the release that was deployed, asked of the server by a dry run."""
     found: list[str] = []
     for channel, id_ in inventory.channels.items():
-        wanted = there.book.labelled(there.book.release(id_).lanes[channel])
+        wanted = there.book.labelled(there.book.release(id_).lanes[channel], inventory.copies)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":
                 found.append(f"{each.name}: it is gone")
             found += each.claims
             found += [f"{each.name}: {text}" for text in (each.fields if not each.claims else ())]
     return found
+
+
+def _unlike(inventory: Inventory, given: Sequence[Given]) -> list[str]:
+    """Where the canary has another share than it was given: somebody changed a route, or a laptop died."""
+    share = inventory.shares.get(CANARY, 0.0)
+    return [
+        f"{each.by}: the canary has {percent(round(each.share, 4))} of {each.service}, and was given {percent(share)}"
+        for each in given
+        if abs(each.share - share) > share / 10 and each.service not in inventory.copies
+    ]
 
 
 def _state(inventory: Inventory, services: Sequence[Seen], who: str, drift: Sequence[str]) -> str:

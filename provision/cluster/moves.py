@@ -7,16 +7,60 @@ from dataclasses import replace
 from provision.cluster.lease import held
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
+from provision.cluster.sharing import Sharing, after, note, without_steps
 from provision.cluster.transaction import Asked, Ended, bring, prune
 from provision.cluster.wanted import Rendered
+from provision.cluster.weighing import Weighing
+from provision.contract.slots import CANARY, STABLE
 from provision.errors import Refused
 
 
-def up(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> Ended:
-    """Bring the project as it is now to `channel`. Raises as `Transaction.run` does."""
+def up(
+    there: ProjectThere,
+    channel: str,
+    take_over: tuple[str, ...] = (),
+    share: float | None = None,
+    *,
+    aborts: bool = False,
+) -> Ended:
+    """Bring the project as it is now to `channel`.
+
+    Args:
+        share: what the canary is given by hand.
+        aborts: whether a rollout that is under way ends.
+
+    Raises as `Transaction.run` does.
+    """
     release = there.release
     there.demand_namespace(make=True)
-    return bring(there.api, _asked(there, "up", channel, release, take_over), there.tell)
+    asked = _asked(there, "up", channel, release, take_over)
+    return bring(there.api, replace(asked, sharing=Sharing(share, None, aborts)), there.tell)
+
+
+def weigh(there: ProjectThere, share: float) -> Ended:
+    """Give the canary a share of the requests, by hand.
+
+    Raises:
+        Refused: there is no canary, nothing could give it that, or a rollout gives it its shares.
+    """
+    there.demand_namespace()
+
+    def tell(event: dict[str, object]) -> None:
+        there.tell({**event, "host": there.name})
+
+    with held(there.api, there.project.name, there.who, tell) as lock:
+        before = there.book.read()
+        if CANARY not in before.channels:
+            raise Refused("there is no canary.", next_step="deploy up --channel canary --weight 5%", host=there.name)
+        without_steps(before.rollout)
+        weighing = Weighing(there.api, there.book, there.project.name, tell)
+        canary = there.book.release(before.channels[CANARY]).lanes[CANARY]
+        weighing.demand(share, before.channels.get(STABLE, ""), canary)
+        lock.demand()
+        if before.shares.get(CANARY) == share:
+            return Ended("unchanged", weighing.place(before))
+        new = replace(before, shares={**before.shares, CANARY: share})
+        return Ended("committed", weighing.place(there.book.write(new.ended("weigh", CANARY, "committed", there.who))))
 
 
 def promote(there: ProjectThere) -> Ended:
@@ -62,14 +106,18 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         named = {each.named for each in stay}
         gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
         lock.demand()
+        if CANARY in channels:
+            before = Weighing(there.api, there.book, there.project.name, tell).clear(before)
         prune(there.api, there.book, gone, tell)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
         members: dict[str, tuple[Member, ...]] = {
             name: each for name, each in before.members.items() if name not in channels
         }
-        new = replace(before, channels=left, members=members, degraded="" if not left else before.degraded)
+        new = after(before, "down", left, there.who, Sharing())
+        new = replace(new, members=members, degraded="" if not left else before.degraded)
         if kind != "down" or new != before:
-            return Ended("committed", there.book.write(new.ended(kind, channel, "committed", there.who)))
+            note_ = note(before, new)
+            return Ended("committed", there.book.write(new.ended(kind, channel, "committed", there.who, note=note_)))
         return Ended("unchanged", before)
 
 

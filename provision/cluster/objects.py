@@ -29,6 +29,7 @@ PLURALS: Mapping[str, tuple[str, str]] = {
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "Ingress": ("networking.k8s.io/v1", "ingresses"),
+    "HTTPRoute": ("gateway.networking.k8s.io/v1", "httproutes"),
 }
 KEPT = ("Namespace", "PersistentVolumeClaim", "CustomResourceDefinition")  # never pruned: they hold what others made
 _ORDER = list(PLURALS)

@@ -12,16 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from provision.cluster import changes
+from provision.cluster import changes, sharing
 from provision.cluster.client import Api
 from provision.cluster.inventory import Begun, Book, Inventory
 from provision.cluster.lease import Held, held
 from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
 from provision.cluster.prove import prove
+from provision.cluster.sharing import Sharing
 from provision.cluster.standing import deployment
 from provision.cluster.wait import KINDS, NotReady, Tell, labels_of, wait
 from provision.cluster.wanted import Rendered
 from provision.cluster.watching import Watched
+from provision.cluster.weighing import Weighing
+from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
 from provision.project.schema import Project, Target
 
@@ -36,6 +39,7 @@ class Asked:
         kind: up, promote, rollback.
         host: what stands before lines of the output.
         take_over: field managers whose fields are taken.
+        sharing: what becomes of the canary's share.
     """
 
     kind: str
@@ -46,6 +50,7 @@ class Asked:
     host: str
     who: str
     take_over: tuple[str, ...] = ()
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 @dataclass(frozen=True)
@@ -76,23 +81,39 @@ class Transaction:
             Degraded: what was before could not be proven either.
         """
         asked, before = self.asked, self.book.read()
-        wanted = self.book.labelled(asked.release.lanes[asked.channel])
+        sharing.demand(before, asked.kind, asked.channel, asked.release.id, asked.sharing)
+        wanted = self.book.labelled(asked.release.lanes[asked.channel], before.copies)
         planned = self._demand(wanted)
+        if (share := asked.sharing.first()) is not None:
+            self._weighing.demand(share, before.channels.get("stable", ""), asked.release.lanes[CANARY])
+        channels = {**before.channels, asked.channel: asked.release.id}
         if self._is_there(before, planned):
-            return Ended("unchanged", before)
+            new = sharing.after(before, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
+            if new == before:
+                return Ended("unchanged", self._weighing.place(before))
+            note = sharing.note(before, new)
+            new = new.ended(asked.kind, asked.channel, "committed", asked.who, note=note)
+            return Ended("committed", self._weighing.place(self.book.write(new)))
         self.book.keep(asked.release)
         begun = self._begin(before, wanted)
         try:
+            if asked.channel == CANARY:
+                self._weighing.hide(begun)
             members = self._bring(asked.release, wanted)
         except (NotReady, DeployError, KeyboardInterrupt) as error:
             if isinstance(error, Refused) and self._lost:
                 raise
             raise self._put_back(before, begun, error) from None
-        channels = {**begun.channels, asked.channel: asked.release.id}
-        done = replace(begun, channels=channels, degraded="").ended(asked.kind, asked.channel, "committed", asked.who)
-        new = self._pruned(self.book.write(done), asked.channel, members)
+        done = sharing.after(begun, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
+        note = sharing.note(begun, done)
+        done = replace(done, degraded="").ended(asked.kind, asked.channel, "committed", asked.who, note=note)
+        new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
         self.book.forget(new, asked.target.keep)
         return Ended("committed", new)
+
+    @property
+    def _weighing(self) -> Weighing:
+        return Weighing(self.api, self.book, self.asked.project.name, self._told)
 
     @property
     def _lost(self) -> bool:
@@ -165,7 +186,7 @@ class Transaction:
         why, log = _why(error)
         self._told({"event": "step", "step": "undo", "program": old[:12] or "nothing was there", "detail": ""})
         try:
-            members = self._bring_back(old)
+            members = self._bring_back(old, before)
         except (NotReady, DeployError, KeyboardInterrupt) as failure:
             undone = _why(failure)[0]
             both = f"{why}\nputting back: {undone}"
@@ -182,7 +203,7 @@ class Transaction:
         interrupted = isinstance(error, KeyboardInterrupt)
         outcome = "interrupted" if interrupted else "put back"
         ended = replace(begun, degraded="").ended(asked.kind, asked.channel, outcome, asked.who, why)
-        self._pruned(self.book.write(ended), asked.channel, members)
+        self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
         serves = f"Release {old[:12]} serves, proven again." if old else "As before, nothing of it is there."
         if interrupted:
             return Interrupted("interrupted, and put back.", why=serves, host=asked.host)
@@ -196,11 +217,11 @@ class Transaction:
             log=log,
         )
 
-    def _bring_back(self, old: str) -> list[Member]:
+    def _bring_back(self, old: str, before: Inventory) -> list[Member]:
         if not old:
             return []
         release = self.book.release(old)
-        wanted = self.book.labelled(release.lanes[self.asked.channel])
+        wanted = self.book.labelled(release.lanes[self.asked.channel], before.copies)
         return self._bring(release, wanted)
 
     def _pruned(self, known: Inventory, channel: str, members: Sequence[Member]) -> Inventory:

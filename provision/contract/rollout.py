@@ -6,13 +6,10 @@ each of its steps in a transaction of its own, and nothing else changes the reco
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, TypedDict
+from typing import Dict, List, Mapping, NamedTuple, Optional, Protocol, TypedDict
 
 from .failure import REFUSED, Failure
 from .slots import CANARY
-
-if TYPE_CHECKING:
-    from .state import State
 
 HOLD, PROMOTE, ABORT = "hold", "promote", "abort"  # what becomes of a step that nothing can be said of
 
@@ -238,6 +235,19 @@ def as_asked(record: RolloutRecord) -> RolloutAsked:
     return {"document": record["document"], "evidence": record["evidence"]}
 
 
+class Stands(Protocol):
+    """What was before: the state of a host, or what a cluster knows."""
+
+    @property
+    def channels(self) -> Mapping[str, str]: ...
+
+    @property
+    def shares(self) -> Mapping[str, float]: ...
+
+    @property
+    def rollout(self) -> Optional[RolloutRecord]: ...
+
+
 class Changed(NamedTuple):
     """What of a state says who gets how much."""
 
@@ -246,7 +256,7 @@ class Changed(NamedTuple):
 
 
 def after(
-    before: State,
+    before: Stands,
     kind: str,
     channels: Mapping[str, str],
     who: str,

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from tests.cluster.node import Node
-from tests.cluster.parts import CONTROL_PLANE, PROGRAMS, build, program
+from tests.cluster.parts import CONTROL_PLANE, EVERYTHING, build, program
 from tests.cluster.running import Cluster
 from tests.testbed.slots import take_slot
 
@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     if verb not in ("build", "up") or (words[1:] and not control):
         sys.stderr.write(__doc__ or "")
         return 2
-    build(CONTROL_PLANE if control else PROGRAMS, tell=_say)
+    build(CONTROL_PLANE if control else EVERYTHING, tell=_say)
     if verb == "up":
         _up(control=control)
     return 0

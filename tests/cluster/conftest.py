@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.gateway import Gateway
 from tests.cluster.node import Node
-from tests.cluster.parts import NODE, PROGRAMS, missing
+from tests.cluster.parts import GATEWAY, NODE, PROGRAMS, missing
 from tests.cluster.running import Cluster
 from tests.testbed.slots import Slot
 
@@ -33,9 +34,16 @@ def cluster(slot: Slot) -> Iterator[Cluster]:
         cluster.destroy()
 
 
+@pytest.fixture(scope="session")
+def gateway(cluster: Cluster) -> Gateway:
+    """What stands before the pods of `cluster`, and what counts the requests to it."""
+    _demand(*GATEWAY)
+    return Gateway(cluster)
+
+
 def _demand(*names: str) -> None:
     if lacking := missing(names):
-        part = "" if set(lacking) & set(NODE) else " control"
+        part = "" if set(lacking) & {*NODE, *GATEWAY} else " control"
         pytest.skip(
             f"{', '.join(lacking)} is not built: make cluster, or scripts/cluster build{part} (once, 10 to 20 minutes)"
         )

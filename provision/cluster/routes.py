@@ -1,0 +1,243 @@
+"""Weights in HTTPRoutes (Gateway API v1, "HTTPBackendRef"), which are somebody's own: only what leads to us changes.
+
+Pure. Where a rule leads to a Service of stable, what it gives to that is divided between that and the canary's. Rules,
+matches, filters and others' backends stay as they are, and so does what others get: a rule's weights are shares of
+their sum, so where others are in it, ours keep theirs. What ours were is remembered by whoever changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from provision.cluster.objects import Node, at
+from provision.cluster.wanted import service_of
+from provision.contract.slots import CANARY, STABLE
+
+LANE_HEADER = "X-Lane"
+_FINE = 10_000  # that weights of ours add up to at least: a share of 0.01 % is one
+_MOST = 1_000_000  # what a weight may be
+_NEAR = 0.1  # of the share that is asked for
+_LONGEST = 253  # characters of an object's name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The Services of one service: stable's, and the canary's."""
+
+    service: str
+    stable: str
+    canary: str
+
+
+class Coarse(Exception):
+    """Weights of a rule are too small for a share, and others' are not ours to change."""
+
+    def __init__(self, route: str, total: int, share: float) -> None:
+        super().__init__(f"HTTPRoute {route}")
+        self.route = route
+        self.total = total
+        self.share = share
+
+
+def pairs(stable: Iterable[Node], canary: Iterable[Node]) -> list[Pair]:
+    """Of the objects that both channels have."""
+    ours, theirs = services(stable), services(canary)
+    return [Pair(service, ours[service], theirs[service]) for service in ours if service in theirs]
+
+
+def services(objects: Iterable[Node]) -> dict[str, str]:
+    """Service -> the name of its Service; a load balancer of its own leads past every route."""
+    return {
+        service_of(node): str(node["metadata"]["name"])
+        for node in objects
+        if node["kind"] == "Service" and at(node, "spec", "type") in (None, "ClusterIP")
+    }
+
+
+def led_to(route: Node, ours: Sequence[Pair]) -> list[Pair]:
+    """Those that the rules of a route lead to."""
+    names = {ref["name"] for rule in _rules(route) for ref in _refs(rule)}
+    return [pair for pair in ours if pair.stable in names]
+
+
+def weights(route: Node, ours: Sequence[Pair]) -> list[int]:
+    """What rules give to services of ours, one after another."""
+    return [sum(_weight(ref) for ref in _of(rule, pair)) for rule, pair in _divided(route, ours)]
+
+
+def shares(route: Node, pair: Pair) -> list[float]:
+    """What the canary has of each rule that leads to a service, and is not switched off."""
+    found = []
+    for rule, _ in _divided(route, [pair]):
+        total = sum(_weight(ref) for ref in _of(rule, pair))
+        canary = sum(_weight(ref) for ref in _of(rule, pair) if ref["name"] == pair.canary)
+        found += [canary / total] if total else []
+    return found
+
+
+def shared(route: Node, ours: Sequence[Pair], share: float) -> Node:
+    """`route` where the canary has that share of what leads to each service.
+
+    Raises:
+        Coarse: the weights of a rule can't say so.
+    """
+    new = deepcopy(route)
+    for rule in _rules(new):
+        led = [pair for pair in ours if any(ref["name"] == pair.stable for ref in _refs(rule))]
+        totals = {pair: sum(_weight(ref) for ref in _of(rule, pair)) for pair in led}
+        least = min((total for total in totals.values() if total), default=0)
+        if not least:
+            continue
+        names = {name for pair in led for name in (pair.stable, pair.canary)}
+        alone = all(_is_service(ref) and ref["name"] in names for ref in rule["backendRefs"])
+        times = min(-(-_FINE // least), max(1, _MOST // max(totals.values()))) if alone else 1
+        for pair, total in totals.items():
+            canary = round(total * times * share)
+            if abs(canary / (total * times) - share) > share * _NEAR:
+                raise Coarse(str(route["metadata"]["name"]), total, share)
+            _divide(rule, pair, total * times - canary, canary)
+    return new
+
+
+def restored(route: Node, ours: Sequence[Pair], were: Sequence[int]) -> Node:
+    """`route` without the canary, and with the weights that it had; where its rules are others now, with theirs."""
+    new = deepcopy(route)
+    now = weights(new, ours)
+    for (rule, pair), weight in zip(_divided(new, ours), were if len(were) == len(now) else now, strict=True):
+        rule["backendRefs"] = [
+            ref for ref in rule["backendRefs"] if not (_is_service(ref) and ref["name"] == pair.canary)
+        ]
+        for ref in _of(rule, pair):
+            ref["weight"] = weight
+    return new
+
+
+def lane_route(route: Node, ours: Sequence[Pair]) -> Node:
+    """A route of ours beside `route`, for whoever sends the header: the canary, whatever its share is.
+
+    One more header is a more specific match than the same rule without (HTTPRoute, "matches"). It goes with the route
+    that it stands beside.
+    """
+    led = {pair.stable: pair.canary for pair in ours}
+    rules = []
+    for rule in _rules(route):
+        canaries = [{**ref, "name": led[ref["name"]]} for ref in _refs(rule) if ref["name"] in led]
+        if canaries:
+            for ref in canaries:
+                ref["weight"] = 1
+            matches = [_with_header(match) for match in rule.get("matches") or [{}]]
+            rules.append({**rule, "matches": matches, "backendRefs": canaries})
+    metadata, spec = route["metadata"], route["spec"]
+    owner = {"apiVersion": route["apiVersion"], "kind": route["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+    where = {key: deepcopy(spec[key]) for key in ("parentRefs", "hostnames") if key in spec}
+    return {
+        "apiVersion": route["apiVersion"],
+        "kind": "HTTPRoute",
+        "metadata": {"name": lane_name(str(metadata["name"])), "ownerReferences": [owner]},
+        "spec": {**where, "rules": deepcopy(rules)},
+    }
+
+
+def lane_name(route: str) -> str:
+    """What the route beside a route is called."""
+    return f"deploy-lane-{route}"[:_LONGEST].rstrip("-.")
+
+
+def is_accepted(route: Node) -> bool:
+    """Whether every Gateway that has taken a route has seen it as it is now."""
+    parents = at(route, "status", "parents") or ()
+    generation = route["metadata"]["generation"]
+    return bool(parents) and all(
+        any(
+            each["type"] == "Accepted" and each["status"] == "True" and each.get("observedGeneration") == generation
+            for each in parent.get("conditions") or ()
+        )
+        for parent in parents
+    )
+
+
+def mixed(objects: Iterable[Node], copies: Mapping[str, int]) -> list[Node]:
+    """Objects of a channel where a canary has its share by copies: stable's Services lead to the pods of both channels.
+
+    Args:
+        copies: service -> copies of the canary.
+    """
+    return [_mixed(node, copies[service_of(node)]) if service_of(node) in copies else node for node in objects]
+
+
+def _mixed(node: Node, copies: int) -> Node:
+    channel = at(node, "metadata", "labels", "channel")
+    if node["kind"] == "Service" and channel == STABLE:
+        selector = {key: value for key, value in node["spec"]["selector"].items() if key != "channel"}
+        return {**node, "spec": {**node["spec"], "selector": selector}}
+    if node["kind"] == "Deployment" and channel == CANARY:
+        return {**node, "spec": {**node["spec"], "replicas": copies}}
+    return node
+
+
+def copies_for(share: float, stable: int) -> int:
+    """How many copies a canary takes to have about that share, beside so many of stable."""
+    return max(1, round(share * stable / (1 - share))) if share < 1 else stable
+
+
+def lets_outsiders(service: str, objects: Iterable[Node]) -> bool:
+    """Whether others than the project's own reach a service: its policy names their networks."""
+    return any(
+        "ipBlock" in peer
+        for node in objects
+        if node["kind"] == "NetworkPolicy" and service_of(node) == service
+        for rule in at(node, "spec", "ingress") or ()
+        for peer in rule.get("from") or ()
+    )
+
+
+def _divided(route: Node, ours: Sequence[Pair]) -> Iterator[tuple[Node, Pair]]:
+    for rule in _rules(route):
+        for pair in ours:
+            if any(ref["name"] == pair.stable for ref in _refs(rule)):
+                yield rule, pair
+
+
+def _divide(rule: Node, pair: Pair, stable: int, canary: int) -> None:
+    refs: list[Node] = []
+    for ref in rule["backendRefs"]:
+        if _is(ref, pair.canary):
+            continue
+        refs.append(ref)
+        if _is(ref, pair.stable):
+            refs.append({**deepcopy(ref), "name": pair.canary, "weight": canary})
+            ref["weight"], canary, stable = stable, 0, 0  # should one rule name it twice
+    rule["backendRefs"] = refs
+
+
+def _rules(route: Node) -> Sequence[Node]:
+    return at(route, "spec", "rules") or ()
+
+
+def _refs(rule: Node) -> list[Node]:
+    return [ref for ref in rule.get("backendRefs") or () if _is_service(ref)]
+
+
+def _of(rule: Node, pair: Pair) -> list[Node]:
+    return [ref for ref in _refs(rule) if ref["name"] in (pair.stable, pair.canary)]
+
+
+def _is_service(ref: Node) -> bool:
+    """Whether it is a Service of the route's own namespace."""
+    return ref.get("kind", "Service") == "Service" and not ref.get("group") and not ref.get("namespace")
+
+
+def _is(ref: Node, name: str) -> bool:
+    return _is_service(ref) and bool(ref["name"] == name)
+
+
+def _weight(ref: Node) -> int:
+    return int(ref.get("weight", 1))
+
+
+def _with_header(match: Node) -> Node:
+    header: dict[str, Any] = {"type": "Exact", "name": LANE_HEADER, "value": CANARY}
+    return {**match, "headers": [*(match.get("headers") or ()), header]}

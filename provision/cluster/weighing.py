@@ -1,0 +1,272 @@
+"""Gives a canary its share of the requests: by weights of HTTPRoutes that lead to us, else by copies.
+
+What is wanted is in the inventory before anything is changed, with what the routes had before; so whoever comes after a
+laptop that died makes it so, or takes it back. A route that somebody changes meanwhile is read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from provision.cluster import routes
+from provision.cluster.client import Api, Invalid
+from provision.cluster.inventory import Book, Inventory, Routed
+from provision.cluster.objects import PART_OF, Name, Node, at
+from provision.cluster.routes import Pair
+from provision.cluster.wait import Tell, labels_of
+from provision.cluster.wanted import service_of
+from provision.contract.slots import CANARY, STABLE
+from provision.errors import DeployError, Refused
+from provision.project.units import percent
+
+_TRIES = 5
+_SECONDS = 30.0  # within which a Gateway says that it has seen a route
+_SETTLES = 3.0  # seconds: it says so before each of its processes has heard of it
+_HEAR = "add an HTTPRoute that leads to the Service of stable; or expose it, then by copies (docs/kubernetes.md)"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a canary really has of the requests that come one way."""
+
+    by: str  # an HTTPRoute, or "copies of SERVICE"
+    service: str
+    share: float
+
+
+class Weighing:
+    """The shares of one project in one namespace. Whoever calls this has the lock."""
+
+    def __init__(self, api: Api, book: Book, project: str, tell: Tell) -> None:
+        self._api = api
+        self._book = book
+        self._project = project
+        self._tell = tell
+
+    def demand(self, share: float, stable: str, canary: Sequence[Node]) -> None:
+        """Refuse a share that nothing could give, before anything is changed.
+
+        Args:
+            stable: the release that serves; empty where none does.
+            canary: the objects that the canary's channel will have.
+
+        Raises:
+            Refused: says why, and the way out.
+        """
+        if not stable:
+            raise Refused("nothing serves yet, so a canary has nothing to share with.", next_step="deploy up")
+        ours = routes.pairs(self._objects(stable, STABLE), canary)
+        found = self._leading(ours)
+        for route in found:
+            self._shared(route, ours, share)
+        if share and not found and not self._open(stable, ours):
+            raise Refused(
+                "nothing here decides who gets which request.",
+                why="No HTTPRoute of the namespace leads to a Service of the project, and no service is exposed.",
+                next_step=_HEAR,
+            )
+
+    def demand_routes(self) -> None:
+        """Refuse what takes shares as fine as those of steps are.
+
+        Raises:
+            Refused: no route leads here.
+        """
+        inventory = self._book.read()
+        stable = self._objects(inventory.channels[STABLE], STABLE)
+        if not self._leading([Pair(name, name, "") for name in routes.services(stable).values()]):
+            raise Refused(
+                "no HTTPRoute of the namespace leads to a Service of the project.",
+                why="The steps of a rollout take weights; by copies a share is far from what is asked for.",
+                next_step="add one, or remove rollout.steps; deploy up --channel stable goes past them",
+            )
+
+    def hide(self, known: Inventory) -> None:
+        """Let nobody to the canary for now: another release comes to it, which is not proven yet."""
+        if known.routes:
+            ours = self._pairs(known)
+            for each in known.routes:
+                if each.were:
+                    self._change(each, lambda route: self._shared(route, ours, 0.0))
+
+    def place(self, known: Inventory) -> Inventory:
+        """Make it what the inventory says; as it says then.
+
+        Raises:
+            Refused: a share can't be given.
+        """
+        if CANARY not in known.channels or STABLE not in known.channels:
+            return known
+        ours, share = self._pairs(known), known.shares.get(CANARY)
+        found = self._leading(ours)
+        if not found:
+            return self._by_copies(known, ours, share or 0.0)
+        known = self._remembered(known, found, ours, changes=share is not None)
+        waited = []
+        for each in known.routes:
+            if each.were and share is not None:
+                waited += self._change(each, lambda route: self._shared(route, ours, share))
+        lanes = {str(route["metadata"]["name"]): self._beside(route, ours) for route in found}
+        new = tuple(replace(each, lane=lanes.get(each.name, each.lane)) for each in known.routes)
+        if new != known.routes:
+            known = self._book.write(replace(known, routes=new))
+        self._wait(waited)
+        return known
+
+    def clear(self, known: Inventory) -> Inventory:
+        """Take the canary out of all that leads to it; as the inventory is then."""
+        if known.routes:
+            ours = self._pairs(known)
+            waited = []
+            for each in known.routes:
+                if each.were:
+                    waited += self._change(each, partial(routes.restored, ours=ours, were=each.were))
+                if each.lane:
+                    self._api.delete(Name("HTTPRoute", routes.lane_name(each.name)), each.lane)
+            self._wait(waited)
+            known = self._book.write(replace(known, routes=()))
+        return self._by_copies(known, [], 0.0)
+
+    def given(self, known: Inventory) -> list[Given]:
+        """What the canary has, as the cluster shows it."""
+        if CANARY not in known.channels or STABLE not in known.channels:
+            return []
+        ours = self._pairs(known)
+        found = [
+            Given(f"HTTPRoute {route['metadata']['name']}", pair.service, share)
+            for route in self._leading(ours)
+            for pair in ours
+            for share in routes.shares(route, pair)
+        ]
+        return [*found, *(self._of_copies(service) for service in known.copies)]
+
+    def _pairs(self, known: Inventory) -> list[Pair]:
+        stable = self._objects(known.channels[STABLE], STABLE)
+        return routes.pairs(stable, self._objects(known.channels[CANARY], CANARY))
+
+    def _objects(self, release: str, lane: str) -> list[Node]:
+        return self._book.release(release).lanes[lane]
+
+    def _leading(self, ours: Sequence[Pair]) -> list[Node]:
+        """Routes of the namespace that lead to us, but for those that were made beside one."""
+        found, _ = self._api.list("HTTPRoute", {})
+        return [
+            {"apiVersion": "gateway.networking.k8s.io/v1", **route}
+            for route in found
+            if routes.led_to(route, ours) and not _is_beside(route)
+        ]
+
+    def _remembered(self, known: Inventory, found: Sequence[Node], ours: Sequence[Pair], *, changes: bool) -> Inventory:
+        """What routes have is in the books before they have anything else."""
+        old = {each.uid: each for each in known.routes}
+        new = []
+        for route in found:
+            name, uid = str(route["metadata"]["name"]), str(route["metadata"]["uid"])
+            each = old.get(uid, Routed(name, uid))
+            new.append(replace(each, were=each.were or tuple(routes.weights(route, ours))) if changes else each)
+        return self._book.write(replace(known, routes=tuple(new))) if tuple(new) != known.routes else known
+
+    def _change(self, each: Routed, change: Callable[[Node], Node]) -> list[str]:
+        """Change a route, by the version that was read; its name where there was anything to change."""
+        for _ in range(_TRIES):
+            route = self._api.get("HTTPRoute", each.name)
+            if route is None or route["metadata"]["uid"] != each.uid:
+                return []  # it is gone, or another one
+            new = change(route)
+            if new == route:
+                return []
+            if self._api.replace(new) is not None:
+                return [each.name]
+        raise Refused(
+            f"HTTPRoute {each.name} changes all the time, so its weights could not be set.",
+            next_step=f"kubectl get httproute {each.name} --show-managed-fields -o yaml",
+        )
+
+    def _shared(self, route: Node, ours: Sequence[Pair], share: float) -> Node:
+        try:
+            return routes.shared(route, ours, share)
+        except routes.Coarse as coarse:
+            raise Refused(
+                f"HTTPRoute {coarse.route} can't give a canary {percent(coarse.share)}.",
+                why=f"It divides requests between us and others, and our weights there add up to {coarse.total}; "
+                "others' are not changed.",
+                next_step="make all of its weights a hundred times as large, then ask again",
+            ) from None
+
+    def _beside(self, route: Node, ours: Sequence[Pair]) -> str:
+        """The route for who sends the header; its uid, empty where it could not be made, which fails nothing."""
+        node = routes.lane_route(route, ours)
+        labels = {**labels_of(self._project), PART_OF: self._book.applyset}
+        try:
+            return str(self._api.apply({**node, "metadata": {**node["metadata"], "labels": labels}})["metadata"]["uid"])
+        except (Invalid, DeployError) as error:
+            text = f"{routes.LANE_HEADER}: canary leads nowhere special: {error.what} {error.why}"
+            self._tell({"event": "warning", "text": text.strip()})
+            return ""
+
+    def _wait(self, names: Sequence[str]) -> None:
+        """Until Gateways have seen what was changed."""
+        deadline = time.monotonic() + _SECONDS
+        late = list(names)
+        while late:
+            late = [
+                name for name in late if (route := self._api.get("HTTPRoute", name)) and not routes.is_accepted(route)
+            ]
+            if late and time.monotonic() > deadline:
+                text = f"no Gateway has taken HTTPRoute {', '.join(late)} as it is now, in {_SECONDS:.0f} s"
+                self._tell({"event": "warning", "text": f"{text}; next: kubectl describe httproute {late[0]}"})
+                return
+            time.sleep(0.5 if late else 0)
+        if names:
+            time.sleep(_SETTLES)
+
+    def _is_accepted(self, name: str) -> bool:
+        route = self._api.get("HTTPRoute", name)
+        return route is None or routes.is_accepted(route)
+
+    def _by_copies(self, known: Inventory, ours: Sequence[Pair], share: float) -> Inventory:
+        """Where no route leads here: what outsiders reach leads to the pods of both channels."""
+        copies = {}
+        if share:
+            for service in self._open(known.channels[STABLE], ours):
+                copies[service] = routes.copies_for(share, self._copies(STABLE, service))
+        if copies == known.copies:
+            return known
+        before, known = known.copies, self._book.write(replace(known, copies=copies))
+        for lane in (CANARY, STABLE) if copies else (STABLE, CANARY):
+            if lane not in known.channels:
+                continue
+            wanted = self._book.labelled(self._objects(known.channels[lane], lane), copies)
+            for node in wanted:
+                kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
+                if kind and service_of(node) in {*before, *copies}:
+                    self._api.apply(node)
+        if copies:
+            names = ", ".join(f"{service}: {count}" for service, count in copies.items())
+            text = (
+                f"no HTTPRoute leads here, so the canary has its share by copies ({names}); deploy traffic says which"
+            )
+            self._tell({"event": "warning", "text": text})
+        return known
+
+    def _open(self, stable: str, ours: Sequence[Pair]) -> list[str]:
+        """Services that outsiders reach: of others, each lane asks its own."""
+        objects = self._objects(stable, STABLE)
+        return [pair.service for pair in ours if routes.lets_outsiders(pair.service, objects)]
+
+    def _of_copies(self, service: str) -> Given:
+        canary, stable = self._copies(CANARY, service), self._copies(STABLE, service)
+        return Given(f"copies of {service}", service, canary / max(1, canary + stable))
+
+    def _copies(self, lane: str, service: str) -> int:
+        labels = {**labels_of(self._project), "channel": lane, "app.kubernetes.io/name": service}
+        found, _ = self._api.list("Deployment", labels)
+        return sum(int(at(node, "status", "readyReplicas") or 0) for node in found) or 1
+
+
+def _is_beside(route: Node) -> bool:
+    owners = at(route, "metadata", "ownerReferences") or ()
+    return any(routes.lane_name(str(each.get("name"))) == route["metadata"]["name"] for each in owners)
