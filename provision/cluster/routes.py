@@ -87,10 +87,11 @@ def shared(route: Node, ours: Sequence[Pair], share: float) -> Node:
     new = deepcopy(route)
     for rule in _rules(new):
         led = [pair for pair in ours if any(ref["name"] == pair.stable for ref in _refs(rule))]
-        totals = {pair: sum(_weight(ref) for ref in _of(rule, pair)) for pair in led}
-        least = min((total for total in totals.values() if total), default=0)
-        if not least:
+        sums = {pair: sum(_weight(ref) for ref in _of(rule, pair)) for pair in led}
+        totals = {pair: total for pair, total in sums.items() if total}  # others were switched off by somebody
+        if not totals:
             continue
+        least = min(totals.values())
         names = {name for pair in led for name in (pair.stable, pair.canary)}
         alone = all(_is_service(ref) and ref["name"] in names for ref in rule["backendRefs"])
         times = min(-(-_FINE // least), max(1, _MOST // max(totals.values()))) if alone else 1
