@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provision.cli.session import Session
+    from provision.contract.rollout import RolloutNote
     from provision.contract.seen import RolloutSeen
 
 _VERDICTS = {PROMOTED: Exit.DONE, PASSED: Exit.DONE, HELD: Exit.FAILED, ABORTED: Exit.FAILED}
@@ -35,31 +36,54 @@ def watch(session: Session, every: float) -> Exit:
         Refused: there is no rollout on a host.
         Unreachable: one can't be reached; later on it is asked again.
     """
-    watching = _Watching(session)
     with rollout.watched_traffic(session.deployment, hosts=session.hosts) as hosts:
-        with session.console.live():
-            found = hosts.look()
-        for item in found:
-            if isinstance(item, Unreached):
-                raise item.error
-            if item.answer["rollout"] is None:
-                raise Refused("no rollout is under way here.", host=item.host, next_step="deploy up, which begins one")
-        try:
-            with session.console.redrawn() as draw:
-                while watching.take(found, draw):
-                    wait(every)
-                    found = hosts.look()
-        except KeyboardInterrupt:
-            session.console.note("the rollout goes on; deploy rollout watch shows it again")
-            return Exit.INTERRUPTED
+        return watch_all(
+            session,
+            every,
+            hosts.look,
+            lambda id_, host: rollout.ended(session.deployment, id_, host),
+            "the rollout goes on; deploy rollout watch shows it again",
+        )
+
+
+def watch_all(
+    session: Session,
+    every: float,
+    look: Callable[[], Sequence[HostTraffic | Unreached]],
+    ended: Callable[[str, str], RolloutNote | None],
+    after: str,
+) -> Exit:
+    """The same, of whatever `look` gives.
+
+    Args:
+        ended: how a rollout ended of which a host does not speak any more.
+        after: what is said at Ctrl-C.
+    """
+    watching = _Watching(session, ended)
+    with session.console.live():
+        found = look()
+    for item in found:
+        if isinstance(item, Unreached):
+            raise item.error
+        if item.answer["rollout"] is None:
+            raise Refused("no rollout is under way here.", host=item.host, next_step="deploy up, which begins one")
+    try:
+        with session.console.redrawn() as draw:
+            while watching.take(found, draw):
+                wait(every)
+                found = look()
+    except KeyboardInterrupt:
+        session.console.note(after)
+        return Exit.INTERRUPTED
     return watching.verdict()
 
 
 class _Watching:
     """What was seen so far."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, ended: Callable[[str, str], RolloutNote | None]) -> None:
         self._session = session
+        self._note = ended
         self._seen: dict[str, RolloutSeen] = {}
         self._ended: dict[str, tuple[str, str]] = {}  # host -> status and why
         self._told = ""
@@ -98,7 +122,7 @@ class _Watching:
 
     def _end(self, host: str, before: RolloutSeen) -> None:
         """Another release came, or another rollout began, since the last look."""
-        note = rollout.ended(self._session.deployment, before["record"]["id"], host)
+        note = self._note(before["record"]["id"], host)
         if note is None:
             raise DeployError("how the rollout ended is in no history any more.", host=host, next_step="deploy history")
         self._ended[host] = note["status"], note["why"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provision.cluster import rolling
 from provision.cluster.changes import Change, changes, lacking
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import holder
@@ -15,11 +16,11 @@ from provision.cluster.standing import Standing, deployment, hopeless, is_ready,
 from provision.cluster.wait import labels_of
 from provision.cluster.wanted import service_of
 from provision.cluster.weighing import Given, Weighing
-from provision.contract.slots import CANARY
+from provision.contract.slots import CANARY, STABLE
 from provision.project.units import percent
 
 if TYPE_CHECKING:
-    from provision.contract.rollout import RolloutRecord
+    from provision.contract.rollout import RolloutDocument, RolloutRecord
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Planned:
     changes: tuple[Change, ...]
     interrupted: str  # who began what was cut short
     lacking: tuple[str, ...] = ()  # secrets
+    steps: RolloutDocument | None = None  # of the rollout that begins
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -97,6 +99,7 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
         (*planned, *gone),
         begun.who if begun else "",
         tuple(lacking(there.api, wanted)) if is_there else (),
+        there.target.rollout.document() if channel == CANARY and there.target.rollout.steps else None,
     )
 
 
@@ -120,12 +123,20 @@ class Traffic:
     shares: Mapping[str, float]  # lane -> share, as it was given
     given: tuple[Given, ...]  # what the canary really has
     rollout: RolloutRecord | None
+    seen: Mapping[str, Mapping[str, Mapping[str, int]]]  # service -> lane -> requests, errors
 
 
-def traffic(there: ProjectThere) -> Traffic:
-    """As the cluster shows it."""
+def traffic(there: ProjectThere, minutes: int) -> Traffic:
+    """As the cluster shows it, with what users saw in the last minutes where somebody counts that."""
     inventory = there.book.read() if there.demand_namespace() else Inventory()
-    return Traffic(inventory.shares, _given(there, inventory), inventory.rollout)
+    seen = {
+        service: {
+            lane: {"requests": counted.requests, "errors": counted.errors}
+            for lane, counted in ((STABLE, both.stable), (CANARY, both.canary))
+        }
+        for service, both in rolling.figures(there, inventory, minutes).items()
+    }
+    return Traffic(inventory.shares, _given(there, inventory), inventory.rollout, seen)
 
 
 def _given(there: ProjectThere, inventory: Inventory) -> tuple[Given, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from provision.cluster import rolling
 from provision.cluster.lease import held
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
@@ -34,7 +35,9 @@ def up(
     release = there.release
     there.demand_namespace(make=True)
     asked = _asked(there, "up", channel, release, take_over)
-    return bring(there.api, replace(asked, sharing=Sharing(share, None, aborts)), there.tell)
+    begins = channel == CANARY and share is None and bool(there.target.rollout.steps)
+    steps = rolling.asked(there) if begins else None
+    return bring(there.api, replace(asked, sharing=Sharing(share, steps, aborts)), there.tell)
 
 
 def weigh(there: ProjectThere, share: float) -> Ended:
@@ -63,13 +66,18 @@ def weigh(there: ProjectThere, share: float) -> Ended:
         return Ended("committed", weighing.place(there.book.write(new.ended("weigh", CANARY, "committed", there.who))))
 
 
-def promote(there: ProjectThere) -> Ended:
-    """Bring exactly the canary's release to stable; then the canary ends. Raises as `up` does."""
+def promote(there: ProjectThere, of: str = "") -> Ended:
+    """Bring exactly the canary's release to stable; then the canary ends. Raises as `up` does.
+
+    Args:
+        of: the rollout that this ends, and no other.
+    """
     inventory = there.book.read()
     if "canary" not in inventory.channels:
         raise Refused("there is no canary to promote.", next_step="deploy up --channel canary", host=there.name)
     release = there.book.release(inventory.channels["canary"])
-    bring(there.api, _asked(there, "promote", "stable", release), there.tell)
+    asked = _asked(there, "promote", "stable", release)
+    bring(there.api, replace(asked, sharing=Sharing(of=of)), there.tell)
     down(there, "canary", kind="promote")
     return Ended("committed", there.book.read())
 

@@ -27,11 +27,13 @@ class Sharing:
         given: the share that the canary gets by hand.
         steps: a rollout that begins.
         aborts: whether one that is under way ends.
+        of: the rollout whose canary is promoted.
     """
 
     given: float | None = None
     steps: RolloutAsked | None = None
     aborts: bool = False
+    of: str = ""
 
     def first(self) -> float | None:
         """The share that the canary has to be given at once; None where nothing is said of it."""
@@ -39,13 +41,16 @@ class Sharing:
 
 
 def demand(before: Inventory, kind: str, channel: str, release: str, asked: Sharing) -> None:
-    """Refuse an `up` while a rollout is under way.
+    """Refuse an `up` while a rollout is under way, and the promotion of one that has ended since.
 
     Raises:
         Refused: names it, and the ways out.
     """
+    record = before.rollout
+    if asked.of and (record is None or record["id"] != asked.of or not contract.is_under_way(record)):
+        raise Refused("somebody else has just ended the rollout.", next_step="deploy traffic")
     with as_refused():
-        contract.demand_free(before.rollout, kind, channel, release, asked.steps, asked.given, aborts=asked.aborts)
+        contract.demand_free(record, kind, channel, release, asked.steps, asked.given, aborts=asked.aborts)
 
 
 def after(

@@ -85,7 +85,8 @@ class Transaction:
         wanted = self.book.labelled(asked.release.lanes[asked.channel], before.copies)
         planned = self._demand(wanted)
         if (share := asked.sharing.first()) is not None:
-            self._weighing.demand(share, before.channels.get("stable", ""), asked.release.lanes[CANARY])
+            stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
+            self._weighing.demand(share, stable, canary, finely=asked.sharing.steps is not None)
         channels = {**before.channels, asked.channel: asked.release.id}
         if self._is_there(before, planned):
             new = sharing.after(before, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)

@@ -46,12 +46,13 @@ class Weighing:
         self._project = project
         self._tell = tell
 
-    def demand(self, share: float, stable: str, canary: Sequence[Node]) -> None:
+    def demand(self, share: float, stable: str, canary: Sequence[Node], *, finely: bool = False) -> None:
         """Refuse a share that nothing could give, before anything is changed.
 
         Args:
             stable: the release that serves; empty where none does.
             canary: the objects that the canary's channel will have.
+            finely: whether it is the first of many steps, which copies can't follow.
 
         Raises:
             Refused: says why, and the way out.
@@ -62,26 +63,17 @@ class Weighing:
         found = self._leading(ours)
         for route in found:
             self._shared(route, ours, share)
+        if finely and not found:
+            raise Refused(
+                "no HTTPRoute of the namespace leads to a Service of the project.",
+                why="The steps of a rollout take weights; by copies a share is far from what is asked for.",
+                next_step="add one, or remove rollout.steps; deploy up --channel stable goes past them",
+            )
         if share and not found and not self._open(stable, ours):
             raise Refused(
                 "nothing here decides who gets which request.",
                 why="No HTTPRoute of the namespace leads to a Service of the project, and no service is exposed.",
                 next_step=_HEAR,
-            )
-
-    def demand_routes(self) -> None:
-        """Refuse what takes shares as fine as those of steps are.
-
-        Raises:
-            Refused: no route leads here.
-        """
-        inventory = self._book.read()
-        stable = self._objects(inventory.channels[STABLE], STABLE)
-        if not self._leading([Pair(name, name, "") for name in routes.services(stable).values()]):
-            raise Refused(
-                "no HTTPRoute of the namespace leads to a Service of the project.",
-                why="The steps of a rollout take weights; by copies a share is far from what is asked for.",
-                next_step="add one, or remove rollout.steps; deploy up --channel stable goes past them",
             )
 
     def hide(self, known: Inventory) -> None:
@@ -142,6 +134,15 @@ class Weighing:
             for share in routes.shares(route, pair)
         ]
         return [*found, *(self._of_copies(service) for service in known.copies)]
+
+    def led(self, known: Inventory) -> list[tuple[Pair, list[str]]]:
+        """Services that requests come to by routes, with those."""
+        ours = self._pairs(known)
+        found = self._leading(ours)
+        named = {
+            pair: [str(each["metadata"]["name"]) for each in found if routes.led_to(each, [pair])] for pair in ours
+        }
+        return [(pair, names) for pair, names in named.items() if names]
 
     def _pairs(self, known: Inventory) -> list[Pair]:
         stable = self._objects(known.channels[STABLE], STABLE)

@@ -10,7 +10,16 @@ from pydantic import AfterValidator, Field
 from provision.contract.rollout import LimitsDocument, RolloutDocument
 from provision.project.section import Section
 from provision.project.units import percent
-from provision.project.values import Seconds, Share, ShareLess, ShareMore, Whole, either_count_or_share
+from provision.project.values import (
+    PrometheusUrl,
+    Seconds,
+    Share,
+    ShareLess,
+    ShareMore,
+    String,
+    Whole,
+    either_count_or_share,
+)
 
 _AT_MOST = 6  # times `each`: what a service with few requests at night takes to have enough of them
 
@@ -41,6 +50,22 @@ class Limits(Section):
         return document
 
 
+# Traefik's, as Gateway: it names what it counts after the route, the namespace and the Service.
+_OF_TRAEFIK = 'service=~"httproute-$namespace-($routes)-gw-.+-svc-$namespace-$service-[0-9]+@kubernetesgateway"'
+
+
+class Figures(Section):
+    """Kubernetes: the series of Prometheus that count what a canary's users see, as a name and labels in braces; in
+    them $namespace is the project's, $service a lane's Service, and $routes the HTTPRoutes that lead to it, as a|b."""
+
+    requests: String = f"traefik_service_requests_total{{{_OF_TRAEFIK}}}"
+    """A counter of the requests (default: Traefik's)."""
+    failed: String = f'traefik_service_requests_total{{{_OF_TRAEFIK},code=~"5.."}}'
+    """A counter of those that failed (default: Traefik's with status 5xx)."""
+    seconds: String = f'traefik_service_request_duration_seconds_bucket{{{_OF_TRAEFIK},code!~"5.."}}'
+    """The buckets of a histogram of how long the others took (default: Traefik's, to the end of an answer)."""
+
+
 def _growing(steps: tuple[float, ...]) -> tuple[float, ...]:
     for before, after in itertools.pairwise(steps):
         if after <= before:
@@ -68,6 +93,11 @@ class Rollout(Section):
     """steps: what ends it: stable then has all requests again."""
     undecided: Literal["hold", "promote", "abort"] = "hold"
     """steps: what follows where nothing can be said after `at_most`; hold: the share stays until somebody decides."""
+
+    prometheus: PrometheusUrl | None = None
+    """Kubernetes, steps: the Prometheus that counts requests, as this machine reaches it: "https://…"."""
+    figures: Figures = Field(default_factory=Figures)
+    """Kubernetes, steps: what it calls them."""
 
     @property
     def longest(self) -> float:

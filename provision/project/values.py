@@ -47,6 +47,7 @@ BACKUP_PATH = r"^shared/data(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 BACKUP_PLACE = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 EMAIL = r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$"
 DIRECTORY_URL = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[A-Za-z0-9._/-]*$"
+PROMETHEUS_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$"
 STORE_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 # As in the metadata of packages: package.module:function.
@@ -247,6 +248,7 @@ BackupPath = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_
 BackupPlace = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=BACKUP_PLACE), _TEXT]
 EmailAddress = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=EMAIL), _TEXT]
 DirectoryUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=DIRECTORY_URL), _TEXT]
+PrometheusUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=PROMETHEUS_URL), _TEXT]
 StoreUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=STORE_URL), _TEXT]
 ObjectName = Annotated[str, BeforeValidator(_settled), Field(pattern=OBJECT_NAME), _TEXT]
 SecretKey = Annotated[str, BeforeValidator(_settled), Field(pattern=SECRET_KEY), _TEXT]

@@ -32,7 +32,13 @@ def decide(rollout: RolloutDocument, step: int, seconds: float, seen: Mapping[st
         seconds: since it began, without what it was paused for.
         seen: service -> what was seen since then.
     """
-    findings = judge(rollout["abort"], seen, len(rollout["steps"]))
+    return decided(rollout, step, seconds, seen, judge(rollout["abort"], seen, len(rollout["steps"])))
+
+
+def decided(
+    rollout: RolloutDocument, step: int, seconds: float, seen: Mapping[str, Seen], findings: List[Finding]
+) -> Decision:
+    """What comes next, of a step of which that was found."""
     verdict = worst(findings)
     on = Move.PROMOTE if step + 1 >= len(rollout["steps"]) else Move.ADVANCE
     of = f"step {step + 1} of {len(rollout['steps'])} ({rollout['steps'][step] * 100:.3g} %)"

@@ -19,7 +19,7 @@ VERBS = {
         name: name
         for name in (
             *("plan", "up", "promote", "rollback", "down", "status", "smoke", "history", "logs", "tunnel"),
-            "traffic",
+            *("traffic", "watch", "pause", "resume", "abort"),  # the last four of `deploy rollout`
         )
     },
     "exec": "execute",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.render.status import entry_lines
+from provision.cli.render.traffic import standing_lines, steps_line
 from provision.project.units import percent
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def plan_lines(host: str, planned: Planned) -> Iterator[str]:
         yield f"{host}: unchanged; {planned.channel} is {planned.release[:12]}"
         return
     yield f"{host}: {planned.channel} goes from {planned.current[:12] or 'nothing'} to {planned.release[:12]}"
+    if planned.steps:
+        yield f"  {steps_line(planned.steps)}; whoever runs deploy rollout watch takes them"
     if planned.interrupted:
         yield f"  first: what {planned.interrupted} began and did not end is ended by this"
     if planned.makes_namespace:
@@ -75,6 +78,7 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
     for channel, release in inventory.channels.items():
         yield f"  {channel} is {release[:12]}, generation {inventory.generation}"
     yield from (f"  {line}" for line in _given_lines(inventory.shares, found.given))
+    yield from standing_lines({}, inventory.rollout)
     rows = []
     for each in found.services:
         restarts = sum(int(pod["restarts"]) for pod in each.pods)
@@ -93,10 +97,15 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         yield f"  next: {step}"
 
 
-def traffic_lines(host: str, found: Traffic) -> Iterator[str]:
+def traffic_lines(host: str, found: Traffic, minutes: int) -> Iterator[str]:
     """Who gets which request."""
     if not found.given:
         yield f"{host}: stable has all requests"
+    for service, lanes in found.seen.items():
+        rows = [[lane, str(seen["requests"]), str(seen["errors"])] for lane, seen in lanes.items()]
+        yield f"{host}: {service}, in the last {minutes} min"
+        yield from columns([["lane", "requests", "errors"], *rows], indent="  ")
+    yield from standing_lines({}, found.rollout)
     for line in _given_lines(found.shares, found.given):
         yield f"{host}: {line}"
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def command(session: Session, channel: str | None, take_over: str) -> int:
-    from provision.cluster import looks
+    from provision.cluster import looks, rolling
 
     with session.console.live():
-        planned = looks.plan(session.there, channel or "stable", tuple(filter(None, [take_over])))
+        to = channel or rolling.channel_by_itself(session.there)
+        planned = looks.plan(session.there, to, tuple(filter(None, [take_over])))
     event = {"event": "plan", "host": session.target, "target": session.target, **asdict(planned)}
     event |= {"refused": planned.refused, "unchanged": planned.unchanged}
     event["changes"] = [

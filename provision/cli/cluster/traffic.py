@@ -27,9 +27,9 @@ def command(session: Session, words: Sequence[str], watch: bool, every: float, m
             done += [moves.weigh(session.there, share)]
     show(
         session,
-        lambda: [looks.traffic(session.there)],
+        lambda: [looks.traffic(session.there, minutes)],
         lambda found: _event(session, found),
-        lambda found: traffic_lines(session.target, found),
+        lambda found: traffic_lines(session.target, found, minutes),
         every if watch else None,
     )
     return Exit.DONE

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def command(session: Session, channel: str | None, take_over: str, weight: str | None, abort_rollout: bool) -> None:
-    from provision.cluster import moves
+    from provision.cluster import moves, rolling
 
-    to, share = channel or "stable", weight_of(weight)
+    share = weight_of(weight)
+    to = channel or rolling.channel_by_itself(session.there)
     if share is not None and to != "canary":
         raise UsageError(
             "a weight is a canary's: stable has what that leaves.", next_step="deploy up --channel canary --weight 5%"
         )
     with tell_done(session, "up", to) as done:
         done += [moves.up(session.there, to, tuple(filter(None, [take_over])), share, aborts=abort_rollout)]
+    record = done[0].inventory.rollout
+    if record and record["status"] == "running" and to == "canary":
+        session.console.note("a rollout has begun, and goes on as long as somebody watches; next: deploy rollout watch")

@@ -11,12 +11,15 @@ from provision.project.rules.view import Sound
 from provision.project.schema import Service, Target
 from provision.project.traffic import is_fronted, mode_of
 
-_OF_STEPS = ("each", "at_most", "abort", "undecided")
+_OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "figures")
+_OF_MANY_HOSTS = ("canary", "batch", "on_failure")
+_OF_CLUSTERS = ("prometheus", "figures")
 
 
 def _steps(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base, rollout = ("targets", name, "rollout"), target.rollout
+        yield from _there(name, target)
         if not rollout.steps:
             for key in _OF_STEPS:
                 if key in rollout.model_fields_set:
@@ -28,11 +31,37 @@ def _steps(view: Sound) -> Iterator[Fault]:
         if not rollout.abort.document():
             message, hint = "nothing says what a canary is judged by.", 'Add abort = { errors = "2%", slower = "25%" }.'
             yield Fault((*base, "steps"), message, hint, at_key=True)
+        if target.can.in_cluster:
+            yield from _counted(name, target)
+            continue
         if several := _several(target):
             message = f"{several}, and a canary's share grows by steps on a single host alone."
             hint = "Remove steps, or make it a target of one host."
             yield Fault((*base, "steps"), message, hint, at_key=True)
         yield from _traffic(view, name, target)
+
+
+def _there(name: str, target: Target) -> Iterator[Fault]:
+    """What is about hosts alone, or about clusters alone."""
+    for key in _OF_MANY_HOSTS if target.can.in_cluster else _OF_CLUSTERS:
+        if key in target.rollout.model_fields_set:
+            what = "it has no hosts" if target.can.in_cluster else "a host counts by itself what its users see"
+            yield Fault(("targets", name, "rollout", key), f"{target.platform}: {what}.", f"Remove {key}.", at_key=True)
+
+
+def _counted(name: str, target: Target) -> Iterator[Fault]:
+    """What says what a canary's users saw in a cluster."""
+    base, rollout = ("targets", name, "rollout"), target.rollout
+    if not rollout.prometheus:
+        hint = 'Add prometheus = "http://…", or remove steps.'
+        yield Fault((*base, "steps"), "nothing counts what a canary's users see.", hint, at_key=True)
+    if rollout.abort.tokens_per_second is not None:
+        message = "nobody compares tokens in a cluster; a host's keeper does."
+        yield Fault((*base, "abort", "tokens_per_second"), message, "Remove it.", at_key=True)
+    if rollout.abort.ttft_p95 is not None and "seconds" not in rollout.figures.model_fields_set:
+        message = "what Traefik measures ends with the answer, and not with its first byte."
+        hint = "Say in figures.seconds what does, such as an engine's own, or judge by slower."
+        yield Fault((*base, "abort", "ttft_p95"), message, hint, at_key=True)
 
 
 def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:

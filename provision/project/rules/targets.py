@@ -128,19 +128,7 @@ def _platform(view: Sound) -> Iterator[Fault]:
 
 # What only a place with hosts has, and what only a cluster has.
 _OF_HOSTS = (
-    *(
-        "hosts",
-        "path",
-        "identity",
-        "known_hosts",
-        "sudo",
-        "python",
-        "prepare",
-        "rollout",
-        "firewall",
-        "traffic",
-        "front",
-    ),
+    *("hosts", "path", "identity", "known_hosts", "sudo", "python", "prepare", "firewall", "traffic", "front"),
     "name_prefix",
 )
 _OF_CLUSTERS = ("context", "namespace", "kubeconfig", "create_namespace")

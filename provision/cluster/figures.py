@@ -1,0 +1,198 @@
+"""What Prometheus counted of both lanes since a step began: by its own clock, so that any laptop goes on.
+
+Raw samples are asked for (HTTP API, "Range Vectors") and not `increase()`, which stretches what it saw to the whole of
+a range: a verdict takes exact counts. A counter that falls began anew (Prometheus, "Counter"). What a series had before the
+step does not count; one that begins later counts from nothing, where others show that Prometheus looked before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from provision.agent.analysis import Lane, Seen, Sketch
+from provision.agent.analysis.sketch import MOST, edge_above, edge_below
+from provision.errors import Unreachable, UsageError
+
+if TYPE_CHECKING:
+    from provision.project.rollout import Figures
+
+_SECONDS = 30.0  # of one question
+_LARGEST = 64 << 20  # bytes of an answer
+_BEFORE = 300.0  # seconds that are looked at before a step began: as long as a sample counts (Prometheus, "Staleness")
+
+Series = Sequence[Mapping[str, Any]]  # each with `metric`, its labels, and `values`: pairs of a time and a text
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted of one lane; times are known to lie between two edges of a histogram alone."""
+
+    requests: int
+    errors: int
+    at_least: Sketch
+    at_most: Sketch
+
+    def lane(self, times: Sketch) -> Lane:
+        return Lane(self.requests, self.errors, times)
+
+
+@dataclass(frozen=True)
+class Both:
+    """A service: its canary and its stable."""
+
+    canary: Counted
+    stable: Counted
+
+    @property
+    def against(self) -> Seen:
+        """As kindly to the canary as what was counted allows: what is worse so, is worse."""
+        return Seen(self.canary.lane(self.canary.at_least), self.stable.lane(self.stable.at_most))
+
+    @property
+    def for_it(self) -> Seen:
+        """As hard on the canary as it allows: what is fine so, is fine."""
+        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_least))
+
+    @property
+    def told(self) -> Seen:
+        """For people."""
+        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_most))
+
+
+class Prometheus:
+    """One, as a target names it.
+
+    Args:
+        figures: which series count what.
+        namespace: of the project.
+    """
+
+    def __init__(self, url: str, figures: Figures, namespace: str) -> None:
+        self.url = url.rstrip("/")
+        self._figures = figures
+        self._namespace = namespace
+
+    def now(self) -> float:
+        """Its clock."""
+        return float(self._ask("time()")["result"][0])
+
+    def counted(self, canary: str, stable: str, routes: Iterable[str], began: float, now: float) -> Both:
+        """What was counted since `began`.
+
+        Args:
+            canary, stable: the Services of the two.
+            routes: the HTTPRoutes that lead to them.
+        """
+        names = {"namespace": self._namespace, "routes": "|".join(routes)}
+        asked = {lane: {**names, "service": service} for lane, service in (("canary", canary), ("stable", stable))}
+        found = {
+            what: {lane: self._series(text, known, began, now) for lane, known in asked.items()}
+            for what, text in vars(self._figures).items()
+        }
+
+        def sums(what: str, lane: str) -> int:
+            return round(sum(increases(found[what][lane], began, watched(found["requests"].values(), began))))
+
+        def lane(name: str) -> Counted:
+            requests = sums("requests", name)
+            buckets = found["seconds"][name]
+            low, high = sketches(buckets, began, seen=watched(found["seconds"].values(), began))
+            return Counted(requests, min(sums("failed", name), requests), low, high)
+
+        return Both(lane("canary"), lane("stable"))
+
+    def _series(self, selector: str, names: Mapping[str, str], began: float, now: float) -> Series:
+        span = math.ceil(now - began + _BEFORE)
+        answer = self._ask(f"{Template(selector).safe_substitute(names)}[{span}s]", now)
+        if answer.get("resultType") != "matrix":
+            raise UsageError(
+                f"rollout.figures: {selector} is no selector of series.",
+                why="Counters are read as they are: a name and labels, without a function.",
+                next_step="docs/kubernetes.md has an example",
+            )
+        found: Series = answer["result"]
+        return found
+
+    def _ask(self, query: str, time: float | None = None) -> dict[str, Any]:
+        import httpx2
+
+        form = {"query": query, **({} if time is None else {"time": f"{time:.3f}"})}
+        try:
+            with (
+                httpx2.Client(timeout=_SECONDS) as client,
+                client.stream("POST", f"{self.url}/api/v1/query", data=form) as answer,
+            ):
+                text = b""
+                for part in answer.iter_bytes():
+                    text += part
+                    if len(text) > _LARGEST:
+                        raise self._away("its answer is larger than 64 MiB: let the selectors name fewer series")
+            said = json.loads(text)
+            if said["status"] != "success":
+                raise UsageError(
+                    f"Prometheus does not take rollout.figures: {said.get('error')}",
+                    why=query,
+                    next_step="correct it in deploy.toml",
+                )
+            return dict(said["data"])
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise self._away(str(error) or type(error).__name__) from None
+
+    def _away(self, why: str) -> Unreachable:
+        return Unreachable(
+            f"Prometheus does not answer at {self.url}.",
+            why=why,
+            next_step="kubectl port-forward to it, where it is in the cluster; the canary keeps its share meanwhile",
+        )
+
+
+def watched(lanes: Iterable[Series], began: float) -> bool:
+    """Whether Prometheus looked at what counts before a step began."""
+    return any(float(time) < began for series in lanes for each in series for time, _ in each["values"])
+
+
+def increases(series: Series, began: float, seen: bool) -> list[float]:
+    """By how much each has grown since.
+
+    Args:
+        seen: whether one that was not there before began with nothing.
+    """
+    return [_increase(each["values"], began, seen) for each in series]
+
+
+def _increase(values: Sequence[tuple[float, str]], began: float, seen: bool) -> float:
+    since = [float(value) for time, value in values if float(time) >= began]
+    if not since:
+        return 0.0
+    is_new = seen and len(since) == len(values)
+    before = 0.0 if is_new else since[0]
+    grown = 0.0
+    for value in since:
+        grown += value - before if value >= before else value
+        before = value
+    return grown
+
+
+def sketches(series: Series, began: float, *, seen: bool) -> tuple[Sketch, Sketch]:
+    """A histogram's values where each is as small as its bucket allows, and as large (Prometheus, "Histogram")."""
+    upto: dict[float, float] = {}
+    for each, grown in zip(series, increases(series, began, seen), strict=True):
+        edge = float(each["metric"].get("le", "nan"))
+        if not math.isnan(edge):
+            upto[edge] = upto.get(edge, 0.0) + grown
+    low: dict[int, int] = {}
+    high: dict[int, int] = {}
+    below, before = 0.0, 0
+    for edge in sorted(upto):
+        count = max(0, round(upto[edge]) - before)  # buckets are read one after another
+        before += count
+        if count:
+            for sketch, number in ((low, edge_below(below)), (high, edge_above(min(edge, MOST)))):
+                sketch[number] = sketch.get(number, 0) + count
+        below = edge
+    return Sketch(low), Sketch(high)
