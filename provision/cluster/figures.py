@@ -1,8 +1,8 @@
 """What Prometheus counted of both lanes since a step began: by its own clock, so that any laptop goes on.
 
 Raw samples are asked for (HTTP API, "Range Vectors") and not `increase()`, which stretches what it saw to the whole of
-a range: a verdict takes exact counts. A counter that falls began anew (Prometheus, "Counter"). What a series had before the
-step does not count; one that begins later counts from nothing, where others show that Prometheus looked before.
+a range: a verdict takes exact counts. A counter that falls began anew (Prometheus, "Counter"). What a series had before
+the step does not count; one that begins later counts from nothing, where others show that Prometheus looked before.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tests.cluster.parts import program
 from tests.cluster.running import Cluster
+from tests.faults.hooks import until
 
 _PORT, _METRICS, _PROMETHEUS = 8080, 8081, 9090
 # Traefik's own are at 0.1, 0.3, 1.2 and 5 s, which tell hardly anything from anything.
@@ -40,6 +42,10 @@ class Gateway:
         cluster.until(lambda: self._answers(_METRICS, "/ping"), "traefik")
         cluster.until(lambda: self._answers(_PROMETHEUS, "/-/ready"), "prometheus")
 
+    def wait_for(self, host: str) -> None:
+        """Until it knows the way to `host`."""
+        until(lambda: not any(said.startswith("404") for said in self.ask(host, 8)), f"the way to {host}")
+
     def ask(self, host: str, count: int, headers: Mapping[str, str] | None = None, path: str = "/") -> Counter[str]:
         """How many of `count` requests were answered with what: `200 one`, or how they failed."""
         at_once = 8
@@ -55,6 +61,7 @@ class Gateway:
         def users() -> None:
             while not over.is_set():
                 seen.update(self._asked(host, 20, {}, path))
+                time.sleep(0.02)
 
         threads = [threading.Thread(target=users) for _ in range(4)]
         for thread in threads:

@@ -1,6 +1,6 @@
 """The programs of a cluster, compiled from the modules that `parts/` pins with their sums, once for each pin.
 
-A module's programs lie in the cache under the digest of its go.mod and go.sum. Where KUBEBUILDER_ASSETS (kubebuilder's
+A module's programs lie in the cache under the digest of its files. Where KUBEBUILDER_ASSETS (kubebuilder's
 own variable) names a folder that has a program, that one is taken. Traefik is a wheel's, pinned likewise.
 """
 
@@ -108,7 +108,8 @@ def _brought(name: str, out: Path) -> None:
 
 
 def _folder(module: str) -> Path:
-    pins = b"".join((_PINS / module / name).read_bytes() for name in ("go.mod", "go.sum"))
+    own = sorted((_PINS / module).glob("*.go"))  # of what is written here
+    pins = b"".join(path.read_bytes() for path in (*(_PINS / module / name for name in ("go.mod", "go.sum")), *own))
     return caches() / "cluster" / f"{module}-{hashlib.sha256(pins).hexdigest()[:16]}"
 
 

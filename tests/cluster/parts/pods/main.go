@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand"
 	"net/http"
 	"os"
 	"os/signal"
@@ -28,6 +29,8 @@ func main() {
 	if said, err := strconv.Atoi(os.Getenv("STATUS")); err == nil {
 		status = said
 	}
+	fails, _ := strconv.ParseFloat(os.Getenv("FAILS"), 64) // share of the requests
+	slow, _ := time.ParseDuration(os.Getenv("SLOW"))
 	http.HandleFunc("/", func(answer http.ResponseWriter, asked *http.Request) {
 		if held, err := time.ParseDuration(asked.URL.Query().Get("for")); err == nil {
 			time.Sleep(held)
@@ -35,6 +38,11 @@ func main() {
 		code := status
 		if asked.URL.Path == "/alive" {
 			code = 200
+		} else {
+			time.Sleep(slow)
+			if rand.Float64() < fails {
+				code = 500
+			}
 		}
 		answer.WriteHeader(code)
 		fmt.Fprint(answer, os.Getenv("VERSION"))
