@@ -247,9 +247,7 @@ class Weighing:
                     self._api.apply(node)
         if copies:
             names = ", ".join(f"{service}: {count}" for service, count in copies.items())
-            text = (
-                f"no HTTPRoute leads here, so the canary has its share by copies ({names}); deploy traffic says which"
-            )
+            text = f"no HTTPRoute leads here, so the canary has about its share, by copies: {names}"
             self._tell({"event": "warning", "text": text})
         return known
 

@@ -32,7 +32,7 @@ from provision.project.parts import (
 from provision.project.platforms import DEFAULT, PLATFORMS, Abilities, Platform
 from provision.project.python import Python
 from provision.project.renting import Accept, Backup, Budget, Needs
-from provision.project.rollout import Limits, Rollout
+from provision.project.rollout import Figures, Limits, Rollout
 from provision.project.section import Section
 from provision.project.traffic import Acme, Traffic, TrafficOrNone
 from provision.project.values import (

@@ -19,6 +19,7 @@ from provision.project.schema import (
     Alert,
     Ask,
     Check,
+    Figures,
     Firewall,
     Head,
     Hooks,
@@ -88,7 +89,8 @@ def test_the_documented_file_loads(tmp_path):
         (Firewall, lambda file: [file["targets"]["fleet"]["firewall"]]),
         (Traffic, lambda file: [file["targets"]["fleet"]["traffic"], _by_itself()["targets"]["prod"]["traffic"]]),
         (Acme, lambda _: [_by_itself()["targets"]["prod"]["traffic"]["acme"]]),
-        (Rollout, lambda file: [file["targets"][name]["rollout"] for name in ("fleet", "vast")]),
+        (Rollout, lambda file: [file["targets"][name]["rollout"] for name in ("fleet", "vast", "k8s")]),
+            (Figures, lambda file: [file["targets"]["k8s"]["rollout"]["figures"]]),
         (Limits, lambda file: [file["targets"]["vast"]["rollout"]["abort"]]),
     ],
 )
