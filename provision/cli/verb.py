@@ -76,7 +76,9 @@ def verb(
                 if hosts_too and session.on_cluster:
                     from provision.cli.cluster import instead
 
-                    return instead(name)(session, **arguments)
+                    # In a group it is named with that, since `deploy machine watch` is not `deploy rollout watch`.
+                    group = "" if function.__name__ == "command" else f"{function.__module__.rpartition('.')[2]} "
+                    return instead(group + name)(session, **arguments)
                 return function(session, **arguments) or 0
 
         own: list[click.Parameter] = getattr(function, "__click_params__", [])[::-1]

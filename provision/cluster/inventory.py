@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 from provision.cluster.client import Api
+from provision.cluster.evidence import Kept
 from provision.cluster.objects import MANAGER, PART_OF, PLURALS, Member, Name, Node, at
 from provision.cluster.routes import mixed
 from provision.cluster.wanted import Rendered, unpacked
@@ -43,6 +44,7 @@ class Entry:
     who: str
     why: str = ""
     rollout: RolloutNote | None = None  # what it did to one
+    evidence: tuple[str, ...] = ()  # digests of what allowed it
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,25 @@ class Inventory:
         return {each.named: each.uid for members in self.members.values() for each in members}
 
     def ended(
-        self, kind: str, channel: str, outcome: str, who: str, why: str = "", note: RolloutNote | None = None
+        self,
+        kind: str,
+        channel: str,
+        outcome: str,
+        who: str,
+        why: str = "",
+        note: RolloutNote | None = None,
+        evidence: Sequence[str] = (),
     ) -> Inventory:
         """With one more entry of the history, and nothing begun.
 
         Args:
             note: what it did to a rollout.
+            evidence: digests of what allowed it.
         """
         sequence = self.history[-1].sequence + 1 if self.history else 1
-        entry = Entry(sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500], note)
+        entry = Entry(
+            sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500], note, tuple(evidence)
+        )
         return replace(self, begun=None, history=(*self.history, entry)[-_HISTORY:])
 
 
@@ -193,6 +205,7 @@ class Book:
         for node in nodes:
             if str(node["metadata"]["name"]).rpartition("-")[2] not in stay:
                 self._api.delete(Name("Secret", node["metadata"]["name"]), node["metadata"]["uid"])
+                Kept(self._api, self._project).forget(str(node["metadata"]["name"]).rpartition("-")[2])
 
     def _secret(self, id_: str) -> str:
         return f"{self._name}-{id_[:12]}"
@@ -263,7 +276,9 @@ def _read(name: str, node: Node) -> Inventory:
             },
             begun=Begun(**state["begun"]) if state["begun"] else None,
             degraded=str(state["degraded"]),
-            history=tuple(Entry(**entry) for entry in state["history"]),
+            history=tuple(
+                Entry(**{**entry, "evidence": tuple(map(str, entry.get("evidence", ())))}) for entry in state["history"]
+            ),
             shares={str(lane): float(share) for lane, share in state.get("shares", {}).items()},
             rollout=_rollout(state.get("rollout")),
             routes=tuple(Routed(**{**each, "were": tuple(each["were"])}) for each in state.get("routes", ())),

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from provision.cluster import rolling
 from provision.cluster.lease import held
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
-from provision.cluster.transaction import Asked, Ended, bring, prune
+from provision.cluster.transaction import Asked, Ended, Proven, bring, prune
 from provision.cluster.wanted import Rendered
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import Refused
+
+if TYPE_CHECKING:
+    from provision.contract.events import Checked
+
+
+def unsigned(_release: Rendered, _checks: list[Checked]) -> None:
+    """Nobody signs what the checks saw."""
 
 
 def up(
@@ -23,18 +31,22 @@ def up(
     share: float | None = None,
     *,
     aborts: bool = False,
+    rests_on: tuple[str, ...] = (),
+    proven: Proven = unsigned,
 ) -> Ended:
     """Bring the project as it is now to `channel`.
 
     Args:
         share: what the canary is given by hand.
         aborts: whether a rollout that is under way ends.
+        rests_on: digests of the evidence that allows it, where the target requires some.
+        proven: told what the checks saw.
 
     Raises as `Transaction.run` does.
     """
     release = there.release
     there.demand_namespace(make=True)
-    asked = _asked(there, "up", channel, release, take_over)
+    asked = replace(_asked(there, "up", channel, release, take_over), rests_on=rests_on, proven=proven)
     begins = channel == CANARY and share is None and bool(there.target.rollout.steps)
     steps = rolling.asked(there) if begins else None
     return bring(there.api, replace(asked, sharing=Sharing(share, steps, aborts)), there.tell)
@@ -66,24 +78,34 @@ def weigh(there: ProjectThere, share: float) -> Ended:
         return Ended("committed", weighing.place(there.book.write(new.ended("weigh", CANARY, "committed", there.who))))
 
 
-def promote(there: ProjectThere, of: str = "") -> Ended:
+def promote(
+    there: ProjectThere, of: str = "", *, rests_on: tuple[str, ...] = (), proven: Proven = unsigned, only: str = ""
+) -> Ended:
     """Bring exactly the canary's release to stable; then the canary ends. Raises as `up` does.
 
     Args:
         of: the rollout that this ends, and no other.
+        rests_on, proven: as of `up`.
+        only: the release that was judged; empty where none was.
     """
     inventory = there.book.read()
     if "canary" not in inventory.channels:
         raise Refused("there is no canary to promote.", next_step="deploy up --channel canary", host=there.name)
+    if only not in ("", inventory.channels["canary"]):
+        raise Refused("another release is the canary now.", next_step="deploy promote", host=there.name)
     release = there.book.release(inventory.channels["canary"])
-    asked = _asked(there, "promote", "stable", release)
+    asked = replace(_asked(there, "promote", "stable", release), rests_on=rests_on, proven=proven)
     bring(there.api, replace(asked, sharing=Sharing(of=of)), there.tell)
     down(there, "canary", kind="promote")
     return Ended("committed", there.book.read())
 
 
-def rollback(there: ProjectThere, to: str) -> Ended:
-    """Bring an earlier release to stable: the one before, or the one whose id begins with `to`. Raises as `up` does."""
+def earlier(there: ProjectThere, to: str) -> str:
+    """The release before stable's, or the one whose id begins with `to`.
+
+    Raises:
+        Refused: there is none, or several.
+    """
     inventory = there.book.read()
     now = inventory.channels.get("stable", "")
     were = [
@@ -98,7 +120,13 @@ def rollback(there: ProjectThere, to: str) -> Ended:
         if len(found) > 1:
             what = f'"{to}" is the beginning of {len(found)} releases.'
         raise Refused(what, next_step="deploy history", host=there.name)
-    return bring(there.api, _asked(there, "rollback", "stable", there.book.release(found[0])), there.tell)
+    return found[0]
+
+
+def rollback(there: ProjectThere, release: str, rests_on: tuple[str, ...] = ()) -> Ended:
+    """Bring an earlier release, as `earlier` gives it, to stable. Raises as `up` does."""
+    asked = _asked(there, "rollback", "stable", there.book.release(release))
+    return bring(there.api, replace(asked, rests_on=rests_on), there.tell)
 
 
 def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended:

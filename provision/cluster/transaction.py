@@ -8,10 +8,12 @@ it. So whoever comes after a laptop that died sees a release whole, or that it w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from provision.agent.checks import event as checked
 from provision.cluster import changes, sharing
 from provision.cluster.client import Api
 from provision.cluster.inventory import Begun, Book, Inventory
@@ -28,6 +30,11 @@ from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
 from provision.project.schema import Project, Target
 
+if TYPE_CHECKING:
+    from provision.contract.events import Checked
+
+Proven = Callable[[Rendered, "list[Checked]"], None]
+
 _FIRST_PRUNED = list(PLURALS)[::-1]
 
 
@@ -40,6 +47,8 @@ class Asked:
         host: what stands before lines of the output.
         take_over: field managers whose fields are taken.
         sharing: what becomes of the canary's share.
+        rests_on: digests of the evidence that allows it.
+        proven: told what the checks saw, also of a release that failed.
     """
 
     kind: str
@@ -51,6 +60,8 @@ class Asked:
     who: str
     take_over: tuple[str, ...] = ()
     sharing: Sharing = field(default_factory=Sharing)
+    rests_on: tuple[str, ...] = ()
+    proven: Proven = lambda _release, _checks: None
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class Transaction:
     lock: Held
     tell: Tell
     began: float = field(default_factory=time.monotonic)
+    saw: list[Checked] = field(default_factory=list)  # by the checks of the release that is brought
 
     def run(self) -> Ended:
         """Bring the release to its channel.
@@ -95,6 +107,8 @@ class Transaction:
             note = sharing.note(before, new)
             new = new.ended(asked.kind, asked.channel, "committed", asked.who, note=note)
             return Ended("committed", self._weighing.place(self.book.write(new)))
+        if asked.target.require and asked.channel == "stable" and asked.kind != "rollback" and not asked.rests_on:
+            raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
         self.book.keep(asked.release)
         begun = self._begin(before, wanted)
         try:
@@ -104,10 +118,17 @@ class Transaction:
         except (NotReady, DeployError, KeyboardInterrupt) as error:
             if isinstance(error, Refused) and self._lost:
                 raise
-            raise self._put_back(before, begun, error) from None
+            checks = list(self.saw)
+            ended = self._put_back(before, begun, error)
+            if not isinstance(error, KeyboardInterrupt):
+                asked.proven(asked.release, checks)
+            raise ended from None
         done = sharing.after(begun, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
         note = sharing.note(begun, done)
-        done = replace(done, degraded="").ended(asked.kind, asked.channel, "committed", asked.who, note=note)
+        done = replace(done, degraded="").ended(
+            asked.kind, asked.channel, "committed", asked.who, "", note, asked.rests_on
+        )
+        asked.proven(asked.release, self.saw)
         new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
         self.book.forget(new, asked.target.keep)
         return Ended("committed", new)
@@ -170,6 +191,7 @@ class Transaction:
             wait(self.api, seen, applied, self._told, self.lock.demand)
             for outcome in prove(self.api, seen, release, self.asked.channel, self._told):
                 self.lock.demand()
+                self.saw.append(checked(outcome, ""))
                 if not outcome.passed:
                     raise NotReady(Name("check", outcome.name), outcome.sentence)
         return [Member(*name_of(node), node["metadata"]["uid"]) for node in applied]

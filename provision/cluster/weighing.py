@@ -7,7 +7,7 @@ laptop that died makes it so, or takes it back. A route that somebody changes me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from provision.project.units import percent
 
 _TRIES = 5
 _SECONDS = 30.0  # within which a Gateway says that it has seen a route
+_COPIES_SECONDS = 120.0
 _SETTLES = 3.0  # seconds: it says so before each of its processes has heard of it
 _HEAR = "add an HTTPRoute that leads to the Service of stable; or expose it, then by copies (docs/kubernetes.md)"
 
@@ -249,7 +250,19 @@ class Weighing:
             names = ", ".join(f"{service}: {count}" for service, count in copies.items())
             text = f"no HTTPRoute leads here, so the canary has about its share, by copies: {names}"
             self._tell({"event": "warning", "text": text})
+            self._wait_for(copies)
         return known
+
+    def _wait_for(self, copies: Mapping[str, int]) -> None:
+        """Until the copies of a canary answer; the cluster may have no room for them."""
+        deadline = time.monotonic() + _COPIES_SECONDS
+        for service, count in copies.items():
+            while (ready := self._copies(CANARY, service)) < count:
+                if time.monotonic() > deadline:
+                    text = f"{ready} of {count} copies of {service}'s canary are ready in {_COPIES_SECONDS:.0f} s"
+                    self._tell({"event": "warning", "text": f"{text}; next: deploy status"})
+                    return
+                time.sleep(0.5)
 
     def _open(self, stable: str, ours: Sequence[Pair]) -> list[str]:
         """Services that outsiders reach: of others, each lane asks its own."""

@@ -74,6 +74,7 @@ __all__ = [
     "Ask",
     "Check",
     "Declaration",
+    "Figures",
     "Firewall",
     "Head",
     "Hooks",

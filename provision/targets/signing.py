@@ -21,7 +21,7 @@ from provision.images.registry.documents import digest_of
 from provision.targets.following import declared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from provision.contract.evidence import Kept
@@ -115,27 +115,44 @@ class Signing:
         Raises:
             UsageError: there is no key, or it is larger than any that a check makes.
         """
+
+        def keep(text: str) -> None:
+            session.conversation.ask({"op": "keep-evidence", "release": release, "signed": [text]}, Done)
+
+        evidence, text = self.put_at(place_of(session), release, kept["signed"], evidence, keep)
+        kept["signed"].append(text)
+        return evidence
+
+    def put_at(
+        self, place: str, release: str, envelopes: Sequence[str], evidence: Evidence, keep: Callable[[str], None]
+    ) -> tuple[Evidence, str]:
+        """Sign `evidence` as what comes next at a place that has `envelopes`; as it is then, and its envelope.
+
+        Args:
+            keep: puts it there, before this machine remembers it.
+
+        Raises:
+            UsageError: as `put`.
+        """
         if self.key is None:
             raise UsageError(
                 f"evidence is not signed: {self.why_not}.", next_step="deploy image keys init, or DEPLOY_EVIDENCE_KEY"
             )
-        found = self.findings(release, kept["signed"], [place_of(session)])
+        found = self.findings(release, envelopes, [place])
         lost = tuple(item.artifact for item in found if item.lost and item.blocks)
         evidence = replace(evidence, previous=() if evidence.anew else (*heads(found), *lost))
         text = signed(evidence, self.key).decode()
         if len(text) > _LONGEST:
             raise UsageError(
-                f"what {session.spec.name} recorded about release {release[:12]} is not signed.",
+                f"what was recorded at {place} about release {release[:12]} is not signed.",
                 why=f"It takes {len(text) >> 20} MiB, and whoever reads evidence reads {_LONGEST >> 20} MiB at most.",
                 next_step="deploy smoke --sign",
             )
-        session.conversation.ask({"op": "keep-evidence", "release": release, "signed": [text]}, Done)
-        kept["signed"].append(text)
+        keep(text)
         with self._one:
-            image = f"{place_of(session)}@sha256:{release}"
-            self.seen.saw_evidence(image, {digest_of(text.encode()): evidence.at})
+            self.seen.saw_evidence(f"{place}@sha256:{release}", {digest_of(text.encode()): evidence.at})
             self.seen.save()
-        return evidence
+        return evidence, text
 
     def _beside_images(self, evidence: Evidence, images: Mapping[Reference, str]) -> None:
         assert self.key is not None  # noqa: S101  it signed already

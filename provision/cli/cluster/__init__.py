@@ -19,9 +19,11 @@ VERBS = {
         name: name
         for name in (
             *("plan", "up", "promote", "rollback", "down", "status", "smoke", "history", "logs", "tunnel"),
-            *("traffic", "watch", "pause", "resume", "abort"),  # the last four of `deploy rollout`
+            "traffic",
         )
     },
+    **{f"rollout {name}": name for name in ("watch", "pause", "resume", "abort", "promote")},
+    **{f"evidence {name}": f"evidence_{name}" for name in ("show", "verify")},
     "exec": "execute",
 }
 # What does it there.
@@ -31,6 +33,7 @@ _INSTEAD = {
     "stop": "kubectl scale deployment/SERVICE --replicas=0",
     "ssh": "deploy exec -- sh",
     "open": "deploy tunnel",
+    "evidence sign": "deploy smoke --channel canary --sign, where the key is",
     "unlock": "deploy status; the lock ends by itself where its holder died",
 }
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 def command(session: Session, release: str | None) -> None:
     from provision.cluster import moves
+    from provision.rollout.on_cluster import Proof
 
     with tell_done(session, "rollback", "stable") as done:
-        done += [moves.rollback(session.there, release or "")]
+        to = moves.earlier(session.there, release or "")
+        rests_on = Proof(session.there).rested_on(to) if session.there.target.require else ()
+        done += [moves.rollback(session.there, to, rests_on)]

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from provision.cli.session import Session
 
 
-def command(session: Session, channel: str) -> int:
+def command(session: Session, channel: str, sign: bool) -> int:
+    from provision.agent.checks import event
     from provision.cluster.prove import prove
     from provision.cluster.wait import KINDS, labels_of
     from provision.cluster.watching import Watched
+    from provision.rollout.on_cluster import Proof
 
     there = session.there
     release = there.book.read().channels.get(channel)
@@ -27,4 +29,6 @@ def command(session: Session, channel: str) -> int:
 
     with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
         outcomes = [*prove(there.api, seen, kept, channel, tell, once=True)]
+        if sign:
+            Proof(there).sign(channel, kept, [event(outcome, "") for outcome in outcomes])
     return told(session, [(session.target, outcome) for outcome in outcomes])

@@ -106,7 +106,7 @@ def _paths(view: Sound) -> Iterator[Fault]:
 def _platform(view: Sound) -> Iterator[Fault]:
     for name, target in view.targets.items():
         base = ("targets", name)
-        for key in ("disk", "require") if not target.can.over_ssh else ():
+        for key in ("disk",) if target.can.in_cluster else () if target.can.over_ssh else ("disk", "require"):
             if getattr(target, key) is not None:
                 message = f"{target.platform} has no hosts on which it could be looked at; {', '.join(OVER_SSH)} do."
                 yield Fault((*base, key), message, f"Remove {key}.", at_key=True)

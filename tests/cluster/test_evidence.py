@@ -1,0 +1,96 @@
+"""Where a cluster's target requires evidence: what the canary proved lets it become stable, signed, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.declared import Declared
+from tests.cluster.parts import program
+from tests.cluster.running import Cluster
+
+pytestmark = pytest.mark.slow
+
+_NAMES = (f"proven{number}" for number in itertools.count())
+REQUIRED = 'require = "evidence"\n'
+
+
+@pytest.fixture(scope="module")
+def image(cluster: Cluster) -> str:
+    assert cluster.node
+    return cluster.node.load("localhost/web:1", program("pods"))
+
+
+@pytest.fixture
+def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
+    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
+    made.environ["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    made.write()
+    made.make_namespace()
+    made.ok("image", "keys", "init")
+    made.ok("up")
+    yield made
+    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+
+
+def declare(small: Declared, version: str, **more: str) -> None:
+    small.write(version, **more)  # type: ignore[arg-type]
+    with (small.root / "deploy.toml").open("a") as file:
+        file.write(REQUIRED)
+
+
+def test_what_the_canary_proved_becomes_stable_and_what_nobody_proved_does_not(small: Declared) -> None:
+    declare(small, "two")
+    past = small.run("up")
+    assert past.returncode == 4
+    assert "requires evidence: nothing was tried" in past.stderr, past.stderr
+    assert small.versions() == {"one"}
+
+    small.ok("up", "--channel", "canary")
+    assert small.run("evidence", "verify", "--channel", "canary").returncode == 0
+    small.ok("promote")
+
+    assert small.versions() == {"two"}
+    declare(small, "three")
+    small.ok("up", "--channel", "canary")
+    small.ok("promote")
+    small.ok("rollback")  # by what it rested on then
+    assert small.versions() == {"two"}
+
+
+def test_what_others_wrote_is_no_evidence_and_what_is_gone_is_missed(small: Declared) -> None:
+    declare(small, "two")
+    small.ok("up", "--channel", "canary")
+    release = small.event("status")["inventory"]["channels"]["canary"]
+    name = f"deploy-{small.name}-{release[:12]}"
+    signed = json.loads(json.loads(small.kubectl("get", "configmap", name, "-o", "json"))["data"]["signed"])
+    assert len(signed) == 1
+    forged = [signed[0].replace('"signatures"', '"forged"')]
+    patch = json.dumps({"data": {"signed": json.dumps(forged)}})
+    small.kubectl("patch", "configmap", name, "-p", patch)
+
+    refused = small.run("promote")
+
+    assert refused.returncode == 4, refused.stderr
+    assert small.versions() == {"one"}
+    assert small.run("evidence", "verify", "--channel", "canary").returncode == 4
+
+
+def test_a_canary_that_was_deployed_without_the_key_is_proven_where_the_key_is(small: Declared) -> None:
+    declare(small, "two")
+    here = small.environ.pop("XDG_CONFIG_HOME")
+    small.environ["XDG_CONFIG_HOME"] = f"{here}-other"
+    done = small.run("up", "--channel", "canary")
+    assert done.returncode == 0
+    assert "deploy smoke --channel canary --sign" in done.stderr
+    assert small.run("promote").returncode == 4
+    small.environ["XDG_CONFIG_HOME"] = here
+
+    small.ok("smoke", "--channel", "canary", "--sign")
+
+    small.ok("promote")
+    assert small.versions() == {"two"}
