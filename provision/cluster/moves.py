@@ -142,7 +142,7 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         named = {each.named for each in stay}
         gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
         lock.demand()
-        if CANARY in channels:
+        if before.routes or before.copies or CANARY in channels:
             before = Weighing(there.api, there.book, there.project.name, tell).clear(before)
         prune(there.api, there.book, gone, tell)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}

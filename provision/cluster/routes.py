@@ -59,21 +59,21 @@ def services(objects: Iterable[Node]) -> dict[str, str]:
 
 def led_to(route: Node, ours: Sequence[Pair]) -> list[Pair]:
     """Those that the rules of a route lead to."""
-    names = {ref["name"] for rule in _rules(route) for ref in _refs(rule)}
+    names = {ref["name"] for rule in _rules(route) for ref in _refs(rule, _home(route))}
     return [pair for pair in ours if pair.stable in names]
 
 
 def weights(route: Node, ours: Sequence[Pair]) -> list[int]:
     """What rules give to services of ours, one after another."""
-    return [sum(_weight(ref) for ref in _of(rule, pair)) for rule, pair in _divided(route, ours)]
+    return [sum(_weight(ref) for ref in _of(rule, pair, _home(route))) for rule, pair in _divided(route, ours)]
 
 
 def shares(route: Node, pair: Pair) -> list[float]:
     """What the canary has of each rule that leads to a service, and is not switched off."""
     found = []
     for rule, _ in _divided(route, [pair]):
-        total = sum(_weight(ref) for ref in _of(rule, pair))
-        canary = sum(_weight(ref) for ref in _of(rule, pair) if ref["name"] == pair.canary)
+        total = sum(_weight(ref) for ref in _of(rule, pair, _home(route)))
+        canary = sum(_weight(ref) for ref in _of(rule, pair, _home(route)) if ref["name"] == pair.canary)
         found += [canary / total] if total else []
     return found
 
@@ -86,20 +86,20 @@ def shared(route: Node, ours: Sequence[Pair], share: float) -> Node:
     """
     new = deepcopy(route)
     for rule in _rules(new):
-        led = [pair for pair in ours if any(ref["name"] == pair.stable for ref in _refs(rule))]
-        sums = {pair: sum(_weight(ref) for ref in _of(rule, pair)) for pair in led}
+        led = [pair for pair in ours if any(ref["name"] == pair.stable for ref in _refs(rule, _home(route)))]
+        sums = {pair: sum(_weight(ref) for ref in _of(rule, pair, _home(route))) for pair in led}
         totals = {pair: total for pair, total in sums.items() if total}  # others were switched off by somebody
         if not totals:
             continue
         least = min(totals.values())
         names = {name for pair in led for name in (pair.stable, pair.canary)}
-        alone = all(_is_service(ref) and ref["name"] in names for ref in rule["backendRefs"])
+        alone = all(_is_service(ref, _home(route)) and ref["name"] in names for ref in rule["backendRefs"])
         times = min(-(-_FINE // least), max(1, _MOST // max(totals.values()))) if alone else 1
         for pair, total in totals.items():
             canary = round(total * times * share)
             if abs(canary / (total * times) - share) > share * _NEAR:
                 raise Coarse(str(route["metadata"]["name"]), total, share)
-            _divide(rule, pair, total * times - canary, canary)
+            _divide(rule, pair, _home(route), total * times - canary, canary)
     return new
 
 
@@ -109,9 +109,9 @@ def restored(route: Node, ours: Sequence[Pair], were: Sequence[int]) -> Node:
     now = weights(new, ours)
     for (rule, pair), weight in zip(_divided(new, ours), were if len(were) == len(now) else now, strict=True):
         rule["backendRefs"] = [
-            ref for ref in rule["backendRefs"] if not (_is_service(ref) and ref["name"] == pair.canary)
+            ref for ref in rule["backendRefs"] if not (_is_service(ref, _home(route)) and ref["name"] == pair.canary)
         ]
-        for ref in _of(rule, pair):
+        for ref in _of(rule, pair, _home(route)):
             ref["weight"] = weight
     return new
 
@@ -125,7 +125,7 @@ def lane_route(route: Node, ours: Sequence[Pair]) -> Node:
     led = {pair.stable: pair.canary for pair in ours}
     rules = []
     for rule in _rules(route):
-        canaries = [{**ref, "name": led[ref["name"]]} for ref in _refs(rule) if ref["name"] in led]
+        canaries = [{**ref, "name": led[ref["name"]]} for ref in _refs(rule, _home(route)) if ref["name"] in led]
         if canaries:
             for ref in canaries:
                 ref["weight"] = 1
@@ -198,17 +198,17 @@ def lets_outsiders(service: str, objects: Iterable[Node]) -> bool:
 def _divided(route: Node, ours: Sequence[Pair]) -> Iterator[tuple[Node, Pair]]:
     for rule in _rules(route):
         for pair in ours:
-            if any(ref["name"] == pair.stable for ref in _refs(rule)):
+            if any(ref["name"] == pair.stable for ref in _refs(rule, _home(route))):
                 yield rule, pair
 
 
-def _divide(rule: Node, pair: Pair, stable: int, canary: int) -> None:
+def _divide(rule: Node, pair: Pair, home: str, stable: int, canary: int) -> None:
     refs: list[Node] = []
     for ref in rule["backendRefs"]:
-        if _is(ref, pair.canary):
+        if _is(ref, pair.canary, home):
             continue
         refs.append(ref)
-        if _is(ref, pair.stable):
+        if _is(ref, pair.stable, home):
             refs.append({**deepcopy(ref), "name": pair.canary, "weight": canary})
             ref["weight"], canary, stable = stable, 0, 0  # should one rule name it twice
     rule["backendRefs"] = refs
@@ -218,21 +218,26 @@ def _rules(route: Node) -> Sequence[Node]:
     return at(route, "spec", "rules") or ()
 
 
-def _refs(rule: Node) -> list[Node]:
-    return [ref for ref in rule.get("backendRefs") or () if _is_service(ref)]
+def _home(route: Node) -> str:
+    return str(at(route, "metadata", "namespace") or "")
 
 
-def _of(rule: Node, pair: Pair) -> list[Node]:
-    return [ref for ref in _refs(rule) if ref["name"] in (pair.stable, pair.canary)]
+def _refs(rule: Node, home: str) -> list[Node]:
+    return [ref for ref in rule.get("backendRefs") or () if _is_service(ref, home)]
 
 
-def _is_service(ref: Node) -> bool:
+def _of(rule: Node, pair: Pair, home: str) -> list[Node]:
+    return [ref for ref in _refs(rule, home) if ref["name"] in (pair.stable, pair.canary)]
+
+
+def _is(ref: Node, name: str, home: str) -> bool:
+    return _is_service(ref, home) and bool(ref["name"] == name)
+
+
+def _is_service(ref: Node, home: str) -> bool:
     """Whether it is a Service of the route's own namespace."""
-    return ref.get("kind", "Service") == "Service" and not ref.get("group") and not ref.get("namespace")
-
-
-def _is(ref: Node, name: str) -> bool:
-    return _is_service(ref) and bool(ref["name"] == name)
+    of_here = ref.get("namespace") in (None, "", home)
+    return ref.get("kind", "Service") == "Service" and not ref.get("group") and of_here
 
 
 def _weight(ref: Node) -> int:

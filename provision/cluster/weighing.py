@@ -81,9 +81,11 @@ class Weighing:
         """Let nobody to the canary for now: another release comes to it, which is not proven yet."""
         if known.routes:
             ours = self._pairs(known)
+            waited = []
             for each in known.routes:
                 if each.were:
-                    self._change(each, lambda route: self._shared(route, ours, 0.0))
+                    waited += self._change(each, lambda route: self._shared(route, ours, 0.0))
+            self._wait(waited)
 
     def place(self, known: Inventory) -> Inventory:
         """Make it what the inventory says; as it says then.
@@ -94,7 +96,13 @@ class Weighing:
         if CANARY not in known.channels or STABLE not in known.channels:
             return known
         ours, share = self._pairs(known), known.shares.get(CANARY)
-        found = self._leading(ours)
+        try:
+            found = self._leading(ours)
+        except Refused as error:
+            if share is not None or known.routes:
+                raise
+            self._tell({"event": "warning", "text": f"{error.what} {error.why} So no header leads to the canary."})
+            return known
         if not found:
             return self._by_copies(known, ours, share or 0.0)
         known = self._remembered(known, found, ours, changes=share is not None)
@@ -146,6 +154,8 @@ class Weighing:
         return [(pair, names) for pair, names in named.items() if names]
 
     def _pairs(self, known: Inventory) -> list[Pair]:
+        if {STABLE, CANARY} - known.channels.keys():
+            return []
         stable = self._objects(known.channels[STABLE], STABLE)
         return routes.pairs(stable, self._objects(known.channels[CANARY], CANARY))
 

@@ -1,4 +1,4 @@
-"""Where a cluster's target requires evidence: what the canary proved lets it become stable, signed, and nothing else."""
+"""Where a cluster's target requires evidence: what a canary proved, signed, becomes stable; nothing else does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_the_canary_proved_becomes_stable_and_what_nobody_proved_does_not(s
     declare(small, "two")
     past = small.run("up")
     assert past.returncode == 4
-    assert "requires evidence: nothing was tried" in past.stderr, past.stderr
+    assert "requires evidence: there is no evidence for this digest" in past.stderr, past.stderr
     assert small.versions() == {"one"}
 
     small.ok("up", "--channel", "canary")

@@ -22,7 +22,7 @@ def route(*rules: list[dict[str, Any]]) -> dict[str, Any]:
     path = {"path": {"type": "PathPrefix", "value": "/"}}
     made = [{"matches": [path], "filters": [{"type": "CORS"}], "backendRefs": refs} for refs in rules]
     spec = {"parentRefs": [{"name": "public"}], "hostnames": ["a.test"], "rules": made}
-    metadata = {"name": "public", "uid": "u"}
+    metadata = {"name": "public", "uid": "u", "namespace": "here"}
     return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata, "spec": spec}
 
 
@@ -63,6 +63,10 @@ def test_what_leads_to_us_is_divided_and_nothing_else_changes(
 def test_a_service_of_another_namespace_or_kind_is_not_ours() -> None:
     theirs = route([ref("web", namespace="other"), ref("web", kind="Bucket", group="x.y")])
     assert shared(theirs, OURS, 0.5) == theirs
+
+
+def test_a_service_may_be_named_with_the_namespace_that_is_ours() -> None:
+    assert divided(shared(route([ref("web", namespace="here")]), OURS, 0.5)) == [{"web": 5000, "web-canary": 5000}]
 
 
 def test_weights_that_are_too_small_beside_others_are_refused() -> None:

@@ -90,7 +90,7 @@ def test_the_documented_file_loads(tmp_path):
         (Traffic, lambda file: [file["targets"]["fleet"]["traffic"], _by_itself()["targets"]["prod"]["traffic"]]),
         (Acme, lambda _: [_by_itself()["targets"]["prod"]["traffic"]["acme"]]),
         (Rollout, lambda file: [file["targets"][name]["rollout"] for name in ("fleet", "vast", "k8s")]),
-            (Figures, lambda file: [file["targets"]["k8s"]["rollout"]["figures"]]),
+        (Figures, lambda file: [file["targets"]["k8s"]["rollout"]["figures"]]),
         (Limits, lambda file: [file["targets"]["vast"]["rollout"]["abort"]]),
     ],
 )
