@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provision.rollout.watch import Watch
 
 PLACE, STANDING, TRAFFIC, EVIDENCE, MODELS, MACHINES = "place", "standing", "traffic", "evidence", "models", "machines"
+PLAN = "plan"
 MINUTES, POINTS = 60, 120  # of the series
 _CHANNELS = ("stable", "canary")
 
@@ -105,11 +106,18 @@ class Places:
             for spec in new:
                 self._look(Key(TRAFFIC, name, spec.name), partial(_of, traffic, spec))
         self.poller.add(Key(EVIDENCE, name), partial(self._evidence, name, there), _SELDOM_SECONDS)
+        self.poller.add(Key(PLAN, name), partial(self._plan, name), _SELDOM_SECONDS)
         if there.target.provider:
             self.poller.add(Key(MACHINES, name), partial(_machines, there), _SELDOM_SECONDS)
 
     def _look(self, key: Key, ask: Callable[[], Any]) -> None:
         self.poller.add(key, ask, _OFTEN_SECONDS)
+
+    def _plan(self, name: str) -> dict[str, dict[str, Any]]:
+        """Of the project as it is now: what is open has read it once, and goes on with that."""
+        fresh = self.project.targets[name]()
+        assert isinstance(fresh, Deployment)  # noqa: S101  (it was, and is not asked for otherwise)
+        return {each.host: each.plan.as_facts() for each in rollout.plan(fresh, "")}
 
     def _evidence(self, name: str, there: Deployment) -> dict[str, list[rollout.Verified]]:
         """Of the hosts that answer: one that is gone takes nothing from the others."""

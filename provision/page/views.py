@@ -9,7 +9,7 @@ from typing import Any
 from provision import recorded
 from provision.page import fleet, lanes
 from provision.page.live import Part
-from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, STANDING, TRAFFIC, Place, Places
+from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
 from provision.page.poller import Heard, Key
 from provision.page.rendering import render
 from provision.page.story import Story, story
@@ -161,9 +161,9 @@ class Models(Known):
 
 
 class Deploys(Known):
-    """The commands that ran here, and the transactions of all hosts."""
+    """The commands that ran here, what the next would do, and the transactions of all hosts."""
 
-    kinds = (PLACE, STANDING)
+    kinds = (PLACE, STANDING, PLAN)
 
     def mark(self) -> Hashable:
         return super().mark(), recorded.mark(self.places.project.root)
@@ -176,11 +176,14 @@ class Deploys(Known):
             for key in self.poller.keys(STANDING, name):
                 heard = self.poller.heard(key)
                 if key.host and heard.value is not None:
-                    told = heard.value.project
-                    entries += [(name, key.host, entry) for entry in (*told["history"], *told.get("failed", ()))]
+                    project = heard.value.project
+                    entries += [(name, key.host, entry) for entry in (*project["history"], *project.get("failed", ()))]
         entries.sort(key=lambda each: each[2].get("time", 0), reverse=True)
+        plans = {name: self.poller.heard(Key(PLAN, name)) for name in self.places.project.targets}
+        told = [(name, each.value, each.error) for name, each in plans.items() if each.value or each.error]
         return [
             self.part(made, "runs", "runs", "deploys.runs", runs),
+            self.part(made, "plan", "plan", "deploys.plans", told),
             self.part(made, "history", "history", "deploys.entries", entries[:_HISTORY]),
         ]
 

@@ -50,6 +50,12 @@ def test_a_deploy_that_failed_has_a_record_with_its_plan_checks_and_last_lines(c
     assert "next: <code>deploy up, once that is mended</code>" in record
 
 
+def test_what_the_next_deploy_would_do_is_there_file_by_file(client: httpx.Client) -> None:
+    page = shows(client, "/deploys", 'aria-label="next on sandbox"', 60)
+    assert "~ web.py" in page
+    assert re.search(r"<td>restart</td><td>beside</td>", page)
+
+
 def test_a_deploy_is_seen_while_it_runs(ui: Ui, client: httpx.Client) -> None:
     known = set(re.findall(r"/deploys/[\d-]+", client.get("/deploys").text))
     running = ui.project.start("restart", "--target", "sandbox")
