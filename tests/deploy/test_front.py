@@ -37,6 +37,13 @@ def test_a_deploy_over_all_machines_costs_nobody_a_request(fleet: Fleet) -> None
         fleet.up()
     assert met["versions"][-1] == "2"
     assert all(each.plan.unchanged for each in fleet.up())
+    with rollout.watched_traffic(fleet.deployment("edge")) as watch:
+        (told,) = watch.look()
+    assert isinstance(told, rollout.HostTraffic)
+    lane = told.answer["services"]["web"]["lanes"]["stable"]
+    assert [each["program"] for each in lane["programs"]] == ["gpu.1", "gpu.2"]
+    assert lane["seen"]["errors"] == 0
+    assert lane["seen"]["requests"] > 0
     refused = fleet.host.exec(["curl", "-sk", "-m", "5", f"https://{fleet.machines[0].address}:{PORT}/"], check=False)
     assert refused.returncode != 0
     assert rollout.status(fleet.deployment())[0].state == "serving"
