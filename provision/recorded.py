@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from provision.shown import json_line
 Event = Mapping[str, Any]
 
 _KEPT = 100  # of each project
+_LONGEST_SECONDS = 180 * 86400.0  # that they stay after the last one of the project
 _LARGEST = 4 << 20  # bytes of one; what comes later is left out but for its end
 _APART_SECONDS = 0.2  # between two lines of one progress
 _SUFFIX = ".jsonl"
@@ -50,6 +52,9 @@ class Recorder:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for old in sorted(place.glob(f"*{_SUFFIX}"))[:-_KEPT]:
                 old.unlink()
+            for other in place.parent.iterdir():  # of a project that nobody deploys any more
+                if time.time() - other.stat().st_mtime > _LONGEST_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
         self._write({"event": "begin", "command": command, "target": target, "who": who}, "")
 
     def event(self, event: Event, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_the_newest_come_first_and_a_hundred_are_kept(tmp_path: Path) -> None:
     kept = [run.id for run in recorded.runs(tmp_path)]
     assert len(kept) == 100
     assert kept == sorted(kept, reverse=True)
+
+
+def test_those_of_a_project_that_nobody_deploys_any_more_go(tmp_path: Path) -> None:
+    gone, other = tmp_path / "gone", tmp_path / "other"
+    for root in (gone, other):
+        root.mkdir()
+        _begun(root).end(0)
+    os.utime(recorded.folder(gone), (0, 0))
+    _begun(tmp_path).end(0)
+    assert [len(list(recorded.runs(root))) for root in (gone, other, tmp_path)] == [0, 1, 1]
 
 
 def test_a_folder_that_cannot_be_written_hinders_nothing(tmp_path: Path) -> None:
