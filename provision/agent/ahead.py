@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Callable, List, Optional
 from ..contract.decide import Do, HostView, Step, candidates, decide
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
+from ..contract.slots import TRAFFIC
 from ..contract.state import State
-from . import moved, preflight, room
+from . import moved, preflight, room, sharing
 from .documents import read_documents
 from .supervisors import Supervisor
 
@@ -94,6 +95,9 @@ def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: H
     services = {each["program"]: each for lane in lanes for each in lane["services"]}
     own = [step for step in steps if step.lane == ahead["channel"] or step.do is Do.REMOVE]
     documents = {release: ahead["document"]}
+    for step in own:
+        if step.service == TRAFFIC and step.program in services:
+            services[step.program] = sharing.own(layout, ahead["document"], services[step.program])
     preflight.programs(supervisor, own, services, candidates(own, documents, release), documents, seen)
     for service in preflight.starting(own, ahead["document"]):
         path = preflight.binary(layout, release, service)

@@ -15,7 +15,7 @@ from ..contract.failure import Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
 from ..contract.state import State, from_dict
-from . import files, journal, once, processes, supervision, traffic
+from . import files, journal, once, processes, sharing, supervision, traffic
 from . import state as states
 from .documents import read_documents, service_of
 from .programs import Programs, levels
@@ -50,6 +50,7 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
     files.remove(layout.once_secrets)
     leave_()
     if roles.stands_before(before) and not roles.stands_before(after):
+        sharing.leave(layout)
         files.remove_tree(layout.traffic)
     journal.Journal(layout.journal).end()
 
@@ -215,6 +216,7 @@ def _put_back(programs: Programs, before: State, begin: Begin, touched: Set[str]
     with _collected(failures):
         if (front := traffic.front_of(programs.layout, before, documents)) is not None:
             traffic.let_go(programs.layout, front, programs.waits.holds, programs.step)
+        sharing.settle(programs.layout, before, documents)
     with _collected(failures):
         programs.supervisor.disable([name for name in disturbed if before.programs[name].stopped])
         programs.supervisor.enable([service["program"] for service in start if not service["on_demand"]])

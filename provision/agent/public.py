@@ -48,18 +48,21 @@ def binds(services: Mapping[str, FrontedDocument], *, challenged: bool = False) 
     led = _led_to_tls(public)
     if led:
         found.setdefault(HTTP, []).extend(led)
-    # A host without IPv6 has no such address to listen at.
-    address = "::" if os.path.exists("/proc/net/if_inet6") else "*"
     return [
         Bind(
             port,
             tuple(routes),
-            address,
+            everywhere(),
             tuple(dict.fromkeys(certificates.get(port, ()))),
             challenged=challenged and port == HTTP,
         )
         for port, routes in sorted(found.items())
     ]
+
+
+def everywhere() -> str:
+    """Each address of this host; one without IPv6 has no such address to listen at."""
+    return "::" if os.path.exists("/proc/net/if_inet6") else "*"
 
 
 def _certificate(public: PublicDocument) -> Certificate:

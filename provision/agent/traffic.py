@@ -26,7 +26,6 @@ from typing import (
 from ..contract import held, roles
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import START, Layout
-from ..contract.public import served
 from ..contract.slots import STABLE
 from ..contract.state import Program, State
 from . import files, launch, peers, public
@@ -169,14 +168,19 @@ def stage(layout: Layout) -> None:
     """
     from .front.runtime import command  # of hosts with traffic alone, as all that speaks with HAProxy
 
-    words = command(_haproxy(layout), layout.traffic)
+    words = command(haproxy(layout), layout.traffic)
     files.make_folder(layout.traffic, 0o700)
     text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
     files.write(os.path.join(layout.traffic, START), text.format(" ".join(map(launch.quote, words))), 0o700)
 
 
 @lru_cache(maxsize=None)
-def _haproxy(layout: Layout) -> str:
+def haproxy(layout: Layout) -> str:
+    """The program.
+
+    Raises:
+        Failure: the host has none.
+    """
     from .front import program
 
     try:
@@ -190,26 +194,29 @@ def _haproxy(layout: Layout) -> str:
         ) from None
 
 
-def become(layout: Layout, front: Front) -> None:
-    """Let what runs be `front`, and the configuration say so first."""
-    runtime(layout).become(front)
+def become(layout: Layout, front: Front) -> Front:
+    """Let what runs be `front`, and the configuration say so first; it, where it listens now."""
+    from .host_front import moving
+
+    return moving.become(layout, front, runtime(layout))
 
 
 def runtime(layout: Layout) -> Runtime:
     """Who speaks with what runs."""
     from .front.runtime import Runtime
 
-    return Runtime(layout.traffic, _haproxy(layout))
+    return Runtime(layout.traffic, haproxy(layout))
 
 
-def let_go(layout: Layout, front: Front, holds: Holds, tell: Callable[[str, str, str], None]) -> None:
-    """Become `front`; say what requests waited for that it holds no longer."""
+def let_go(layout: Layout, front: Front, holds: Holds, tell: Callable[[str, str, str], None]) -> Front:
+    """Become `front`, and return it as it is now; say what requests waited for that it holds no longer."""
     still = {each.service for each in front.backends if each.held}
     over = {name: service for name, service in holds.open.items() if service not in still}
     waiting = {service: _crowd(layout, service).waiting for service in over.values()}
-    become(layout, front)
+    placed = become(layout, front)
     for name, service in over.items():
         tell("held", name, held.sentence(holds.end(name, waiting[service], _crowd(layout, service))))
+    return placed
 
 
 def _crowd(layout: Layout, service: str) -> Crowd:
@@ -355,8 +362,7 @@ class Passage:
         if self._before is not None or self._after is None or not self._entrances:
             return []
         self._open = True
-        self._become(_NOBODY)
-        return served({name: each.declared for name, each in self._entrances.items()})
+        return sorted({bind.port for bind in self._become(_NOBODY).binds if bind.own})
 
     def is_front(self, program: str) -> bool:
         """Whether it is what is to stand before the others; a service of that name may be just a service."""
@@ -365,6 +371,11 @@ class Passage:
     def ports(self) -> Set[int]:
         """Those at which requests are to come in."""
         return {each["port"] for each in self._after["services"].values()} if self._after else set()
+
+    @property
+    def stands(self) -> bool:
+        """Whether anything is to stand before the programs."""
+        return self._after is not None
 
     @property
     def is_opened(self) -> bool:
@@ -400,8 +411,7 @@ class Passage:
         assert declared is not None  # noqa: S101  for mypy
         now = self.before._replace(programs=self._now, project=self.after.project)
         front = _front(self.layout, now, self.documents, declared, self._entrances, away)
-        let_go(self.layout, front, self.holds, self.tell)
-        return front
+        return let_go(self.layout, front, self.holds, self.tell)
 
     def rest(self, programs: Sequence[str]) -> None:
         """Wait for what those have begun that are to stop, and take nothing new by now."""

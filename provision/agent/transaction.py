@@ -29,6 +29,7 @@ from . import (
     preflight,
     private_logs,
     processes,
+    sharing,
     supervision,
     traffic,
     unwritable,
@@ -110,6 +111,7 @@ class Transaction:
         documents = {release: change.documents[release] for release in set(change.after.channels.values())}
         preflight.check(self.layout, self.supervisor, change.steps, services, beside, documents, view)
         self.passage.demand()
+        sharing.demand(self.layout, change.after, change.documents)
         try:
             self._stage(change, services, beside, view)
             if self.aborted():
@@ -286,6 +288,8 @@ class Transaction:
             self.programs.prove([front], change.after, self._stop_if_aborted)
         elif front:
             self._bring(change, [front])
+        if self.passage.stands:
+            sharing.settle(self.layout, change.after, change.documents)
 
     def _bring(self, change: Change, level: Sequence[ServiceDocument]) -> None:
         """Stop what a level's programs were, start what they are to be, and prove it."""

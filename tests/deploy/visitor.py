@@ -7,12 +7,15 @@ byte, but for the version that gave it.
 
 import http.client
 import json
+import socket
+import ssl
 import sys
 import threading
 import time
 
 # port; short: so many ask one after another, half of them over one connection each; pause: seconds between two of them;
-# streams: so many are open at any time, of `seconds`; engine: whether it is a llama-server; least: requests at least
+# streams: so many are open at any time, of `seconds`; engine: whether it is a llama-server; least: requests at least;
+# name, tls: what they ask for, and whether over TLS
 wanted = json.loads(sys.stdin.readline())
 over = threading.Event()
 lock = threading.Lock()
@@ -21,9 +24,20 @@ PATIENCE = 300  # seconds
 TOKENS = 16  # a second of a stream
 
 
+class Connection(http.client.HTTPConnection):
+    def __init__(self):
+        super().__init__(wanted["name"] or "127.0.0.1", wanted["port"], timeout=PATIENCE)
+
+    def connect(self):
+        self.sock = socket.create_connection(("127.0.0.1", wanted["port"]), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if wanted["tls"]:
+            self.sock = ssl._create_unverified_context().wrap_socket(self.sock, server_hostname=wanted["name"])
+
+
 def ask(path, body=None, connection=None):
     began = time.monotonic()
-    mine = connection or http.client.HTTPConnection("127.0.0.1", wanted["port"], timeout=PATIENCE)
+    mine = connection or Connection()
     try:
         mine.request("GET" if body is None else "POST", path, body, {} if connection else {"Connection": "close"})
         answer = mine.getresponse()
@@ -94,7 +108,7 @@ def is_over():
 
 
 def ask_on(number):
-    kept = http.client.HTTPConnection("127.0.0.1", wanted["port"], timeout=PATIENCE) if number % 2 else None
+    kept = Connection() if number % 2 else None
     while not is_over():
         visit(short, kept)
         time.sleep(wanted["pause"])

@@ -30,11 +30,11 @@ def visitors(
 
     Args:
         may_be_sent_away: whether some may get a 503 that says when to come again.
-        more: `pause`, `seconds` of a stream, `least`, `engine`; as visitor.py says.
+        more: `pause`, `seconds` of a stream, `least`, `engine`, `name`, `tls`; as visitor.py says.
     """
     met: dict[str, Any] = {}
     wanted: dict[str, Any] = {"port": port or world.port, "short": short, "streams": streams}
-    wanted = {**wanted, "pause": 0.01, "seconds": 1.0, "least": 1, "engine": False, **more}
+    wanted = {**wanted, "pause": 0.01, "seconds": 1.0, "least": 1, "engine": False, "name": "", "tls": False, **more}
     command = world.host.inside(["python3", "-c", _VISITOR])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -95,6 +95,7 @@ def section(project: str, backend: Backend, secure: bool) -> Iterator[str]:
     for server in backend.servers:
         line = f"  server {words.name('program', server.program)} {at(server)} weight {weight(server)}"
         line += _over_tls(server.peer) if server.peer else ""
+        line += " send-proxy-v2" if server.socket else ""
         yield line + ("" if up[server.program] else " disabled")
     yield f"  server {HOLD} {NOBODY}" + (" backup" if backend.far else "") + ("" if up[HOLD] else " disabled")
 
@@ -229,6 +230,8 @@ def _sent_to(backend: Backend, lane: str) -> Iterator[str]:
 
 def at(server: Server) -> str:
     """Where it is, with its port."""
+    if server.socket:
+        return words.quoted("socket", f"unix@{server.socket}")
     return f"{words.address(server.address)}:{words.port(server.port)}"
 
 

@@ -21,6 +21,7 @@ ANSWER = "acme/answer"
 _ASKED = "'^/[.]well-known/acme-challenge/[A-Za-z0-9_-]+$'"
 HANDED_ON = "successor:"
 _CONNECT_SECONDS = 5.0
+_HELLO_SECONDS = 10.0
 _HTTPS = 443
 
 
@@ -35,8 +36,12 @@ def section(
     served = [backends[route.service] for route in bind.routes if route.service]
     patience = max((each.limits.timeout for each in served), default=Limits().timeout)
     yield f"frontend {_called(bind)}"
-    yield f"  bind {listening(bind)}"
+    owner = f" user {words.name('user', user)}" if user else ""
+    yield from _listens(bind, owner)
     yield f"  timeout client {words.milliseconds(patience)}"
+    if bind.unread:
+        yield from _unread(bind)
+        return
     if any(each.mode == TCP for each in served):
         yield "  mode tcp"
         if log:
@@ -45,7 +50,6 @@ def section(
         yield f"  default_backend {words.name('service', served[0].service)}"
         return
     if is_first:
-        owner = f" user {words.name('user', user)}" if user else ""
         yield f"  bind {_handed_on(bind)} mode 600 accept-proxy{owner}"
     yield "  mode http"
     if log:
@@ -79,6 +83,13 @@ def section(
     yield f"  server next {_handed_on(bind)} send-proxy-v2"
 
 
+def _listens(bind: Bind, owner: str) -> Iterator[str]:
+    if bind.own:
+        yield f"  bind {listening(bind)}"
+    if bind.socket:
+        yield f"  bind {words.quoted('socket', f'unix@{bind.socket}')} mode 600 accept-proxy{owner}{_tls(bind)}"
+
+
 def _called(bind: Bind) -> str:
     """Services have no colon in their names."""
     return f"front:{_place(bind)}"
@@ -89,8 +100,8 @@ def _successor(bind: Bind) -> str:
 
 
 def _handed_on(bind: Bind) -> str:
-    """In the folder in which HAProxy is started."""
-    return f"unix@port-{words.port(bind.port)}.sock"
+    """In the folder in which HAProxy is started. Who starts with another's sockets takes those of the same names."""
+    return f"unix@{'host' if bind.together else 'port'}-{words.port(bind.port)}.sock"
 
 
 def _place(bind: Bind) -> str:
@@ -104,13 +115,15 @@ def listening(bind: Bind) -> str:
     found = f"{where}:{words.port(bind.port)}"
     if bind.address == "::":  # by one socket for both, clients of IPv4 would be called ::ffff:10.0.0.5
         found = f"*:{words.port(bind.port)},{found} v6only"
-    if bind.certificates:
-        files = "".join(f" crt {words.quoted('certificate', path_of(each))}" for each in bind.certificates)
-        found += f" ssl{files} alpn h2,http/1.1"
     if bind.peer:
         own, trusted = (words.quoted("file", each) for each in (bind.peer.own, bind.peer.trusted))
         found += f" ssl crt {own} ca-file {trusted} verify required alpn http/1.1"
-    return found
+    return found + _tls(bind)
+
+
+def _tls(bind: Bind) -> str:
+    files = "".join(f" crt {words.quoted('certificate', path_of(each))}" for each in bind.certificates)
+    return f" ssl{files} alpn h2,http/1.1" if files else ""
 
 
 def path_of(certificate: Certificate) -> str:
@@ -118,6 +131,20 @@ def path_of(certificate: Certificate) -> str:
     if not certificate.key:
         return certificate.chain
     return f"tls-{hashlib.sha256(repr(tuple(certificate)).encode()).hexdigest()[:16]}.pem"
+
+
+def _unread(bind: Bind) -> Iterator[str]:
+    """Connections go to whose the name is that the client's first message asks for; others are ended."""
+    yield "  mode tcp"
+    yield "  option clitcpka"
+    yield f"  tcp-request inspect-delay {words.milliseconds(_HELLO_SECONDS)}"
+    yield "  tcp-request content accept if { req.ssl_hello_type 1 }"
+    yield "  tcp-request content reject"
+    for host, _, leads in _in_order(bind.routes):
+        how, wanted = ("end", host[1:]) if host.startswith("*.") else ("str", host)
+        name = words.quoted("host", wanted)
+        asked = f"{{ req.ssl_sni -i -m {how} -- {name} }}"
+        yield f"  use_backend {leads} if {asked}" if host else f"  default_backend {leads}"
 
 
 def _everybodys(bind: Bind) -> str:
@@ -141,7 +168,8 @@ def _routing(bind: Bind) -> Iterator[str]:
             yield f"  acl path{number} path -m beg -- {words.quoted('path', path + '/')}"
             conditions.append(f"path{number}")
         yield f"  http-request set-var(txn.service) str({leads}) if {' '.join(conditions)}"
-    yield "  http-request return status 404 content-type text/plain string 'nobody has this name' if !routed"
+    nobodys = "status 404 content-type text/plain string 'nobody has this name'"
+    yield f"  http-request return {nobodys} if !routed !{{ stopping }}"  # a successor may know more
     for to in sorted({route.to_tls for route in bind.routes if route.to_tls}):
         port = "" if to == _HTTPS else f":{words.port(to)}"
         where = f"https://%[var(txn.host)]{port}%[pathq]"

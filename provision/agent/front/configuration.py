@@ -106,12 +106,13 @@ def demand_free(front: Front, before: str) -> None:
     had = [line for line in before.splitlines() if line.startswith("  bind ")]
     ports = {line.split()[1].rpartition(":")[2] for line in had}
     for bind in front.binds:
-        if f"  bind {listening(bind)}" in had:
+        if not bind.own or f"  bind {listening(bind)}" in had:
             continue
         wide = {"*": "0.0.0.0"}.get(bind.address, bind.address)  # noqa: S104 (what was declared)
         with socket.socket(socket.AF_INET6 if ":" in wide else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if str(bind.port) in ports:  # HAProxy's own, at another address, which it shares with its successor
+            # HAProxy's own, at another address, which it shares with its successor; or that of one which leaves it.
+            if bind.together or str(bind.port) in ports:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             try:
                 probe.bind((wide, bind.port))

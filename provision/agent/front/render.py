@@ -12,9 +12,10 @@ from typing import Dict, Iterator, List
 from ...contract.failure import REFUSED, Failure
 from . import backends, binds, log, words
 from .backends import bounds, lanes
-from .values import DRAIN, HTTP, Backend, Front
+from .values import DRAIN, HTTP, TCP, Backend, Front
 
 _NOWHERE = "127.0.0.1"
+HANDED_OVER = "handover.sock"
 
 
 def render(front: Front) -> str:
@@ -75,7 +76,10 @@ def _global(front: Front, digest: str) -> Iterator[str]:
     if front.user:
         yield f"  user {words.name('user', front.user)}"
         yield f"  group {words.name('group', front.group)}"
-        yield f"  chroot {words.quoted('folder', front.folder)}"
+        if front.confined:
+            yield f"  chroot {words.quoted('folder', front.folder)}"
+    if front.hands_over:
+        yield f"  stats socket unix@{HANDED_OVER} mode 600 level admin expose-fd listeners"
     if front.log:
         yield f"  log ring@{log.RING} format raw local0"
     for backend in front.backends:
@@ -126,7 +130,9 @@ def _judged(front: Front) -> Dict[str, Backend]:
                     REFUSED, f"Port {bind.port} leads to {route.service!r}, which is no service of this front."
                 )
         modes = {by_name[route.service].mode for route in bind.routes if route.service}
-        if modes - {HTTP} and (len(bind.routes) != 1 or bind.routes[0].hosts or bind.certificates):
+        if bind.unread and modes - {TCP}:
+            raise Failure(REFUSED, f"Port {bind.port} is not read, so it leads to TCP services alone.")
+        if not bind.unread and modes - {HTTP} and (len(bind.routes) != 1 or bind.routes[0].hosts or bind.certificates):
             raise Failure(REFUSED, f"Port {bind.port} leads to a TCP service, so it can lead to nobody else.")
     return by_name
 

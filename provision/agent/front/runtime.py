@@ -147,7 +147,7 @@ class Runtime:
                 self._master.tell(worker, [f"set server {service}/{HOLD} state ready"])
             trusting.trust(self._master, worker, backend)
             for server in sorted(backend.servers, key=weight, reverse=True):
-                if up[server.program]:
+                if up[server.program] and not server.socket:  # which never is elsewhere
                     name = f"{service}/{server.program}"
                     new = (
                         f"add server {name} {at(server)} weight {weight(server)}"  # one that is there says so, no more
@@ -207,7 +207,8 @@ class Runtime:
                 first.append(f"set server {backend.service}/{HOLD} state ready")
             for server in sorted(backend.servers, key=weight, reverse=True):
                 name = f"{backend.service}/{server.program}"
-                first.append(f"set server {name} addr {server.address} port {server.port}")
+                if not server.socket:
+                    first.append(f"set server {name} addr {server.address} port {server.port}")
                 first.append(f"set server {name} weight {weight(server)}")
                 if up[server.program]:
                     first.append(f"set server {name} state ready")

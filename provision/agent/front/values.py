@@ -46,6 +46,7 @@ class Server(NamedTuple):
     state: str = READY
     address: str = "127.0.0.1"
     peer: Optional[Peer] = None  # of a service that is far
+    socket: str = ""  # a unix socket, in place of address and port; it is told who the client is
 
 
 class Limits(NamedTuple):
@@ -105,6 +106,10 @@ class Bind(NamedTuple):
     challenged: bool = False  # whether an authority asks here, over ACME, whose the names are
     inside: bool = False  # whether nobody comes by it who is a stranger: other programs of the host
     peer: Optional[Peer] = None  # who alone is let in, and believed in what it says of its clients
+    socket: str = ""  # where the host's own front hands on who comes by that port, and says who it is
+    own: bool = True  # whether it listens at the port itself, too
+    unread: bool = False  # TLS that others speak: only the name is read that a client begins with
+    together: bool = False  # whether a front of this account may have the port as well, which is about to leave it
 
 
 class Front(NamedTuple):
@@ -124,6 +129,8 @@ class Front(NamedTuple):
     drain_seconds: float = 3600.0  # how long what was begun before a reload may take
     threads: int = 2
     metrics: int = 0  # the port of 127.0.0.1 at which it tells Prometheus what it sees; 0 for nowhere
+    confined: bool = True  # whether that account sees this folder alone; it connects to nothing elsewhere, then
+    hands_over: bool = False  # whether who starts as this account may have the sockets that it listens at
 
 
 class Crowd(NamedTuple):

@@ -49,6 +49,14 @@ class Observed(NamedTuple):
 ABSENT = Observed(Activity.ABSENT)
 
 
+class Own(NamedTuple):
+    """A program of this account's that is of no project, and that no release describes."""
+
+    program: str
+    manifest: str  # the name of its file
+    text: str
+
+
 class Supervisor(ABC):
     """What each supervisor can do. Names are program names as they stand in release.json."""
 
@@ -137,6 +145,18 @@ class Supervisor(ABC):
         Args:
             manifests: program -> its manifest.
         """
+
+    def own(self, name: str, command: str) -> Own:
+        """How it would start one that runs `command`, with the host and again whenever it ends.
+
+        Raises:
+            Failure: it starts none.
+        """
+        raise Failure(
+            REFUSED,
+            f"projects on {self.kind} can't share a port.",
+            next_step="give the proxy another port in deploy.toml, then: deploy up",
+        )
 
     def fetch(self, manifest: str) -> None:
         """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""

@@ -15,7 +15,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import processes
 from . import supervisord_theirs
-from .base import Activity, Observed, Supervisor, last_lines, manifests_of
+from .base import Activity, Observed, Own, Supervisor, last_lines, manifests_of
 from .log_file import changed, first_since, size, tail
 from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
@@ -30,6 +30,23 @@ _THEIR_SECONDS = 10.0  # what is taken over has been told to stop, and waited fo
 _RELOAD_SECONDS = 15.0  # one that is told to read its files anew has no socket meanwhile
 _POLL = 0.02
 _LOG_BYTES = 8192
+_OWN = """\
+; Written by deploy.
+[program:{name}]
+command = {command}
+autostart = true
+autorestart = true
+startsecs = 1
+startretries = 10
+stopsignal = TERM
+stopwaitsecs = 10
+stopasgroup = true
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {log}
+stdout_logfile_maxbytes = 1MB
+stdout_logfile_backups = 1
+"""
 
 
 def on_this_host(layout: Layout, options: Mapping[str, object]) -> Supervisor:
@@ -169,6 +186,10 @@ class Supervisord(Supervisor):
                 next_step=f"mend the file that is named, then: supervisorctl -c {self.instance.config} reread",
             ) from None
         return list(added), list(differing)
+
+    def own(self, name: str, command: str) -> Own:
+        log = self.layout.log(name).replace("%", "%%")
+        return Own(name, f"{name}.conf", _OWN.format(name=name, command=command.replace("%", "%%"), log=log))
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         added, differing = self._reread()

@@ -19,7 +19,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.grouping import target_unit
 from ...contract.layout import Layout
 from .. import commands, files, processes
-from .base import ABSENT, LAUNCHERS, LOG_BYTES, Activity, Observed, Supervisor, last_lines, manifests_of
+from .base import ABSENT, LAUNCHERS, LOG_BYTES, Activity, Observed, Own, Supervisor, last_lines, manifests_of
 
 if TYPE_CHECKING:
     from ...contract.records import Taken
@@ -29,6 +29,28 @@ _SHOW = (
     "Result,ControlGroup,FragmentPath"
 )
 _RUNNING_STATES = {"active", "activating", "reloading"}
+_OWN = """\
+# Written by deploy.
+[Unit]
+Description=deploy: hands connections on to this account's projects, by name
+After=network.target
+StartLimitIntervalSec=600
+StartLimitBurst=30
+
+[Service]
+Type=exec
+ExecStart={command}
+Restart=always
+RestartSec=1
+TimeoutStopSec=10
+SyslogIdentifier={name}
+LimitNOFILE=65536
+LimitCORE=0
+NoNewPrivileges=yes
+
+[Install]
+WantedBy={wanted_by}
+"""
 _CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
 _POLL = 0.03
 # What systemctl says where the manager starts itself anew (daemon-reexec, an update of systemd) while it is asked.
@@ -136,6 +158,11 @@ class Systemd(Supervisor):
             if fragment and program in new and fragment != self.manifest_path(manifests[program]):
                 found[program] = f"{fragment} already describes {program}"
         return found
+
+    def own(self, name: str, command: str) -> Own:
+        wanted_by = "default.target" if self.user_units else "multi-user.target"
+        text = _OWN.format(command=command.replace("%", "%%"), name=name, wanted_by=wanted_by)
+        return Own(f"{name}.service", f"{name}.service", text)
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         if removed:  # what has failed stays in memory until then

@@ -1,0 +1,110 @@
+"""The HAProxy of the host's front, and who starts it: the supervisor of the project that needed it first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Mapping
+
+from ...contract.failure import FAILED, Failure
+from ...contract.layout import Layout
+from .. import files, launch
+from ..front import program as haproxies
+from ..front.master import PID
+from ..front.render import HANDED_OVER
+from ..front.runtime import Runtime, command
+from ..front.values import Front
+from ..supervisors import open_supervisor, options
+from . import book
+
+NAME = "deploy-front"
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+_POLL = 0.05
+# One that ran on without its supervisor leaves the ports to this one, and ends with its last stream.
+_SCRIPT = """\
+#!/bin/sh
+# Hands connections on to this account's projects, by name. Written by deploy.
+set -- {words}
+from={sockets}
+[ -S "$from" ] && set -- "$@" -x "$from"
+old=$(cat {pid} 2>/dev/null) && [ "$(cat "/proc/$old/comm" 2>/dev/null)" = haproxy ] && set -- "$@" -sf "$old"
+exec "$@"
+"""
+
+
+def runtime() -> Runtime:
+    """Who speaks with it."""
+    layout = book.place()
+    return Runtime(layout.traffic, haproxies.find(layout.haproxies))
+
+
+def start(front: Front, haproxy: str, platform: str, settings: Mapping[str, object], sockets_of: str) -> None:
+    """Let it run, and be `front`.
+
+    Args:
+        haproxy: the project's, which may be one that was shipped to it.
+        settings: how the project reaches its supervisor.
+        sockets_of: the folder of a project's front that lets it have the sockets at which that listens.
+
+    Raises:
+        Failure: it does not.
+    """
+    layout = book.place()
+    _bring(haproxy, layout)
+    files.write_json(layout.supervisor, settings)
+    supervisor = open_supervisor(layout, platform, settings)
+    runtime().become(front)
+    own = supervisor.own(NAME, _script(sockets_of))
+    for holder in supervisor.foreign({own.program: own.manifest}).values():
+        raise Failure(FAILED, f"the name {own.program!r} is taken: {holder}.")
+    files.write(supervisor.manifest_path(own.manifest), own.text)
+    supervisor.load([own.program], [])
+    supervisor.start([own.program])
+    supervisor.enable([own.program])
+    until = time.monotonic() + _START_SECONDS
+    while not runtime().is_up():
+        if time.monotonic() > until:
+            log = supervisor.log_tail(own.program)
+            raise Failure(FAILED, "the host's own front, which several projects are to share, does not start.", log=log)
+        time.sleep(_POLL)
+
+
+def stop(platform: str) -> None:
+    """End it, and let nothing start it again. May be repeated."""
+    layout = book.place()
+    supervisor = open_supervisor(layout, platform, options(layout))
+    own = supervisor.own(NAME, "")
+    if os.path.exists(supervisor.manifest_path(own.manifest)):
+        supervisor.stop({own.program: _STOP_SECONDS})
+        supervisor.disable([own.program])
+        files.remove(supervisor.manifest_path(own.manifest))
+        supervisor.load([], [own.program])
+    files.remove_tree(layout.traffic)
+
+
+def _bring(haproxy: str, layout: Layout) -> None:
+    """Have a HAProxy that stays when the project goes which brought one."""
+    source = os.path.dirname(haproxy)
+    if os.path.basename(source).startswith("sha256-"):
+        place = os.path.join(layout.haproxies, os.path.basename(source))
+        if not os.path.isdir(place):
+            files.make_folder(layout.haproxies)
+            part = place.replace("sha256-", ".incoming-")
+            files.remove_tree(part)
+            shutil.copytree(source, part)
+            os.rename(part, place)
+
+
+def _script(sockets_of: str) -> str:
+    layout = book.place()
+    words = command(haproxies.find(layout.haproxies), layout.traffic)
+    text = _SCRIPT.format(
+        words=" ".join(map(launch.quote, words)),
+        sockets=launch.quote(os.path.join(sockets_of, HANDED_OVER)),
+        pid=launch.quote(os.path.join(layout.traffic, PID)),
+    )
+    path = os.path.join(layout.run, NAME)
+    files.write(path, text, 0o700)
+    return path
