@@ -184,6 +184,11 @@ path = "/workspace/{kind.replace(" ", "-")}"
         )
 
     @property
+    def paid(self) -> int:
+        """Bytes that the source has sent."""
+        return int(Path("/sys/class/net", f"{self.source.name}v", "statistics/rx_bytes").read_text())
+
+    @property
     def sent(self) -> int:
         """Bytes that this machine has sent to hosts."""
         return int(Path("/sys/class/net", self.slot.bridge, "statistics/tx_bytes").read_text())
@@ -225,16 +230,21 @@ def measure(count: int, options: argparse.Namespace) -> None:
                 ask = field.case(name)
                 line = min(options.line, options.laptop) if name in _UP else options.line
                 floor = options.megabytes * (1 << 20) * 8 / (line * 1e6)
-                sent, memory = field.sent, Memory(field.hosts)
+                sent, paid, memory = field.sent, field.paid, Memory(field.hosts)
                 if name in _OURS:
                     memory.start()
                 began = time.perf_counter()
                 ask()
                 took = time.perf_counter() - began
                 memory.over.set()
-                up = (field.sent - sent) / (options.megabytes << 20)
+                up, of_source = (
+                    (now - then) / (options.megabytes << 20) for now, then in ((field.sent, sent), (field.paid, paid))
+                )
                 held = f"{memory.most / 1e6:.0f} MB" if memory.most else ""
-                print(f"{count:>5}  {name:<10}{took:>8.1f} s{took / floor:>8.2f}{up:>12.2f}{held:>10}", flush=True)
+                line_ = (
+                    f"{count:>5}  {name:<10}{took:>8.1f} s{took / floor:>8.2f}{up:>12.2f}{of_source:>13.2f}{held:>10}"
+                )
+                print(line_, flush=True)
     finally:
         slot.release()
         shutil.rmtree(folder, ignore_errors=True)
@@ -250,7 +260,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.megabytes} MiB, {options.line:g} Mbit/s to each host, {options.laptop:g} up the laptop's line; ")
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
-    print(f"hosts  {'case':<10}{'time':>10}{'x floor':>8}{'copies up':>12}{'agent':>10}")
+    print(f"hosts  {'case':<10}{'time':>10}{'x floor':>8}{'copies up':>12}{'of the source':>13}{'agent':>10}")
     for count in map(int, options.hosts.split(",")):
         measure(count, options)
 

@@ -1,91 +1,49 @@
-"""A file by its ranges over HTTP, several pieces at a time, each written where it belongs.
+"""A file by its pieces, several at a time, from where it is and from other hosts that lend what they have of it.
 
-A piece is asked for at the address that was named, each time anew: an address that we are sent on to may be good for
-minutes alone. The token is shown to the host that was named, and to nobody that it sends us on to.
+Alone, a host fetches all of it. Of several each fetches a share first, and has the rest from the others; so the source
+sends each piece once. Whoever has nothing to do takes what nobody has or fetches; and where nothing moves at all, what
+somebody else is at. So no host waits for another that is slow, or has gone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
-import errno
-import hashlib
-import http.client
 import os
 import queue
-import re
+import random
 import threading
 import time
-import urllib.error
-import urllib.request
-from typing import IO, TYPE_CHECKING, Callable, Collection, Mapping, Optional
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Callable, Collection, Dict, List, Mapping, Optional
 
-from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.failure import FAILED, Failure
 from .pieces import PIECE, Pieces
+from .source import Source
+from .wanted import Wanted
+from .writing import SECONDS, Again, Writing
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
     from ..contract.requests import FetchModel
+    from .lend import Lending
+    from .lenders import Known, Lenders, Talk
 
-_AT_ONCE = 4
-_BLOCK = 256 << 10
-_SILENCE = 20.0  # seconds without a byte
-_SECONDS = 60.0  # for a piece, and what it takes at a slow pace
+_AT_ONCE = 4  # from the source, by all hosts that know each other, or one each
 _SLOWEST = 50_000  # bytes a second
 _FAILURES = 12  # of each that asks, one after another, without a piece that came
 _LONGEST_WAIT = 30.0
-_UNHEARD = 2 * (_SECONDS + PIECE / _SLOWEST)  # without a piece or a failure: headers drip, where no limit holds
+_UNHEARD = 2 * (SECONDS + PIECE / _SLOWEST)  # without a piece or a failure: headers drip, where no limit holds
+_PATIENCE = 60.0  # with other hosts of which nothing comes, and that have nothing new, where the source gives nothing
+_IDLE = 3.0  # seconds without a byte, after which this host fetches what is others' share
+_STUCK = 10.0  # and after which it fetches what others are at
 _TELL = 0.5  # seconds between two lines of progress
 _ENDING = 1.0  # until those that read have noticed that they are to stop; none of them writes any more
 
 
-class _Again(Exception):
-    """This try came to nothing, and another may not."""
-
-    def __init__(self, why: str, wait: float = 0.0) -> None:
-        super().__init__(why)
-        self.wait = wait
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
-    ) -> Optional[urllib.request.Request]:
-        # Python before 3.11 does not know 308.
-        code = 307 if code == 308 else code
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-        if new is not None:
-            fp.close()  # it would be read to its end, which may never come
-            before, after = urlsplit(req.full_url), urlsplit(newurl)
-            demand_safe(newurl, from_afar=before.scheme == "https")
-            if after.netloc != before.netloc:
-                new.remove_header("Authorization")
-        return new
-
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
-
-class _Pace:
-    """How fast all that ask may read, together."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit  # bytes a second; 0 for none
-        self._one = threading.Lock()
-        self._next = 0.0
-
-    def took(self, size: int) -> None:
-        """Wait for as long as these bytes have to take."""
-        if not self._limit:
-            return
-        with self._one:
-            begin = max(self._next, time.monotonic())
-            self._next = begin + size / self._limit
-        time.sleep(max(0.0, begin - time.monotonic()))
-
-
 class Download:
-    """One model on its way into a folder."""
+    """One model on its way into a folder.
+
+    Attributes:
+        lent: who sent a piece, of those that other hosts sent.
+    """
 
     def __init__(
         self,
@@ -94,78 +52,99 @@ class Download:
         emit: Emit,
         stop: Callable[[], None],
         known: Optional[Mapping[int, str]] = None,
+        lending: Optional[Lending] = None,
     ) -> None:
         self.request = request
-        self.host = urlsplit(request["url"]).netloc
         self.path = os.path.join(folder, request["name"])
         self.pieces = Pieces(folder, request["bytes"], known)
-        self._emit = emit
-        self._stop = stop
-        self._over = threading.Event()
-        self._arrived = 0
+        self.lent: Dict[int, str] = {}
+        self._emit, self._stop, self._lending = emit, stop, lending
+        self._source = Source(request)
         self._changed = False  # whether a piece came as another than it did before
         self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
-        self._pace = _Pace(request["limit"])
-        self._slowest = min(_SLOWEST, request["limit"] / (2 * _AT_ONCE) or _SLOWEST)  # bytes a second
-        # Proxies by the environment, as every program of the host finds them.
-        self._opener = urllib.request.build_opener(_Redirects())
+        self._refused: Optional[Failure] = None  # what the source says, which has nothing for us any more
+        self._lenders: Optional[Lenders] = None
+        if not request["url"]:
+            self._refused = Failure(FAILED, f"no other host lends model {request['name']} any more.")
 
     def run(self, wanted: Collection[int]) -> bool:
-        """Fetch these pieces; raises as `fetch` does.
+        """Bring these pieces; raises as `fetch` does.
 
         Returns:
             Whether one came as another than before.
         """
-        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in wanted:
-            waiting.put(index)
-        self._arrived = sum(self.pieces.length(index) for index in set(self.pieces.done) - set(wanted))
+        self._wanted, self._began = Wanted(wanted), time.monotonic()
+        arrived = sum(self.pieces.length(index) for index in set(self.pieces.done) - set(wanted))
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        limit = self.request["limit"]
+        slowest = min(_SLOWEST, limit / (2 * _AT_ONCE) or _SLOWEST)
+        self._writing = Writing(descriptor, limit, slowest, arrived)
         threads = [
-            threading.Thread(target=self._work, args=(waiting, descriptor), daemon=True)
-            for _ in range(min(_AT_ONCE, len(wanted)))
+            threading.Thread(target=self._fetch, args=(number,), daemon=True)
+            for number in range(min(_AT_ONCE, len(wanted)) if self.request["url"] else 0)
         ]
         try:
+            if self._lending is not None and wanted:
+                from .lenders import Lenders  # of several hosts alone
+
+                self._lending.coming = lambda: self._wanted.coming
+                self._lenders = Lenders(self._lending, self.request.get("lenders", []), self._borrow)
             for thread in threads:
                 thread.start()
             self._wait(len(wanted))
         finally:
-            self._over.set()
+            self._writing.over.set()
+            if self._lenders is not None:
+                self._lenders.close()
             until = time.monotonic() + _ENDING
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))
-            if not any(thread.is_alive() for thread in threads):
+            if not any(thread.is_alive() for thread in threads) and self._lenders is None:
                 os.close(descriptor)  # else both go with this process
                 self.pieces.close()
         return self._changed
+
+    def doubted(self) -> List[int]:
+        """Pieces of which another host says that they came otherwise there."""
+        others = self._lenders.everyone if self._lenders is not None else []
+        return [
+            index
+            for index, digest in self.pieces.done.items()
+            if any(known.pieces.get(index) not in (None, "", digest) for known in others)
+        ]
 
     def _wait(self, left: int) -> None:
         failures, told, heard = 0, 0.0, time.monotonic()
         most = _FAILURES * min(_AT_ONCE, left)
         while left:
             self._stop()
+            wrong: Optional[BaseException] = None
             try:
                 wrong = self._news.get(timeout=0.2)
             except queue.Empty:
-                if time.monotonic() - heard < _UNHEARD:
-                    wrong = None
-                else:
-                    wrong, failures = _Again("nothing whole came for a long time"), most
+                if time.monotonic() - heard > _UNHEARD:
+                    wrong, failures = Again("nothing whole came for a long time"), most
             else:
                 heard = time.monotonic()
                 if wrong is None:
                     left, failures = left - 1, 0
-                elif not isinstance(wrong, _Again):
-                    raise wrong
-                else:
+                elif isinstance(wrong, Again):
                     failures += 1
-            if failures >= most:
-                raise Failure(
+                elif isinstance(wrong, Failure):
+                    self._refused = wrong
+                else:
+                    raise wrong
+            if failures >= most and self._refused is None:
+                self._refused = Failure(
                     FAILED,
-                    f"model {self.request['name']} can't be fetched from {self.host}: {wrong}.",
+                    f"model {self.request['name']} can't be fetched from {self._source.host}: {wrong}.",
                     why="What has arrived of it is kept: the next run goes on from there.",
                     next_step='deploy up again; for a host that can not reach it: models.NAME.fetch = "ship"',
                 )
+            if left and self._refused is not None and not self._others_help():
+                reached = self._lenders is not None and self._lenders.reached
+                self._refused.details["facts"] = {"reached": reached}
+                raise self._refused
             if time.monotonic() - told > _TELL or not left:
                 told = time.monotonic()
                 self._emit(
@@ -173,136 +152,114 @@ class Download:
                         "event": "progress",
                         "phase": "fetch",
                         "file": self.request["name"],
-                        "done": self._arrived,
+                        "done": self._writing.arrived,
                         "total": self.request["bytes"],
                     }
                 )
 
-    def _work(self, waiting: queue.SimpleQueue[int], descriptor: int) -> None:
+    def _others_help(self) -> bool:
+        lenders = self._lenders
+        if lenders is None:
+            return False
+        heard = max(lenders.heard, self._writing.moved)
+        return not lenders.settled or bool(lenders.there and time.monotonic() - heard < _PATIENCE)
+
+    def _fetch(self, number: int) -> None:
+        """Bring pieces from the source; one of several that do."""
         tries = 0
-        while not self._over.is_set():
+        while not self._writing.over.is_set() and self._refused is None:
+            index = self._next(number)
+            if index is None:
+                if self._wanted.is_over:
+                    return
+                self._writing.over.wait(0.1)
+                continue
             try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                digest = self._piece(index, descriptor)
-                if self.pieces.add(index, digest):
-                    self._changed = True
+                digest = self._source.piece(index * self.pieces.size, self.pieces.length(index), self._writing)
+                self._came(index, digest)
                 tries = 0
-                self._news.put(None)
-            except _Again as again:
-                waiting.put(index)
+            except Again as again:
+                self._wanted.put_back(index)
                 self._news.put(again)
                 tries += 1
-                self._over.wait(min(max(again.wait, 0.2 * 2**tries), _LONGEST_WAIT))
+                self._writing.over.wait(min(max(again.wait, 0.2 * 2**tries), _LONGEST_WAIT))
             except BaseException as error:
+                self._wanted.put_back(index)
                 self._news.put(error)
                 return
 
-    def _piece(self, index: int, descriptor: int) -> str:
-        """Ask for one, and write it where it belongs; its sha256."""
-        begin, length = index * PIECE, self.pieces.length(index)
-        sent = {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
-        if self.request["authorization"]:
-            sent["Authorization"] = self.request["authorization"]
-        until, done = time.monotonic() + _SECONDS + length / self._slowest, 0
-        digest = hashlib.sha256()
-        try:
-            asked = urllib.request.Request(self.request["url"], headers=sent)  # noqa: S310  judged: `demand_safe`
-            with self._opener.open(asked, timeout=_SILENCE) as answer:
-                self._judge(answer, begin)
-                while done < length:
-                    block = answer.read1(min(_BLOCK, length - done))
-                    if not block:
-                        raise _Again("it stopped in the middle of a piece")
-                    if self._over.is_set() or time.monotonic() > until:
-                        raise _Again(f"less than {self._slowest / 1000:.0f} kB came in a second")
-                    if os.pwrite(descriptor, block, begin + done) < len(block):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    digest.update(block)
-                    done += len(block)
-                    self._arrived += len(block)
-                    self._pace.took(len(block))
-            os.fdatasync(descriptor)
-            return digest.hexdigest()
-        except urllib.error.HTTPError as error:
-            self._arrived -= done
-            with contextlib.closing(error):  # which may be closed: one redirect too many
-                raise self._refused(error) from None
-        except _Again:
-            self._arrived -= done
-            raise
-        except (http.client.HTTPException, OSError, ValueError) as error:  # the last: an address that is none
-            self._arrived -= done
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _Again(_said(error)) from None
+    def _next(self, number: int) -> Optional[int]:
+        """What is to be asked for at the source; None: nothing now."""
+        lenders = self._lenders
+        others = lenders.expected if lenders is not None else 0
+        if lenders is None or not others:
+            return self._wanted.fetch()
+        if number >= max(1, _AT_ONCE // (1 + others)) or not lenders.settled:
+            return None
+        mine, taken = lenders.share(), lenders.taken()
+        found = self._wanted.fetch_last(lambda index: mine(index) and index not in taken)
+        if found is None and self._wanted.is_idle:
+            still = time.monotonic() - max(self._writing.moved, self._began)
+            if still > _IDLE:
+                found = self._wanted.fetch_last(lambda index: index not in taken)
+            if found is None and still > _STUCK:
+                found = self._wanted.fetch_last(lambda _: True)
+        return found
 
-    def _judge(self, answer: http.client.HTTPResponse, begin: int) -> None:
-        if answer.status == 200 and self.request["bytes"] <= PIECE:
-            length = answer.headers.get("Content-Length", "")
-            if length != str(self.request["bytes"]):
-                raise self._another(f"it has {length} bytes there, and {self.request['bytes']} in models.lock")
-            return  # of a small one a server need not send parts
-        if answer.status != 206:
-            raise Failure(
-                REFUSED, f"{self.host} sends no parts of a file.", next_step="name another source of the model"
-            )
-        found = re.match(r"bytes (\d+)-\d+/(\d+)$", answer.headers.get("Content-Range", ""))
-        if not found or int(found.group(1)) != begin:
-            raise _Again("it sends another part than was asked for")
-        if int(found.group(2)) != self.request["bytes"]:
-            raise self._another(f"it has {int(found.group(2))} bytes there, and {self.request['bytes']} in models.lock")
+    def _borrow(self, known: Known, talk: Talk) -> None:
+        """Bring pieces from another host, while it has some that are wanted."""
+        from .lenders import Busy, Wrong, is_full
 
-    def _refused(self, answer: urllib.error.HTTPError) -> Exception:
-        """What an answer without content means: whether asking again may help."""
-        if answer.code in (401, 403) and urlsplit(answer.url or "").netloc not in ("", self.host):
-            return _Again(f"HTTP {answer.code} where it sent us on to: such an address runs out")
-        if answer.code in (401, 403):
-            return Failure(
-                REFUSED,
-                f"{self.host} does not let this host read model {self.request['name']}: HTTP {answer.code}.",
-                next_step="look at what its account may read: that of "
-                + (
-                    "AWS_ACCESS_KEY_ID, and at its secret"
-                    if self._is_signed
-                    else "the token that models.NAME.token names"
-                ),
-            )
-        if answer.code in (404, 410, 416):
-            return self._another(f"HTTP {answer.code}")
-        if answer.code in (408, 429) or answer.code >= 500:
-            return _Again(f"HTTP {answer.code}", _asked_wait(answer.headers.get("Retry-After", "")))
-        return Failure(FAILED, f"{self.host} does not give model {self.request['name']}: HTTP {answer.code}.")
+        lenders, wanted = self._lenders, self._wanted
+        assert lenders is not None  # noqa: S101  it calls this
+        while not self._writing.over.is_set() and not wanted.is_over:
+            with lenders.slots:
+                index = wanted.borrow(known.pieces, self._rarest)
+                if index is not None:
+                    try:
+                        digest = self._lent(known, talk, index)
+                    except Busy:
+                        wanted.put_back(index)
+                    except OSError as error:
+                        wanted.put_back(index)
+                        if is_full(error):
+                            self._news.put(error)
+                        raise Again(str(error)) from None
+                    except (Again, Wrong):
+                        wanted.put_back(index)
+                        raise
+                    else:
+                        self.lent[index] = known.lender["name"]
+                        known.lent += 1
+                        self._came(index, digest)
+                        continue
+            if index is not None:
+                self._writing.over.wait(random.uniform(0.1, 0.4))  # noqa: S311  no secret: until it has time for us
+            elif talk.look(known):
+                lenders.heard = time.monotonic()
 
-    @property
-    def _is_signed(self) -> bool:
-        """Whether a store's key has signed for the address, instead of a token."""
-        return "X-Amz-Signature=" in self.request["url"]
+    def _lent(self, known: Known, talk: Talk, index: int) -> str:
+        from .lenders import Wrong
 
-    def _another(self, why: str) -> Failure:
-        what = f"what {self.host} has is not model {self.request['name']} as it was locked: {why}."
-        return Failure(FAILED, what, next_step="deploy model lock, and look at what has changed")
+        length = self.pieces.length(index)
+        read, said = talk.piece(index, length)
+        digest = self._writing.piece(index * self.pieces.size, length, read)
+        if said and digest != said:
+            self._writing.forget(length)
+            who, name = known.lender["name"], self.request["name"]
+            text = f"{who} sent piece {index} of {name} otherwise than it said; it is not asked any more."
+            self._emit({"event": "warning", "text": text})
+            raise Wrong
+        return digest
 
+    def _rarest(self, pieces: List[int]) -> int:
+        """Of some, one that few hosts have: who has that soon is asked for it by the others."""
+        some = random.sample(pieces, min(len(pieces), 8))
+        there = self._lenders.there if self._lenders is not None else []
+        return min(some, key=lambda index: sum(index in known.pieces for known in there))
 
-def demand_safe(url: str, *, from_afar: bool = False) -> None:
-    """Who is between may read what is fetched in the open, and a token with it; and who is afar asks nothing here."""
-    parts = urlsplit(url)
-    here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost") and not from_afar
-    if parts.scheme != "https" and not here:
-        raise Failure(REFUSED, f"{parts.scheme}://{parts.hostname} is not asked: who is between could read along.")
-
-
-def _asked_wait(said: str) -> float:
-    """Seconds, of a number or a date (RFC 9110, section 10.2.3)."""
-    try:
-        return float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-
-
-def _said(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    text = str(reason or error) or type(error).__name__
-    return "".join(letter for letter in text if letter.isprintable())[:200]  # a server says some of it
+    def _came(self, index: int, digest: str) -> None:
+        if self.pieces.add(index, digest):
+            self._changed = True
+        self._wanted.came(index)
+        self._news.put(None)

@@ -38,7 +38,7 @@ from .supervisors import open_supervisor, options
 from .takeover import give_back, login
 
 if TYPE_CHECKING:
-    from ..contract import answers, requests
+    from ..contract import answers, lent, requests
     from ..contract.records import Begun
     from .session import Conversation
 
@@ -71,10 +71,25 @@ def _fetch_model(session: Conversation, request: requests.FetchModel) -> answers
     from . import fetch  # brings http and TLS, which only this needs
 
     there, since = models.arrived(session.layout).get(request["sha256"], 0), time.monotonic()
-    answer = fetch.fetch(session.layout, request, session.emit, session.stop_if_asked)
+    answer = fetch.fetch(session.layout, request, session.emit, session.stop_if_asked, session.lending)
     if not answer["present"]:
         speeds.note(session.layout, request["source"], request["bytes"] - there, time.monotonic() - since)
     return answer
+
+
+def _lend_model(session: Conversation, request: lent.LendModel) -> answers.Lent:
+    from . import lend  # brings TLS, which only several hosts with a model need
+
+    _lend_over(session, {"op": "lend-over"})
+    session.lending = lend.Lending(session.layout, request)
+    return session.lending.answer()
+
+
+def _lend_over(session: Conversation, _: lent.LendOver) -> answers.Done:
+    if session.lending is not None:
+        session.lending.close()
+        session.lending = None
+    return {"event": "result"}
 
 
 def _models(session: Conversation, request: requests.KeepModels) -> answers.KeptModels:
@@ -239,6 +254,8 @@ BY_NAME: Dict[str, Callable[[Conversation, Any], Mapping[str, object]]] = {
     "discard": _discard,
     "adopt-model": _adopt_model,
     "fetch-model": _fetch_model,
+    "lend-model": _lend_model,
+    "lend-over": _lend_over,
     "models": _models,
     "incoming-engine": _incoming_engine,
     "adopt-engine": _adopt_engine,

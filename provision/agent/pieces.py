@@ -8,34 +8,44 @@ from typing import Dict, List, Mapping, Optional
 
 from .files import open_plain
 
-PIECE = 16 << 20  # bytes
+PIECE = 16 << 20  # bytes, of a large file
+_LARGE = 64  # pieces: a smaller file has smaller ones, so that several hosts have something to share
 _LINE = 96  # bytes of the longest one
 _MOST = 16 << 20  # bytes of all of them
 RECORD = ".pieces"  # in the folder of the file; a line for each piece with its sha256, after one with the sizes
 
 
+def piece_of(size: int) -> int:
+    """Bytes of a piece of a file of that size."""
+    return PIECE // 4 if PIECE < size <= _LARGE * PIECE else PIECE
+
+
 class Pieces:
-    """Which pieces of a file have arrived, written down as each is on the disk."""
+    """Which pieces of a file have arrived, written down as each is on the disk.
+
+    Attributes:
+        size: bytes of a piece; the last one may have fewer.
+    """
 
     def __init__(self, folder: str, size: int, known: Optional[Mapping[int, str]] = None) -> None:
         path = os.path.join(folder, RECORD)
-        self._size = size
+        self._size, self.size = size, piece_of(size)
         self._one = threading.Lock()
-        self.done = _recorded(path, size)  # sha256 by number; empty of versions that did not note it
+        self.done = recorded(folder, size)  # sha256 by number; empty of versions that did not note it
         self._stream = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         if not self.done:
             os.ftruncate(self._stream, 0)
-            os.write(self._stream, f"{size} {PIECE}\n".encode("ascii"))
+            os.write(self._stream, f"{size} {self.size}\n".encode("ascii"))
         for index, digest in (known or {}).items():
             self.add(index, digest)
 
     def length(self, index: int) -> int:
         """Bytes of a piece."""
-        return min(PIECE, self._size - index * PIECE)
+        return min(self.size, self._size - index * self.size)
 
     def missing(self) -> List[int]:
         """Those that have not arrived, in order."""
-        return [index for index in range(-(-self._size // PIECE)) if index not in self.done]
+        return [index for index in range(-(-self._size // self.size)) if index not in self.done]
 
     def add(self, index: int, digest: str) -> bool:
         """Note one that is on the disk; whether that is news."""
@@ -61,20 +71,22 @@ def arrived(folder: str) -> Optional[int]:
         return None
     except (ValueError, IndexError):
         return 0
-    return sum(min(PIECE, size - index * PIECE) for index in _recorded(os.path.join(folder, RECORD), size))
+    piece = piece_of(size)
+    return sum(min(piece, size - index * piece) for index in recorded(folder, size))
 
 
-def _recorded(path: str, size: int) -> Dict[int, str]:
-    """What is written down of a file of that size; a last line that was cut off is none."""
+def recorded(folder: str, size: int) -> Dict[int, str]:
+    """What is written down there of a file of that size; a last line that was cut off is none."""
     try:
-        with open_plain(path) as stream:
+        with open_plain(os.path.join(folder, RECORD)) as stream:
             head, *lines = stream.read(_MOST).decode("ascii").split("\n")[:-1]
     except (OSError, ValueError):
         return {}
-    if head != f"{size} {PIECE}":
+    piece = piece_of(size)
+    if head != f"{size} {piece}":
         return {}
     found: Dict[int, str] = {}
     for index, _, digest in (line.partition(" ") for line in lines if len(line) < _LINE):
-        if index.isdigit() and int(index) * PIECE < size:
+        if index.isdigit() and int(index) * piece < size:
             found[int(index)] = digest
     return found

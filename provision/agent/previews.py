@@ -7,13 +7,12 @@ nothing of the project's; this notes until when one is wanted, and removes the f
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Sequence
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import PREVIEWS, Layout
-from . import boot, files, guard
+from . import boot, common, files, guard
 from . import state as states
 from .folders import create, host_folder
 from .locks import Lock, refuse
@@ -93,30 +92,9 @@ def note(layout: Layout, who: str, request: Preview) -> None:
     project = Layout(os.path.dirname(layout.root)[: -len(PREVIEWS)])
     if not guard.fault(project):
         for model in request["models"]:
-            _share(project.model(model), layout.model(model))
+            common.share(project.model(model), layout.model(model))
         for engine in request["engines"]:
-            _share(project.engine(engine), layout.engine(engine))
-
-
-def _share(source: str, folder: str) -> None:
-    """Let what is there by content be there too, of the same blocks; where that can't be, it is shipped."""
-    if not os.path.isdir(source) or os.path.isdir(folder):
-        return
-    parent, name = os.path.split(folder)
-    files.make_folder(parent)
-    half = os.path.join(parent, f".trash-{name}")
-    files.remove_tree(folder)  # what an earlier try has left
-    try:
-        shutil.copytree(source, half, symlinks=True, copy_function=_link)
-        os.rename(half, folder)
-        os.utime(folder)
-    except OSError:
-        files.remove_tree(folder)
-    files.sync_directory(parent)
-
-
-def _link(source: str, to: str) -> None:
-    os.link(source, to, follow_symlinks=False)
+            common.share(project.engine(engine), layout.engine(engine))
 
 
 def forget(layout: Layout, who: str, name: str) -> None:

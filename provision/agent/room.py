@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Se
 from ..contract import tree
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from . import content, engines, files, models
+from . import common, content, engines, files, models
 from .documents import read_documents
 from .preflight import DISK_RESERVE, INODE_RESERVE
 
@@ -76,12 +76,12 @@ def needs(layout: Layout, ahead: AheadQuestion, haproxy: str) -> List[Need]:
         missing = (count["bytes"], count["count"]) if entries is None else _missing(layout, ahead, entries)
         found.append(Need("files", layout.releases, missing[0], missing[1]))
     arrived = models.arrived(layout)
-    there = set(models.present(layout))
     # Of a snapshot all files under one name.
     sizes = {
         model["sha256"]: (path.partition("/hub/models--")[0], model["bytes"])
         for path, model in document["models"].items()
     }
+    there = {*models.present(layout), *common.elsewhere(layout, sizes)}
     lacked: Dict[str, List[int]] = {}
     for sha256, (path, size) in sizes.items():
         if sha256 not in there:

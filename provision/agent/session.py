@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping, Optional
 
 from ..contract import names
 from ..contract.decide import HostView
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..contract.answers import Facts
     from ..contract.events import Event
     from ..contract.requests import FactsRequest, Header, Request
+    from .lend import Lending
 
     Answer = Mapping[str, object]
 
@@ -65,6 +66,7 @@ class Conversation:
         self.input = Lines(stdin)
         self.pending: List[Request] = header.get("pending", [])  # requests that came before this agent did
         self.claim = Lock(self.layout.claim)
+        self.lending: Optional[Lending] = None  # what other hosts may have of a model here, while this lives
         self.fault = guard.fault(self.layout)  # then only what goes by the supervisor's word is done: `outside`
         self._output = stdout
         self._writing = threading.Lock()
@@ -163,7 +165,9 @@ class Conversation:
         else:
             state = states.read_state(self.layout)
             supervisor = moved.serving(self.layout, state, asked)
+            elsewhere = self._elsewhere(request)
             answer["project"] = facts.project(self.layout, supervisor, request)
+            answer["project"]["models"] += elsewhere
             if os.path.isdir(self.layout.previews):
                 from . import previews
 
@@ -185,6 +189,19 @@ class Conversation:
         if request.get("host"):
             answer["supervisor"] = supervisor.facts()
         return answer
+
+    def _elsewhere(self, request: FactsRequest) -> List[str]:
+        """Models of the release in question that another project here has; in a deploy they are taken from it now."""
+        document = request["ahead"]["document"] if "ahead" in request else None
+        if document is None or not document["models"]:
+            return []
+        from . import common  # of releases with models alone
+
+        wanted = [model["sha256"] for model in document["models"].values()]
+        if not self.claim.is_taken:
+            return common.elsewhere(self.layout, wanted)
+        common.take(self.layout, wanted, self.emit)
+        return []
 
     def _made_room(self, path: str) -> None:
         self._warn(f"{path} was removed to make room; nothing needed it")

@@ -7,6 +7,7 @@ from typing import Dict, List, Literal, Optional, TypedDict
 from .events import Checked, Held
 from .evidence import Kept
 from .facts import Ahead, Gpu, Machine, ProjectFacts
+from .lent import Lender
 from .records import Holder
 from .rollout import RolloutRecord
 from .seen import RolloutSeen, ServiceTraffic
@@ -49,6 +50,10 @@ class Folder(Done):
 
 class Present(Done):
     present: bool  # before
+
+
+class Lent(Done):
+    lender: Lender  # this host, as others find it
 
 
 class EngineFolder(Folder):

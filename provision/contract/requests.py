@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
 from .checks import CheckDocument
+from .lent import Lender, LendModel, LendOver
 from .peers import MachineDocument
 from .records import Noted
 from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
@@ -195,17 +196,21 @@ class AdoptModel(TypedDict):
     came: Came
 
 
-class FetchModel(TypedDict):
-    """Fetch a model from where it is."""
-
+class _FetchModel(TypedDict):
     op: Literal["fetch-model"]
     sha256: str
     name: str
     bytes: int
-    url: str
+    url: str  # empty: other hosts alone have it
     authorization: str  # a header that is shown to the host of `url` alone; empty for none
     limit: int  # bytes a second, of all of it; 0 for none
     source: str  # who has it, as plans say it
+
+
+class FetchModel(_FetchModel, total=False):
+    """Fetch a model from where it is, and from other hosts."""
+
+    lenders: List[Lender]  # that are known, of a host that lends what it has itself
 
 
 class KeepModels(TypedDict):
@@ -363,6 +368,8 @@ Request = Union[
     Discard,
     AdoptModel,
     FetchModel,
+    LendModel,
+    LendOver,
     KeepModels,
     IncomingEngine,
     AdoptEngine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,16 @@ class HostConnection:
     def name(self) -> str:
         """As users know the host."""
         return self.spec.name
+
+    @property
+    def address(self) -> str:
+        """Where it was reached; empty where another host, or a program, leads there."""
+        found = self._transport.sock
+        if self.login.gateway or not isinstance(found, socket.socket) or found.family == socket.AF_UNIX:
+            return ""
+        with contextlib.suppress(OSError):
+            return str(found.getpeername()[0])
+        return ""
 
     @property
     def is_open(self) -> bool:

@@ -354,6 +354,8 @@ class Target(Section):
     """systemd, supervisord, docker: commands that need root may ask sudo for it."""
     user_units: Flag = False
     """systemd: use the user's own manager instead of the system's."""
+    lend: Flag | Port = True
+    """Hosts lend one another what they have of a model that comes: false, never; a port: where they listen then."""
     python: HostString = "python3"
     """The Python 3.8 or newer on the host that the agent runs on."""
     gpus: Annotated[Whole, Field(ge=0)] | None = None

@@ -52,4 +52,6 @@ def fetch(deployment: Deployment, hosts: Sequence[str] | None = None) -> dict[st
         with open_session(deployment, spec, install=True) as session:
             return spec.name, fetch_models(session)
 
-    return dict(values(run_on_hosts(chosen(deployment, hosts), act)))
+    specs = chosen(deployment, hosts)
+    deployment.fleet.expect(specs)
+    return dict(values(run_on_hosts(specs, act)))

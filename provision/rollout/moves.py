@@ -263,6 +263,7 @@ def _on_all(
         return interrupt is None or interrupt.holds(spec.name)
 
     specs = chosen(deployment, names)
+    deployment.fleet.expect(specs)
     rollout = deployment.target.rollout
     done: list[HostResult[HostOutcome]] = []
     groups = batches(specs, rollout.canary, rollout.batch)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
     from provision.project.schema import Once
     from provision.release import Release
+    from provision.targets.fleet import Fleet
     from provision.targets.machines import Machines
     from provision.targets.signing import Signing
 
@@ -122,6 +123,13 @@ class Deployment:
         other = Deployment(self.loaded, self.target.front.target, on_event=self.on_event, who=self.who)
         other._questions = self._questions
         return other
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """The hosts of this run, as far as they bring one another what is large."""
+        from provision.targets.fleet import Fleet
+
+        return Fleet(self)
 
     def follow(self, channel: str) -> None:
         """Say that the release is for `channel`, before it is built: images are then what their tags stand for.

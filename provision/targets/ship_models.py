@@ -7,13 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Folder, Present
-from provision.errors import DeployError
+from provision.errors import DeployError, Interrupted
+from provision.models.access import Access
 from provision.targets.ship import Shipment, progress, room_given_back
 
 if TYPE_CHECKING:
-    from provision.contract.requests import AdoptModel, Came
-    from provision.models.access import Access
+    from provision.contract.requests import AdoptModel, Came, FetchModel
     from provision.release import ModelFile
+    from provision.targets.fleet import Member
 
 
 def ship_models(shipment: Shipment) -> None:
@@ -30,7 +31,9 @@ def ship_models(shipment: Shipment) -> None:
 
 def _send(shipment: Shipment, model: ModelFile) -> None:
     session = shipment.session
-    with session.phase("model"):
+    with session.phase("model"), session.deployment.fleet.joined(shipment, model) as member:
+        if member and _borrowed(shipment, model, member):
+            return
         source = model.source or _here(shipment, model)
         folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
         since = time.monotonic()
@@ -50,6 +53,28 @@ def _send(shipment: Shipment, model: ModelFile) -> None:
         session.conversation.ask(adopt, Present)
 
 
+def _borrowed(shipment: Shipment, model: ModelFile, member: Member) -> bool:
+    """Let the host have it from another, which it is sent to; whether it has."""
+    tried: set[str] = set()
+    while bringers := member.others_bring(tried):
+        tried |= bringers
+        try:
+            _ask(shipment, model, Access(""), member)
+        except Interrupted:
+            raise
+        except DeployError as error:
+            facts = error.details.get("facts")
+            reached = not isinstance(facts, dict) or facts.get("reached", True)
+            text = error.what if reached else f"{', '.join(sorted(bringers))} can't be reached from there."
+            event = {"event": "warning", "host": shipment.session.spec.name, "text": f"{text} It is sent from here."}
+            shipment.session.deployment.on_event(event)
+            if not reached:
+                break
+        else:
+            return True
+    return False
+
+
 def _here(shipment: Shipment, model: ModelFile) -> Path:
     """One that this machine fetches, once for all hosts."""
     from provision.models import relay
@@ -67,31 +92,31 @@ def _here(shipment: Shipment, model: ModelFile) -> Path:
 
 def _fetch(shipment: Shipment, model: ModelFile) -> None:
     """Let the host fetch one from where it is; where its address runs out meanwhile, with another."""
-    with shipment.session.phase("fetch"):
+    session = shipment.session
+    with session.phase("fetch"), session.deployment.fleet.joined(shipment, model) as member:
         while True:
             access = _access(shipment, model)
             try:
-                return _ask(shipment, model, access)
+                return _ask(shipment, model, access, member)
             except DeployError:
                 if not access.has_ended:
                     raise
 
 
-def _ask(shipment: Shipment, model: ModelFile, access: Access) -> None:
-    shipment.session.conversation.ask(
-        {
-            "op": "fetch-model",
-            "sha256": model.sha256,
-            "name": PurePosixPath(model.relative).name,
-            "bytes": model.bytes,
-            "url": access.url,
-            "authorization": access.authorization,
-            "limit": model.limit,
-            "source": model.fetched_from,
-        },
-        Present,
-        interrupt=shipment.interrupt,
-    )
+def _ask(shipment: Shipment, model: ModelFile, access: Access, member: Member | None) -> None:
+    request: FetchModel = {
+        "op": "fetch-model",
+        "sha256": model.sha256,
+        "name": PurePosixPath(model.relative).name,
+        "bytes": model.bytes,
+        "url": access.url,
+        "authorization": access.authorization,
+        "limit": model.limit,
+        "source": model.fetched_from if access.url else "other hosts",
+    }
+    if member:
+        request["lenders"] = member.lenders
+    shipment.session.conversation.ask(request, Present, interrupt=shipment.interrupt)
 
 
 def _access(shipment: Shipment, model: ModelFile) -> Access:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.agent import download, fetch, models, pieces
-from provision.agent.pieces import PIECE, RECORD
+from provision.agent import download, fetch, models, pieces, source
+from provision.agent.pieces import RECORD
 from provision.contract.events import Emit
 from provision.contract.failure import INTERRUPTED, Failure
 from provision.contract.layout import Layout
@@ -30,6 +30,7 @@ from tests.models.conftest import Hub
 
 pytestmark = pytest.mark.root  # folders of its own, below which nobody else may write
 
+PIECE = pieces.PIECE // 4  # of a small file
 CONTENT = b"".join(bytes([number]) * PIECE for number in range(1, 7)) + b"the end"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 _FETCH = """
@@ -239,8 +240,7 @@ def test_a_line_that_is_cut_anywhere_costs_the_piece_that_was_on_its_way(
     layout: Layout, hub: Hub, request_: FetchModel, monkeypatch: pytest.MonkeyPatch, tenth: int
 ) -> None:
     small = 64 << 10
-    for module in (download, fetch, pieces):
-        monkeypatch.setattr(module, "PIECE", small)
+    monkeypatch.setattr(pieces, "PIECE", 4 * small)
     content = CONTENT[: 10 * small]
     hub.put("acme/small", "small.gguf", content)
     digest = hashlib.sha256(content).hexdigest()
@@ -388,10 +388,10 @@ def test_a_hostile_server_ends_in_a_sentence(
 
 @pytest.mark.parametrize("said", ["Mon, 01 Jan 0001 00:00:00 -0000", "9" * 5000, "\xb2", "-5", "soon"])
 def test_whatever_wait_is_asked_for_is_a_number(said: str) -> None:
-    assert isinstance(download._asked_wait(said), float)
+    assert isinstance(source.asked_wait(said), float)
 
 
 def test_who_is_afar_sends_nobody_on_to_what_listens_on_the_host_alone() -> None:
     asked = urllib.request.Request("https://example.net/m.gguf")
     with pytest.raises(Failure, match=r"http://127\.0\.0\.1 is not asked"), socket.socket() as answer:
-        download._Redirects().redirect_request(asked, answer.makefile("rb"), 302, "", {}, "http://127.0.0.1:80/m.gguf")
+        source.Redirects().redirect_request(asked, answer.makefile("rb"), 302, "", {}, "http://127.0.0.1:80/m.gguf")

@@ -383,3 +383,63 @@ def test_while_a_host_fetches_nobody_prunes_and_who_is_killed_is_followed_by_the
 
     assert project.served() == hashlib.sha256(demo_model).hexdigest()
     project.ok("down")
+
+
+def test_two_projects_of_a_host_have_one_file_of_the_same_model(project: Project, hub: Hub, demo_model: bytes) -> None:
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.Q4_K_M.gguf")
+    project.ok("model", "lock")
+    project.ok("up")
+    declared = project.root / "deploy.toml"
+    (port,) = free_ports(1)
+    text = (
+        declared.read_text()
+        .replace("/place", "/another")
+        .replace('"modelled"', '"other"')
+        .replace("services.llm", "services.lm")
+    )
+    declared.write_text(text.replace(f"port = {project.port}", f"port = {port}").replace("models.tiny", "models.same"))
+    declared.write_text(declared.read_text().replace('model = "tiny"', 'model = "same"'))
+    project.ok("model", "lock")
+    fetched = len([each for each in hub.asked if each["files"]])
+
+    assert "is on the host already" in project.ok("plan")
+    project.ok("up")
+
+    (one,) = project.kept[0].iterdir()
+    folder = project.root.parent / "another/shared/models" / project.kept[0].name
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == {
+        "tiny.gguf": one.stat().st_ino,
+        "same.gguf": one.stat().st_ino,
+    }
+    assert len([each for each in hub.asked if each["files"]]) == fetched
+
+
+@pytest.mark.parametrize("how", ["written to", "another content"])
+def test_what_another_project_has_counts_as_that_model_alone_if_it_is_it(
+    project: Project, hub: Hub, demo_model: bytes, how: str
+) -> None:
+    hub.put(REPOSITORY, "tiny.Q4_K_M.gguf", demo_model)
+    project.declare(f"hf://{REPOSITORY}/tiny.Q4_K_M.gguf")
+    project.ok("model", "lock")
+    project.ok("up")
+    (one,) = project.kept[0].iterdir()
+    one.chmod(0o644)
+    if how == "another content":
+        one.write_bytes(bytes(len(demo_model)))
+        one.chmod(0o444)
+    declared = project.root / "deploy.toml"
+    (port,) = free_ports(1)
+    text = (
+        declared.read_text()
+        .replace("/place", "/another")
+        .replace('"modelled"', '"other"')
+        .replace("services.llm", "services.lm")
+    )
+    declared.write_text(text.replace(f"port = {project.port}", f"port = {port}"))
+
+    project.ok("model", "fetch")
+
+    there = project.root.parent / "another/shared/models" / project.kept[0].name / "tiny.gguf"
+    assert there.read_bytes() == demo_model
+    assert there.stat().st_ino != one.stat().st_ino

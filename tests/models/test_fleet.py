@@ -1,0 +1,121 @@
+"""Several hosts of one run: this machine's line carries a model once, the source sends it once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision.native.model import write_demo_model
+from tests.testbed import Kind, Slot, TestHost
+from tests.testbed.fixtures import MakeHost
+
+pytestmark = pytest.mark.root
+
+_MEGABYTES = 40
+
+
+class Fleet:
+    """Some hosts, and a project whose model lies here."""
+
+    def __init__(self, root: Path, slot: Slot, hosts: list[TestHost]) -> None:
+        self.root, self.slot, self.hosts = root, slot, hosts
+        model = root / "m.gguf"
+        write_demo_model(model)
+        with model.open("ab") as file:
+            file.write(os.urandom(_MEGABYTES << 20))
+        self.content = model.read_bytes()
+        (root / "id").write_bytes(slot.identity.read_bytes())
+        (root / "id").chmod(0o600)
+        (root / "known_hosts").write_text("".join(f"{host.address} {host.host_key}\n" for host in hosts))
+        self.declare()
+
+    def declare(self, extra: str = "") -> None:
+        names = ", ".join(f'"root@{host.address}"' for host in self.hosts)
+        (self.root / "deploy.toml").write_text(
+            f"""\
+[project]
+name = "fleet"
+[services.llm]
+command = ["sleep", "1000"]
+model = "./m.gguf"
+[targets.here]
+platform = "supervisord"
+hosts = [{names}]
+identity = "id"
+path = "/workspace/fleet"
+{extra}
+"""
+        )
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "provision.cli", *words],
+            cwd=self.root,
+            env={**os.environ, "XDG_STATE_HOME": str(self.root / "state"), "XDG_CACHE_HOME": str(self.root / "cache")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @property
+    def sent(self) -> int:
+        """Bytes that this machine has sent to hosts."""
+        return int(Path("/sys/class/net", self.slot.bridge, "statistics/tx_bytes").read_text())
+
+    def has(self, host: TestHost) -> bool:
+        sha256 = hashlib.sha256(self.content).hexdigest()
+        return host.read(f"/workspace/fleet/shared/models/sha256-{sha256}/m.gguf") == self.content
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, slot: Slot, make_host: MakeHost) -> Fleet:
+    return Fleet(tmp_path, slot, [make_host(Kind.SUPERVISORD) for _ in range(3)])
+
+
+def _agents(host: TestHost) -> list[int]:
+    return host.pids("deploy_agent")
+
+
+def test_this_machine_sends_a_model_once_and_hosts_have_it_from_one_another(fleet: Fleet) -> None:
+    before = fleet.sent
+    fleet.run("model", "fetch")
+
+    assert all(map(fleet.has, fleet.hosts))
+    assert fleet.sent - before < 1.5 * len(fleet.content)
+    assert not any(map(_agents, fleet.hosts)), "nobody goes on lending"
+
+
+def test_a_host_of_a_later_batch_has_it_from_one_that_is_done(fleet: Fleet) -> None:
+    fleet.declare("rollout = { canary = 1, batch = 1 }")
+    before = fleet.sent
+    fleet.run("up")
+
+    assert all(map(fleet.has, fleet.hosts))
+    assert fleet.sent - before < 1.5 * len(fleet.content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["they do not reach one another", "they are told not to"])
+def test_hosts_that_lend_nothing_are_sent_it_each(fleet: Fleet, how: str) -> None:
+    if how == "they are told not to":
+        fleet.declare("lend = false")
+    else:
+        for host in fleet.hosts:
+            for other in fleet.hosts:
+                if other is not host:
+                    host.exec(["ip", "route", "add", "blackhole", other.address])
+    before = fleet.sent
+    said = fleet.run("model", "fetch")
+
+    assert all(map(fleet.has, fleet.hosts))
+    assert fleet.sent - before > 2.9 * len(fleet.content)
+    assert ("can't be reached from there. It is sent from here." in said) == (how == "they do not reach one another")
