@@ -56,7 +56,11 @@ path = "/workspace/fleet"
         done = subprocess.run(
             [sys.executable, "-m", "provision.cli", *words],
             cwd=self.root,
-            env={**os.environ, "XDG_STATE_HOME": str(self.root / "state"), "XDG_CACHE_HOME": str(self.root / "cache")},
+            env={
+                **os.environ,
+                "XDG_STATE_HOME": str(self.root.parent / "state"),
+                "XDG_CACHE_HOME": str(self.root.parent / "cache"),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -78,7 +82,9 @@ path = "/workspace/fleet"
 
 @pytest.fixture
 def fleet(tmp_path: Path, slot: Slot, make_host: MakeHost) -> Fleet:
-    return Fleet(tmp_path, slot, [make_host(Kind.SUPERVISORD) for _ in range(3)])
+    root = tmp_path / "project"
+    root.mkdir()
+    return Fleet(root, slot, [make_host(Kind.SUPERVISORD) for _ in range(3)])
 
 
 def _agents(host: TestHost) -> list[int]:
