@@ -66,7 +66,8 @@ def _users(stack: ExitStack, world: World, public: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("platform", ["supervisord", pytest.param("systemd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["supervisord", "systemd"])
 def test_a_second_project_comes_changes_and_goes_and_no_user_of_the_first_meets_it(first: World, second: World) -> None:
     public = first.port + 5
     _declare(first, "1", public)
