@@ -15,6 +15,7 @@ from ..contract import rollout
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.rollout import FindingDocument, RolloutRecord
+from ..contract.shared import demand_no_steps
 from ..contract.slots import CANARY, KEEPER, STABLE
 from ..contract.state import State
 from . import activate, files, journal, recover, shares, weights, worker
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..contract.requests import Header, SteerRollout, SupervisorOptions, TransactionRequest, Weigh
 
 _LOCK_SECONDS = 3.0
+_LONGEST_WHY = 500  # characters that somebody may say of what became of a rollout
 
 
 class Locked:
@@ -72,7 +74,7 @@ def weigh(layout: Layout, header: Header, transaction: str, request: Weigh, emit
         end_open(layout, header["agent"], emit)
         before = states.read_state(layout)
         shares.demand_traffic(before, request["share"])
-        rollout.demand_no_steps(before.rollout)
+        demand_no_steps(before.rollout)
         if before.shares.get(CANARY) == request["share"]:
             return weights.unchanged(before)
         after = before._replace(shares={**before.shares, CANARY: request["share"]})
@@ -106,12 +108,22 @@ def steer(
     with Locked(layout, header["who"], ROLLOUT, transaction):
         end_open(layout, header["agent"], emit)
         before = states.read_state(layout)
-        record = rollout.steered(before.rollout, request["action"], header["who"], time.time())
+        _demand_meant(before.rollout, request)
+        why = request.get("why", "")[:_LONGEST_WHY]
+        record = rollout.steered(before.rollout, request["action"], header["who"], time.time(), why)
         if record is None:
             return weights.unchanged(before)
         return weights.change(
             layout, transaction, ROLLOUT, header["who"], header["agent"], before, _with(before, record)
         )
+
+
+def _demand_meant(record: Optional[RolloutRecord], request: SteerRollout) -> None:
+    """Refuse what was decided of another rollout than is here by now."""
+    meant = request.get("id")
+    if meant and (record is None or record["id"] != meant):
+        what = "another rollout is here than this was decided for."
+        raise Failure(REFUSED, what, next_step="deploy rollout watch")
 
 
 def _with(before: State, record: RolloutRecord) -> State:

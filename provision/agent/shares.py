@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Mapping, Optional
 
 from ..contract import roles, rollout
+from ..contract import shared as rules
 from ..contract.failure import REFUSED, Failure
 from ..contract.rollout import RolloutRecord
 from ..contract.slots import CANARY, STABLE
@@ -35,7 +36,7 @@ def shared(
         begins = _judged(after_, documents, record)
     elif given is not None:
         demand_traffic(after_, given)
-    changed = rollout.after(
+    changed = rules.after(
         before,
         request["kind"],
         after_.channels,
@@ -49,12 +50,12 @@ def shared(
 
 
 def demand_free(before: State, request: TransactionRequest) -> None:
-    """Refuse an `up` while a rollout is under way, as `contract.rollout` has it.
+    """Refuse an `up` while a rollout is under way, as `contract.shared` has it.
 
     Raises:
         Failure: it names the rollout, and the ways out.
     """
-    rollout.demand_free(
+    rules.demand_free(
         before.rollout,
         request["kind"],
         request["channel"],

@@ -136,12 +136,19 @@ def _result(event: Event) -> str | None:
     return f"{_OUTCOMES.get(outcome, outcome)}{',' if release else ''}{release}{spent}"
 
 
+def _turn(event: Event) -> str:
+    if event["begins"]:
+        return f"its turn has come: the steps of {event['release'][:12]} begin here"
+    return f"{event['release'][:12]} does not begin here: it was aborted on {event['because_of']}"
+
+
 _KINDS: dict[str, Callable[[Event], str | None]] = {
     "phase": _phase,
     "progress": moved,
     "step": _step,
     "check": _check,
     "result": _result,
+    "turn": _turn,
     "warning": lambda event: f"warning: {event['text']}",
     "output": lambda event: "\n".join(f"  | {line}" for line in event["text"].rstrip().splitlines()),
     "chapter": lambda event: f"\n{event['number']}/{event['of']}  {event['title']}",

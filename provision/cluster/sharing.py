@@ -1,4 +1,4 @@
-"""What a transaction makes of a canary's share and of a rollout, by the same rules as on hosts (`contract.rollout`)."""
+"""What a transaction makes of a canary's share and of a rollout, by the same rules as on hosts (`contract.shared`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from provision.cluster.inventory import Inventory
 from provision.contract import rollout as contract
+from provision.contract import shared
 from provision.contract.failure import Failure
 from provision.contract.slots import CANARY
 from provision.errors import Refused
@@ -50,7 +51,7 @@ def demand(before: Inventory, kind: str, channel: str, release: str, asked: Shar
     if asked.of and (record is None or record["id"] != asked.of or not contract.is_under_way(record)):
         raise Refused("somebody else has just ended the rollout.", next_step="deploy traffic")
     with as_refused():
-        contract.demand_free(record, kind, channel, release, asked.steps, asked.given, aborts=asked.aborts)
+        shared.demand_free(record, kind, channel, release, asked.steps, asked.given, aborts=asked.aborts)
 
 
 def after(
@@ -60,7 +61,7 @@ def after(
     steps = asked.steps if asked.given is None else None
     release = channels.get(CANARY, "")
     begins = contract.begun(steps, uuid4().hex, release, who, keep) if steps else None
-    changed = contract.after(
+    changed = shared.after(
         before, kind, channels, who, time.time(), begins=begins, given=asked.given, aborts=asked.aborts
     )
     return replace(before, channels=dict(channels), shares=changed.shares, rollout=changed.rollout)
@@ -80,7 +81,7 @@ def without_steps(record: RolloutRecord | None) -> None:
         Refused: one does.
     """
     with as_refused():
-        contract.demand_no_steps(record)
+        shared.demand_no_steps(record)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ FORMAT_OF_SHARES = 5  # of a state whose canary has another share than it declar
 FORMAT_OF_PEERS = (
     6  # of both, where one front leads to other machines, which version 5 would serve to strangers, or forget
 )
+FORMAT_OF_TURNS = 6  # of a state with a rollout that waits for other hosts, which version 5 has no word for
 
 # Kinds: they decide the exit code (provision.errors.Exit).
 FAILED = "failed"

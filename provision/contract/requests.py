@@ -321,11 +321,16 @@ class Weigh(TypedDict):
     share: float  # 0.05 is five clients of a hundred
 
 
-class SteerRollout(TypedDict):
+class _Steer(TypedDict):
+    op: Literal["rollout"]
+    action: Literal["pause", "resume", "begin", "abort", "promote"]
+
+
+class SteerRollout(_Steer, total=False):
     """What becomes of the rollout that is under way. A promotion that needs evidence is a transaction of its own."""
 
-    op: Literal["rollout"]
-    action: Literal["pause", "resume", "abort", "promote"]
+    id: str  # of the rollout that is meant; left out: whichever is under way
+    why: str  # it ends, in a sentence
 
 
 class Introduce(TypedDict):

@@ -6,23 +6,25 @@ each of its steps in a transaction of its own, and nothing else changes the reco
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Protocol, TypedDict
+from typing import List, Optional, TypedDict
 
 from .failure import REFUSED, Failure
-from .slots import CANARY
 
 HOLD, PROMOTE, ABORT = "hold", "promote", "abort"  # what becomes of a step that nothing can be said of
 
+WAITING = "waiting"  # its first step begins when other hosts have promoted the release
 RUNNING = "running"  # its step goes on
 PAUSED = "paused"  # somebody stopped its clock
 HELD = "held"  # nothing can be said, or it could not be promoted: it keeps its share until somebody says what follows
 PASSED = "passed"  # the last step is over, and whoever has the key signs and promotes
 PROMOTED = "promoted"
 ABORTED = "aborted"  # the canary has no share any more, and stays on its channel
-UNDER_WAY = (RUNNING, PAUSED, HELD, PASSED)
+_NAMED = 3  # hosts, in a sentence
+UNDER_WAY = (WAITING, RUNNING, PAUSED, HELD, PASSED)
 
 PAUSE, RESUME = "pause", "resume"
-ACTIONS = (PAUSE, RESUME, ABORT, PROMOTE)  # what somebody may ask for
+BEGIN = "begin"  # what has waited for other hosts
+ACTIONS = (PAUSE, RESUME, BEGIN, ABORT, PROMOTE)  # what somebody may ask for
 
 
 class LimitsDocument(TypedDict, total=False):
@@ -44,16 +46,18 @@ class RolloutDocument(TypedDict):
     abort: LimitsDocument
 
 
-class RolloutAsked(TypedDict):
-    """That an `up` of a canary begins a rollout."""
-
+class _Asked(TypedDict):
     document: RolloutDocument
     evidence: bool  # whether it ends in `PASSED`, because a promotion needs somebody's signature
 
 
-class RolloutRecord(TypedDict):
-    """A rollout of the release that the channel canary has, as the state has it."""
+class RolloutAsked(_Asked, total=False):
+    """That an `up` of a canary begins a rollout."""
 
+    waits_for: List[str]  # the hosts that promote it first, by the names that the target has for them
+
+
+class _Record(TypedDict):
     id: str  # the transaction that began it: one release may be rolled out twice
     release: str
     document: RolloutDocument
@@ -68,6 +72,12 @@ class RolloutRecord(TypedDict):
     status: str  # as above
     since: float  # when it got that status
     why: str  # a sentence
+
+
+class RolloutRecord(_Record, total=False):
+    """A rollout of the release that the channel canary has, as the state has it."""
+
+    waits_for: List[str]  # as it was asked for
 
 
 class FindingDocument(TypedDict):
@@ -93,7 +103,7 @@ class RolloutNote(TypedDict):
 
 def begun(asked: RolloutAsked, transaction: str, release: str, who: str, keep: int) -> RolloutRecord:
     """A rollout at its first step; which services it judges is said once its programs are known."""
-    return {
+    record: RolloutRecord = {
         "id": transaction,
         "release": release,
         "document": asked["document"],
@@ -109,6 +119,15 @@ def begun(asked: RolloutAsked, transaction: str, release: str, who: str, keep: i
         "since": 0.0,
         "why": "",
     }
+    if waits_for := asked.get("waits_for"):
+        return {**record, "waits_for": waits_for, "status": WAITING, "why": f"waits for {hosts(waits_for)}"}
+    return record
+
+
+def hosts(names: List[str]) -> str:
+    """Some of them by name, for a sentence."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_under_way(record: Optional[RolloutRecord]) -> bool:
@@ -116,13 +135,20 @@ def is_under_way(record: Optional[RolloutRecord]) -> bool:
     return record is not None and record["status"] in UNDER_WAY
 
 
+def has_begun(record: RolloutRecord) -> bool:
+    """Whether its first step has."""
+    return bool(record["began"]) or record["status"] == RUNNING
+
+
 def share(record: RolloutRecord) -> float:
     """What the canary has at this step: 0.05 is five clients of a hundred."""
-    return record["document"]["steps"][record["step"]]
+    return record["document"]["steps"][record["step"]] if has_begun(record) else 0.0
 
 
 def seconds(record: RolloutRecord, now: float) -> float:
     """How long its step has gone on, without what it was paused or held for."""
+    if not record["began"]:
+        return 0.0
     until = now if record["status"] == RUNNING else record["since"]
     return max(0.0, until - record["began"] - record["paused"])
 
@@ -134,13 +160,18 @@ def advanced(record: RolloutRecord, why: str) -> RolloutRecord:
 
 def turned(record: RolloutRecord, status: str, why: str, now: float) -> RolloutRecord:
     """With another status."""
-    waited = max(0.0, now - record["since"]) if status == RUNNING != record["status"] else 0.0
+    is_on_again = status == RUNNING != record["status"] and record["began"]
+    waited = max(0.0, now - record["since"]) if is_on_again else 0.0
     return {**record, "status": status, "why": why, "since": now, "paused": record["paused"] + waited}
 
 
 def dated(record: RolloutRecord, now: float) -> RolloutRecord:
     """Where its step begins only now, with the time."""
-    return record if record["began"] else {**record, "began": now, "since": now}
+    if record["began"]:
+        return record
+    if record["status"] == RUNNING:
+        return {**record, "began": now, "since": now}
+    return {**record, "since": record["since"] or now}
 
 
 def note(record: RolloutRecord, findings: List[FindingDocument]) -> RolloutNote:
@@ -156,10 +187,15 @@ def note(record: RolloutRecord, findings: List[FindingDocument]) -> RolloutNote:
     }
 
 
-def steered(record: Optional[RolloutRecord], action: str, who: str, now: float) -> Optional[RolloutRecord]:
+def steered(
+    record: Optional[RolloutRecord], action: str, who: str, now: float, why: str = ""
+) -> Optional[RolloutRecord]:
     """What a rollout is after somebody asked for `action`; None where it is so already.
 
     `PROMOTE` is no change of a record: it is a promotion, which ends it.
+
+    Args:
+        why: of `ABORT`, a sentence.
 
     Raises:
         Failure: there is none that this can be done to.
@@ -167,16 +203,20 @@ def steered(record: Optional[RolloutRecord], action: str, who: str, now: float) 
     if record is None or not is_under_way(record):
         ended = f"The last one was {record['status']}: {record['why']}" if record else ""
         raise Failure(REFUSED, f"no rollout is under way here, so there is none to {action}.", ended, "deploy traffic")
+    if action == BEGIN:
+        return turned(record, RUNNING, f"begun by {who}", now) if record["status"] == WAITING else None
+    waits = f"waits for {hosts(record.get('waits_for', []))}"
+    on = (RUNNING, f"resumed by {who}") if has_begun(record) else (WAITING, waits)
     status, why = {
         PAUSE: (PAUSED, f"paused by {who}"),
-        RESUME: (RUNNING, f"resumed by {who}"),
-        ABORT: (ABORTED, f"aborted by {who}"),
+        RESUME: on,
+        ABORT: (ABORTED, why or f"aborted by {who}"),
     }[action]
     if record["status"] == status:
         return None
     if action == RESUME and record["status"] == HELD:  # its step begins anew: all of its time is over
         return {**record, "status": RUNNING, "why": why, "began": 0.0, "paused": 0.0, "since": 0.0}
-    if action == PAUSE and record["status"] != RUNNING:
+    if action == PAUSE and record["status"] not in (RUNNING, WAITING):
         raise Failure(
             REFUSED,
             f"the rollout is {record['status']}, so its clock stands still already.",
@@ -186,111 +226,3 @@ def steered(record: Optional[RolloutRecord], action: str, who: str, now: float) 
     if action == RESUME and record["status"] == PASSED:
         raise Failure(REFUSED, "the rollout has passed all of its steps.", next_step="deploy rollout promote")
     return turned(record, status, why, now)
-
-
-def demand_free(
-    record: Optional[RolloutRecord],
-    kind: str,
-    channel: str,
-    release: str,
-    asked: Optional[RolloutAsked],
-    given: Optional[float],
-    *,
-    aborts: bool,
-) -> None:
-    """Refuse an `up` while a rollout is under way, unless it is the very same again, or says to end it.
-
-    Args:
-        asked: the rollout that it would begin.
-        given: the share that it would give the canary by hand.
-
-    Raises:
-        Failure: it names the rollout, and the ways out.
-    """
-    if record is None or not is_under_way(record) or kind != "up" or aborts:
-        return
-    if channel == CANARY and release == record["release"] and given is None and asked in (None, as_asked(record)):
-        return
-    raise _busy(record, "deploy rollout watch; or deploy up --abort-rollout, which ends it first")
-
-
-def demand_no_steps(record: Optional[RolloutRecord]) -> None:
-    """Refuse a share by hand while a rollout gives the canary its shares.
-
-    Raises:
-        Failure: one does.
-    """
-    if record is not None and is_under_way(record):
-        raise _busy(record, "deploy rollout watch; or deploy rollout abort, then give it a share by hand")
-
-
-def _busy(record: RolloutRecord, next_step: str) -> Failure:
-    of = f"step {record['step'] + 1} of {len(record['document']['steps'])}"
-    what = f"a rollout of release {record['release'][:12]} is under way here ({record['status']}, {of})."
-    return Failure(REFUSED, what, f"{record['who']} began it.", next_step)
-
-
-def as_asked(record: RolloutRecord) -> RolloutAsked:
-    """How it was asked for."""
-    return {"document": record["document"], "evidence": record["evidence"]}
-
-
-class Stands(Protocol):
-    """What was before: the state of a host, or what a cluster knows."""
-
-    @property
-    def channels(self) -> Mapping[str, str]: ...
-
-    @property
-    def shares(self) -> Mapping[str, float]: ...
-
-    @property
-    def rollout(self) -> Optional[RolloutRecord]: ...
-
-
-class Changed(NamedTuple):
-    """What of a state says who gets how much."""
-
-    shares: Dict[str, float]
-    rollout: Optional[RolloutRecord]
-
-
-def after(
-    before: Stands,
-    kind: str,
-    channels: Mapping[str, str],
-    who: str,
-    now: float,
-    *,
-    begins: Optional[RolloutRecord] = None,
-    given: Optional[float] = None,
-    aborts: bool = False,
-) -> Changed:
-    """What a transaction that moves channels makes of shares and of a rollout. `demand_free` has let it pass.
-
-    A share belongs to the release that had it: what comes to the channel next begins as it declares.
-
-    Args:
-        channels: name -> release, then.
-        begins: a rollout that begins with it.
-        given: the share that the canary is given by hand with it.
-        aborts: whether an `up` ends the rollout that is under way.
-    """
-    shares = {lane: each for lane, each in before.shares.items() if channels.get(lane) == before.channels.get(lane)}
-    record = before.rollout
-    if record is not None and is_under_way(record):
-        stays = channels.get(CANARY) == record["release"]
-        if kind == "promote":
-            said = f"{record['why']} " if record["status"] == PASSED else ""
-            record = turned(record, PROMOTED, f"{said}Promoted by {who}.", now)
-        elif aborts or not stays or kind == "rollback":
-            record = turned(record, ABORTED, f"{who} ended it: deploy {kind}.", now)
-            if stays:
-                shares[CANARY] = 0.0
-    elif record is not None and record["release"] not in channels.values():
-        record = None
-    if begins is not None and not (record is not None and is_under_way(record)):
-        return Changed({**shares, CANARY: share(begins)}, begins)
-    if given is not None and CANARY in channels:
-        shares[CANARY] = given
-    return Changed(shares, record)

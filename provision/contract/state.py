@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import failure
-from .rollout import is_under_way
+from .rollout import has_begun, is_under_way
 from .slots import TRAFFIC, home
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class State(NamedTuple):
         """The earliest that says all of it."""
         if self.peers:
             return failure.FORMAT_OF_PEERS
+        if self.rollout and is_under_way(self.rollout) and not has_begun(self.rollout):
+            return failure.FORMAT_OF_TURNS
         if self.shares or is_under_way(self.rollout):
             return failure.FORMAT_OF_SHARES
         if any(program.service == TRAFFIC for program in self.programs.values()):
@@ -128,7 +130,7 @@ def from_dict(value: StateDocument, where: str = "the state") -> State:
     Raises:
         Failure: it has a format that this version does not read.
     """
-    failure.check_format(value, where, failure.FORMAT_OF_PEERS)
+    failure.check_format(value, where, max(failure.FORMAT_OF_PEERS, failure.FORMAT_OF_TURNS))
     return State(
         generation=value.get("generation", 0),
         sequence=value.get("sequence", 0),

@@ -21,7 +21,8 @@ from provision.rollout.previews import up as up_preview
 from provision.rollout.proof import Verified, sign, verify
 from provision.rollout.smoke import CheckReport, smoke
 from provision.rollout.standing import HostStatus, Standing, Unreached, worst
-from provision.rollout.traffic import Action, HostTraffic, Steered, ended, steer, watched_traffic, weigh
+from provision.rollout.steering import Action, Steered, move_on, steer, weigh
+from provision.rollout.traffic import HostTraffic, ended, watched_traffic
 from provision.rollout.trying import Tried, choices, tries
 from provision.rollout.watch import HostEntry, HostFailed, history, status, watched
 
@@ -56,6 +57,7 @@ __all__ = [
     "kept_models",
     "logs",
     "mend",
+    "move_on",
     "named_preview",
     "on_purpose",
     "plan",

@@ -13,6 +13,7 @@ from provision.hosts import HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
 from provision.rollout.behind import Places
+from provision.rollout.everywhere import earlier
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, open_session, plan_up
 from provision.targets.shares import channel_by_itself, demand_share
@@ -45,11 +46,19 @@ def plan(
     demand_share(deployment, channel, share)
     deployment.build_ahead(channel or STABLE)
     proof = proofs.required(deployment, channel or STABLE, brought=True)
+    first = earlier(deployment, hosts)
 
     def look(spec: HostSpec) -> HostPlan:
         with open_session(deployment, spec, take_over=take_over) as session:
             to = channel or channel_by_itself(session)
-            planned = plan_up(session, to, show_files=True, share=share, abort_rollout=abort_rollout)
+            planned = plan_up(
+                session,
+                to,
+                show_files=True,
+                share=share,
+                abort_rollout=abort_rollout,
+                waits_for=first[spec.name],
+            )
             if proof and to == STABLE and not planned.unchanged and not planned.refused:
                 against = proofs.against_promotion(proof.findings(planned.release), planned.checks)
                 if against:

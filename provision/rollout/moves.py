@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
 from provision.contract.answers import Mended, Unlocked
 from provision.contract.slots import STABLE
-from provision.hosts import HostResult, HostSpec, run_on_hosts
+from provision.hosts import HostSpec, run_on_hosts
 from provision.rollout import proof as proofs
-from provision.rollout.batches import batches
+from provision.rollout.everywhere import earlier, on_all
 from provision.rollout.hosts import chosen, values
+from provision.rollout.steering import demand_none_under_way, move_on
 from provision.targets import (
     Deployment,
     HostConversation,
@@ -24,13 +25,11 @@ from provision.targets import (
     plan_on_purpose,
     plan_up,
 )
-from provision.targets.front import Front, apply_behind, front_of
+from provision.targets.front import Front, apply_behind
 from provision.targets.shares import channel_by_itself, demand_share
 
 if TYPE_CHECKING:
     from provision.plan import Plan
-
-Act = Callable[[HostConversation, Front | None], HostOutcome]
 
 
 def up(
@@ -68,14 +67,21 @@ def up(
     proof = proofs.required(deployment, channel or STABLE, brought=True)
     if deployment.runs_once:
         demand_done(deployment, hosts)
+    if channel != STABLE and not abort_rollout:
+        demand_none_under_way(deployment, hosts)
+    first = earlier(deployment, hosts)
 
     def act(session: HostConversation, front: Front | None) -> HostOutcome:
         to = channel or channel_by_itself(session)
-        planned = plan_up(session, to, claim=True, share=share, abort_rollout=abort_rollout)
+        waits_for = first[session.spec.name]
+        planned = plan_up(session, to, claim=True, share=share, abort_rollout=abort_rollout, waits_for=waits_for)
         return _apply_proven(session, front, planned, interrupt, proof if to == STABLE else None)
 
     alone = deployment.runner if deployment.runs_once else None
-    return on_all(deployment, act, interrupt, hosts, take_over, alone)
+    outcomes = on_all(deployment, act, interrupt, hosts, take_over, alone)
+    if any(outcome.plan.rollout for outcome in outcomes):
+        move_on(deployment, hosts)
+    return outcomes
 
 
 def promote(
@@ -93,6 +99,8 @@ def promote(
     if take:
         deployment.build_ahead("stable")
     proof = proofs.required(deployment, brought=bool(take) and deployment.release.id == take)
+    if deployment.target.rollout.steps and not take:
+        hosts = _not_promoted(deployment, hosts)
 
     def act(session: HostConversation, front: Front | None) -> HostOutcome:
         if not take or "canary" in session.facts({})["project"]["state"].get("channels", {}):
@@ -107,6 +115,25 @@ def promote(
         return _apply_proven(session, front, plan_up(session, "stable", claim=True), interrupt, proof)
 
     return on_all(deployment, act, interrupt, hosts)
+
+
+def _not_promoted(deployment: Deployment, hosts: Sequence[str] | None) -> Sequence[str] | None:
+    """The hosts that are left, where others have promoted by themselves what all have got."""
+    specs = chosen(deployment, hosts)
+    if len(specs) == 1:
+        return hosts
+
+    def look(spec: HostSpec) -> dict[str, str]:
+        with open_session(deployment, spec) as session:
+            return dict(session.facts({}, told=False)["project"]["state"].get("channels", {}))
+
+    channels = {each.spec.name: each.value or {} for each in run_on_hosts(specs, look)}
+    on_trial = {each["canary"] for each in channels.values() if "canary" in each}
+    done = [name for name, each in channels.items() if "canary" not in each and {each.get("stable")} == on_trial]
+    for name in done:
+        told = {"outcome": "unchanged", "kind": "promote", "channel": STABLE, "release": channels[name]["stable"]}
+        deployment.on_event({"event": "result", "host": name, **told})
+    return [name for name in channels if name not in done] if done else hosts
 
 
 def rollback(
@@ -223,115 +250,3 @@ def demand_done(deployment: Deployment, names: Sequence[str] | None) -> None:
             host=deployment.runner.name,
             next_step=f"deploy up --host {deployment.runner.name}, then the others",
         )
-
-
-def on_all(
-    deployment: Deployment,
-    do: Act,
-    interrupt: Interrupt | None,
-    names: Sequence[str] | None,
-    take_over: str = "",
-    alone: HostSpec | None = None,
-    *,
-    goes_back: bool = True,
-) -> list[HostOutcome]:
-    """Do it on all hosts, or those named, in the batches of the target; raises as `up` does."""
-    with front_of(deployment) as front:
-        return _on_all(deployment, do, interrupt, names, take_over, alone, front, goes_back=goes_back)
-
-
-def _on_all(
-    deployment: Deployment,
-    do: Act,
-    interrupt: Interrupt | None,
-    names: Sequence[str] | None,
-    take_over: str,
-    alone: HostSpec | None,
-    front: Front | None,
-    *,
-    goes_back: bool,
-) -> list[HostOutcome]:
-    def act(spec: HostSpec) -> HostOutcome:
-        with open_session(deployment, spec, install=True, take_over=take_over) as session:
-            return do(session, front)
-
-    def ask_all() -> None:
-        if interrupt:
-            interrupt.request()
-
-    def holds(spec: HostSpec) -> bool:  # who can't be asked goes to its end
-        return interrupt is None or interrupt.holds(spec.name)
-
-    specs = chosen(deployment, names)
-    deployment.fleet.expect(specs)
-    rollout = deployment.target.rollout
-    done: list[HostResult[HostOutcome]] = []
-    groups = batches(specs, rollout.canary, rollout.batch)
-    if alone in specs:  # nobody else begins before it is done
-        rest = [spec for spec in specs if spec != alone]
-        groups = [[alone], *batches(rest, max(0, rollout.canary - 1), rollout.batch)] if rest else [[alone]]
-    for group in groups:
-        done += run_on_hosts(group, act, on_interrupt=ask_all, holds=holds)
-        if any(result.error is not None for result in done):
-            break
-    declared_wrong = any(isinstance(result.error, errors.DeclarationError) for result in done)
-    if len(specs) == 1 or declared_wrong or all(result.error is None for result in done):
-        return values(done)
-    reverted = _revert(deployment, done, front) if goes_back and rollout.on_failure == "revert" else []
-    raise _some_failed(specs, done, reverted, goes_back=goes_back)
-
-
-def _revert(
-    deployment: Deployment, done: Sequence[HostResult[HostOutcome]], front: Front | None
-) -> list[HostResult[HostOutcome]]:
-    """Let the hosts that committed go back to what each had before."""
-    committed = {
-        result.spec.name: result.value for result in done if result.value and result.value.outcome == "committed"
-    }
-
-    def act(spec: HostSpec) -> HostOutcome:
-        before = committed[spec.name]
-        assert before is not None  # noqa: S101  (they committed)
-        if before.plan.taken_from:
-            raise errors.DeployError(
-                f"it took the place of project {before.plan.taken_from}, which only that project can take back.",
-                host=spec.name,
-                next_step=f"there: deploy up --take-over {deployment.loaded.project.name}",
-            )
-        old = before.plan.current
-        with open_session(deployment, spec, install=True) as session:
-            kind, channel = ("rollback", "stable") if old else ("down", before.plan.channel)
-            planned = plan_move(session, kind, release=old, channel=channel, claim=True)
-            return apply_behind(front, session, planned, begun)
-
-    begun = Interrupt()  # asks for nothing: what was begun goes to its end
-    specs = [result.spec for result in done if result.spec.name in committed]
-    return run_on_hosts(specs, act, on_interrupt=lambda: None, holds=lambda spec: begun.holds(spec.name))
-
-
-def _some_failed(
-    specs: Sequence[HostSpec],
-    done: Sequence[HostResult[HostOutcome]],
-    reverted: Sequence[HostResult[HostOutcome]],
-    *,
-    goes_back: bool,
-) -> errors.DeployError:
-    failed = [result for result in done if result.error is not None]
-    for result in failed:
-        if not isinstance(result.error, errors.DeployError):
-            return errors.DeployError(f"{type(result.error).__name__}: {result.error}", host=result.spec.name)
-    committed_is = "has the new release" if goes_back else "is done"
-    went_back = {result.spec.name for result in reverted if result.error is None}
-    lines = [str(result.error) for result in failed]
-    for result in done:
-        if result.error is None:
-            state = "went back to its old release" if result.spec.name in went_back else committed_is
-            lines.append(f"{result.spec.name}: {state}.")
-    lines += [str(result.error) for result in reverted if result.error is not None]
-    untouched = len(specs) - len(done)
-    if untouched:
-        lines.append(f"{untouched} hosts were not begun.")
-    degraded = any(isinstance(result.error, errors.Degraded) for result in [*failed, *reverted])
-    kind = errors.Degraded if degraded else errors.SomeHostsFailed
-    next_step = "deploy status, then deploy up" if goes_back else "deploy status"
-    return kind(f"{len(failed)} of {len(specs)} hosts failed.", why="\n".join(lines), next_step=next_step)

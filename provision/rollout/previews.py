@@ -18,7 +18,7 @@ from provision.contract.slots import named, numbered
 from provision.hosts import HostSpec, run_on_hosts
 from provision.project import preview as project_preview
 from provision.project.ports import port_of
-from provision.rollout import moves
+from provision.rollout import everywhere, moves
 from provision.rollout.hosts import chosen, values
 from provision.targets import Deployment, HostConversation, HostOutcome, Interrupt, apply, open_session, plan_up
 
@@ -77,7 +77,7 @@ def up(
         with _advice_of(name):
             moves.demand_done(preview, hosts)
     with _advice_of(name):
-        moves.on_all(preview, act, interrupt, hosts, alone=preview.runner if preview.runs_once else None)
+        everywhere.on_all(preview, act, interrupt, hosts, alone=preview.runner if preview.runs_once else None)
     there = _look(deployment, hosts)
     return [_event(preview, host, _noted(there[host], name)) for host in there]
 

@@ -11,7 +11,7 @@ from provision import errors
 from provision.contract import devices
 from provision.contract.decide import HostView, changed_there
 from provision.contract.failure import out_of_degraded
-from provision.contract.rollout import HELD, PASSED, PAUSED
+from provision.contract.rollout import HELD, PASSED, PAUSED, WAITING
 from provision.contract.state import from_dict
 from provision.errors import Exit
 
@@ -27,6 +27,7 @@ _STANDS_STILL = {
     HELD: "deploy rollout resume, promote or abort",
     PASSED: "deploy rollout promote, by somebody who has the key",
     PAUSED: "deploy rollout resume",
+    WAITING: "deploy rollout watch, which lets it begin when its turn comes",
 }
 
 _SAYS = {

@@ -1,27 +1,23 @@
-"""Who gets which request on each host, and what becomes of a rollout there."""
+"""Who gets which request on each host, and how a rollout stands there."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from provision.contract.answers import Traffic, Transacted
-from provision.hosts import HostSpec, run_on_hosts
-from provision.rollout.hosts import chosen, values
+from provision.contract.answers import Traffic
+from provision.rollout.hosts import chosen
 from provision.rollout.watch import Watch, history
-from provision.targets import Deployment, HostConversation, open_session
+from provision.targets import Deployment, HostConversation
 from provision.targets.shares import demand_traffic
 
 if TYPE_CHECKING:
     from provision.contract.records import HistoryEntry
-    from provision.contract.requests import SteerRollout, Weigh
-    from provision.contract.rollout import RolloutNote, RolloutRecord
+    from provision.contract.rollout import RolloutNote
 
 _STEP_MINUTES = 1  # of figures, for who looks at the rollout alone
-
-Action = Literal["pause", "resume", "abort", "promote"]
 
 
 @dataclass(frozen=True)
@@ -30,16 +26,6 @@ class HostTraffic:
 
     host: str
     answer: Traffic
-
-
-@dataclass(frozen=True)
-class Steered:
-    """What a request that moves no release came to on one host."""
-
-    host: str
-    outcome: str  # committed, unchanged
-    shares: dict[str, float]  # lane -> share of the clients, where its release does not say it
-    rollout: RolloutRecord | None
 
 
 @contextlib.contextmanager
@@ -64,37 +50,6 @@ def watched_traffic(
 
     with contextlib.closing(Watch(deployment, chosen(deployment, hosts), ask)) as watch:
         yield watch
-
-
-def weigh(deployment: Deployment, share: float, hosts: Sequence[str] | None = None) -> list[Steered]:
-    """Give the canary of each host a share of the clients, by hand.
-
-    Raises:
-        UsageError: the target has no traffic.
-        Refused: there is no canary, or a rollout gives it its shares.
-    """
-    demand_traffic(deployment)
-    return _on_all(deployment, {"op": "weigh", "share": share}, hosts)
-
-
-def steer(deployment: Deployment, action: Action, hosts: Sequence[str] | None = None) -> list[Steered]:
-    """Pause, resume or abort the rollout of each host, or let the host promote its canary at once.
-
-    Raises:
-        UsageError: the target has no traffic.
-        Refused: none is under way, or a promotion takes evidence.
-    """
-    demand_traffic(deployment)
-    return _on_all(deployment, {"op": "rollout", "action": action}, hosts)
-
-
-def _on_all(deployment: Deployment, request: Weigh | SteerRollout, hosts: Sequence[str] | None) -> list[Steered]:
-    def act(spec: HostSpec) -> Steered:
-        with open_session(deployment, spec, install=True) as session, session.phase("transaction"):
-            answer = session.conversation.ask(request, Transacted)
-        return Steered(spec.name, answer["outcome"], answer.get("shares", {}), answer.get("rollout"))
-
-    return values(run_on_hosts(chosen(deployment, hosts), act))
 
 
 def ended(deployment: Deployment, id_: str, host: str) -> RolloutNote | None:

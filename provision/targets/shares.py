@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provision.contract import roles
+from provision.contract import roles, shared
 from provision.contract import rollout as contract
 from provision.contract.slots import CANARY, STABLE
 from provision.contract.state import State, from_dict
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provision.contract.rollout import RolloutAsked
     from provision.plan import Plan
     from provision.targets.deployment import Deployment
@@ -66,12 +68,21 @@ def channel_by_itself(session: HostConversation) -> str:
     return CANARY if ours and roles.keeper(state) and serves not in (None, deployment.release.id) else STABLE
 
 
-def with_shares(deployment: Deployment, planned: Plan, state: State, share: float | None, *, aborts: bool) -> Plan:
+def with_shares(
+    deployment: Deployment,
+    planned: Plan,
+    state: State,
+    share: float | None,
+    *,
+    aborts: bool,
+    waits_for: Sequence[str] = (),
+) -> Plan:
     """`planned`, which is an `up`, with what it makes of shares and rollouts.
 
     Args:
         share: what the canary is given by hand, in place of steps.
         aborts: whether a rollout that is under way ends.
+        waits_for: the hosts that promote the release before a rollout begins here.
 
     Raises:
         Failure: one is, and this `up` does not say that it ends.
@@ -80,12 +91,14 @@ def with_shares(deployment: Deployment, planned: Plan, state: State, share: floa
     asked: RolloutAsked | None = None
     if planned.channel == CANARY and rollout.steps and share is None and roles.keeper(state):
         asked = {"document": rollout.document(), "evidence": deployment.target.require is not None}
+        if waits_for:
+            asked["waits_for"] = list(waits_for)
     serves = state.channels.get(STABLE, planned.release)
     if planned.channel == STABLE and rollout.steps and serves != planned.release and not roles.keeper(state):
         planned = replace(planned, warnings=(*planned.warnings, _NOBODY_JUDGES))
-    contract.demand_free(state.rollout, "up", planned.channel, planned.release, asked, share, aborts=aborts)
+    shared.demand_free(state.rollout, "up", planned.channel, planned.release, asked, share, aborts=aborts)
     begins = contract.begun(asked, "", planned.release, "", 0) if asked else None
     channels = {**state.channels, planned.channel: planned.release}
-    after = contract.after(state, "up", channels, "", 0.0, begins=begins, given=share, aborts=aborts)
-    weighs = after != contract.Changed(dict(state.shares), state.rollout)
+    after = shared.after(state, "up", channels, "", 0.0, begins=begins, given=share, aborts=aborts)
+    weighs = after != shared.Changed(dict(state.shares), state.rollout)
     return replace(planned, share=share, rollout=asked, aborts_rollout=aborts, weighs=weighs)

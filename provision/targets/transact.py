@@ -42,6 +42,7 @@ def plan_up(
     show_files: bool = False,
     share: float | None = None,
     abort_rollout: bool = False,
+    waits_for: Sequence[str] = (),
 ) -> plan.Plan:
     """Plan to bring the deployment's release to `channel`; what stands against it is in the plan.
 
@@ -49,6 +50,7 @@ def plan_up(
         claim: it is to be applied, so what stands against it is raised.
         share: of the clients, that the canary is given by hand.
         abort_rollout: a rollout that is under way ends; else that stands against it.
+        waits_for: the hosts whose users see a release by steps before those of this one do.
 
     Raises:
         Refused: nothing was sent, and nothing changed.
@@ -92,7 +94,7 @@ def plan_up(
     against: Failure | None = None
     try:
         state = from_dict(facts["project"]["state"])
-        planned = with_shares(deployment, planned, state, share, aborts=abort_rollout)
+        planned = with_shares(deployment, planned, state, share, aborts=abort_rollout, waits_for=waits_for)
         planned = replace(planned, once=_once(session, facts["project"].get("once", [])))
     except Failure as unknown:
         against = unknown

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from provision.contract import rollout
-from provision.contract.failure import FORMAT_OF_SHARES, FORMAT_OF_TRAFFIC, Failure
+from provision.contract import rollout, shared
+from provision.contract.failure import FORMAT_OF_SHARES, FORMAT_OF_TRAFFIC, FORMAT_OF_TURNS, Failure
 from provision.contract.rollout import RolloutAsked, RolloutRecord
 from provision.contract.state import Program, State, from_dict
 
@@ -94,7 +94,7 @@ def test_an_up_meanwhile_is_refused_unless_it_is_the_same_again_or_says_to_end_i
     channel: str, release: str, asked: RolloutAsked | None, given: float | None, aborts: bool, refused: bool
 ) -> None:
     def ask(status: str = "running") -> None:
-        rollout.demand_free(record(status=status), "up", channel, release, asked, given, aborts=aborts)
+        shared.demand_free(record(status=status), "up", channel, release, asked, given, aborts=aborts)
 
     if refused:
         with pytest.raises(Failure, match=r"a rollout of release nnnnnnnnnnnn is under way here \(held, step 1 of 2\)"):
@@ -102,7 +102,7 @@ def test_an_up_meanwhile_is_refused_unless_it_is_the_same_again_or_says_to_end_i
     else:
         ask()
     ask("aborted")
-    rollout.demand_free(record(), "rollback", "stable", "", None, None, aborts=False)
+    shared.demand_free(record(), "rollback", "stable", "", None, None, aborts=False)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_up_meanwhile_is_refused_unless_it_is_the_same_again_or_says_to_end_i
 def test_what_a_transaction_makes_of_it(
     kind: str, channels: dict[str, str], aborts: bool, status: str, shares: dict[str, float]
 ) -> None:
-    changed = rollout.after(state(canary=0.05), kind, channels, "bob", 1010.0, aborts=aborts)
+    changed = shared.after(state(canary=0.05), kind, channels, "bob", 1010.0, aborts=aborts)
 
     assert changed.rollout
     assert (changed.rollout["status"], changed.shares) == (status, shares)
@@ -130,20 +130,70 @@ def test_a_rollout_begins_with_its_first_share_and_a_share_by_hand_belongs_to_on
     nothing = State(channels={"stable": OLD})
     with_canary = {"stable": OLD, "canary": NEW}
 
-    begun = rollout.after(nothing, "up", with_canary, "ann", 1.0, begins=record())
+    begun = shared.after(nothing, "up", with_canary, "ann", 1.0, begins=record())
     assert (begun.shares, begun.rollout) == ({"canary": 0.05}, record())
-    given = rollout.after(nothing, "up", with_canary, "ann", 1.0, given=0.2)
+    given = shared.after(nothing, "up", with_canary, "ann", 1.0, given=0.2)
     assert (given.shares, given.rollout) == ({"canary": 0.2}, None)
     weighed = nothing._replace(channels=with_canary, shares=given.shares)
-    assert rollout.after(weighed, "up", {**with_canary, "stable": OTHER}, "ann", 1.0).shares == {"canary": 0.2}
-    assert rollout.after(weighed, "up", {**with_canary, "canary": OTHER}, "ann", 1.0).shares == {}
+    assert shared.after(weighed, "up", {**with_canary, "stable": OTHER}, "ann", 1.0).shares == {"canary": 0.2}
+    assert shared.after(weighed, "up", {**with_canary, "canary": OTHER}, "ann", 1.0).shares == {}
 
 
 def test_the_last_one_is_remembered_while_its_release_is_here() -> None:
     ended = state(record(status="promoted"))
 
-    assert rollout.after(ended, "up", {"stable": NEW}, "ann", 1.0).rollout
-    assert rollout.after(ended, "up", {"stable": OTHER}, "ann", 1.0).rollout is None
+    assert shared.after(ended, "up", {"stable": NEW}, "ann", 1.0).rollout
+    assert shared.after(ended, "up", {"stable": OTHER}, "ann", 1.0).rollout is None
+
+
+def waiting(**changes: Any) -> RolloutRecord:
+    """One that waits for other hosts, as it is committed."""
+    asked: RolloutAsked = {**ASKED, "waits_for": ["a", "b", "c", "d"]}
+    return cast("RolloutRecord", {**rollout.dated(rollout.begun(asked, "t1", NEW, "ann", keep=3), 1000.0), **changes})
+
+
+def test_one_that_waits_for_other_hosts_has_no_share_and_no_clock_until_it_begins() -> None:
+    waits = waiting()
+    assert (waits["status"], waits["why"], waits["since"]) == ("waiting", "waits for a, b, c and 1 more", 1000.0)
+    assert (rollout.share(waits), rollout.seconds(waits, 5000.0)) == (0.0, 0.0)
+    assert shared.after(state(), "up", {"stable": OLD, "canary": OTHER}, "ann", 1.0, begins=waits).shares == {
+        "canary": 0.0
+    }
+
+    on = rollout.steered(waits, "begin", "bob", 2000.0)
+    assert on is not None
+    assert (on["status"], rollout.share(on)) == ("running", 0.05)
+    assert rollout.seconds(rollout.dated(on, 2000.0), 2010.0) == 10
+    assert rollout.steered(on, "begin", "eve", 2001.0) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "then"),
+    [
+        ("waiting", "resume", None),
+        ("waiting", "pause", "paused"),
+        ("waiting", "abort", "aborted"),
+        ("paused", "begin", None),
+        ("paused", "resume", "waiting"),
+        ("aborted", "begin", "no rollout is under way"),
+    ],
+)
+def test_what_somebody_may_ask_of_one_that_waits(status: str, action: str, then: str | None) -> None:
+    if then is None or " " not in then:
+        changed = rollout.steered(waiting(status=status), action, "bob", 2000.0, "because.")
+        assert (changed and changed["status"]) == then
+        assert changed is None or rollout.share(changed) == 0.0
+        assert then != "aborted" or (changed and changed["why"] == "because.")
+    else:
+        with pytest.raises(Failure, match=then):
+            rollout.steered(waiting(status=status), action, "bob", 2000.0)
+
+
+def test_earlier_versions_which_have_no_word_for_waiting_refuse_such_a_state() -> None:
+    assert state(waiting(), canary=0.0).as_dict()["format"] == FORMAT_OF_TURNS
+    assert state(waiting(status="paused"), canary=0.0).as_dict()["format"] == FORMAT_OF_TURNS
+    assert state(waiting(status="aborted"), canary=0.0).as_dict()["format"] == FORMAT_OF_SHARES
+    assert from_dict(state(waiting()).as_dict()) == state(waiting())
 
 
 def test_it_is_written_down_so_that_earlier_versions_do_not_give_a_share_back() -> None:

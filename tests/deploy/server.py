@@ -1,6 +1,7 @@
 """What the tests deploy: answers with what it was given; FAIL makes it fail.
 
 At /ask users come, in numbers: ERRORS is the share of them that meet an error, SLOW how long each waits, in seconds.
+Where ERRORS_AT is set, they meet errors on the hosts alone that have such a file.
 """
 
 import http.server
@@ -66,7 +67,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def ask(self):
         time.sleep(float(os.environ.get("SLOW", "0")))
-        self.send_response(500 if random.random() < float(os.environ.get("ERRORS", "0")) else 200)
+        at = os.environ.get("ERRORS_AT", "/")
+        share = float(os.environ.get("ERRORS", "0")) if pathlib.Path(at).exists() else 0.0
+        self.send_response(500 if random.random() < share else 200)
         body = os.environ.get("VERSION", "").encode()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

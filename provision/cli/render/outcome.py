@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from provision.cli.render.traffic import waiting
 from provision.contract import held
 from provision.contract.decide import Do
 from provision.project.units import percent, seconds
@@ -35,7 +36,10 @@ def outcome_lines(outcomes: Sequence[HostOutcome]) -> Iterator[str]:
 
 def _shares(outcome: HostOutcome) -> Iterator[str]:
     """What was begun, which goes on by itself; or what the canary was given."""
-    if outcome.plan.rollout:
+    if outcome.plan.rollout and "waits_for" in outcome.plan.rollout:
+        begins = waiting(outcome.plan.rollout)
+        yield f"{outcome.host}: nobody comes to it yet: its steps begin {begins}; next: deploy rollout watch"
+    elif outcome.plan.rollout:
         yield f"{outcome.host}: the host lets clients to it by steps, and judges it; next: deploy rollout watch"
     elif outcome.plan.share is not None:
         yield f"{outcome.host}: the canary has {percent(outcome.plan.share)} of the clients; next: deploy traffic"

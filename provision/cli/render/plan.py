@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
-from provision.cli.render.traffic import steps_line
+from provision.cli.render.traffic import MOVES_ON, steps_line, waiting
 from provision.contract.devices import seats
 from provision.project.units import percent, seconds, size
 
@@ -63,6 +63,8 @@ def _shares(plan: Plan) -> Iterator[str]:
         yield "  ends the rollout that is under way, if one is"
     if plan.rollout and plan.weighs:
         yield f"  {steps_line(plan.rollout['document'])}; {_ENDS[plan.rollout['evidence']]}"
+        if "waits_for" in plan.rollout:
+            yield f"  that begins {waiting(plan.rollout)}, by: {MOVES_ON}"
     if plan.share is not None:
         yield f"  the canary gets {percent(plan.share)} of the clients"
 

@@ -7,12 +7,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
-from provision.contract.rollout import ABORTED, HELD, PASSED, PAUSED, PROMOTED, RUNNING, share
+from provision.contract.rollout import (
+    ABORTED,
+    HELD,
+    PASSED,
+    PAUSED,
+    PROMOTED,
+    RUNNING,
+    WAITING,
+    has_begun,
+    hosts,
+    share,
+)
 from provision.project.units import percent, seconds
 
 if TYPE_CHECKING:
     from provision.contract.answers import Traffic
-    from provision.contract.rollout import FindingDocument, RolloutDocument, RolloutNote, RolloutRecord
+    from provision.contract.rollout import FindingDocument, RolloutAsked, RolloutDocument, RolloutNote, RolloutRecord
     from provision.contract.seen import Figures, LaneTraffic, RolloutSeen, ServiceTraffic
     from provision.rollout import Steered
 
@@ -21,7 +32,9 @@ _KEEPERS = {
     "silent": "nobody counts requests here just now: the keeper does not answer; next: deploy logs keeper",
     "none": "nobody counts requests here: an earlier version deployed this; next: deploy up",
 }
+MOVES_ON = "deploy rollout watch, deploy rollout resume, or deploy up again"  # what lets hosts begin that wait
 _STANDS = {
+    WAITING: "waiting: deploy rollout watch begins it when its turn comes",
     RUNNING: "running",
     PAUSED: "paused: deploy rollout resume goes on",
     HELD: "held: deploy rollout promote, resume or abort says what follows",
@@ -86,7 +99,7 @@ def rollout_lines(host: str, seen: RolloutSeen) -> Iterator[str]:
     if record["status"] == RUNNING:
         times = f"for {_minutes(seen['seconds'])}, at least {_minutes(record['document']['each'])}"
         yield f"  {step_of(record)}, {times}"
-    elif record["status"] not in (PROMOTED, ABORTED):
+    elif record["status"] not in (PROMOTED, ABORTED) and has_begun(record):
         yield f"  {step_of(record)}"
     yield from findings_lines(seen["findings"], indent="  ")
     if seen["says"]:
@@ -101,7 +114,14 @@ def findings_lines(findings: list[FindingDocument], *, indent: str) -> list[str]
 
 def step_of(record: RolloutRecord) -> str:
     """The step that it is at, in words."""
+    if not has_begun(record):
+        return "not begun"
     return f"step {record['step'] + 1} of {len(record['document']['steps'])}: {percent(share(record))} of the clients"
+
+
+def waiting(asked: RolloutAsked) -> str:
+    """When a rollout begins that waits for other hosts."""
+    return f"once {hosts(asked['waits_for'])} promoted it"
 
 
 def steps_line(document: RolloutDocument) -> str:

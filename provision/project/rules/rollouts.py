@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from provision.project.fault import Fault
@@ -34,10 +33,6 @@ def _steps(view: Sound) -> Iterator[Fault]:
         if target.can.in_cluster:
             yield from _counted(name, target)
             continue
-        if several := _several(target):
-            message = f"{several}, and a canary's share grows by steps on a single host alone."
-            hint = "Remove steps, or make it a target of one host."
-            yield Fault((*base, "steps"), message, hint, at_key=True)
         yield from _traffic(view, name, target)
 
 
@@ -92,16 +87,5 @@ def _counts_tokens(service: Service) -> bool:
     """Whether it is an engine: those tell how many tokens they made among their metrics, by names that begin so."""
     return service.metrics is not None and any(name.startswith("llamacpp:") for name in service.metrics.busy)
 
-
-def _several(target: Target) -> str:
-    """How there are several hosts, in words; empty where there is one."""
-    if target.provider:
-        return f"{target.machines} machines are rented" if target.machines > 1 else ""
-    ranges = [(int(last), int(first)) for each in target.hosts for first, last in _RANGE.findall(each.text)]
-    count = len(target.hosts) + sum(max(0, last - first) for last, first in ranges)
-    return f"it has {count} hosts" if count > 1 else ""
-
-
-_RANGE = re.compile(r"\[(\d+):(\d+)\]")
 
 RULES = (_steps,)
