@@ -18,6 +18,7 @@ from ..contract.state import State, from_dict
 from . import files, journal, once, processes, sharing, supervision, traffic
 from . import state as states
 from .documents import read_documents, service_of
+from .leaving import drained, leaving
 from .programs import Programs, levels
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _turn_back(
         traffic.let_go(programs.layout, front, programs.waits.holds, programs.step)
     new = {name: record for name, record in after.programs.items() if name in touched and name not in before.programs}
     later = read_documents(programs.layout, {record.release for record in new.values()})
-    traffic.drained(programs.layout, traffic.leaving(later, new), programs.step)
+    drained(programs.layout, leaving(later, new), programs.step)
 
 
 def _describe_before(

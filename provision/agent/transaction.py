@@ -40,6 +40,7 @@ from .documents import service_of
 from .ending import finish, leave, undo
 from .keeper import scripts
 from .once import Once
+from .passage import Passage
 from .programs import Programs, levels
 from .prove import prove
 from .supervisors import Activity, Supervisor
@@ -97,7 +98,7 @@ class Transaction:
         self.bench = measured.Bench(self.layout, change.before, change.after, change.documents, self.emit)
         self.programs.waits.know(services.values())
         self.programs.waits.know(_before(change))
-        self.passage = traffic.Passage(
+        self.passage = Passage(
             self.layout,
             change.before,
             change.after,

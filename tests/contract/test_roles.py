@@ -9,7 +9,8 @@ import pytest
 
 from provision.agent.front import program as front_program
 from provision.agent.holds import Holds
-from provision.agent.traffic import Passage, front_of
+from provision.agent.passage import Passage
+from provision.agent.traffic import front_of
 from provision.contract.decide import HostView, decide
 from provision.contract.layout import Layout
 from provision.contract.release import ReleaseDocument
