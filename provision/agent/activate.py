@@ -121,6 +121,8 @@ def _perform(
         "services": request.get("services", []),
         "findings": request.get("findings", []),
     }
+    if request.get("by_keeper"):
+        noted["by_keeper"] = True
     change = Change(
         transaction,
         request["kind"],

@@ -239,6 +239,7 @@ def _promote(layout: Layout, agent: str, transaction: str, proposal: Proposal, e
     keep = before.rollout["keep"] if before.rollout else 1
     try:
         request = _promotion(layout, keep, proposal["findings"])
+        request["by_keeper"] = True
         activate.perform(layout, header, transaction, request, emit, lambda: False, lambda now: _demand(now, proposal))
     except Failure as failed:
         if "holder" in failed.details:

@@ -57,6 +57,7 @@ class Noted(TypedDict, total=False):
     services: List[str]  # those that a restart, a start or a stop was asked for by name; empty: all
     bench: Dict[str, Measured]  # by service, what was measured of what came; known at the end alone
     findings: List[FindingDocument]  # that a step of a rollout was taken for
+    by_keeper: bool  # nobody else began it; an account may have that name
 
 
 class _Entry(TypedDict):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...contract.slots import KEEPER
-
 if TYPE_CHECKING:
     from ...contract.records import Begin
 
@@ -17,4 +15,4 @@ OF_WEIGHTS = (WEIGH, ROLLOUT, PEERS)  # they change who gets how much, and no pr
 
 def is_keepers(begin: Begin) -> bool:
     """Whether the keeper ends it, where it was cut: it changes no program, or nobody else began it."""
-    return begin["kind"] in OF_WEIGHTS or begin["who"] == KEEPER
+    return begin["kind"] in OF_WEIGHTS or begin.get("by_keeper", False)
