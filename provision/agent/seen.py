@@ -129,4 +129,6 @@ def _rollout(state: State, told: Optional[door.Told], now: float) -> Optional[Ro
     goes_on = record["status"] == rollout.RUNNING
     says = (told["says"] if told else "the keeper does not answer, so no step is taken") if goes_on else record["why"]
     findings = told["findings"] if told else []
-    return {"record": record, "seconds": rollout.seconds(record, now), "says": says, "findings": findings}
+    seconds = told.get("seconds") if told else None
+    seconds = rollout.seconds(record, now) if seconds is None else seconds
+    return {"record": record, "seconds": seconds, "says": says, "findings": findings}

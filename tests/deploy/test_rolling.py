@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.deploy import rolling
 from tests.deploy.visitors import behind_a_front, crowd
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
+from tests.testbed.fixtures import MakeHost, Place
+from tests.testbed.kinds import Kind
 
 
 @pytest.fixture
@@ -189,6 +192,32 @@ def test_it_goes_on_where_somebody_was_killed(world: World, killed: str) -> None
         until(lambda pid=pid: world.pid(killed) not in (0, pid), "it is back")
     assert rolling.ended(world)["status"] == "promoted"
     assert world.version == "2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SUPERVISORD])
+def test_a_host_that_reboots_in_the_middle_of_a_step_goes_on_with_it(
+    make_host: MakeHost, kind: Kind, place: Place, tmp_path: Path
+) -> None:
+    host = make_host(kind)
+    world = World(tmp_path / "rebooted", host, kind.value, place.path, place.port(), place.name, target={"traffic": {}})
+    with_canary(world)
+    with crowd(world):
+        rolling.begin(world, rolling.document(0.3, 0.6, each=15.0, errors=0.05))
+        until(lambda: (told := rolling.traffic(world)["rollout"]) and told["seconds"] > 7, "the middle of the step")
+
+    host.reboot()
+    until(lambda: world.answers(), "requests are answered", 60)
+    told = rolling.traffic(world)["rollout"]
+    assert told
+    assert (told["record"]["status"], told["record"]["step"]) == ("running", 0)
+    assert 1 < told["seconds"] < 15
+    assert rolling.traffic(world)["services"]["web"]["lanes"]["canary"]["share"] == 0.3
+    with crowd(world) as met:
+        assert rolling.ended(world, 120)["status"] == "promoted"
+    assert met["errors"] == 0
+    assert world.version == "2"
+    world.down()
 
 
 CASES: dict[str, tuple[dict[str, str], str]] = {

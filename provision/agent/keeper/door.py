@@ -22,11 +22,15 @@ _QUESTION = b"now\n"
 _LARGEST = 1 << 20
 
 
-class Told(TypedDict):
-    """How a rollout's step stands."""
-
+class _Told(TypedDict):
     says: str  # empty: no step goes on
     findings: List[FindingDocument]
+
+
+class Told(_Told, total=False):
+    """How a rollout's step stands."""
+
+    seconds: float  # that it has gone on; left out where there is none
 
 
 class Door:

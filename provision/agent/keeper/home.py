@@ -99,7 +99,10 @@ class Keeper:
 
     def _tell(self) -> Told:
         self._flush()
-        return {"says": self.judging.says(time.time()), "findings": told(self.judging.last)}
+        answer: Told = {"says": self.judging.says(), "findings": told(self.judging.last)}
+        if self.judging.seconds is not None:
+            answer["seconds"] = self.judging.seconds
+        return answer
 
     def _look(self) -> None:
         """Go by the state as it is now, and be who is to be at home."""
@@ -154,7 +157,7 @@ class Keeper:
             return
         if not self._is_due("judge", min(max(record["document"]["each"] / _LOOKS, _LEAST_LOOK), _MOST_LOOK)):
             return
-        decision = self.judging.judge(time.time())
+        decision = self.judging.judge()
         if decision is not None and decision.move is not Move.WAIT and time.monotonic() >= self._again:
             self._flush()
             self.judging.propose(decision)

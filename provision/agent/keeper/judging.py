@@ -19,6 +19,7 @@ from .. import files
 from ..analysis import Decision, Move, Seen, Sketch, Tokens, decide, forecast
 from ..analysis.seen import SeenDocument
 from ..front.log import Served
+from .clock import ClockDocument, StepClock
 
 _SEEN = "step.json"
 _PROPOSED = "decision.json"
@@ -38,16 +39,21 @@ class Proposal(TypedDict):
     findings: List[FindingDocument]
 
 
-class _SeenFile(TypedDict):
+class _SeenOf(TypedDict):
     step: List[object]
     seen: Dict[str, SeenDocument]
+
+
+class _SeenFile(_SeenOf, total=False):
+    clock: ClockDocument
 
 
 class Judging:
     """The step that goes on, of the rollout that a state has."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, clock: Optional[StepClock] = None) -> None:
         self._folder = layout.traffic
+        self._clock = clock or StepClock()
         self._record: Optional[RolloutRecord] = None
         self._step: Optional[Step] = None
         self._seen: Dict[str, Seen] = {}
@@ -57,15 +63,17 @@ class Judging:
     def become(self, record: Optional[RolloutRecord]) -> None:
         """Go by what the state says now."""
         self._record = record if record is not None and record["status"] == rollout.RUNNING else None
-        if record is None or not rollout.is_under_way(record):
+        if record is None or not rollout.is_under_way(record) or not rollout.has_begun(record):
             self._step, self._seen, self.last = None, {}, None
         elif step_of(record) != self._step:
             self._step, self._tokens, self.last = step_of(record), {}, None
-            kept = self._kept()
+            kept, clock = self._kept()
+            self._clock.start(record, clock)
             self._seen = {
                 name: kept.get(name) or Seen(paces=Sketch() if name in record["engines"] else None)
                 for name in record["services"]
             }
+        self._clock.run(self.is_on)
 
     @property
     def is_on(self) -> bool:
@@ -74,7 +82,7 @@ class Judging:
 
     def count(self, served: Served) -> None:
         """One request that has ended. Who came before the step began had other chances."""
-        if self._record is None or served.at < self._record["began"]:
+        if self._record is None or not self._clock.has_begun_at(served.at):
             return
         seen = self._seen.get(served.service)
         lane = {CANARY: seen.canary, STABLE: seen.stable}.get(served.lane) if seen else None
@@ -89,19 +97,24 @@ class Judging:
             if seen and {CANARY, STABLE} <= lanes.keys() & earlier.keys():
                 seen.compare_paces(lanes[CANARY], earlier[CANARY], lanes[STABLE], earlier[STABLE])
 
-    def judge(self, now: float) -> Optional[Decision]:
+    @property
+    def seconds(self) -> Optional[float]:
+        """How long the step has gone on; None where there is none."""
+        return self._clock.seconds if self._step is not None else None
+
+    def judge(self) -> Optional[Decision]:
         """What comes next; None where no step goes on."""
         if self._record is not None:
             record = self._record
-            self.last = decide(record["document"], record["step"], rollout.seconds(record, now), self._seen)
+            self.last = decide(record["document"], record["step"], self._clock.seconds, self._seen)
             return self.last
         return None
 
-    def says(self, now: float) -> str:
+    def says(self) -> str:
         """What the step waits for, in a sentence; it takes a moment to compute."""
         if self._record is None or self.last is None:
             return ""
-        seconds = rollout.seconds(self._record, now)
+        seconds = self._clock.seconds
         if self.last.move is Move.WAIT and seconds >= self._record["document"]["each"]:
             return forecast(self._record["document"], seconds, self._seen)
         return self.last.why
@@ -113,6 +126,7 @@ class Judging:
         kept: _SeenFile = {
             "step": list(self._step),
             "seen": {name: each.as_dict() for name, each in self._seen.items()},
+            "clock": self._clock.as_dict(),
         }
         with contextlib.suppress(OSError):
             files.write(os.path.join(self._folder, _SEEN), json.dumps(kept), 0o600)
@@ -130,15 +144,15 @@ class Judging:
         }
         files.write_json(os.path.join(self._folder, _PROPOSED), proposal, 0o600)
 
-    def _kept(self) -> Dict[str, Seen]:
-        """What an earlier keeper saw of this very step."""
+    def _kept(self) -> Tuple[Dict[str, Seen], Optional[ClockDocument]]:
+        """What an earlier keeper saw of this very step, and how long that had gone on."""
         value = cast("Optional[_SeenFile]", _read(os.path.join(self._folder, _SEEN)))
         try:
             if value is None or self._step is None or value["step"] != list(self._step):
-                return {}
-            return {name: Seen.from_dict(each) for name, each in value["seen"].items()}
+                return {}, None
+            return {name: Seen.from_dict(each) for name, each in value["seen"].items()}, value.get("clock")
         except (KeyError, TypeError, ValueError, AttributeError):
-            return {}
+            return {}, None
 
 
 def step_of(record: RolloutRecord) -> Step:
