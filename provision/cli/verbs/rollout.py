@@ -31,8 +31,9 @@ def watch(session: Session, every: float) -> int:
     """Show each step as it goes, its figures against the limits, and what it waits for; end with the verdict.
 
     The host takes the steps by itself: Ctrl-C ends the watching and nothing else, and a host that is away for a while
-    is asked again. The exit status is 0 where it was promoted, or has passed and waits for a signature; 1 where it was
-    aborted, or is held until somebody says what follows.
+    is asked again. Of several hosts, those that wait for others are let begin when their turn comes. The exit status is
+    0 where it was promoted, or has passed and waits for a signature; 1 where it was aborted, or is held until somebody
+    says what follows; 3 where some hosts have promoted it and others have not.
     """
     from provision.cli.judging import watch as watch_it
 
@@ -47,7 +48,10 @@ def pause(session: Session) -> None:
 
 @verb("resume", example="deploy rollout resume", place=True)
 def resume(session: Session) -> None:
-    """Go on with the step where it was paused; one that was held begins anew."""
+    """Go on with the step where it was paused; one that was held begins anew.
+
+    Of several hosts, those begin whose turn has come; one that is named with --host begins whether it has or not.
+    """
     _steer(session, "resume")
 
 
