@@ -32,7 +32,7 @@ _NEXT = {
 }
 _NEXT_OF_SEVERAL = "next: deploy up with what was mended; or deploy rollback {}, which takes it back there as well"
 _AGAIN_SECONDS = 30.0  # until those that wait are looked at again, where nothing has changed
-_AWAY_SECONDS = 600.0  # after which nobody waits for a host that is away when all others have a verdict
+_AWAY_SECONDS = 600.0  # after which nobody waits for a host that is away when nothing else goes on
 _TOLD_EVERY_SECONDS = 60.0  # where lines stay, as in a log of CI, and nothing has changed but the time
 
 
@@ -97,6 +97,7 @@ class _Watching:
         self._away: dict[str, float] = {}  # host -> since when
         self._stood: dict[str, str] = {}  # host -> status, when those that wait were last let begin
         self._moved = 0.0
+        self._left = 0.0  # since when a host has not let its turn come, as it can't be reached, say
         self._told = ""
         self._at = 0.0
 
@@ -134,8 +135,12 @@ class _Watching:
         if waiting and not is_fork() and (stands != self._stood or now - self._moved >= _AGAIN_SECONDS):
             self._stood, self._moved = stands, now
             with self._session.console.live():
-                if rollout.move_on(self._session.deployment, self._session.hosts):
-                    return True
+                moved = rollout.move_on(self._session.deployment, self._session.hosts)
+            if moved.done:
+                return True
+            self._left = (self._left or now) if moved.left else 0.0
+        if waiting and self._left and now - self._left < _AWAY_SECONDS:
+            return True
         if any(host not in self._ended and host not in waiting for host in self._seen.keys() - self._away.keys()):
             return True
         patient = len(found) == 1

@@ -67,8 +67,8 @@ def up(
     proof = proofs.required(deployment, channel or STABLE, brought=True)
     if deployment.runs_once:
         demand_done(deployment, hosts)
-    if channel != STABLE and not abort_rollout:
-        demand_none_under_way(deployment, hosts)
+    if not abort_rollout:
+        demand_none_under_way(deployment, channel, hosts)
     first = earlier(deployment, hosts)
 
     def act(session: HostConversation, front: Front | None) -> HostOutcome:

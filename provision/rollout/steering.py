@@ -83,7 +83,7 @@ def steer(deployment: Deployment, action: Action, hosts: Sequence[str] | None = 
     if not done:
         raise next(each for each in found if isinstance(each, errors.DeployError))
     if action == rollout.RESUME and not hosts:
-        done |= {each.host: each for each in move_on(deployment)}
+        done |= {each.host: each for each in move_on(deployment).done}
     return list(done.values())
 
 
@@ -103,7 +103,15 @@ def _asked(session: HostConversation, request: Weigh | SteerRollout) -> Steered:
     return Steered(session.spec.name, answer["outcome"], answer.get("shares", {}), answer.get("rollout"))
 
 
-def move_on(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[Steered]:
+@dataclass(frozen=True)
+class Moved:
+    """What came of looking whose turn it is."""
+
+    done: list[Steered]
+    left: list[str]  # hosts that did not answer, or not do what their turn was
+
+
+def move_on(deployment: Deployment, hosts: Sequence[str] | None = None) -> Moved:
     """Let the rollouts begin whose turn has come, and end those that wait for a host that has aborted the release.
 
     What a host does not let happen now is told, and stays for the next time.
@@ -112,7 +120,7 @@ def move_on(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[
         hosts: where that may be done; it is all hosts of the target that are asked how they stand.
     """
     if len(deployment.hosts) == 1:
-        return []
+        return Moved([], [])
     ours = {spec.name: spec for spec in chosen(deployment, hosts)}
 
     def look(spec: HostSpec) -> Stands:
@@ -132,11 +140,12 @@ def move_on(deployment: Deployment, hosts: Sequence[str] | None = None) -> list[
         deployment.on_event({"event": "turn", "host": spec.name, **told})
         return done
 
-    moved = []
+    moved = Moved([], [name for name, each in stands.items() if each is None])
     for result in run_on_hosts([ours[name] for name in due], act):
         if result.value is not None:
-            moved.append(result.value)
+            moved.done.append(result.value)
         elif isinstance(result.error, errors.DeployError):
+            moved.left.append(result.spec.name)
             text = f"its turn has come, and it does not begin: {result.error}"
             deployment.on_event({"event": "warning", "host": result.spec.name, "text": text})
         elif result.error is not None:
@@ -151,8 +160,11 @@ def _request(turn: Turn) -> SteerRollout:
     return {"op": "rollout", "action": "abort", "id": turn.rollout, "why": why}
 
 
-def demand_none_under_way(deployment: Deployment, hosts: Sequence[str] | None) -> None:
-    """Refuse a release by steps before anything is sent, where one of several hosts has another under way.
+def demand_none_under_way(deployment: Deployment, channel: str, hosts: Sequence[str] | None) -> None:
+    """Refuse an `up` before anything is sent, where one of several hosts has a rollout of another release under way.
+
+    Args:
+        channel: as `up` takes it.
 
     Raises:
         Refused: it names the host, and the ways out.
@@ -165,7 +177,7 @@ def demand_none_under_way(deployment: Deployment, hosts: Sequence[str] | None) -
         with open_session(deployment, spec) as session:
             record = session.facts({}, told=False)["project"]["state"].get("rollout")
         try:
-            shared.demand_free(record, "up", CANARY, deployment.release.id, None, None, aborts=False)
+            shared.demand_free(record, "up", channel or CANARY, deployment.release.id, None, None, aborts=False)
         except Failure as refused:
             return failure(refused.message(), spec.name)
         return None
