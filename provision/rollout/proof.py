@@ -37,7 +37,9 @@ class Known:
         return self.signing.findings(release, self.envelopes(release), self.places)
 
     def envelopes(self, release: str) -> list[str]:
-        return sorted({text for of in self.kept.values() if release in of for text in of[release]["signed"]})
+        """What hosts had when they were asked, and what an earlier one of this very run has by now."""
+        there = {text for of in self.kept.values() if release in of for text in of[release]["signed"]}
+        return sorted(there | {*self.signing.made.get(release, ())})
 
     def demand(self, session: HostConversation, plan: Plan) -> tuple[str, ...]:
         """Go on only if `plan` may be carried out; the evidence that it rests on, which its host then has.

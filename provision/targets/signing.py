@@ -39,6 +39,7 @@ class Signing:
     key: SigningKey | None  # None: nobody here
     why_not: str = ""
     seen: Seen = field(default_factory=Seen.read)
+    made: dict[str, list[str]] = field(default_factory=dict)  # release -> what was signed here, and is on some host
     _one: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -150,6 +151,7 @@ class Signing:
             )
         keep(text)
         with self._one:
+            self.made.setdefault(release, []).append(text)
             self.seen.saw_evidence(f"{place}@sha256:{release}", {digest_of(text.encode()): evidence.at})
             self.seen.save()
         return evidence, text

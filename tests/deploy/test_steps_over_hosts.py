@@ -35,9 +35,9 @@ class Fleet:
 
     def web(self, version: str, *steps: str, each: str = "1s", **more: Any) -> None:
         if steps:
-            limits = {"errors": "5%"}
+            times = {"each": each, "at_most": "20m"}
             batches = {"canary": 1, "batch": 1}
-            self.world.target["rollout"] = {"steps": list(steps), "each": each, "abort": limits, **batches}
+            self.world.target["rollout"] = {"steps": list(steps), "abort": {"errors": "5%"}, **times, **batches}
         self.world.web(version, **more)
 
     def deploy(self, *words: str, code: int = 0) -> str:
