@@ -22,9 +22,7 @@ FORMAT_OF_COPIES = 3  # of both, where a service has several copies or GPUs of i
 FORMAT_OF_TRAFFIC = 4  # of both, where something stands before the programs, which would end with nobody to start it
 FORMAT_OF_BENCH = 5  # of a release.json with a check of this kind, which version 4 could neither ask nor leave out
 FORMAT_OF_SHARES = 5  # of a state whose canary has another share than it declares, which version 4 would give it back
-FORMAT_OF_PEERS = (
-    6  # of both, where one front leads to other machines, which version 5 would serve to strangers, or forget
-)
+FORMAT_OF_PEERS = 6  # of both, where one front leads to many machines, which version 5 would open to all, or forget
 FORMAT_OF_TURNS = 6  # of a state with a rollout that waits for other hosts, which version 5 has no word for
 
 # Kinds: they decide the exit code (provision.errors.Exit).

@@ -246,10 +246,10 @@ def _check_data(project: Project, data: Iterable[str], root: Path, links: Mappin
 def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument], front: TrafficDocument | None) -> int:
     """The least that reads it: an older version may roll back to what has nothing of later ones."""
     services = [service for lane in lanes.values() for service in lane["services"]]
-    if any(check["kind"] == "bench" for service in services for check in service["checks"]):
-        return FORMAT_OF_BENCH
     if front and ("behind" in front or "admits" in front):
         return FORMAT_OF_PEERS
+    if any(check["kind"] == "bench" for service in services for check in service["checks"]):
+        return FORMAT_OF_BENCH
     if front:
         return FORMAT_OF_TRAFFIC
     if any("slot" in service or devices.want(service) for service in services):
