@@ -1,7 +1,7 @@
-"""The API server of a target, by lightkube: the one module that imports it, and only when a cluster is used.
+"""The API server of a target, by lightkube: the one module that asks it, and only when a cluster is used.
 
-Each call has a time-out of its own, and is tried again where the server says that it is busy (429, 503, API "Priority
-and Fairness"), or did not answer what is safe to ask twice: reading, applying and deleting by uid are.
+Each call has a time-out of its own, and is tried again as `Patience` says. Reading, applying and deleting by uid are
+safe to ask twice. What was written without an answer is read, and told by what it says.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import lightkube
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.types import CascadeType
+from msgspec import DecodeError
 
 from provision.cluster import kubeconfig
 from provision.cluster.objects import MANAGER, PLURALS, Name, Node, name_of
-from provision.errors import Refused, Unreachable, UsageError
-
-_Result = TypeVar("_Result")
+from provision.cluster.patience import CONNECT, NoSuchKind, Patience, Unsure, claims
+from provision.errors import Refused, UsageError
 
 _SECONDS = 30.0  # of one request
-_PATIENCE = 60.0  # seconds of trying again: an API server that is upgraded is away for about that long
-_BUSY = (429, 503)
-_STARTING = 15.0  # seconds
+_UNSURE = 3  # times that nobody said whether something was written
 _MORE = {
     "Pod": ("v1", "pods"),
     "ReplicaSet": ("apps/v1", "replicasets"),
@@ -49,10 +47,6 @@ class Gone(Exception):
     """A watch is too old; what it watched is to be listed anew."""
 
 
-class _NoSuchKind(Exception):
-    """The server knows no such kind: what defines it was not installed."""
-
-
 class Invalid(Refused):
     """The API server, or an admission policy, takes no such object."""
 
@@ -72,11 +66,11 @@ class Api:
     def __init__(self, context: str | None, file: Path | None, namespace: str) -> None:
         config = kubeconfig.chosen(context, file)
         self.namespace = namespace
-        self._away = -_STARTING  # when it did not answer for the last time
         self.server = str(config.cluster.server)
+        self._patience = Patience(self.server)
         self.kubectl = ["--namespace", namespace, "--context", config.context_name, *kubeconfig.words(file)]
         try:
-            timeout = httpx2.Timeout(_SECONDS)
+            timeout = httpx2.Timeout(_SECONDS, connect=CONNECT)
             self._client = lightkube.Client(config=config, namespace=namespace, timeout=timeout, field_manager=MANAGER)
         except (ConfigError, OSError, ValueError, AssertionError) as error:
             raise UsageError(f"the kubeconfig can't be used: {error}", next_step="kubectl config view") from None
@@ -84,7 +78,7 @@ class Api:
     def get(self, kind: str, name: str) -> Node | None:
         """An object; None where there is none."""
         try:
-            return dict(self._ask(lambda: self._client.get(_resource(kind), name)))
+            return dict(self._patience.ask(lambda: self._client.get(_resource(kind), name)))
         except ApiError as error:
             if error.status.code == 404:
                 return None
@@ -99,8 +93,8 @@ class Api:
                 # Items of a list don't say what they are.
                 return [{"kind": kind, **each} for each in found], found.resourceVersion
 
-            return self._ask(read)
-        except _NoSuchKind:
+            return self._patience.ask(read)
+        except NoSuchKind:
             return [], ""
         except ApiError as error:
             raise self._told(error, f"listing {kind}s") from None
@@ -120,10 +114,10 @@ class Api:
                 yield what, dict(node)
                 if time.monotonic() - began > seconds:
                     return
-        except httpx2.HTTPError as error:
-            self._away = time.monotonic()
-            raise Gone from error
         except ApiError as error:
+            raise Gone from error
+        except (httpx2.HTTPError, DecodeError) as error:
+            self._patience.away()
             raise Gone from error
 
     def apply(self, node: Node, *, force: bool = False, dry_run: bool = False, manager: str = MANAGER) -> Node:
@@ -137,13 +131,13 @@ class Api:
         made = _resource(named.kind)(node)
         try:
             return dict(
-                self._ask(
+                self._patience.ask(
                     lambda: self._client.apply(made, named.name, field_manager=manager, force=force, dry_run=dry_run)
                 )
             )
         except ApiError as error:
-            if error.status.code == 409 and error.status.reason == "Conflict":
-                raise Conflict(_claims(named, error)) from None
+            if claimed := claims(error):
+                raise Conflict([f"{named}: {field}: {said}" for field, said in claimed]) from None
             raise self._told(error, f"applying {named}") from None
 
     def create(self, node: Node) -> Node | None:
@@ -155,14 +149,24 @@ class Api:
         return self._written(node, lambda made: self._client.replace(made))
 
     def _written(self, node: Node, write: Callable[[Any], Any]) -> Node | None:
-        named = name_of(node)
-        made = _resource(named.kind)(node)
-        try:
-            return dict(self._ask(lambda: write(made), twice=False))
-        except ApiError as error:
-            if error.status.code == 409:
-                return None
-            raise self._told(error, f"writing {named}") from None
+        named, unsure = name_of(node), 0
+        while True:
+            made = _resource(named.kind)(node)
+            try:
+                return dict(self._patience.ask(lambda made=made: write(made), twice=False))  # type: ignore[misc]
+            except Unsure as error:
+                unsure += 1
+                there = self.get(*named)
+                if there is not None and _is_written(node, there):
+                    return there
+                if unsure > _UNSURE:
+                    raise self._patience.unreachable(str(error.__cause__) or "it went away") from None
+            except ApiError as error:
+                if error.status.code != 409:
+                    raise self._told(error, f"writing {named}") from None
+                # An answer that was lost may come true later than somebody looked.
+                there = self.get(*named) if unsure else None
+                return there if there is not None and _is_written(node, there) else None
 
     def delete(self, named: Name, uid: str) -> bool:
         """End the object of that name that has this uid, and what it made; whether there was one."""
@@ -170,7 +174,9 @@ class Api:
         if found is None or found["metadata"]["uid"] != uid:
             return False
         try:
-            self._ask(lambda: self._client.delete(_resource(named.kind), named.name, cascade=CascadeType.BACKGROUND))
+            self._patience.ask(
+                lambda: self._client.delete(_resource(named.kind), named.name, cascade=CascadeType.BACKGROUND)
+            )
         except ApiError as error:
             if error.status.code == 404:
                 return False
@@ -192,36 +198,6 @@ class Api:
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, ask: Callable[[], _Result], *, twice: bool = True) -> _Result:
-        deadline, pause = time.monotonic() + _PATIENCE, 0.2
-        while True:
-            try:
-                return ask()
-            except ApiError as error:
-                if not self._is_busy(error) or time.monotonic() > deadline:
-                    raise
-            except httpx2.HTTPStatusError as error:
-                if error.response.status_code == 404:
-                    raise _NoSuchKind from None
-                if error.response.status_code not in _BUSY or time.monotonic() > deadline:
-                    raise Unreachable(f"{self.server}: {error}", next_step="kubectl cluster-info") from None
-            except (httpx2.HTTPError, OSError) as error:
-                self._away = time.monotonic()
-                sent = not isinstance(error, httpx2.ConnectError)
-                if time.monotonic() > deadline or (sent and not twice):
-                    raise Unreachable(
-                        f"the cluster's API server, {self.server}, does not answer.",
-                        why=str(error) or type(error).__name__,
-                        next_step="kubectl cluster-info",
-                    ) from None
-            time.sleep(pause)
-            pause = min(pause * 1.6, 5.0)
-
-    def _is_busy(self, error: ApiError) -> bool:
-        """Also one that has just started: it answers 403 to everybody until it has read who may what."""
-        starting = time.monotonic() - self._away < _STARTING
-        return error.status.code in _BUSY or (error.status.code in (401, 403) and starting)
-
     def _told(self, error: ApiError, doing: str) -> Refused:
         status = error.status
         said = status.message or str(error)
@@ -238,14 +214,15 @@ class Api:
                 f"there is no namespace {self.namespace}.",
                 next_step=f"kubectl create namespace {self.namespace}, or create_namespace = true",
             )
+        if (status.code or 0) >= 500:
+            return Invalid(
+                f"{doing}: the API server fails at it.", why=said, next_step="kubectl cluster-info; then: deploy up"
+            )
         return Invalid(
             f"{doing}: the API server refuses it.", why=said, next_step="change deploy.toml, then: deploy plan"
         )
 
 
-def _claims(named: Name, error: ApiError) -> list[str]:
-    """Who has which field, as the server says it: `conflict with "kubectl-edit" using apps/v1` and the field."""
-    causes = error.status.details.causes if error.status.details else None
-    return [f"{named}: {cause.field}: {cause.message}" for cause in causes or ()] or [
-        f"{named}: {error.status.message}"
-    ]
+def _is_written(node: Node, there: Node) -> bool:
+    """Whether what is there is what was to be written: a lock and an inventory say by whom and when."""
+    return all(there.get(key) == node[key] for key in ("spec", "data", "type") if key in node)
