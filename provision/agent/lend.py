@@ -16,6 +16,7 @@ import socket
 import ssl
 import stat
 import threading
+import time
 from typing import IO, TYPE_CHECKING, Any, Callable, Collection, Dict, List, Optional, Tuple, cast
 
 from ..contract.failure import REFUSED, Failure
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..contract.layout import Layout
     from ..contract.lent import Ask, Have, Hello, Lender, LendModel, Piece
 
-_GREETING = 5.0  # seconds for TLS and the first line
+_GREETING = 5.0  # seconds for TLS, and for the first line
 _LOOK = 0.1  # seconds between two looks at the disk
 _ASK = 60.0  # a host that lends to us, too, asks more often
 _MOST = 64  # hosts at once
@@ -37,6 +38,7 @@ _SENT_AT_ONCE = 3  # to so many hosts: each has a piece sooner, and lends it its
 _WAIT = 2.0  # seconds for which one who knows all that is here is kept waiting
 _ASKED = 4096  # bytes of a line of who asks
 _ADDRESSES = 4
+NO_WORD = (ValueError, KeyError, TypeError, ArithmeticError, RecursionError)  # of what means nothing
 
 
 class Lending:
@@ -44,6 +46,7 @@ class Lending:
 
     Attributes:
         me: this host, as others find it.
+        count: the pieces of the model.
         coming: those that a fetch here has on their way from the source.
         met: told who asked, which may be asked in turn.
         known: who has asked.
@@ -52,7 +55,7 @@ class Lending:
     def __init__(self, layout: Layout, request: LendModel) -> None:
         self._layout, self._request = layout, request
         self._piece = piece_of(request["bytes"])
-        self._count = -(-request["bytes"] // self._piece)
+        self.count = -(-request["bytes"] // self._piece)
         self._listener = _listen(request["port"])
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -112,19 +115,20 @@ class Lending:
             self._open.append(talk)
             self._open.remove(asking)
             with talk, talk.makefile("rb") as stream:
-                hello = cast("Hello", _line(stream))
+                hello = cast("Hello", said(stream, _ASKED, _GREETING))
                 if not hmac.compare_digest(str(hello["secret"]).encode(), self.secret.encode()):
                     return
-                if len(self.known) < _MOST and hello["lender"] not in self.known:
-                    self.met(hello["lender"])
+                lender = _lender(hello["lender"])
+                if len(self.known) < _MOST and lender not in self.known:
+                    self.met(lender)
                 talk.settimeout(_ASK)
                 while not self._over.is_set():
-                    ask = cast("Ask", _line(stream))
+                    ask = cast("Ask", said(stream, _ASKED, _ASK))
                     if "piece" in ask:
                         self._send(talk, int(ask["piece"]))
                     else:
                         _say(talk, self._have(int(ask["have"])))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, *NO_WORD):
             pass  # it has gone, or is none of ours
         finally:
             self._open.remove(talking)
@@ -178,7 +182,7 @@ class Lending:
     def _look(self) -> Tuple[object, Dict[int, str], int]:
         """What is on the disk, of what was not seen yet."""
         sha256, size = self._request["sha256"], self._request["bytes"]
-        folder, unseen = self._layout.incoming_model(sha256), (i for i in range(self._count) if i not in self._seen)
+        folder, unseen = self._layout.incoming_model(sha256), (i for i in range(self.count) if i not in self._seen)
         if os.path.isdir(self._layout.model(sha256)):
             return "whole", dict.fromkeys(unseen, ""), size
         try:
@@ -189,7 +193,7 @@ class Lending:
         try:
             record = os.lstat(os.path.join(folder, pieces.RECORD)).st_size
         except OSError:  # rsync brings it, from its beginning to its end
-            whole = file.st_size // self._piece if file.st_size < size else self._count
+            whole = file.st_size // self._piece if file.st_size < size else self.count
             return None, {index: "" for index in unseen if index < whole}, arrived
         return record, pieces.recorded(folder, size) if record != self._mark else {}, arrived
 
@@ -248,20 +252,38 @@ def _own_addresses() -> List[str]:
     return [*dict.fromkeys(found)][:_ADDRESSES]
 
 
-def _line(stream: IO[bytes]) -> Dict[str, Any]:
-    """One line of who speaks.
+def said(stream: IO[bytes], longest: int, seconds: float) -> Dict[str, Any]:
+    """One line of who speaks, which is whole within that time, and what one silence may take.
 
     Raises:
-        OSError: it ended.
-        ValueError: it is none.
+        OSError: it ended, or drips.
+        ValueError: it is none. RecursionError: likewise.
     """
-    text = stream.readline(_ASKED)
-    if not text.endswith(b"\n"):
-        raise OSError("it ended")
-    said = json.loads(text)
-    if not isinstance(said, dict):
+    until, left = time.monotonic() + seconds, longest
+    parts: List[bytes] = []
+    while left > 0 and not (parts and parts[-1].endswith(b"\n")):
+        here = len(stream.peek(1))  # type: ignore[attr-defined]
+        if not here or time.monotonic() > until:
+            raise OSError("it ended in the middle of a line" if parts else "it ended")
+        parts.append(stream.readline(min(here, left)))
+        left -= len(parts[-1])
+    found = json.loads(b"".join(parts))
+    if not isinstance(found, dict) or not parts[-1].endswith(b"\n"):
         raise ValueError("no line of ours")
-    return said
+    return found
+
+
+def _lender(told: Any) -> Lender:
+    """One who may be asked in turn, as it says of itself. Raises of `NO_WORD`."""
+    texts = [told["name"], told["certificate"], *told["addresses"]]
+    if not all(isinstance(text, str) for text in texts) or not 0 < int(told["port"]) < 1 << 16:
+        raise ValueError("no lender")
+    return {
+        "name": texts[0],
+        "addresses": texts[2:],
+        "port": int(told["port"]),
+        "certificate": texts[1],
+    }
 
 
 def _say(talk: ssl.SSLSocket, what: object) -> None:

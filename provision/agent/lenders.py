@@ -19,8 +19,8 @@ import time
 from typing import IO, TYPE_CHECKING, Callable, Dict, List, Set, Tuple, cast
 
 from ..contract.lent import LONGEST_LINE
-from .lend import fingerprint
-from .writing import SILENCE, Again
+from .lend import NO_WORD, fingerprint, said
+from .writing import SECONDS, SILENCE, Again
 
 if TYPE_CHECKING:
     from ..contract.lent import Ask, Have, Hello, Lender, Piece
@@ -31,6 +31,7 @@ _TRIES = 3  # one after another
 _AT_ONCE = 3  # pieces on their way from other hosts
 _MOST = 64  # hosts
 _ADDRESSES = 8  # of each
+_DIGEST = 64  # letters
 
 
 class Wrong(Exception):
@@ -142,7 +143,7 @@ class Lenders:
                     talk.close()
                 if self._over.is_set():
                     return
-            except (KeyError, TypeError, ValueError):
+            except NO_WORD:
                 break  # whoever told of it told nothing that means something
             except Wrong:
                 self.wrong.append(known.lender["name"])
@@ -164,6 +165,7 @@ class Talk:
     def __init__(self, line: ssl.SSLSocket, lending: Lending) -> None:
         self._line = line
         self._stream: IO[bytes] = line.makefile("rb")
+        self._count = lending.count
         line.settimeout(SILENCE)
         hello: Hello = {"secret": lending.secret, "lender": lending.me}
         self._say(hello)
@@ -172,10 +174,10 @@ class Talk:
         """Learn what it has now; whether that is more than before."""
         have = cast("Have", self._ask({"have": len(known.pieces)}))
         try:
-            told = {int(index): str(digest) for index, digest in have["pieces"]}
-            known.coming = {int(index) for index in have["coming"]}
+            told = {self._index(index): str(digest)[:_DIGEST] for index, digest in have["pieces"]}
+            known.coming = {self._index(index) for index in have["coming"]}
             arrived = int(have["arrived"])
-        except (KeyError, TypeError, ValueError):
+        except NO_WORD:
             raise Again("it says something else") from None
         known.pieces.update(told)
         more, known.arrived = arrived > known.arrived, arrived
@@ -210,13 +212,15 @@ class Talk:
     def _ask(self, ask: Ask) -> Dict[str, object]:
         self._say(ask)
         try:
-            text = self._stream.readline(LONGEST_LINE)
-            said = json.loads(text) if text.endswith(b"\n") else None
-        except (OSError, ValueError, RecursionError) as error:
+            return said(self._stream, LONGEST_LINE, SECONDS)
+        except (OSError, *NO_WORD) as error:
             raise Again(str(error)) from None
-        if not isinstance(said, dict):
-            raise Again("the line was cut")
-        return said
+
+    def _index(self, told: int) -> int:
+        """The number of a piece; what there is not takes no memory."""
+        if not 0 <= int(told) < self._count:
+            raise ValueError(told)
+        return int(told)
 
     def _say(self, what: object) -> None:
         try:

@@ -100,6 +100,7 @@ def test_this_machine_sends_a_model_once_and_hosts_have_it_from_one_another(flee
     assert not any(map(_agents, fleet.hosts)), "nobody goes on lending"
 
 
+@pytest.mark.slow
 def test_a_host_of_a_later_batch_has_it_from_one_that_is_done(fleet: Fleet) -> None:
     fleet.declare("rollout = { canary = 1, batch = 1 }")
     before = fleet.sent

@@ -13,12 +13,17 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from provision.agent import lend
+from provision.agent.lenders import Known, Talk
 from provision.agent.pieces import RECORD
+from provision.agent.writing import Again
 from provision.contract.layout import Layout
 from provision.contract.lent import Lender, LendModel
 from provision.contract.requests import FetchModel
@@ -60,8 +65,16 @@ class Host:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.layout = name, Layout(str(folder / name))
+
+    @cached_property
+    def process(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", _HOST, self.layout.root]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def end(self) -> None:
+        if "process" in vars(self):
+            self.process.kill()
+            self.process.communicate()
 
     def lend(self, limit: int = 0) -> Lender:
         certificate, key = _certificate()
@@ -140,8 +153,7 @@ def hosts(tmp_path: Path) -> Iterator[list[Host]]:
     found = [Host(tmp_path, f"host-{number}") for number in range(3)]
     yield found
     for host in found:
-        host.process.kill()
-        host.process.communicate()
+        host.end()
 
 
 @pytest.fixture
@@ -181,6 +193,7 @@ def test_a_model_that_another_host_has_comes_without_any_source(hosts: list[Host
     assert second.is_whole
 
 
+@pytest.mark.slow
 def test_what_rsync_brings_is_lent_while_it_comes(hosts: list[Host]) -> None:
     first, second, _ = hosts
     folder = Path(first.layout.incoming_model(SHA256))
@@ -216,6 +229,7 @@ def test_a_host_that_dies_while_it_lends_costs_no_more_than_the_piece_on_its_way
     assert max(_asked(hub).values()) == 1, "nothing that was here is asked for again"
 
 
+@pytest.mark.slow
 def test_a_host_that_dies_and_has_what_nobody_else_has_is_a_sentence_and_the_rest_is_kept(hosts: list[Host]) -> None:
     first, second, _ = hosts
     first.has(_ALL)
@@ -254,7 +268,10 @@ def test_a_disk_that_gives_back_something_else_is_found_by_the_piece_and_its_hos
     assert warned in ([], ["host-0 sent piece 5 of big.gguf otherwise than it said; it is not asked any more."])
 
 
-@pytest.mark.parametrize("honest", [True, False], ids=["another knows better", "nobody else"])
+@pytest.mark.parametrize(
+    "honest",
+    [pytest.param(True, id="another knows better"), pytest.param(False, id="nobody else", marks=pytest.mark.slow)],
+)
 def test_what_a_host_lends_wrong_and_says_is_right_is_found_out_and_named(
     hosts: list[Host], hub: Hub, url: str, honest: bool
 ) -> None:
@@ -276,6 +293,7 @@ def test_what_a_host_lends_wrong_and_says_is_right_is_found_out_and_named(
     assert warned[1:] in ([], ["host-0 lent a piece of big.gguf that is another at its source."])
 
 
+@pytest.mark.slow
 def test_a_source_that_is_gone_in_the_middle_stops_nobody_while_others_have_the_rest(
     hosts: list[Host], hub: Hub, url: str
 ) -> None:
@@ -291,6 +309,7 @@ def test_a_source_that_is_gone_in_the_middle_stops_nobody_while_others_have_the_
     assert second.is_whole
 
 
+@pytest.mark.slow
 def test_a_source_that_is_gone_while_nobody_has_the_rest_is_its_own_sentence(
     hosts: list[Host], hub: Hub, url: str
 ) -> None:
@@ -364,6 +383,61 @@ def test_who_shows_no_secret_is_sent_nothing(hosts: list[Host]) -> None:
             talk.sendall(json.dumps(hello).encode() + b"\n" + b'{"piece": 0}\n')
             talk.settimeout(10)
             assert talk.recv(4096) == b""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"pieces": [[1000000000, ""]], "coming": [], "arrived": 1},
+        {"pieces": [], "coming": [13], "arrived": 1},
+        {"pieces": [], "coming": [], "arrived": float("inf")},
+        {"pieces": [[0]], "coming": [], "arrived": 1},
+        {},
+        [],
+    ],
+)
+def test_a_host_that_says_what_can_not_be_is_not_believed(answer: object) -> None:
+    here, there = socket.socketpair()
+    nobody: Lender = {"name": "", "addresses": [], "port": 1, "certificate": ""}
+    with here, there:
+        talk = Talk(cast("Any", here), cast("Any", SimpleNamespace(secret=SECRET, me=nobody, count=13)))
+        there.sendall(json.dumps(answer).encode() + b"\n")
+        with pytest.raises(Again):
+            talk.look(Known(nobody))
+        talk.close()
+
+
+def test_a_host_that_names_others_that_can_not_be_stops_no_fetch(hosts: list[Host], hub: Hub, url: str) -> None:
+    first = hosts[0]
+    lender = first.lend()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    nobody: Any
+    for nobody in (5, {}, {**lender, "certificate": []}, {**lender, "port": float("inf")}, {**lender, "addresses": 1}):
+        talk = context.wrap_socket(socket.create_connection(("127.0.0.1", lender["port"])))
+        with talk, contextlib.suppress(OSError):
+            talk.sendall(json.dumps({"secret": SECRET, "lender": nobody}).encode() + b"\n")
+            talk.settimeout(10)
+            assert talk.recv(4096) == b""
+    first.fetch(url, [])
+
+    assert first.ended() == ({"event": "result", "present": False}, [])
+    assert first.is_whole
+
+
+def test_a_line_that_drips_is_not_waited_for() -> None:
+    here, there = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        while not over.wait(0.05):
+            with contextlib.suppress(OSError):
+                there.sendall(b" ")
+
+    threading.Thread(target=drip, daemon=True).start()
+    with here, there, here.makefile("rb") as stream, pytest.raises(OSError, match="in the middle of a line"):
+        lend.said(stream, 1 << 20, 0.5)
+    over.set()
 
 
 def test_a_key_is_in_no_file_and_no_argument(hosts: list[Host]) -> None:
