@@ -20,7 +20,7 @@ from provision.errors import DeployError, UsageError
 from provision.models import hub
 from provision.models.ranges import Ranges
 from provision.project.models import ALLOWED, PICKLES, AtTheHub, Model
-from provision.release.model_lock import LockedSnapshot, SnapshotFile, SnapshotShape
+from provision.release.model_lock import LONGEST, LockedSnapshot, SnapshotFile, SnapshotShape
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -46,7 +46,7 @@ class _File(NamedTuple):
     """What is known of a file."""
 
     locked: SnapshotFile
-    content: bytes  # of a small one; of weights their header
+    content: bytes  # of config.json, and of weights their header
     read: int
 
 
@@ -115,17 +115,23 @@ def _chosen(name: str, model: Model, at: AtTheHub, there: list[str]) -> list[str
             f"models.{name}: {at.repository} has {len(chosen)} files of the kinds that are taken.",
             next_step=f"name those that are needed: models.{name}.allow",
         )
+    for path in chosen:
+        if len(path.encode()) > LONGEST:
+            raise UsageError(
+                f"models.{name}: {at.repository} has a file whose path is longer than {LONGEST} bytes: {path[:40]}….",
+                next_step=f"leave it out: models.{name}.ignore",
+            )
     return chosen
 
 
 def _file(name: str, said: RepoSibling, url: str, authorization: str) -> _File:
     ranges = Ranges(url, authorization)
     path, size = said.rfilename, said.size if isinstance(said.size, int) else -1
+    content = b""
     if said.lfs:
         sha256 = said.lfs.sha256 or ""
         if size < 0 or not re.fullmatch("[0-9a-f]{64}", sha256):
             raise _unsaid(name, url, f"Of {path} it says no size, or no sha256.")
-        content = b""
         if path.endswith(_WEIGHTS):
             content = _header(name, path, ranges, size)
         elif path == _CONFIG:
@@ -141,7 +147,10 @@ def _file(name: str, said: RepoSibling, url: str, authorization: str) -> _File:
             why=f"Git would call it {git[:12]}, and it is called {str(said.blob_id)[:12]}.",
             next_step="deploy model lock again; if it repeats, look at HF_ENDPOINT and at who is between",
         )
-    return _File(SnapshotFile(path, url, size, hashlib.sha256(content).hexdigest()), content, size)
+    kept = content if path == _CONFIG else b""  # of a thousand files not each
+    if path.endswith(_WEIGHTS):
+        kept = _header(name, path, ranges, size)
+    return _File(SnapshotFile(path, url, size, hashlib.sha256(content).hexdigest()), kept, size)
 
 
 def _header(name: str, path: str, ranges: Ranges, size: int) -> bytes:

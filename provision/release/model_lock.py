@@ -17,7 +17,7 @@ from provision.errors import UsageError
 from provision.project.models import Model, address, locked_address
 
 LOCK = "models.lock"
-_LONGEST = 200  # bytes of a file's path in its repository: below releases/ID/models/NAME/hub/… there is PATH_MAX
+LONGEST = 200  # bytes of a file's path in its repository: below releases/ID/models/NAME/hub/… there is PATH_MAX
 Size = Annotated[int, Field(ge=0, lt=1 << 53)]  # what every reader of JSON can tell apart
 
 
@@ -70,7 +70,7 @@ class LockedModel:
 
 def _within(path: str) -> str:
     """That of a file in its repository, which leads nowhere else, and is one line of a terminal."""
-    if not path.isprintable() or {"", ".", ".."} & set(path.split("/")) or len(path.encode()) > _LONGEST:
+    if not path.isprintable() or {"", ".", ".."} & set(path.split("/")) or len(path.encode()) > LONGEST:
         raise ValueError("it names no file of a repository")
     return path
 

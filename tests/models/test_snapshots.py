@@ -198,6 +198,7 @@ def test_a_gated_repository_shows_its_small_files_to_the_token_alone(hub: Hub, m
         ({"model-00001-of-00002.safetensors": b"x"}, "is no safetensors file"),
         ({"model-00001-of-00002.safetensors": (2).to_bytes(8, "little") + b"[]"}, "is no safetensors file"),
         ({"config.json": b"[]"}, "has no config.json"),
+        ({f"{'x' * 200}.json": b"{}"}, "a file whose path is longer than 200 bytes"),
     ],
 )
 def test_a_repository_that_is_damaged_is_a_sentence(
