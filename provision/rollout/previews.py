@@ -108,6 +108,23 @@ def down(
     return outcomes
 
 
+def demand_none(deployment: Deployment, name: str, hosts: Sequence[str] | None = None) -> None:
+    """Refuse where there is a preview `name` that somebody wants.
+
+    Raises:
+        Refused: there is one.
+    """
+    for host, facts in _look(deployment, hosts).items():
+        noted = _noted(facts, name)
+        if noted and not noted["expired"]:
+            raise errors.Refused(
+                f"there is a preview {name} already.",
+                host=host,
+                why=f"It is {noted['who'] or 'somebody'}'s, and would be replaced, and removed in the end.",
+                next_step=f"where nobody wants it: deploy down --preview {name}",
+            )
+
+
 def down_expired(
     deployment: Deployment, interrupt: Interrupt | None = None, hosts: Sequence[str] | None = None
 ) -> list[str]:

@@ -7,7 +7,7 @@ machine is cut off before, it is wanted for an hour, and the next `up` of anybod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -78,7 +78,7 @@ def tries(
     asked: Mapping[str, int],
     interrupt: Interrupt | None = None,
     hosts: Sequence[str] | None = None,
-) -> Iterator[Tried]:
+) -> Generator[Tried]:
     """Measure each of `changes` in a place of its own.
 
     Args:
@@ -86,6 +86,7 @@ def tries(
 
     Raises:
         UsageError: there is no such service, or nobody knows that it generates anything.
+        Refused: somebody else tries something there, or has a preview of that name.
         Interrupted: nothing is left of it.
     """
     declared = deployment.loaded.project.services.get(service)
@@ -97,6 +98,7 @@ def tries(
         if check.bench:
             said = {key: getattr(check.bench, key) for key in numbers}
             numbers |= said
+    previews.demand_none(deployment, PREVIEW, hosts)
     try:
         for change in changes:
             told = {**numbers, **({"parallel": int(change["parallel"])} if "parallel" in change else {}), **asked}

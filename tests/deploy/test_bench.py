@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from provision.contract.layout import BUDGET_GUARD
 from provision.errors import DeployError
 from provision.native.model import write_demo_model
 from tests.deploy.world import World
+from tests.faults.hooks import until
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("platform", ["supervisord"], indirect=True)]
 
@@ -181,6 +183,26 @@ def test_declarations_are_tried_beside_what_serves_and_nothing_is_left_of_them(w
     status, rows = by_hand(world, "llama", "--try", "draft=models/nowhere.gguf")
     assert (status, rows) == (1, [])
     assert (world.state(), world.pid("llama")) == before[:2]
+
+
+@pytest.mark.slow
+def test_who_ends_a_try_leaves_nothing_and_nobody_tries_in_its_place_meanwhile(world: World) -> None:
+    world.declare({"llama": llama(world)})
+    world.up()
+    before = world.state(), world.pid("llama")
+    with world.cli("bench", "llama", "--try", "context=512,1024", "--generate", "2000", "--json") as process:
+        assert process.stdout
+        until(lambda: world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout != "", "it is there")
+
+        with world.cli("bench", "llama", "--try", "threads=1", "--json") as other:
+            said, _ = other.communicate(timeout=60)
+        assert (other.returncode, "there is a preview bench already" in said) == (4, True)
+
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout == ""
+    assert (world.state(), world.pid("llama")) == before
 
 
 def test_a_release_that_is_too_slow_never_serves(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from provision import rollout
@@ -76,8 +78,11 @@ def _try(session: Session, services: tuple[str, ...], changes: list[dict[str, st
     if len(services) != 1:
         raise UsageError("--try measures one service.", next_step="deploy bench SERVICE --try threads=4,8")
     found = []
-    with session.interruptible() as interrupt:
-        for each in rollout.tries(session.itself, services[0], changes, asked, interrupt, session.hosts):
+    with (
+        session.interruptible() as interrupt,
+        closing(rollout.tries(session.itself, services[0], changes, asked, interrupt, session.hosts)) as tries,
+    ):
+        for each in tries:
             found.append(each)
             for one in each.found:
                 session.console.answer({"event": "bench", "tried": each.change, **vars(one)})
