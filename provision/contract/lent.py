@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import List, Literal, Tuple, TypedDict
 
+LEAST = 16 << 20  # bytes: a smaller file is there before others are asked
 LONGEST_LINE = 8 << 20  # bytes: that of a model of a terabyte
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Done, Lent
+from provision.contract.lent import LEAST
 from provision.errors import DeployError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from provision.targets.ship import Shipment
 
 _LOOK_SECONDS = 0.2
-_LEAST = 16 << 20  # bytes: a smaller file is there before others are asked
 _GOOD_DAYS = 30  # nobody asks a clock; it goes by its digest, for the length of a conversation
 
 
@@ -106,7 +106,7 @@ class Fleet:
     def joined(self, shipment: Shipment, model: ModelFile) -> Iterator[Member | None]:
         """While a host is brought a model; it lends what it has then, until no other wants it. None: it is alone."""
         session, host = shipment.session, shipment.session.spec.name
-        if len(self._specs) < 2 or self._deployment.target.lend is False or model.bytes <= _LEAST:
+        if len(self._specs) < 2 or self._deployment.target.lend is False or model.bytes <= LEAST:
             yield None
             return
         with self._one:

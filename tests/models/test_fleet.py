@@ -92,6 +92,7 @@ def _agents(host: TestHost) -> list[int]:
 
 
 def test_this_machine_sends_a_model_once_and_hosts_have_it_from_one_another(fleet: Fleet) -> None:
+    assert "of m.gguf about one copy comes for all 3 hosts" in fleet.run("plan")
     before = fleet.sent
     fleet.run("model", "fetch")
 

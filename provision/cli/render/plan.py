@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provision.cli.render import columns
 from provision.cli.render.traffic import MOVES_ON, steps_line, waiting
 from provision.contract.devices import seats
+from provision.contract.lent import LEAST
+from provision.plan import SNAPSHOT
 from provision.project.units import percent, seconds, size
 
 if TYPE_CHECKING:
@@ -56,6 +59,19 @@ def plan_lines(host: str, plan: Plan) -> Iterator[str]:
         yield f"  up would be refused: {plan.refused.what}"
         yield from (f"  {text}" for text in (plan.refused.why,) if text)
         yield from (f"  next: {text}" for text in (plan.refused.next_step,) if text)
+
+
+def lent_lines(plans: Iterable[Plan]) -> Iterator[str]:
+    """Of which models several hosts are to have what one of them is brought."""
+    lacking = Counter(
+        content.name
+        for plan in plans
+        for content in plan.contents
+        if content.kind in ("model", SNAPSHOT) and not content.is_there and content.bytes > LEAST
+    )
+    for name, hosts in lacking.items():
+        if hosts > 1:
+            yield f"of {name} about one copy comes for all {hosts} hosts, which lend one another what they have"
 
 
 def _shares(plan: Plan) -> Iterator[str]:

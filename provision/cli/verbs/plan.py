@@ -10,7 +10,7 @@ import click
 from provision import rollout
 from provision.cli.github.forks import is_fork, refuse_fork
 from provision.cli.moving import CHANNEL, asked_channel, weight_of
-from provision.cli.render.plan import plan_lines
+from provision.cli.render.plan import lent_lines, plan_lines
 from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.errors import Exit, UsageError
@@ -58,6 +58,9 @@ def command(
     for item in plans if not markdown else ():
         lines = [*plan_lines(item.host, item.plan), *([f"  {item.front}"] if item.front else [])]
         session.console.answer(_event(session, item), lines)
+    if session.deployment.target.lend is not False:
+        for line in lent_lines([item.plan for item in plans]):
+            session.console.note(line)
     if markdown:
         from provision.cli.github.comment import comment
 
