@@ -105,7 +105,7 @@ class Places:
             traffic = self._held.enter_context(rollout.watched_traffic(there, MINUTES, names, points=POINTS))
             for spec in new:
                 self._look(Key(TRAFFIC, name, spec.name), partial(_of, traffic, spec))
-        self.poller.add(Key(EVIDENCE, name), partial(self._evidence, name, there), _SELDOM_SECONDS)
+        self.poller.add(Key(EVIDENCE, name), partial(_evidence, there), _SELDOM_SECONDS)
         self.poller.add(Key(PLAN, name), partial(self._plan, name), _SELDOM_SECONDS)
         if there.target.provider:
             self.poller.add(Key(MACHINES, name), partial(_machines, there), _SELDOM_SECONDS)
@@ -113,16 +113,20 @@ class Places:
     def _look(self, key: Key, ask: Callable[[], Any]) -> None:
         self.poller.add(key, ask, _OFTEN_SECONDS)
 
-    def _plan(self, name: str) -> dict[str, dict[str, Any]]:
+    def _plan(self, name: str) -> tuple[dict[str, dict[str, Any]], dict[str, DeployError]]:
         """Of the project as it is now: what is open has read it once, and goes on with that."""
         fresh = self.project.targets[name]()
         assert isinstance(fresh, Deployment)  # noqa: S101  (it was, and is not asked for otherwise)
-        return {each.host: each.plan.as_facts() for each in rollout.plan(fresh, "")}
+        plans, gone = rollout.plan_apart(fresh, "")
+        return {each.host: each.plan.as_facts() for each in plans}, gone
 
-    def _evidence(self, name: str, there: Deployment) -> dict[str, list[rollout.Verified]]:
-        """Of the hosts that answer: one that is gone takes nothing from the others."""
-        specs = [spec for spec in there.hosts if not self.poller.heard(Key(STANDING, name, spec.name)).error]
-        return {channel: rollout.verify(there, specs, channel) for channel in _CHANNELS}
+
+def _evidence(there: Deployment) -> tuple[dict[str, list[rollout.Verified]], dict[str, DeployError]]:
+    found, gone = {}, {}
+    for channel in _CHANNELS:
+        found[channel], failed = rollout.verify_apart(there, channel)
+        gone |= failed
+    return found, gone
 
 
 def _of(watch: Watch[Any], spec: HostSpec) -> Any:

@@ -12,6 +12,7 @@ from provision.errors import UsageError
 from provision.page.rendering import FOLDER, environment
 from provision.page.story import Story, story
 from provision.recorded import Run
+from provision.rollout import Unreached
 
 if TYPE_CHECKING:
     from provision.rollout import HostEntry, HostFailed, Standing
@@ -39,15 +40,20 @@ class Report:
 
 
 def report(deployment: Deployment, hosts: Sequence[str], release: str = "", since: float = 0.0) -> Report:
-    """Of a release, whose id begins so; or of all since a time.
+    """Of a release, whose id begins so; or of all since a time. A host that is gone is one of `standing`.
 
     Raises:
         UsageError: no host and no command of this machine knows of that release, or it is not clear which is meant.
-        DeployError: a host does not say what was deployed to it.
+        DeployError: the only host was reached, and does not say what was deployed to it.
     """
-    entries: list[Any] = list(rollout.history(deployment, hosts))
     with rollout.watched(deployment, hosts) as watch:
         standing = watch.look()
+    entries: list[Any] = [
+        {"host": each.host, **entry}
+        for each in standing
+        if not isinstance(each, Unreached)
+        for entry in (*each.project.get("history", ()), *each.project.get("failed", ()))
+    ]
     root, name = deployment.loaded.root, deployment.target_name
     runs = [run for run in recorded.runs(root) if run.target == name]
     if release:

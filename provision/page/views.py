@@ -140,7 +140,8 @@ class Evidence(Known):
     def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
         there = self.poller.heard(Key(EVIDENCE, name))
         place: Place | None = heard.value
-        facts = (name, place, heard.error, there.value, there.error)
+        found, gone = there.value or (None, {})
+        facts = (name, place, heard.error, found, there.error, gone)
         return [self.part(made, "all", fleet.mark("target", name), "evidence.target", *facts)]
 
 

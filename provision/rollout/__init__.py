@@ -9,6 +9,7 @@ from provision.rollout.looks import (
     canary,
     facts,
     plan,
+    plan_apart,
 )
 from provision.rollout.models import HostModels
 from provision.rollout.models import fetch as fetch_models
@@ -18,7 +19,7 @@ from provision.rollout.ports import ports_there
 from provision.rollout.previews import down as down_preview
 from provision.rollout.previews import down_expired, named_preview
 from provision.rollout.previews import up as up_preview
-from provision.rollout.proof import Verified, sign, verify
+from provision.rollout.proof import Verified, sign, verify, verify_apart
 from provision.rollout.smoke import CheckReport, smoke
 from provision.rollout.standing import HostStatus, Standing, Unreached, worst
 from provision.rollout.steering import Action, Steered, move_on, steer, weigh
@@ -61,6 +62,7 @@ __all__ = [
     "named_preview",
     "on_purpose",
     "plan",
+    "plan_apart",
     "ports_there",
     "promote",
     "rollback",
@@ -73,6 +75,7 @@ __all__ = [
     "up",
     "up_preview",
     "verify",
+    "verify_apart",
     "watched",
     "watched_traffic",
     "weigh",

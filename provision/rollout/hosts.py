@@ -36,16 +36,29 @@ def values(results: Sequence[HostResult[Any]]) -> list[Any]:
     Raises:
         DeployError: the only host's own error, or SomeHostsFailed that tells all of them.
     """
-    failed = [result for result in results if result.error is not None]
-    for result in failed:
-        if not isinstance(result.error, errors.DeployError) or isinstance(result.error, errors.DeclarationError):
-            raise result.error  # type: ignore[misc]  # a fault of ours or of the project, not of a host
-    if failed and len(results) == 1:
-        raise failed[0].error  # type: ignore[misc]
+    given, failed = apart(results)
+    if len(results) == 1:
+        for error in failed.values():
+            raise error
     if failed:
         raise errors.SomeHostsFailed(
             f"{len(failed)} of {len(results)} hosts failed.",
-            why="\n".join(str(result.error) for result in failed),
-            details={"failed": {result.spec.name: str(result.error) for result in failed}},
+            why="\n".join(str(error) for error in failed.values()),
+            details={"failed": {host: str(error) for host, error in failed.items()}},
         )
-    return [result.value for result in results]
+    return given
+
+
+def apart(results: Sequence[HostResult[Any]]) -> tuple[list[Any], dict[str, errors.DeployError]]:
+    """What hosts gave; and of those that gave nothing, why.
+
+    Raises:
+        Exception: a fault of ours or of the project, which is not of a host.
+    """
+    failed: dict[str, errors.DeployError] = {}
+    for result in results:
+        if isinstance(result.error, errors.DeployError) and not isinstance(result.error, errors.DeclarationError):
+            failed[result.spec.name] = result.error
+        elif result.error is not None:
+            raise result.error
+    return [result.value for result in results if result.error is None], failed

@@ -9,12 +9,12 @@ from typing import Any
 
 from provision import errors
 from provision.contract.slots import STABLE
-from provision.hosts import HostSpec, run_on_hosts
+from provision.hosts import HostResult, HostSpec, run_on_hosts
 from provision.plan import Plan, Refusal
 from provision.rollout import proof as proofs
 from provision.rollout.behind import Places
 from provision.rollout.everywhere import earlier
-from provision.rollout.hosts import chosen, values
+from provision.rollout.hosts import apart, chosen, values
 from provision.targets import Deployment, open_session, plan_up
 from provision.targets.shares import channel_by_itself, demand_share
 from provision.targets.transact import images_of
@@ -42,7 +42,28 @@ def plan(
 
     Args:
         channel, take_over, share, abort_rollout: as `up` takes them.
+
+    Raises:
+        DeployError: a host does not say.
     """
+    asked = _plans(deployment, channel, hosts, take_over=take_over, share=share, abort_rollout=abort_rollout)
+    return values(asked)
+
+
+def plan_apart(deployment: Deployment, channel: str) -> tuple[list[HostPlan], dict[str, errors.DeployError]]:
+    """As `plan`, for who shows what the others say beside a host that is gone: host -> why it says nothing."""
+    return apart(_plans(deployment, channel, None))
+
+
+def _plans(
+    deployment: Deployment,
+    channel: str,
+    hosts: Sequence[str] | None,
+    *,
+    take_over: str = "",
+    share: float | None = None,
+    abort_rollout: bool = False,
+) -> list[HostResult[HostPlan]]:
     demand_share(deployment, channel, share)
     deployment.build_ahead(channel or STABLE)
     proof = proofs.required(deployment, channel or STABLE, brought=True)
@@ -67,7 +88,7 @@ def plan(
             return HostPlan(spec.name, planned, places.of(spec.name))
 
     with contextlib.closing(Places(deployment)) as places:
-        return values(run_on_hosts(chosen(deployment, hosts), look))
+        return run_on_hosts(chosen(deployment, hosts), look)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from provision.contract.answers import Done
 from provision.errors import DeployError, Refused, UsageError
-from provision.hosts import HostSpec, run_on_hosts
-from provision.rollout.hosts import values
+from provision.hosts import HostResult, HostSpec, run_on_hosts
+from provision.rollout.hosts import apart, values
 from provision.targets import Deployment, HostConversation, open_session
 
 if TYPE_CHECKING:
@@ -190,7 +190,18 @@ def verify(deployment: Deployment, hosts: Sequence[HostSpec], channel: str = "st
 
     Raises:
         UsageError: the project has no public keys.
+        DeployError: a host does not say.
     """
+    return [item for item in values(_judged(deployment, hosts, channel)) if item]
+
+
+def verify_apart(deployment: Deployment, channel: str) -> tuple[list[Verified], dict[str, DeployError]]:
+    """As `verify`, of all hosts, for who shows the others beside one that is gone: host -> why it says nothing."""
+    found, gone = apart(_judged(deployment, deployment.hosts, channel))
+    return [item for item in found if item], gone
+
+
+def _judged(deployment: Deployment, hosts: Sequence[HostSpec], channel: str) -> list[HostResult[Verified | None]]:
     from provision.images.promotion.on_hosts import recorded
     from provision.targets.transact import checks_of
 
@@ -208,4 +219,4 @@ def verify(deployment: Deployment, hosts: Sequence[HostSpec], channel: str = "st
         against = against_promotion(found, checks_of(project["documents"][release]))
         return Verified(spec.name, release, found, len(unsigned), against)
 
-    return [item for item in values(run_on_hosts(hosts, look)) if item]
+    return run_on_hosts(hosts, look)

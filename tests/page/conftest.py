@@ -88,6 +88,21 @@ def shows(client: httpx.Client, path: str, text: str, seconds: float = 30.0) -> 
     return page
 
 
+def _add_half(project: Project) -> None:
+    """A target of two hosts, of which one is gone."""
+    from provision.targets import sandbox
+
+    host = sandbox.spec(project.root)
+    with (project.root / "deploy.toml").open("a") as file:
+        file.write(f"""
+[targets.half]
+hosts = ["{host.user}@{host.address}:{host.port}", "nobody@127.0.0.1:1"]
+identity = "{project.root}/.deploy/sandbox/ssh/user_key"
+known_hosts = "{project.root}/.deploy/sandbox/ssh/known_hosts"
+path = "{project.place}"
+""")
+
+
 @pytest.fixture(scope="session")
 def project() -> Iterator[Project]:
     """One that is up, whose last deploy was put back, and whose service writes what nobody should obey."""
@@ -98,6 +113,7 @@ def project() -> Iterator[Project]:
         made.ok("up", "--target", "sandbox")
         web.write_text(web.read_text().replace("STATUS = 200", "STATUS = 500"))
         assert made.run("up", "--target", "sandbox").returncode == 1
+        _add_half(made)
         yield made
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 
+from provision.targets import sandbox
 from tests.page.conftest import Ui, shows
 
 
@@ -54,6 +55,14 @@ def test_what_the_next_deploy_would_do_is_there_file_by_file(client: httpx.Clien
     page = shows(client, "/deploys", 'aria-label="next on sandbox"', 60)
     assert "~ web.py" in page
     assert re.search(r"<td>restart</td><td>beside</td>", page)
+
+
+def test_a_gone_host_leaves_its_neighbour_what_the_next_deploy_does_to_it(ui: Ui, client: httpx.Client) -> None:
+    neighbour = sandbox.spec(ui.project.root)
+    page = shows(client, "/deploys", f'aria-label="next on 127.0.0.1:{neighbour.port}"', 60)
+    half = page.partition(f'aria-label="next on 127.0.0.1:{neighbour.port}"')
+    assert '<article class="card bad" data-find aria-label="next on 127.0.0.1:1">' in half[0]
+    assert "<td>restart</td>" in half[2]
 
 
 def test_a_deploy_is_seen_while_it_runs(ui: Ui, client: httpx.Client) -> None:

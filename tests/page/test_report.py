@@ -32,6 +32,12 @@ def test_the_markdown_of_a_week_has_each_transaction_and_no_markup_of_others(pro
     assert "<script>" not in outside
 
 
+def test_a_host_that_is_gone_is_named_and_the_others_are_told_of(project: Project) -> None:
+    said = project.ok("report", "--since", "1h", "--target", "half", "--markdown")
+    assert "| `127.0.0.1:1` | unreachable: " in said
+    assert said.count("by ") >= 2
+
+
 def test_a_release_that_nobody_knows_is_refused_with_the_next_command(project: Project) -> None:
     done = project.run("report", "ffff", "--target", "sandbox")
     assert done.returncode == 2

@@ -13,9 +13,11 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.logs import seconds_ago
 from provision.errors import UsageError
+from provision.rollout import Unreached
 
 if TYPE_CHECKING:
     from provision.page.report import Report
+    from provision.rollout import Standing
 
 _DAYS = 7
 
@@ -56,12 +58,16 @@ def command(session: Session, release: str, since: str, html: Path | None, markd
     session.console.answer({"event": "report", "about": found.about, "markdown": "\n".join(lines)}, lines)
 
 
+def _is(each: Standing) -> str:
+    return f"{each.state}: {each.error.what}" if isinstance(each, Unreached) else each.state
+
+
 def _markdown(found: Report) -> list[str]:
     from provision.cli.github.markdown import block, code, plain, table
     from provision.cli.render.status import entry_lines
 
     lines = [f"### {plain(found.project)} on {plain(found.target)}: {plain(found.about)}", ""]
-    rows = [[code(each.host), plain(each.state), code(each.next) if each.next else ""] for each in found.standing]
+    rows = [[code(each.host), plain(_is(each)), code(each.next) if each.next else ""] for each in found.standing]
     lines += [*table(["host", "is", "next"], rows), ""]
     for entry in found.entries:
         first, *more = entry_lines(entry)
