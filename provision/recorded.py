@@ -141,6 +141,15 @@ def run(root: Path, id_: str) -> Run | None:
     return _read(folder(root) / f"{id_}{_SUFFIX}") if id_.replace("-", "").isdigit() else None
 
 
+def of_process(root: Path, pid: int, since: float) -> str:
+    """The id of what a process began after `since`; empty while there is none."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for path in folder(root).glob(f"*-{pid}{_SUFFIX}"):
+            if int(path.name.partition("-")[0]) >= since * 1000 - 1:
+                return path.name[: -len(_SUFFIX)]
+    return ""
+
+
 def mark(root: Path) -> tuple[tuple[str, int], ...]:
     """What changes when any of them does: names and sizes."""
     with contextlib.suppress(OSError, RuntimeError), os.scandir(folder(root)) as entries:

@@ -1,11 +1,11 @@
-"""The page's addresses. It only reads: nothing here takes anything but GET."""
+"""The page's addresses. It only reads, but for what `doing.py` is allowed: nothing else takes anything but GET."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,22 +17,15 @@ from starlette.routing import Route
 
 from provision.errors import DeployError, UsageError
 from provision.page import assets, views
+from provision.page.doing import Doing
 from provision.page.guard import Door, Guard
 from provision.page.live import Live, View
 from provision.page.places import MINUTES, Places, Project
 from provision.page.poller import Poller
-from provision.page.rendering import environment
+from provision.page.rendering import PAGES, environment
 from provision.page.tails import Tails
 from provision.targets import Deployment
 
-PAGES = (
-    ("/", "Project"),
-    ("/traffic", "Traffic"),
-    ("/deploys", "Deploys"),
-    ("/evidence", "Evidence"),
-    ("/models", "Models"),
-    ("/logs", "Logs"),
-)
 _CHANNELS = ("stable", "canary", "candidate")
 _ABOUT = {"Traffic": f"The last {MINUTES} minutes, as the keepers on the hosts counted them."}
 _SEARCHED = ("Project", "Traffic", "Deploys")
@@ -41,12 +34,17 @@ _MOST_LIVE = 64  # pages of different hosts and deploys
 
 
 class Page:
-    """All of it, for one project."""
+    """All of it, for one project.
 
-    def __init__(self, project: Project) -> None:
+    Args:
+        allow: as `Doing` takes it.
+    """
+
+    def __init__(self, project: Project, allow: Sequence[str] = ()) -> None:
         self.project = project
         self.poller = Poller()
         self.places = Places(project, self.poller)
+        self.doing = Doing(project, allow)
         self._tails = Tails(self._deployment)
         self._lives: dict[str, tuple[Live, asyncio.Task[None]]] = {}
         self._streams = 0
@@ -65,6 +63,7 @@ class Page:
             Route("/logs", self._logs),
             Route("/lines", self._lines),
             Route("/static/{name}", _static),
+            *self.doing.routes(),
         ]
         middleware = [Middleware(Guard, door=door, port=port), Middleware(GZipMiddleware, minimum_size=1000)]
         return Starlette(routes=routes, middleware=middleware, lifespan=self._lifespan)
@@ -82,8 +81,10 @@ class Page:
 
     def _view(self, address: str) -> View | None:
         """What the page at `address` shows."""
-        plain = {"/": views.Project, "/traffic": views.Traffic, "/deploys": views.Deploys}
+        plain = {"/": views.Project, "/traffic": views.Traffic}
         plain |= {"/evidence": views.Evidence, "/models": views.Models}
+        if address == "/deploys":
+            return views.Deploys(self.places, self.doing)
         if kind := plain.get(address):
             return kind(self.places)
         match address.split("/"):
@@ -121,7 +122,6 @@ class Page:
             .render(
                 title=name or ("Deploy" if address.startswith("/deploys/") else request.path_params["host"]),
                 project=self.project.name,
-                pages=PAGES,
                 here=name or ("Deploys" if address.startswith("/deploys/") else "Project"),
                 search=name in _SEARCHED,
                 about=_ABOUT.get(name, ""),
@@ -153,7 +153,6 @@ class Page:
             .render(
                 title="Logs",
                 project=self.project.name,
-                pages=PAGES,
                 here="Logs",
                 targets=targets,
                 target=target,

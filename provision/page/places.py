@@ -122,7 +122,8 @@ class Places:
 
 
 def _evidence(there: Deployment) -> tuple[dict[str, list[rollout.Verified]], dict[str, DeployError]]:
-    found, gone = {}, {}
+    found: dict[str, list[rollout.Verified]] = {}
+    gone: dict[str, DeployError] = {}
     for channel in _CHANNELS:
         found[channel], failed = rollout.verify_apart(there, channel)
         gone |= failed

@@ -21,6 +21,14 @@ from provision.project.units import percent, seconds, size
 from provision.shown import shown
 
 FOLDER = Path(__file__).parent
+PAGES = (
+    ("/", "Project"),
+    ("/traffic", "Traffic"),
+    ("/deploys", "Deploys"),
+    ("/evidence", "Evidence"),
+    ("/models", "Models"),
+    ("/logs", "Logs"),
+)
 
 
 class _Environment(jinja2.Environment):
@@ -54,7 +62,7 @@ def environment() -> jinja2.Environment:
         "sign": sign,
         "data": data,
     }
-    found.globals["mark"] = mark
+    found.globals |= {"mark": mark, "pages": PAGES}
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +22,21 @@ class Address(NamedTuple):
     again: bool  # whether it is for another browser, after one has come
 
 
-def serve(project: Project, tell: Callable[[Address], None], *, port: int | None, socket: Path | None) -> None:
+def serve(
+    project: Project,
+    tell: Callable[[Address], None],
+    *,
+    port: int | None,
+    socket: Path | None,
+    allow: Sequence[str] = (),
+) -> None:
     """Until Ctrl-C.
 
     Args:
         tell: called with the address, which opens the page once; and whenever one was used up, with another.
         port: None for the usual one, or any that is free.
         socket: a path to listen at instead.
+        allow: verbs that it may run, of `doing.VERBS`.
 
     Raises:
         UsageError: that can't be listened at.
@@ -46,7 +54,7 @@ def serve(project: Project, tell: Callable[[Address], None], *, port: int | None
             tell(Address(f"{where}{ENTER}{door.token()}", path, again=True))
 
         door = Door(another)
-        server = listening.server(Page(project).app(door, at))
+        server = listening.server(Page(project, allow).app(door, at))
         tell(Address(f"{where}{ENTER}{door.token()}", path, again=False))
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(server.serve(sockets=[listener]))

@@ -8,6 +8,7 @@ from typing import Any
 
 from provision import recorded
 from provision.page import fleet, lanes
+from provision.page.doing import Doing
 from provision.page.live import Part
 from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
 from provision.page.poller import Heard, Key
@@ -166,8 +167,12 @@ class Deploys(Known):
 
     kinds = (PLACE, STANDING, PLAN)
 
+    def __init__(self, places: Places, doing: Doing) -> None:
+        super().__init__(places)
+        self._doing = doing
+
     def mark(self) -> Hashable:
-        return super().mark(), recorded.mark(self.places.project.root)
+        return super().mark(), recorded.mark(self.places.project.root), self._doing.version
 
     def parts(self) -> list[Part]:
         made, self._made = self._made, {}
@@ -182,7 +187,11 @@ class Deploys(Known):
         entries.sort(key=lambda each: each[2].get("time", 0), reverse=True)
         plans = {name: self.poller.heard(Key(PLAN, name)) for name in self.places.project.targets}
         told = [(name, each.value, each.error) for name, each in plans.items() if each.value or each.error]
+        asked = [(each.order.text, each.id, each.code, each.error) for each in self._doing.begun]
+        buttons = (self._doing.allowed, [*self.places.project.targets], asked)
+        allowed = [self.part(made, "buttons", "buttons", "deploys.buttons", *buttons)] if self._doing.allowed else []
         return [
+            *allowed,
             self.part(made, "runs", "runs", "deploys.runs", runs),
             self.part(made, "plan", "plan", "deploys.plans", told),
             self.part(made, "history", "history", "deploys.entries", entries[:_HISTORY]),

@@ -15,6 +15,7 @@ from provision.cli.tunnelling import has_browser
 from provision.cli.verb import verb
 from provision.errors import UsageError
 from provision.project import load
+from provision.project.fault import nearest
 
 if TYPE_CHECKING:
     from provision.cluster.project_there import ProjectThere
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
     from provision.targets import Deployment
 
 
-@verb("ui", example="deploy ui\ndeploy ui --port 8477 --no-open\ndeploy ui --socket /run/user/1000/page", hosts=False)
+@verb("ui", example="deploy ui\ndeploy ui --port 8477 --no-open\ndeploy ui --allow promote,rollback", hosts=False)
 @click.option("--port", type=click.IntRange(1024, 65535), help="Of this machine (default: 8477, or one that is free).")
 @click.option("--socket", type=click.Path(path_type=Path), help="Listen at this path instead, for this account alone.")
 @click.option("--no-open", is_flag=True, help="Print the address, and start no browser.")
-def command(session: Session, port: int | None, socket: Path | None, no_open: bool) -> None:
+@click.option("--allow", metavar="VERBS", default="", help="Buttons for these, such as up,promote,rollback,traffic.")
+def command(session: Session, port: int | None, socket: Path | None, no_open: bool, allow: str) -> None:
     """Open a page that shows what the other verbs know, live, until Ctrl-C.
 
     How each host stands, deploys while they run and afterwards, lanes side by side, evidence, models, logs. It changes
-    nothing. Only this machine reaches it; the address works once, for the browser that opens it, and the next one is
-    printed then. From elsewhere: ssh -L 8477:127.0.0.1:8477 THIS-MACHINE, and open the address there.
+    nothing, unless --allow says what it may: each button shows the command that it runs, and asks. Only this machine
+    reaches it; the address works once, for the browser that opens it, and the next one is printed then. From elsewhere:
+    ssh -L 8477:127.0.0.1:8477 THIS-MACHINE, and open the address there.
     """
     from provision.page.serving import curves, serve
 
@@ -43,9 +46,19 @@ def command(session: Session, port: int | None, socket: Path | None, no_open: bo
     if missing := curves():
         session.console.note(f"series are told as figures alone; what draws them can't be had: {missing}")
     opens = not no_open and socket is None and has_browser()
-    project = _project(session, loaded.project.name)
-    serve(project, partial(_tell, session, opens=opens), port=port, socket=socket)
+    project, verbs = _project(session, loaded.project.name), _verbs(allow)
+    serve(project, partial(_tell, session, opens=opens), port=port, socket=socket, allow=verbs)
     session.console.note("the page has ended")
+
+
+def _verbs(allow: str) -> list[str]:
+    from provision.page.doing import VERBS
+
+    said = [word.strip() for word in allow.split(",") if word.strip()]
+    for word in said:
+        if word not in VERBS:
+            raise UsageError(f"--allow {word}: no button is called so.", why=nearest(word, VERBS, "buttons"))
+    return said
 
 
 def _tell(session: Session, address: Address, *, opens: bool) -> None:
