@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from provision import recorded
@@ -142,7 +143,7 @@ class Evidence(Known):
         there = self.poller.heard(Key(EVIDENCE, name))
         place: Place | None = heard.value
         found, gone = there.value or (None, {})
-        facts = (name, place, heard.error, found, there.error, gone)
+        facts: tuple[Any, ...] = (name, place, heard.error, found, there.error, gone)
         return [self.part(made, "all", fleet.mark("target", name), "evidence.target", *facts)]
 
 
@@ -184,6 +185,8 @@ class Deploys(Known):
                 if key.host and heard.value is not None:
                     project = heard.value.project
                     entries += [(name, key.host, entry) for entry in (*project["history"], *project.get("failed", ()))]
+                elif heard.value is not None:  # a cluster
+                    entries += [(name, name, asdict(entry)) for entry in heard.value.inventory.history]
         entries.sort(key=lambda each: each[2].get("time", 0), reverse=True)
         plans = {name: self.poller.heard(Key(PLAN, name)) for name in self.places.project.targets}
         told = [(name, each.value, each.error) for name, each in plans.items() if each.value or each.error]
