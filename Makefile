@@ -1,8 +1,10 @@
 # make demo    the whole path on a throwaway host of this machine; make demo ENGINE=build: with a compiled llama-server
 # make demo-vast  rented machines, from an offer to the bill, against a stand-in for the provider; needs root, no account
+# make demo-ui  the page while a canary is judged and taken back, on a throwaway host of this machine; Ctrl-C ends it
 # make test    every test but the slow ones; make test-slow: those
 # make cluster  compile a real Kubernetes from pinned modules: once, 10 to 20 minutes; then make test deploys to it, too
 # make golden  write the reviewed files of tests/manifests, and docs' tables of platforms, anew; then look at git diff
+# make pictures  docs/pictures anew: the pages, of the real thing, by Chromium
 # make lint    style, types, import rules, scripts
 # make bench   measurements against the tools that people use instead
 # make lock    pin every package anew after a change in pyproject.toml; make lock UPGRADE=--upgrade: at their newest
@@ -32,7 +34,7 @@ unexport VENV
 .DEFAULT_GOAL := help
 # Two goals would fill one environment at once.
 .NOTPARALLEL:
-.PHONY: help venv binaries more-binaries cluster demo demo-vast test test-slow golden lint bench lock ci-image ci-minimal-image clean
+.PHONY: help venv binaries more-binaries cluster demo demo-vast demo-ui pictures test test-slow golden lint bench lock ci-image ci-minimal-image clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -54,6 +56,14 @@ demo: venv-run
 demo-vast: venv-run+test
 	@scripts/install-packages test
 	@.venv/bin/python -m tests.providers.story
+
+demo-ui: venv-run+test
+	@scripts/install-packages demo
+	@.venv/bin/python -m tests.page.story
+
+pictures: venv-run+test
+	@scripts/install-packages demo browser
+	@.venv/bin/python -m tests.page.pictures
 
 test: binaries
 	@$(PYTEST) $(PARALLEL)

@@ -6,21 +6,17 @@ browser).
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import itertools
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.cli.conftest import Project, make_project
+from tests.cli.conftest import Project
 from tests.page.conftest import AWAY, NOISE, start, stop
+from tests.page.staged import TRAFFIC, break_it, staged, users
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = ("/", "/traffic", "/deploys", "/evidence", "/models", "/logs")
@@ -28,17 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: scripts/install-packages browser"),
 ]
-TRAFFIC = f"""
-{AWAY}
-[targets.sandbox.traffic]
-[targets.sandbox.rollout]
-steps = ["50%"]
-each = "20s"
-at_most = "5m"
-[targets.sandbox.rollout.abort]
-errors = "5%"
-ttft_p95 = "2s"
-"""
+WITH_AWAY = f"{AWAY}{TRAFFIC}"
 SECONDS = 90_000  # that a page has to show something, on a busy machine; milliseconds, as Playwright has it
 
 
@@ -60,11 +46,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    for made in make_project():
-        made.write(extra=TRAFFIC)
-        web = made.root / "web.py"
-        web.write_text(web.read_text().replace('"asked for"', repr("asked for " + NOISE)))
-        made.ok("up", "--target", "sandbox")
+    with staged(WITH_AWAY, "asked for " + NOISE) as made:
         yield made
 
 
@@ -95,33 +77,6 @@ def seen(project: Project, browser: Browser) -> Iterator[Seen]:
     stop(ui)
 
 
-@contextmanager
-def users(port: int) -> Iterator[None]:
-    """Who ask all the time, from many addresses: a client stays with its lane."""
-    over = threading.Event()
-
-    def ask(first: int) -> None:
-        for number in itertools.count():
-            if over.wait(0.02):
-                return
-            address = f"127.0.{first}.{2 + number % 200}"
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5, source_address=(address, 0))
-                with contextlib.closing(asked):
-                    asked.request("GET", "/", headers={"User-Agent": "user"})
-                    asked.getresponse().read()
-
-    threads = [threading.Thread(target=ask, args=(first,), daemon=True) for first in range(1, 5)]
-    for each in threads:
-        each.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for each in threads:
-            each.join()
-
-
 def _serious(page: Page) -> list[str]:
     found = Axe().run(page).response["violations"]
     return [
@@ -135,12 +90,7 @@ def _serious(page: Page) -> list[str]:
 def test_a_canary_that_fails_is_seen_to_be_taken_back(project: Project, seen: Seen) -> None:
     with users(project.port):
         seen.open("/deploys")
-        project.write(version="two", extra=TRAFFIC)
-        web = project.root / "web.py"
-        broken = "self.send_response(503 if self.path == '/' and self.headers['User-Agent'] == 'user' else STATUS)"
-        web.write_text(web.read_text().replace("self.send_response(STATUS)", broken))
-        text = (project.root / "deploy.toml").read_text().replace('http = "/"', 'http = "/health"')
-        (project.root / "deploy.toml").write_text(text)
+        break_it(project, WITH_AWAY)
         up = project.start("up", "--target", "sandbox")
         seen.page.get_by_role("link", name="deploy up").first.click(timeout=SECONDS)
         seen.shows("transaction")
