@@ -36,6 +36,7 @@ _ASK = 60.0  # a host that lends to us, too, asks more often
 _MOST = 64  # hosts at once
 _SENT_AT_ONCE = 3  # to so many hosts: each has a piece sooner, and lends it itself
 _WAIT = 2.0  # seconds for which one who knows all that is here is kept waiting
+_FORGOTTEN = 900.0  # seconds without a question, after which it ends: who led the transfer may be gone unheard
 _ASKED = 4096  # bytes of a line of who asks
 _ADDRESSES = 4
 NO_WORD = (ValueError, KeyError, TypeError, ArithmeticError, RecursionError)  # of what means nothing
@@ -71,6 +72,7 @@ class Lending:
         self._mark: object = None  # of the disk, as it was looked at last
         self._news = threading.Condition()
         self._over = threading.Event()
+        self._heard = time.monotonic()
         self._open: List[socket.socket] = []
         self._pace = Pace(request["limit"])
         self._sending = threading.BoundedSemaphore(_SENT_AT_ONCE)
@@ -124,6 +126,7 @@ class Lending:
                 talk.settimeout(_ASK)
                 while not self._over.is_set():
                     ask = cast("Ask", said(stream, _ASKED, _ASK))
+                    self._heard = time.monotonic()
                     if "piece" in ask:
                         self._send(talk, int(ask["piece"]))
                     else:
@@ -171,6 +174,8 @@ class Lending:
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK):
+            if time.monotonic() - self._heard > _FORGOTTEN:
+                return self.close()
             mark, found, arrived = self._look()
             with self._news:
                 is_news = any(index not in self._seen for index in found)
@@ -178,6 +183,7 @@ class Lending:
                 self._arrived, self._mark = arrived, mark
                 if is_news:
                     self._news.notify_all()
+        return None
 
     def _look(self) -> Tuple[object, Dict[int, str], int]:
         """What is on the disk, of what was not seen yet."""

@@ -60,6 +60,23 @@ for line in sys.stdin:
 """
 
 
+def _request(host: str, limit: int = 0) -> LendModel:
+    certificate, key = _certificate()
+    return {
+        "op": "lend-model",
+        "sha256": SHA256,
+        "name": "big.gguf",
+        "bytes": len(CONTENT),
+        "limit": limit,
+        "host": host,
+        "addresses": ["192.0.2.1", "127.0.0.1"],  # nobody is at the first
+        "port": 0,
+        "secret": SECRET,
+        "certificate": certificate,
+        "key": key,
+    }
+
+
 class Host:
     """One that takes part, in a process of its own."""
 
@@ -77,21 +94,7 @@ class Host:
             self.process.communicate()
 
     def lend(self, limit: int = 0) -> Lender:
-        certificate, key = _certificate()
-        request: LendModel = {
-            "op": "lend-model",
-            "sha256": SHA256,
-            "name": "big.gguf",
-            "bytes": len(CONTENT),
-            "limit": limit,
-            "host": self.name,
-            "addresses": ["192.0.2.1", "127.0.0.1"],  # nobody is at the first
-            "port": 0,
-            "secret": SECRET,
-            "certificate": certificate,
-            "key": key,
-        }
-        self.say(request)
+        self.say(_request(self.name, limit))
         lender: Lender = {**self.hear()["lender"], "addresses": ["192.0.2.1", "127.0.0.1"]}
         return lender
 
@@ -423,6 +426,23 @@ def test_a_host_that_names_others_that_can_not_be_stops_no_fetch(hosts: list[Hos
 
     assert first.ended() == ({"event": "result", "present": False}, [])
     assert first.is_whole
+
+
+def test_who_led_the_transfer_and_is_gone_unheard_leaves_no_port_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lend, "_FORGOTTEN", 0.5)
+    lender = lend.Lending(Layout(str(tmp_path / "host")), _request("host")).me
+
+    def is_closed() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", lender["port"]), 1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    assert not is_closed()
+    until(is_closed, "nobody listens any more")
 
 
 def test_a_line_that_drips_is_not_waited_for() -> None:
