@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from provision.cluster.client import Api
 from provision.cluster.objects import Node, at
+from provision.cluster.unbroken import unbroken
 from provision.cluster.wait import Tell
 from provision.errors import DeployError, Refused
 
@@ -38,6 +39,7 @@ class Held:
         self._writing = threading.Lock()
         self._over = threading.Event()
         self._lost = False
+        self._asked = False  # whether it may be ours
 
     def demand(self) -> None:
         """Refuse to go on where somebody else may have begun.
@@ -53,14 +55,15 @@ class Held:
 
     def take(self) -> None:
         found = self._api.get("Lease", self._name)
-        if found is None:
-            made = self._api.create(self._filled({"metadata": {"name": self._name}}))
-        elif (holder := _holder(found)) and not (_seems_over(found) and self._is_still(found)):
+        if found is not None and (holder := _holder(found)) and not (_seems_over(found) and self._is_still(found)):
             raise Refused(
                 f"{holder.rpartition(' ')[0] or holder} is deploying.",
                 why=f"The lock is Lease {self._name}; it ends {_SECONDS} s after its holder has died.",
                 next_step="deploy status",
             )
+        self._asked = True
+        if found is None:
+            made = self._api.create(self._filled({"metadata": {"name": self._name}}))
         else:
             made = self._api.replace(self._filled(found))
         if made is None:
@@ -71,6 +74,8 @@ class Held:
     def release(self) -> None:
         """Where the cluster does not answer, it ends by itself."""
         self._over.set()
+        if not self._asked:
+            return
         with self._writing, suppress(DeployError):
             found = self._api.get("Lease", self._name)
             if found is not None and _holder(found) == self._who:
@@ -126,11 +131,12 @@ def held(api: Api, project: str, who: str, tell: Tell) -> Iterator[Held]:
         Refused: somebody else has it.
     """
     lock = Held(api, f"deploy-{project}", who, tell)
-    lock.take()
     try:
+        lock.take()
         yield lock
     finally:
-        lock.release()
+        with unbroken():
+            lock.release()
 
 
 def holder(api: Api, project: str) -> str:

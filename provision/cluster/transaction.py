@@ -22,6 +22,7 @@ from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node
 from provision.cluster.prove import prove
 from provision.cluster.sharing import Sharing
 from provision.cluster.standing import deployment
+from provision.cluster.unbroken import unbroken
 from provision.cluster.wait import KINDS, NotReady, Tell, labels_of, wait
 from provision.cluster.wanted import Rendered
 from provision.cluster.watching import Watched
@@ -110,8 +111,10 @@ class Transaction:
         if asked.target.require and asked.channel == "stable" and asked.kind != "rollback" and not asked.rests_on:
             raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
         self.book.keep(asked.release)
-        begun = self._begin(before, wanted)
+        with unbroken() as late:
+            begun = self._begin(before, wanted)
         try:
+            late.demand()
             if asked.channel == CANARY:
                 self._weighing.hide(begun)
             members = self._bring(asked.release, wanted)
@@ -129,8 +132,9 @@ class Transaction:
             asked.kind, asked.channel, "committed", asked.who, "", note, asked.rests_on
         )
         asked.proven(asked.release, self.saw)
-        new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
-        self.book.forget(new, asked.target.keep)
+        with unbroken():
+            new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
+            self.book.forget(new, asked.target.keep)
         return Ended("committed", new)
 
     @property
@@ -226,7 +230,8 @@ class Transaction:
         interrupted = isinstance(error, KeyboardInterrupt)
         outcome = "interrupted" if interrupted else "put back"
         ended = replace(begun, degraded="").ended(asked.kind, asked.channel, outcome, asked.who, why)
-        self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
+        with unbroken():
+            self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
         serves = f"Release {old[:12]} serves, proven again." if old else "As before, nothing of it is there."
         if interrupted:
             return Interrupted("interrupted, and put back.", why=serves, host=asked.host)

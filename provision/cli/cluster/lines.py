@@ -118,7 +118,7 @@ def _given_lines(shares: Mapping[str, float], given: Sequence[Given]) -> Iterato
 
 @contextmanager
 def tell_done(session: Session, kind: str, channel: str) -> Iterator[list[Ended]]:
-    """Progress is shown meanwhile; at the end, how it ended. Ctrl-C once puts everything back."""
+    """Progress is shown meanwhile; at the end, how it ended. Ctrl-C, or SIGTERM, puts everything back."""
     began = time.monotonic()
     done: list[Ended] = []
     with session.console.live(), _putting_back(session):
@@ -143,18 +143,24 @@ def tell_done(session: Session, kind: str, channel: str) -> Iterator[list[Ended]
 
 @contextmanager
 def _putting_back(session: Session) -> Iterator[None]:
-    """The second Ctrl-C leaves it between two releases, which `deploy status` says and the next verb ends."""
+    """The second Ctrl-C leaves it between two releases, which `deploy status` says and the next verb ends.
+
+    SIGTERM is what CI sends when a job is cancelled, also some seconds after its own Ctrl-C: that is no second one.
+    """
     pressed = 0
 
-    def on_signal(_number: int, _frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         nonlocal pressed
+        if pressed and number == signal.SIGTERM:
+            return
         pressed += 1
         if pressed == 1:
             session.console.note("putting back… (Ctrl-C again: leave it as it is; deploy status says how)")
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
