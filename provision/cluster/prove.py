@@ -17,13 +17,13 @@ from provision.agent import checks
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
 from provision.cluster.client import Api
-from provision.cluster.forward import forwarded, run_in
+from provision.cluster.forward import Forward, forwarded, run_in
 from provision.cluster.objects import Node, at
 from provision.cluster.standing import is_ready, newest_pods
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, service_of
 from provision.cluster.watching import Watched
-from provision.errors import UsageError
+from provision.errors import Unreachable, UsageError
 
 if TYPE_CHECKING:
     from provision.contract.checks import CheckDocument
@@ -59,7 +59,7 @@ class _Pods:
         self._seen = seen
         self._deployments = {service_of(node): node for node in lane if node["kind"] == "Deployment"}
         self._opened = opened
-        self._local: dict[tuple[str, int], int] = {}
+        self._forwards: dict[tuple[str, int], Forward] = {}
 
     def pod(self, service: str) -> str:
         node = self._seen.named("Deployment", self._deployments[service]["metadata"]["name"])
@@ -76,10 +76,14 @@ class _Pods:
         if not whose or port is None:
             return host, port
         pod = self.pod(whose)
-        key = (pod, port)
-        if key not in self._local:
-            self._local[key] = self._opened.enter_context(forwarded(self.api, pod, port)).local
-        return "127.0.0.1", self._local[key]
+        forward = self._forwards.get((pod, port))
+        if forward is None or forward.has_ended:  # the API server went away, and is back
+            try:
+                forward = self._opened.enter_context(forwarded(self.api, pod, port))
+            except Unreachable as error:  # the pod has just gone, and another one comes
+                raise Failed(f"{error.what} {error.why}") from None
+            self._forwards[pod, port] = forward
+        return "127.0.0.1", forward.local
 
     def _with(self, port: int | None) -> str:
         path = ("spec", "template", "spec", "containers", 0, "ports", 0, "containerPort")
