@@ -70,13 +70,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Meanwhile:
-    """Passed on, and answered; between the two `do` is called."""
+class Before:
+    """`do` is called, and then it is passed on."""
 
     do: Callable[[], object]
 
 
-Fault = Answer | Lost | Meanwhile
+Fault = Answer | Lost | Before
 Plan = Callable[[Request], Fault | None]
 
 
@@ -145,6 +145,8 @@ class FaultyApi:
             writer.write(fault.encoded())
             await writer.drain()
             return
+        if isinstance(fault, Before):
+            fault.do()
         if "upgrade" not in headers:
             lines = [*(line for line in lines if not line.lower().startswith("connection:")), "Connection: close"]
         there, back = await asyncio.open_connection(self._address, API_PORT, ssl=self._upstream, limit=_LIMIT)
@@ -155,8 +157,6 @@ class FaultyApi:
                 fault.then()
                 writer.transport.abort()
                 return
-            if isinstance(fault, Meanwhile):
-                fault.do()
             both = [asyncio.create_task(_copy(there, writer)), asyncio.create_task(_copy(reader, back))]
             _, pending = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.declared import Declared
-from tests.cluster.faulty import Answer, Fault, FaultyApi, Lost, Request
+from tests.cluster.faulty import Answer, Before, Fault, FaultyApi, Lost, Request
 from tests.cluster.parts import program
 from tests.cluster.running import Cluster
 
@@ -50,7 +51,7 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
         new = f"v{number}"
         small.write(new)
         with small.start("up") as process:
-            faulty.plan = _AtWrite(number, Lost(process.kill))
+            faulty.plan = _At(_writes, Lost(process.kill), number)
             process.communicate(timeout=200)
         faulty.plan = _passed
         if process.returncode == 0:
@@ -69,6 +70,31 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
         assert small.event("status")["state"] == "serving"
         assert small.names("deployment.apps") == {"web"}
         old = new
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number_of", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_who_cancels_at_any_write_leaves_a_whole_release_and_no_lock(
+    number_of: signal.Signals, small: Declared, faulty: FaultyApi
+) -> None:
+    """As CI does it; once a release is committed, it is too late."""
+    old, codes = "one", set()
+    for number in itertools.count():
+        new = f"v{number}"
+        small.write(new)
+        with small.start("up") as process:
+            faulty.plan = plan = _At(_writes, Before(partial(process.send_signal, number_of)), number)
+            _, said = process.communicate(timeout=200)
+        faulty.plan = _passed
+        assert process.returncode in (0, 130), (number, said)
+        codes.add(process.returncode)
+        old = new if process.returncode == 0 else old
+        assert small.versions() == {old}, (number, said)
+        assert small.event("status")["state"] == "serving", (number, said)
+        assert small.kubectl("get", "lease", "-o", "jsonpath={.items[*].spec.holderIdentity}").strip() == ""
+        if not plan.came:
+            break
+    assert codes == {0, 130}
 
 
 # What the first request of each kind is answered.
@@ -133,23 +159,67 @@ def test_a_watch_that_breaks_misses_nothing(what: str, small: Declared, faulty: 
     assert small.versions() == {"two"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/", "/never"], ids=["that stays", "that is put back"])
+def test_copies_that_an_autoscaler_adds_meanwhile_stay_through_a_release(
+    path: str, small: Declared, faulty: FaultyApi
+) -> None:
+    scale = "scale = { max = 4, cpu = 99 }\n"
+    small.write("one", more=scale)
+    small.ok("up")
+
+    def scaled() -> None:
+        small.kubectl("scale", "deployment/web", "--replicas=2")  # as it does: by the scale of the Deployment
+
+    faulty.plan = _At(lambda request: request.writes and "/deployments/" in request.path, Before(scaled))
+    fails = '[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "2s"\n' if path != "/" else ""
+    small.write("two", more=scale + fails)
+
+    done = small.run("up")
+
+    assert done.returncode == (1 if fails else 0), done.stderr
+    assert small.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "2"
+    assert small.versions() == {"one" if fails else "two"}
+    assert small.event("status")["state"] == "serving"
+
+
+@pytest.mark.slow
+def test_a_pod_that_goes_while_it_is_proven_is_not_the_releases_fault(small: Declared, faulty: FaultyApi) -> None:
+    """As where its node dies, or is drained."""
+
+    def gone() -> None:
+        small.kubectl("delete", "pod", "-l", "app.kubernetes.io/name=web", "--grace-period=0", "--force")
+
+    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(gone))
+    small.write("two")
+
+    small.ok("up")
+
+    assert small.versions() == {"two"}
+
+
+def _writes(request: Request) -> bool:
+    return request.writes
+
+
 def _passed(_request: Request) -> None:
     return None
 
 
-class _AtWrite:
-    """A plan: at the write of that number, `fault`."""
+class _At:
+    """A plan: at the first request that is meant, after so many others of them, `fault`."""
 
-    def __init__(self, number: int, fault: Fault) -> None:
-        self._before = number
+    def __init__(self, means: Callable[[Request], bool], fault: Fault, after: int = 0) -> None:
+        self._means = means
+        self._left = after
         self._fault = fault
 
     @property
     def came(self) -> bool:
-        return self._before < 0
+        return self._left < 0
 
     def __call__(self, request: Request) -> Fault | None:
-        if not request.writes or self.came:
+        if self.came or not self._means(request):
             return None
-        self._before -= 1
+        self._left -= 1
         return self._fault if self.came else None
