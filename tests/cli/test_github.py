@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.cli.github.summary import annotate, summary
+from provision.targets import sandbox
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "4f1c" * 16
@@ -47,8 +49,8 @@ def step(tmp_path):
     steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
     words = shlex.split(steps[-1]["run"])[2:]  # behind exec and its Python
 
-    def run(command: str) -> tuple[int, str, str, dict]:
-        environ = {**os.environ, "DEPLOY_COMMAND": command}
+    def run(command: str, **given: str) -> tuple[int, str, str, dict]:
+        environ = {**os.environ, "DEPLOY_COMMAND": command, **given}
         environ |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True)
         assert "Traceback" not in done.stderr
@@ -64,6 +66,29 @@ def test_a_step_that_works_has_a_summary_and_a_result(step, tmp_path):
     assert code == 0
     assert shown.startswith("### `deploy image keygen --private k.key`")
     assert result["private"] == "k.key"
+
+
+def test_a_report_of_a_target_stands_in_the_summary_also_where_the_command_failed(step, tmp_path, project):
+    project.ok("up")
+    shutil.copytree(project.root, tmp_path, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns(".deploy"))
+    host, keys = sandbox.spec(project.root), project.root / ".deploy/sandbox/ssh"
+    named = f'hosts = ["{host.user}@{host.address}:{host.port}"]\nidentity = "{keys}/user_key"'
+    file = tmp_path / "deploy.toml"
+    file.write_text(file.read_text().replace('hosts = ["sandbox"]', f'{named}\nknown_hosts = "{keys}/known_hosts"'))
+
+    code, _, shown, _ = step("rollback", DEPLOY_REPORT="sandbox")
+
+    assert code != 0
+    assert shown.startswith("### `deploy rollback`")
+    assert "### small on sandbox: since " in shown
+    assert " is serving" in shown or "| serving |" in shown
+
+
+def test_a_report_that_can_t_be_had_is_said_and_fails_nothing(step):
+    code, log, _, _ = step("image keygen --private k.key", DEPLOY_REPORT="nobody%0a::error::x")
+    assert code == 0
+    assert "::warning::there is no report of " in log
+    assert not any(line.startswith("::error") for line in log.splitlines())
 
 
 def test_a_wrong_declaration_is_annotated_at_its_line(step, tmp_path):

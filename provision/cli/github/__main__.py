@@ -26,6 +26,8 @@ from provision.shown import shown, shown_event
 _COMMAND = "DEPLOY_COMMAND"
 _COMMENT = "DEPLOY_COMMENT"
 _TOKEN = "DEPLOY_COMMENT_TOKEN"  # noqa: S105  (a variable's name)
+_REPORT = "DEPLOY_REPORT"
+_REPORT_SECONDS = 300.0
 _USAGE = 2
 
 
@@ -45,7 +47,7 @@ def main(environ: Mapping[str, str]) -> int:
     events: list[dict[str, Any]] = []
     milestones = Milestones()
     # What is deployed may run commands of its own here; they are not given what writes comments.
-    child = {name: value for name, value in environ.items() if name not in (_COMMAND, _COMMENT, _TOKEN)}
+    child = {name: value for name, value in environ.items() if name not in (_COMMAND, _COMMENT, _REPORT, _TOKEN)}
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "provision.cli", *_as_json(words)],
         stdout=subprocess.PIPE,
@@ -63,6 +65,11 @@ def main(environ: Mapping[str, str]) -> int:
     if name := environ.get(_COMMENT):
         sys.stdout.write(f"{_comment(name, words, events, environ)}\n")
     _append(environ.get("GITHUB_STEP_SUMMARY"), text + "\n")
+    if target := environ.get(_REPORT):
+        markdown, why_not = _report(target, child)
+        _append(environ.get("GITHUB_STEP_SUMMARY"), f"\n{markdown}\n" if markdown else "")
+        if why_not:
+            sys.stdout.write(f"::warning::there is no report of {data(target)} in the summary. {data(why_not)}\n")
     results = [event for event in events if event["event"] == "result"]
     _append(environ.get("GITHUB_OUTPUT"), f"result={json.dumps(results[-1] if results else {})}\n")
     return running.returncode
@@ -75,6 +82,29 @@ def _comment(name: str, words: Sequence[str], events: Sequence[Mapping[str, Any]
         return f"::notice::the comment is {data(PullRequest(environ, environ.get(_TOKEN, '')).say(body))}"
     except NoComment as why:
         return f"::warning::there is no comment on the pull request, but a summary of this job. {data(str(why))}"
+
+
+def _report(target: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """What `deploy report` says of a target, as Markdown; or why it says nothing, which fails no job."""
+    words = ["report", "--since", "1d", "--target", target, "--json"]
+    program = [sys.executable, "-P", "-m", "provision.cli", *words]
+    try:
+        done = subprocess.run(
+            program, env=environ, capture_output=True, text=True, timeout=_REPORT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"It took more than {_REPORT_SECONDS:.0f} s."
+    why_not = "It said nothing."
+    for line in done.stdout.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if event.get("event") == "report":
+            return shown(event["markdown"]), ""
+        if event.get("event") == "error":
+            why_not = shown(f"{event['what']} next: {event['next']}" if event.get("next") else event["what"])
+    return "", why_not
 
 
 def _as_json(words: Sequence[str]) -> list[str]:
