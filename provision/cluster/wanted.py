@@ -55,8 +55,10 @@ def rendered(project: Project, target: Target, root: Path) -> Rendered:
     def below(folder: str) -> list[Node]:
         return [node for file, nodes in objects.items() if file.startswith(f"{folder}/") for node in nodes]
 
-    lanes = {str(lane): in_order((*below("base"), *below(lane))) for lane in _LANES}
-    (namespace,) = objects["overlays/production/namespace.yaml"]
+    shared = below("base")
+    (namespace,) = [node for node in shared if node["kind"] == "Namespace"]  # made only where the target says so
+    shared.remove(namespace)
+    lanes = {str(lane): in_order((*shared, *below(lane))) for lane in _LANES}
     # As they are kept, so that what comes back is the same.
     checks = json.loads(json.dumps({str(lane): _asked(project, target, lane) for lane in _LANES}))
     return Rendered(digest([lanes, checks, namespace]), lanes, checks, namespace)

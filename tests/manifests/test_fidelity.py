@@ -182,7 +182,7 @@ def test_a_load_balancer_leads_to_the_stable_copies_and_others_find_them_as_befo
 
 def test_a_pod_is_given_the_engine_of_its_node_in_a_namespace_that_allows_that() -> None:
     (volume,) = [each for each in spec("rlm")["volumes"] if "hostPath" in each]
-    (namespace,) = OBJECTS["overlays/production/namespace.yaml"]
+    namespace = the("Namespace", DECLARED.name)
 
     assert volume["hostPath"] == {"path": SOCKET, "type": "Socket"}
     assert {"name": volume["name"], "mountPath": SOCKET} in container("rlm")["volumeMounts"]

@@ -186,7 +186,7 @@ def test_the_documented_example_of_a_template_does_what_is_said_of_it(tmp_path: 
     own.write_text(ours.replace("    spec:\n", f"    spec:\n{wrong}\n", 1))
     with pytest.raises(DeclarationError) as refused:
         render_kubernetes(CRES, overrides=tmp_path)
-    said = "kubernetes/pod.yaml.j2:8: this prints a value without an encoder"
+    said = "kubernetes/pod.yaml.j2:5: this prints a value without an encoder"
     assert said in str(refused.value)
     assert f"`templates/{said}`" in example
 

@@ -1,6 +1,6 @@
 """A whole project for Kubernetes: a folder of files that kubectl and kustomize read.
 
-base/                 what the channels share: the account, and that nothing is reached by default
+base/                 what the channels share: the namespace, the account, and that nothing is reached by default
 stable/ canary/       a file a service; names and selectors differ, so that one never takes the other's pods
 overlays/production/  base and stable in the namespace NAME
 overlays/canary/      canary in the same namespace
@@ -97,13 +97,10 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
     privileged = any(facts.engine for each in lanes.values() for facts in each)
     for path, template, namespace in (
         ("base/kustomization.yaml", "base.kustomization", project.name),
-        ("base/network-policy.yaml", "default-deny", project.name),
-        ("base/service-account.yaml", "service-account", project.name),
+        ("base/project.yaml", "base", project.name),
         ("overlays/canary/kustomization.yaml", "canary.kustomization", project.name),
         ("overlays/production/kustomization.yaml", "production.kustomization", project.name),
-        ("overlays/production/namespace.yaml", "namespace", project.name),
         ("overlays/staging/kustomization.yaml", "staging.kustomization", _staging(project)),
-        ("overlays/staging/namespace.yaml", "namespace", _staging(project)),
     ):
         bundle = Bundle(project.name, namespace, "", (), several, scaled, privileged=privileged)
         yield path, render(f"kubernetes/{template}.yaml.j2", overrides, bundle=bundle)

@@ -75,8 +75,7 @@ def faults(objects: list[Object], granted: Granted = NOTHING) -> list[str]:
 
 
 def _twice(objects: list[Object]) -> Iterator[str]:
-    # A namespace stands in each overlay, and no two overlays are applied as one.
-    counted = Counter((each.kind, each.name) for each in objects if each.kind != "Namespace")
+    counted = Counter((each.kind, each.name) for each in objects)
     for each in objects:
         if counted[each.kind, each.name] > 1:
             yield f"{each}: there are {counted[each.kind, each.name]} of this kind and name"

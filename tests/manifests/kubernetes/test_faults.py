@@ -127,7 +127,7 @@ def test_a_template_of_the_project_s_own_is_judged_too(tmp_path: Path) -> None:
     (tmp_path / "kubernetes").mkdir()
     (tmp_path / "kubernetes" / "service-account.yaml.j2").write_text("apiVersion: v1\nkind: Pirate\n")
 
-    with pytest.raises(UsageError, match=r"base/service-account.yaml: Pirate"):
+    with pytest.raises(UsageError, match=r"base/project.yaml: Pirate"):
         render_kubernetes(CRES, overrides=tmp_path)
 
 

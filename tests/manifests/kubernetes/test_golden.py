@@ -10,7 +10,7 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from provision.manifests.kubernetes import render_kubernetes
-from tests.manifests.kubernetes.projects import CRES
+from tests.manifests.kubernetes.projects import CRES, project
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = render_kubernetes(CRES)
@@ -28,6 +28,26 @@ def test_the_file_is_as_reviewed(name: str) -> None:
 
 def test_no_reviewed_file_is_left_over() -> None:
     assert {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*") if path.is_file()} == set(FILES)
+
+
+def test_a_project_of_one_service_is_nine_files_that_can_be_read_at_one_sitting() -> None:
+    """The largest that one service can be: an autoscaler, a budget, a volume, secrets, and its canary."""
+    web = {
+        "command": ["uvicorn", "web:app", "--port", "${port}"],
+        "port": 8000,
+        "env": {"MODE": "live"},
+        "secrets": ["TOKEN"],
+        "check": {"http": "/health"},
+        "replicas": 3,
+        "scale": {"max": 20, "cpu": 70},
+        "resources": {"size": "small"},
+        "expose": ["10.20.0.0/16"],
+        "volumes": {"index": {"path": "/srv", "size": "10GiB", "shared": True}},
+    }
+    files = render_kubernetes(project({"web": web}))
+
+    assert len(files) == 9
+    assert sum(text.count("\n") for text in files.values()) <= 475
 
 
 def test_rendering_again_gives_the_same_bytes() -> None:
