@@ -103,6 +103,9 @@ _SYNONYMS = {
     "url": "http",
 }
 _IN_RESOURCES = 'It is one of its resources: resources = { memory = "4GB", cpus = 2, vram = "6GB" }.'
+_TWO_THINGS = (
+    'What it may have: resources = { memory = "4GB", requests = { memory = "2GB" } }, and what is kept free for it.'
+)
 _IN_PROJECT = 'A program starts in the project\'s folder; from another one: ["sh", "-c", "cd web && exec …"].'
 _IN_HOSTS = 'It stands in hosts: "user@host:port".'
 _IGNORED = "What is not shipped stands in .deployignore, or in .gitignore."
@@ -111,6 +114,8 @@ _WAYS = {
     ("services", "memory"): _IN_RESOURCES,
     ("services", "cpus"): _IN_RESOURCES,
     ("services", "vram"): _IN_RESOURCES,
+    ("services", "limits"): _TWO_THINGS,
+    ("services", "requests"): _TWO_THINGS,
     ("services", "cwd"): _IN_PROJECT,
     ("services", "workdir"): _IN_PROJECT,
     ("services", "working_dir"): _IN_PROJECT,
