@@ -34,7 +34,7 @@ from provision.providers.vast_records import GIB, MB, machine_of, number_of, off
 BASE = "https://console.vast.ai"
 KEY_FILES = ("~/.config/vastai/vast_api_key", "~/.vast_api_key")  # of the provider's own tool
 # Seconds between two calls of an endpoint; asked sooner, it answers 429, mostly without saying for how long.
-PACES = {"rent": 4.5, "bid": 5.5, "destroy": 3.0, "show": 2.0, "list": 1.0, "search": 6.0, "log": 2.0}
+PACES = {"rent": 4.5, "destroy": 3.0, "show": 2.0, "list": 1.0, "search": 6.0, "log": 2.0}
 LONGEST_START = 4000  # characters; what is longer is cut off without a word
 LONGEST_LABEL = 256
 SMALLEST_DISK = 8 << 30

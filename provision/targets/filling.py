@@ -105,12 +105,12 @@ class Filling:
             self.pins.pin(machine, key)
         except BaseException as error:
             unfit = error if isinstance(error, Unfit) else None
+            self.places.have_changed()
             if keep or (here and not (unfit and unfit.is_unused)):
                 if unfit and machine:
                     unfit.next_step = unfit.next_step or f"deploy machine destroy {machine.id}"
                 raise
             self._clean(here[0].label if here else order.label)
-            self.places.have_changed()
             if unfit and machine:
                 self.allowance.lose(machine)
                 if unfit.its_fault:

@@ -103,8 +103,11 @@ class Machines:
         return self.places.seen()
 
     def rented_beyond(self) -> list[Machine]:
-        """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them."""
-        self.rented()
+        """Those that were rented when the target had more machines: they cost on, and nothing is deployed to them.
+
+        As they were seen last, with the target's own.
+        """
+        self.seen()
         return self.places.beyond
 
     def rent(self, *, keep: bool = False, ends: Mapping[int, float] | None = None) -> Iterator[tuple[Machine, bool]]:

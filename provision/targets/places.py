@@ -24,7 +24,7 @@ class Places:
         self._target = target
         self._count = project.targets[target].machines
         self._provider = provider
-        self.known: list[Machine] = []  # as they were seen last, for who asks next
+        self._known: list[Machine] | None = None  # as they were seen last; None: not since something was changed
         self.beyond: list[Machine] = []  # seen with them: of the target, and in none of its places
 
     def label(self, number: int) -> str:
@@ -34,19 +34,24 @@ class Places:
     def rented(self) -> list[Machine]:
         """The target's machines, by their places."""
         machines = self._provider.machines()
-        self.known = [each for number in range(1, self._count + 1) for each in of_place(machines, self.label(number))]
+        self._known = [each for number in range(1, self._count + 1) for each in of_place(machines, self.label(number))]
         every = self.label(0)[:-1]
         ours = [each for each in machines if each.label.startswith(every) and each.label[len(every) :][:1].isdigit()]
-        self.beyond = [each for each in ours if each not in self.known]
-        return self.known
+        self.beyond = [each for each in ours if each not in self._known]
+        return self._known
 
     def seen(self) -> list[Machine]:
         """The same, as they were seen last; asked for again once something was changed here."""
-        return self.known or self.rented()
+        return self.rented() if self._known is None else self._known
+
+    @property
+    def known(self) -> list[Machine]:
+        """The same, without asking: none where it is not known."""
+        return self._known or []
 
     def have_changed(self) -> None:
         """Something was changed here: what was seen counts no more."""
-        self.known = []
+        self._known = None
 
     def given_up(self) -> dict[int, list[Machine]]:
         """By their places, those that lost theirs and are not given back yet."""

@@ -40,7 +40,7 @@ class Told:
 
 def of_target(machines: Machines) -> Known:
     """What a target's next command knows."""
-    alive = [each.id for each in (*machines.rented_beyond(), *machines.rented())]
+    alive = [each.id for each in (*machines.rented(), *machines.rented_beyond())]
     ended = machines.ended()
     assert ended is not None
     return Known(alive, ended)

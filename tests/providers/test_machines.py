@@ -317,8 +317,9 @@ def test_what_machines_have_cost_that_are_no_more_counts_and_is_said(
         list(machines(project, rental).rent())
     monkeypatch.setenv("VAST_API_KEY", KEY)
     monkeypatch.setenv("VAST_URL", rental.url)
-    cost = rental.known()["machines"][0]["cost"]
+    cost, calls = rental.known()["machines"][0]["cost"], len(rental.known()["calls"])
     assert main(["machine", "list", "-C", str(project)]) == 0
+    assert rental.known()["calls"][calls:] == ["list", "charges"]  # that there is none is asked once
     said = f"1 machine that is no more has cost ${cost:.2f} in the last 30 days; that counts for budget.total"
     assert said in capsys.readouterr().err
 

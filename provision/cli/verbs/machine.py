@@ -105,7 +105,7 @@ def listed(session: Session, everything: bool) -> None:
 
     machines = session.deployment.machines
     beyond = [] if everything else machines.rented_beyond()
-    found = [*(machines.provider.machines() if everything else machines.rented()), *beyond]
+    found = [*(machines.provider.machines() if everything else machines.seen()), *beyond]
     labels = [Label.read(each.label) for each in found]
     now = machines.provider.now()
     lines = machine_lines(found, labels, now)
@@ -227,7 +227,7 @@ def destroy(session: Session, numbers: tuple[int, ...], everything: bool, yes: b
     machines = session.deployment.machines
     if bool(numbers) == everything:
         raise UsageError("which machines?", next_step="deploy machine destroy NUMBER…, or --all for the target's")
-    every = [*machines.rented_beyond(), *machines.rented()] if everything else []
+    every = [*machines.rented_beyond(), *machines.seen()] if everything else []
     found = every or [_one(machines, number) for number in numbers]
     names = ", ".join(str(each.id) for each in found)
     if found and not (yes or session.console.confirm(f"Destroy {names}? What is on them is lost.")):
