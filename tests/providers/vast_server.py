@@ -234,7 +234,8 @@ class Market:
         """Run what it starts with, on the host that it is."""
         inside = machine.boot["inside"]
         try:
-            subprocess.run([*inside, "sh", "-c", _END_EARLIER], capture_output=True, timeout=60, check=False)
+            if not self._shares(machine):
+                _begin_anew(inside, machine)
             _serve_inside(inside)
             _give_driver(inside, machine)
             own = [f"CONTAINER_API_KEY=instance-{machine.id}", f"CONTAINER_ID={machine.id}"]
@@ -245,6 +246,12 @@ class Market:
                 self._let_in(machine, key)
         finally:  # one that is cut off runs as well, as far as the provider knows
             machine.has_booted = True
+
+    def _shares(self, machine: Rented) -> bool:
+        """Whether another one that runs is the same host."""
+        with self.lock:
+            others = [each for each in self.alive() if each is not machine and each.is_up and not each.stopped]
+        return any(each.boot.get("inside") == machine.boot["inside"] for each in others)
 
     def _let_in(self, machine: Rented, key: str) -> None:
         if inside := machine.boot.get("inside"):
@@ -469,15 +476,6 @@ _AFTER: dict[Any, Callable[[Handler, dict[str, Any]], None]] = {
 }
 
 
-# What started with the last machine that this host was ends with it, as everything in a container does: each shell loop
-# that is left would start its guard again, every second.
-_END_EARLIER = """\
-for each in $(grep -lz '^CONTAINER_API_KEY=instance-' /proc/[0-9]*/environ); do
-    each=${each#/proc/}; kill -9 "${each%/environ}"
-done
-"""
-
-
 def _told(machine: Rented) -> str:
     """The log of a machine, as far as its `log` lets it be told: empty, or with somebody else's host key in it."""
     if machine.boot.get("log") == "lies":
@@ -524,6 +522,13 @@ def _fits(offer: dict[str, Any], query: dict[str, Any]) -> bool:
         if "in" in demand and has not in demand["in"]:
             return False
     return True
+
+
+def _begin_anew(inside: list[str], machine: Rented) -> None:
+    """End on a host what an earlier machine left there, if another one was that host."""
+    script = Path(__file__).with_name("fresh.sh").read_bytes()
+    known_as = f"{Handler.port}-{machine.id}"  # numbers begin anew with each provider
+    subprocess.run([*inside, "sh", "-s", known_as], input=script, capture_output=True, timeout=60, check=True)
 
 
 def _serve_inside(inside: list[str]) -> None:
