@@ -209,6 +209,11 @@ def forward(
     """
     buffer = b""
     while True:
+        command = commands.take()  # one may have come in one piece with what is being done: nothing wakes us for it
+        while command is not None:
+            if not on_command(command):
+                raise Gone
+            command = commands.take()
         ready, _, _ = select.select([worker.stream, commands.fileno()], [], [])
         if worker.stream in ready:
             block = os.read(worker.stream, 65536)
@@ -222,11 +227,5 @@ def forward(
                     os.close(worker.stream)
                     return message
                 emit(message)
-        if commands.fileno() in ready:
-            if not commands.fill():
-                raise Gone
-            command = commands.take()
-            while command is not None:
-                if not on_command(command):
-                    raise Gone
-                command = commands.take()
+        if commands.fileno() in ready and not commands.fill():
+            raise Gone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from provision.errors import Exit, Interrupted
 from provision.targets import Interrupt
 from tests.deploy.world import World
-from tests.faults.hooks import at, until
+from tests.faults.hooks import at, is_agent, until
 
 pytestmark = pytest.mark.root
 
@@ -42,6 +44,27 @@ def test_ctrl_c_once_puts_everything_back(world: World, phase: str) -> None:
     assert world.status().state == "serving"
     assert not world.exists(".deploy/journal")
     assert not world.answers(world.port + 20000)
+
+
+def test_ctrl_c_that_reaches_a_slow_host_in_one_piece_with_the_request_puts_everything_back(world: World) -> None:
+    world.web("1")
+    old = world.up()
+    interrupt = Interrupt()
+
+    def press() -> None:
+        agents = [process.pid for process in world.host.processes() if is_agent(process)]
+        assert agents
+        for pid in agents:
+            world.host.kill(pid, signal.SIGSTOP)
+        interrupt.request()
+        threading.Timer(1.0, lambda: [world.host.kill(pid, signal.SIGCONT) for pid in agents]).start()
+
+    world.web("2")
+    at(world, press, event="phase", phase="transaction")
+    with pytest.raises(Interrupted):
+        world.up(interrupt=interrupt)
+
+    assert (world.version, world.stable) == ("1", old.plan.release)
 
 
 def test_ctrl_c_twice_at_once_lets_go_and_the_host_puts_back_alone(world: World) -> None:
