@@ -64,6 +64,19 @@ path = "{self.root.parent}/place"
 """
         )
 
+    def become_another(self) -> None:
+        """Be another project of the same account, with the same model, beside what runs."""
+        declared, (port,) = self.root / "deploy.toml", free_ports(1)
+        text = declared.read_text()
+        for before, after in (
+            ("/place", "/another"),
+            ('"modelled"', '"other"'),
+            ("services.llm", "services.lm"),
+            (f"port = {self.port}", f"port = {port}"),
+        ):
+            text = text.replace(before, after)
+        declared.write_text(text)
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "provision.cli", *words],
@@ -390,16 +403,10 @@ def test_two_projects_of_a_host_have_one_file_of_the_same_model(project: Project
     project.declare(f"hf://{REPOSITORY}/tiny.Q4_K_M.gguf")
     project.ok("model", "lock")
     project.ok("up")
+    project.become_another()
     declared = project.root / "deploy.toml"
-    (port,) = free_ports(1)
-    text = (
-        declared.read_text()
-        .replace("/place", "/another")
-        .replace('"modelled"', '"other"')
-        .replace("services.llm", "services.lm")
-    )
-    declared.write_text(text.replace(f"port = {project.port}", f"port = {port}").replace("models.tiny", "models.same"))
-    declared.write_text(declared.read_text().replace('model = "tiny"', 'model = "same"'))
+    text = declared.read_text().replace("models.tiny", "models.same")
+    declared.write_text(text.replace('model = "tiny"', 'model = "same"'))
     project.ok("model", "lock")
     fetched = len([each for each in hub.asked if each["files"]])
 
@@ -428,15 +435,7 @@ def test_what_another_project_has_counts_as_that_model_alone_if_it_is_it(
     if how == "another content":
         one.write_bytes(bytes(len(demo_model)))
         one.chmod(0o444)
-    declared = project.root / "deploy.toml"
-    (port,) = free_ports(1)
-    text = (
-        declared.read_text()
-        .replace("/place", "/another")
-        .replace('"modelled"', '"other"')
-        .replace("services.llm", "services.lm")
-    )
-    declared.write_text(text.replace(f"port = {project.port}", f"port = {port}"))
+    project.become_another()
 
     project.ok("model", "fetch")
 
