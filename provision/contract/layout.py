@@ -19,6 +19,7 @@ DEVICES = "devices"  # in a launch folder: the variables that say which GPUs the
 SECRET_FOLDER = "secret-files"  # noqa: S105  (in a launch folder; manifests name it)
 PROJECT_LABEL = "bitnet-provision.path"  # of a container: the path of the target that it belongs to
 SHIPPED = ""  # where how fast models came is noted by who sent them: whoever deploys
+OF_HOST = "deploy-host:1"  # an image with nothing in it: a container of it has what its host has
 OF_SECRETS = "EnvOfSecrets"  # in a container's manifest: variables that the host puts together of texts and secrets
 
 

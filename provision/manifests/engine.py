@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,16 @@ from provision.project.schema import Lane, Restart
 _LOG_SIZE, _LOG_FILES = "10m", "3"
 _PIDS = 4096
 _NANO = 10**9
+# What is so of every container.
+CONFINED: Mapping[str, Any] = {
+    "NetworkMode": "host",
+    "ReadonlyRootfs": True,
+    "Tmpfs": {"/tmp": "rw,nosuid,size=256m"},  # noqa: S108  # the container's own
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+    "PidsLimit": _PIDS,
+    "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}},
+}
 
 
 def manifest(places: LaneOnTarget, name: str) -> Manifest:
@@ -52,6 +62,11 @@ def manifest(places: LaneOnTarget, name: str) -> Manifest:
         body[OF_SECRETS] = composed
     if service.user:
         body["User"] = f"{service.user}:{service.group}" if service.group else service.user
+    return written(places, name, body)
+
+
+def written(places: LaneOnTarget, name: str, body: Mapping[str, Any]) -> Manifest:
+    """The file that says it."""
     text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return Manifest(name=f"{places.program(name)}.json", text=text)
 
@@ -61,16 +76,10 @@ def _host(places: LaneOnTarget, name: str) -> dict[str, Any]:
     resources = service.resources
     restarts = places.lane is not Lane.CANDIDATE and not service.on_demand
     host: dict[str, Any] = {
-        "NetworkMode": "host",
-        "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": "rw,nosuid,size=256m"},  # noqa: S108  # the container's own
+        **CONFINED,
         "Binds": list(_binds(places, name)),
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "PidsLimit": _PIDS,
         "Init": True,
         "RestartPolicy": restart_policy(service.restart) if restarts else {"Name": "no"},
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}},
     }
     if resources.memory:
         host |= {"Memory": resources.memory, "MemorySwap": resources.memory}

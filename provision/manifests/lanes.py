@@ -237,7 +237,8 @@ def _service(
             document["entry"] = {**begins, "env": known_env(places, name)}
     if places.slot != home(lane) or places.fronted(name):
         document["slot"] = places.slot
-    if places.fronted(name) and (tokens := _tokens(service)):
+    # Who asks an engine has to see that its processes answer, which a keeper in a container does not.
+    if places.fronted(name) and places.target.can.on_host and (tokens := _tokens(service)):
         document["tokens"] = tokens
     return document
 

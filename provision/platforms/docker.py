@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from provision.contract.layout import OF_HOST
 from provision.contract.release import Manifest
+from provision.contract.slots import KEEPER, TRAFFIC
 from provision.errors import UsageError
-from provision.manifests import engine
+from provision.manifests import engine, engine_ours
 from provision.manifests.places import LaneOnTarget
 from provision.platforms.face import Deployed
 from provision.project.schema import Project, Target
@@ -20,6 +22,8 @@ class Docker(Deployed):
         raise UsageError("an engine reads no files", next_step="deploy render compose")
 
     def manifest(self, places: LaneOnTarget, name: str, overrides: Path | None) -> Manifest:
+        if places.target.traffic and name in (TRAFFIC, KEEPER):
+            return engine_ours.manifest(places, name)
         return engine.manifest(places, name)
 
     def follow(self, target: Target, program: str, lines: int | None) -> list[str]:
@@ -32,7 +36,8 @@ class Docker(Deployed):
         return [*target.as_root, "docker", "exec", *(["-it"] if terminal else []), program]
 
     def image(self, manifest: str) -> str:
-        return str(json.loads(manifest)["Image"])
+        image = str(json.loads(manifest)["Image"])
+        return image if image != OF_HOST else ""
 
 
 FACE = Docker("docker")

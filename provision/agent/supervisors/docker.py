@@ -13,10 +13,11 @@ from typing import Dict, List, Mapping, Sequence, Set, Tuple
 from urllib.parse import quote
 
 from ...contract.failure import FAILED, REFUSED, Failure
-from ...contract.layout import PROJECT_LABEL, Layout
+from ...contract.layout import OF_HOST, PROJECT_LABEL, Layout
 from .. import files, processes, strays
 from ..together import side_by_side
 from . import docker_engine as engine
+from . import docker_ours
 from .base import Activity, Observed, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
 from .log_file import tail
@@ -96,10 +97,17 @@ class Docker(Supervisor):
     # Before anything is disturbed
 
     def fetch(self, manifest: str) -> None:
-        """Pull the image that a manifest names, by digest, unless it is here."""
+        """Have the image that a manifest names, by digest, unless it is here: pull it, or make ours."""
         image = json.loads(manifest)["Image"]
         if engine.find("GET", f"/images/{quote(image, safe='')}/json") is not None:
             return
+        if image == OF_HOST:
+            docker_ours.provide()
+        else:
+            self._pull(image)
+        files.write_json(self._pulled, sorted({*self._images_pulled(), image}))
+
+    def _pull(self, image: str) -> None:
         name, _, digest = image.partition("@")
         path = f"/images/create?fromImage={quote(name, safe='')}&tag={quote(digest, safe='')}"
         login = self.logins.get(name.partition("/")[0], "")
@@ -112,7 +120,6 @@ class Docker(Supervisor):
                 why=engine.last_words(said),
                 next_step="deploy image inspect shows whether it is there; docker login, here, lets the host pull it",
             )
-        files.write_json(self._pulled, sorted({*self._images_pulled(), image}))
 
     def labels(self, manifest: str) -> Mapping[str, str]:
         image = engine.ask("GET", f"/images/{quote(json.loads(manifest)['Image'], safe='')}/json")
@@ -129,6 +136,8 @@ class Docker(Supervisor):
                 engine.ask("DELETE", f"/containers/{quote(program)}?force=true&v=true")
         for program in changed:
             body = request(self.layout, program, self.manifest_path(f"{program}.json"))
+            if body["Image"] == OF_HOST:
+                docker_ours.provide()  # another project may have been the last one here to need it
             engine.ask("POST", f"/containers/create?name={quote(program)}", body)
             give_secret_files(self.layout, program)
 

@@ -10,9 +10,10 @@ from typing import Optional
 from urllib.parse import quote
 
 from ...contract.failure import FAILED, Failure
-from ...contract.layout import OF_SECRETS, Layout
+from ...contract.layout import OF_HOST, OF_SECRETS, Layout
 from .. import files, launch
 from . import docker_engine as engine
+from . import docker_ours
 from .base import ABSENT, Activity, Observed
 
 
@@ -25,6 +26,8 @@ def request(layout: Layout, program: str, manifest: str) -> engine.Json:
     """The body of the request that creates it: its manifest, and what only this host knows."""
     with open(manifest, encoding="utf-8") as stream:
         body: engine.Json = json.load(stream)
+    if body["Image"] == OF_HOST:
+        return docker_ours.completed(layout, body)
     current = launch.current(layout, program)
     folder = os.path.realpath(os.path.join(layout.launchers(program), current))
     secrets = launch.exported_secrets(folder)

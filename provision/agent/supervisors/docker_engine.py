@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence
+from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence, Union
 
 from ...contract.failure import FAILED, Failure
 from ..sockets import cut_after
@@ -63,7 +63,7 @@ def ask(
 def read(
     method: str,
     path: str,
-    body: Optional[Json] = None,
+    body: Union[Json, bytes, None] = None,
     accept: Sequence[int] = (200, 201, 204),
     seconds: float = _SECONDS,
     login: str = "",
@@ -72,13 +72,15 @@ def read(
     """As `ask`, but the bytes.
 
     Args:
+        body: bytes are an archive.
         login: X-Registry-Auth, which pulls need.
         reader: takes the answer, where it is accepted.
     """
     connection = UnixConnection(SOCKET, seconds)
     try:
-        data = json.dumps(body).encode() if body is not None else None
-        headers = {"Content-Type": "application/json"} if data else {}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+        kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+        headers = {"Content-Type": kind} if data else {}
         if login:
             headers["X-Registry-Auth"] = login
         connection.connect()

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
+from provision.project.platforms import those
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.schema import Proxy, Service, Target
@@ -110,7 +111,12 @@ def _by_itself(view: Sound) -> Iterator[Fault]:
 
 def _authority(target: Target, path: tuple[str, ...], service: str) -> Iterator[Fault]:
     acme = target.traffic.acme if target.traffic else None
-    if [each.text for each in target.hosts] == [SANDBOX]:
+    if not target.can.on_host:
+        message = (
+            f"on {target.platform} nobody gets the certificate of services.{service}; on {those('on_host')} one does."
+        )
+        yield Fault((*path, "platform"), message, "Name a certificate, or set another platform.")
+    elif [each.text for each in target.hosts] == [SANDBOX]:
         yield Fault((*path, "hosts"), f"nobody outside can ask a sandbox whether services.{service} has its names.")
     elif acme is None:
         message = f'services.{service}.proxy.tls is "auto", and nobody is named who gives certificates.'

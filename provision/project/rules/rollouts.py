@@ -62,12 +62,13 @@ def _counted(name: str, target: Target) -> Iterator[Fault]:
 def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
     """What gives a canary its share, and says what its users saw."""
     base = ("targets", name, "rollout")
+    if not target.can.on_host:
+        message = f"nobody takes steps on {target.platform}; on {those('on_host')} the host does."
+        hint = "Remove steps, and give a canary its share by deploy traffic canary=25%; or set platform."
+        yield Fault((*base, "steps"), message, hint, at_key=True)
+        return
     if target.traffic is None:
-        if target.can.on_host:
-            message, hint = "nothing gives a canary its share.", f"Add [targets.{name}.traffic], or remove steps."
-        else:
-            message = f"nothing gives a canary its share on {target.platform}; on {those('on_host')} it does."
-            hint = "Remove steps, or set platform."
+        message, hint = "nothing gives a canary its share.", f"Add [targets.{name}.traffic], or remove steps."
         yield Fault((*base, "steps"), message, hint, at_key=True)
         return
     if target.traffic.canary is not None:

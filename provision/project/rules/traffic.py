@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from provision.contract.slots import KEEPER, TRAFFIC
 from provision.project.fault import Fault
 from provision.project.front import services_behind
-from provision.project.platforms import those
 from provision.project.ports import port_of, slot_port
 from provision.project.rules.proxies import HTTP, HTTPS, is_here, listens_on, proxy_before
 from provision.project.rules.view import Sound
@@ -23,9 +22,6 @@ def _declared(view: Sound) -> Iterator[Fault]:
         path = ("targets", name, "traffic")
         if target.traffic is None:
             continue
-        if not target.can.on_host:
-            message = f"nothing stands before programs on {target.platform}; on {those('on_host')} it does."
-            yield Fault(path, message, "Remove it, or set platform.", at_key=True)
         chosen = view.chosen(target)
         if chosen and not any(is_fronted(target, service) for service in chosen.values()):
             message = (
@@ -53,6 +49,7 @@ def _proxies(view: Sound) -> Iterator[Fault]:
                 hint = "Write ${port} where the number is, or remove it."
                 yield Fault(base, f"nothing leads to it on targets.{place}: {leads}", hint, at_key=True)
                 continue
+            yield from _unseen(target, name, proxy)
             for key in _OF_NGINX:
                 if getattr(proxy, key) != Proxy.model_fields[key].get_default(call_default_factory=True):
                     hint = f"targets.{place}.traffic.canary says that." if key == "canary" else none
@@ -63,6 +60,16 @@ def _proxies(view: Sound) -> Iterator[Fault]:
             yield Fault(
                 ("services", plain[port], "proxy"), message, "Give it a certificate, or another port.", at_key=True
             )
+
+
+def _unseen(target: Target, name: str, proxy: Proxy) -> Iterator[Fault]:
+    """What stands before containers is one itself, and sees the project's folder alone."""
+    for key in ("certificate", "certificate_key"):
+        path = getattr(proxy, key)
+        if not target.can.on_host and path and not path.startswith(f"{target.path}/"):
+            message = f"HAProxy is a container on {target.platform}, and sees {target.path} alone."
+            hint = f"Put it there, such as {target.path}/shared/tls/{path.rpartition('/')[2]}."
+            yield Fault(("services", name, "proxy", key), message, hint)
 
 
 def _ports(view: Sound) -> Iterator[Fault]:

@@ -1,0 +1,183 @@
+"""Nobody meets the moment of change on a Docker Engine either: HAProxy and the keeper are containers there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from provision import rollout
+from provision.errors import DeployError
+from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.visitors import visitors
+from tests.deploy.world import World
+from tests.faults.hooks import until
+from tests.testbed.fixtures import Place
+from tests.testbed.slots import Slot
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
+    with engine_on_a_host(slot, tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def image(docker_host: DockerHost) -> str:
+    return docker_host.publish()
+
+
+@pytest.fixture
+def world(docker_host: DockerHost, place: Place, tmp_path, image: str) -> Iterator[World]:
+    world = World(tmp_path / "project", docker_host.host, "docker", place.path, place.port(), place.name)
+    world.project, world.target = {"image": image}, {"traffic": {}}
+    yield world
+    for container in docker_host.client.containers.list(all=True):
+        container.remove(force=True)
+
+
+def of(docker_host: DockerHost, world: World, service: str) -> dict:
+    return dict(docker_host.client.api.inspect_container(world.program(service)))
+
+
+def running(docker_host: DockerHost, world: World) -> set[str]:
+    return {each.name.removeprefix(f"{world.name}-") for each in docker_host.client.containers.list()}
+
+
+def test_a_release_takes_over_beside_and_one_that_fails_costs_nobody_a_request(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    assert running(docker_host, world) == {"web", "traffic", "keeper"}
+    front = of(docker_host, world, "traffic")["State"]["Pid"]
+
+    with visitors(world) as met:
+        world.web("2")
+        world.up()
+        world.web("broken", env={"VERSION": "broken", "FAIL": "sick"}, check={"http": "/", "timeout": "2s"})
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+        world.rollback()
+        world.web("3")
+        world.project = {"image": docker_host.publish()}
+        world.up()
+
+    assert met["versions"] == ["1", "2", "1", "3"]
+    assert of(docker_host, world, "traffic")["State"]["Pid"] == front, "another image is no reason to start it anew"
+    assert len(running(docker_host, world)) == 3
+    assert world.status().state == "serving"
+    assert world.up().plan.unchanged
+
+    world.down()
+    assert docker_host.client.containers.list(all=True) == []
+    assert not world.exists(".deploy/traffic/haproxy.cfg")
+
+
+def test_in_place_requests_wait_for_the_new_one_or_for_the_old_one(world) -> None:
+    world.web("1", switch="in-place")
+    world.up()
+
+    with visitors(world) as met:
+        world.web("2", switch="in-place")
+        world.up()
+        world.web("3", switch="in-place", env={"VERSION": "3", "FAIL": "late"})
+        with pytest.raises(DeployError, match="The old release"):
+            world.up()
+
+    assert [each for each in met["versions"] if each != "3"][-1] == "2"
+
+
+def test_a_canary_has_a_share_is_counted_and_is_promoted_as_it_runs(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    world.web("2")
+    world.up("canary")
+    pid = of(docker_host, world, "web.2")["State"]["Pid"]
+    assert world.version == "1"
+
+    with visitors(world, streams=0):
+        rollout.weigh(world.deployment(), 0.25)
+        time.sleep(3)
+        rollout.weigh(world.deployment(), 1.0)
+        assert world.version == "2"
+
+    def counted() -> set[str]:
+        with rollout.watched_traffic(world.deployment()) as watch:
+            (told,) = watch.look()
+        assert isinstance(told, rollout.HostTraffic)
+        lanes = told.answer["services"]["web"]["lanes"]
+        return {lane for lane, each in lanes.items() if each["seen"]["requests"]}
+
+    until(lambda: {"stable", "canary"} <= counted(), "the keeper has counted both lanes")
+    world.promote()
+
+    assert world.version == "2"
+    assert of(docker_host, world, "web.2")["State"]["Pid"] == pid
+    assert running(docker_host, world) == {"web.2", "traffic", "keeper"}
+
+
+def test_haproxy_comes_back_as_it_was_and_with_its_engine(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "traffic")["State"]["Pid"])])
+    until(world.answers, "the engine started it again")
+    docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "keeper")["State"]["Pid"])])
+    until(lambda: "keeper" in running(docker_host, world), "and the keeper")
+
+    world.web("2")
+    world.up()
+    assert world.version == "2"
+    assert world.status().state in ("serving", "restarting")
+    with world.cli("logs", "traffic") as shown:
+        assert shown.communicate(timeout=60)[0]
+
+
+def test_a_host_gets_traffic_and_gives_it_up(docker_host, world) -> None:
+    world.target = {}
+    world.web("1")
+    world.up()
+    world.target = {"traffic": {}}
+    world.web("1")
+    world.up()
+    assert world.version == "1"
+    assert running(docker_host, world) == {"web.2", "traffic", "keeper"}
+
+    world.target = {"traffic": "none"}
+    world.web("2")
+    world.up()
+    assert world.version == "2"
+    assert running(docker_host, world) == {"web"}
+
+
+def test_the_two_have_the_rights_that_they_need_and_no_others(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+
+    for name in ("traffic", "keeper"):
+        found = of(docker_host, world, name)
+        host, written = found["HostConfig"], [each["Source"] for each in found["Mounts"] if each["RW"]]
+        assert written == [f"{world.path}/.deploy/traffic"]
+        assert (host["CapDrop"], host["Privileged"], host["ReadonlyRootfs"]) == (["ALL"], False, True)
+        assert not any("docker.sock" in each["Source"] for each in found["Mounts"])
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    master = str(of(docker_host, world, "traffic")["State"]["Pid"])
+    read = 'cat "/proc/$(pgrep -P "$0" | head -1)/status"'
+    status = docker_host.host.exec(["sh", "-c", read, master])
+    lines = dict(line.split(":\t", 1) for line in status.stdout.splitlines() if ":\t" in line)
+    assert lines["Uid"].split()[0] != "0"
+    assert int(lines["CapEff"], 16) == 0
+
+
+def test_twenty_changes_cut_no_stream_of_ten_seconds(world) -> None:
+    world.web("0", drain="20s")
+    world.up()
+
+    with visitors(world, streams=10, seconds=10.0, pause=0.02) as met:
+        for version in range(1, 21):
+            world.web(str(version), drain="20s")
+            world.up()
+
+    assert met["versions"][-1] == "20"
+    assert met["streams"] >= 20
