@@ -16,6 +16,7 @@ from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy import test_drain as drain
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
 from tests.deploy.test_standing import is_never_serving
+from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 from tests.images.registry import PASSWORD, USER, registry
@@ -464,3 +465,17 @@ def test_copies_are_containers_of_their_own(docker_host, world) -> None:
     assert world.status().state == "serving"
     world.down()
     assert not world.answers(world.port + 1)
+
+
+def test_with_traffic_nobody_meets_a_change(docker_host, world) -> None:
+    world.target = {"traffic": {}}
+    world.web("1")
+    world.up()
+
+    with visitors(world) as met:
+        world.web("2")
+        world.up()
+
+    assert met["versions"] == ["1", "2"]
+    containers = {each.name.removeprefix(f"{world.name}-") for each in docker_host.client.containers.list()}
+    assert containers == {"web.2", "traffic", "keeper"}
