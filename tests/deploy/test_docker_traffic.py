@@ -170,6 +170,7 @@ def test_the_two_have_the_rights_that_they_need_and_no_others(docker_host, world
     assert int(lines["CapEff"], 16) == 0
 
 
+@pytest.mark.timeout(1200)  # each change waits for the streams of the one before
 def test_twenty_changes_cut_no_stream_of_ten_seconds(world) -> None:
     world.web("0", drain="20s")
     world.up()
