@@ -141,6 +141,7 @@ class Runtime:
         What waits is let go, too: after a reload nobody could tell it where to. Whoever takes what no rule sends
         elsewhere comes before those that no longer do: two lanes may change roles.
         """
+        has = {(row["pxname"], row["svname"]) for row in self._told(worker, _SERVERS)}
         for backend in front.backends:
             up, service, known = states(backend), backend.service, True
             if up[HOLD]:
@@ -149,12 +150,14 @@ class Runtime:
             for server in sorted(backend.servers, key=weight, reverse=True):
                 if up[server.program] and not server.socket:  # which never is elsewhere
                     name = f"{service}/{server.program}"
-                    new = (
-                        f"add server {name} {at(server)} weight {weight(server)}"  # one that is there says so, no more
-                    )
-                    there = [f"set server {name} addr {server.address} port {server.port}"]
-                    there += [f"set server {name} weight {weight(server)}", f"set server {name} state ready"]
-                    known &= not self._master.tell(worker, [new, *there])[-1]
+                    words = [f"set server {name} addr {server.address} port {server.port}"]
+                    words += [f"set server {name} weight {weight(server)}", f"set server {name} state ready"]
+                    if (service, server.program) not in has:
+                        if server.peer:  # which would be asked in the clear: the one to come believes its certificate
+                            known = False
+                            continue
+                        words.insert(0, f"add server {name} {at(server)} weight {weight(server)}")
+                    known &= not self._master.tell(worker, words)[-1]
             if known and any(up.values()):
                 self._master.tell(worker, [f"set server {service}/{each} state maint" for each in up if not up[each]])
                 while not up[HOLD] and self.held(service) and time.monotonic() < deadline:

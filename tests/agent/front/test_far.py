@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from provision.agent.front.master import Master
 from provision.agent.front.values import DRAIN, READY, Backend, Bind, Far, Front, Peer, Route, Server
 from tests.agent.front.stand import PATIENCE, Answered, Crowd, Stand
 from tests.faults.hooks import until
@@ -97,9 +98,33 @@ def test_machines_come_and_die_and_are_replaced_and_nobody_meets_it(far: Distant
         crowd.more(60)
         far.become("c")
         crowd.more()
-    assert crowd.failed == []
+    # What was being answered when it was killed is broken off; nobody goes on in the middle of an answer.
+    assert [each for each in crowd.failed if not each.body.startswith("IncompleteRead")] == []
     assert {answer.program for answer in crowd.answers[-10:]} == {"c"}
     assert far.edge.worker() == worker
+
+
+def test_a_place_that_is_new_to_a_reload_is_asked_by_the_one_that_believes_its_certificate(
+    far: Distant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.machine("a")
+    far.become("a", places=1)
+    far.machine("b")
+    said: list[str] = []
+    tell = Master.tell
+
+    def heard(master: Master, pid: int, words: list[str]) -> list[str]:
+        said.extend(words)
+        return tell(master, pid, words)
+
+    monkeypatch.setattr(Master, "tell", heard)
+    with Crowd(far.edge) as crowd:
+        far.become("a", "b", places=2)
+        crowd.more(60)
+    assert crowd.failed == []
+    assert {answer.program for answer in crowd.answers[-30:]} == {"a", "b"}
+    assert [words for words in said if words.startswith("add server")] == []  # which it is asked in the clear
+    assert "Already exists" not in (far.edge.folder / "said").read_text()
 
 
 @pytest.mark.slow
