@@ -53,8 +53,9 @@ def load_project(
     known = _known(merged, variables.variables)
     asked, copies, found = _validated(written, merged, known, unasked, faults)
     values: dict[str, str] = {}
+    env_file = shown(dotenv)
     if demand_secrets and asked and not found:
-        values, missing = secret_values(asked, known, directory, shown(dotenv), ask_commands=ask_commands)
+        values, missing = secret_values(asked, known, directory, env_file, target=target, ask_commands=ask_commands)
         found += missing
         if alike_more := alike(known.declared, variables.variables, values).keys() - known.alike.keys():
             # What a command gave is the value of a variable, too. Now it is known, and the variable a secret.
@@ -63,7 +64,7 @@ def load_project(
             found += again
             values |= {name: variables.variables[name] for name in alike_more}
     elif demand_secrets and asked:
-        found += secret_values(asked, known, directory, shown(dotenv), ask_commands=False)[1]
+        found += secret_values(asked, known, directory, env_file, target=target, ask_commands=False)[1]
     found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
     found += asked.python.missing(directory) if asked and asked.python else ()
     problems = [*declaration.problems(found), *variables.problems]

@@ -8,6 +8,7 @@ from pathlib import Path
 from provision.project import here, secret_commands
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
+from provision.project.front import runs
 from provision.project.schema import Declaration
 from provision.project.template import Known, Template
 
@@ -15,18 +16,19 @@ _MISTYPED = 0.85  # how alike two names are, of which one may be the other misty
 
 
 def secret_values(
-    declared: Declaration, known: Known, root: Path, env_file: str, *, ask_commands: bool
+    declared: Declaration, known: Known, root: Path, env_file: str, *, target: str | None, ask_commands: bool
 ) -> tuple[dict[str, str], list[Fault]]:
     """The values by name, and what is wrong with those that are missing. Each command is asked once.
 
     Args:
+        target: where they are wanted: what runs behind its front, or before it, has its own.
         env_file: what problems call the file of variables.
         ask_commands: False to look only whether the commands are there; their values are then left out.
     """
     values: dict[str, str] = {}
     faults: list[Fault] = []
     asked: set[str] = set()
-    for path, variable in _named(declared):
+    for path, variable in _named(declared, target):
         if known.values.get(variable):
             values[variable] = known.values[variable]
         elif variable in declared.secrets:
@@ -60,14 +62,16 @@ def _ask(
         yield Fault(path, str(failed), hint)
 
 
-def _named(declared: Declaration) -> Iterator[tuple[KeyPath, str]]:
+def _named(declared: Declaration, target: str | None) -> Iterator[tuple[KeyPath, str]]:
     """Each place that needs a secret's value, those that declare it first."""
+    targets = [each for name, each in declared.targets.items() if target in (None, name)]
     lists: list[tuple[KeyPath, tuple[str, ...]]] = []
     envs: list[tuple[KeyPath, dict[str, Template]]] = []
     for name, service in declared.services.items():
+        if target and targets and not any(runs(each, name) for each in targets):
+            continue
         lists += [(("services", name, key), getattr(service, key)) for key in ("secrets", "secret_files")]
         envs.append((("services", name, "env"), service.env))
-    targets = declared.targets.values()
     if declared.prepare and (not targets or any(target.prepare for target in targets)):
         lists.append((("prepare", "secrets"), declared.prepare.secrets))
         envs.append((("prepare", "env"), declared.prepare.env))

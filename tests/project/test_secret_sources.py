@@ -171,3 +171,38 @@ def test_a_command_whose_child_keeps_its_complaints_open_has_given_its_value(fol
     )
 
     assert load(folder, environ={}).secrets["PW"] == "hunter2"
+
+
+def test_a_front_needs_no_secret_of_what_runs_behind_it_nor_they_one_of_its_own(folder: Path) -> None:
+    write(
+        folder,
+        """
+[services.llm]
+command = ["a", "${port}"]
+port = 8000
+secrets = ["TOKEN"]
+check = { http = "/health" }
+[services.site]
+command = ["b", "${port}"]
+port = 9000
+secrets = ["KEY"]
+check = { http = "/health" }
+[targets.edge]
+hosts = ["root@10.0.0.1"]
+path = "/srv/x"
+services = ["site"]
+[targets.edge.traffic]
+[targets.gpu]
+hosts = ["root@10.0.0.2"]
+path = "/srv/x"
+services = ["llm"]
+[targets.gpu.traffic]
+[targets.gpu.front]
+target = "edge"
+""",
+    )
+    given = {"TOKEN": "of llm", "KEY": "of site"}
+    for target, needed in {"edge": "KEY", "gpu": "TOKEN"}.items():
+        assert dict(load(folder, environ={needed: given[needed]}, target=target).secrets) == {needed: given[needed]}
+        with pytest.raises(DeclarationError, match=f"{needed} is not set"):
+            load(folder, environ={}, target=target)
