@@ -6,7 +6,7 @@ machine is known by its certificate, which was read over the connection of a dep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, TypedDict
+from typing import TYPE_CHECKING, Dict, Mapping, TypedDict
 
 from .failure import REFUSED, Failure
 
@@ -71,15 +71,17 @@ def changed(
         gone = each["host"] in asked["leave"] or each["host"] not in asked.get("only", [each["host"]])
         if gone:
             del after[name]
-        elif each["host"] in asked["rest"] or (each["host"] in asked["drain"] and _others(after, target, name)):
+        elif each["host"] in asked["rest"] or (each["host"] in asked["drain"] and _others_do(after, target, name)):
             after[name] = {**each, "takes": False}
     for machine in asked["enter"]:
         after[_place_for(machine["host"], after, target, declared["places"])] = {**machine, "takes": True}
     return after
 
 
-def _others(peers: Mapping[str, PeerDocument], target: str, but: str) -> List[str]:
-    return [name for name, each in peers.items() if is_of(name, target) and name != but and each["takes"]]
+def _others_do(peers: Mapping[str, PeerDocument], target: str, but: str) -> bool:
+    """Whether others take requests for all that one of them is led to for."""
+    others = [each for name, each in peers.items() if is_of(name, target) and name != but and each["takes"]]
+    return bool(others) and set(peers[but]["ports"]) <= {service for each in others for service in each["ports"]}
 
 
 def _place_for(host: str, peers: Mapping[str, PeerDocument], target: str, places: int) -> str:

@@ -40,7 +40,7 @@ from provision.project.traffic import SPARE, Traffic, mode_of
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
 _OURS_STOP = 5.0  # seconds that what stands before the others takes, and the one who is at home with it
 _OF_ENGINES = "llamacpp:"  # how names in an engine's metrics begin
-_DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
+DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
 if TYPE_CHECKING:
     from provision.release.models import Needed
@@ -147,7 +147,7 @@ def _by_itself(project: Project, document: TrafficDocument) -> dict[str, list[st
 
 
 def _fronted(target: Target, name: str, service: Service, port: int) -> FrontedDocument:
-    document = FrontedDocument(port=port, mode=mode_of(service), drain=service.drain or _DRAIN)
+    document = FrontedDocument(port=port, mode=mode_of(service), drain=service.drain or DRAIN)
     if target.front and service.proxy:
         document["timeout"] = service.proxy.timeout
     if proxy := proxy_before(target, service):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from provision.targets.front import front_of, known
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
 
-
+_POLL_SECONDS = 1.0
 _WORDS = {
     True: "{} gives it requests",
     False: "{} gives it nothing new; deploy up does",
@@ -70,18 +71,30 @@ def follow(deployment: Deployment, there: Sequence[HostSpec], serving: Sequence[
         for spec in serving:
             if not all(each.takes(spec.name) for each in front.behind()):
                 with open_session(deployment, spec, install=True) as session:
-                    front.tell(enter=[front.introduce(session)])
+                    front.lead_to(session, front.introduce(session))
         if serving:
             names = {spec.name for spec in serving}
             front.tell(drain=[spec.name for spec in there if spec.name not in names])
 
 
 def forget(deployment: Deployment, specs: Sequence[HostSpec]) -> None:
-    """Let the front lead no more to machines that are about to go. Its own looks tell it, where it can't be told."""
+    """Let the front lead no more to machines that are about to go; what they have begun ends first, within its drain.
+
+    The front's own looks tell it, where it can't be told.
+    """
+    names = [spec.name for spec in specs]
     try:
         with front_of(deployment) as front:
-            if front is not None:
-                front.tell(leave=[spec.name for spec in specs])
+            if front is None:
+                return
+            front.tell(rest=names)
+            until = time.monotonic() + front.drain
+            while (left := front.in_flight(names)) and time.monotonic() < until:
+                text = f"{left} requests left, for {until - time.monotonic():.0f} s at most"
+                step = {"event": "step", "host": ", ".join(names), "step": "drain", "program": "", "detail": text}
+                deployment.on_event(step)
+                time.sleep(_POLL_SECONDS)
+            front.tell(leave=names)
     except DeployError as error:
         text = f"the front of these machines can't be told that they go; it sees that by itself: {error}"
         deployment.on_event({"event": "warning", "host": "", "text": text})

@@ -3,6 +3,7 @@
 They are told before a machine is changed and after it is proven, each time by one short transaction of their own. Who
 can't be reached is no reason to change a machine that others rely on: so nothing begins without them. What they could
 not be told afterwards is said, with exit status 3: the machine has the new release, and the front does not lead to it.
+A machine is led to for the services that it is to run: one that was stopped on purpose would hold its requests.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision import errors
 from provision.contract import peers as contract
-from provision.contract.answers import Introduced, Transacted
-from provision.contract.on_purpose import KINDS
+from provision.contract.answers import Introduced, Traffic, Transacted
+from provision.contract.decide import Do
+from provision.contract.on_purpose import KINDS, STOP
 from provision.contract.slots import STABLE
 from provision.project.front import services_behind
 from provision.targets.host import open_session
@@ -114,6 +116,27 @@ class Front:
         with self._lock:
             return [known(session, self._deployment.target_name) for session in self._sessions]
 
+    @property
+    def drain(self) -> float:
+        """How long what these machines have begun may take to end."""
+        from provision.manifests.lanes import DRAIN  # with much that the way there does not wait for
+
+        services = self._deployment.loaded.project.services
+        return max((services[name].drain or DRAIN for name in self._ports), default=0.0)
+
+    def in_flight(self, machines: Collection[str]) -> int:
+        """How many requests have begun there, and not ended."""
+        found = 0
+        with self._lock:
+            for session in self._sessions:
+                peers = known(session, self._deployment.target_name).peers
+                places = {name for name, each in peers.items() if each["host"] in machines}
+                answer = session.conversation.ask({"op": "traffic", "minutes": 1, "points": 0}, Traffic)
+                lanes = [lane for service in answer["services"].values() for lane in service["lanes"].values()]
+                programs = [program for lane in lanes for program in lane["programs"]]
+                found += sum(each["in_flight"] for each in programs if each["program"] in places)
+        return found
+
     def introduce(self, session: HostConversation) -> MachineDocument:
         """Let a machine admit the front, and nobody else; what the front is to know of it."""
         deployment = self._deployment
@@ -121,6 +144,24 @@ class Front:
         certificate = _introduced(session, name, self._shown)
         address, reached = _reached(deployment, session.spec, self._ports)
         return {"host": session.spec.name, "address": address, "ports": reached, "certificate": certificate}
+
+    def lead_to(self, session: HostConversation, machine: MachineDocument, stops: Collection[str] = ()) -> None:
+        """Let requests come to a machine for what it is to run, and for nothing else.
+
+        Args:
+            stops: programs that are about to be stopped.
+        """
+        programs = session.facts({}, told=False)["project"]["state"]["programs"]
+        to_run = {
+            each["service"]
+            for name, each in programs.items()
+            if each["lane"] == STABLE and not each["on_demand"] and not each.get("stopped") and name not in stops
+        }
+        ports = {name: port for name, port in machine["ports"].items() if name in to_run}
+        if ports:
+            self.tell(enter=[{**machine, "ports": ports}])
+        else:
+            self.tell(rest=[machine["host"]])
 
     def tell(
         self,
@@ -175,23 +216,25 @@ def apply_behind(
     if front is None or (plan.channel != STABLE and plan.kind in ("up", "down", *KINDS) and plan.channel):
         return apply(session, plan, interrupt, evidence=evidence)
     host = session.spec.name
-    leaves, rests = plan.kind == "down", plan.kind == "stop"
     machine = front.introduce(session)
     knew = False
     if not plan.unchanged:
         knew = any(each.takes(host) is not None for each in front.behind())
-        front.tell(rest=[host] if leaves or rests else [], drain=[host])
+        if plan.kind == STOP:
+            front.lead_to(session, machine, [step.program for step in plan.steps if step.do is Do.STOP])
+        else:
+            front.tell(rest=[host] if plan.kind == "down" else [], drain=[host])
     try:
         outcome = apply(session, plan, interrupt, evidence=evidence)
     except (errors.PutBack, errors.Refused, errors.Interrupted):
-        if knew:  # what it had before serves
-            front.tell(enter=[machine])
+        if knew:
+            _tell_of_what_was_before(front, session, machine)
         raise
     try:
-        if leaves:
+        if plan.kind == "down":
             front.tell(leave=[host])
-        elif not rests:
-            front.tell(enter=[machine])
+        else:
+            front.lead_to(session, machine)
     except errors.DeployError as error:
         raise errors.SomeHostsFailed(
             f"it is done, and targets.{front.name}, which leads to this machine, could not be told.",
@@ -200,6 +243,15 @@ def apply_behind(
             next_step=f"deploy status --target {front.name}, then this again",
         ) from error
     return outcome
+
+
+def _tell_of_what_was_before(front: Front, session: HostConversation, machine: MachineDocument) -> None:
+    """It serves again. What failed is to be told, and so this is a warning where it fails, too."""
+    try:
+        front.lead_to(session, machine)
+    except errors.DeployError as error:
+        text = f"targets.{front.name} gives this machine nothing new, and could not be told: {error}"
+        session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
 
 
 def _introduced(session: HostConversation, name: str, admits: str) -> str:

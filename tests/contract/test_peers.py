@@ -45,6 +45,13 @@ def test_the_last_one_that_takes_requests_goes_on_where_it_is_only_replaced() ->
     assert takes(told(peers, rest=["b"]))["gpu.2"] == ("b", False)
 
 
+def test_one_of_whose_services_the_others_run_none_goes_on_too() -> None:
+    both = {**machine("a"), "ports": {"web": 8000, "llm": 9000}}
+    peers = told({}, enter=[both, machine("b")])
+    assert takes(told(peers, drain=["a"])) == takes(peers)
+    assert takes(told(peers, drain=["b"]))["gpu.2"] == ("b", False)
+
+
 def test_who_is_not_there_any_more_is_known_no_more_and_other_targets_are_left_alone() -> None:
     others: Any = {"cpu.1": {**machine("z"), "takes": True}}
     peers = told(others, enter=[machine("a"), machine("b")])

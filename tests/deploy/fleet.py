@@ -33,9 +33,18 @@ class Fleet:
         pins = [f"{each.address} {each.host_key}\n" for each in (self.host, *self.machines)]
         (self.folder / "known_hosts").write_text("".join(pins))
 
-    def declare(self, version: str = "1", hold: str = "60s", front: dict[str, Any] | None = None, **more: Any) -> None:
+    def declare(
+        self,
+        version: str = "1",
+        hold: str = "60s",
+        front: dict[str, Any] | None = None,
+        services: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
         """Write deploy.toml: the edge runs nothing of its own, and leads to the others."""
-        sections: dict[str, Any] = {"project": {"name": "fleet"}, "services.web": web(PORT, version, **more)}
+        declared = {"web": web(PORT, version, **more), **(services or {})}
+        sections: dict[str, Any] = {"project": {"name": "fleet"}}
+        sections |= {f"services.{name}": service for name, service in declared.items()}
         for name, hosts in (("edge", [self.host]), ("gpu", self.machines)):
             sections[f"targets.{name}"] = {
                 "platform": "supervisord",
@@ -62,9 +71,12 @@ class Fleet:
 
     def peers(self) -> dict[str, bool]:
         """Whether each machine is given requests, by its address, as the front's state has it."""
+        return {each["address"]: each["takes"] for each in self.places().values()}
+
+    def places(self) -> dict[str, Any]:
+        """The machines that the front knows, by the place that each has there."""
         (status,) = rollout.status(self.deployment("edge"))
-        peers = status.project["state"].get("peers", {})
-        return {each["address"]: each["takes"] for each in peers.values()}
+        return dict(status.project["state"].get("peers", {}))
 
     def kill(self, host: TestHost, *names: str) -> None:
         """End processes of a host by their programs' names, all at once, with no way to say goodbye."""

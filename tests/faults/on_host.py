@@ -47,6 +47,10 @@ def act(request):
             from deploy_agent.agent import rolling
 
             return rolling.weigh(layout, header, transaction, request["weigh"], emit)
+        if "peers" in request:
+            from deploy_agent.agent import introduced
+
+            return introduced.change(layout, header, transaction, request["peers"], emit)
         return activate.perform(layout, header, transaction, request["transaction"], emit, aborted)
 
     worker._live(layout, transaction, work, Masks([]), sink)
