@@ -147,6 +147,7 @@ def ask(connection: http.client.HTTPConnection, path: str = "/", body: bytes | N
         answer = connection.getresponse()
         body = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
+        connection.close()  # who is broken off connects anew
         return Answered(0, repr(error), {}, time.monotonic() - began)
     return Answered(
         answer.status, body, {name.lower(): value for name, value in answer.getheaders()}, time.monotonic() - began
