@@ -11,7 +11,7 @@ from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
 from tests.deploy.visitors import visitors
-from tests.deploy.world import World
+from tests.deploy.world import World, web
 from tests.faults.hooks import until
 from tests.testbed.fixtures import Place
 from tests.testbed.slots import Slot
@@ -149,6 +149,20 @@ def test_a_host_gets_traffic_and_gives_it_up(docker_host, world) -> None:
     world.up()
     assert world.version == "2"
     assert running(docker_host, world) == {"web"}
+
+
+def test_another_service_makes_haproxy_read_its_file_anew_with_its_streams(docker_host, world) -> None:
+    world.web("1")
+    world.up()
+    front = of(docker_host, world, "traffic")["State"]["Pid"]
+    low = {"proxy": {"port": 81}}  # below 1024
+
+    with visitors(world):
+        world.declare({"web": web(world.port), "api": web(world.port + 1, **low)})
+        world.up()
+
+    assert of(docker_host, world, "traffic")["State"]["Pid"] == front
+    assert world.answers(81)
 
 
 def test_the_two_have_the_rights_that_they_need_and_no_others(docker_host, world) -> None:
