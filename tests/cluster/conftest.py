@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.declared import Declared
 from tests.cluster.gateway import Gateway
 from tests.cluster.node import Node
-from tests.cluster.parts import GATEWAY, NODE, PROGRAMS, missing
+from tests.cluster.parts import GATEWAY, NODE, PROGRAMS, missing, program
 from tests.cluster.running import Cluster
 from tests.testbed.slots import Slot
+
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +44,23 @@ def gateway(cluster: Cluster) -> Gateway:
     """What stands before the pods of `cluster`, and what counts the requests to it."""
     _demand(*GATEWAY)
     return Gateway(cluster)
+
+
+@pytest.fixture(scope="session")
+def image(cluster: Cluster) -> str:
+    """Of a program of ours that answers with its version."""
+    assert cluster.node
+    return cluster.node.load("localhost/web:1", program("pods"))
+
+
+@pytest.fixture
+def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
+    """A project of one service with a namespace of its own, declared and not deployed."""
+    made = Declared(cluster, tmp_path, f"small{next(_NUMBERS)}", image, tmp_path / "kubeconfig")
+    made.write()
+    made.make_namespace()
+    yield made
+    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
 
 
 def _demand(*names: str) -> None:

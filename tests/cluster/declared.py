@@ -110,8 +110,8 @@ class Declared:
         event: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return event
 
-    def kubectl(self, *words: str, check: bool = True) -> str:
-        return self.cluster.kubectl("--namespace", self.name, *words, check=check)
+    def kubectl(self, *words: str, text: str = "", check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.name, *words, text=text, check=check)
 
     def versions(self) -> set[str]:
         """What pods that are ready answer with, asked past everything of ours."""

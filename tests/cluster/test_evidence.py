@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.declared import Declared
-from tests.cluster.parts import program
-from tests.cluster.running import Cluster
 
 pytestmark = pytest.mark.slow
 
-_NAMES = (f"proven{number}" for number in itertools.count())
 REQUIRED = 'require = "evidence"\n'
 
 
-@pytest.fixture(scope="module")
-def image(cluster: Cluster) -> str:
-    assert cluster.node
-    return cluster.node.load("localhost/web:1", program("pods"))
-
-
 @pytest.fixture
-def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
-    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
-    made.environ["XDG_CONFIG_HOME"] = str(tmp_path / "config")
-    made.write()
-    made.make_namespace()
-    made.ok("image", "keys", "init")
-    made.ok("up")
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+def small(small: Declared, tmp_path: Path) -> Declared:
+    small.environ["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    small.ok("image", "keys", "init")
+    small.ok("up")
+    return small
 
 
 def declare(small: Declared, version: str, **more: str) -> None:

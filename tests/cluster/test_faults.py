@@ -9,16 +9,12 @@ import itertools
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from tests.cluster.declared import Declared
 from tests.cluster.faulty import Answer, Before, Fault, FaultyApi, Lost, Request
-from tests.cluster.parts import program
 from tests.cluster.running import Cluster
-
-_NAMES = (f"faulty{number}" for number in itertools.count())
 
 
 @pytest.fixture
@@ -28,17 +24,11 @@ def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
 
 
 @pytest.fixture
-def small(cluster: Cluster, faulty: FaultyApi, tmp_path: Path) -> Iterator[Declared]:
+def small(small: Declared, faulty: FaultyApi) -> Declared:
     """One that serves, deployed and asked through the proxy."""
-    assert cluster.node
-    image = cluster.node.load("localhost/web:1", program("pods"))
-    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
-    made.write()
-    made.make_namespace()
-    faulty.reach(made.kubeconfig)
-    made.ok("up")
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+    faulty.reach(small.kubeconfig)
+    small.ok("up")
+    return small
 
 
 @pytest.mark.slow

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.cluster.declared import Declared
 from tests.cluster.gateway import Gateway, route
-from tests.cluster.parts import program
-from tests.cluster.running import Cluster
 from tests.faults.hooks import until
 
 pytestmark = pytest.mark.slow
 
-_NAMES = (f"rolled{number}" for number in itertools.count())
 _ROLLOUT = """
 [targets.k8s.rollout]
 steps = ["20%", "50%"]
@@ -32,21 +26,12 @@ slower = "50%"
 """
 
 
-@pytest.fixture(scope="module")
-def image(cluster: Cluster) -> str:
-    assert cluster.node
-    return cluster.node.load("localhost/web:1", program("pods"))
-
-
 @pytest.fixture
-def small(cluster: Cluster, image: str, gateway: Gateway, tmp_path: Path) -> Iterator[Declared]:
-    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
-    declare(made, "one", gateway.prometheus)
-    made.make_namespace()
-    text = json.dumps(route("public", f"{made.name}.test", [{"name": "web", "port": 8000}]))
-    cluster.kubectl("--namespace", made.name, "apply", "--server-side", "-f", "-", text=text)
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+def small(small: Declared, gateway: Gateway) -> Declared:
+    declare(small, "one", gateway.prometheus)
+    text = json.dumps(route("public", f"{small.name}.test", [{"name": "web", "port": 8000}]))
+    small.kubectl("apply", "--server-side", "-f", "-", text=text)
+    return small
 
 
 def declare(small: Declared, version: str, prometheus: str, *, env: str = "", each: str = "4s") -> None:

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.declared import Declared
-from tests.cluster.parts import program
-from tests.cluster.running import Cluster
 from tests.faults.hooks import until
-
-_NAMES = (f"small{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def image(cluster: Cluster) -> str:
-    assert cluster.node
-    return cluster.node.load("localhost/web:1", program("pods"))
-
-
-@pytest.fixture
-def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
-    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
-    made.write()
-    made.make_namespace()
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
 
 
 def test_what_is_up_serves_and_bringing_it_again_changes_nothing(small: Declared) -> None:

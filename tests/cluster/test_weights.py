@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.declared import Declared
 from tests.cluster.gateway import Gateway, route
-from tests.cluster.parts import program
-from tests.cluster.running import Cluster
 
 pytestmark = pytest.mark.slow
 
-_NAMES = (f"shared{number}" for number in itertools.count())
 REQUESTS = 10_000
 
 
-@pytest.fixture(scope="module")
-def image(cluster: Cluster) -> str:
-    assert cluster.node
-    return cluster.node.load("localhost/web:1", program("pods"))
-
-
-@pytest.fixture
-def small(cluster: Cluster, image: str, gateway: Gateway, tmp_path: Path) -> Iterator[Declared]:
-    made = Declared(cluster, tmp_path, next(_NAMES), image, tmp_path / "kubeconfig")
-    made.write()
-    made.make_namespace()
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+@pytest.fixture(autouse=True)
+def _stands_before_the_pods(gateway: Gateway) -> None:
+    """Each canary of these tests has a route."""
 
 
 def led_by_ann(small: Declared, gateway: Gateway, backends: list[dict[str, Any]] | None = None) -> str:
     """Her route to the service; its host."""
     host = f"{small.name}.test"
     text = json.dumps(route("public", host, backends or [{"name": "web", "port": 8000}]))
-    small.cluster.kubectl(
-        "--namespace", small.name, "apply", "--server-side", "--field-manager=ann", "-f", "-", text=text
-    )
+    small.kubectl("apply", "--server-side", "--field-manager=ann", "-f", "-", text=text)
     gateway.wait_for(host)
     return host
 

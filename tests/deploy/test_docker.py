@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -14,35 +13,18 @@ from provision.errors import DeployError, Exit, PutBack, Refused
 from provision.native.model import write_demo_model
 from tests.bitnet.runtime.gguf_files import with_type_id
 from tests.deploy import test_drain as drain
-from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.docker_host import DockerHost
 from tests.deploy.test_standing import is_never_serving
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 from tests.images.registry import PASSWORD, USER, registry
 from tests.testbed.docker import see
-from tests.testbed.fixtures import Place
-from tests.testbed.slots import Slot
-
-
-@pytest.fixture(scope="module")
-def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
-    with engine_on_a_host(slot, tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def image(docker_host: DockerHost) -> str:
-    return docker_host.publish()
 
 
 @pytest.fixture
-def world(docker_host: DockerHost, place: Place, tmp_path, image: str) -> Iterator[World]:
-    world = World(tmp_path / "project", docker_host.host, "docker", place.path, place.port(), place.name)
-    world.project = {"image": image}
-    yield world
-    for container in docker_host.client.containers.list(all=True):
-        container.remove(force=True)
+def world(docker_world: World) -> World:
+    return docker_world
 
 
 def container(docker_host: DockerHost, world: World, lane: str = "") -> dict:

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from provision import rollout
 from provision.errors import DeployError
-from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.docker_host import DockerHost
 from tests.deploy.visitors import visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
-from tests.testbed.fixtures import Place
-from tests.testbed.slots import Slot
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
-    with engine_on_a_host(slot, tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def image(docker_host: DockerHost) -> str:
-    return docker_host.publish()
-
-
 @pytest.fixture
-def world(docker_host: DockerHost, place: Place, tmp_path, image: str) -> Iterator[World]:
-    world = World(tmp_path / "project", docker_host.host, "docker", place.path, place.port(), place.name)
-    world.project, world.target = {"image": image}, {"traffic": {}}
-    yield world
-    for container in docker_host.client.containers.list(all=True):
-        container.remove(force=True)
+def world(docker_world: World) -> World:
+    docker_world.target = {"traffic": {}}
+    return docker_world
 
 
 def of(docker_host: DockerHost, world: World, service: str) -> dict:

@@ -12,19 +12,12 @@ from provision.errors import Refused
 from provision.images import Repository, connect, parse
 from provision.images.promotion.chain import findings
 from provision.images.promotion.evidence import CheckResult, Evidence, store
-from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.docker_host import DockerHost
 from tests.deploy.world import World
 from tests.images.make import KEY, private_pem, public_pem, recorded
 from tests.testbed.fixtures import Place
-from tests.testbed.slots import Slot
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def docker_host(slot: Slot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
-    with engine_on_a_host(slot, tmp_path_factory.mktemp("registry")) as found:
-        yield found
 
 
 @pytest.fixture
