@@ -33,12 +33,16 @@ def staged(extra: str = TRAFFIC, said: str = "asked for") -> Iterator[Project]:
     Args:
         said: what its service writes when it is asked.
     """
-    with contextlib.contextmanager(make_project)() as project:
+    made = make_project()
+    project = next(made)
+    try:
         project.write(extra=extra)
         web = project.root / "web.py"
         web.write_text(web.read_text().replace('"asked for"', repr(said)))
         project.ok("up", "--target", "sandbox")
         yield project
+    finally:  # Ctrl-C, too, ends the host
+        next(made, None)
 
 
 def break_it(project: Project, extra: str = TRAFFIC) -> None:
