@@ -136,8 +136,8 @@ def is_under_way(record: Optional[RolloutRecord]) -> bool:
 
 
 def has_begun(record: RolloutRecord) -> bool:
-    """Whether its first step has."""
-    return bool(record["began"]) or record["status"] == RUNNING
+    """Whether its first step has: at once, where it waits for no other hosts."""
+    return bool(record["began"]) or record["status"] == RUNNING or not record.get("waits_for")
 
 
 def share(record: RolloutRecord) -> float:

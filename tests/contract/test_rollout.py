@@ -71,6 +71,16 @@ def test_what_somebody_may_ask_for(status: str, action: str, then: str | None) -
             rollout.steered(begun, action, "bob", 1010.0)
 
 
+def test_one_that_is_paused_before_its_step_has_a_time_keeps_its_share_and_goes_on() -> None:
+    paused = rollout.steered(rollout.begun(ASKED, "t1", NEW, "ann", keep=3), "pause", "bob", 1010.0)
+
+    assert paused
+    assert rollout.share(paused) == 0.05
+    resumed = rollout.steered(paused, "resume", "bob", 1020.0)
+    assert resumed
+    assert resumed["status"] == "running"
+
+
 def test_a_step_that_was_held_begins_anew_when_somebody_resumes_it() -> None:
     resumed = rollout.steered(record(status="held"), "resume", "bob", 5000.0)
 

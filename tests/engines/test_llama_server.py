@@ -180,7 +180,7 @@ def test_a_second_signal_does_not_wait_for_a_client_that_waits(start: Starts) ->
         (["--flash-attn", "on"], "invalid argument: --flash-attn: the wheel engine has no such option; a compiled"),
         (["-hf", "ggml-org/x"], "invalid argument: -hf: "),
         (["-cb"], "invalid argument: -cb: "),
-        (["-mm", "vision.gguf"], "invalid argument: -mm: "),
+        (["-mmu", "https://host/vision.gguf"], "invalid argument: -mmu: "),
         (["--port=80"], "invalid argument: --port=80: did you mean --port?"),
         (["stray"], "invalid argument: stray: the wheel engine has no such option"),
         (["--model"], "--model: expected a value"),
