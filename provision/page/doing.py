@@ -13,11 +13,12 @@ import secrets
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -67,7 +68,7 @@ class Running:
 
     order: Order
     at: float
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     id: str = ""  # of its record; empty where there is none
     code: int | None = None  # None: it runs
     error: dict[str, Any] = field(default_factory=dict)
@@ -152,34 +153,40 @@ class Doing:
 
     def _begin(self, order: Order) -> Running:
         # -P: what lies in the folder of the project is no module of ours. A session of its own: Ctrl-C ends the page.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "provision.cli", *order.words, "--json"],
-            cwd=self.project.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        # A file without a name: with a pipe the command would end where it writes after the page has ended.
+        output = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by who follows it)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "provision.cli", *order.words, "--json"],
+                cwd=self.project.root,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException:
+            output.close()
+            raise
         running = Running(order, time.time(), process)
         with self._lock:
             self.begun = [running, *self.begun][:_KEPT]
             self.version += 1
-        threading.Thread(target=self._follow, args=(running,), daemon=True, name="page runs").start()
+        threading.Thread(target=self._follow, args=(running, output), daemon=True, name="page runs").start()
         return running
 
-    def _follow(self, running: Running) -> None:
-        """Read what it says, for the error that it may end with; all else is in its record."""
-        stdout = running.process.stdout
-        while stdout and (line := stdout.readline(_LONGEST_LINE)):
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and event.get("event") == "error":
-                running.error = event
-        running.code = running.process.wait()
+    def _follow(self, running: Running, output: IO[str]) -> None:
+        """Wait for its end, and read what it said for the error that it may have ended with; all else is recorded."""
+        code = running.process.wait()
+        with output:
+            output.seek(0)
+            while line := output.readline(_LONGEST_LINE):
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict) and event.get("event") == "error":
+                    running.error = event
+        running.code = code
         self.version += 1
 
 

@@ -127,7 +127,7 @@ class Guard:
         name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
         if not colon:
             name, port = host, "80"
-        return name.lower() in _NAMES and port.isdigit() and self._port in (None, int(port))
+        return name.lower() in _NAMES and (port.isdigit() if self._port is None else port == str(self._port))
 
     def _let_in(self, scope: Scope) -> Response | None:
         """The answer to who does not have the cookie, or comes for it."""

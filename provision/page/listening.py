@@ -74,6 +74,7 @@ def loopback(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", each))
+            listener.listen(MOST)  # from now on a browser waits, instead of being told that nobody is there
         except OSError as failure:
             listener.close()
             if port is not None:
@@ -102,6 +103,7 @@ def unix(path: Path) -> Any:
         mask = os.umask(0o177)
         try:
             listener.bind(str(path))
+            listener.listen(MOST)
         finally:
             os.umask(mask)
     except OSError as failure:

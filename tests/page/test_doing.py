@@ -38,6 +38,11 @@ def _token(client: httpx.Client, path: str) -> str:
     return found[1]
 
 
+def begin(ui: Ui, client: httpx.Client, path: str) -> httpx.Response:
+    """Ask for it, and confirm."""
+    return _post(ui, client, path, _token(client, path))
+
+
 def test_nothing_can_be_done_unless_it_was_allowed(ui: Ui, client: httpx.Client) -> None:
     assert client.get("/do/up/sandbox").status_code == 404
     assert _post(ui, client, "/do/up/sandbox", "x").status_code == 404
