@@ -84,7 +84,7 @@ def serve(root: Path, hosts: int) -> None:
     listener = listening.loopback(0)
     port = listener.getsockname()[1]
     door = Door()
-    server = listening.server(page.app(door, port))
+    server = listening.server(page.app(door, port), page.end)
     addresses = [f"http://127.0.0.1:{port}{ENTER}{door.token()}" for _ in range(2)]
     sys.stdout.write(json.dumps(addresses) + "\n")
     sys.stdout.flush()

@@ -48,6 +48,7 @@ class Page:
         self._tails = Tails(self._deployment)
         self._lives: dict[str, tuple[Live, asyncio.Task[None]]] = {}
         self._streams = 0
+        self._over = asyncio.Event()
 
     def app(self, door: Door, port: int | None) -> Starlette:
         """For a server.
@@ -78,6 +79,13 @@ class Page:
             for _, task in self._lives.values():
                 task.cancel()
             await asyncio.to_thread(self.places.close)
+
+    def end(self) -> None:
+        """The page ends: nothing waits for streams, which would go on for ever."""
+        self._over.set()
+        self._tails.end()
+        for live, _ in self._lives.values():
+            live.end()
 
     def _view(self, address: str) -> View | None:
         """What the page at `address` shows."""
@@ -169,8 +177,12 @@ class Page:
         try:
             tail = await asyncio.to_thread(self._tails.of, target, channel)
         except DeployError as error:
-            return self._stream(_once([(0, "", "", str(error))]))
+            return self._stream(self._once([(0, "", "", str(error))]))
         return self._stream(tail.lines())
+
+    async def _once(self, message: Any) -> AsyncIterator[Any]:
+        yield message
+        await self._over.wait()
 
     def _deployment(self, target: str) -> Deployment:
         there = self.places.open.get(target) or self.project.targets[target]()
@@ -196,11 +208,6 @@ class Page:
                 self._streams -= 1
 
         return StreamingResponse(lines(), media_type="text/event-stream")
-
-
-async def _once(message: Any) -> AsyncIterator[Any]:
-    yield message
-    await asyncio.sleep(3600)
 
 
 async def _static(request: Request) -> Response:

@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,24 @@ def _answers(path: Path) -> bool:
         return True
 
 
-def server(app: ASGIApp) -> uvicorn.Server:
-    """What serves `app`, until its `should_exit` is set."""
+class _Server(uvicorn.Server):
+    """One that says so before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
+
+
+def server(app: ASGIApp, ending: Callable[[], None]) -> uvicorn.Server:
+    """What serves `app`, until its `should_exit` is set.
+
+    Args:
+        ending: called when it is, to end what would be answered for ever.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -146,4 +163,4 @@ def server(app: ASGIApp) -> uvicorn.Server:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return _Server(config, ending)

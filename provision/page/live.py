@@ -52,6 +52,7 @@ class Live:
         self._order_version = 0
         self._changed = asyncio.Event()
         self._making = asyncio.Lock()
+        self._is_over = False
 
     @property
     def parts(self) -> list[Part]:
@@ -85,6 +86,11 @@ class Live:
             self._changed.set()
             self._changed = asyncio.Event()
 
+    def end(self) -> None:
+        """Nothing more comes: who follows is let go."""
+        self._is_over = True
+        self._changed.set()
+
     async def keep(self) -> None:
         """Look again and again, until nobody has looked for a while."""
         while self._viewers or time.monotonic() - self.seen < _LINGER_SECONDS:
@@ -101,7 +107,7 @@ class Live:
         version = int(number) if boot == self.boot and number.isdigit() else -1
         self._viewers += 1
         try:
-            while True:
+            while not self._is_over:
                 if self.version > version:
                     yield self._after(version)
                     version = self.version

@@ -54,7 +54,8 @@ def serve(
             tell(Address(f"{where}{ENTER}{door.token()}", path, again=True))
 
         door = Door(another)
-        server = listening.server(Page(project, allow).app(door, at))
+        page = Page(project, allow)
+        server = listening.server(page.app(door, at), page.end)
         tell(Address(f"{where}{ENTER}{door.token()}", path, again=False))
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(server.serve(sockets=[listener]))

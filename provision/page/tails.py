@@ -47,11 +47,16 @@ class Tail:
         self._viewers = 0
         self._left = time.monotonic()
         self.problem = ""
+        self._is_ended = False
         threading.Thread(target=self._follow, daemon=True, name="page follows logs").start()
 
     @property
     def is_over(self) -> bool:
         return not self._viewers and time.monotonic() - self._left > _LINGER_SECONDS
+
+    def end(self) -> None:
+        """Nothing more is read: who follows is let go."""
+        self._is_ended = True
 
     def _follow(self) -> None:
         lines = rollout.logs(self._there, lines=_FIRST, follow=True, channel=self._channel)
@@ -77,7 +82,7 @@ class Tail:
         self._viewers += 1
         last, told, beat = 0, "", time.monotonic()
         try:
-            while True:
+            while not self._is_ended:
                 with self._lock:
                     new = [line for line in self._lines if line.number > last] if self._count > last else []
                 if new:
@@ -101,6 +106,10 @@ class Tails:
     def __init__(self, open_: Callable[[str], Deployment]) -> None:
         self._open = open_
         self._tails: dict[tuple[str, str], Tail] = {}
+
+    def end(self) -> None:
+        for tail in self._tails.values():
+            tail.end()
 
     def of(self, target: str, channel: str) -> Tail:
         """One that goes on, or a new one.

@@ -6,11 +6,13 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 
 from provision.targets import sandbox
-from tests.page.conftest import Ui, shows
+from tests.cli.conftest import Project
+from tests.page.conftest import Ui, shows, start, stop
 
 
 def _parts(lines: Iterator[str]) -> Iterator[str]:
@@ -107,3 +109,13 @@ def test_names_from_hell_lead_nowhere(client: httpx.Client) -> None:
         assert "<script>" not in answer.text.replace('<script src="/static/page.js" defer></script>', "")
     assert client.get("/lines?target=%3Cscript%3E&channel=stable").status_code == 404
     assert client.get("/logs?target=%3Cscript%3E").status_code == 404
+
+
+def test_ctrl_c_ends_it_quietly_while_browsers_follow(project: Project) -> None:
+    ui = start(project)
+    with ui.browser() as client, ExitStack() as opened:
+        for path in ("/live/", "/live/deploys", "/lines?target=sandbox&channel=stable"):
+            lines = opened.enter_context(client.stream("GET", path)).iter_lines()
+            assert any(line.startswith("data:") for line in lines)
+        assert stop(ui) == ""
+    assert ui.process.returncode == 0
