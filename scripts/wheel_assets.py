@@ -1,7 +1,7 @@
 """Puts what pages load into the wheel when that is built (hatchling, "Custom build hook").
 
-Without a network the wheel is built without it, and says so: then the page fetches it, as in a checkout, or tells
-figures alone.
+Without npm or a network the wheel is built without it, and says so: then the page fetches it, as in a checkout, or
+tells figures alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What pages load: our own style and script, and uPlot, which draws series.
 
 uPlot is pinned by hash (assets.json). The wheel has it, put there when it is built; a checkout, or a wheel that was
-built without a network, fetches it once into this user's cache: by npm where there is one, which knows its user's
-registry, else from the public one. Where it can't be had, the page has figures and no curves. Standard library alone:
-the build runs this file by itself (scripts/wheel_assets.py).
+built without it, fetches it once into this user's cache, by npm, which knows its user's registry. Where it can't be
+had, the page has figures and no curves. Standard library alone: the build runs this file by itself
+(scripts/wheel_assets.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-_REGISTRY = "https://registry.npmjs.org"
 _SECONDS = 60.0
 _KINDS = {
     "page.css": "text/css",
@@ -72,7 +70,7 @@ def unpack(folder: Path) -> list[Path]:
         OSError, ValueError: it can't be had, or is not what is pinned.
     """
     said = pinned()
-    content = _by_npm(said) or _by_http(said)
+    content = _by_npm(said)
     if hashlib.sha256(content).hexdigest() != said["sha256"]:
         raise ValueError(f"{said['package']} {said['version']} is not what is pinned")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,22 +92,14 @@ def _kept() -> Path:
     return caches() / "page" / str(pinned()["sha256"][:16])
 
 
-def _by_npm(said: dict[str, Any]) -> bytes | None:
+def _by_npm(said: dict[str, Any]) -> bytes:
     npm = shutil.which("npm")
     if npm is None:
-        return None
+        raise FileNotFoundError("there is no npm here, which fetches uPlot")
     with tempfile.TemporaryDirectory() as folder:
         words = [npm, "pack", "--silent", "--ignore-scripts", f"{said['package']}@{said['version']}"]
         try:
             subprocess.run(words, cwd=folder, capture_output=True, timeout=_SECONDS, check=True)
-        except (subprocess.SubprocessError, OSError):
-            return None
-        return next((path.read_bytes() for path in Path(folder).glob("*.tgz")), None)
-
-
-def _by_http(said: dict[str, Any]) -> bytes:
-    name = said["package"]
-    address = f"{_REGISTRY}/{name}/-/{name}-{said['version']}.tgz"
-    with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  (https, as it stands above)
-        content: bytes = answer.read(said["bytes"] + 1)
-        return content
+            return next(Path(folder).glob("*.tgz")).read_bytes()
+        except (subprocess.SubprocessError, StopIteration) as error:
+            raise OSError(f"npm can't fetch uPlot: {error}") from error
