@@ -11,9 +11,6 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provision.project.loading import load_project
-from provision.project.presets import with_preset
-
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
 
@@ -32,6 +29,9 @@ def variant(loaded: LoadedProject, target: str, service: str, change: Mapping[st
     Raises:
         DeclarationError: it can't be declared so.
     """
+    from provision.project.loading import load_project  # what it needs is heavy for a shell that completes a word
+    from provision.project.presets import with_preset
+
     written: dict[str, Any] = deepcopy(loaded.declaration.values)
     kept = _closure(loaded, service)
     services = {name: each for name, each in written["services"].items() if name in kept}

@@ -8,7 +8,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from provision import __version__, errors
@@ -47,8 +47,8 @@ _ERRORS: dict[str, type[errors.DeployError]] = {
 class _Said(dict[str, Any]):
     """What a host said. What may be left out of an answer, and was asked for, is missed where it is read."""
 
-    def __init__(self, pairs: Mapping[str, Any], host: str) -> None:
-        super().__init__(pairs)
+    def __init__(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]], host: str = "") -> None:
+        super().__init__(pairs)  # dataclasses.asdict makes a copy of what is in a record from its items alone
         self._host = host
 
     def __missing__(self, key: str) -> Any:

@@ -111,6 +111,8 @@ def test_what_never_served_goes_by_age_and_what_served_with_its_last_release(wor
 def test_a_plan_tells_how_much_of_an_upload_is_there(world: World) -> None:
     """Hole 9: an upload that was cut goes on where it was, also one of an older version."""
     path = model(world)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # one that no other project of the host has
     world.declare({"web": web(world.port, "1", model="models/demo.gguf")})
     sha256 = world.deployment().release.models[0].sha256
     part = f"{world.path}/shared/models/.incoming-{sha256}/.rsync-partial/{path.name}"

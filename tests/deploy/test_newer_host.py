@@ -17,7 +17,7 @@ from tests.testbed.fixtures import Place
 pytestmark = pytest.mark.root
 
 # What a later version may write: keys that we know, with another meaning; and ours that it dropped.
-FUTURE: dict[str, Any] = {"format": 6, "version": "9.1.0", "programs": {"web": {"lanes": ["stable"]}}, "channels": []}
+FUTURE: dict[str, Any] = {"format": 7, "version": "9.1.0", "programs": {"web": {"lanes": ["stable"]}}, "channels": []}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_state_of_the_future_refuses_the_older_laptop_by_name(world: World, wo
 
     assert process.returncode == 4, said
     assert f"deploy 9.1.0 was here, and this is deploy {__version__}." in said
-    assert "state.json has format 6; this version reads 5. Nothing was changed." in said
+    assert "state.json has format 7; this version reads 6. Nothing was changed." in said
     assert "\nnext: git -C " in said
     assert "Traceback" not in said
     assert kept(world) == before
@@ -76,13 +76,13 @@ def test_a_release_of_the_future_is_not_rolled_back_to(world: World) -> None:
     world.web("2")
     world.up()
     document = f"{world.path}/releases/{old}/release.json"
-    future = {**json.loads(world.host.read(document)), "format": 6, "version": "9.1.0"}
+    future = {**json.loads(world.host.read(document)), "format": 7, "version": "9.1.0"}
     world.host.exec(["sh", "-c", 'chmod u+w "$1" "${1%/*}" && cat >"$1"', "sh", document], stdin=json.dumps(future))
 
     with pytest.raises(Refused, match=r"deploy 9\.1\.0 was here") as refusal:
         world.rollback()
-    assert "has format 6" in refusal.value.why
-    assert "this version reads 5" in refusal.value.why
+    assert "has format 7" in refusal.value.why
+    assert "this version reads 6" in refusal.value.why
 
     assert world.version == "2"
 
@@ -97,6 +97,6 @@ def test_a_transaction_of_the_future_whose_agent_is_gone_is_left_to_the_version_
     with pytest.raises(Refused, match=r"deploy 9\.1\.0 was here") as refusal:
         world.up()
 
-    assert "journal has format 6" in refusal.value.why
+    assert "journal has format 7" in refusal.value.why
     assert kept(world) == before
     assert world.version == "1"
