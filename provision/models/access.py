@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from provision.errors import UsageError
-from provision.project.models import REGISTRY, STORE
 
 if TYPE_CHECKING:
     from provision.images.registry.repository import Repository
@@ -44,6 +43,8 @@ def access(url: str, token: str, variables: Mapping[str, str]) -> Access:
         UsageError: it can't be signed for.
         DeployError: the registry can't be asked.
     """
+    from provision.project.models import REGISTRY, STORE  # which needs what is heavy to load
+
     if url.startswith(STORE):
         return _signed(url, variables)
     if url.startswith(REGISTRY):

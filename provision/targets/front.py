@@ -21,7 +21,6 @@ from provision.contract.answers import Introduced, Traffic, Transacted
 from provision.contract.decide import Do
 from provision.contract.on_purpose import KINDS, STOP
 from provision.contract.slots import STABLE
-from provision.project.front import services_behind
 from provision.targets.host import open_session
 from provision.targets.transact import apply
 
@@ -72,6 +71,8 @@ class Front:
     @property
     def _ports(self) -> dict[str, int]:
         """The services that it leads to these machines for, and their ports there."""
+        from provision.project.front import services_behind  # which needs what is heavy to load
+
         project, target = self._deployment.loaded.project, self._deployment.target_name
         led = services_behind(project.targets, project.services, self._before.target)
         services = {name: project.services[name] for name, of in led.items() if of == target}
