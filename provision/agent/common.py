@@ -23,17 +23,14 @@ if TYPE_CHECKING:
 def elsewhere(layout: Layout, wanted: Iterable[str]) -> List[str]:
     """Those models, by sha256, that this project lacks, and another one of this account on this host has."""
     lacking = set(wanted) - set(models.present(layout))
-    device = os.stat(files.nearest(layout.models)).st_dev
-    return sorted(sha256 for sha256 in lacking if any(_of(other, sha256, device) for other in _others(layout)))
+    return sorted(sha256 for sha256 in lacking if any(_found(layout, sha256)))
 
 
 def take(layout: Layout, wanted: Iterable[str], emit: Emit) -> None:
     """Let such models be here too."""
-    device = os.stat(files.nearest(layout.models)).st_dev
     for sha256 in elsewhere(layout, wanted):
-        for other in _others(layout):
-            path = _of(other, sha256, device)
-            if path and models.digest(path, emit) == sha256:
+        for path in _found(layout, sha256):
+            if models.digest(path, emit) == sha256:
                 share(os.path.dirname(path), layout.model(sha256))
                 break
 
@@ -67,15 +64,17 @@ def _others(layout: Layout) -> Iterator[Layout]:
             yield Layout(root)
 
 
-def _of(other: Layout, sha256: str, device: int) -> str:
-    """Where another project has a model on that disk, beyond which no file has two names, if it may be believed."""
-    folder = other.model(sha256)
-    if not os.path.isdir(folder) or guard.fault(other) is not None:
-        return ""
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        seen = os.lstat(path)
-        is_ours = stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o222
-        if is_ours and seen.st_dev == device:
-            return path
-    return ""
+def _found(layout: Layout, sha256: str) -> Iterator[str]:
+    """Where other projects have a model that may be believed, on our disk: beyond it no file has two names."""
+    device = os.stat(files.nearest(layout.models)).st_dev
+    for other in _others(layout):
+        folder = other.model(sha256)
+        if not os.path.isdir(folder) or guard.fault(other) is not None:
+            continue
+        for name in sorted(os.listdir(folder)):
+            path = os.path.join(folder, name)
+            seen = os.lstat(path)
+            is_ours = stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o222
+            if is_ours and seen.st_dev == device:
+                yield path
+                break
