@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from provision.page import listening
 from provision.page.app import Page
@@ -107,18 +107,18 @@ def serve(root: Path, hosts: int) -> None:
     asyncio.run(server.serve(sockets=[listener]))
 
 
-async def _viewers(base: str, cookies: httpx.Cookies, count: int, seconds: float) -> int:
+async def _viewers(base: str, cookies: httpx2.Cookies, count: int, seconds: float) -> int:
     """Bytes that all of them were sent."""
     sent = 0
 
-    async def look(client: httpx.AsyncClient) -> None:
+    async def look(client: httpx2.AsyncClient) -> None:
         nonlocal sent
         async with client.stream("GET", "/live/") as stream:
             async for chunk in stream.aiter_raw():
                 sent += len(chunk)
 
-    limits = httpx.Limits(max_connections=count)
-    async with httpx.AsyncClient(base_url=base, cookies=cookies, timeout=60, limits=limits) as client:
+    limits = httpx2.Limits(max_connections=count)
+    async with httpx2.AsyncClient(base_url=base, cookies=cookies, timeout=60, limits=limits) as client:
         looking = [asyncio.create_task(look(client)) for _ in range(count)]
         await asyncio.sleep(5)  # all have the whole page by then
         sent = 0
@@ -201,7 +201,7 @@ def main() -> None:
         ages: list[float] = []
         threading.Thread(target=_read, args=(server.stdout, ages), daemon=True).start()
         base = first.partition(ENTER)[0]
-        client = held.enter_context(httpx.Client(base_url=base, timeout=60))
+        client = held.enter_context(httpx2.Client(base_url=base, timeout=60))
         client.get(first)
         client.get("/")
         while not ages:  # until each host has answered once
