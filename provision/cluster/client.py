@@ -184,12 +184,25 @@ class Api:
         return True
 
     def log(
-        self, pod: str, container: str, lines: int, *, follow: bool = False, since: int | None = None
+        self,
+        pod: str,
+        container: str,
+        lines: int,
+        *,
+        follow: bool = False,
+        since: int | None = None,
+        timestamps: bool = False,
     ) -> Iterator[str]:
-        """The last lines of a pod's container."""
+        """The last lines of a pod's container; with `timestamps` each begins with its time, and a blank."""
         try:
             found = self._client.log(
-                pod, container=container, tail_lines=lines, follow=follow, since=since, newlines=False
+                pod,
+                container=container,
+                tail_lines=lines,
+                follow=follow,
+                since=since,
+                timestamps=timestamps,
+                newlines=False,
             )
             yield from found
         except (ApiError, httpx2.HTTPError):

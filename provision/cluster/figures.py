@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,11 @@ class Prometheus:
         """Its clock."""
         return float(self._ask("time()")["result"][0])
 
+    def samples(self, service: str, routes: Iterable[str], began: float, now: float) -> dict[str, Series]:
+        """What it has of a Service since `began`, and a little before: requests, failed, seconds."""
+        names = {"namespace": self._namespace, "routes": "|".join(routes), "service": service}
+        return {what: self._series(text, names, began, now) for what, text in vars(self._figures).items()}
+
     def counted(self, canary: str, stable: str, routes: Iterable[str], began: float, now: float) -> Both:
         """What was counted since `began`.
 
@@ -88,12 +93,10 @@ class Prometheus:
             canary, stable: the Services of the two.
             routes: the HTTPRoutes that lead to them.
         """
-        names = {"namespace": self._namespace, "routes": "|".join(routes)}
-        asked = {lane: {**names, "service": service} for lane, service in (("canary", canary), ("stable", stable))}
-        found = {
-            what: {lane: self._series(text, known, began, now) for lane, known in asked.items()}
-            for what, text in vars(self._figures).items()
+        lanes = {
+            lane: self.samples(name, routes, began, now) for lane, name in (("canary", canary), ("stable", stable))
         }
+        found = {what: {lane: each[what] for lane, each in lanes.items()} for what in vars(self._figures)}
 
         def sums(what: str, lane: str) -> int:
             return round(sum(increases(found[what][lane], began, watched(found["requests"].values(), began))))
@@ -166,25 +169,39 @@ def increases(series: Series, began: float, seen: bool) -> list[float]:
 
 
 def _increase(values: Sequence[tuple[float, str]], began: float, seen: bool) -> float:
-    since = [float(value) for time, value in values if float(time) >= began]
-    if not since:
-        return 0.0
+    return sum(grown for _, grown in grown_at(values, began, seen))
+
+
+def grown_at(values: Sequence[tuple[float, str]], began: float, seen: bool) -> Iterator[tuple[float, float]]:
+    """At each time since, by how much a series has grown from the one before. See `increases`."""
+    since = [(float(time), float(value)) for time, value in values if float(time) >= began]
     is_new = seen and len(since) == len(values)
-    before = 0.0 if is_new else since[0]
-    grown = 0.0
-    for value in since:
-        grown += value - before if value >= before else value
+    before = 0.0 if is_new or not since else since[0][1]
+    for time, value in since:
+        yield time, value - before if value >= before else value
         before = value
-    return grown
 
 
 def sketches(series: Series, began: float, *, seen: bool) -> tuple[Sketch, Sketch]:
     """A histogram's values where each is as small as its bucket allows, and as large (Prometheus, "Histogram")."""
     upto: dict[float, float] = {}
     for each, grown in zip(series, increases(series, began, seen), strict=True):
-        edge = float(each["metric"].get("le", "nan"))
+        edge = edge_of(each)
         if not math.isnan(edge):
             upto[edge] = upto.get(edge, 0.0) + grown
+    return between(upto)
+
+
+def edge_of(series: Mapping[str, Any]) -> float:
+    """Of a bucket; not a number, where it is none."""
+    try:
+        return float(series["metric"].get("le", "nan"))
+    except ValueError:
+        return math.nan
+
+
+def between(upto: Mapping[float, float]) -> tuple[Sketch, Sketch]:
+    """As `sketches`, by how many values were at most each edge."""
     low: dict[int, int] = {}
     high: dict[int, int] = {}
     below, before = 0.0, 0

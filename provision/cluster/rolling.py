@@ -58,24 +58,40 @@ def look(there: ProjectThere) -> RolloutSeen:
         raise Refused(
             "no rollout is under way here.", host=there.name, next_step="deploy up, where the target declares steps"
         )
-    if record["status"] != contract.RUNNING:
+    if record["status"] == contract.RUNNING and not record["began"]:
+        record = _begin(there, record, prometheus(there))
+    seen, decision, now = _judged(there, known, record)
+    if decision and decision.move is not Move.WAIT:
+        record = _take(there, record, decision, now, seen["findings"])
+        return {"record": record, "seconds": 0.0, "says": record["why"], "findings": seen["findings"]}
+    return seen
+
+
+def looked_at(there: ProjectThere, known: Inventory) -> RolloutSeen | None:
+    """How it stands, for who only looks: a step that is due is left to who watches; None where there is none."""
+    if known.rollout is None:
+        return None
+    seen, decision, _ = _judged(there, known, known.rollout)
+    if decision and decision.move is not Move.WAIT:
+        return {**seen, "says": f"{decision.why} Nobody watches who takes this step: deploy rollout watch"}
+    return seen
+
+
+def _judged(there: ProjectThere, known: Inventory, record: RolloutRecord) -> tuple[RolloutSeen, Decision | None, float]:
+    """How it stands by what was counted, what follows, and when that is."""
+    if record["status"] != contract.RUNNING or not record["began"]:
         now = time.time() if not contract.is_under_way(record) else _clock(there, record)
-        return {"record": record, "seconds": contract.seconds(record, now), "says": record["why"], "findings": []}
-    prometheus = _prometheus(there)
-    if not record["began"]:
-        record = _begin(there, record, prometheus)
-    now = prometheus.now()
+        seconds = contract.seconds(record, now)
+        return {"record": record, "seconds": seconds, "says": record["why"], "findings": []}, None, now
+    counts = prometheus(there)
+    now = counts.now()
     seconds = contract.seconds(record, now)
-    counted = _counted(there, known, prometheus, record["began"], now)
+    counted = _counted(there, known, counts, record["began"], now)
     decision = decide(record["document"], record["step"], seconds, counted)
-    findings = documents(decision)
-    if decision.move is not Move.WAIT:
-        record = _take(there, record, decision, now, findings)
-        return {"record": record, "seconds": 0.0, "says": record["why"], "findings": findings}
     says = decision.why
-    if seconds >= record["document"]["each"]:
+    if decision.move is Move.WAIT and seconds >= record["document"]["each"]:
         says = waits_for(record["document"], seconds, counted)
-    return {"record": record, "seconds": seconds, "says": says, "findings": findings}
+    return {"record": record, "seconds": seconds, "says": says, "findings": documents(decision)}, decision, now
 
 
 def steer(there: ProjectThere, action: str) -> tuple[str, Inventory]:
@@ -101,14 +117,14 @@ def ended(there: ProjectThere, id_: str) -> RolloutNote | None:
     return next((note for note in notes if note and note["id"] == id_), None)
 
 
-def _begin(there: ProjectThere, record: RolloutRecord, prometheus: Prometheus) -> RolloutRecord:
+def _begin(there: ProjectThere, record: RolloutRecord, counts: Prometheus) -> RolloutRecord:
     """Its weights are set, also after a laptop that died before; so the step begins."""
     with _changing(there) as weighing:
         before = there.book.read()
         if not _is_still(before.rollout, record):
             raise Refused("somebody else has just changed the rollout.", next_step="deploy rollout watch")
         before = weighing.place(before)
-        dated = contract.dated(record, prometheus.now())
+        dated = contract.dated(record, counts.now())
         there.book.write(replace(before, rollout=dated))
         return dated
 
@@ -177,22 +193,24 @@ def figures(there: ProjectThere, known: Inventory, minutes: int) -> Mapping[str,
     """What users saw of each service that requests come to by routes; nothing where nobody counts, or no canary is."""
     if not there.target.rollout.prometheus or {CANARY, STABLE} - known.channels.keys():
         return {}
-    prometheus = _prometheus(there)
-    now = prometheus.now()
-    return _counted(there, known, prometheus, now - minutes * 60, now)
+    counts = prometheus(there)
+    now = counts.now()
+    return _counted(there, known, counts, now - minutes * 60, now)
 
 
-def _counted(
-    there: ProjectThere, known: Inventory, prometheus: Prometheus, began: float, now: float
-) -> Mapping[str, Both]:
+def _counted(there: ProjectThere, known: Inventory, counts: Prometheus, began: float, now: float) -> Mapping[str, Both]:
     weighing = Weighing(there.api, there.book, there.project.name, there.tell)
     return {
-        pair.service: prometheus.counted(pair.canary, pair.stable, names, began, now)
-        for pair, names in weighing.led(known)
+        pair.service: counts.counted(pair.canary, pair.stable, names, began, now) for pair, names in weighing.led(known)
     }
 
 
-def _prometheus(there: ProjectThere) -> Prometheus:
+def prometheus(there: ProjectThere) -> Prometheus:
+    """The one that the target names.
+
+    Raises:
+        UsageError: it names none.
+    """
     url = there.target.rollout.prometheus
     if not url:
         raise UsageError(
@@ -204,7 +222,7 @@ def _prometheus(there: ProjectThere) -> Prometheus:
 def _clock(there: ProjectThere, record: RolloutRecord | None) -> float:
     """Prometheus', by which steps are timed; of this machine, where that is away: nobody is kept from aborting."""
     try:
-        return _prometheus(there).now() if record else time.time()
+        return prometheus(there).now() if record else time.time()
     except DeployError:
         return time.time()
 

@@ -153,6 +153,20 @@ class Weighing:
         }
         return [(pair, names) for pair, names in named.items() if names]
 
+    def lanes_led(self, known: Inventory) -> list[tuple[str, dict[str, str], list[str]]]:
+        """Services that requests come to by routes: each with the Service of each lane, and with those."""
+        lanes = {lane: routes.services(self._objects(id_, lane)) for lane, id_ in known.channels.items()}
+        ours = [Pair(service, name, "") for service, name in lanes.get(STABLE, {}).items()]
+        found = self._leading(ours) if ours else []
+        named = [
+            (pair, [str(each["metadata"]["name"]) for each in found if routes.led_to(each, [pair])]) for pair in ours
+        ]
+        return [
+            (pair.service, {lane: each[pair.service] for lane, each in lanes.items() if pair.service in each}, names)
+            for pair, names in named
+            if names
+        ]
+
     def _pairs(self, known: Inventory) -> list[Pair]:
         if {STABLE, CANARY} - known.channels.keys():
             return []

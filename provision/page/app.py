@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from provision.errors import DeployError, UsageError
+from provision.errors import DeployError
 from provision.page import assets, views
 from provision.page.doing import Doing
 from provision.page.guard import Door, Guard
@@ -24,10 +24,15 @@ from provision.page.places import MINUTES, Places, Project
 from provision.page.poller import Poller
 from provision.page.rendering import PAGES, environment
 from provision.page.tails import Tails
-from provision.targets import Deployment
+
+if TYPE_CHECKING:
+    from provision.cluster.project_there import ProjectThere
+    from provision.targets import Deployment
 
 _CHANNELS = ("stable", "canary", "candidate")
-_ABOUT = {"Traffic": f"The last {MINUTES} minutes, as the keepers on the hosts counted them."}
+_ABOUT = {
+    "Traffic": f"The last {MINUTES} minutes, as the keepers on the hosts counted them; of a cluster, its Prometheus."
+}
 _SEARCHED = ("Project", "Traffic", "Deploys")
 _STREAMS = 128  # at a time, of all viewers
 _MOST_LIVE = 64  # pages of different hosts and deploys
@@ -45,7 +50,7 @@ class Page:
         self.poller = Poller()
         self.places = Places(project, self.poller)
         self.doing = Doing(project, allow)
-        self._tails = Tails(self._deployment)
+        self._tails = Tails(self._opened)
         self._lives: dict[str, tuple[Live, asyncio.Task[None]]] = {}
         self._streams = 0
         self._over = asyncio.Event()
@@ -149,9 +154,10 @@ class Page:
         return self._stream(live.messages(since), lambda message: message.get("version", ""))
 
     async def _logs(self, request: Request) -> Response:
-        targets = [name for name, each in self.places.open.items() if isinstance(each, Deployment)]
-        targets = targets or [*self.project.targets]
-        target = request.query_params.get("target", targets[0] if targets else "")
+        targets = [*self.project.targets]
+        # Of several, one that could be opened.
+        first = next((name for name in targets if name in self.places.open), targets[0] if targets else "")
+        target = request.query_params.get("target") or first
         channel = request.query_params.get("channel", _CHANNELS[0])
         if (targets and target not in self.project.targets) or channel not in _CHANNELS:
             return PlainTextResponse("there is no such target or channel.\nnext: /logs\n", 404)
@@ -184,12 +190,9 @@ class Page:
         yield message
         await self._over.wait()
 
-    def _deployment(self, target: str) -> Deployment:
+    def _opened(self, target: str) -> Deployment | ProjectThere:
         there = self.places.open.get(target) or self.project.targets[target]()
-        if not isinstance(there, Deployment):
-            raise UsageError("a cluster's logs are not shown here.", next_step=f"deploy logs --target {target}")
-        self.places.open.setdefault(target, there)
-        return there
+        return self.places.open.setdefault(target, there)
 
     def _stream(self, messages: AsyncIterator[Any], id_: Callable[[Any], str] = lambda _: "") -> Response:
         """Server-sent events (HTML, "Server-sent events"); what is empty keeps the line alive."""

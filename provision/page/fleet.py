@@ -26,6 +26,7 @@ _RANKS = {
     "interrupted": ("worn", "▲"),
     "drifted": ("worn", "▲"),
     "deploying": ("busy", "●"),
+    "starting": ("busy", "●"),  # of a cluster
     "unknown": ("none", "…"),
     "stopped": ("none", "■"),
     "nothing": ("none", "○"),

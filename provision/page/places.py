@@ -27,6 +27,7 @@ _CHANNELS = ("stable", "canary")
 
 _OFTEN_SECONDS = 5.0
 _CLUSTER_SECONDS = 7.5  # each look is a dry run of all that is there
+_SERIES_SECONDS = 15.0  # an hour of raw samples each time
 _SELDOM_SECONDS = 60.0
 
 
@@ -76,8 +77,9 @@ class Places:
         there = self.open.get(name) or self.project.targets[name]()
         self.open[name] = there
         if not isinstance(there, Deployment):
-            self.poller.add(Key(STANDING, name), partial(_cluster, there), _CLUSTER_SECONDS)
-            return Place(name, str(there.target.platform), there.api.namespace, (), is_cluster=True)
+            counts = self._cluster(name, there)
+            platform, namespace = str(there.target.platform), there.api.namespace
+            return Place(name, platform, namespace, (), is_cluster=True, has_traffic=counts)
         specs = there.hosts
         self._hosts(name, there, specs)
         target = there.target
@@ -89,6 +91,26 @@ class Places:
             has_traffic=target.traffic is not None,
             provider=target.provider or "",
         )
+
+    def _cluster(self, name: str, there: ProjectThere) -> bool:
+        """Whether somebody counts what its users see."""
+        from provision.page import clusters
+
+        self.poller.add(Key(STANDING, name), partial(clusters.standing, there), _CLUSTER_SECONDS)
+        self.poller.add(Key(EVIDENCE, name), partial(clusters.evidence, there), _SELDOM_SECONDS)
+        self.poller.add(Key(PLAN, name), partial(self._plan_of_cluster, name), _SELDOM_SECONDS)
+        counts = there.target.rollout.prometheus is not None
+        if counts:
+            self.poller.add(Key(TRAFFIC, name), partial(clusters.traffic, there, MINUTES, POINTS), _SERIES_SECONDS)
+        return counts
+
+    def _plan_of_cluster(self, name: str) -> Any:
+        """As `_plan`."""
+        from provision.page import clusters
+
+        fresh = self.project.targets[name]()
+        assert not isinstance(fresh, Deployment)  # noqa: S101  (as in `_plan`)
+        return clusters.plan(fresh)
 
     def _hosts(self, name: str, there: Deployment, specs: Sequence[HostSpec]) -> None:
         known = {key.host for key in self.poller.keys(STANDING, name)}
@@ -136,12 +158,6 @@ def _of(watch: Watch[Any], spec: HostSpec) -> Any:
 
 def _models(there: Deployment, host: str) -> list[Any]:
     return [each for found in rollout.kept_models(there, [host]) for each in found.models]
-
-
-def _cluster(there: ProjectThere) -> Any:
-    from provision.cluster import looks
-
-    return looks.status(there)
 
 
 def _machines(there: Deployment) -> list[tuple[Any, Any, float]]:

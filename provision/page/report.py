@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provision import recorded, rollout
@@ -15,8 +15,21 @@ from provision.recorded import Run
 from provision.rollout import Unreached
 
 if TYPE_CHECKING:
-    from provision.rollout import HostEntry, HostFailed, Standing
+    from provision.cluster.project_there import ProjectThere
+    from provision.project.loaded import LoadedProject
+    from provision.rollout import Standing
     from provision.targets import Deployment
+
+
+@dataclass(frozen=True)
+class Now:
+    """How a host or a cluster stands."""
+
+    host: str
+    state: str
+    says: str = ""
+    next: str = ""
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -25,8 +38,8 @@ class Report:
 
     Attributes:
         about: the release, or since when.
-        entries: transactions of hosts, the newest first.
-        standing: how each host stands now.
+        entries: transactions of hosts, the newest first, as `history --json` has them.
+        standing: how each of them stands now.
         runs: the commands of this machine that were about it, the newest first.
     """
 
@@ -34,8 +47,8 @@ class Report:
     target: str
     about: str
     at: float
-    entries: Sequence[HostEntry | HostFailed]
-    standing: Sequence[Standing]
+    entries: Sequence[Mapping[str, Any]]
+    standing: Sequence[Now]
     runs: Sequence[tuple[Run, Story]]
 
 
@@ -54,7 +67,37 @@ def report(deployment: Deployment, hosts: Sequence[str], release: str = "", sinc
         if not isinstance(each, Unreached)
         for entry in (*each.project.get("history", ()), *each.project.get("failed", ()))
     ]
-    root, name = deployment.loaded.root, deployment.target_name
+    return _made(deployment.loaded, deployment.target_name, [*map(_now, standing)], entries, release, since)
+
+
+def report_of_cluster(there: ProjectThere, release: str = "", since: float = 0.0) -> Report:
+    """As `report`, of a target that is a cluster.
+
+    Raises:
+        UsageError: as `report`.
+        DeployError: it does not answer, or not to us.
+    """
+    from provision.cluster import looks
+
+    found = looks.status(there)
+    says = "; ".join(filter(None, [found.inventory.degraded, *found.drift]))
+    now = Now(
+        there.name, found.state, says, "" if found.state == "serving" else "deploy status", found.inventory.channels
+    )
+    entries = [{"host": there.name, **asdict(entry)} for entry in found.inventory.history]
+    return _made(there.loaded, there.name, [now], entries, release, since)
+
+
+def _now(each: Standing) -> Now:
+    if isinstance(each, Unreached):
+        return Now(each.host, each.state, each.error.what, each.next)
+    return Now(each.host, each.state, "", each.next, each.project.get("state", {}).get("channels", {}))
+
+
+def _made(
+    loaded: LoadedProject, name: str, standing: list[Now], entries: list[dict[str, Any]], release: str, since: float
+) -> Report:
+    root = loaded.root
     runs = [run for run in recorded.runs(root) if run.target == name]
     if release:
         known = {each for entry in entries for each in entry["channels"].values()} | {
@@ -74,8 +117,7 @@ def report(deployment: Deployment, hosts: Sequence[str], release: str = "", sinc
         runs = [run for run in runs if run.began >= since]
         about = f"since {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(since))}"
     entries.sort(key=lambda entry: entry["time"], reverse=True)
-    project = deployment.loaded.project.name
-    return Report(project, name, about, time.time(), entries, standing, [(run, story(run)) for run in runs])
+    return Report(loaded.project.name, name, about, time.time(), entries, standing, [(run, story(run)) for run in runs])
 
 
 def as_html(found: Report) -> str:

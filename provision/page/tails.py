@@ -16,7 +16,11 @@ from provision.shown import shown
 from provision.targets import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from provision.cluster.project_there import ProjectThere
+
+    Written = tuple[str, str, str]  # by which host or pod, by which service, what
 
 _KEPT = 2000  # lines
 _FIRST = 100  # of each service, of what was written before
@@ -38,7 +42,7 @@ class Line(NamedTuple):
 class Tail:
     """The logs of a target, from when somebody first looked."""
 
-    def __init__(self, there: Deployment, channel: str) -> None:
+    def __init__(self, there: Deployment | ProjectThere, channel: str) -> None:
         self._there = there
         self._channel = channel
         self._lines: deque[Line] = deque(maxlen=_KEPT)
@@ -59,13 +63,11 @@ class Tail:
         self._is_ended = True
 
     def _follow(self) -> None:
-        lines = rollout.logs(self._there, lines=_FIRST, follow=True, channel=self._channel)
+        lines = _written(self._there, self._channel)
         try:
             for each in lines:
-                text = shown(each.line.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))[:_LONGEST]
-                with self._lock:
-                    self._count += 1
-                    self._lines.append(Line(self._count, shown(each.host), shown(each.service), text))
+                if each is not None:
+                    self._take(*each)
                 if self.is_over:
                     break
             self.problem = "nothing more comes"
@@ -75,7 +77,13 @@ class Tail:
             self.problem = f"{type(error).__name__}: {error}"
         finally:
             with contextlib.suppress(Exception):
-                lines.close()  # type: ignore[attr-defined]  # it is a generator, and its connections end with it
+                lines.close()  # type: ignore[attr-defined]  # they are generators, and their connections end with them
+
+    def _take(self, host: str, service: str, line: str) -> None:
+        text = shown(line[:_LONGEST].encode("utf-8", "surrogateescape").decode("utf-8", "replace"))[:_LONGEST]
+        with self._lock:
+            self._count += 1
+            self._lines.append(Line(self._count, shown(host), shown(service), text))
 
     async def lines(self) -> AsyncIterator[list[Line]]:
         """What was kept, then what comes; nothing now and then."""
@@ -100,10 +108,22 @@ class Tail:
             self._left = time.monotonic()
 
 
+def _written(there: Deployment | ProjectThere, channel: str) -> Iterator[Written | None]:
+    """What all services there write; None where a cluster was asked, and nothing came."""
+    if isinstance(there, Deployment):
+        for each in rollout.logs(there, lines=_FIRST, follow=True, channel=channel):
+            yield each.host, each.service, each.line
+        return
+    from provision.cluster.following import followed
+
+    for line in followed(there, channel, _FIRST):
+        yield line and (line.pod, line.service, line.text)
+
+
 class Tails:
     """Those that somebody reads."""
 
-    def __init__(self, open_: Callable[[str], Deployment]) -> None:
+    def __init__(self, open_: Callable[[str], Deployment | ProjectThere]) -> None:
         self._open = open_
         self._tails: dict[tuple[str, str], Tail] = {}
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import recorded
 from provision.page import fleet, lanes
 from provision.page.doing import Doing
 from provision.page.live import Part
+from provision.page.moving import moving
 from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
 from provision.page.poller import Heard, Key
 from provision.page.rendering import render
 from provision.page.story import Story, story
 from provision.recorded import Run
+
+if TYPE_CHECKING:
+    from provision.cluster.over_time import OverTime
+    from provision.errors import DeployError
 
 _AGES_SECONDS = 5.0  # what is known gets old without anything that comes
 _HISTORY = 200  # transactions that are shown
@@ -118,6 +123,8 @@ class Traffic(Known):
         place: Place | None = heard.value
         head = self.part(made, "all", fleet.mark("target", name), "traffic.target", name, place, heard.error)
         found = [head]
+        if place and place.is_cluster and place.has_traffic:
+            found += self._of_cluster(name, made)
         for host in place.hosts if place and place.has_traffic else ():
             there = self.poller.heard(Key(TRAFFIC, name, host))
             answer = there.value.answer if there.value else None
@@ -131,6 +138,20 @@ class Traffic(Known):
                 drawn = lanes.charts(seen, answer["since"], answer["at"], limits)
                 id_ = fleet.mark("service", name, host, service)
                 found.append(self.part(made, "all", id_, "traffic.service", host, service, seen, drawn))
+        return found
+
+    def _of_cluster(self, name: str, made: dict[str, tuple[Any, str]]) -> list[Part]:
+        """Of what Prometheus counted."""
+        there = self.poller.heard(Key(TRAFFIC, name))
+        told: OverTime | None = there.value
+        facts = (name, told, there.error, there.is_stale(time.time()))
+        found = [self.part(made, "all", fleet.mark("seen", name), "traffic.cluster", *facts)]
+        if told is None:
+            return found
+        for service, seen in told.services.items():
+            drawn = lanes.charts(seen, told.since, told.at, told.limits)
+            id_ = fleet.mark("service", name, service)
+            found.append(self.part(made, "all", id_, "traffic.service", name, service, seen, drawn))
         return found
 
 
@@ -148,17 +169,31 @@ class Evidence(Known):
 
 
 class Models(Known):
-    """Where models lie, and which serve."""
+    """Where models lie and which serve; what the release that is declared would bring, whether it fits, what moves."""
 
-    kinds = (PLACE, MODELS)
+    kinds = (PLACE, MODELS, PLAN)
+
+    def mark(self) -> Hashable:
+        return super().mark(), recorded.mark(self.places.project.root)
+
+    def parts(self) -> list[Part]:
+        self._runs = [run for run in recorded.runs(self.places.project.root) if run.running]
+        return super().parts()
 
     def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
         place: Place | None = heard.value
-        head = self.part(made, "all", fleet.mark("target", name), "models.target", name, place, heard.error)
+        moves = moving(self._runs, name)
+        head = self.part(made, "all", fleet.mark("target", name), "models.target", name, place, heard.error, moves)
         found = [head]
+        planned = self.poller.heard(Key(PLAN, name))
+        plans: dict[str, Any] = {}
+        gone: dict[str, DeployError] = {}
+        if planned.value and place and not place.is_cluster:
+            plans, gone = planned.value
         for host in place.hosts if place else ():
             there = self.poller.heard(Key(MODELS, name, host))
-            facts = (host, there.value, there.error, there.is_stale(time.time()))
+            error = there.error or gone.get(host) or planned.error
+            facts = (host, there.value, plans.get(host), error, there.is_stale(time.time()))
             found.append(self.part(made, "all", fleet.mark("models", name, host), "models.host", *facts))
         return found
 

@@ -85,8 +85,7 @@ def test_a_cluster_s_transactions_stand_among_those_of_hosts(page: Page) -> None
 @pytest.mark.parametrize(
     ("view", "says"),
     [
-        (views.Traffic, "deploy traffic --target prod"),
-        (views.Evidence, "deploy image inspect"),
+        (views.Traffic, "[targets.prod.rollout]"),
         (views.Models, "in its images and volumes"),
     ],
 )

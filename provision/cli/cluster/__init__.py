@@ -19,7 +19,7 @@ VERBS = {
         name: name
         for name in (
             *("plan", "up", "promote", "rollback", "down", "status", "smoke", "history", "logs", "tunnel"),
-            "traffic",
+            *("traffic", "report"),
         )
     },
     **{f"rollout {name}": name for name in ("watch", "pause", "resume", "abort", "promote")},

@@ -13,11 +13,9 @@ from provision.cli.session import Session
 from provision.cli.verb import verb
 from provision.cli.verbs.logs import seconds_ago
 from provision.errors import UsageError
-from provision.rollout import Unreached
 
 if TYPE_CHECKING:
     from provision.page.report import Report
-    from provision.rollout import Standing
 
 _DAYS = 7
 
@@ -36,18 +34,38 @@ def command(session: Session, release: str, since: str, html: Path | None, markd
     Of a release, of which the beginning of its id will do, or of all since a time. What hosts have of it is in it, and
     what the commands told that this machine ran.
     """
+    demand_one(release, since, html, markdown=markdown)
+    refuse_fork("no host is asked")
+    from provision.page.report import report
+
+    began = since_when(release, since)
+    with session.console.live():
+        found = report(session.deployment, session.hosts, release, began)
+    write(session, found, html)
+
+
+def demand_one(release: str, since: str, html: Path | None, *, markdown: bool) -> None:
+    """
+    Raises:
+        UsageError: two things are asked for at a time.
+    """
     if release and since:
         raise UsageError("a release, or a time: not both.", next_step="leave one of them out")
     if html and markdown:
         raise UsageError("--html and --markdown are two files.", next_step="run it once for each")
-    refuse_fork("no host is asked")
-    from provision.page import report as reports
 
-    began = 0.0 if release else time.time() - (seconds_ago(since) if since else _DAYS * 86400.0)
-    with session.console.live():
-        found = reports.report(session.deployment, session.hosts, release, began)
+
+def since_when(release: str, since: str) -> float:
+    """From when on all is told, in seconds since 1970; of a release, from its beginning."""
+    return 0.0 if release else time.time() - (seconds_ago(since) if since else _DAYS * 86400.0)
+
+
+def write(session: Session, found: Report, html: Path | None) -> None:
+    """As HTML into a file, or as Markdown to stdout."""
     if html:
-        text = reports.as_html(found)
+        from provision.page.report import as_html
+
+        text = as_html(found)
         try:
             html.write_text(text, encoding="utf-8", errors="replace")
         except OSError as failure:
@@ -58,19 +76,18 @@ def command(session: Session, release: str, since: str, html: Path | None, markd
     session.console.answer({"event": "report", "about": found.about, "markdown": "\n".join(lines)}, lines)
 
 
-def _is(each: Standing) -> str:
-    return f"{each.state}: {each.error.what}" if isinstance(each, Unreached) else each.state
-
-
 def _markdown(found: Report) -> list[str]:
     from provision.cli.github.markdown import block, code, plain, table
     from provision.cli.render.status import entry_lines
 
     lines = [f"### {plain(found.project)} on {plain(found.target)}: {plain(found.about)}", ""]
-    rows = [[code(each.host), plain(_is(each)), code(each.next) if each.next else ""] for each in found.standing]
+    rows = [
+        [code(each.host), plain(": ".join(filter(None, [each.state, each.says]))), code(each.next) if each.next else ""]
+        for each in found.standing
+    ]
     lines += [*table(["host", "is", "next"], rows), ""]
     for entry in found.entries:
-        first, *more = entry_lines(entry)
+        first, *more = entry_lines(entry)  # type: ignore[arg-type]  # of a cluster, what it reads of it is alike
         lines.append(f"- {code(entry['host'])} {plain(first)}")
         lines += [f"  {plain(line)}" for line in more]
     for run, told in found.runs:
