@@ -23,7 +23,7 @@ from . import state as states
 from .analysis import Move
 from .folders import host_folder
 from .keeper.judging import Proposal, proposed, step_of
-from .keeper.kinds import ROLLOUT, WEIGH, is_keepers
+from .keeper.kinds import OF_WEIGHTS, ROLLOUT, WEIGH, is_keepers
 from .locks import Lock, refuse
 from .supervisors import options
 
@@ -38,7 +38,7 @@ _LONGEST_WHY = 500  # characters that somebody may say of what became of a rollo
 
 
 class Locked:
-    """The project's lock, and the host's where a transaction has to be ended first."""
+    """The project's lock, and the host's where a transaction of programs has to be ended first."""
 
     def __init__(self, layout: Layout, who: str, doing: str, transaction: str) -> None:
         self._layout = layout
@@ -47,7 +47,8 @@ class Locked:
 
     def __enter__(self) -> Locked:
         self._take(Lock(self._layout.lock), "another transaction of this project is running.")
-        if os.path.exists(self._layout.journal):
+        open_ = journal.Journal(self._layout.journal).left_open()
+        if open_ is not None and open_.begin["kind"] not in OF_WEIGHTS:
             files.make_folder(host_folder())
             self._take(Lock(os.path.join(host_folder(), "lock")), "another project's transaction keeps this host busy.")
         return self
@@ -199,7 +200,8 @@ def _proposed(before: State, record: RolloutRecord, proposal: Proposal) -> Optio
     if move is Move.ADVANCE:
         return _with(before, rollout.advanced(record, why))
     if move is Move.PROMOTE:
-        return _with(before, rollout.turned(record, rollout.PASSED, why, now)) if record["evidence"] else None
+        passes = record["evidence"] or record.get("by_somebody", False)
+        return _with(before, rollout.turned(record, rollout.PASSED, why, now)) if passes else None
     status = {Move.ABORT: rollout.ABORTED, Move.HOLD: rollout.HELD}.get(move)
     return _with(before, rollout.turned(record, status, why, now)) if status else before
 

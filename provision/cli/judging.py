@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _VERDICTS = {PROMOTED: Exit.DONE, PASSED: Exit.DONE, HELD: Exit.FAILED, ABORTED: Exit.FAILED}
 _NEXT = {
-    PASSED: "next: deploy rollout promote, by somebody who has the key",
+    PASSED: "next: deploy rollout promote, which signs where evidence is required, and lets everybody to it",
     HELD: "next: deploy rollout resume asks for more requests; or deploy rollout promote, or abort",
     ABORTED: "next: deploy logs --channel canary, which runs on without requests; deploy down --channel canary ends it",
 }

@@ -16,7 +16,7 @@ WAITING = "waiting"  # its first step begins when other hosts have promoted the 
 RUNNING = "running"  # its step goes on
 PAUSED = "paused"  # somebody stopped its clock
 HELD = "held"  # nothing can be said, or it could not be promoted: it keeps its share until somebody says what follows
-PASSED = "passed"  # the last step is over, and whoever has the key signs and promotes
+PASSED = "passed"  # the last step is over, and somebody has to promote: to sign it, or because no keeper can
 PROMOTED = "promoted"
 ABORTED = "aborted"  # the canary has no share any more, and stays on its channel
 _NAMED = 3  # hosts, in a sentence
@@ -55,6 +55,7 @@ class RolloutAsked(_Asked, total=False):
     """That an `up` of a canary begins a rollout."""
 
     waits_for: List[str]  # the hosts that promote it first, by the names that the target has for them
+    by_somebody: bool  # whether it ends in `PASSED` even so: its programs are containers, which no keeper can change
 
 
 class _Record(TypedDict):
@@ -78,6 +79,7 @@ class RolloutRecord(_Record, total=False):
     """A rollout of the release that the channel canary has, as the state has it."""
 
     waits_for: List[str]  # as it was asked for
+    by_somebody: bool  # likewise
 
 
 class FindingDocument(TypedDict):
@@ -119,6 +121,8 @@ def begun(asked: RolloutAsked, transaction: str, release: str, who: str, keep: i
         "since": 0.0,
         "why": "",
     }
+    if asked.get("by_somebody"):
+        record["by_somebody"] = True
     if waits_for := asked.get("waits_for"):
         return {**record, "waits_for": waits_for, "status": WAITING, "why": f"waits for {hosts(waits_for)}"}
     return record

@@ -1,8 +1,8 @@
 """What stands before the programs of a host's Docker Engine, and who is at home with that: containers as well.
 
 Which HAProxy and which agent a host has, no image knows. So theirs has nothing in it, needs no registry, and stays as
-it is whatever the services are made of; the agent adds, read-only, what HAProxy and Python need of the host. They may
-write to the folder of the front alone, and neither gets to the engine.
+it is whatever the services are made of; the agent adds, read-only, what HAProxy and Python need of the host. HAProxy
+may write to the folder of the front alone, and the keeper to the state as well; neither gets to the engine.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ _RIGHTS = ("CHOWN", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "S
 def manifest(places: LaneOnTarget, name: str) -> Manifest:
     """What the agent asks the engine for, of one of the two."""
     service = places.project.services[name]
-    folder = Layout(places.target.path).traffic
+    layout = Layout(places.target.path)
     host: dict[str, Any] = {
         **CONFINED,
-        "Binds": [f"{folder}:{folder}"],
+        "Binds": [f"{layout.traffic}:{layout.traffic}"],
         "CapAdd": list(_RIGHTS),
         "Init": False,  # neither leaves a process behind, and the engine's own would lie below the host's /sbin
         "RestartPolicy": restart_policy(service.restart),
     }
     if name == TRAFFIC:
         host["PidMode"] = "host"  # the numbers that it tells of its processes are the host's
+    else:  # a step of a rollout changes the state; what others run, or start, does not change with it
+        host["Binds"] = [
+            f"{layout.private}:{layout.private}",
+            *(f"{each}:{each}:ro" for each in (layout.agents, layout.run)),
+        ]
     body = {
         "Image": OF_HOST,
         "Entrypoint": [places.text(word, f"services.{name}.command", name) for word in service.command],

@@ -25,7 +25,7 @@ _JUST_NOW_SECONDS = 60.0
 # A rollout that goes on when somebody says what follows.
 _STANDS_STILL = {
     HELD: "deploy rollout resume, promote or abort",
-    PASSED: "deploy rollout promote, by somebody who has the key",
+    PASSED: "deploy rollout promote",
     PAUSED: "deploy rollout resume",
     WAITING: "deploy rollout watch, which lets it begin when its turn comes",
 }

@@ -91,6 +91,8 @@ def with_shares(
     asked: RolloutAsked | None = None
     if planned.channel == CANARY and rollout.steps and share is None and roles.keeper(state):
         asked = {"document": rollout.document(), "evidence": deployment.target.require is not None}
+        if not deployment.target.can.on_host:
+            asked["by_somebody"] = True
         if waits_for:
             asked["waits_for"] = list(waits_for)
     serves = state.channels.get(STABLE, planned.release)

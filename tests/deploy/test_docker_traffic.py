@@ -9,7 +9,8 @@ import pytest
 from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.docker_host import DockerHost
-from tests.deploy.visitors import visitors
+from tests.deploy.test_rollouts import deploy
+from tests.deploy.visitors import crowd, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 
@@ -179,3 +180,45 @@ def test_twenty_changes_cut_no_stream_of_ten_seconds(world) -> None:
 
     assert met["versions"][-1] == "20"
     assert met["streams"] >= 20
+
+
+def test_a_canary_is_judged_by_steps_and_somebody_promotes_it(docker_host, world) -> None:
+    """The keeper takes them without the engine; a promotion changes containers."""
+    steps = {"steps": ["10%", "50%"], "each": "1s", "abort": {"errors": "20%"}}
+    world.target = {"traffic": {}, "rollout": steps}
+    world.web("1")
+    world.up()
+    world.web("2")
+    with crowd(world):
+        assert "then deploy rollout promote promotes it" in deploy(world, "plan", "--channel", "canary")
+        deploy(world, "up")
+        said = deploy(world, "rollout", "watch")
+        assert "passed" in said
+        assert "deploy rollout promote" in said
+        assert "50% of the clients" in deploy(world, "status")
+        deploy(world, "rollout", "promote")
+    assert world.version == "2"
+    assert "rollout promoted" in deploy(world, "history")
+
+    world.web("3", env={"VERSION": "3", "ERRORS": "0.9"})
+    with crowd(world):
+        deploy(world, "up")
+        assert "aborted" in deploy(world, "rollout", "watch", code=1)
+    assert world.version == "2"
+
+
+def test_who_takes_the_steps_is_killed_on_the_way_and_they_go_on(docker_host, world) -> None:
+    steps = {"steps": ["10%", "30%", "50%"], "each": "2s", "abort": {"errors": "20%"}}
+    world.target = {"traffic": {}, "rollout": steps}
+    world.web("1")
+    world.up()
+    world.web("2")
+    with crowd(world):
+        deploy(world, "up")
+        for _ in range(3):
+            time.sleep(1.5)
+            docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "keeper")["State"]["Pid"])])
+            until(lambda: "keeper" in running(docker_host, world), "the engine started it again")
+        assert "passed" in deploy(world, "rollout", "watch")
+        deploy(world, "promote")
+    assert world.version == "2"

@@ -53,6 +53,11 @@ def place() -> Layout:
     return Layout(os.path.join(host_folder(), "front"))
 
 
+def is_in_sight() -> bool:
+    """Whether it could be read, if there is one. A container sees its own project alone, which shares no port."""
+    return os.path.isdir(host_folder())
+
+
 @contextmanager
 def locked() -> Iterator[None]:
     """Nobody else changes what any project's HAProxy is.

@@ -34,6 +34,9 @@ RuntimeOf = Callable[[Layout], Runtime]
 
 def become(layout: Layout, front: Front, runtime: Runtime) -> Front:
     """Let a project's HAProxy be `front`, where it listens now, which is returned; `join` has strangers come there."""
+    if not book.is_in_sight():
+        runtime.become(front)
+        return front
     with book.locked():
         placed = claims.placed(book.read(), layout.root, front)
         runtime.become(placed)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from provision.plan import Content, Moves, Once, Plan
 
 _FILES_SHOWN = 40
-# By whether a promotion takes evidence.
-_ENDS = {False: "the host then promotes it", True: "then deploy rollout promote signs, and promotes it"}
+# By whether somebody has to promote it: to sign that, or because the host's keeper can't.
+_ENDS = {False: "the host then promotes it", True: "then deploy rollout promote promotes it"}
 
 
 def plan_lines(host: str, plan: Plan) -> Iterator[str]:
@@ -78,7 +78,8 @@ def _shares(plan: Plan) -> Iterator[str]:
     if plan.aborts_rollout and plan.weighs:
         yield "  ends the rollout that is under way, if one is"
     if plan.rollout and plan.weighs:
-        yield f"  {steps_line(plan.rollout['document'])}; {_ENDS[plan.rollout['evidence']]}"
+        by_somebody = plan.rollout["evidence"] or plan.rollout.get("by_somebody", False)
+        yield f"  {steps_line(plan.rollout['document'])}; {_ENDS[by_somebody]}"
         if "waits_for" in plan.rollout:
             yield f"  that begins {waiting(plan.rollout)}, by: {MOVES_ON}"
     if plan.share is not None:

@@ -38,7 +38,7 @@ _STANDS = {
     RUNNING: "running",
     PAUSED: "paused: deploy rollout resume goes on",
     HELD: "held: deploy rollout promote, resume or abort says what follows",
-    PASSED: "passed: deploy rollout promote signs, and lets everybody to it",
+    PASSED: "passed: deploy rollout promote lets everybody to it",
     PROMOTED: "promoted",
     ABORTED: "aborted",
 }

@@ -62,11 +62,6 @@ def _counted(name: str, target: Target) -> Iterator[Fault]:
 def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
     """What gives a canary its share, and says what its users saw."""
     base = ("targets", name, "rollout")
-    if not target.can.on_host:
-        message = f"nobody takes steps on {target.platform}; on {those('on_host')} the host does."
-        hint = "Remove steps, and give a canary its share by deploy traffic canary=25%; or set platform."
-        yield Fault((*base, "steps"), message, hint, at_key=True)
-        return
     if target.traffic is None:
         message, hint = "nothing gives a canary its share.", f"Add [targets.{name}.traffic], or remove steps."
         yield Fault((*base, "steps"), message, hint, at_key=True)
@@ -78,7 +73,12 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
     if fronted and not any(mode_of(each) == "http" for each in fronted):
         message = "no service here is spoken HTTP with, so nobody sees what its users do."
         yield Fault((*base, "steps"), message, "Declare its check = { http = ... }, or remove steps.", at_key=True)
-    if fronted and target.rollout.abort.tokens_per_second is not None and not any(map(_counts_tokens, fronted)):
+    if target.rollout.abort.tokens_per_second is None:
+        return
+    if not target.can.on_host:
+        message = f"nobody counts an engine's tokens on {target.platform}; on {those('on_host')} the host does."
+        yield Fault((*base, "abort", "tokens_per_second"), message, "Remove it, or set platform.", at_key=True)
+    elif fronted and not any(map(_counts_tokens, fronted)):
         message = "no service here counts tokens."
         hint = "Give the one that runs llama-server its preset's metrics, or remove it."
         yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
