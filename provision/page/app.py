@@ -144,7 +144,7 @@ class Page:
                 regions=regions or {"all": []},
             )
         )
-        return HTMLResponse(html)
+        return HTMLResponse(html, 404 if any(part.id == views.GONE for part in live.parts) else 200)
 
     async def _live(self, request: Request) -> Response:
         live = await self._of("/" + request.path_params["address"])

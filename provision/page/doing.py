@@ -2,7 +2,8 @@
 
 The command itself is run, in a process of its own, as if somebody had typed it: so hooks, machines that are rented,
 evidence, the record of it and its end are what they are there. Who asks for one gets a token for exactly that command,
-which works once, and only a page of ours may hand it in (`guard.py`). What runs goes on when the page ends.
+which runs it once, and only a page of ours may hand it in (`guard.py`): who presses twice comes to the one record. What
+runs goes on when the page ends.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Doing:
         self.version = 0
         self.begun: list[Running] = []
         self._tokens: dict[str, tuple[float, Order]] = {}
+        self._used: dict[str, Running] = {}  # token -> what it began
         self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
@@ -119,12 +121,15 @@ class Doing:
         verb, target = request.path_params["verb"], request.path_params["target"]
         self._demand(verb, target)
         (token,) = (await _form(request)).get("token", [""])[:1]
-        end, order = self._tokens.pop(token, (0.0, None))
-        if order is None or end < time.monotonic() or (order.verb, order.target) != (verb, target):
-            raise HTTPException(403, "this was asked already, or too long ago.\nnext: ask anew, at /deploys\n")
-        if any(each.code is None and each.order.target == target for each in self.begun):
-            raise HTTPException(409, f"a command of this page works on {target} already.\nnext: /deploys\n")
-        running = self._begin(order)
+        running = self._used.get(token)
+        if running is None:
+            end, order = self._tokens.pop(token, (0.0, None))
+            if order is None or end < time.monotonic() or (order.verb, order.target) != (verb, target):
+                raise HTTPException(403, "this was asked too long ago.\nnext: ask anew, at /deploys\n")
+            if any(each.code is None and each.order.target == target for each in self.begun):
+                raise HTTPException(409, f"a command of this page works on {target} already.\nnext: /deploys\n")
+            running = self._begin(order)
+            self._used = {each: of for each, of in self._used.items() if of in self.begun} | {token: running}
         until = time.monotonic() + _RECORD_SECONDS
         while not running.id and running.code is None and time.monotonic() < until:
             await asyncio.sleep(0.05)

@@ -1,5 +1,9 @@
 """Serves the page on loopback or a unix socket, and on nothing else; no number of connections ends it.
 
+Other accounts of this machine reach loopback, too, and may have seen the address among a browser's arguments, or have
+been sent the cookie, which browsers give to whatever listens on another port. So nothing that they send is read, where
+the kernel tells whose a connection is.
+
 Beyond `MOST` connections a new one is closed at once, and one that has asked for nothing within a few seconds is, too.
 uvicorn by itself limits neither: it waits for a first request for ever.
 """
@@ -20,6 +24,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from provision.agent.sockets import account_of
 from provision.errors import UsageError
 
 USUAL_PORT = 8477
@@ -32,6 +37,7 @@ class _Bounded(H11Protocol):
     """A connection that is let in, or is not, and does not idle."""
 
     _is_refused = False
+    _is_of_a_stranger: bool | None = None
     _first: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -44,6 +50,11 @@ class _Bounded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
+            return
+        if self._is_of_a_stranger is None:  # not sooner: it takes a look at all sockets, for who says nothing
+            self._is_of_a_stranger = _is_of_a_stranger(self.transport)
+        if self._is_of_a_stranger:
+            self.transport.abort()
             return
         super().data_received(data)
         if self.cycle is not None and self._first is not None:
@@ -59,6 +70,13 @@ class _Bounded(H11Protocol):
     def eof_received(self) -> None:
         if not self._is_refused:
             super().eof_received()
+
+
+def _is_of_a_stranger(transport: Any) -> bool:
+    theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    if not isinstance(theirs, tuple):  # a unix socket, to which this account alone may connect
+        return False
+    return account_of(theirs, ours) not in (None, 0, os.geteuid())
 
 
 def loopback(port: int | None) -> socket.socket:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _AGES_SECONDS = 5.0  # what is known gets old without anything that comes
 _HISTORY = 200  # transactions that are shown
+GONE = "gone"  # the part that says that there is nothing to show
 
 
 class Known:
@@ -257,7 +258,7 @@ class Deploy:
     def parts(self) -> list[Part]:
         run = recorded.run(self._root, self._id)
         if run is None:
-            return [Part("all", "gone", render("deploys.html", "gone"))]
+            return [Part("all", GONE, render("deploys.html", "gone"))]
         told: Story = story(run)
         found = [Part("all", "head", render("deploys.html", "head", "head", run, told))]
         ids = {fleet.mark("run", host.name): host for host in told.hosts}

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -133,6 +134,22 @@ def test_a_thousand_connections_do_not_end_it(ui: Ui, client: httpx.Client) -> N
             except httpx.TransportError:
                 time.sleep(0.5)
         assert status == 200
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("address", "family"), [("127.0.0.1", "AF_INET"), ("::ffff:127.0.0.1", "AF_INET6")])
+def test_another_account_of_this_machine_is_not_heard_whatever_it_has_seen(ui: Ui, address: str, family: str) -> None:
+    """It has the one-time address, from the list of processes; a browser's own account still comes by it."""
+    asks = (
+        f"import socket; s = socket.socket(socket.{family}); s.settimeout(10); s.connect(({address!r}, {ui.port}));"
+        f"s.sendall(b'GET {urlsplit(ui.url).path} HTTP/1.1\\r\\nHost: 127.0.0.1:{ui.port}\\r\\n\\r\\n');"
+        "print(s.recv(99))"
+    )
+    told = subprocess.run(["/usr/bin/python3", "-Ic", asks], user=65534, group=65534, capture_output=True, text=True)
+    assert told.stdout.strip() in ("b''", "")
+    assert "200" not in told.stdout
+    with ui.browser() as client:
+        assert client.get("/").status_code == 200
 
 
 def test_it_listens_on_this_machine_alone(ui: Ui) -> None:

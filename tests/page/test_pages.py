@@ -119,3 +119,8 @@ def test_ctrl_c_ends_it_quietly_while_browsers_follow(project: Project) -> None:
             assert any(line.startswith("data:") for line in lines)
         assert stop(ui) == ""
     assert ui.process.returncode == 0
+
+
+def test_a_deploy_that_nobody_knows_is_not_found(client: httpx.Client) -> None:
+    shown = client.get("/deploys/0-0")
+    assert (shown.status_code, "not kept any more" in shown.text) == (404, True)
