@@ -47,7 +47,7 @@ def test_a_project_of_one_service_is_nine_files_that_can_be_read_at_one_sitting(
     files = render_kubernetes(project({"web": web}))
 
     assert len(files) == 9
-    assert sum(text.count("\n") for text in files.values()) <= 475
+    assert sum(text.count("\n") for text in files.values()) <= 454
 
 
 def test_rendering_again_gives_the_same_bytes() -> None:
