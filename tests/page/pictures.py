@@ -5,6 +5,7 @@ python -m tests.page.pictures           make pictures
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ from tests.page.staged import TRAFFIC, break_it, rollout_of, staged, users
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 # Page -> its address, and what it shows when it is worth a picture.
-SHOWN = {
-    "project": ("/", "unreachable"),
+SHOWN: dict[str, tuple[str, str | re.Pattern[str]]] = {
+    "project": ("/", re.compile("unreachable.*serving", re.DOTALL)),
     "traffic": ("/traffic", "of the canary's requests failed"),
     "deploy": ("/deploys", "As the hosts have it"),
     "evidence": ("/evidence", "evidence.pub"),
