@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from provision.cluster import looks, over_time, rolling
+from provision.cluster.objects import at
+from provision.cluster.wanted import service_of
 from provision.errors import DeployError
 from provision.rollout import Verified
+from provision.rollout.chain import Chain, Program, links, of_place, together
+from provision.rollout.chains import build_json, registries
 from provision.rollout.on_cluster import Proof
 
 if TYPE_CHECKING:
@@ -46,3 +50,24 @@ def evidence(there: ProjectThere) -> tuple[dict[str, Sequence[Verified]], dict[s
             against = proof.against(there.book.release(release), told)
             found[channel] = [Verified(there.name, release, told, 0, against)]
     return found, {}
+
+
+def chains(there: ProjectThere) -> tuple[list[Chain], dict[str, DeployError]]:
+    """As `rollout.chains` has them of hosts."""
+    proof = Proof(there)
+    known = there.book.read().channels if there.demand_namespace() else {}
+    root, made = there.loaded.root, []
+    for channel, id_ in known.items():
+        release = there.book.release(id_)
+        programs = [
+            Program(service_of(node), str(image))
+            for node in release.lanes[channel]
+            if (image := at(node, "spec", "template", "spec", "containers", 0, "image"))
+        ]
+        try:
+            found = proof.findings(id_)
+            last = of_place(there.name, found, proof.against(release, found), 0)
+        except DeployError as error:
+            last = of_place(there.name, error, (), 0)
+        made.append((channel, id_, there.name, links(programs, registries(root, programs), build_json(root), last)))
+    return [*together(made)], {}

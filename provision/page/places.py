@@ -14,6 +14,7 @@ from provision.errors import DeployError
 from provision.hosts import HostSpec
 from provision.page.poller import Key, Poller
 from provision.rollout import HostStatus, Unreached
+from provision.rollout.chains import chains
 from provision.targets import Deployment
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from provision.rollout.watch import Watch
 
 PLACE, STANDING, TRAFFIC, EVIDENCE, MODELS, MACHINES = "place", "standing", "traffic", "evidence", "models", "machines"
-PLAN = "plan"
+PLAN, CHAINS = "plan", "chains"
 MINUTES, POINTS = 60, 120  # of the series
 _CHANNELS = ("stable", "canary")
 
@@ -29,6 +30,7 @@ _OFTEN_SECONDS = 5.0
 _CLUSTER_SECONDS = 7.5  # each look is a dry run of all that is there
 _SERIES_SECONDS = 15.0  # an hour of raw samples each time
 _SELDOM_SECONDS = 60.0
+_CHAINS_SECONDS = 300.0  # registries count who asks
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Places:
 
         self.poller.add(Key(STANDING, name), partial(clusters.standing, there), _CLUSTER_SECONDS)
         self.poller.add(Key(EVIDENCE, name), partial(clusters.evidence, there), _SELDOM_SECONDS)
+        self.poller.add(Key(CHAINS, name), partial(clusters.chains, there), _CHAINS_SECONDS)
         self.poller.add(Key(PLAN, name), partial(self._plan_of_cluster, name), _SELDOM_SECONDS)
         counts = there.target.rollout.prometheus is not None
         if counts:
@@ -128,6 +131,7 @@ class Places:
             for spec in new:
                 self._look(Key(TRAFFIC, name, spec.name), partial(_of, traffic, spec))
         self.poller.add(Key(EVIDENCE, name), partial(_evidence, there), _SELDOM_SECONDS)
+        self.poller.add(Key(CHAINS, name), partial(chains, there), _CHAINS_SECONDS)
         self.poller.add(Key(PLAN, name), partial(self._plan, name), _SELDOM_SECONDS)
         if there.target.provider:
             self.poller.add(Key(MACHINES, name), partial(_machines, there), _SELDOM_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import recorded, rollout
@@ -13,11 +13,13 @@ from provision.page.rendering import FOLDER, environment
 from provision.page.story import Story, story
 from provision.recorded import Run
 from provision.rollout import Unreached
+from provision.rollout.chains import chains
 
 if TYPE_CHECKING:
     from provision.cluster.project_there import ProjectThere
     from provision.project.loaded import LoadedProject
     from provision.rollout import Standing
+    from provision.rollout.chain import Chain
     from provision.targets import Deployment
 
 
@@ -41,6 +43,7 @@ class Report:
         entries: transactions of hosts, the newest first, as `history --json` has them.
         standing: how each of them stands now.
         runs: the commands of this machine that were about it, the newest first.
+        chains: what was proven of what is in a channel now, from binaries to host.
     """
 
     project: str
@@ -50,6 +53,7 @@ class Report:
     entries: Sequence[Mapping[str, Any]]
     standing: Sequence[Now]
     runs: Sequence[tuple[Run, Story]]
+    chains: Sequence[Chain] = ()
 
 
 def report(deployment: Deployment, hosts: Sequence[str], release: str = "", since: float = 0.0) -> Report:
@@ -67,7 +71,10 @@ def report(deployment: Deployment, hosts: Sequence[str], release: str = "", sinc
         if not isinstance(each, Unreached)
         for entry in (*each.project.get("history", ()), *each.project.get("failed", ()))
     ]
-    return _made(deployment.loaded, deployment.target_name, [*map(_now, standing)], entries, release, since)
+    made = _made(deployment.loaded, deployment.target_name, [*map(_now, standing)], entries, release, since)
+    if all(isinstance(each, Unreached) for each in standing):
+        return made
+    return _with(made, chains(deployment)[0], release)
 
 
 def report_of_cluster(there: ProjectThere, release: str = "", since: float = 0.0) -> Report:
@@ -85,7 +92,13 @@ def report_of_cluster(there: ProjectThere, release: str = "", since: float = 0.0
         there.name, found.state, says, "" if found.state == "serving" else "deploy status", found.inventory.channels
     )
     entries = [{"host": there.name, **asdict(entry)} for entry in found.inventory.history]
-    return _made(there.loaded, there.name, [now], entries, release, since)
+    from provision.page import clusters
+
+    return _with(_made(there.loaded, there.name, [now], entries, release, since), clusters.chains(there)[0], release)
+
+
+def _with(made: Report, found: Sequence[Chain], release: str) -> Report:
+    return replace(made, chains=[each for each in found if each.release.startswith(release)])
 
 
 def _now(each: Standing) -> Now:

@@ -12,7 +12,7 @@ from provision.page import fleet, lanes
 from provision.page.doing import Doing
 from provision.page.live import Part
 from provision.page.moving import moving
-from provision.page.places import EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
+from provision.page.places import CHAINS, EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
 from provision.page.poller import Heard, Key
 from provision.page.rendering import render
 from provision.page.story import Story, story
@@ -159,14 +159,16 @@ class Traffic(Known):
 class Evidence(Known):
     """What was proven of the release in each channel, and what is missing."""
 
-    kinds = (PLACE, STANDING, EVIDENCE)
+    kinds = (PLACE, STANDING, EVIDENCE, CHAINS)
 
     def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
         there = self.poller.heard(Key(EVIDENCE, name))
         place: Place | None = heard.value
         found, gone = there.value or (None, {})
         facts: tuple[Any, ...] = (name, place, heard.error, found, there.error, gone)
-        return [self.part(made, "all", fleet.mark("target", name), "evidence.target", *facts)]
+        told = self.poller.heard(Key(CHAINS, name))
+        chains = self.part(made, "all", fleet.mark("chains", name), "evidence.chains", name, told.value, told.error)
+        return [self.part(made, "all", fleet.mark("target", name), "evidence.target", *facts), chains]
 
 
 class Models(Known):

@@ -96,6 +96,7 @@ def test_markup_and_escapes_in_a_log_are_text(ui: Ui, client: httpx.Client) -> N
 
 def test_evidence_says_what_is_missing_before_there_is_any(client: httpx.Client) -> None:
     assert "deploy image keys init" in shows(client, "/evidence", "evidence.pub")
+    assert "missing: " in shows(client, "/evidence", "from binaries to host")
 
 
 def test_models_and_traffic_say_that_there_are_none(client: httpx.Client) -> None:

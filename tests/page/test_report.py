@@ -28,6 +28,8 @@ def test_a_report_of_a_release_is_one_file_that_loads_nothing(project: Project) 
 def test_the_markdown_of_a_week_has_each_transaction_and_no_markup_of_others(project: Project) -> None:
     said = project.ok("report", "--since", "1h", "--target", "sandbox", "--markdown")
     assert said.count("- `sandbox`") >= 2
+    assert "from binaries to host" in said
+    assert "`deploy image keys init`" in said  # what is missing, and what makes it
     outside = re.sub(r"```.*?```", "", said, flags=re.DOTALL)
     assert "<script>" not in outside
 

@@ -86,6 +86,14 @@ def _markdown(found: Report) -> list[str]:
         for each in found.standing
     ]
     lines += [*table(["host", "is", "next"], rows), ""]
+    for each in found.chains:
+        of = f"{each.hosts[0]} and {len(each.hosts) - 1} more" if len(each.hosts) > 1 else each.hosts[0]
+        lines += [f"**{plain(each.channel)} {code(each.release[:12])} on {plain(of)}**, from binaries to host", ""]
+        links = [
+            [*map(plain, (one.step, one.of, one.state, one.told)), code(one.next) if one.next else ""]
+            for one in each.links
+        ]
+        lines += [*table(["step", "of", "is", "says", "next"], links), ""]
     for entry in found.entries:
         first, *more = entry_lines(entry)  # type: ignore[arg-type]  # of a cluster, what it reads of it is alike
         lines.append(f"- {code(entry['host'])} {plain(first)}")
