@@ -29,7 +29,7 @@ def test_the_markdown_of_a_week_has_each_transaction_and_no_markup_of_others(pro
     said = project.ok("report", "--since", "1h", "--target", "sandbox", "--markdown")
     assert said.count("- `sandbox`") >= 2
     assert "from binaries to host" in said
-    assert "`deploy image keys init`" in said  # what is missing, and what makes it
+    assert "`deploy image keys init" in said  # what is missing, and what makes it
     outside = re.sub(r"```.*?```", "", said, flags=re.DOTALL)
     assert "<script>" not in outside
 
