@@ -145,7 +145,7 @@ class Api:
         return self._written(node, lambda made: self._client.create(made))
 
     def replace(self, node: Node) -> Node | None:
-        """What was read, changed; None where somebody has changed it since (its resourceVersion)."""
+        """What was read, changed; None where somebody has changed it since (its resourceVersion), or deleted it."""
         return self._written(node, lambda made: self._client.replace(made))
 
     def _written(self, node: Node, write: Callable[[Any], Any]) -> Node | None:
@@ -162,7 +162,7 @@ class Api:
                 if unsure > _UNSURE:
                     raise self._patience.unreachable(str(error.__cause__) or "it went away") from None
             except ApiError as error:
-                if error.status.code != 409:
+                if error.status.code != 409 and not _is_gone(error):
                     raise self._told(error, f"writing {named}") from None
                 # An answer that was lost may come true later than somebody looked.
                 there = self.get(*named) if unsure else None
@@ -234,6 +234,11 @@ class Api:
         return Invalid(
             f"{doing}: the API server refuses it.", why=said, next_step="change deploy.toml, then: deploy plan"
         )
+
+
+def _is_gone(error: ApiError) -> bool:
+    """Whether what was to be written is not there any more; a namespace that is not there is another matter."""
+    return error.status.code == 404 and "namespaces" not in (error.status.message or "")
 
 
 def _is_written(node: Node, there: Node) -> bool:

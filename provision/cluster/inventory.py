@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _FORMAT_OF_SHARES = 2  # of one whose canary has requests, which version 1 would end while they come
 _HISTORY = 50  # entries
+_TRIES = 5  # to write it
 _KEPT_FOR = "deploy.bitnet/release-of"  # a label of the Secrets; its value is the project
 
 
@@ -147,18 +148,23 @@ class Book:
             Refused: somebody else has written since it was read.
         """
         new = replace(inventory, generation=inventory.generation + 1)
-        node = self._node(new)
-        if self._stored is None:
-            stored = self._api.create(node)
-        else:
-            node["metadata"]["resourceVersion"] = self._stored["metadata"]["resourceVersion"]
-            stored = self._api.replace(node)
-        if stored is None:
-            raise Refused(
-                f"somebody else has changed what the cluster knows of {self._project}.", next_step="deploy status"
-            )
-        self._stored = stored
-        return new
+        for _ in range(_TRIES):
+            node = self._node(new)
+            if self._stored is None:
+                stored = self._api.create(node)
+            else:
+                node["metadata"]["resourceVersion"] = self._stored["metadata"]["resourceVersion"]
+                stored = self._api.replace(node)
+            if stored is not None:
+                self._stored = stored
+                return new
+            there = self._api.get("ConfigMap", self._name)
+            if there is not None and (self._stored is None or there.get("data") != self._stored.get("data")):
+                break
+            self._stored = there  # somebody labelled it, or it was deleted: what it said is known here
+        raise Refused(
+            f"somebody else has changed what the cluster knows of {self._project}.", next_step="deploy status"
+        )
 
     def remove(self) -> None:
         """Nothing of the project is there any more."""
@@ -171,7 +177,7 @@ class Book:
         node = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": self._secret(release.id), "labels": {_KEPT_FOR: self._project}},
+            "metadata": {"name": self.secret(release.id), "labels": {_KEPT_FOR: self._project}},
             "immutable": True,
             "type": "deploy.bitnet/release",
             "data": {"release": b64encode(release.packed().encode()).decode()},
@@ -185,10 +191,19 @@ class Book:
             Refused: it is not, any more.
             Degraded: it can't be read.
         """
-        node = self._api.get("Secret", self._secret(id_))
-        if node is None:
+        found = self.find(id_)
+        if found is None:
             raise Refused(f"release {id_[:12]} is not kept in the cluster any more.", next_step="deploy history")
-        return unpacked(b64decode(at(node, "data", "release") or "").decode())
+        return found
+
+    def find(self, id_: str) -> Rendered | None:
+        """A release; None where it is not kept any more.
+
+        Raises:
+            Degraded: it can't be read.
+        """
+        node = self._api.get("Secret", self.secret(id_))
+        return unpacked(b64decode(at(node, "data", "release") or "").decode()) if node else None
 
     def kept(self) -> list[str]:
         """The beginnings of the ids of those that are kept, the oldest first."""
@@ -207,7 +222,8 @@ class Book:
                 self._api.delete(Name("Secret", node["metadata"]["name"]), node["metadata"]["uid"])
                 Kept(self._api, self._project).forget(str(node["metadata"]["name"]).rpartition("-")[2])
 
-    def _secret(self, id_: str) -> str:
+    def secret(self, id_: str) -> str:
+        """The name of the Secret that keeps a release."""
         return f"{self._name}-{id_[:12]}"
 
     def _node(self, inventory: Inventory) -> Node:

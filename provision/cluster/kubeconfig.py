@@ -7,13 +7,16 @@ paths in a file are relative to its own folder (kubernetes.io, "Merging kubeconf
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig
+from lightkube.config.models import NameValue, User
 from lightkube.core.exceptions import ConfigError
 
 from provision.errors import UsageError
@@ -23,7 +26,7 @@ def chosen(context: str | None, kubeconfig: Path | None) -> Any:
     """What is to be used: lightkube's `SingleConfig`.
 
     Raises:
-        UsageError: there is no kubeconfig, or no such context.
+        UsageError: there is no kubeconfig, no such context, or no such way to log in on this machine.
     """
     found = [path for path in _named(kubeconfig) if path.is_file()]
     if not found:
@@ -44,9 +47,14 @@ def chosen(context: str | None, kubeconfig: Path | None) -> Any:
             next_step="kubectl config get-contexts",
         )
     try:
-        return merged.get(context_name=context)
+        single = merged.get(context_name=context)
     except (ConfigError, KeyError) as error:
         raise UsageError(f"{where}: {error}", next_step="kubectl config get-contexts") from None
+    if single is None:
+        raise UsageError(f"{where} says no current context.", next_step='context = "…" in the target')
+    if single.user:
+        _prepare_login(single.user, where)
+    return single
 
 
 def words(kubeconfig: Path | None) -> list[str]:
@@ -72,10 +80,34 @@ def _merge(into: KubeConfig, path: Path) -> None:
         user.client_cert = _absolute(user.client_cert, path)
         user.client_key = _absolute(user.client_key, path)
         user.token_file = _absolute(user.token_file, path)
+        if user.exec and os.sep in user.exec.command:
+            user.exec.command = str(_absolute(user.exec.command, path))
     into.clusters = {**config.clusters, **into.clusters}
     into.contexts = {**config.contexts, **into.contexts}
     into.users = {**config.users, **into.users}
     into.current_context = into.current_context or config.current_context
+
+
+def _prepare_login(user: User, where: str) -> None:
+    """Have the program that logs in run as kubectl runs it.
+
+    lightkube knows its versions before v1, whose answer has the same token, and does not tell it which is meant.
+    """
+    if user.token_file and not Path(user.token_file).is_file():
+        raise UsageError(f"{where}: there is no token in {user.token_file}.", next_step="kubectl config view")
+    if not (login := user.exec):
+        return
+    if shutil.which(login.command) is None:
+        raise UsageError(
+            f"{where} logs in by {login.command}, which is not installed.",
+            why=login.installHint or "",
+            next_step="install it, until kubectl get pods works",
+        )
+    told = {"apiVersion": login.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
+    login.env = [*(login.env or ()), NameValue("KUBERNETES_EXEC_INFO", json.dumps(told))]
+    login.apiVersion = (
+        login.apiVersion.replace("/v1", "/v1beta1") if login.apiVersion.endswith("/v1") else login.apiVersion
+    )
 
 
 def _absolute(name: str | None, beside: Path) -> str | None:

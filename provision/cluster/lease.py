@@ -51,7 +51,10 @@ class Held:
         if not self._lost and time.monotonic() - self._renewed > _SECONDS:
             self._renew()
         if self._lost:
-            raise Refused("the lock was lost: somebody else has it.", next_step="deploy status")
+            raise Refused(
+                f"the lock was lost: somebody else has it, or has deleted Lease {self._name}.",
+                next_step="deploy status",
+            )
 
     def take(self) -> None:
         found = self._api.get("Lease", self._name)

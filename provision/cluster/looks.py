@@ -10,7 +10,7 @@ from provision.cluster import rolling
 from provision.cluster.changes import Change, changes, lacking
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import holder
-from provision.cluster.objects import KEPT, Name, Node, at, name_of
+from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
 from provision.cluster.wait import labels_of
@@ -111,9 +111,19 @@ def status(there: ProjectThere) -> Status:
     labels = labels_of(there.project.name)
     found = {kind: there.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
     services = [_seen(each, lane, found) for lane, members in inventory.members.items() for each in _workloads(members)]
+    if not inventory.generation and (left := forgotten(there)):
+        runs = [_seen(name_of(node), at(node, "metadata", "labels", "channel"), found) for node in left]
+        gone = f"ConfigMap deploy-{there.project.name} is gone, which says what is deployed; what is named here runs on"
+        return Status("forgotten", inventory, who, tuple(runs), (gone,))
     given = _given(there, inventory) if inventory.shares else ()
     drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given))
     return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given)
+
+
+def forgotten(there: ProjectThere) -> list[Node]:
+    """Deployments that were applied here; they are nobody's where there is no inventory."""
+    found, _ = there.api.list("Deployment", labels_of(there.project.name))
+    return [node for node in found if node["metadata"]["labels"].get(PART_OF) == there.book.applyset]
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,11 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
     """What somebody has changed or removed since: the release that was deployed, asked of the server by a dry run."""
     found: list[str] = []
     for channel, id_ in inventory.channels.items():
-        wanted = there.book.labelled(there.book.release(id_).lanes[channel], inventory.copies)
+        release = there.book.find(id_)
+        if release is None:
+            found.append(f"Secret {there.book.secret(id_)}: it is gone, and nobody can go back to what {channel} is")
+            continue
+        wanted = there.book.labelled(release.lanes[channel], inventory.copies)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":
                 found.append(f"{each.name}: it is gone")

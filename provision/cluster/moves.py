@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provision.cluster import rolling
 from provision.cluster.lease import held
+from provision.cluster.looks import forgotten
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
@@ -137,6 +138,13 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
 
     with held(there.api, there.project.name, there.who, tell) as lock:
         before = there.book.read()
+        if not before.generation and forgotten(there):
+            raise Refused(
+                "what says which objects are the project's is gone.",
+                why=f"ConfigMap deploy-{there.project.name} was deleted, and Deployments run on.",
+                next_step="deploy up, then: deploy down",
+                host=there.name,
+            )
         channels = [channel] if channel else list(before.members)
         stay = {each for name in before.members if name not in channels for each in before.members[name]}
         named = {each.named for each in stay}

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import httpx2
-from lightkube.core.exceptions import ApiError
+from lightkube.core.exceptions import ApiError, ConfigError
 from msgspec import DecodeError
 
-from provision.errors import Unreachable
+from provision.errors import Refused, Unreachable
 
 _Result = TypeVar("_Result")
 
@@ -63,6 +63,7 @@ class Patience:
         Raises:
             ApiError: its answer.
             NoSuchKind: it is none of this server's.
+            Refused: the kubeconfig's way to log in fails.
             Unsure: it may have been done, and is not safe to ask twice.
             Unreachable: it does not answer.
         """
@@ -77,6 +78,12 @@ class Patience:
                 if time.monotonic() - began > self._seconds(error, twice=twice):
                     raise self._told(error) from None
                 time.sleep(max(pause, _asked_for(error)))
+            except ConfigError as error:  # nothing was sent
+                raise Refused(
+                    f"nobody could be logged in to {self._server}.",
+                    why=str(error).strip(),
+                    next_step="log in to the cluster anew, until kubectl get pods works",
+                ) from None
             except (httpx2.HTTPError, OSError, DecodeError) as error:
                 self.away()
                 if not twice and not isinstance(error, _UNSENT):

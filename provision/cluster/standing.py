@@ -144,7 +144,16 @@ def _waits(pod: Node) -> str:
             return str(reason)
         if not status.get("ready"):
             return "its probe has not passed yet"
+    if _is_lost(pod):
+        return f"its node, {at(pod, 'spec', 'nodeName')}, does not answer"
     return ""
+
+
+def _is_lost(pod: Node) -> bool:
+    """Whether its node has gone: then a controller says of it that it is not ready, and its containers still are."""
+    conditions = {each["type"]: each["status"] for each in at(pod, "status", "conditions") or ()}
+    gated = at(pod, "spec", "readinessGates")
+    return conditions.get("ContainersReady") == "True" and conditions.get("Ready") == "False" and not gated
 
 
 def _containers(pod: Node) -> Sequence[Node]:

@@ -102,6 +102,7 @@ class Transaction:
             self._weighing.demand(share, stable, canary, finely=asked.sharing.steps is not None)
         channels = {**before.channels, asked.channel: asked.release.id}
         if self._is_there(before, planned):
+            self.book.keep(asked.release)  # where somebody deleted that
             new = sharing.after(before, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
             if new == before:
                 return Ended("unchanged", self._weighing.place(before))
@@ -111,6 +112,7 @@ class Transaction:
         if asked.target.require and asked.channel == "stable" and asked.kind != "rollback" and not asked.rests_on:
             raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
         self.book.keep(asked.release)
+        self._warn_of(before.channels.get(asked.channel, ""))
         with unbroken() as late:
             begun = self._begin(before, wanted)
         try:
@@ -140,6 +142,12 @@ class Transaction:
     @property
     def _weighing(self) -> Weighing:
         return Weighing(self.api, self.book, self.asked.project.name, self._told)
+
+    def _warn_of(self, old: str) -> None:
+        """Somebody may have deleted what would be put back; what mends it may be this very release."""
+        if old and self.book.find(old) is None:
+            text = f"Secret {self.book.secret(old)} is gone: should this release fail, nothing can be put back"
+            self._told({"event": "warning", "text": text})
 
     @property
     def _lost(self) -> bool:

@@ -100,7 +100,7 @@ def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
     if standing.state != "waiting" or live is None:
         return standing
     since.pop(live["metadata"]["uid"], None)
-    ending = any("deletionTimestamp" in pod["metadata"] for pod in pods)
+    ending = any(_ends(pod, since) for pod in pods)
     for pod in newest_pods(live, sets, pods):
         uid, why = pod["metadata"]["uid"], unschedulable(pod)
         if not why or ending:
@@ -108,6 +108,15 @@ def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
         elif time.monotonic() - since.setdefault(uid, time.monotonic()) > _UNSCHEDULABLE:
             return Standing("stuck", f"no node takes it: {why}", pod["metadata"]["name"])
     return standing
+
+
+def _ends(pod: Node, since: dict[str, float]) -> bool:
+    """Whether a pod makes room before long; on a node that does not answer one ends for ever."""
+    if "deletionTimestamp" not in pod["metadata"]:
+        return False
+    grace = pod["metadata"].get("deletionGracePeriodSeconds") or 0
+    key = f"ending {pod['metadata']['uid']}"
+    return time.monotonic() - since.setdefault(key, time.monotonic()) < grace + _UNSCHEDULABLE
 
 
 def events_of(api: Api, pod: str) -> list[str]:

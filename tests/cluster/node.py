@@ -53,13 +53,23 @@ class Node:
         self.load("localhost/pause:1", program("pods"))
         config = ["--kubeconfig", str(cluster.kubeconfig)]
         cluster.start("kube-scheduler", *config, "--leader-elect=false", "--bind-address=127.0.0.1")
-        options = ["--root-dir", str(disk / "kubelet"), "--config", str(disk / "kubelet.json")]
-        cluster.start("kubelet", *options, *config, "--hostname-override=node-1", f"--node-ip={cluster.address}")
+        self.start_kubelet()
         options = ["--proxy-mode=nftables", "--hostname-override=node-1", f"--cluster-cidr={_PODS}"]
         options += ["--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0"]
         options += ["--conntrack-tcp-timeout-close-wait=0", "--healthz-bind-address=127.0.0.1:10256"]
         cluster.start("kube-proxy", *config, *options)
-        cluster.until(lambda: " Ready" in cluster.kubectl("get", "nodes", check=False), "kubelet")
+        self.wait()
+
+    def start_kubelet(self) -> None:
+        """What makes it a node; `cluster.stop("kubelet")` is the end of one, whose pods nobody hears of any more."""
+        disk = self._cluster.disk
+        options = ["--root-dir", str(disk / "kubelet"), "--config", str(disk / "kubelet.json")]
+        options += ["--kubeconfig", str(self._cluster.kubeconfig), f"--node-ip={self._cluster.address}"]
+        self._cluster.start("kubelet", *options, "--hostname-override=node-1")
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        self._cluster.until(lambda: " Ready" in self._cluster.kubectl("get", "nodes", check=False), "kubelet")
 
     def load(self, name: str, file: Path) -> str:
         """Have an image of one program on the node; the reference by digest that a pod names."""

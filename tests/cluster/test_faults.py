@@ -62,6 +62,86 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
         old = new
 
 
+# What somebody does to what is ours in the middle of a deploy, at any write of the inventory but the first.
+MEDDLED: dict[str, tuple[str, ...]] = {
+    "its inventory is labelled": ("label", "configmap", "deploy-{}", "backup=yes", "--overwrite"),
+    "its inventory is deleted": ("delete", "configmap", "deploy-{}"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", MEDDLED)
+def test_whoever_touches_the_inventory_meanwhile_breaks_nothing(what: str, small: Declared, faulty: FaultyApi) -> None:
+    """The server answers 409, or 404, to what is written then."""
+    words = [word.format(small.name) for word in MEDDLED[what]]
+    at_inventory = f"/configmaps/deploy-{small.name}"
+    for number in itertools.count():
+        small.write(f"v{number}")
+        plan = faulty.plan = _At(
+            lambda request: request.method == "PUT" and at_inventory in request.path,
+            Before(lambda: small.kubectl(*words)),
+            number,
+        )
+        done = small.run("up")
+        faulty.plan = _passed
+        assert done.returncode == 0, (number, done.stderr)
+        assert small.versions() == {f"v{number}"}
+        assert small.event("status")["state"] == "serving"
+        if not plan.came:
+            break
+    assert number >= 2
+    assert small.run("rollback").returncode == 0
+    assert small.versions() == {f"v{number - 1}"}
+
+
+@pytest.mark.slow
+def test_who_edits_meanwhile_is_found_out_and_the_next_up_says_by_whom(small: Declared, faulty: FaultyApi) -> None:
+    """`kubectl edit` of what was just applied: the controller makes pods of that, which the checks then judge."""
+    edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7654}}}}'
+
+    def edited() -> None:
+        small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
+
+    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(edited))
+    small.write("two")
+
+    done = small.run("up")
+
+    faulty.plan = _passed
+    assert done.returncode in (0, 1), done.stderr
+    assert small.event("status")["state"] == "drifted"
+    small.write("three")
+    refused = small.run("up")
+    assert refused.returncode == 4
+    assert "deploy up --take-over ann" in refused.stderr
+    small.ok("up", "--take-over", "ann")
+    assert small.versions() == {"three"}
+    assert small.event("status")["state"] == "serving"
+
+
+@pytest.mark.slow
+def test_a_lock_that_somebody_deletes_stops_who_had_it_before_it_changes_more(
+    small: Declared, faulty: FaultyApi
+) -> None:
+    """Anybody may have begun since."""
+
+    def deleted() -> None:
+        small.kubectl("delete", "lease", f"deploy-{small.name}")
+
+    small.write("two", more='[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "40s"\n')
+    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(deleted))
+
+    done = small.run("up")
+
+    faulty.plan = _passed
+    assert done.returncode == 4, done.stderr
+    assert "has deleted Lease deploy-" in done.stderr
+    assert small.event("status")["state"] == "interrupted"
+    small.write("three")
+    small.ok("up")
+    assert small.versions() == {"three"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number_of", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_who_cancels_at_any_write_leaves_a_whole_release_and_no_lock(

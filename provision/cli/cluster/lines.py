@@ -25,6 +25,7 @@ _STATES = {
     "nothing": "nothing is deployed",
     "starting": "not all of it is ready",
     "failing": "something does not run",
+    "forgotten": "it runs, and the cluster does not know any more what it is",
     "drifted": "it is not as the last deploy left it",
     "interrupted": "a deploy was cut short: between two releases",
     "degraded": "DEGRADED: neither release could be proven",
@@ -35,6 +36,7 @@ _NEXT = {
     "failing": "deploy logs",
     "drifted": "deploy plan, then: deploy up",
     "nothing": "deploy up",
+    "forgotten": "deploy up takes it back; so does deploy up, then deploy down, which ends it",
 }
 
 
