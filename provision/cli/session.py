@@ -145,11 +145,17 @@ class Session:
 
     @cached_property
     def there(self) -> ProjectThere:
-        """The project on its target, which is a cluster. The values of its secrets are in the cluster."""
+        """The project on its target, which is a cluster. Secrets that are not known here may be there."""
         from provision.cluster.project_there import ProjectThere
 
         refuse_fork("no cluster is asked")  # a kubeconfig names programs that are run to log in
-        loaded = load(self.directory, target=self.target, demand_secrets=False, env_file=self._env_file)
+        loaded = load(
+            self.directory,
+            target=self.target,
+            demand_secrets=self._secrets,
+            secrets_may_lack=True,
+            env_file=self._env_file,
+        )
         return ProjectThere(loaded, self.target, self.console.event)
 
     @property

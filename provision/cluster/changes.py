@@ -52,6 +52,8 @@ def _change(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> 
     live = api.get(*name)
     if live is not None and (owner := _foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
+    if name.kind == "Secret":
+        return Change(name, "keep" if live else "create")
     try:
         after = api.apply(counted(node, live), dry_run=True, force=bool(take_over))
     except Conflict as conflict:
@@ -102,6 +104,8 @@ def apply(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> No
     live = api.get(*name_of(node))
     if live is not None and (owner := _foreign(live, applyset, take_over)):
         raise claimed([f"{name_of(node)}: is there already, and not this project's; {owner} has it"])
+    if node["kind"] == "Secret":
+        return live or _made(api, node)
     if live is not None and at(node, "spec", "replicas") is None and owns(live, MANAGER, "spec", "replicas"):
         # An autoscaler counts from now on. What its owner leaves out is reset, to one copy; so it is handed over.
         kept = {"spec": {"replicas": at(live, "spec", "replicas")}, "metadata": {"name": node["metadata"]["name"]}}
@@ -110,6 +114,14 @@ def apply(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> No
         return api.apply(counted(node, live), force=bool(take_over))
     except Conflict as conflict:
         raise claimed(conflict.claims) from None
+
+
+def _made(api: Api, node: Node) -> Node:
+    """A Secret, which nobody changes once it is there."""
+    made = api.create(node) if "data" in node else None
+    if made is None:
+        raise Refused(f"{name_of(node)} is gone.", next_step="deploy up, where the values of its secrets are known")
+    return made
 
 
 def claimed(claims: Sequence[str]) -> Refused:
@@ -123,26 +135,33 @@ def claimed(claims: Sequence[str]) -> Refused:
     )
 
 
-def lacking(api: Api, wanted: Iterable[Node]) -> list[str]:
-    """Secrets that pods of `wanted` need and the namespace has not: `Secret web-secrets has no TOKEN`."""
+def secret_keys(nodes: Iterable[Node]) -> dict[str, set[str]]:
+    """The Secrets that pods read, and the keys in each."""
     needed: dict[str, set[str]] = {}
-    for node in wanted:
+    for node in nodes:
         for secret, key in _secrets(at(node, "spec", "template", "spec") or {}):
             needed.setdefault(secret, set()).add(key)
+    return needed
+
+
+def lacking(api: Api, wanted: Iterable[Node]) -> list[str]:
+    """Secrets that pods of `wanted` need and the namespace has not: `Secret web-secrets has no TOKEN`."""
+    wanted = list(wanted)
+    coming = {node["metadata"]["name"]: node for node in wanted if node["kind"] == "Secret" and "data" in node}
     found = []
-    for secret, keys in sorted(needed.items()):
-        there = at(api.get("Secret", secret) or {}, "data") or {}
+    for secret, keys in sorted(secret_keys(wanted).items()):
+        there = at(coming.get(secret) or api.get("Secret", secret) or {}, "data") or {}
         if missing := sorted(keys - set(there)):
             found.append(f"Secret {secret} has no {', '.join(missing)}")
     return found
 
 
 def make(api: Api, missing: Sequence[str]) -> str:
-    """The command that makes the first of what `lacking` found, or fills it: in the cluster that was asked."""
+    """What brings the first of what `lacking` found: `.env`, or a command, in the cluster that was asked."""
     secret, _, keys = missing[0].removeprefix("Secret ").partition(" has no ")
     kubectl = shlex.join(["kubectl", *api.kubectl])
     made = f"{kubectl} create secret generic {secret} --from-env-file=FILE --dry-run=client -o yaml"
-    return f"{made} | {kubectl} apply -f -   # FILE with {keys}"
+    return f"{keys} into .env, then: deploy up; or {made} | {kubectl} apply -f -   # FILE with {keys}"
 
 
 def _secrets(pod: Node) -> Iterable[tuple[str, str]]:

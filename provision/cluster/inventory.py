@@ -83,6 +83,8 @@ class Inventory:
     rollout: RolloutRecord | None = None
     routes: tuple[Routed, ...] = ()
     copies: dict[str, int] = field(default_factory=dict)  # service -> of a canary whose share goes by copies
+    # By channel: a Secret as it is rendered -> the one that was made of it here.
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def format(self) -> int:
@@ -299,6 +301,10 @@ def _read(name: str, node: Node) -> Inventory:
             rollout=_rollout(state.get("rollout")),
             routes=tuple(Routed(**{**each, "were": tuple(each["were"])}) for each in state.get("routes", ())),
             copies={str(name): int(count) for name, count in state.get("copies", {}).items()},
+            secrets={
+                str(channel): {str(secret): str(name) for secret, name in names.items()}
+                for channel, names in state.get("secrets", {}).items()
+            },
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Refused(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision.cluster import rolling
 from provision.cluster.changes import Change, changes, lacking
+from provision.cluster.filled import Filled, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import holder
 from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
@@ -80,7 +81,13 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
     """Asked of the API server by a dry run."""
     is_there = there.demand_namespace()
     inventory = there.book.read() if is_there else Inventory()
-    wanted = there.book.labelled(there.release.lanes[channel], inventory.copies)
+    release = there.release
+    if is_there:
+        lane, values = release.lanes[channel], there.loaded.secrets
+        release = placed(
+            release, channel, filled(there.api, there.project.services, lane, "up", channel, inventory, values)
+        )
+    wanted = there.book.labelled(release.lanes[channel], inventory.copies)
     planned = changes(there.api, wanted, there.book.applyset, take_over, is_new=not is_there)
     names = {name_of(node) for node in wanted}
     others = {each.named for lane, members in inventory.members.items() if lane != channel for each in members}
@@ -190,10 +197,11 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
     """What somebody has changed or removed since: the release that was deployed, asked of the server by a dry run."""
     found: list[str] = []
     for channel, id_ in inventory.channels.items():
-        release = there.book.find(id_)
-        if release is None:
+        kept = there.book.find(id_)
+        if kept is None:
             found.append(f"Secret {there.book.secret(id_)}: it is gone, and nobody can go back to what {channel} is")
             continue
+        release = placed(kept, channel, Filled(inventory.secrets.get(channel, {})))
         wanted = there.book.labelled(release.lanes[channel], inventory.copies)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":

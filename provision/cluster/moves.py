@@ -47,7 +47,8 @@ def up(
     """
     release = there.release
     there.demand_namespace(make=True)
-    asked = replace(_asked(there, "up", channel, release, take_over), rests_on=rests_on, proven=proven)
+    asked = _asked(there, "up", channel, release, take_over)
+    asked = replace(asked, rests_on=rests_on, proven=proven, secrets=there.loaded.secrets)
     begins = channel == CANARY and share is None and bool(there.target.rollout.steps)
     steps = rolling.asked(there) if begins else None
     return bring(there.api, replace(asked, sharing=Sharing(share, steps, aborts)), there.tell)
@@ -158,7 +159,8 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
             name: each for name, each in before.members.items() if name not in channels
         }
         new = after(before, "down", left, there.who, Sharing())
-        new = replace(new, members=members, degraded="" if not left else before.degraded)
+        secrets = {name: each for name, each in before.secrets.items() if name not in channels}
+        new = replace(new, members=members, secrets=secrets, degraded="" if not left else before.degraded)
         if kind != "down" or new != before:
             note_ = note(before, new)
             return Ended("committed", there.book.write(new.ended(kind, channel, "committed", there.who, note=note_)))

@@ -8,7 +8,7 @@ it. So whoever comes after a laptop that died sees a release whole, or that it w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from provision.agent.checks import event as checked
 from provision.cluster import changes, sharing
 from provision.cluster.client import Api
+from provision.cluster.filled import Filled, filled, placed
 from provision.cluster.inventory import Begun, Book, Inventory
 from provision.cluster.lease import Held, held
 from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
@@ -50,6 +51,7 @@ class Asked:
         sharing: what becomes of the canary's share.
         rests_on: digests of the evidence that allows it.
         proven: told what the checks saw, also of a release that failed.
+        secrets: the values that are known here.
     """
 
     kind: str
@@ -63,6 +65,7 @@ class Asked:
     sharing: Sharing = field(default_factory=Sharing)
     rests_on: tuple[str, ...] = ()
     proven: Proven = lambda _release, _checks: None
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,10 @@ class Transaction:
         """
         asked, before = self.asked, self.book.read()
         sharing.demand(before, asked.kind, asked.channel, asked.release.id, asked.sharing)
-        wanted = self.book.labelled(asked.release.lanes[asked.channel], before.copies)
+        lane = asked.release.lanes[asked.channel]
+        read = filled(self.api, asked.project.services, lane, asked.kind, asked.channel, before, asked.secrets)
+        release = placed(asked.release, asked.channel, read)
+        wanted = self.book.labelled(release.lanes[asked.channel], before.copies)
         planned = self._demand(wanted)
         if (share := asked.sharing.first()) is not None:
             stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
@@ -119,7 +125,7 @@ class Transaction:
             late.demand()
             if asked.channel == CANARY:
                 self._weighing.hide(begun)
-            members = self._bring(asked.release, wanted)
+            members = self._bring(release, wanted)
         except (NotReady, DeployError, KeyboardInterrupt) as error:
             if isinstance(error, Refused) and self._lost:
                 raise
@@ -130,7 +136,8 @@ class Transaction:
             raise ended from None
         done = sharing.after(begun, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
         note = sharing.note(begun, done)
-        done = replace(done, degraded="").ended(
+        secrets = {**before.secrets, asked.channel: dict(read.names)}
+        done = replace(done, degraded="", secrets=secrets).ended(
             asked.kind, asked.channel, "committed", asked.who, "", note, asked.rests_on
         )
         asked.proven(asked.release, self.saw)
@@ -256,8 +263,9 @@ class Transaction:
     def _bring_back(self, old: str, before: Inventory) -> list[Member]:
         if not old:
             return []
-        release = self.book.release(old)
-        wanted = self.book.labelled(release.lanes[self.asked.channel], before.copies)
+        channel = self.asked.channel
+        release = placed(self.book.release(old), channel, Filled(before.secrets.get(channel, {})))
+        wanted = self.book.labelled(release.lanes[channel], before.copies)
         return self._bring(release, wanted)
 
     def _pruned(self, known: Inventory, channel: str, members: Sequence[Member]) -> Inventory:

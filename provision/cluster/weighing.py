@@ -13,6 +13,7 @@ from functools import partial
 
 from provision.cluster import routes
 from provision.cluster.client import Api, Invalid
+from provision.cluster.filled import Filled, placed
 from provision.cluster.inventory import Book, Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at
 from provision.cluster.routes import Pair
@@ -265,7 +266,9 @@ class Weighing:
         for lane in (CANARY, STABLE) if copies else (STABLE, CANARY):
             if lane not in known.channels:
                 continue
-            wanted = self._book.labelled(self._objects(known.channels[lane], lane), copies)
+            release = self._book.release(known.channels[lane])
+            there = placed(release, lane, Filled(known.secrets.get(lane, {})))
+            wanted = self._book.labelled(there.lanes[lane], copies)
             for node in wanted:
                 kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
                 if kind and service_of(node) in {*before, *copies}:

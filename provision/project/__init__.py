@@ -27,6 +27,7 @@ def load(
     target: str | None = None,
     without_targets: bool = False,
     demand_secrets: bool = True,
+    secrets_may_lack: bool = False,
     ask_commands: bool = True,
     meanwhile: Callable[[Any, Mapping[str, str]], None] | None = None,
 ) -> LoadedProject:
@@ -40,6 +41,7 @@ def load(
         without_targets: True for what has none (`render kubernetes`): variables that only targets need are not
             demanded, and the result has no targets.
         demand_secrets: False for what needs no secret's value (`render`, `status`): then `secrets` is empty.
+        secrets_may_lack: True where it is no fault that a value is not known here: somebody else may have it.
         ask_commands: False where it is enough that the commands which give secrets could be run (`check`).
         meanwhile: given the target as it is written, whatever that is, and the variables, before anything is judged:
             to begin what takes long and hurts nobody if the target is refused.
@@ -65,5 +67,6 @@ def load(
         target=target,
         without_targets=without_targets,
         demand_secrets=demand_secrets,
+        secrets_may_lack=secrets_may_lack,
         ask_commands=ask_commands,
     )

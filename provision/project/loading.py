@@ -44,6 +44,7 @@ def load_project(
     target: str | None,
     without_targets: bool,
     demand_secrets: bool,
+    secrets_may_lack: bool = False,
     ask_commands: bool,
 ) -> LoadedProject:
     """What `provision.project.load` has read, judged."""
@@ -56,14 +57,15 @@ def load_project(
     env_file = shown(dotenv)
     if demand_secrets and asked and not found:
         values, missing = secret_values(asked, known, directory, env_file, target=target, ask_commands=ask_commands)
-        found += missing
+        # A command that fails is a fault all the same: whoever declared it wants its value.
+        found += [each for each in missing if not secrets_may_lack or each.path[0] == "secrets"]
         if alike_more := alike(known.declared, variables.variables, values).keys() - known.alike.keys():
             # What a command gave is the value of a variable, too. Now it is known, and the variable a secret.
             known = _known(merged, variables.variables, values)
             asked, copies, again = _validated(written, merged, known, unasked, faults)
             found += again
             values |= {name: variables.variables[name] for name in alike_more}
-    elif demand_secrets and asked:
+    elif demand_secrets and asked and not secrets_may_lack:
         found += secret_values(asked, known, directory, env_file, target=target, ask_commands=False)[1]
     found += sandbox.faults(asked.targets, directory.resolve()) if asked else ()
     found += asked.python.missing(directory) if asked and asked.python else ()

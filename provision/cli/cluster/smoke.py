@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 def command(session: Session, channel: str, sign: bool) -> int:
     from provision.agent.checks import event
+    from provision.cluster.filled import Filled, placed
     from provision.cluster.prove import prove
     from provision.cluster.wait import KINDS, labels_of
     from provision.cluster.watching import Watched
     from provision.rollout.on_cluster import Proof
 
     there = session.there
-    release = there.book.read().channels.get(channel)
+    known = there.book.read()
+    release = known.channels.get(channel)
     if release is None:
         raise Refused(f"{channel} has no release that could be asked.", next_step="deploy up", host=session.target)
     kept = there.book.release(release)
@@ -28,7 +30,8 @@ def command(session: Session, channel: str, sign: bool) -> int:
         session.console.event({**event, "host": session.target})
 
     with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
-        outcomes = [*prove(there.api, seen, kept, channel, tell, once=True)]
+        asked = placed(kept, channel, Filled(known.secrets.get(channel, {})))
+        outcomes = [*prove(there.api, seen, asked, channel, tell, once=True)]
         if sign:
             Proof(there).sign(channel, kept, [event(outcome, "") for outcome in outcomes])
     return told(session, [(session.target, outcome) for outcome in outcomes])

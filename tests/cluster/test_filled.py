@@ -1,0 +1,97 @@
+"""Secrets of `.env` in a cluster: they come with an `up`, start what reads them anew, and are told to nobody."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cluster.declared import Declared
+
+pytestmark = pytest.mark.slow
+
+_SECRETS = 'secrets = ["STATUS"]\nsecret_files = ["TOKEN"]\n'
+
+
+def _known(small: Declared, **values: str) -> None:
+    (small.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def _made(small: Declared) -> dict[str, str]:
+    """The Secrets that were made for the service -> what their TOKEN is, in base64."""
+    found = json.loads(small.kubectl("get", "secrets", "-o", "json"))["items"]
+    ours = [each for each in found if each["metadata"]["name"].startswith("web-secrets-")]
+    return {each["metadata"]["name"]: each["data"]["TOKEN"] for each in ours}
+
+
+def test_a_new_value_starts_pods_anew_and_what_fails_has_the_old_one_again(small: Declared) -> None:
+    small.write(more=_SECRETS)
+    _known(small, STATUS="200", TOKEN="hunter-one")
+    said = small.ok("plan") + small.ok("up")
+    (first,) = _made(small)
+    assert "create   Secret web-secrets-" in said
+    assert small.event("plan")["unchanged"]
+    assert small.event("up")["outcome"] == "unchanged"
+
+    _known(small, STATUS="500", TOKEN="hunter-two")  # its check fails by that
+    failed = small.run("up", "--json")
+    assert failed.returncode == 1, failed.stdout
+    assert set(_made(small)) == {first}
+    assert small.event("status")["state"] == "serving"
+
+    _known(small, STATUS="200", TOKEN="hunter-two")
+    said += failed.stdout + small.ok("plan") + small.ok("up", "--json")
+    (second,) = _made(small)
+    assert second != first
+    assert small.event("status")["state"] == "serving"
+    kept = small.kubectl("get", "configmaps,deployments", "-o", "yaml") + small.ok("history", "--json")
+    for text in (said, kept):
+        assert "hunter" not in text
+        assert not set(_made(small).values()) & set(text.split('"'))
+
+
+def test_whoever_does_not_know_the_values_deploys_with_those_that_are_there(small: Declared) -> None:
+    small.write(more=_SECRETS)
+    assert "Secret web-secrets has no STATUS, TOKEN" in small.run("up").stderr
+    _known(small, STATUS="200", TOKEN="hunter")
+    small.ok("up")
+    (first,) = _made(small)
+    small.write("two", more=_SECRETS)
+    (small.root / ".env").unlink()
+
+    small.ok("up", "--channel", "canary")
+    assert set(_made(small)) == {first}
+    small.ok("promote")
+    assert small.versions() == {"two"}
+    small.ok("rollback")
+
+    assert small.versions() == {"one"}
+    assert set(_made(small)) == {first}
+    small.ok("smoke")
+    small.ok("down")
+    assert not _made(small)
+
+
+def test_a_secret_that_somebody_made_is_left_to_them_and_used(small: Declared) -> None:
+    small.kubectl("create", "secret", "generic", "web-secrets", "--from-literal=STATUS=200", "--from-literal=TOKEN=a")
+    small.write(more=_SECRETS)
+    _known(small, STATUS="500", TOKEN="b")
+
+    small.ok("up")
+
+    assert not _made(small)
+    small.ok("down")
+    assert "web-secrets" in small.names("secret")
+
+
+def test_a_secret_that_somebody_removed_is_drift_and_the_next_up_makes_it(small: Declared) -> None:
+    small.write(more=_SECRETS)
+    _known(small, STATUS="200", TOKEN="hunter")
+    small.ok("up")
+    (first,) = _made(small)
+    small.kubectl("delete", "secret", first)
+
+    assert f"Secret {first}: it is gone" in small.event("status")["drift"]
+    small.ok("up")
+    assert len(_made(small)) == 1
+    assert small.event("status")["state"] == "serving"
