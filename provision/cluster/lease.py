@@ -39,6 +39,7 @@ class Held:
         self._writing = threading.Lock()
         self._over = threading.Event()
         self._lost = False
+        self._keeper: threading.Thread | None = None
         self._asked = False  # whether it may be ours
 
     def demand(self) -> None:
@@ -72,11 +73,15 @@ class Held:
         if made is None:
             raise Refused("somebody else has just begun to deploy.", next_step="deploy status")
         self._node, self._renewed = made, time.monotonic()
-        threading.Thread(target=self._keep, daemon=True, name="lease").start()
+        keeper = threading.Thread(target=self._keep, daemon=True, name="lease")
+        keeper.start()
+        self._keeper = keeper
 
     def release(self) -> None:
-        """Where the cluster does not answer, it ends by itself."""
+        """Nothing is written after this. Where the cluster does not answer, the lock ends by itself."""
         self._over.set()
+        if self._keeper is not None:
+            self._keeper.join()
         if not self._asked:
             return
         with self._writing, suppress(DeployError):

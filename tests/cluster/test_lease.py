@@ -73,7 +73,9 @@ def test_a_lock_that_nobody_renews_is_taken_after_its_time_as_measured_here(api:
     assert time.monotonic() - began >= 2
     taken.demand()
     taken.release()
-    lock(api, name, "eve").take()  # at once, as it was given back
+    theirs = lock(api, name, "eve")
+    theirs.take()  # at once, as it was given back
+    theirs.release()
 
 
 def test_who_has_not_renewed_it_in_time_goes_on_only_if_nobody_has_taken_it(
@@ -96,3 +98,17 @@ def test_who_has_not_renewed_it_in_time_goes_on_only_if_nobody_has_taken_it(
     ours.release()
     theirs.demand()
     theirs.release()
+
+
+def test_nothing_is_written_for_a_lock_that_was_given_back(
+    api: Api, api_server: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_RENEW", 0.01)  # so that one is nearly always under way
+    before = set(threading.enumerate())
+    ours = lock(api, next(NAMES), "bob")
+    ours.take()
+    time.sleep(0.2)
+
+    ours.release()
+
+    assert set(threading.enumerate()) <= before
