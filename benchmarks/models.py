@@ -11,14 +11,13 @@ the file has been hashed and has its name. The floor of what goes up the laptop'
 
 `of the source` is how many copies the source has sent, packets sent again and their headers included.
 
-Measured on two cores that others used as well (load 11 to 35), where starting all agents alone takes 10 to 20 s; times
-the floor, copies up the laptop's line, copies of the source, the agent's memory:
+Measured on two cores that nothing else used (200 MiB, 20 Mbit/s to each host, 40 up the laptop's line, one round);
+times the floor, which is 84 s:
 
-    1 host, 200 MiB, 100 Mbit/s, load 21    source 1.21 (curl 1.05)                  51 MB
-    16 hosts, 100 MiB, 20 Mbit/s, load 11   source 1.56, 1.37 of the source          59 MB
-                                            own file 1.95, 1.08 up the laptop's line 57 MB
-
-Of 4 hosts (100 MiB, 25 Mbit/s, load 20), from the first byte to the last of all: 1.13; the source sent 1.10.
+    1 host      source     1.07                                51 MB
+                own file   1.07, 1.01 up the laptop's line     47 MB
+    16 hosts    source     1.28, 1.60 of the source            59 MB
+                own file   1.38, 1.04 up the laptop's line     59 MB
 
 Needs root: hosts are network namespaces with a root file system and sshd of their own, lines are the kernel's token
 buckets (tc-tbf), and the source is nginx with TLS.
