@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.declared import Declared
 from tests.cluster.gateway import Gateway
 from tests.cluster.node import Node
-from tests.cluster.parts import GATEWAY, NODE, PROGRAMS, missing, program
+from tests.cluster.parts import CONTROL_PLANE, GATEWAY, NODE, missing, program
 from tests.cluster.running import Cluster
 from tests.testbed.slots import Slot
 
@@ -30,7 +30,7 @@ def api_server(slot: Slot) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster(slot: Slot) -> Iterator[Cluster]:
     """One whose pods run; `cluster.node` has images."""
-    _demand(*PROGRAMS)
+    _demand(*CONTROL_PLANE, *NODE)
     cluster = Cluster(slot)
     try:
         cluster.node = Node(cluster)

@@ -39,7 +39,9 @@ PROGRAMS = {
     },
     "pods": ("pods", "cluster/pods"),  # what runs in pods of tests
     "pebble": ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),  # gives certificates, for tests of traffic
+    "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),  # says that nodes and pods run, which don't: for what is counted
 }
+MANY_NODES = ("kwok", "kube-scheduler")
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 # What stands before pods: a Gateway, and the kinds of object that it goes by (its CRDs, in one file).
 GATEWAY = ("traefik", "gateway-api.yaml")
@@ -64,7 +66,7 @@ def program(name: str) -> Path:
     return given if given.exists() else _folder(PROGRAMS[name][0]) / name
 
 
-EVERYTHING = (*PROGRAMS, *GATEWAY)
+EVERYTHING = (*(name for name in PROGRAMS if name != "kwok"), *GATEWAY)  # that tests without many nodes need
 
 
 def missing(names: Iterable[str] = EVERYTHING) -> list[str]:
@@ -88,6 +90,14 @@ def build(names: Iterable[str] = EVERYTHING, tell: Callable[[str], None] = print
         tell(f"compiling {name} of {package}")
         _compile(module, package, program(name), tell)
         tell(f"compiled {name} in {time.monotonic() - began:.0f} s")
+
+
+def kwok_stages() -> list[Path]:
+    """What kwok makes of nodes and pods, as its module has it: ready at once."""
+    command = [*_go(), "mod", "download", "-json", "sigs.k8s.io/kwok"]
+    said = subprocess.run(command, cwd=_PINS / "kwok", check=True, capture_output=True, text=True).stdout
+    found = Path(json.loads(said)["Dir"], "kustomize/stage")
+    return sorted([*found.glob("pod/fast/pod-*.yaml"), *found.glob("node/fast/node-*.yaml")])
 
 
 def _brought(name: str, out: Path) -> None:

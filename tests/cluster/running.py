@@ -32,7 +32,9 @@ _START_SECONDS = 120
 class Cluster:
     """An API server with its store and its controllers; `Node` makes pods run in it."""
 
-    def __init__(self, slot: Slot, *, controllers: bool = True) -> None:
+    def __init__(
+        self, slot: Slot, *, controllers: bool = True, controller_options: Mapping[str, str] | None = None
+    ) -> None:
         self.slot = slot
         self.number = slot.take_number()
         self.name = slot.name(self.number)
@@ -49,7 +51,7 @@ class Cluster:
             self.start_etcd()
             self.start_api()
             if controllers:
-                self._start_controllers()
+                self._start_controllers(controller_options or {})
         except BaseException:
             self.destroy()
             raise
@@ -101,7 +103,7 @@ class Cluster:
         self.start("kube-apiserver", *(f"--{name}={value}" for name, value in options.items()))
         self.until(lambda: "ok" in self.kubectl("get", "--raw", "/readyz", check=False), "kube-apiserver")
 
-    def _start_controllers(self) -> None:
+    def _start_controllers(self, more: Mapping[str, str]) -> None:
         pki = self.disk / "pki"
         options = {
             "kubeconfig": self.kubeconfig,
@@ -110,6 +112,7 @@ class Cluster:
             "use-service-account-credentials": "true",
             "leader-elect": "false",
             "bind-address": "127.0.0.1",
+            **more,
         }
         self.start("kube-controller-manager", *(f"--{name}={value}" for name, value in options.items()))
 
