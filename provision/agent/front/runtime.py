@@ -20,6 +20,7 @@ CONFIGURATION = configuration.NAME
 _POLL = 0.02
 _SERVERS = "show stat -1 4 -1"
 _BACKENDS = "show stat -1 2 -1"
+_BOTH = "show stat -1 6 -1"
 _KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SAID = 2000  # of what HAProxy says, its end
 _SAID_OF_ADDRESSES = ("no need to change", "IP changed", "port changed")
@@ -99,11 +100,24 @@ class Runtime:
         found = self.counted().get(service, {}).get(program)
         return found is None or found.sessions == 0
 
-    def held(self, service: str) -> int:
-        """How many requests wait for a program that takes them."""
-        inside = sum(int(row["scur"] or 0) for _, row in self._rows(_BACKENDS) if row["pxname"] == service)
-        at = sum(int(row["scur"] or 0) for _, row in self._rows(_SERVERS) if row["pxname"] == service)
-        return max(0, inside - at)
+    def held(self, service: str, *, let_go: bool = False) -> int:
+        """How many requests wait for a program that takes them: those in the backend, and at no program.
+
+        Both are read at once: requests that come between two readings would be some that wait. And none does where
+        none is held: who is slow to take the end of an answer is in the backend, and at no program, too.
+
+        Args:
+            let_go: those, too, that were told to go on just now.
+        """
+        waiting: Dict[int, int] = {}
+        holding = set()
+        for worker, row in self._rows(_BOTH):
+            if row["pxname"] == service:
+                count = int(row["scur"] or 0)
+                waiting[worker] = waiting.get(worker, 0) + (count if row["svname"] == "BACKEND" else -count)
+                if row["svname"] == HOLD and row["status"] != "MAINT":
+                    holding.add(worker)
+        return sum(max(0, count) for worker, count in waiting.items() if let_go or worker in holding)
 
     def crowd(self, service: str) -> Crowd:
         """Who waits for a program that takes them, and who was sent away."""
@@ -160,7 +174,7 @@ class Runtime:
                     known &= not self._master.tell(worker, words)[-1]
             if known and any(up.values()):
                 self._master.tell(worker, [f"set server {service}/{each} state maint" for each in up if not up[each]])
-                while not up[HOLD] and self.held(service) and time.monotonic() < deadline:
+                while not up[HOLD] and self.held(service, let_go=True) and time.monotonic() < deadline:
                     time.sleep(_POLL)
 
     def _worker(self, deadline: float) -> int:

@@ -80,6 +80,15 @@ def test_exactly_what_is_beyond_the_limit_is_sent_away_with_the_time_to_come_bac
     assert [answer.status for answer in answers] == [200] * 5
 
 
+def test_nobody_is_taken_for_one_who_waits_while_a_program_answers(stand):
+    """Requests come and go while one looks."""
+    stand.start(*"ab")
+    stand.serve(stand.front(stand.server("a"), stand.server("b")))
+
+    with Crowd(stand, clients=8):
+        assert [stand.runtime.held("api") for _ in range(100)] == [0] * 100
+
+
 def test_nobody_waits_longer_than_is_declared(stand):
     stand.start("a")
     a = stand.server("a")
