@@ -60,6 +60,7 @@ def environment() -> jinja2.Environment:
         "time": time_,
         "kind": kind,
         "sign": sign,
+        "stands": stands,
         "data": data,
     }
     found.globals |= {"mark": mark, "pages": PAGES}
@@ -100,3 +101,11 @@ def entry_words(entry: Mapping[str, Any]) -> str:
     """What a transaction of the history was, in a few words."""
     channels = ", ".join(f"{name} {release[:12]}" for name, release in entry.get("channels", {}).items())
     return " ".join([entry.get("kind", ""), *entry.get("services", [])]) + (f": {channels}" if channels else "")
+
+
+def stands(told: Mapping[str, Any]) -> str:
+    """How a rollout stands, by its record or the history's note. Its step is named once: the reason may have it."""
+    steps = told.get("steps") or len(told["document"]["steps"])
+    step, why = f"step {told['step'] + 1} of {steps}", str(told.get("why", ""))
+    said = why if why.startswith(f"{step} ") else ": ".join(filter(None, (step, why)))
+    return f"{told['status']}, {said}"

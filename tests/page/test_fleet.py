@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from provision.errors import Unreachable
 from provision.page import fleet
 from provision.page.poller import Heard
-from provision.page.rendering import render
+from provision.page.rendering import render, stands
 from tests.cli.test_status import DEGRADED, ENDED, standing
 
 NOW = time.time()
@@ -61,3 +63,23 @@ def test_names_from_hell_are_text() -> None:
     assert "\x1b" not in html
     assert "\u202e" not in html
     assert "\\x1b[31m" in html
+
+
+# What a record, or the history's note, says of a rollout; and what is shown of it.
+ROLLOUTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"status": "aborted", "step": 0, "why": "step 1 of 1 (50 %): 9 of 9 failed.", "document": {"steps": [0.5]}},
+        "aborted, step 1 of 1 (50 %): 9 of 9 failed.",
+    ),
+    ({"status": "paused", "step": 1, "why": "paused by ann", "steps": 2}, "paused, step 2 of 2: paused by ann"),
+    ({"status": "running", "step": 0, "why": "", "steps": 2}, "running, step 1 of 2"),
+    (
+        {"status": "running", "step": 1, "why": "step 1 of 20 (1 %): fine.", "steps": 20},  # which led to this one
+        "running, step 2 of 20: step 1 of 20 (1 %): fine.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("told", "shown"), ROLLOUTS)
+def test_a_rollout_s_step_is_named_once(told: dict[str, Any], shown: str) -> None:
+    assert stands(told) == shown
