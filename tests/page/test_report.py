@@ -23,6 +23,7 @@ def test_a_report_of_a_release_is_one_file_that_loads_nothing(project: Project) 
     assert "<script" not in text
     assert not re.search(r"""(src|href)=["'](?!#)(?!/host/)""", text)
     assert "&lt;script&gt;alert" in text  # the last lines of what failed
+    assert file.stat().st_mode & 0o777 == 0o600  # which are for nobody else to read
 
 
 def test_the_markdown_of_a_week_has_each_transaction_and_no_markup_of_others(project: Project) -> None:

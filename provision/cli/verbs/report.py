@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +68,19 @@ def write(session: Session, found: Report, html: Path | None) -> None:
 
         text = as_html(found)
         try:
-            html.write_text(text, encoding="utf-8", errors="replace")
+            with open(html, "w", encoding="utf-8", errors="replace", opener=_mine) as file:
+                file.write(text)
         except OSError as failure:
             raise UsageError(f"{html}: {failure.strerror}.", next_step="name another file") from None
         session.console.answer({"event": "report", "file": str(html), "about": found.about}, f"written to {html}")
         return
     lines = _markdown(found)
     session.console.answer({"event": "report", "about": found.about, "markdown": "\n".join(lines)}, lines)
+
+
+def _mine(path: str, flags: int) -> int:
+    """Opens a new file for its owner alone: last lines of logs, hosts and paths are in it. What is there stays so."""
+    return os.open(path, flags, 0o600)
 
 
 def _markdown(found: Report) -> list[str]:
