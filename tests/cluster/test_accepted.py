@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +14,18 @@ from typing import Any
 import pytest
 import yaml
 
+from provision.cli.main import main
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
 from provision.manifests.kubernetes.objects import Object
 from tests.cluster.parts import KUBECTL
 from tests.cluster.running import Cluster
 from tests.manifests.kubernetes.projects import CRES
-from tests.manifests.presets.renders import reviewed
+from tests.manifests.presets.renders import reviewed, split
 
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+# The other one, `model`, has a model by its address, and is rendered once it is locked, from the internet.
+EXAMPLES = ("minimal", "rlm-runtime", "rollout-server", "vast-stack")
 PROJECTS = {**reviewed("kubernetes"), "golden": render_kubernetes(CRES)}
 # A pod of it is given a Docker Engine, which the restricted profile forbids; its namespace says so.
 PRIVILEGED = "rlm-docker"
@@ -29,7 +36,8 @@ MANAGER = ("--server-side", "--field-manager=deploy")
 def applied(api_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every overlay of every project in one file, as kustomize builds it, applied once."""
     folder = tmp_path_factory.mktemp("overlays")
-    for project, files in PROJECTS.items():
+    examples = {f"example-{name}": example(name, tmp_path_factory.mktemp(name)) for name in EXAMPLES}
+    for project, files in {**PROJECTS, **examples}.items():
         for name, text in files.items():
             (folder / project / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / project / name).write_text(text)
@@ -39,6 +47,20 @@ def applied(api_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Pa
     everything.write_text(api_server.kubectl("kustomize", str(folder)))
     api_server.kubectl("apply", *MANAGER, "-f", str(everything))
     return everything
+
+
+def example(name: str, folder: Path) -> dict[str, str]:
+    """What is rendered of it, in namespaces of its own: presets are tried in projects of the same names."""
+    declared = (_EXAMPLES / name / "deploy.toml").read_text()
+    renamed = re.sub(r'(?m)^name = ".*"$', f'name = "example-{name}"', declared, count=1)
+    (folder / "deploy.toml").write_text(renamed)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as written:
+        assert main(["render", "kubernetes"]) == 0
+    return split(written.getvalue())
+
+
+def test_every_example_is_asked_about_or_is_said_why_not() -> None:
+    assert {*EXAMPLES, "model"} == {file.parent.name for file in _EXAMPLES.glob("*/deploy.toml")}
 
 
 def objects(everything: Path) -> list[Object]:
@@ -62,7 +84,7 @@ def test_every_pod_is_admitted_under_the_profile_of_its_namespace(api_server: Cl
     }
     assert {name for name, level in levels.items() if level != "restricted"} == {PRIVILEGED, f"{PRIVILEGED}-staging"}
     pods = [pod_of(each) for each in objects(applied) if each.pod]
-    assert len(pods) > 2 * len(PROJECTS)
+    assert len(pods) > 2 * (len(PROJECTS) + len(EXAMPLES))
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
     said = api_server.kubectl("create", "--dry-run=server", "-f", "-", text=text)
     assert said.count("created") == len(pods)

@@ -43,10 +43,11 @@ def reviewed(platform: str) -> dict[str, dict[str, str]]:
     """
     places = {project: place(f"{project}/{platform}") for project in PROJECTS}
     texts = {project: file.read_text() for project, file in places.items() if file.exists()}
-    return {project: _split(text) for project, text in texts.items() if not text.startswith(REFUSED)}
+    return {project: split(text) for project, text in texts.items() if not text.startswith(REFUSED)}
 
 
-def _split(text: str) -> dict[str, str]:
+def split(text: str) -> dict[str, str]:
+    """What is shown of several files, by their paths."""
     before, *parts = re.split(r"(?m)^==> (.+) <==\n", text)
     return dict(zip(parts[::2], parts[1::2], strict=True)) or {"": before}
 
