@@ -88,7 +88,8 @@ class Download:
                 from .lenders import Lenders  # of several hosts alone
 
                 self._lending.coming = lambda: self._wanted.coming
-                self._lenders = Lenders(self._lending, self.request.get("lenders", []), self._borrow)
+                self._lenders = Lenders(self._lending, self._borrow)
+                self._lenders.begin(self.request.get("lenders", []))
             for thread in threads:
                 thread.start()
             self._wait(len(wanted))

@@ -64,7 +64,7 @@ class Lenders:
         wrong: the names of those that sent something else than they said.
     """
 
-    def __init__(self, lending: Lending, told: List[Lender], work: Callable[[Known, Talk], None]) -> None:
+    def __init__(self, lending: Lending, work: Callable[[Known, Talk], None]) -> None:
         self._lending, self._work = lending, work
         self._one = threading.Lock()
         self._known: Dict[str, Known] = {}
@@ -74,8 +74,11 @@ class Lenders:
         self.reached = False
         self.heard = time.monotonic()
         self.wrong: List[str] = []
-        lending.met = self.meet
-        for lender in [*told, *lending.known]:
+
+    def begin(self, told: List[Lender]) -> None:
+        """Ask these, and who asked us: once the work can be done, as one of them may answer at once."""
+        self._lending.met = self.meet
+        for lender in [*told, *self._lending.known]:
             self.meet(lender)
 
     def meet(self, lender: Lender) -> None:

@@ -59,6 +59,16 @@ for line in sys.stdin:
         tell(failure.message())
 """
 
+_SLOW_STARTER = """
+import threading, time
+start = threading.Thread.start
+def slowly(thread):
+    start(thread)
+    if threading.current_thread() is threading.main_thread():
+        time.sleep(0.5)  # the other is further by then
+threading.Thread.start = slowly
+"""
+
 
 def _request(host: str, limit: int = 0) -> LendModel:
     certificate, key = _certificate()
@@ -82,10 +92,11 @@ class Host:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.layout = name, Layout(str(folder / name))
+        self.first = ""  # what it runs before anything
 
     @cached_property
     def process(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", _HOST, self.layout.root]
+        command = [sys.executable, "-c", self.first + _HOST, self.layout.root]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def end(self) -> None:
@@ -193,6 +204,18 @@ def test_a_model_that_another_host_has_comes_without_any_source(hosts: list[Host
     second.fetch("", [lender])
 
     assert second.ended() == ({"event": "result", "present": False}, [])
+    assert second.is_whole
+
+
+def test_a_host_that_answers_before_anything_else_is_ready_is_asked(hosts: list[Host]) -> None:
+    first, second, _ = hosts
+    first.has(_ALL)
+    lender = first.lend()
+    second.first = _SLOW_STARTER
+    second.lend()
+    second.fetch("", [lender])
+
+    assert second.ended()[0]["event"] == "result"
     assert second.is_whole
 
 
