@@ -257,22 +257,6 @@ def _sockets(port: int) -> Iterator[_Socket]:
             yield _Socket(_address(fields[1]), _address(fields[2]), fields[3], int(fields[9]))
 
 
-def account_of(theirs: Any, ours: Any) -> Optional[int]:
-    """The account whose process has the other end of a connection that does not leave this machine.
-
-    Args:
-        theirs, ours: both ends, as a socket tells them.
-
-    Returns:
-        None where the kernel does not tell, as on anything but Linux.
-    """
-    column, ends = f":{theirs[1]:04X}", (_plain(theirs), _plain(ours))
-    for fields in rows(column):
-        if (_address(fields[1]), _address(fields[2])) == ends:
-            return int(fields[7])
-    return None
-
-
 def rows(having: str = "") -> Iterator[List[str]]:
     """The columns of each line with `having` in it, of IPv4 and IPv6."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

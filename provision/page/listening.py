@@ -16,6 +16,7 @@ import os
 import resource
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from provision.agent.sockets import account_of
+from provision.agent import sockets
 from provision.errors import UsageError
 
 USUAL_PORT = 8477
 MOST = 256  # connections; a browser has six at most
 _FIRST_SECONDS = 10.0  # within which a connection asks for something
 _FILES = 8192  # each host and each browser is a file
+_HERE = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"  # as the kernel writes it, in IPv6 too
 
 
 class _Bounded(H11Protocol):
@@ -73,10 +75,13 @@ class _Bounded(H11Protocol):
 
 
 def _is_of_a_stranger(transport: Any) -> bool:
+    """Whether another account has the other end, as the kernel tells (proc(5), "/proc/net/tcp"), where it does."""
     theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     if not isinstance(theirs, tuple):  # a unix socket, to which this account alone may connect
         return False
-    return account_of(theirs, ours) not in (None, 0, os.geteuid())
+    near, far = (f"{_HERE}:{end[1]:04X}" for end in (theirs, ours))
+    whose = (int(row[7]) for row in sockets.rows(near) if row[1].endswith(near) and row[2].endswith(far))
+    return next(whose, 0) not in (0, os.geteuid())
 
 
 def loopback(port: int | None) -> socket.socket:
