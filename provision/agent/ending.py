@@ -17,6 +17,7 @@ from ..contract.outcome import COMMITTED
 from ..contract.state import State, from_dict
 from . import files, journal, once, processes, sharing, supervision, traffic
 from . import state as states
+from .booted import boot_id
 from .documents import read_documents, service_of
 from .leaving import drained, leaving
 from .programs import Programs, levels
@@ -277,7 +278,7 @@ def _bring_back(programs: Programs, unproven: List[str]) -> None:
 
 def _still_run(programs: Programs, names: Iterable[str], begin: Begin) -> Set[str]:
     """Those whose very process of before runs: announced but not reached, or finishing on their old code."""
-    if begin["boot"] != processes.boot_id():
+    if begin["boot"] != boot_id():
         return set()
     known = {name: begin["running"].get(name, [0, 0]) for name in names}
     return programs.running(name for name, (pid, began) in known.items() if pid and processes.start_time(pid) == began)

@@ -55,12 +55,6 @@ def age(pid: int) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK") if began else 0.0
 
 
-def boot_id() -> str:
-    """Differs from boot to boot; in a container that is restarted, from start to start (process 1's age)."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-        return f"{stream.read().strip()}-{start_time(1)}"
-
-
 def pids() -> List[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

@@ -13,12 +13,13 @@ from typing import Dict, Iterable, List, Set, Tuple
 
 from ..contract.layout import Layout
 from . import files, guard, processes, trust
+from .booted import boot_id
 
 
 def remember(layout: Layout, running: Dict[str, int], releases: Dict[str, str]) -> None:
     """Write down the process of each program, and the release that it was started from."""
     started = {program: [pid, processes.start_time(pid)] for program, pid in running.items() if pid}
-    record = {"boot": processes.boot_id(), "programs": started, "releases": {name: releases[name] for name in started}}
+    record = {"boot": boot_id(), "programs": started, "releases": {name: releases[name] for name in started}}
     try:
         files.write_json(_record(layout), record, 0o600)
     except OSError:
@@ -39,7 +40,7 @@ def _noted(layout: Layout) -> Dict[str, Tuple[int, int]]:
     """Program -> pid and start time."""
     record = guard.note(layout, _record(layout))
     noted = record.get("programs")
-    if record.get("boot") != processes.boot_id() or not isinstance(noted, dict):
+    if record.get("boot") != boot_id() or not isinstance(noted, dict):
         return {}
     found = {}
     for program, value in noted.items():

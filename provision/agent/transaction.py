@@ -35,6 +35,7 @@ from . import (
     unwritable,
 )
 from . import state as states
+from .booted import boot_id
 from .checks.here import Here
 from .documents import service_of
 from .ending import finish, leave, undo
@@ -208,7 +209,7 @@ class Transaction:
                 "candidates": {item["program"]: item["manifest"]["name"] for item in beside},
                 "behind": [each.program for each in self.passage.behind],
                 "running": running,
-                "boot": processes.boot_id(),
+                "boot": boot_id(),
                 "time": time.time(),
                 "taken": self._taken,
                 **change.noted,

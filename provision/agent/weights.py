@@ -13,7 +13,8 @@ from ..contract.failure import FAILED, PUT_BACK, Failure
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED, UNCHANGED
 from ..contract.state import State
-from . import files, journal, processes, traffic
+from . import files, journal, traffic
+from .booted import boot_id
 from .documents import read_documents
 from .ending import finish
 
@@ -52,7 +53,7 @@ def change(
         "after": after.as_dict(),
         "candidates": {},
         "running": {},
-        "boot": processes.boot_id(),
+        "boot": boot_id(),
         "time": time.time(),
         "findings": list(findings),
     }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _FORMAT_OF_SHARES = 2  # of one whose canary has requests, which version 1 would end while they come
+_FORMAT_OF_SECRETS = 3  # of one whose pods read Secrets that were made here, which earlier versions would forget
 _HISTORY = 50  # entries
 _TRIES = 5  # to write it
 _KEPT_FOR = "deploy.bitnet/release-of"  # a label of the Secrets; its value is the project
@@ -89,6 +90,8 @@ class Inventory:
     @property
     def format(self) -> int:
         """The oldest version's that does no wrong with it."""
+        if any(self.secrets.values()):
+            return _FORMAT_OF_SECRETS
         return _FORMAT_OF_SHARES if self.shares or self.rollout or self.routes or self.copies else _FORMAT
 
     @property
@@ -281,7 +284,7 @@ def _group_kind(kind: str) -> str:
 def _read(name: str, node: Node) -> Inventory:
     try:
         state: dict[str, Any] = json.loads(node["data"]["inventory"])
-        if state["format"] > _FORMAT_OF_SHARES:
+        if state["format"] > _FORMAT_OF_SECRETS:
             raise Refused(
                 f"ConfigMap {name} was written by a newer version of deploy.", next_step="update deploy on this machine"
             )

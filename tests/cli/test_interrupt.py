@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Project, of
 
 
-def _interrupt_while_proving(project: Project, times: int) -> tuple[int, list[dict]]:
-    """Deploy something that never gets healthy, press Ctrl-C when it is being proven; exit code and events."""
+def _interrupt_while_proving(project: Project, times: int, after: int = 0) -> tuple[int, list[dict]]:
+    """Deploy something that never gets healthy, press Ctrl-C when it is being proven; exit code and events.
+
+    Args:
+        after: a signal for the program alone, afterwards.
+    """
     process = project.start("up", "--json")
     lines = []
     for line in process.stdout:
@@ -25,6 +31,8 @@ def _interrupt_while_proving(project: Project, times: int) -> tuple[int, list[di
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
         time.sleep(0.05)
+    if after:
+        process.send_signal(after)
     out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     return process.returncode, [json.loads(line) for line in [*lines, *out.splitlines()]]
@@ -36,11 +44,13 @@ def _commands() -> Iterator[str]:
             yield file.read_text(errors="replace").replace("\0", " ")
 
 
-def test_once_puts_everything_back(project):
+# How often Ctrl-C is pressed, and what comes then: CI cancels by the second alone, or by both.
+@pytest.mark.parametrize(("times", "after"), [(1, 0), (0, signal.SIGTERM), (1, signal.SIGTERM)])
+def test_once_puts_everything_back(project, times, after):
     project.ok("up")
     project.write(version="two", status=500, timeout="60s")
 
-    code, events = _interrupt_while_proving(project, 1)
+    code, events = _interrupt_while_proving(project, times, after)
 
     assert code == 130
     assert events[-1]["kind"] == "Interrupted"

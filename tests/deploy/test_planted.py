@@ -17,6 +17,7 @@ import pytest
 
 from provision.agent import content, files, models, moved, processes, supervision, takeover
 from provision.agent import state as states
+from provision.agent.booted import boot_id
 from provision.agent.folders import STATE_DIR_VARIABLE, create
 from provision.agent.supervisors import LOG_BYTES, docker_engine, open_supervisor
 from provision.contract.failure import Failure
@@ -58,7 +59,7 @@ def other(layout: Layout, pid: int) -> Layout:
     made = Layout(str(Path(layout.root).with_name("other")))
     create(made)
     Path(made.launchers("web")).mkdir()
-    record = {"boot": processes.boot_id(), "programs": {"web": [pid, processes.start_time(pid)]}}
+    record = {"boot": boot_id(), "programs": {"web": [pid, processes.start_time(pid)]}}
     files.write_json(f"{made.private}/processes.json", record)
     files.write_json(made.state, State(platform="supervisord").as_dict())
     projects = Path(os.environ[STATE_DIR_VARIABLE], "projects")

@@ -14,7 +14,7 @@ from typing import Callable, Optional, TypedDict
 
 from ...contract import rollout
 from ...contract.rollout import RolloutRecord
-from .. import processes
+from ..booted import boot_id
 
 
 class ClockDocument(TypedDict):
@@ -38,7 +38,7 @@ class StepClock:
         self,
         wall: Callable[[], float] = time.time,
         steady: Callable[[], float] = _steady,
-        boot: Callable[[], str] = processes.boot_id,
+        boot: Callable[[], str] = boot_id,
     ) -> None:
         self._wall, self._steady = wall, steady
         self._boot = boot()

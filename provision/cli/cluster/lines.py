@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from provision.cli.render import columns
 from provision.cli.render.status import entry_lines
 from provision.cli.render.traffic import standing_lines, steps_line
+from provision.cli.signals import asked_to_end
 from provision.project.units import percent
 
 if TYPE_CHECKING:
@@ -145,24 +145,12 @@ def tell_done(session: Session, kind: str, channel: str) -> Iterator[list[Ended]
 
 @contextmanager
 def _putting_back(session: Session) -> Iterator[None]:
-    """The second Ctrl-C leaves it between two releases, which `deploy status` says and the next verb ends.
+    """The second Ctrl-C leaves it between two releases, which `deploy status` says and the next verb ends."""
 
-    SIGTERM is what CI sends when a job is cancelled, also some seconds after its own Ctrl-C: that is no second one.
-    """
-    pressed = 0
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal pressed
-        if pressed and number == signal.SIGTERM:
-            return
-        pressed += 1
-        if pressed == 1:
+    def act(times: int) -> None:
+        if times == 1:
             session.console.note("putting back… (Ctrl-C again: leave it as it is; deploy status says how)")
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with asked_to_end(act):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
