@@ -7,7 +7,6 @@ the step does not count; one that begins later counts from nothing, where others
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from provision.agent.analysis import Lane, Seen, Sketch
 from provision.agent.analysis.sketch import MOST, edge_above, edge_below
-from provision.errors import Unreachable, UsageError
+from provision.errors import UsageError
 
 if TYPE_CHECKING:
+    from provision.cluster.prometheus import Prometheus
     from provision.project.rollout import Figures
 
-_SECONDS = 30.0  # of one question
-_LARGEST = 64 << 20  # bytes of an answer
 _BEFORE = 300.0  # seconds that are looked at before a step began: as long as a sample counts (Prometheus, "Staleness")
 
 Series = Sequence[Mapping[str, Any]]  # each with `metric`, its labels, and `values`: pairs of a time and a text
@@ -64,22 +62,22 @@ class Both:
         return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_most))
 
 
-class Prometheus:
-    """One, as a target names it.
+class Counting:
+    """What a Prometheus counts of a project.
 
     Args:
         figures: which series count what.
         namespace: of the project.
     """
 
-    def __init__(self, url: str, figures: Figures, namespace: str) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, prometheus: Prometheus, figures: Figures, namespace: str) -> None:
+        self._prometheus = prometheus
         self._figures = figures
         self._namespace = namespace
 
     def now(self) -> float:
         """Its clock."""
-        return float(self._ask("time()")["result"][0])
+        return self._prometheus.now()
 
     def samples(self, service: str, routes: Iterable[str], began: float, now: float) -> dict[str, Series]:
         """What it has of a Service since `began`, and a little before: requests, failed, seconds."""
@@ -111,7 +109,7 @@ class Prometheus:
 
     def _series(self, selector: str, names: Mapping[str, str], began: float, now: float) -> Series:
         span = math.ceil(now - began + _BEFORE)
-        answer = self._ask(f"{Template(selector).safe_substitute(names)}[{span}s]", now)
+        answer = self._prometheus.ask(f"{Template(selector).safe_substitute(names)}[{span}s]", now)
         if answer.get("resultType") != "matrix":
             raise UsageError(
                 f"rollout.figures: {selector} is no selector of series.",
@@ -120,38 +118,6 @@ class Prometheus:
             )
         found: Series = answer["result"]
         return found
-
-    def _ask(self, query: str, time: float | None = None) -> dict[str, Any]:
-        import httpx2
-
-        form = {"query": query, **({} if time is None else {"time": f"{time:.3f}"})}
-        try:
-            with (
-                httpx2.Client(timeout=_SECONDS) as client,
-                client.stream("POST", f"{self.url}/api/v1/query", data=form) as answer,
-            ):
-                text = b""
-                for part in answer.iter_bytes():
-                    text += part
-                    if len(text) > _LARGEST:
-                        raise self._away("its answer is larger than 64 MiB: let the selectors name fewer series")
-            said = json.loads(text)
-            if said["status"] != "success":
-                raise UsageError(
-                    f"Prometheus does not take rollout.figures: {said.get('error')}",
-                    why=query,
-                    next_step="correct it in deploy.toml",
-                )
-            return dict(said["data"])
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise self._away(str(error) or type(error).__name__) from None
-
-    def _away(self, why: str) -> Unreachable:
-        return Unreachable(
-            f"Prometheus does not answer at {self.url}.",
-            why=why,
-            next_step="kubectl port-forward to it, where it is in the cluster; the canary keeps its share meanwhile",
-        )
 
 
 def watched(lanes: Iterable[Series], began: float) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from provision.cluster.client import Api
 from provision.cluster.inventory import Book
+from provision.cluster.prometheus import Prometheus
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, rendered
 from provision.errors import Refused
@@ -47,6 +48,11 @@ class ProjectThere:
     @cached_property
     def book(self) -> Book:
         return Book(self.api, self.project.name)
+
+    @cached_property
+    def prometheus(self) -> Prometheus:
+        """The one that counts what users see; its token is asked for once."""
+        return Prometheus(self.loaded, self.name)
 
     @cached_property
     def release(self) -> Rendered:

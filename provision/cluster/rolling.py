@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provision.agent.analysis import Decision, Move
-from provision.cluster.figures import Both, Prometheus
+from provision.cluster.figures import Both, Counting
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import held
 from provision.cluster.sharing import as_refused
@@ -22,7 +22,7 @@ from provision.cluster.verdicts import decide, documents, waits_for
 from provision.cluster.weighing import Weighing
 from provision.contract import rollout as contract
 from provision.contract.slots import CANARY, STABLE
-from provision.errors import DeployError, PutBack, Refused, UsageError
+from provision.errors import DeployError, PutBack, Refused
 
 if TYPE_CHECKING:
     from provision.cluster.project_there import ProjectThere
@@ -117,7 +117,7 @@ def ended(there: ProjectThere, id_: str) -> RolloutNote | None:
     return next((note for note in notes if note and note["id"] == id_), None)
 
 
-def _begin(there: ProjectThere, record: RolloutRecord, counts: Prometheus) -> RolloutRecord:
+def _begin(there: ProjectThere, record: RolloutRecord, counts: Counting) -> RolloutRecord:
     """Its weights are set, also after a laptop that died before; so the step begins."""
     with _changing(there) as weighing:
         before = there.book.read()
@@ -198,25 +198,16 @@ def figures(there: ProjectThere, known: Inventory, minutes: int) -> Mapping[str,
     return _counted(there, known, counts, now - minutes * 60, now)
 
 
-def _counted(there: ProjectThere, known: Inventory, counts: Prometheus, began: float, now: float) -> Mapping[str, Both]:
+def _counted(there: ProjectThere, known: Inventory, counts: Counting, began: float, now: float) -> Mapping[str, Both]:
     weighing = Weighing(there.api, there.book, there.project.name, there.tell)
     return {
         pair.service: counts.counted(pair.canary, pair.stable, names, began, now) for pair, names in weighing.led(known)
     }
 
 
-def prometheus(there: ProjectThere) -> Prometheus:
-    """The one that the target names.
-
-    Raises:
-        UsageError: it names none.
-    """
-    url = there.target.rollout.prometheus
-    if not url:
-        raise UsageError(
-            "nobody here counts what users see.", next_step=f"add prometheus to [targets.{there.name}.rollout]"
-        )
-    return Prometheus(url, there.target.rollout.figures, there.api.namespace)
+def prometheus(there: ProjectThere) -> Counting:
+    """What the one counts that the target names."""
+    return Counting(there.prometheus, there.target.rollout.figures, there.api.namespace)
 
 
 def _clock(there: ProjectThere, record: RolloutRecord | None) -> float:

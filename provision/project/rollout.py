@@ -11,12 +11,14 @@ from provision.contract.rollout import LimitsDocument, RolloutDocument
 from provision.project.section import Section
 from provision.project.units import percent
 from provision.project.values import (
+    HostString,
     PrometheusUrl,
     Seconds,
     Share,
     ShareLess,
     ShareMore,
     String,
+    Variable,
     Whole,
     either_count_or_share,
 )
@@ -96,6 +98,10 @@ class Rollout(Section):
 
     prometheus: PrometheusUrl | None = None
     """Kubernetes, steps: the Prometheus that counts requests, as this machine reaches it: "https://…"."""
+    prometheus_token: Variable | None = None
+    """Kubernetes, steps: the variable with the token that it wants to see, from .env; no cluster is given it."""
+    prometheus_ca: HostString | None = None
+    """Kubernetes, steps: what its certificate is judged by, a file of the project (default: as this machine)."""
     figures: Figures = Field(default_factory=Figures)
     """Kubernetes, steps: what it calls them."""
 

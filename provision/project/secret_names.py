@@ -71,6 +71,9 @@ def _declared(written: Mapping[str, Any]) -> Iterator[tuple[Path, object]]:
             yield (*path, "checks", index, "token"), _table(check).get("token")
     for each, model in _table(written.get("models")).items():
         yield ("models", each, "token"), _table(model).get("token")
+    for each, target in _table(written.get("targets")).items():
+        path = ("targets", each, "rollout", "prometheus_token")
+        yield path, _table(_table(target).get("rollout")).get("prometheus_token")
     for each, check in _table(written.get("checks")).items():
         yield ("checks", each, "token"), _table(check).get("token")
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provision.project import here, secret_commands
+from provision.errors import UsageError
+from provision.project import here, secret_commands, secret_names
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
 from provision.project.front import runs
-from provision.project.schema import Declaration
+from provision.project.schema import Declaration, SecretSource
+from provision.project.secrets import Secret
 from provision.project.template import Known, Template
+
+if TYPE_CHECKING:
+    from provision.project.loaded import LoadedProject
 
 _MISTYPED = 0.85  # how alike two names are, of which one may be the other mistyped
 
@@ -45,6 +51,29 @@ def secret_values(
             faults.append(Fault(path, f"{variable} {state}.", hint))
             asked.add(variable)
     return values, faults
+
+
+def value_of(loaded: LoadedProject, name: str, key: str) -> Secret:
+    """Today's value of one that a verb needs by itself, of a project whose secrets were not asked for.
+
+    Args:
+        key: what names it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if value := loaded.environment.variables.get(name) or loaded.secrets.get(name):
+        return Secret(value)
+    said = loaded.declaration.values.get("secrets", {}).get(name)
+    if said is None:
+        raise UsageError(f"{key}: {name} is not set.", next_step=f"add {name}=… to .env, or set it in the environment")
+    known = Known(loaded.environment.variables, secret_names.declared(loaded.declaration.values))
+    source = SecretSource.model_validate(said, context=known)
+    try:
+        return Secret(secret_commands.ask(source.command, loaded.root, source.timeout))
+    except here.CommandFailed as failed:
+        why, next_step = str(failed), f"or set {name} in the environment, which then wins"
+        raise UsageError(f"{key}: {name} has no value.", why=why, next_step=next_step) from None
 
 
 def _ask(

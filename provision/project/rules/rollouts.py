@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from provision.project.fault import Fault
+from provision.project.fault import Path as KeyPath
 from provision.project.platforms import those
+from provision.project.rollout import Rollout
 from provision.project.rules.view import Sound
 from provision.project.schema import Service, Target
 from provision.project.traffic import is_fronted, mode_of
 
-_OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "figures")
+_OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "prometheus_token", "prometheus_ca", "figures")
 _OF_MANY_HOSTS = ("canary", "batch", "on_failure")
-_OF_CLUSTERS = ("prometheus", "figures")
+_OF_CLUSTERS = ("prometheus", "prometheus_token", "prometheus_ca", "figures")
+_HERE = ("localhost", "127.0.0.1")
 
 
 def _steps(view: Sound) -> Iterator[Fault]:
@@ -50,13 +54,26 @@ def _counted(name: str, target: Target) -> Iterator[Fault]:
     if not rollout.prometheus:
         hint = 'Add prometheus = "http://…", or remove steps.'
         yield Fault((*base, "steps"), "nothing counts what a canary's users see.", hint, at_key=True)
+    yield from _asked(base, rollout)
     if rollout.abort.tokens_per_second is not None:
         message = "nobody compares tokens in a cluster; a host's keeper does."
-        yield Fault((*base, "abort", "tokens_per_second"), message, "Remove it.", at_key=True)
+        hint = 'Judge by slower = "25%" instead: an engine that makes fewer tokens a second ends its answers later.'
+        yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
     if rollout.abort.ttft_p95 is not None and "seconds" not in rollout.figures.model_fields_set:
         message = "what Traefik measures ends with the answer, and not with its first byte."
         hint = "Say in figures.seconds what does, such as an engine's own, or judge by slower."
         yield Fault((*base, "abort", "ttft_p95"), message, hint, at_key=True)
+
+
+def _asked(base: KeyPath, rollout: Rollout) -> Iterator[Fault]:
+    """How Prometheus is told who asks, and is known."""
+    url = urlsplit(rollout.prometheus or "")
+    if url.scheme == "http" and rollout.prometheus_token and url.hostname not in _HERE:
+        message = "a token that goes over http can be read on its way."
+        yield Fault((*base, "prometheus_token"), message, "Make prometheus https://…, or remove it.", at_key=True)
+    if url.scheme == "http" and rollout.prometheus_ca:
+        message = "over http nobody shows a certificate."
+        yield Fault((*base, "prometheus_ca"), message, "Make prometheus https://…, or remove it.", at_key=True)
 
 
 def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
