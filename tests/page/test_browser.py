@@ -6,42 +6,32 @@ browser).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.cli.conftest import Project
-from tests.page.conftest import AWAY, NOISE, start, stop
+from tests.page.browsing import CHROMIUM, SECONDS, Seen, chromium, looking, serious
+from tests.page.conftest import AWAY, NOISE
 from tests.page.staged import TRAFFIC, break_it, staged, users
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PAGES = ("/", "/traffic", "/deploys", "/evidence", "/models", "/logs")
+# Page -> what it says when all of it is there.
+PAGES = {
+    "/": "serving",
+    "/traffic": "stable",
+    "/deploys": "deploy up",
+    "/evidence": "from binaries to host",
+    "/models": "has none",
+    "/logs?target=sandbox": "asked for",
+    "/do/rollback/sandbox": "deploy rollback --target sandbox",
+    "/do/traffic/sandbox?share=25": "canary=25%",
+}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: scripts/install-packages browser"),
 ]
 WITH_AWAY = f"{AWAY}{TRAFFIC}"
-SECONDS = 90_000  # that a page has to show something, on a busy machine; milliseconds, as Playwright has it
-
-
-@dataclass
-class Seen:
-    """A page in a browser, and what its console complained of."""
-
-    page: Page
-    base: str
-    complaints: list[str] = field(default_factory=list)
-
-    def open(self, path: str) -> None:
-        self.page.goto(self.base + path)
-        expect(self.page.locator("#line")).to_have_text("live", timeout=SECONDS)
-
-    def shows(self, text: str) -> None:
-        expect(self.page.locator("main")).to_contain_text(text, timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +42,14 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
 def seen(project: Project, browser: Browser) -> Iterator[Seen]:
-    ui = start(project)
-    page = browser.new_page()
-    found = Seen(page, ui.base)
-
-    def heard(said: ConsoleMessage) -> None:
-        if said.type in ("error", "warning"):
-            found.complaints.append(f"{said.text} {said.location}")
-
-    page.on("console", heard)
-    page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    page.goto(ui.url)
-    page.wait_for_url(f"{ui.base}/")
-    yield found
-    page.close()
-    stop(ui)
-
-
-def _serious(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
+    with looking(project, browser, "--allow", "rollback,traffic") as found:
+        yield found
 
 
 def test_a_canary_that_fails_is_seen_to_be_taken_back(project: Project, seen: Seen) -> None:
@@ -112,7 +77,8 @@ def test_each_page_is_read_by_everybody(seen: Seen, path: str, scheme: str) -> N
     seen.page.emulate_media(color_scheme=scheme)
     seen.page.set_viewport_size({"width": 1280, "height": 800})
     seen.open(path)
-    assert _serious(seen.page) == []
+    seen.shows(PAGES[path])
+    assert serious(seen.page) == []
     seen.page.set_viewport_size({"width": 360, "height": 740})
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
 

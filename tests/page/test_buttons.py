@@ -15,12 +15,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from provision import recorded
 from tests.cli.conftest import Project, make_project
 from tests.faults.hooks import until
+from tests.page.browsing import CHROMIUM, SECONDS
 from tests.page.conftest import start, stop
-from tests.page.test_browser import CHROMIUM
 from tests.page.test_doing import begin
 
 pytestmark = pytest.mark.slow
-SECONDS = 90_000  # that a page has to show something, on a busy machine; milliseconds, as Playwright has it
 
 
 @pytest.fixture(scope="module")
