@@ -93,6 +93,7 @@ def test_a_token_is_for_the_command_that_was_shown(allowed: Ui, mine: httpx.Clie
     assert _post(allowed, mine, "/do/traffic/sandbox", token).status_code == 403  # and is worth nothing now
 
 
+@pytest.mark.slow  # two deploys; that a button runs its command is seen below, of one that is refused
 def test_the_button_does_what_its_command_does_and_shows_its_record(
     project: Project, allowed: Ui, mine: httpx.Client
 ) -> None:
