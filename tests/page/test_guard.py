@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -149,6 +151,24 @@ def test_another_account_of_this_machine_is_not_heard_whatever_it_has_seen(ui: U
     assert told.stdout.strip() in ("b''", "")
     assert "200" not in told.stdout
     with ui.browser() as client:
+        assert client.get("/").status_code == 200
+
+
+@pytest.mark.root
+def test_another_account_that_leaves_before_it_is_heard_is_not_taken_for_root(ui: Ui) -> None:
+    """What it sent is there to be read, and its end of the connection belongs to nobody any more."""
+    asked = f"GET {urlsplit(ui.url).path} HTTP/1.1\r\nHost: 127.0.0.1:{ui.port}\r\n\r\n"
+    asks = (
+        "import socket\n"
+        "for _ in range(20):\n"
+        f"    s = socket.socket(); s.connect(('127.0.0.1', {ui.port})); s.sendall({asked.encode()!r}); s.close()\n"
+    )
+    os.kill(ui.process.pid, signal.SIGSTOP)
+    try:
+        subprocess.run(["/usr/bin/python3", "-Ic", asks], user=65534, group=65534, check=True, timeout=10)
+    finally:
+        os.kill(ui.process.pid, signal.SIGCONT)
+    with ui.browser() as client:  # the one-time address is unused
         assert client.get("/").status_code == 200
 
 
