@@ -19,6 +19,7 @@ from provision.cluster.client import Api
 from provision.cluster.inventory import Inventory
 from provision.cluster.objects import Node, at
 from provision.cluster.wanted import Rendered
+from provision.contract.canonical import digest
 from provision.contract.slots import CANARY
 
 _NAMING = ("secretKeyRef", "secret")  # of a variable, of a volume and of what one is made of
@@ -53,7 +54,7 @@ def filled(
         services: those of the project, whose Secrets are made here; another one's is somebody else's.
         values: variable -> value, as far as it is known here. A promotion keeps what the canary was proven with.
     """
-    own = {f"{service}-secrets" for service in services}
+    own = {f"{service}-secrets" for service in services}.union(*known.secrets.values())
     names: dict[str, str] = {}
     coming = []
     for secret, keys in secret_keys(nodes).items():
@@ -61,8 +62,12 @@ def filled(
             continue
         first = CANARY if kind == "promote" else channel
         there = [known.secrets.get(each, {}).get(secret, "") for each in (first, *known.secrets)]
-        if kind == "up" and keys <= values.keys():
-            data = {key: b64encode(values[key].encode()).decode() for key in sorted(keys)}
+        name = next(filter(None, there), "")
+        last: Mapping[str, str] = (at(api.get("Secret", name) or {}, "data") or {}) if name else {}
+        if kind == "up" and keys <= {*values, *last}:  # what is not known here stays as it is
+            data = {
+                key: b64encode(values[key].encode()).decode() if key in values else last[key] for key in sorted(keys)
+            }
             same = (name for name in there if name and at(api.get("Secret", name) or {}, "data") == data)
             names[secret] = next(same, "") or f"{secret}-{secrets.token_hex(4)}"
             if names[secret] not in there:
@@ -84,7 +89,7 @@ def placed(release: Rendered, channel: str, of: Filled) -> Rendered:
         else each
         for each in release.checks[channel]
     ]
-    nodes = [_renamed(node, of.names) for node in release.lanes[channel]]
+    nodes = [_placed(node, of.names) for node in release.lanes[channel]]
     return replace(
         release,
         lanes={**release.lanes, channel: [*made, *nodes]},
@@ -94,6 +99,17 @@ def placed(release: Rendered, channel: str, of: Filled) -> Rendered:
 
 def _reference(name: str) -> Node:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+
+
+def _placed(node: Node, names: Mapping[str, str]) -> Node:
+    """A Job's pods can't be changed: with other Secrets it is another Job, as with anything else that it runs."""
+    there: Node = _renamed(node, names)
+    if node["kind"] == "Job" and there != node:
+        used = sorted(names[secret] for secret in secret_keys([node]) if secret in names)
+        name = str(node["metadata"]["name"])
+        called = f"{name.rpartition('-')[0]}-{digest([name, *used])[:8]}"
+        there = {**there, "metadata": {**there["metadata"], "name": called}}
+    return there
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

@@ -95,6 +95,11 @@ class Layout(NamedTuple):
         return posixpath.join(self.private, "evidence")
 
     @property
+    def containers(self) -> str:
+        """What a Docker Engine is asked for, by program."""
+        return posixpath.join(self.private, "containers")
+
+    @property
     def agents(self) -> str:
         return posixpath.join(self.private, "agents")
 

@@ -37,7 +37,7 @@ def manifest(places: LaneOnTarget, name: str) -> Manifest:
     else:  # a step of a rollout changes the state; what others run, or start, does not change with it
         host["Binds"] = [
             f"{layout.private}:{layout.private}",
-            *(f"{each}:{each}:ro" for each in (layout.agents, layout.run)),
+            *(f"{each}:{each}:ro" for each in (layout.agents, layout.containers, layout.run)),
         ]
     body = {
         "Image": OF_HOST,

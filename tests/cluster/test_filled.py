@@ -95,3 +95,34 @@ def test_a_secret_that_somebody_removed_is_drift_and_the_next_up_makes_it(small:
     small.ok("up")
     assert len(_made(small)) == 1
     assert small.event("status")["state"] == "serving"
+
+
+def test_who_knows_some_of_the_values_brings_those_and_leaves_the_others(small: Declared) -> None:
+    """Else a value that was changed would not come, and nobody be told."""
+    small.write(more=_SECRETS)
+    _known(small, STATUS="200", TOKEN="hunter-one")
+    small.ok("up")
+    (first,) = _made(small).values()
+    _known(small, TOKEN="hunter-two")
+
+    small.ok("up")
+
+    (second,) = _made(small).values()
+    assert second != first
+    assert small.event("status")["state"] == "serving"
+
+
+def test_a_batch_that_reads_a_new_value_is_another_job(small: Declared) -> None:
+    batch = f'[services.load]\nimage = "{small.image}"\ncommand = ["/web", "8000"]\nbatch = true\nsecrets = ["TOKEN"]\n'
+    small.write(more=batch)
+    _known(small, TOKEN="hunter-one")
+    small.ok("up")
+    (first,) = small.names("job")
+    assert small.event("up")["outcome"] == "unchanged"
+    _known(small, TOKEN="hunter-two")
+
+    small.ok("up")
+
+    (second,) = small.names("job")
+    assert second != first
+    assert small.event("status")["drift"] == []

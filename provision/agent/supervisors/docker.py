@@ -40,7 +40,7 @@ class Docker(Supervisor):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
-        self.folder = os.path.join(layout.private, "containers")
+        self.folder = layout.containers
         self._pulled = os.path.join(layout.private, "images.json")
         self._seen: Dict[str, Tuple[int, int]] = {}  # container -> its process when it was last looked at, its start
 
