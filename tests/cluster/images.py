@@ -1,4 +1,4 @@
-"""Images of one program, as `ctr images import` reads them (OCI image layout), made without an engine or registry."""
+"""Images of few files, as `ctr images import` reads them (OCI image layout), made without an engine or registry."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 _USER = "10001"  # as pods of ours run
 
 
-def archive(name: str, program: Path, out: Path) -> str:
-    """Write an image whose only file is `program`, at /NAME of its last part; its digest.
+def archive(name: str, files: Mapping[str, Path], out: Path) -> str:
+    """Write an image of nothing but `files`, by their paths in it, the first of which it runs; its digest.
 
     Args:
         name: with a registry's part and a tag, such as `localhost/web:1`.
     """
-    path = name.rpartition("/")[2].partition(":")[0]
-    layer = _tar({path: program.read_bytes()})
+    layer = _tar({path: file.read_bytes() for path, file in files.items()})
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": [f"/{path}"], "User": _USER},
+            "config": {"Entrypoint": [f"/{next(iter(files))}"], "User": _USER},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }
     ).encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.images import archive
@@ -71,10 +72,11 @@ class Node:
         """Until it is ready."""
         self._cluster.until(lambda: " Ready" in self._cluster.kubectl("get", "nodes", check=False), "kubelet")
 
-    def load(self, name: str, file: Path) -> str:
-        """Have an image of one program on the node; the reference by digest that a pod names."""
+    def load(self, name: str, what: Path | Mapping[str, Path]) -> str:
+        """Have an image of a program, at /NAME, or of files on the node; the reference by digest that a pod names."""
+        files = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
         out = self._cluster.disk / "image.tar"
-        digest = archive(name, file, out)
+        digest = archive(name, files, out)
         reference = f"{name.rpartition(':')[0]}@{digest}"
         for words in (("import", "--local", "--no-unpack", str(out)), ("tag", "--force", name, reference)):
             done = self._ctr("images", *words)
