@@ -72,8 +72,8 @@ def filled(
             names[secret] = next(same, "") or f"{secret}-{secrets.token_hex(4)}"
             if names[secret] not in there:
                 coming.append({**_reference(names[secret]), "immutable": True, "type": "Opaque", "data": data})
-        elif any(there):
-            names[secret] = next(filter(None, there))
+        elif name and (kind == "up" or keys <= last.keys()):  # else somebody has to make it, under its own name
+            names[secret] = name
     return Filled(names, tuple(coming))
 
 

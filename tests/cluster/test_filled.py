@@ -126,3 +126,19 @@ def test_a_batch_that_reads_a_new_value_is_another_job(small: Declared) -> None:
     (second,) = small.names("job")
     assert second != first
     assert small.event("status")["drift"] == []
+
+
+def test_a_rollback_to_what_read_another_secret_says_how_and_then_goes(small: Declared) -> None:
+    small.write(more='secrets = ["STATUS", "OLD"]\n')
+    _known(small, STATUS="200", OLD="a")
+    small.ok("up")
+    small.write("two", more='secrets = ["STATUS"]\n')
+    small.ok("up")
+
+    refused = small.run("rollback")
+
+    assert refused.returncode == 4
+    assert "Secret web-secrets has no OLD, STATUS" in refused.stderr
+    small.kubectl("create", "secret", "generic", "web-secrets", "--from-literal=STATUS=200", "--from-literal=OLD=a")
+    small.ok("rollback")
+    assert small.versions() == {"one"}

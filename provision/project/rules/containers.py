@@ -52,7 +52,9 @@ def _requests(view: Sound) -> Iterator[Fault]:
             asked, most = getattr(resources.requests, key), getattr(resources, key)
             if asked and most and asked > most:
                 path = ("services", name, "resources", "requests", key)
-                yield Fault(path, "more would be kept free for it than it may have.", f"Ask for at most {key}.")
+                limit = key if getattr(service.resources, key) else f'size, which is "{service.resources.size}"'
+                hint = f"Ask for less, or raise services.{name}.resources.{limit}."
+                yield Fault(path, "more would be kept free for it than it may have.", hint)
 
 
 def _exposed(view: Sound) -> Iterator[Fault]:
