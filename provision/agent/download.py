@@ -142,7 +142,8 @@ class Download:
                     why="What has arrived of it is kept: the next run goes on from there.",
                     next_step='deploy up again; for a host that can not reach it: models.NAME.fetch = "ship"',
                 )
-            if left and self._refused is not None and not self._others_help():
+            # Who helps no longer may have brought all that there was, which is not counted yet.
+            if left and self._refused is not None and not self._others_help() and self._news.empty():
                 reached = self._lenders is not None and self._lenders.reached
                 self._refused.details["facts"] = {"reached": reached}
                 raise self._refused
