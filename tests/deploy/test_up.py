@@ -6,6 +6,7 @@ import pytest
 
 from provision.errors import PutBack, Refused
 from tests.deploy.world import World, web
+from tests.faults.hooks import until
 
 pytestmark = pytest.mark.root
 
@@ -202,7 +203,7 @@ def test_an_on_demand_service_that_runs_finishes_on_its_old_code(world: World) -
     stop = ["systemctl", "stop"] if world.platform == "systemd" else ["supervisorctl", "stop"]
     world.host.exec([*stop, world.program("worker")])
     world.host.exec([*start, world.program("worker")])
-    assert world.host.pids("sleep", "2000")
+    until(lambda: world.host.pids("sleep", "2000"), "it has begun anew")  # its launcher, first
 
 
 def test_services_start_after_those_they_need(world: World) -> None:
