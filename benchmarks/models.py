@@ -16,8 +16,8 @@ times the floor, which is 84 s:
 
     1 host      source     1.07                                51 MB
                 own file   1.07, 1.01 up the laptop's line     47 MB
-    16 hosts    source     1.28, 1.60 of the source            59 MB
-                own file   1.38, 1.04 up the laptop's line     59 MB
+    16 hosts    source     1.22, 1.15 of the source            68 MB
+                own file   1.42, 1.04 up the laptop's line     58 MB
 
 Needs root: hosts are network namespaces with a root file system and sshd of their own, lines are the kernel's token
 buckets (tc-tbf), and the source is nginx with TLS.
