@@ -11,7 +11,6 @@ Stands alone, for Python 3.8: it is a part of each program that runs an agent by
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.machinery
 import os
 import stat
@@ -92,6 +91,8 @@ def digest(folder: str) -> str:
     Empty where that folder holds anything besides, or what others can change: what is beside a module may be
     imported in its place. Compiled modules are left out, because who runs an agent has them elsewhere.
     """
+    import hashlib  # OpenSSL's, which who is at home with traffic does without
+
     total = hashlib.sha256()
     try:
         if os.listdir(folder) != ["deploy_agent"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from typing import NamedTuple
 
@@ -237,6 +236,8 @@ def control_socket(root: str, account: str = "") -> str:
     told_apart = root.replace("_", "__").replace("-", "_-").replace("/", "-")  # /a/b is not /a-b
     path = f"/run/{CONTROL}{told_apart}{'_.' * bool(account)}{account}.sock"
     if len(path) > _LONGEST_SOCKET:
+        import hashlib  # OpenSSL's, which whoever is to stay small does without
+
         path = f"/run/{CONTROL}-{hashlib.sha256(path.encode()).hexdigest()[:32]}.sock"
     return path
 
