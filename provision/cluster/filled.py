@@ -61,16 +61,17 @@ def filled(
         if secret not in own or api.get("Secret", secret) is not None:
             continue
         first = CANARY if kind == "promote" else channel
-        there = [known.secrets.get(each, {}).get(secret, "") for each in (first, *known.secrets)]
-        name = next(filter(None, there), "")
-        last: Mapping[str, str] = (at(api.get("Secret", name) or {}, "data") or {}) if name else {}
+        there = dict.fromkeys(known.secrets.get(each, {}).get(secret, "") for each in (first, *known.secrets))
+        held = {name: at(api.get("Secret", name) or {}, "data") or {} for name in there if name}
+        name = next(iter(held), "")
+        last: Mapping[str, str] = held.get(name, {})
         if kind == "up" and keys <= {*values, *last}:  # what is not known here stays as it is
             data = {
                 key: b64encode(values[key].encode()).decode() if key in values else last[key] for key in sorted(keys)
             }
-            same = (name for name in there if name and at(api.get("Secret", name) or {}, "data") == data)
+            same = (name for name, has in held.items() if has == data)
             names[secret] = next(same, "") or f"{secret}-{secrets.token_hex(4)}"
-            if names[secret] not in there:
+            if names[secret] not in held:
                 coming.append({**_reference(names[secret]), "immutable": True, "type": "Opaque", "data": data})
         elif name and (kind == "up" or keys <= last.keys()):  # else somebody has to make it, under its own name
             names[secret] = name
@@ -95,6 +96,11 @@ def placed(release: Rendered, channel: str, of: Filled) -> Rendered:
         lanes={**release.lanes, channel: [*made, *nodes]},
         checks={**release.checks, channel: checks},
     )
+
+
+def as_known(release: Rendered, channel: str, known: Inventory) -> Rendered:
+    """`release`, with the Secrets that the inventory has for `channel`."""
+    return placed(release, channel, Filled(known.secrets.get(channel, {})))
 
 
 def _reference(name: str) -> Node:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provision.cluster import rolling
 from provision.cluster.changes import Change, changes, lacking
-from provision.cluster.filled import Filled, filled, placed
+from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import holder
 from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
@@ -201,7 +201,7 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
         if kept is None:
             found.append(f"Secret {there.book.secret(id_)}: it is gone, and nobody can go back to what {channel} is")
             continue
-        release = placed(kept, channel, Filled(inventory.secrets.get(channel, {})))
+        release = as_known(kept, channel, inventory)
         wanted = there.book.labelled(release.lanes[channel], inventory.copies)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":

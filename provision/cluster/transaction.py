@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from provision.agent.checks import event as checked
 from provision.cluster import changes, sharing
 from provision.cluster.client import Api
-from provision.cluster.filled import Filled, filled, placed
+from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Begun, Book, Inventory
 from provision.cluster.lease import Held, held
 from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
@@ -264,7 +264,7 @@ class Transaction:
         if not old:
             return []
         channel = self.asked.channel
-        release = placed(self.book.release(old), channel, Filled(before.secrets.get(channel, {})))
+        release = as_known(self.book.release(old), channel, before)
         wanted = self.book.labelled(release.lanes[channel], before.copies)
         return self._bring(release, wanted)
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from provision.cluster import routes
 from provision.cluster.client import Api, Invalid
-from provision.cluster.filled import Filled, placed
+from provision.cluster.filled import as_known
 from provision.cluster.inventory import Book, Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at
 from provision.cluster.routes import Pair
@@ -267,7 +267,7 @@ class Weighing:
             if lane not in known.channels:
                 continue
             release = self._book.release(known.channels[lane])
-            there = placed(release, lane, Filled(known.secrets.get(lane, {})))
+            there = as_known(release, lane, known)
             wanted = self._book.labelled(there.lanes[lane], copies)
             for node in wanted:
                 kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")

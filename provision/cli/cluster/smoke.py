@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def command(session: Session, channel: str, sign: bool) -> int:
     from provision.agent.checks import event
-    from provision.cluster.filled import Filled, placed
+    from provision.cluster.filled import as_known
     from provision.cluster.prove import prove
     from provision.cluster.wait import KINDS, labels_of
     from provision.cluster.watching import Watched
@@ -30,7 +30,7 @@ def command(session: Session, channel: str, sign: bool) -> int:
         session.console.event({**event, "host": session.target})
 
     with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
-        asked = placed(kept, channel, Filled(known.secrets.get(channel, {})))
+        asked = as_known(kept, channel, known)
         outcomes = [*prove(there.api, seen, asked, channel, tell, once=True)]
         if sign:
             Proof(there).sign(channel, kept, [event(outcome, "") for outcome in outcomes])
