@@ -95,6 +95,22 @@ def test_a_canary_that_makes_half_of_stables_tokens_a_second_is_aborted_for_that
     assert world.stable == stable
 
 
+@pytest.mark.parametrize("platform", ["supervisord"])
+def test_a_canary_that_makes_as_many_is_promoted(world: World) -> None:
+    _declare(world, "1", _AS_IT_IS)
+    world.up()
+    _declare(world, "2", _AS_IT_IS)
+    world.up("canary")
+    canary = world.state()["channels"]["canary"]
+    with _asked(world):
+        rolling.begin(world, rolling.document(0.5, each=30.0, at_most=600.0, tokens_per_second=-0.2))
+        record = rolling.ended(world, 600.0)
+        paces = _paces(world)
+    print(record["why"], paces)  # noqa: T201
+    assert record["status"] == "promoted"
+    assert world.stable == canary
+
+
 def _paces(world: World) -> dict[str, float]:
     lanes = rolling.traffic(world, 10)["services"]["llama"]["lanes"]
     return {
