@@ -28,6 +28,8 @@ REPOSITORY = "acme/tiny-gguf"
 class Project:
     """One service with a declared model, for the sandbox."""
 
+    seconds = 180  # that a command has
+
     def __init__(self, root: Path, environ: dict[str, str]) -> None:
         self.root, self.environ, (self.port,) = root, environ, free_ports(1)
         self.root.mkdir()
@@ -85,7 +87,7 @@ path = "{self.root.parent}/place"
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=self.seconds,
             check=False,
         )
 
