@@ -7,6 +7,7 @@ it says otherwise then takes the place of what it said first, until the whole is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ..contract.failure import FAILED, Failure
-from . import files, models
+from . import files, models, pieces
 from .download import Download
-from .pieces import RECORD
 from .source import demand_safe
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def fetch(
         lending: what this host lends of it meanwhile; so others may lend to it.
 
     Raises:
-        Failure: it can't be had, or is another; what has arrived of it is kept, unless it fills the disk.
+        Failure: it can't be had, or is another; what has arrived of it is kept.
     """
     sha256, name = request["sha256"], request["name"]
     if os.path.isdir(layout.model(sha256)):
@@ -51,7 +51,7 @@ def fetch(
     for path in (os.path.join(folder, each) for each in os.listdir(folder)):
         if os.path.islink(path):  # no fetch made it
             files.discard(path)
-    others = set(os.listdir(folder)) - {RECORD}
+    others = set(os.listdir(folder)) - {pieces.RECORD}
     if len(others) == 1 and name not in others:  # the same content, begun when it was called otherwise
         os.replace(os.path.join(folder, others.pop()), os.path.join(folder, name))
     try:
@@ -59,9 +59,17 @@ def fetch(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        files.remove_tree(folder)
-        what, why = f"the disk is full, and model {name} has no room.", "What had arrived of it was removed again."
+        what = f"the disk is full, and model {name} has no room: {_give_back(request, folder) >> 20} MiB are missing."
+        why = "What has arrived of it is kept: the next run goes on from there."
         raise Failure(FAILED, what, why, "make room, then: deploy up") from None
+
+
+def _give_back(request: FetchModel, folder: str) -> int:
+    """Give back the room of what came last and is no whole piece, as whatever runs here needs some; bytes that lack."""
+    size, last = request["bytes"], max(pieces.recorded(folder, request["bytes"]), default=-1)
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(os.path.join(folder, request["name"]), min((last + 1) * pieces.piece_of(size), size))
+    return size - (pieces.arrived(folder) or 0)
 
 
 def _bring(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from typing import Dict, List, Mapping, Optional
@@ -33,9 +34,10 @@ class Pieces:
         self._one = threading.Lock()
         self.done = recorded(folder, size)  # sha256 by number; empty of versions that did not note it
         self._stream = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # A line that was cut off, by a full disk for one, would become another with the next.
+        os.ftruncate(self._stream, len(_lines(path)) if self.done else 0)
         if not self.done:
-            os.ftruncate(self._stream, 0)
-            os.write(self._stream, f"{size} {self.size}\n".encode("ascii"))
+            self._write(f"{size} {self.size}\n")
         for index, digest in (known or {}).items():
             self.add(index, digest)
 
@@ -52,10 +54,14 @@ class Pieces:
         with self._one:
             if self.done.get(index) == digest:
                 return False
-            os.write(self._stream, f"{index} {digest}\n".encode("ascii"))
+            self._write(f"{index} {digest}\n")
             os.fdatasync(self._stream)
             self.done[index] = digest
             return True
+
+    def _write(self, line: str) -> None:
+        if os.write(self._stream, line.encode("ascii")) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Write no more."""
@@ -78,8 +84,7 @@ def arrived(folder: str) -> Optional[int]:
 def recorded(folder: str, size: int) -> Dict[int, str]:
     """What is written down there of a file of that size; a last line that was cut off is none."""
     try:
-        with open_plain(os.path.join(folder, RECORD)) as stream:
-            head, *lines = stream.read(_MOST).decode("ascii").split("\n")[:-1]
+        head, *lines = _lines(os.path.join(folder, RECORD)).decode("ascii").split("\n")[:-1]
     except (OSError, ValueError):
         return {}
     piece = piece_of(size)
@@ -90,3 +95,10 @@ def recorded(folder: str, size: int) -> Dict[int, str]:
         if index.isdigit() and int(index) * piece < size:
             found[int(index)] = digest
     return found
+
+
+def _lines(path: str) -> bytes:
+    """Those that are whole."""
+    with open_plain(path) as stream:
+        said = stream.read(_MOST)
+    return said[: said.rfind(b"\n") + 1]

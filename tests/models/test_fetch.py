@@ -220,19 +220,45 @@ def test_a_piece_that_the_disk_lost_is_the_only_one_that_is_fetched_again(
     assert asked[-1] == f"bytes={3 * PIECE}-{4 * PIECE - 1}"
 
 
-def test_a_disk_that_fills_half_way_is_a_sentence_and_what_had_arrived_leaves_it(
+def test_a_disk_that_fills_half_way_keeps_what_is_whole_and_the_next_run_goes_on_there(
     tmp_path: Path, hub: Hub, request_: FetchModel
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={3 * PIECE},mode=755", "none", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={len(CONTENT) + PIECE},mode=755", "none", small], check=True)
     try:
         layout = Layout(str(small / "place"))
-        with pytest.raises(Failure, match=r"the disk is full, and model big\.gguf has no room"):
+        taken = small / "what-somebody-else-writes"
+        taken.write_bytes(b"x" * (2 * PIECE))  # so that five of seven find room
+        with pytest.raises(Failure, match=r"the disk is full, and model big\.gguf has no room: \d+ MiB are missing"):
             fetch.fetch(layout, request_, lambda _: None, lambda: None)
-        assert list(Path(layout.models).iterdir()) == []
+
+        folder = Path(layout.incoming_model(SHA256))
+        kept = pieces.recorded(str(folder), len(CONTENT))
+        assert 0 < len(kept) < 7
+        ends = min((max(kept) + 1) * PIECE, len(CONTENT))
+        assert (folder / "big.gguf").stat().st_size == ends, "what came last and is no whole piece gave its room back"
+        asked = len([each for each in hub.asked if each["files"]])
+
+        taken.unlink()
+        fetch.fetch(layout, request_, lambda _: None, lambda: None)
+        assert _is_whole(layout)
+        assert len([each for each in hub.asked if each["files"]]) == asked + 7 - len(kept)
     finally:
         subprocess.run(["umount", "--lazy", small], check=True)
+
+
+def test_a_line_of_what_has_arrived_that_was_cut_is_not_made_another_by_the_next(
+    layout: Layout, hub: Hub, request_: FetchModel
+) -> None:
+    folder = Path(models.receive(layout, SHA256))
+    (folder / "big.gguf").write_bytes(CONTENT[:PIECE])
+    (folder / RECORD).write_text(f"{len(CONTENT)} {PIECE}\n0\n1")
+
+    fetch.fetch(layout, request_, lambda _: None, lambda: None)
+
+    assert _is_whole(layout)
+    assert len([each for each in hub.asked if each["files"]]) == 6
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
