@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,11 +36,21 @@ class DockerHost:
         labels: Mapping[str, str] | None = None,
         authority: str = "",
         name: str = "",
+        program: Path | None = None,
     ) -> str:
-        """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it."""
+        """A new image with Python in the registry, by digest; the engine forgets it unless it is to keep it.
+
+        Args:
+            program: lies in `/` of it, too.
+        """
         name = name or f"{authority or self.authority}/app-{next(_numbers)}"
         self.client.api.tag("python:base", name, "1")
         labelled = self.client.containers.create(f"{name}:1", "true")
+        if program is not None:
+            with io.BytesIO() as packed:
+                with tarfile.open(fileobj=packed, mode="w") as archive:
+                    archive.add(program, program.name)
+                labelled.put_archive("/", packed.getvalue())
         own = {"name": f"{name} {next(_numbers)}", **(labels or {})}
         labelled.commit(name, "1", conf={"Labels": own, "User": user})
         labelled.remove()

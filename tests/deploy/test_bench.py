@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from provision.contract.layout import BUDGET_GUARD
 from provision.errors import DeployError
 from provision.native.model import write_demo_model
 from tests.deploy.world import World
-from tests.faults.hooks import until
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("platform", ["supervisord"], indirect=True)]
 
@@ -157,52 +155,6 @@ def test_by_hand_a_limit_that_is_missed_is_said_and_counts_for_declared_numbers_
 
     status, (row,) = by_hand(world, "--parallel", "1")
     assert (status, row["wrong"], row["judged"]) == (0, "", False)
-
-
-@pytest.mark.slow  # four loads of a model, each measured
-def test_declarations_are_tried_beside_what_serves_and_nothing_is_left_of_them(world: World) -> None:
-    world.declare({"llama": llama(world, tokens_per_second=1.0), "other": {"command": ["sleep", "600"]}})
-    world.up()
-    write_demo_model(world.folder / "models" / "small.gguf", ternary="TQ2_0")
-    before = world.state(), world.pid("llama"), world.pid("other"), records(world)
-    tried = ["--try", "context=512,1024", "--try", "draft=none,models/small.gguf", "--try", "parallel=2"]
-
-    status, rows = by_hand(world, "llama", *tried, "--generate", "16", seconds=500)
-
-    assert status == 0, rows
-    assert [(row["tried"]["context"], row["tried"]["draft"]) for row in rows] == [
-        ("512", "none"),
-        ("512", "models/small.gguf"),
-        ("1024", "none"),
-        ("1024", "models/small.gguf"),
-    ]
-    assert all((row["parallel"], row["generate"], row["wrong"]) == (2, 16, "") for row in rows)
-    assert (world.state(), world.pid("llama"), world.pid("other"), records(world)) == before
-    assert world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout == ""
-
-    status, rows = by_hand(world, "llama", "--try", "draft=models/nowhere.gguf")
-    assert (status, rows) == (1, [])
-    assert (world.state(), world.pid("llama")) == before[:2]
-
-
-@pytest.mark.slow
-def test_who_ends_a_try_leaves_nothing_and_nobody_tries_in_its_place_meanwhile(world: World) -> None:
-    world.declare({"llama": llama(world)})
-    world.up()
-    before = world.state(), world.pid("llama")
-    with world.cli("bench", "llama", "--try", "context=512,1024", "--generate", "2000", "--json") as process:
-        assert process.stdout
-        until(lambda: world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout != "", "it is there")
-
-        with world.cli("bench", "llama", "--try", "threads=1", "--json") as other:
-            said, _ = other.communicate(timeout=60)
-        assert (other.returncode, "there is a preview bench already" in said) == (4, True)
-
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert world.host.exec(["ls", f"{world.path}.previews"], check=False).stdout == ""
-    assert (world.state(), world.pid("llama")) == before
 
 
 def test_a_release_that_is_too_slow_never_serves(world: World) -> None:
