@@ -65,6 +65,7 @@ class Lending:
             "name": request["host"],
             "addresses": [*dict.fromkeys([*request["addresses"], *_own_addresses()])],
             "port": int(self._listener.getsockname()[1]),
+            "mapped": request["mapped"],
             "certificate": fingerprint(ssl.PEM_cert_to_DER_cert(request["certificate"])),
         }
         self._seen: Dict[int, str] = {}  # pieces that are here, in the order in which they were seen
@@ -281,13 +282,15 @@ def said(stream: IO[bytes], longest: int, seconds: float) -> Dict[str, Any]:
 
 def _lender(told: Any) -> Lender:
     """One who may be asked in turn, as it says of itself. Raises of `NO_WORD`."""
-    texts = [told["name"], told["certificate"], *told["addresses"]]
-    if not all(isinstance(text, str) for text in texts) or not 0 < int(told["port"]) < 1 << 16:
+    texts = [told["name"], told["certificate"], *told["addresses"], *(address for address, _ in told["mapped"])]
+    ports = [int(told["port"]), *(int(port) for _, port in told["mapped"])]
+    if not all(isinstance(text, str) for text in texts) or not all(0 < port < 1 << 16 for port in ports):
         raise ValueError("no lender")
     return {
         "name": texts[0],
-        "addresses": texts[2:],
-        "port": int(told["port"]),
+        "addresses": [*told["addresses"]],
+        "port": ports[0],
+        "mapped": [*told["mapped"]],
         "certificate": texts[1],
     }
 

@@ -245,10 +245,10 @@ def _reach(lender: Lender, lending: Lending) -> Talk:
     context.check_hostname = False  # it has no name, and no clock counts: it is this certificate, or it is another host
     context.verify_mode = ssl.CERT_NONE
 
-    def knock(address: str) -> None:
+    def knock(address: str, port: int) -> None:
         line = None
         try:
-            line = socket.create_connection((str(ipaddress.ip_address(address)), lender["port"]), _REACHED)
+            line = socket.create_connection((str(ipaddress.ip_address(address)), port), _REACHED)
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             talk = context.wrap_socket(line)
             if fingerprint(talk.getpeercert(binary_form=True) or b"") == lender["certificate"] and not over.is_set():
@@ -259,8 +259,9 @@ def _reach(lender: Lender, lending: Lending) -> Talk:
             if line is not None:
                 line.close()
 
-    for address in lender["addresses"][:_ADDRESSES]:
-        threading.Thread(target=knock, args=(address,), daemon=True).start()
+    own = [(address, lender["port"]) for address in lender["addresses"]]
+    for place in [*lender["mapped"], *own][:_ADDRESSES]:
+        threading.Thread(target=knock, args=(*place,), daemon=True).start()
     try:
         first = found.get(timeout=_REACHED)
     except queue.Empty:

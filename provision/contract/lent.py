@@ -18,6 +18,7 @@ class Lender(TypedDict):
     name: str  # as users know it
     addresses: List[str]
     port: int
+    mapped: List[Tuple[str, int]]  # addresses that lead to that port from one of their own, as a provider's do
     certificate: str  # sha256 of it
 
 
@@ -31,6 +32,7 @@ class LendModel(TypedDict):
     limit: int  # bytes a second, of all that is sent; 0 for none
     host: str  # as users know this host
     addresses: List[str]  # of this host, as it is reached from afar
+    mapped: List[Tuple[str, int]]  # likewise, where `port` is reached as another
     port: int  # to listen at; 0: any that is free
     secret: str  # of this transfer; who shows it is one of its hosts
     certificate: str  # of this host for this transfer, and its key: PEM

@@ -130,6 +130,8 @@ class Fleet:
         """Let a host lend what it has, and what comes."""
         certificate, key = _certificate()
         lend, spec = self._deployment.target.lend, session.spec
+        is_rented = bool(self._deployment.target.provider)
+        at = self._deployment.machines.reached(spec, lend) if is_rented and lend is not True else None
         try:
             return session.conversation.ask(
                 {
@@ -141,6 +143,7 @@ class Fleet:
                     "host": spec.name,
                     "addresses": [session.connection.address] if session.connection.address else [],
                     "port": 0 if lend is True else lend,
+                    "mapped": [at] if at else [],
                     "secret": transfer.secret,
                     "certificate": certificate,
                     "key": key,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,8 @@ from provision.agent.writing import Again
 from provision.contract.layout import Layout
 from provision.contract.lent import Lender, LendModel
 from provision.contract.requests import FetchModel
-from provision.targets.fleet import _certificate
+from provision.targets.fleet import Fleet, _certificate
+from tests.cli.ports import free_ports
 from tests.faults.hooks import until
 from tests.models.conftest import Hub
 
@@ -70,7 +71,7 @@ threading.Thread.start = slowly
 """
 
 
-def _request(host: str, limit: int = 0) -> LendModel:
+def _request(host: str, limit: int = 0, mapped: Sequence[tuple[str, int]] = ()) -> LendModel:
     certificate, key = _certificate()
     return {
         "op": "lend-model",
@@ -81,6 +82,7 @@ def _request(host: str, limit: int = 0) -> LendModel:
         "host": host,
         "addresses": ["192.0.2.1", "127.0.0.1"],  # nobody is at the first
         "port": 0,
+        "mapped": [*mapped],
         "secret": SECRET,
         "certificate": certificate,
         "key": key,
@@ -104,8 +106,8 @@ class Host:
             self.process.kill()
             self.process.communicate()
 
-    def lend(self, limit: int = 0) -> Lender:
-        self.say(_request(self.name, limit))
+    def lend(self, limit: int = 0, mapped: Sequence[tuple[str, int]] = ()) -> Lender:
+        self.say(_request(self.name, limit, mapped))
         lender: Lender = {**self.hear()["lender"], "addresses": ["192.0.2.1", "127.0.0.1"]}
         return lender
 
@@ -205,6 +207,55 @@ def test_a_model_that_another_host_has_comes_without_any_source(hosts: list[Host
 
     assert second.ended() == ({"event": "result", "present": False}, [])
     assert second.is_whole
+
+
+@contextlib.contextmanager
+def _mapped(folder: Path, outside: int, inside: int) -> Iterator[None]:
+    """While connections to the one port lead to the other, as a provider's do to a machine."""
+    config = folder / "mapped.cfg"
+    config.write_text(
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
+        f"listen it\n  bind 127.0.0.1:{outside}\n  server it 127.0.0.1:{inside}\n"
+    )
+    with subprocess.Popen(["/usr/sbin/haproxy", "-f", str(config), "-db"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_host_that_is_reached_at_another_port_alone_lends(tmp_path: Path, hosts: list[Host]) -> None:
+    first, second, _ = hosts
+    first.has(_ALL)
+    (outside,) = free_ports(1)
+    lender = first.lend(mapped=[("127.0.0.1", outside)])
+    with _mapped(tmp_path, outside, lender["port"]):
+        second.lend()
+        second.fetch("", [{**lender, "addresses": ["192.0.2.1"]}])
+
+        assert second.ended()[0]["event"] == "result"
+    assert second.is_whole
+
+
+def test_a_rented_machine_is_said_to_be_where_its_provider_leads_to_it() -> None:
+    asked: list[LendModel] = []
+    reached = {7411: ("192.0.2.9", 40123)}
+    deployment = SimpleNamespace(
+        target=SimpleNamespace(provider="vast", lend=7411),
+        machines=SimpleNamespace(reached=lambda _, port: reached.get(port)),
+    )
+    conversation = SimpleNamespace(ask=lambda request, _: asked.append(request) or {"lender": {}})
+    session = SimpleNamespace(
+        spec=SimpleNamespace(name="gpu-01"), connection=SimpleNamespace(address="192.0.2.9"), conversation=conversation
+    )
+    model = SimpleNamespace(sha256=SHA256, relative="models/big.gguf", bytes=len(CONTENT), limit=0)
+    for port in (7411, 7412, True):
+        deployment.target.lend = port
+        Fleet(cast("Any", deployment))._lend(
+            cast("Any", session), cast("Any", SimpleNamespace(secret="")), cast("Any", model)
+        )
+
+    assert [(each["port"], each["mapped"]) for each in asked] == [(7411, [("192.0.2.9", 40123)]), (7412, []), (0, [])]
 
 
 def test_a_host_that_answers_before_anything_else_is_ready_is_asked(hosts: list[Host]) -> None:
@@ -424,7 +475,7 @@ def test_who_shows_no_secret_is_sent_nothing(hosts: list[Host]) -> None:
 )
 def test_a_host_that_says_what_can_not_be_is_not_believed(answer: object) -> None:
     here, there = socket.socketpair()
-    nobody: Lender = {"name": "", "addresses": [], "port": 1, "certificate": ""}
+    nobody: Lender = {"name": "", "addresses": [], "port": 1, "mapped": [], "certificate": ""}
     with here, there:
         talk = Talk(cast("Any", here), cast("Any", SimpleNamespace(secret=SECRET, me=nobody, count=13)))
         there.sendall(json.dumps(answer).encode() + b"\n")
@@ -439,7 +490,8 @@ def test_a_host_that_names_others_that_can_not_be_stops_no_fetch(hosts: list[Hos
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     nobody: Any
-    for nobody in (5, {}, {**lender, "certificate": []}, {**lender, "port": float("inf")}, {**lender, "addresses": 1}):
+    odd = {**lender, "addresses": 1}, {**lender, "mapped": [["192.0.2.1"]]}, {**lender, "mapped": [["192.0.2.1", 0]]}
+    for nobody in (5, {}, {**lender, "certificate": []}, {**lender, "port": float("inf")}, *odd):
         talk = context.wrap_socket(socket.create_connection(("127.0.0.1", lender["port"])))
         with talk, contextlib.suppress(OSError):
             talk.sendall(json.dumps({"secret": SECRET, "lender": nobody}).encode() + b"\n")
