@@ -237,8 +237,9 @@ def _service(
             document["entry"] = {**begins, "env": known_env(places, name)}
     if places.slot != home(lane) or places.fronted(name):
         document["slot"] = places.slot
-    # Who asks an engine has to see that its processes answer, which a keeper in a container does not.
-    if places.fronted(name) and places.target.can.on_host and (tokens := _tokens(service)):
+    # Who sends a secret has to see that its processes answer, which a keeper in a container does not.
+    tokens = _tokens(service) if places.fronted(name) else None
+    if tokens is not None and (places.target.can.on_host or not tokens["token"]):
         document["tokens"] = tokens
     return document
 

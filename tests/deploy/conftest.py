@@ -24,14 +24,20 @@ def platform(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def host(platform: str, request: pytest.FixtureRequest) -> TestHost:
-    """The shared host of the platform."""
+    """The shared host of the platform; docker: one of its own, with an engine."""
+    if platform == "docker":
+        engine: DockerHost = request.getfixturevalue("docker_host")
+        return engine.host
     host: TestHost = request.getfixturevalue(f"{platform}_host")
     return host
 
 
 @pytest.fixture
-def world(platform: str, host: TestHost, place: Place, tmp_path: Path) -> World:
+def world(platform: str, host: TestHost, place: Place, tmp_path: Path, request: pytest.FixtureRequest) -> World:
     """A project on the shared host of each platform; removed from it afterwards by nobody: places differ."""
+    if platform == "docker":
+        containers: World = request.getfixturevalue("docker_world")
+        return containers
     # Program names are plain under supervisord, so worlds that share a host tell theirs apart by a prefix.
     target: dict[str, Any] = {"name_prefix": f"{place.name}-"} if platform == "supervisord" else {}
     return World(tmp_path / "project", host, platform, place.path, place.port(), place.name, target=target)

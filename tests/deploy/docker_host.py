@@ -64,13 +64,19 @@ class DockerHost:
 @contextmanager
 def engine_on_a_host(slot: Slot, folder: Path) -> Iterator[DockerHost]:
     """Fresh, with the image `python:base`; the registry keeps what it has in `folder`."""
-    with registry(folder) as images:
-        host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30, engine=True)
-        try:
-            client = start_engine(host)
-            client.api.import_image_from_file(str(base()), repository="python", tag="base")
-            relay = see(host.name, images.authority)
-            yield DockerHost(host, client, images.authority)
-            relay.close()
-        finally:
-            host.destroy()
+    with registry(folder) as images, another(slot, images.authority) as found:
+        found.client.api.import_image_from_file(str(base()), repository="python", tag="base")
+        yield found
+
+
+@contextmanager
+def another(slot: Slot, authority: str) -> Iterator[DockerHost]:
+    """Fresh, with no image, and with the registry in sight that another one has."""
+    host = TestHost(Kind.SUPERVISORD, slot, workspace_size=3 << 30, engine=True)
+    try:
+        client = start_engine(host)
+        relay = see(host.name, authority)
+        yield DockerHost(host, client, authority)
+        relay.close()
+    finally:
+        host.destroy()

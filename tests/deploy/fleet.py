@@ -25,6 +25,7 @@ class Fleet:
     host: TestHost
     machines: list[TestHost]
     port: int = PORT
+    image: str = ""  # of containers, where all of them are docker hosts
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -43,11 +44,12 @@ class Fleet:
     ) -> None:
         """Write deploy.toml: the edge runs nothing of its own, and leads to the others."""
         declared = {"web": web(PORT, version, **more), **(services or {})}
-        sections: dict[str, Any] = {"project": {"name": "fleet"}}
+        project = {"name": "fleet", **({"image": self.image} if self.image else {})}
+        sections: dict[str, Any] = {"project": project}
         sections |= {f"services.{name}": service for name, service in declared.items()}
         for name, hosts in (("edge", [self.host]), ("gpu", self.machines)):
             sections[f"targets.{name}"] = {
-                "platform": "supervisord",
+                "platform": "docker" if self.image else "supervisord",
                 "hosts": [f"{each.user}@{each.address}" for each in hosts],
                 "identity": str(self.host.identity),
                 "path": PATH,

@@ -15,7 +15,7 @@ from tests.deploy.visitors import behind_a_front, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("platform", ["supervisord"])]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.parametrize("platform", ["supervisord", "docker"])]
 
 _NAME, _OTHER = "shop.example.net", "www.example.net"
 _FOLDER = "/root/pebble"
@@ -31,7 +31,7 @@ def world(world: World) -> Iterator[World]:
 def authority(world: World) -> Iterator[dict[str, Any]]:
     """Pebble on the host, which asks at port 80 there; what names it as the target's."""
     build(["pebble"], tell=lambda _: None)
-    host, ca = world.host, f"{_FOLDER}/api.pem"
+    host, ca = world.host, "/etc/ssl/pebble.pem"  # where containers see it, too
     host.exec(["mkdir", "-p", _FOLDER])
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     host.exec([*words, "-addext", "subjectAltName=DNS:localhost", "-keyout", f"{_FOLDER}/api.key", "-out", ca])

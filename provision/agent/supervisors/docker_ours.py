@@ -18,8 +18,9 @@ from ...contract.layout import OF_HOST, Layout
 from . import docker_engine as engine
 
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-# Accounts by name; where libraries are; what OpenSSL reads; which of several programs has a name.
-_SETTINGS = ("passwd", "group", "ld.so.cache", "ssl", "pki", "crypto-policies", "alternatives")
+# Accounts by name; where libraries are; what OpenSSL reads; which of several programs has a name; where names of other
+# machines are looked for.
+_SETTINGS = ("passwd", "group", "ld.so.cache", "ssl", "pki", "crypto-policies", "alternatives", "nsswitch.conf")
 
 
 def provide() -> None:

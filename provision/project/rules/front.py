@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
 from provision.project.front import behind, runs, services_behind
-from provision.project.platforms import those
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.schema import Target
@@ -24,12 +23,6 @@ def _declared(view: Sound) -> Iterator[Fault]:
             message = f'no other target is called "{target.front.target}".'
             yield Fault((*path, "target"), message, hint or "Declare it: a small host that all clients reach.")
             continue
-        for each, at in ((target, path), (other, (*path, "target"))):
-            if each.can.over_ssh and not each.can.on_host:
-                message = (
-                    f"on {each.platform} none leads to other machines, nor lets one in; on {those('on_host')} it does."
-                )
-                yield Fault(at, message, "Remove it, or set platform.", at_key=at is path)
         if target.traffic is None:
             hint = f"Add [targets.{name}.traffic]: what stands before its programs admits the front."
             yield Fault(path, f"nothing stands before programs on targets.{name}.", hint, at_key=True)

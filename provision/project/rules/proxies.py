@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
-from provision.project.platforms import those
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.schema import Proxy, Service, Target
 from provision.project.traffic import is_fronted
 
 HTTP, HTTPS = 80, 443
+_SEEN_IN_CONTAINERS = ("/etc/ssl/", "/etc/pki/", "/usr/")  # of the host, besides the project's folder
 
 
 def listens_on(proxy: Proxy) -> int:
@@ -111,12 +111,7 @@ def _by_itself(view: Sound) -> Iterator[Fault]:
 
 def _authority(target: Target, path: tuple[str, ...], service: str) -> Iterator[Fault]:
     acme = target.traffic.acme if target.traffic else None
-    if not target.can.on_host:
-        message = (
-            f"on {target.platform} nobody gets the certificate of services.{service}; on {those('on_host')} one does."
-        )
-        yield Fault((*path, "platform"), message, "Name a certificate, or set another platform.")
-    elif [each.text for each in target.hosts] == [SANDBOX]:
+    if [each.text for each in target.hosts] == [SANDBOX]:
         yield Fault((*path, "hosts"), f"nobody outside can ask a sandbox whether services.{service} has its names.")
     elif acme is None:
         message = f'services.{service}.proxy.tls is "auto", and nobody is named who gives certificates.'
@@ -124,6 +119,10 @@ def _authority(target: Target, path: tuple[str, ...], service: str) -> Iterator[
     elif not acme.terms_agreed:
         message = "nobody gives certificates to who has not agreed to his terms of service."
         yield Fault((*path, "traffic", "acme"), message, "Read them, then add terms_agreed = true.", at_key=True)
+    elif not target.can.on_host and acme.ca and not acme.ca.startswith((f"{target.path}/", *_SEEN_IN_CONTAINERS)):
+        message = f"who asks for certificates is a container on {target.platform}, and sees {target.path} and /etc/ssl."
+        hint = f"Put it there, such as {target.path}/shared/tls/{acme.ca.rpartition('/')[2]}."
+        yield Fault((*path, "traffic", "acme", "ca"), message, hint)
 
 
 def _names(view: Sound) -> Iterator[Fault]:

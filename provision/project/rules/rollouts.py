@@ -92,10 +92,14 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
         yield Fault((*base, "steps"), message, "Declare its check = { http = ... }, or remove steps.", at_key=True)
     if target.rollout.abort.tokens_per_second is None:
         return
-    if not target.can.on_host:
-        message = f"nobody counts an engine's tokens on {target.platform}; on {those('on_host')} the host does."
+    engines = [each for each in fronted if _counts_tokens(each)]
+    if engines and not target.can.on_host and all(map(_wants_secret, engines)):
+        message = (
+            f"who counts tokens is a container on {target.platform}, and can't see whom it would send an engine's key; "
+            f"on {those('on_host')} it can."
+        )
         yield Fault((*base, "abort", "tokens_per_second"), message, "Remove it, or set platform.", at_key=True)
-    elif fronted and not any(map(_counts_tokens, fronted)):
+    elif fronted and not engines:
         message = "no service here counts tokens."
         hint = "Give the one that runs llama-server its preset's metrics, or remove it."
         yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
@@ -104,6 +108,11 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
 def _counts_tokens(service: Service) -> bool:
     """Whether it is an engine: those tell how many tokens they made among their metrics, by names that begin so."""
     return service.metrics is not None and any(name.startswith("llamacpp:") for name in service.metrics.busy)
+
+
+def _wants_secret(service: Service) -> bool:
+    """Whether its metrics are told to who has a key alone."""
+    return service.metrics is not None and service.metrics.token in service.every_secret
 
 
 RULES = (_steps,)
