@@ -1,4 +1,4 @@
-"""Images of few files, as `ctr images import` reads them (OCI image layout), made without an engine or registry."""
+"""Images as `ctr images import` reads them (OCI image layout), made without an engine or registry."""
 
 from __future__ import annotations
 
@@ -6,56 +6,87 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _USER = "10001"  # as pods of ours run
+_KIND = "application/vnd.oci.image"
 
 
-def archive(name: str, files: Mapping[str, Path], out: Path) -> str:
-    """Write an image of nothing but `files`, by their paths in it, the first of which it runs; its digest.
+def files(content: Mapping[str, Path], out: Path) -> Path:
+    """A layer of nothing but these files, by their paths in it."""
+    with tarfile.open(out, mode="w") as tar:
+        for name, file in content.items():
+            _add(tar, name, file.read_bytes(), 0o755)
+    return out
+
+
+def folder(content: Path, at: str, out: Path) -> Path:
+    """A layer of all that a folder holds, with its links and modes, under `at`; root's, as after a COPY."""
+
+    def of_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid, info.gid, info.uname, info.gname = 0, 0, "", ""
+        return info
+
+    with tarfile.open(out, mode="w") as tar:
+        tar.add(content, arcname=at.strip("/"), filter=of_root)
+    return out
+
+
+def archive(name: str, layers: Sequence[Path], out: Path, **settings: object) -> str:
+    """Write an image of `layers`; its digest.
 
     Args:
         name: with a registry's part and a tag, such as `localhost/web:1`.
+        settings: of its containers: Entrypoint, WorkingDir, …
     """
-    layer = _tar({path: file.read_bytes() for path, file in files.items()})
+    described = [_described(_sum(layer), layer.stat().st_size, "layer.v1.tar") for layer in layers]
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": [f"/{next(iter(files))}"], "User": _USER},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+            "config": {"User": _USER, **settings},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in described]},
         }
     ).encode()
-    kind = "application/vnd.oci.image"
     manifest = json.dumps(
         {
             "schemaVersion": 2,
-            "mediaType": f"{kind}.manifest.v1+json",
-            "config": _described(config, f"{kind}.config.v1+json"),
-            "layers": [_described(layer, f"{kind}.layer.v1.tar")],
+            "mediaType": f"{_KIND}.manifest.v1+json",
+            "config": _described(_digest(config), len(config), "config.v1+json"),
+            "layers": described,
         }
     ).encode()
-    described = {**_described(manifest, f"{kind}.manifest.v1+json"), "annotations": {"io.containerd.image.name": name}}
-    blobs = {f"blobs/sha256/{_digest(blob)[7:]}": blob for blob in (layer, config, manifest)}
-    index = json.dumps({"schemaVersion": 2, "manifests": [described]}).encode()
-    out.write_bytes(_tar({"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": index, **blobs}))
+    whole = _described(_digest(manifest), len(manifest), "manifest.v1+json")
+    index = {"schemaVersion": 2, "manifests": [{**whole, "annotations": {"io.containerd.image.name": name}}]}
+    with tarfile.open(out, mode="w") as tar:
+        _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        _add(tar, "index.json", json.dumps(index).encode())
+        for blob in (config, manifest):
+            _add(tar, _place(_digest(blob)), blob)
+        for layer, told in zip(layers, described, strict=True):
+            tar.add(layer, arcname=_place(str(told["digest"])))
     return _digest(manifest)
 
 
-def _described(blob: bytes, kind: str) -> dict[str, object]:
-    return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
+def _described(digest: str, size: int, kind: str) -> dict[str, object]:
+    return {"mediaType": f"{_KIND}.{kind}", "digest": digest, "size": size}
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _digest(blob: bytes) -> str:
     return f"sha256:{hashlib.sha256(blob).hexdigest()}"
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o755
-            tar.addfile(info, io.BytesIO(content))
-    return written.getvalue()
+def _sum(file: Path) -> str:
+    with file.open("rb") as read:
+        return f"sha256:{hashlib.file_digest(read, 'sha256').hexdigest()}"
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), mode
+    tar.addfile(info, io.BytesIO(content))

