@@ -48,6 +48,7 @@ class Declared:
     image: str
     kubeconfig: Path
     environ: dict[str, str] = field(default_factory=dict)
+    patience: int = 200  # seconds, of a verb
 
     def write(
         self,
@@ -95,7 +96,7 @@ class Declared:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=200)
+            out, err = process.communicate(timeout=self.patience)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def ok(self, *words: str) -> str:

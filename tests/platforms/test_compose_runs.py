@@ -8,32 +8,23 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from provision.cli.main import main
-from provision.events import ignore
-from provision.native.model import write_demo_model
-from provision.project.python import Python
-from provision.release import lock
-from provision.release.wheels import collected
-from tests.binaries import llama_server
 from tests.deploy.newcomer import PROBE
 from tests.faults.hooks import until
 from tests.manifests.compose.composer import docker_compose
+from tests.platforms.stacks import EXAMPLES, packages, put_stack_together
 from tests.testbed.docker import Engine
 from tests.testbed.rootfs import debian
 from tests.testbed.slots import Slot
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-_EXAMPLES = Path(__file__).parents[2] / "examples"
 _BASE = "compose-base:1"
 _DOCKERFILE = f"FROM {_BASE}\nWORKDIR /app\nCOPY app.py ./\nUSER 1000:1000\n"
 _ROLLOUT = f"""\
@@ -101,24 +92,8 @@ def ask(engine: Engine, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def packages(engine: Engine, names: list[str], folder: Path) -> str:
-    """What Python of the base needs for `names`, with all that these need, in `folder`; what that Python is called."""
-    (folder / "requirements.txt").write_text("\n".join(names))
-    told = engine.client.containers.run(_BASE, ["python3", "-c", PROBE], remove=True)
-    machine, libc, version = json.loads(told)
-    python = Python(requirements=("requirements.txt",), version=version.rpartition(".")[0])
-    lock.renew(python, folder, {}, ignore)
-    found = {"event": "result", "machine": machine, "libc": libc, "version": version}
-    for wheel in collected(lock.read(python, folder).requirements, found, {}):  # type: ignore[arg-type]
-        with zipfile.ZipFile(wheel) as files:
-            files.extractall(folder / "packages")
-    (folder / "scripts").mkdir()
-    for each in metadata.distributions(path=[str(folder / "packages")]):
-        for script in each.entry_points.select(group="console_scripts"):
-            text = f"#!/app/.venv/bin/python\nfrom {script.module} import {script.attr}\n{script.attr}()\n"
-            (folder / "scripts" / script.name).write_text(text)
-            (folder / "scripts" / script.name).chmod(0o755)
-    return f"python{python.version}"
+def probed(engine: Engine) -> str:
+    return engine.client.containers.run(_BASE, ["python3", "-c", PROBE], remove=True).decode()
 
 
 def keep_secrets(folder: Path, *names: str) -> None:
@@ -131,23 +106,12 @@ def keep_secrets(folder: Path, *names: str) -> None:
         file.chmod(0o400)
 
 
-def put_stack_together(context: Path) -> None:
-    """What the example of a rented machine has besides Python: llama-server with a small model, Temporal, a store."""
-    shutil.copytree(_EXAMPLES / "vast-stack" / "src", context / "src")
-    (context / "build" / "bin").mkdir(parents=True)
-    shutil.copy(llama_server(context / "native"), context / "build" / "bin")
-    write_demo_model(context / "models" / "model.gguf")
-    (context / "bin").mkdir()
-    for program in ("temporal", "weed"):
-        shutil.copy(Path(sys.executable).with_name(program), context / "bin")
-
-
 def test_the_stack_of_a_rented_machine_becomes_healthy_and_a_batch_goes_through_worker_and_store(
     engine: Engine, tmp_path: Path
 ) -> None:
     """With one thread for the model: more of them than there are cores stand in each other's way."""
     example, context = tmp_path / "example", tmp_path / "context"
-    shutil.copytree(_EXAMPLES / "vast-stack", example, ignore=shutil.ignore_patterns("build", "models"))
+    shutil.copytree(EXAMPLES / "vast-stack", example, ignore=shutil.ignore_patterns("build", "models"))
     declared = (example / "deploy.toml").read_text()
     assert 'threads = "auto"' in declared
     (example / "deploy.toml").write_text(declared.replace('threads = "auto"', "threads = 1"))
@@ -155,7 +119,7 @@ def test_the_stack_of_a_rented_machine_becomes_healthy_and_a_batch_goes_through_
     demanded = (example / "requirements.instance.in").read_text().splitlines()
     wanted = [each for each in demanded if each in ("fastapi", "uvicorn", "boto3", "temporalio")]
     assert len(wanted) == 4
-    (context / "Dockerfile").write_text(_STACK.replace("PYTHON", packages(engine, wanted, context)))
+    (context / "Dockerfile").write_text(_STACK.replace("PYTHON", packages(probed(engine), wanted, context)))
     engine.client.images.build(path=str(context), tag="cres:latest", rm=True)
     render(example, tmp_path)
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -193,10 +157,10 @@ def test_the_stack_of_a_rented_machine_becomes_healthy_and_a_batch_goes_through_
 def test_the_minimal_example_starts_becomes_healthy_answers_and_is_taken_down(engine: Engine, tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
-    shutil.copy(_EXAMPLES / "minimal" / "app.py", context)
+    shutil.copy(EXAMPLES / "minimal" / "app.py", context)
     (context / "Dockerfile").write_text(_DOCKERFILE)
     engine.client.images.build(path=str(context), tag="minimal:latest", rm=True)
-    render(_EXAMPLES / "minimal", tmp_path)
+    render(EXAMPLES / "minimal", tmp_path)
 
     compose(engine, tmp_path, "up", "--detach", "--wait", "--wait-timeout", "60")
 
@@ -212,14 +176,14 @@ def test_the_rollout_example_becomes_healthy_and_knows_its_trainers_by_their_key
 ) -> None:
     """Its medium size, which is four cores, is more than some machines have; here it is the small one."""
     example = tmp_path / "example"
-    shutil.copytree(_EXAMPLES / "rollout-server", example)
+    shutil.copytree(EXAMPLES / "rollout-server", example)
     declared = (example / "deploy.toml").read_text()
     assert 'size = "medium"' in declared
     (example / "deploy.toml").write_text(declared.replace('size = "medium"', 'size = "small"'))
     context = tmp_path / "context"
     shutil.copytree(example / "src", context / "src")
     demanded = tomllib.loads((example / "pyproject.toml").read_text())["project"]["dependencies"]
-    (context / "Dockerfile").write_text(_ROLLOUT.replace("PYTHON", packages(engine, demanded, context)))
+    (context / "Dockerfile").write_text(_ROLLOUT.replace("PYTHON", packages(probed(engine), demanded, context)))
     engine.client.images.build(path=str(context), tag="rollout-server:latest", rm=True)
     render(example, tmp_path)
     keep_secrets(tmp_path, "ROLLOUT_API_KEY", "ROLLOUT_CALLBACK_KEY")
@@ -238,9 +202,9 @@ def test_the_rlm_example_becomes_healthy_with_its_queue_and_its_worker(engine: E
     """Its provider is the real one, which nobody reaches here: that part of /health says so."""
     redis = debian("compose-redis", ["redis-server"])
     engine.client.api.import_image_from_file(str(redis), repository="redis", tag="7")
-    example, context = _EXAMPLES / "rlm-runtime", tmp_path / "context"
+    example, context = EXAMPLES / "rlm-runtime", tmp_path / "context"
     shutil.copytree(example / "src", context / "src")
-    python = packages(engine, (example / "requirements.txt").read_text().splitlines(), context)
+    python = packages(probed(engine), (example / "requirements.txt").read_text().splitlines(), context)
     (context / "Dockerfile").write_text(_RLM.replace("PYTHON", python))
     engine.client.images.build(path=str(context), tag="rlm-runtime:latest", rm=True)
     render(example, tmp_path)

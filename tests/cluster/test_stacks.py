@@ -1,0 +1,140 @@
+"""The documents' deployments as pods: `deploy up` proves them, and what they are for is then asked of them.
+
+Nothing of them is left out but size: these machines have two cores, so each asks for little and there is one copy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.native.model import write_demo_model
+from tests.binaries import llama_server
+from tests.cluster.declared import Declared
+from tests.cluster.images import folder
+from tests.cluster.running import Cluster
+from tests.deploy.newcomer import PROBE
+from tests.platforms.stacks import EXAMPLES, packages
+from tests.testbed.docker import base
+from tests.testbed.rootfs import rootfs
+
+# Packages of an example are some 100 MB, and take minutes to come.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+_LITTLE = '{ memory = "1GiB", cpus = 1, requests = { memory = "128MiB", cpus = 0.05 } }'
+# What the others ask: the smallest model there is, by the real llama-server.
+_MODEL = f"""
+[services.llama]
+preset = "bitnet-server"
+model = "models/model.gguf"
+port = 8081
+threads = 1
+args = ["--predict", "8"]
+resources = {_LITTLE}
+"""
+_TARGET = '\n[targets.k8s]\nplatform = "kubernetes"\n'
+
+
+def take(small: Declared, example: str, changes: dict[str, str], more: str = "") -> None:
+    """The example in place of the small project, by its name and with `changes`.
+
+    Its image is some hundred MB, which the first pod unpacks.
+    """
+    small.patience = 600
+    (small.root / "deploy.toml").unlink()
+    shutil.copytree(EXAMPLES / example, small.root, ignore=shutil.ignore_patterns("build"), dirs_exist_ok=True)
+    declared = (small.root / "deploy.toml").read_text()
+    declared = re.sub(r'(?m)^name = ".*"$', f'name = "{small.name}"', declared, count=1)
+    declared = declared[: declared.index("\n[targets.")] + more + _TARGET
+    for before, after in changes.items():
+        assert before in declared
+        declared = declared.replace(before, after)
+    (small.root / "deploy.toml").write_text(declared)
+
+
+def image_of(cluster: Cluster, name: str, context: Path, demanded: list[str]) -> str:
+    """An image of Debian's Python, what the packages `demanded` are, and all else that `context` has, in /app."""
+    probed = subprocess.run(["chroot", rootfs(), "python3", "-c", PROBE], capture_output=True, text=True, check=True)
+    python = packages(probed.stdout, demanded, context)
+    venv = context / ".venv"
+    (venv / "lib" / python).mkdir(parents=True)
+    (context / "packages").rename(venv / "lib" / python / "site-packages")
+    (context / "scripts").rename(venv / "bin")
+    for each in ("python", "python3"):
+        (venv / "bin" / each).symlink_to("/usr/bin/python3")
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    assert cluster.node
+    layers = [base(), folder(context, "/app", cluster.disk / "layer.tar")]
+    path = ["PATH=/app/.venv/bin:/app/bin:/usr/local/bin:/usr/bin:/bin"]
+    return cluster.node.load_layers(name, layers, WorkingDir="/app", Env=path)
+
+
+def asked(cluster: Cluster, small: Declared, service: str, path: str, *words: str) -> tuple[int, str]:
+    """Status and text of an answer, asked at the Service past everything of ours."""
+    found = json.loads(small.kubectl("get", "service", service, "-o", "json"))["spec"]
+    url = f"http://{found['clusterIP']}:{found['ports'][0]['port']}{path}"
+    command = [*cluster.inside(), "curl", "-sS", "-m", "120", "-w", "\n%{http_code}", *words, url]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    text, _, code = told.stdout.rpartition("\n")
+    return int(code), text
+
+
+def posted(body: dict[str, Any], key: str = "") -> list[str]:
+    bearer = ["-H", f"Authorization: Bearer {key}"] if key else []
+    return ["-H", "Content-Type: application/json", "-d", json.dumps(body), *bearer]
+
+
+def with_model(context: Path) -> None:
+    (context / "build/bin").mkdir(parents=True)
+    shutil.copy(llama_server(context / "native"), context / "build/bin")
+    shutil.rmtree(context / "native", ignore_errors=True)
+    write_demo_model(context / "models/model.gguf")
+
+
+def test_a_rollout_is_asked_for_and_ends_with_what_a_model_in_the_cluster_said(
+    small: Declared, cluster: Cluster, tmp_path: Path
+) -> None:
+    """As a trainer whose model server is another pod; the address by which the rollout server calls it is its name."""
+    context = tmp_path / "context"
+    shutil.copytree(EXAMPLES / "rollout-server" / "src", context / "src")
+    with_model(context)
+    demanded = tomllib.loads((EXAMPLES / "rollout-server" / "pyproject.toml").read_text())["project"]["dependencies"]
+    image = image_of(cluster, "localhost/rollout:1", context, demanded)
+    assert cluster.node
+    cluster.node.keep(small.name, 1)
+    take(
+        small,
+        "rollout-server",
+        {
+            f'name = "{small.name}"\n': f'name = "{small.name}"\nimage = "{image}"\n',
+            'resources = { size = "medium" } ': f"resources = {_LITTLE} ",
+        },
+        more=_MODEL,
+    )
+    key = "what a trainer sends"
+    small.environ |= {"ROLLOUT_API_KEY": key, "ROLLOUT_CALLBACK_KEY": "what a trainer gets"}
+    small.environ |= {"ROLLOUT_CALLBACKS": "10.0.0.0/8"}  # where pods and Services are
+
+    said = small.ok("up")
+
+    assert "what a trainer" not in said
+    body = {
+        "rollout_id": "one",
+        "server_url": "http://llama:8081",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "sampling_params": {"max_tokens": 8, "logprobs": False},
+        "max_turns": 2,
+    }
+    assert asked(cluster, small, "rollout", "/rollout", *posted(body))[0] == 401
+    status, text = asked(cluster, small, "rollout", "/rollout", *posted(body, key))
+    ended = json.loads(text)
+    assert (status, ended["status"]) == (200, "COMPLETED"), text
+    assert ended["metrics"]["response_tokens"] == 8
+    assert small.event("plan")["unchanged"]
