@@ -96,8 +96,8 @@ def _built(root: Path, repository: str) -> str:
 def _only_target(directory: Path, platform: str) -> str | None:
     """The one target that what is written depends on; None where it depends on none.
 
-    A supervisor's files are a matter of the targets that have it. A firewall is one of those that declare it: what they
-    say must not be lost because nobody named them.
+    A supervisor's files are a matter of the targets that have it. A firewall or a Gateway is one of those that declare
+    it: what they say must not be lost because nobody named them.
 
     Raises:
         UsageError: there is none, or there are several.

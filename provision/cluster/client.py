@@ -25,6 +25,7 @@ from provision.cluster.patience import CONNECT, NoSuchKind, Patience, Unsure, cl
 from provision.errors import Refused, UsageError
 
 _SECONDS = 30.0  # of one request
+_NOTHING_YET = (400, 404)  # of a log: its container waits to start, or the pod is gone
 _UNSURE = 3  # times that nobody said whether something was written
 _MORE = {
     "Pod": ("v1", "pods"),
@@ -79,6 +80,8 @@ class Api:
         """An object; None where there is none."""
         try:
             return dict(self._patience.ask(lambda: self._client.get(_resource(kind), name)))
+        except NoSuchKind:
+            return None
         except ApiError as error:
             if error.status.code == 404:
                 return None
@@ -135,6 +138,12 @@ class Api:
                     lambda: self._client.apply(made, named.name, field_manager=manager, force=force, dry_run=dry_run)
                 )
             )
+        except NoSuchKind:
+            raise Invalid(
+                f"applying {named}: this cluster knows no {named.kind}.",
+                why=f"What defines a {named.kind}, of {node['apiVersion']}, is not installed there.",
+                next_step="whoever runs the cluster installs it; or leave it out of deploy.toml",
+            ) from None
         except ApiError as error:
             if claimed := claims(error):
                 raise Conflict([f"{named}: {field}: {said}" for field, said in claimed]) from None
@@ -193,7 +202,15 @@ class Api:
         since: int | None = None,
         timestamps: bool = False,
     ) -> Iterator[str]:
-        """The last lines of a pod's container; with `timestamps` each begins with its time, and a blank."""
+        """The last lines of a pod's container; with `timestamps` each begins with its time, and a blank.
+
+        Of one that has not begun, or is gone, there are none.
+
+        Raises:
+            Invalid: they can't be read; its node may not answer.
+            Refused: not by who asks.
+            Unreachable: the API server went away, in the middle where they are followed.
+        """
         try:
             found = self._client.log(
                 pod,
@@ -205,8 +222,13 @@ class Api:
                 newlines=False,
             )
             yield from found
-        except (ApiError, httpx2.HTTPError):
-            return
+        except ApiError as error:
+            if error.status.code not in _NOTHING_YET:
+                raise self._told(error, f"reading what Pod {pod} writes") from None
+        except httpx2.HTTPStatusError as error:
+            raise self._patience.unreachable(f"it says {error.response.status_code}") from None
+        except httpx2.HTTPError as error:
+            raise self._patience.unreachable(str(error) or type(error).__name__) from None
 
     def close(self) -> None:
         self._client.close()

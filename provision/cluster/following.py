@@ -10,8 +10,10 @@ import datetime as dt
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from provision.cluster.client import Invalid
 from provision.cluster.objects import at
 from provision.cluster.pods import Line, chosen, pods_of
 from provision.cluster.wanted import service_of
@@ -52,11 +54,17 @@ def followed(there: ProjectThere, channel: str, lines: int) -> Iterator[Line | N
         time.sleep(_EVERY_SECONDS)
 
 
+def _log(there: ProjectThere, pod: str, container: str, lines: int, since: int | None) -> Iterator[str]:
+    """One whose node does not answer is passed over: it is asked again."""
+    with suppress(Invalid):
+        yield from there.api.log(pod, container, lines, since=since, timestamps=True)
+
+
 def _new(there: ProjectThere, pod: Node, lines: int, since: int, marks: dict[str, _Mark | None]) -> Iterator[Line]:
     name, container = str(pod["metadata"]["name"]), at(pod, "spec", "containers", 0, "name")
     before = marks[name]
     asked = (lines, None) if before is None else (_MOST, since)
-    for told in there.api.log(name, container, asked[0], since=asked[1], timestamps=True):
+    for told in _log(there, name, container, *asked):
         when, _, text = told.partition(" ")
         try:
             mark = dt.datetime.fromisoformat(when), when

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 from provision.cluster.client import Api
 from provision.cluster.evidence import Kept
 from provision.cluster.objects import MANAGER, PART_OF, PLURALS, Member, Name, Node, at
+from provision.cluster.own_routes import KIND, with_share
 from provision.cluster.routes import mixed
 from provision.cluster.wanted import Rendered, unpacked
+from provision.contract.slots import CANARY
 from provision.errors import Refused
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _FORMAT_OF_SHARES = 2  # of one whose canary has requests, which version 1 would end while they come
 _FORMAT_OF_SECRETS = 3  # of one whose pods read Secrets that were made here, which earlier versions would forget
+_FORMAT_OF_ROUTES = 4  # of one that has HTTPRoutes, in which earlier versions would change what only an apply may
 _HISTORY = 50  # entries
 _TRIES = 5  # to write it
 _KEPT_FOR = "deploy.bitnet/release-of"  # a label of the Secrets; its value is the project
@@ -62,11 +65,11 @@ class Begun:
 
 @dataclass(frozen=True)
 class Routed:
-    """An HTTPRoute of somebody's in which the canary has a share, and what is beside it for who sends the header."""
+    """An HTTPRoute in which the canary has a share, and what is beside it for who sends the header."""
 
     name: str
     uid: str
-    were: tuple[int, ...] = ()  # the weights of stable, before; empty where it was not changed
+    were: tuple[int, ...] = ()  # the weights of stable, before; empty where it was not changed, or is ours
     lane: str = ""  # the uid of the one beside it
 
 
@@ -90,6 +93,8 @@ class Inventory:
     @property
     def format(self) -> int:
         """The oldest version's that does no wrong with it."""
+        if any(each.kind == KIND for each in self.every_member):
+            return _FORMAT_OF_ROUTES
         if any(self.secrets.values()):
             return _FORMAT_OF_SECRETS
         return _FORMAT_OF_SHARES if self.shares or self.rollout or self.routes or self.copies else _FORMAT
@@ -249,17 +254,28 @@ class Book:
             "data": {"inventory": json.dumps(state)},
         }
 
-    def labelled(self, objects: Iterable[Node], copies: Mapping[str, int] | None = None) -> list[Node]:
-        """`objects` as they are applied: each says whose it is.
+    def labelled(self, objects: Iterable[Node], known: Inventory | None = None) -> list[Node]:
+        """`objects` of a channel as they are applied: each says whose it is.
 
         Args:
-            copies: of a canary whose share goes by them.
+            known: by which the canary has its share in what leads to both channels.
+
+        Raises:
+            Refused: a route can't give it that.
         """
+        given = self._shared(mixed(objects, known.copies), known) if known else objects
         label = {PART_OF: self.applyset}
         return [
             {**node, "metadata": {**node["metadata"], "labels": {**node["metadata"].get("labels", {}), **label}}}
-            for node in mixed(objects, copies or {})
+            for node in given
         ]
+
+    def _shared(self, objects: list[Node], known: Inventory) -> list[Node]:
+        share, id_ = known.shares.get(CANARY), known.channels.get(CANARY)
+        if share is None or not id_ or not any(node["kind"] == KIND for node in objects):
+            return objects
+        canary = self.find(id_)
+        return with_share(objects, canary.lanes[CANARY], share) if canary else objects
 
 
 def _rollout(record: Any) -> RolloutRecord | None:
@@ -284,7 +300,7 @@ def _group_kind(kind: str) -> str:
 def _read(name: str, node: Node) -> Inventory:
     try:
         state: dict[str, Any] = json.loads(node["data"]["inventory"])
-        if state["format"] > _FORMAT_OF_SECRETS:
+        if state["format"] > _FORMAT_OF_ROUTES:
             raise Refused(
                 f"ConfigMap {name} was written by a newer version of deploy.", next_step="update deploy on this machine"
             )

@@ -79,6 +79,7 @@ def _refusal(change: Change) -> list[str]:
 
 def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> Planned:
     """Asked of the API server by a dry run."""
+    there.say_what_is_left_out()
     is_there = there.demand_namespace()
     inventory = there.book.read() if is_there else Inventory()
     release = there.release
@@ -87,7 +88,7 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
         release = placed(
             release, channel, filled(there.api, there.project.services, lane, "up", channel, inventory, values)
         )
-    wanted = there.book.labelled(release.lanes[channel], inventory.copies)
+    wanted = there.book.labelled(release.lanes[channel], inventory)
     planned = changes(there.api, wanted, there.book.applyset, take_over, is_new=not is_there)
     names = {name_of(node) for node in wanted}
     others = {each.named for lane, members in inventory.members.items() if lane != channel for each in members}
@@ -202,7 +203,7 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
             found.append(f"Secret {there.book.secret(id_)}: it is gone, and nobody can go back to what {channel} is")
             continue
         release = as_known(kept, channel, inventory)
-        wanted = there.book.labelled(release.lanes[channel], inventory.copies)
+        wanted = there.book.labelled(release.lanes[channel], inventory)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":
                 found.append(f"{each.name}: it is gone")

@@ -46,6 +46,7 @@ def up(
     Raises as `Transaction.run` does.
     """
     release = there.release
+    there.say_what_is_left_out()
     there.demand_namespace(make=True)
     asked = _asked(there, "up", channel, release, take_over)
     asked = replace(asked, rests_on=rests_on, proven=proven, secrets=there.loaded.secrets)
@@ -152,7 +153,8 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
         lock.demand()
         if before.routes or before.copies or CANARY in channels:
-            before = Weighing(there.api, there.book, there.project.name, tell).clear(before)
+            weighing = Weighing(there.api, there.book, there.project.name, tell)
+            before = weighing.clear(before, stays=STABLE not in channels)
         prune(there.api, there.book, gone, tell)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
         members: dict[str, tuple[Member, ...]] = {

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from provision.cluster.client import Invalid
 from provision.cluster.objects import Node, at
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import is_ready
 from provision.cluster.wait import labels_of
 from provision.cluster.wanted import service_of
-from provision.errors import Refused, UsageError
+from provision.errors import DeployError, Refused, UsageError
 from provision.project.fault import nearest
 
 
@@ -74,17 +75,27 @@ def only(there: ProjectThere, service: str) -> str:
 def logs(
     there: ProjectThere, services: Sequence[str], channel: str, lines: int, since: int | None, *, follow: bool
 ) -> Iterator[Line]:
-    """The last lines of each pod; then, if they are followed, each line as it comes, until all pods have ended."""
+    """The last lines of each pod; then, if they are followed, each line as it comes, until all pods have ended.
+
+    One that can't be read is named, and hides no other's.
+
+    Raises:
+        Refused: the cluster does not know who asks, or does not let them.
+        Unreachable: it went away.
+    """
     pods = pods_of(there, chosen(there, services), channel)
     if not follow:
         for pod in pods:
             yield from _lines(there, pod, lines, since, follow=False)
         return
-    came: queue.Queue[Line | None] = queue.Queue()
+    came: queue.Queue[Line | DeployError | None] = queue.Queue()
 
     def read(pod: Node) -> None:
-        for line in _lines(there, pod, lines, since, follow=True):
-            came.put(line)
+        try:
+            for line in _lines(there, pod, lines, since, follow=True):
+                came.put(line)
+        except DeployError as error:
+            came.put(error)
         came.put(None)
 
     for pod in pods:
@@ -94,11 +105,16 @@ def logs(
         line = came.get()
         if line is None:
             left -= 1
+        elif isinstance(line, DeployError):
+            raise line
         else:
             yield line
 
 
 def _lines(there: ProjectThere, pod: Node, lines: int, since: int | None, *, follow: bool) -> Iterator[Line]:
     name, container = pod["metadata"]["name"], at(pod, "spec", "containers", 0, "name")
-    for text in there.api.log(name, container, lines, follow=follow, since=since):
-        yield Line(name, service_of(pod), text)
+    try:
+        for text in there.api.log(name, container, lines, follow=follow, since=since):
+            yield Line(name, service_of(pod), text)
+    except Invalid as error:
+        there.tell({"event": "warning", "host": there.name, "text": f"{error.what} {error.why}".strip()})

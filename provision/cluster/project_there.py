@@ -14,6 +14,7 @@ from provision.cluster.prometheus import Prometheus
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, rendered
 from provision.errors import Refused
+from provision.manifests.kubernetes.routed import left_to_others
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
@@ -58,6 +59,11 @@ class ProjectThere:
     def release(self) -> Rendered:
         """What is declared, rendered."""
         return rendered(self.project, self.target, self.loaded.root)
+
+    def say_what_is_left_out(self) -> None:
+        """Name what is declared of a proxy that no Gateway is told, such as a limit."""
+        for subject, text in left_to_others(self.project, self.target):
+            self.tell({"event": "warning", "host": self.name, "text": f"{subject}: {text}"})
 
     def demand_namespace(self, *, make: bool = False) -> bool:
         """Whether the namespace is there (or was made).

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from provision.agent import checks
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
-from provision.cluster.client import Api
+from provision.cluster.client import Api, Invalid
 from provision.cluster.forward import Forward, forwarded, run_in
 from provision.cluster.objects import Node, at
 from provision.cluster.standing import is_ready, newest_pods
@@ -136,7 +136,10 @@ class _InPod(Here):
         return said
 
     def said(self) -> str:
-        return "\n".join(self._pods.api.log(self._pods.pod(self._service), self._service, 2000))
+        try:
+            return "\n".join(self._pods.api.log(self._pods.pod(self._service), self._service, 2000))
+        except Invalid as error:
+            raise Failed(f"{error.what} {error.why}".strip()) from None
 
 
 def _token(api: Api, check: str, keyed: Sequence[str] | None) -> str:

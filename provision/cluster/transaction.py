@@ -20,6 +20,7 @@ from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Begun, Book, Inventory
 from provision.cluster.lease import Held, held
 from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
+from provision.cluster.own_routes import demand_taken
 from provision.cluster.prove import prove
 from provision.cluster.sharing import Sharing
 from provision.cluster.standing import deployment
@@ -87,6 +88,7 @@ class Transaction:
     tell: Tell
     began: float = field(default_factory=time.monotonic)
     saw: list[Checked] = field(default_factory=list)  # by the checks of the release that is brought
+    touched: bool = False  # whether anything was applied
 
     def run(self) -> Ended:
         """Bring the release to its channel.
@@ -101,7 +103,7 @@ class Transaction:
         lane = asked.release.lanes[asked.channel]
         read = filled(self.api, asked.project.services, lane, asked.kind, asked.channel, before, asked.secrets)
         release = placed(asked.release, asked.channel, read)
-        wanted = self.book.labelled(release.lanes[asked.channel], before.copies)
+        wanted = self.book.labelled(release.lanes[asked.channel], before)
         planned = self._demand(wanted)
         if (share := asked.sharing.first()) is not None:
             stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
@@ -128,7 +130,7 @@ class Transaction:
             members = self._bring(release, wanted)
         except (NotReady, DeployError, KeyboardInterrupt) as error:
             if isinstance(error, Refused) and self._lost:
-                raise
+                raise self._left(error) from None
             checks = list(self.saw)
             ended = self._put_back(before, begun, error)
             if not isinstance(error, KeyboardInterrupt):
@@ -163,6 +165,18 @@ class Transaction:
         except Refused:
             return True
         return False
+
+    def _left(self, lost: Refused) -> DeployError:
+        """Whoever has the lock now may have begun, so nothing is put back; what was begun is in the inventory."""
+        if not self.touched:
+            return lost
+        coming = f"{self.asked.release.id[:12]} was on its way to {self.asked.channel}"
+        return Degraded(
+            f"{lost.what} It is between two releases: {coming}.",
+            why="Nothing was put back, as somebody else may be at it.",
+            next_step="deploy status; where nobody is deploying: deploy up, or deploy rollback",
+            host=self.asked.host,
+        )
 
     def _is_there(self, before: Inventory, planned: Sequence[changes.Change]) -> bool:
         """Whether the channel has this very release, whole, and all of it runs: what has crashed is not unchanged."""
@@ -208,6 +222,7 @@ class Transaction:
             with self._phase("transaction"):
                 applied = self._apply(wanted)
             wait(self.api, seen, applied, self._told, self.lock.demand)
+            demand_taken(self.api, applied, self.lock.demand)
             for outcome in prove(self.api, seen, release, self.asked.channel, self._told):
                 self.lock.demand()
                 self.saw.append(checked(outcome, ""))
@@ -219,6 +234,7 @@ class Transaction:
         applied = []
         for node in wanted:
             self.lock.demand()
+            self.touched = True
             applied.append(changes.apply(self.api, node, self.book.applyset, self.asked.take_over))
         return applied
 
@@ -265,7 +281,7 @@ class Transaction:
             return []
         channel = self.asked.channel
         release = as_known(self.book.release(old), channel, before)
-        wanted = self.book.labelled(release.lanes[channel], before.copies)
+        wanted = self.book.labelled(release.lanes[channel], before)
         return self._bring(release, wanted)
 
     def _pruned(self, known: Inventory, channel: str, members: Sequence[Member]) -> Inventory:

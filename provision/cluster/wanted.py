@@ -8,20 +8,26 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision.cluster.objects import Node, in_order
 from provision.contract.canonical import digest
+from provision.contract.slots import STABLE
 from provision.errors import Degraded
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.containers import Containers, containers
-from provision.manifests.kubernetes import render_kubernetes
+from provision.manifests.fetched import locked
+from provision.manifests.kubernetes import files as files_of
 from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.kubernetes.workload import workload
 from provision.project.order import start_order
 from provision.project.schema import Lane, Project, Target
+
+if TYPE_CHECKING:
+    from provision.manifests.fetched import Locked
 
 _LANES = (Lane.STABLE, Lane.CANARY)
 _LARGEST = 64 << 20  # bytes of a rendered set, unpacked
@@ -47,9 +53,9 @@ def rendered(project: Project, target: Target, root: Path) -> Rendered:
     """`project` for `target`.
 
     Raises:
-        UnencodableValue, DeclarationError, UsageError: as `render_kubernetes` does.
+        UnencodableValue, DeclarationError, UsageError: as `deploy render kubernetes` does, whose files these are.
     """
-    files = render_kubernetes(project, target, root / "templates")
+    files = files_of(project, target, root)
     objects = {file: [each.body for each in parse_objects(file, text)] for file, text in files.items()}
 
     def below(folder: str) -> list[Node]:
@@ -59,8 +65,10 @@ def rendered(project: Project, target: Target, root: Path) -> Rendered:
     (namespace,) = [node for node in shared if node["kind"] == "Namespace"]  # made only where the target says so
     shared.remove(namespace)
     lanes = {str(lane): in_order((*shared, *below(lane))) for lane in _LANES}
+    lanes[STABLE] = in_order((*lanes[STABLE], *below("overlays/production")))
     # As they are kept, so that what comes back is the same.
-    checks = json.loads(json.dumps({str(lane): _asked(project, target, lane) for lane in _LANES}))
+    models = locked(project, root)
+    checks = json.loads(json.dumps({str(lane): _asked(project, target, lane, models) for lane in _LANES}))
     return Rendered(digest([lanes, checks, namespace]), lanes, checks, namespace)
 
 
@@ -71,13 +79,13 @@ class _InPods(Containers):
         return self.project.services[service].port
 
 
-def _asked(project: Project, target: Target, lane: Lane) -> list[Node]:
+def _asked(project: Project, target: Target, lane: Lane, models: Mapping[str, Locked]) -> list[Node]:
     """Every check of a channel, in the order in which a deploy asks; of what is on demand, none.
 
     Each with the service whose pods it is asked of (of the project's own: none), and the Secret and key that have the
     token that it sends.
     """
-    places = _InPods(**vars(containers(project, "kubernetes", lane, target)))
+    places = _InPods(**vars(containers(project, "kubernetes", lane, target, models)))
     services = {name: project.services[name] for name in start_order(project.services) if places.holds(name)}
     found: list[Node] = []
     for name, service in services.items():

@@ -16,12 +16,12 @@ from provision.cluster.client import Api, Invalid
 from provision.cluster.filled import as_known
 from provision.cluster.inventory import Book, Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at
+from provision.cluster.own_routes import OwnRoutes, divided, is_own
 from provision.cluster.routes import Pair
 from provision.cluster.wait import Tell, labels_of
 from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import DeployError, Refused
-from provision.project.units import percent
 
 _TRIES = 5
 _SECONDS = 30.0  # within which a Gateway says that it has seen a route
@@ -47,6 +47,7 @@ class Weighing:
         self._book = book
         self._project = project
         self._tell = tell
+        self._own = OwnRoutes(api, book)
 
     def demand(self, share: float, stable: str, canary: Sequence[Node], *, finely: bool = False) -> None:
         """Refuse a share that nothing could give, before anything is changed.
@@ -64,7 +65,8 @@ class Weighing:
         ours = routes.pairs(self._objects(stable, STABLE), canary)
         found = self._leading(ours)
         for route in found:
-            self._shared(route, ours, share)
+            divided(route, ours, share)
+        self._own.demand(stable, canary, share)
         if finely and not found:
             raise Refused(
                 "no HTTPRoute of the namespace leads to a Service of the project.",
@@ -82,10 +84,10 @@ class Weighing:
         """Let nobody to the canary for now: another release comes to it, which is not proven yet."""
         if known.routes:
             ours = self._pairs(known)
-            waited = []
+            waited = self._own.give(known, 0.0)
             for each in known.routes:
                 if each.were:
-                    waited += self._change(each, lambda route: self._shared(route, ours, 0.0))
+                    waited += self._change(each, lambda route: divided(route, ours, 0.0))
             self._wait(waited)
 
     def place(self, known: Inventory) -> Inventory:
@@ -106,11 +108,11 @@ class Weighing:
             return known
         if not found:
             return self._by_copies(known, ours, share or 0.0)
-        known = self._remembered(known, found, ours, changes=share is not None)
-        waited = []
+        known = self._remembered(known, found, ours, gives=share is not None)
+        waited = self._own.give(known, share) if share is not None else []
         for each in known.routes:
             if each.were and share is not None:
-                waited += self._change(each, lambda route: self._shared(route, ours, share))
+                waited += self._change(each, lambda route: divided(route, ours, share))
         lanes = {str(route["metadata"]["name"]): self._beside(route, ours) for route in found}
         new = tuple(replace(each, lane=lanes.get(each.name, each.lane)) for each in known.routes)
         if new != known.routes:
@@ -118,11 +120,15 @@ class Weighing:
         self._wait(waited)
         return known
 
-    def clear(self, known: Inventory) -> Inventory:
-        """Take the canary out of all that leads to it; as the inventory is then."""
+    def clear(self, known: Inventory, *, stays: bool = True) -> Inventory:
+        """Take the canary out of all that leads to it; as the inventory is then.
+
+        Args:
+            stays: whether stable does, with its routes.
+        """
         if known.routes:
             ours = self._pairs(known)
-            waited = []
+            waited = self._own.give(known, None) if stays else []
             for each in known.routes:
                 if each.were:
                     waited += self._change(each, partial(routes.restored, ours=ours, were=each.were))
@@ -186,14 +192,15 @@ class Weighing:
             if routes.led_to(route, ours) and not _is_beside(route)
         ]
 
-    def _remembered(self, known: Inventory, found: Sequence[Node], ours: Sequence[Pair], *, changes: bool) -> Inventory:
+    def _remembered(self, known: Inventory, found: Sequence[Node], ours: Sequence[Pair], *, gives: bool) -> Inventory:
         """What routes have is in the books before they have anything else."""
         old = {each.uid: each for each in known.routes}
         new = []
         for route in found:
             name, uid = str(route["metadata"]["name"]), str(route["metadata"]["uid"])
             each = old.get(uid, Routed(name, uid))
-            new.append(replace(each, were=each.were or tuple(routes.weights(route, ours))) if changes else each)
+            taken = gives and not is_own(route, self._book.applyset)
+            new.append(replace(each, were=each.were or tuple(routes.weights(route, ours))) if taken else each)
         return self._book.write(replace(known, routes=tuple(new))) if tuple(new) != known.routes else known
 
     def _change(self, each: Routed, change: Callable[[Node], Node]) -> list[str]:
@@ -211,17 +218,6 @@ class Weighing:
             f"HTTPRoute {each.name} changes all the time, so its weights could not be set.",
             next_step=f"kubectl get httproute {each.name} --show-managed-fields -o yaml",
         )
-
-    def _shared(self, route: Node, ours: Sequence[Pair], share: float) -> Node:
-        try:
-            return routes.shared(route, ours, share)
-        except routes.Coarse as coarse:
-            raise Refused(
-                f"HTTPRoute {coarse.route} can't give a canary {percent(coarse.share)}.",
-                why=f"It divides requests between us and others, and our weights there add up to {coarse.total}; "
-                "others' are not changed.",
-                next_step="make all of its weights a hundred times as large, then ask again",
-            ) from None
 
     def _beside(self, route: Node, ours: Sequence[Pair]) -> str:
         """The route for who sends the header; its uid, empty where it could not be made, which fails nothing."""
@@ -250,10 +246,6 @@ class Weighing:
         if names:
             time.sleep(_SETTLES)
 
-    def _is_accepted(self, name: str) -> bool:
-        route = self._api.get("HTTPRoute", name)
-        return route is None or routes.is_accepted(route)
-
     def _by_copies(self, known: Inventory, ours: Sequence[Pair], share: float) -> Inventory:
         """Where no route leads here: what outsiders reach leads to the pods of both channels."""
         copies = {}
@@ -268,7 +260,7 @@ class Weighing:
                 continue
             release = self._book.release(known.channels[lane])
             there = as_known(release, lane, known)
-            wanted = self._book.labelled(there.lanes[lane], copies)
+            wanted = self._book.labelled(there.lanes[lane], known)
             for node in wanted:
                 kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
                 if kind and service_of(node) in {*before, *copies}:

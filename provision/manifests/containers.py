@@ -109,7 +109,11 @@ def containers(
     """`project` in containers of `platform`: those services that `target` runs, or all; `locked` as of `Containers`."""
     # No host is part of this, so it is no target that a file could declare.
     place = Target.model_construct(
-        platform=platform, hosts=(), path=f"/srv/{project.name}", services=target.services if target else None
+        platform=platform,
+        hosts=(),
+        path=f"/srv/{project.name}",
+        services=target.services if target else None,
+        gateway=target.gateway if target else None,
     )
     # An image has the model where a release would have it.
     models = {model: model for each in project.services.values() for model in each.every_model}

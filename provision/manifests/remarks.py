@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from provision.manifests.containers import UNCOUNTED, declared_image, rendered_image
+from provision.manifests.kubernetes.routed import left_to_others
 from provision.project.platforms import PLATFORMS
 from provision.project.rules.restarts import without
 from provision.project.schema import Project, Target
@@ -30,6 +31,8 @@ def remarks(platform: str, project: Project, target: Target | None, built: Built
     for name in project.once if target is None or target.once else ():
         text = "nothing runs it here: run its command in the image before what serves is replaced"
         found[Remark(f"once.{name}", text)] = None
+    if PLATFORMS[platform].in_cluster:
+        found |= dict.fromkeys(Remark(*each) for each in left_to_others(project, target))
     return list(found)
 
 

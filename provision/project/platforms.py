@@ -29,7 +29,8 @@ class Abilities:
 
     Attributes:
         gives: what `deploy render` writes, for people; empty where it writes nothing.
-        rendered_for: what those files depend on besides the services: a target, or a target that declares a firewall.
+        rendered_for: what those files depend on besides the services: a target, or one that declares a
+            firewall, or a gateway.
         in_cluster: `deploy up` brings a project there through an API server; a target has a namespace, and no hosts.
         over_ssh: `deploy up` brings a project there, and `provision.agent.supervisors` has its other half.
         on_host: a service is a process of the host itself, started by a launcher; else a container, which has what its
@@ -50,7 +51,7 @@ class Abilities:
     """
 
     gives: str = ""
-    rendered_for: Literal["", "target", "firewall"] = ""
+    rendered_for: Literal["", "target", "firewall", "gateway"] = ""
     in_cluster: bool = False
     over_ssh: bool = False
     on_host: bool = False
@@ -122,6 +123,7 @@ PLATFORMS: Mapping[str, Abilities] = {
     ),
     Platform.KUBERNETES: Abilities(
         gives="a kustomize folder: channels, overlays",
+        rendered_for="gateway",
         in_cluster=True,
         secret_file="`/run/secrets/NAME`, from the Secret `SERVICE-secrets`, or the one that `secret_keys` says",
         tries=True,

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from provision.project.checks import Check
 from provision.project.front import Front
+from provision.project.gateway import Gateway
 from provision.project.models import Model
 from provision.project.parts import (
     Alert,
@@ -76,6 +77,7 @@ __all__ = [
     "Declaration",
     "Figures",
     "Firewall",
+    "Gateway",
     "Head",
     "Hooks",
     "Lane",
@@ -342,6 +344,7 @@ class Target(Section):
     """kubernetes: that file, from the project's folder (default: as kubectl, $KUBECONFIG or ~/.kube/config)."""
     create_namespace: Flag = False
     """kubernetes: `up` makes the namespace where there is none; it never removes it."""
+    gateway: Gateway | None = None
     identity: FilledText | None = None
     """The SSH key file (default: the agent's and ssh's own)."""
     known_hosts: HostString | None = None

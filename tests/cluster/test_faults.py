@@ -134,8 +134,9 @@ def test_a_lock_that_somebody_deletes_stops_who_had_it_before_it_changes_more(
     done = small.run("up")
 
     faulty.plan = _passed
-    assert done.returncode == 4, done.stderr
+    assert done.returncode == 5, done.stderr
     assert "has deleted Lease deploy-" in done.stderr
+    assert "It is between two releases" in done.stderr
     assert small.event("status")["state"] == "interrupted"
     small.write("three")
     small.ok("up")

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from provision.cluster.objects import differences
+from provision.cluster.objects import differences, in_order
 from provision.cluster.standing import Standing, deployment
-from provision.cluster.wanted import rendered, unpacked
+from provision.cluster.wanted import rendered, service_of, unpacked
 from provision.errors import Degraded
+from provision.manifests.kubernetes import files
 from provision.manifests.kubernetes.rbac import render_rbac
 from provision.project.schema import Target
+from tests.manifests.fetched.test_fetched import PLAIN
+from tests.manifests.fetched.test_fetched import project as modelled
 from tests.manifests.kubernetes.projects import CRES
 
 TARGET = Target.model_construct(platform="kubernetes", services=None)
@@ -91,6 +94,16 @@ def test_a_release_is_the_same_wherever_it_is_rendered_and_comes_back_as_it_was(
     assert release == rendered(CRES, TARGET, tmp_path)
     assert unpacked(release.packed()) == release
     assert len(release.packed()) < 1 << 20
+
+
+def test_what_is_applied_is_what_people_are_shown_so_a_model_is_fetched_here_as_there(tmp_path: Path) -> None:
+    loaded = modelled(tmp_path, PLAIN)
+
+    release = rendered(loaded.project, TARGET, tmp_path)
+
+    shown = list(yaml.safe_load_all(files(loaded.project, TARGET, tmp_path)["stable/llm.yaml"]))
+    assert [node for node in release.lanes["stable"] if service_of(node) == "llm"] == in_order(shown)
+    assert "initContainers" in str(shown)
 
 
 def test_a_release_that_somebody_changed_is_not_applied(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 base/                 what the channels share: the namespace, the account, and that nothing is reached by default
 stable/ canary/       a file a service; names and selectors differ, so that one never takes the other's pods
-overlays/production/  base and stable in the namespace NAME
+overlays/production/  base and stable in the namespace NAME, and what a Gateway is told where the target names one
 overlays/canary/      canary in the same namespace
 overlays/staging/     base and stable in NAME-staging, with one copy of each service
 """
@@ -40,6 +40,7 @@ class Bundle:
     several: tuple[str, ...] = ()  # Deployments with more than one copy
     scaled: tuple[str, ...] = ()  # those whose copies an autoscaler counts
     privileged: bool = False  # whether a pod is given a Docker Engine of its node
+    routes: tuple[str, ...] = ()  # files for a Gateway, of production alone: two places can't have the same names
 
 
 def render_kubernetes(
@@ -95,6 +96,9 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
     several = tuple(facts.name for facts in stable if facts.replicas > 1 and not facts.scale)
     scaled = tuple(facts.name for facts in stable if facts.scale)
     privileged = any(facts.engine for each in lanes.values() for facts in each)
+    routes = {f"{facts.service}-route.yaml": facts for facts in stable if facts.route}
+    for file, facts in routes.items():
+        yield f"overlays/production/{file}", render("kubernetes/http-route.yaml.j2", overrides, workload=facts)
     for path, template, namespace in (
         ("base/kustomization.yaml", "base.kustomization", project.name),
         ("base/project.yaml", "base", project.name),
@@ -102,5 +106,5 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
         ("overlays/production/kustomization.yaml", "production.kustomization", project.name),
         ("overlays/staging/kustomization.yaml", "staging.kustomization", _staging(project)),
     ):
-        bundle = Bundle(project.name, namespace, "", (), several, scaled, privileged=privileged)
+        bundle = Bundle(project.name, namespace, "", (), several, scaled, privileged=privileged, routes=tuple(routes))
         yield path, render(f"kubernetes/{template}.yaml.j2", overrides, bundle=bundle)

@@ -10,6 +10,7 @@ from provision.contract.canonical import digest
 from provision.manifests import containers
 from provision.manifests.containers import Containers, Engine
 from provision.manifests.fetched import Fetch
+from provision.manifests.kubernetes.routed import Doors, Route, doors, route
 from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
@@ -89,6 +90,8 @@ class Workload:
     peers: tuple[Peer, ...]  # those that it talks to
     expose: tuple[str, ...]  # networks
     scraped_by: tuple[str, ...]  # namespaces
+    doors: Doors | None  # the pods of the Gateway that leads here
+    route: Route | None  # what that is told; of the stable channel alone
     outbound: tuple[Endpoint, ...]
     load_balancer: int | None  # the port of one that leads to it; of the stable channel alone
     engine: Engine | None  # the Docker Engine that it is given: `socket`, `group`
@@ -153,6 +156,8 @@ def workload(places: Containers, name: str) -> Workload:
         ),
         expose=service.expose,
         scraped_by=service.scraped_by,
+        doors=doors(places, service),
+        route=route(places, name) if stable else None,
         outbound=(*service.outbound, *(fetch.outbound if fetch else ())),
         load_balancer=service.load_balancer if stable else None,
         engine=containers.engine(service),

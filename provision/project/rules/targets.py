@@ -131,7 +131,7 @@ _OF_HOSTS = (
     *("hosts", "path", "identity", "known_hosts", "sudo", "python", "prepare", "firewall", "traffic", "front"),
     "name_prefix",
 )
-_OF_CLUSTERS = ("context", "namespace", "kubeconfig", "create_namespace")
+_OF_CLUSTERS = ("context", "namespace", "kubeconfig", "create_namespace", "gateway")
 
 
 def _cluster(view: Sound) -> Iterator[Fault]:
@@ -141,6 +141,15 @@ def _cluster(view: Sound) -> Iterator[Fault]:
         for key in without:
             if key in target.model_fields_set:
                 yield Fault(("targets", name, key), f"{target.platform}: {what}.", f"Remove {key}.", at_key=True)
+
+
+def _gateway(view: Sound) -> Iterator[Fault]:
+    for name, target in view.targets.items():
+        services = view.chosen(target).values()
+        if target.gateway and target.can.in_cluster and not any(service.proxy for service in services):
+            hint = 'Add proxy = { names = ["www.example.net"] } to a service.'
+            message = "no service here has a proxy, so nothing is routed."
+            yield Fault(("targets", name, "gateway"), message, hint, at_key=True)
 
 
 def _user_units(view: Sound) -> Iterator[Fault]:
@@ -205,4 +214,4 @@ def _addresses(table: Mapping[str, Any]) -> set[str]:
     return {str(host).rpartition("@")[2] for host in hosts} if isinstance(hosts, list) else set()
 
 
-RULES = (_services, _hosts, _paths, _platform, _cluster, _user_units, _gpus)
+RULES = (_services, _hosts, _paths, _platform, _cluster, _gateway, _user_units, _gpus)

@@ -1,0 +1,153 @@
+"""HTTPRoutes that were applied here: a canary's share is in what is applied, so that no apply takes it away.
+
+Their rules are one value to the API server (Gateway API, `x-kubernetes-list-type: atomic`): who applies a rule has all
+weights in it. So weights of these are a function of the release and of the share that the inventory has, and what gives
+a share is an apply, too. Routes that are somebody else's are changed by `weighing`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from provision.cluster import changes, routes
+from provision.cluster.objects import PART_OF, Node, at, name_of
+from provision.cluster.routes import Pair
+from provision.cluster.wait import NotReady
+from provision.contract.slots import CANARY, STABLE
+from provision.errors import Refused
+from provision.project.units import percent
+
+if TYPE_CHECKING:
+    from provision.cluster.client import Api
+    from provision.cluster.inventory import Book, Inventory
+
+KIND = "HTTPRoute"
+_SECONDS = 30.0  # within which a Gateway says whether it takes a route
+
+
+def is_own(route: Node, applyset: str) -> bool:
+    """Whether it was applied here as what a release has, and stands beside nobody's."""
+    labels = at(route, "metadata", "labels") or {}
+    return labels.get(PART_OF) == applyset and not at(route, "metadata", "ownerReferences")
+
+
+def with_share(objects: Sequence[Node], canary: Iterable[Node], share: float) -> list[Node]:
+    """Objects of stable whose routes give the canary that share.
+
+    Raises:
+        Refused: a route of a template of the project's own can't.
+    """
+    ours = routes.pairs(objects, canary)
+    return [divided(node, ours, share) if node["kind"] == KIND else node for node in objects]
+
+
+def divided(route: Node, ours: Sequence[Pair], share: float) -> Node:
+    """`routes.shared`.
+
+    Raises:
+        Refused: the weights of a rule can't say so.
+    """
+    try:
+        return routes.shared(route, ours, share)
+    except routes.Coarse as coarse:
+        raise Refused(
+            f"HTTPRoute {coarse.route} can't give a canary {percent(coarse.share)}.",
+            why=f"It divides requests between us and others, and our weights there add up to {coarse.total}; "
+            "others' are not changed.",
+            next_step="make all of its weights a hundred times as large, then ask again",
+        ) from None
+
+
+class OwnRoutes:
+    """Those of one project, whose inventory is `book`. Whoever calls this has the lock."""
+
+    def __init__(self, api: Api, book: Book) -> None:
+        self._api = api
+        self._book = book
+
+    def demand(self, stable: str, canary: Iterable[Node], share: float) -> None:
+        """Refuse a share that somebody else's rules stand against, before anything is changed.
+
+        Raises:
+            Refused: names whose they are.
+        """
+        found = changes.changes(self._api, self._wanted(stable, canary, share), self._book.applyset)
+        if claims := [claim for each in found for claim in each.claims]:
+            raise changes.claimed(claims)
+
+    def give(self, known: Inventory, share: float | None) -> list[str]:
+        """Have the canary that share; the names of those that changed.
+
+        Args:
+            share: None where the canary is in none of them.
+
+        Raises:
+            Refused: somebody else has set their rules.
+        """
+        release = self._book.find(known.channels[CANARY]) if CANARY in known.channels else None
+        canary = release.lanes[CANARY] if release else []
+        changed = []
+        for node in self._wanted(known.channels.get(STABLE, ""), canary, share):
+            live = self._api.get(*name_of(node))
+            if live is None:
+                continue  # as somebody deleted it, status says
+            new = changes.apply(self._api, node, self._book.applyset, ())
+            if new["metadata"]["generation"] != live["metadata"]["generation"]:
+                changed.append(name_of(node).name)
+        return changed
+
+    def _wanted(self, stable: str, canary: Iterable[Node], share: float | None) -> list[Node]:
+        release = self._book.find(stable) if stable else None
+        objects = self._book.labelled(release.lanes[STABLE]) if release else []
+        given = objects if share is None else with_share(objects, canary, share)
+        return [node for node in given if node["kind"] == KIND]
+
+
+def demand_taken(api: Api, applied: Iterable[Node], demand: Callable[[], None]) -> None:
+    """Wait until the Gateways that routes name have taken them.
+
+    Args:
+        demand: asked again and again; raises where nobody may go on.
+
+    Raises:
+        NotReady: one has not, with its own words.
+    """
+    deadline = time.monotonic() + _SECONDS
+    for node in applied:
+        while node["kind"] == KIND and (why := _refusal(api.get(*name_of(node)))):
+            demand()
+            if time.monotonic() > deadline:
+                raise NotReady(name_of(node), why)
+            time.sleep(0.5)
+
+
+def _refusal(route: Node | None) -> str:
+    """Why users don't come by it; empty where they do."""
+    if route is None:
+        return "it is gone"
+    for ref in at(route, "spec", "parentRefs") or ():
+        home = route["metadata"]["namespace"]
+        named = f"{ref.get('namespace') or home}/{ref['name']}"
+        said = [_accepted(each) for each in at(route, "status", "parents") or () if _is(each["parentRef"], ref, home)]
+        now = [each for each in said if each.get("observedGeneration") == route["metadata"]["generation"]]
+        if any(each["status"] == "True" for each in now):
+            continue
+        if not now:
+            return f"no Gateway {named} has said that it takes it, in {_SECONDS:.0f} s; kubectl get gateways -A"
+        return f"Gateway {named} does not take it: {now[0].get('reason')}: {now[0].get('message')}"
+    return ""
+
+
+def _is(one: Node, other: Node, home: str) -> bool:
+    """Whether both name the same listener of the same Gateway."""
+    first, second = (
+        (each["name"], each.get("namespace") or home, each.get("sectionName") or "") for each in (one, other)
+    )
+    return first == second
+
+
+def _accepted(parent: Node) -> Node:
+    found = [each for each in parent.get("conditions") or () if each["type"] == "Accepted"]
+    return dict(found[0]) if found else {}
