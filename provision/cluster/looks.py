@@ -12,6 +12,7 @@ from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lease import holder
 from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
+from provision.cluster.own_routes import Way, ways
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
 from provision.cluster.wait import labels_of
@@ -71,6 +72,7 @@ class Status:
     services: tuple[Seen, ...]
     drift: tuple[str, ...] = ()
     given: tuple[Given, ...] = ()  # what the canary has of the requests
+    ways: tuple[Way, ...] = ()  # by which names users come
 
 
 def _refusal(change: Change) -> list[str]:
@@ -124,8 +126,10 @@ def status(there: ProjectThere) -> Status:
         gone = f"ConfigMap deploy-{there.project.name} is gone, which says what is deployed; what is named here runs on"
         return Status("forgotten", inventory, who, tuple(runs), (gone,))
     given = _given(there, inventory) if inventory.shares else ()
-    drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given))
-    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given)
+    led = tuple(ways(there.api, inventory.members.get(STABLE, ())))
+    closed = [f"HTTPRoute {each.route}: {each.why}" for each in led if each.why]
+    drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given), *closed)
+    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given, led)
 
 
 def forgotten(there: ProjectThere) -> list[Node]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.cluster import changes, routes
-from provision.cluster.objects import PART_OF, Node, at, name_of
+from provision.cluster.objects import PART_OF, Member, Node, at, name_of
 from provision.cluster.routes import Pair
 from provision.cluster.wait import NotReady
+from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import Refused
 from provision.project.units import percent
@@ -58,6 +60,29 @@ def divided(route: Node, ours: Sequence[Pair], share: float) -> Node:
             "others' are not changed.",
             next_step="make all of its weights a hundred times as large, then ask again",
         ) from None
+
+
+@dataclass(frozen=True)
+class Way:
+    """By which names users come to a service."""
+
+    route: str
+    service: str
+    names: tuple[str, ...]  # empty for every one that the Gateway's listener takes
+    why: str  # they don't; empty where they do
+
+    def __str__(self) -> str:
+        return f"{self.service}: {', '.join(self.names) or 'every name'}, by HTTPRoute {self.route}"
+
+
+def ways(api: Api, members: Iterable[Member]) -> list[Way]:
+    """Those that the routes of a channel are, as the cluster shows them; what is gone is said elsewhere."""
+    found = []
+    for each in members:
+        if each.kind == KIND and (route := api.get(*each.named)) is not None:
+            names = tuple(map(str, at(route, "spec", "hostnames") or ()))
+            found.append(Way(each.name, service_of(route), names, _refusal(route)))
+    return found
 
 
 class OwnRoutes:
@@ -135,7 +160,7 @@ def _refusal(route: Node | None) -> str:
         if any(each["status"] == "True" for each in now):
             continue
         if not now:
-            return f"no Gateway {named} has said that it takes it, in {_SECONDS:.0f} s; kubectl get gateways -A"
+            return f"no Gateway {named} says that it takes it; kubectl get gateways -A"
         return f"Gateway {named} does not take it: {now[0].get('reason')}: {now[0].get('message')}"
     return ""
 

@@ -118,7 +118,7 @@ def test_a_gateway_that_takes_no_route_is_named_and_what_served_is_put_back(
     failed = small.run("up")
 
     assert failed.returncode == 1
-    assert "no Gateway nowhere/public has said that it takes it" in failed.stderr
+    assert "no Gateway nowhere/public says that it takes it" in failed.stderr
     gateway.wait_for(host)
     assert set(gateway.ask(host, 40)) == {"200 one"}
     assert small.event("status")["state"] == "serving"

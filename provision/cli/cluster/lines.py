@@ -79,6 +79,7 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
     yield from (f"  {line}" for line in inventory.degraded.splitlines())
     for channel, release in inventory.channels.items():
         yield f"  {channel} is {release[:12]}, generation {inventory.generation}"
+    yield from (f"  {each}" for each in found.ways)
     yield from (f"  {line}" for line in _given_lines(inventory.shares, found.given))
     yield from standing_lines({}, inventory.rollout)
     rows = []

@@ -40,5 +40,6 @@ def _event(session: Session, found: Status) -> dict[str, Any]:
         "holder": found.holder,
         "drift": list(found.drift),
         "services": services,
+        "ways": [asdict(each) for each in found.ways],
         "inventory": inventory,
     }
