@@ -7,13 +7,15 @@ the step does not count; one that begins later counts from nothing, where others
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from provision.agent.analysis import Lane, Seen, Sketch
+from provision.agent.analysis import PACE_SECONDS, Lane, Seen, Sketch, Tokens
 from provision.agent.analysis.sketch import MOST, edge_above, edge_below
 from provision.errors import UsageError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from provision.cluster.prometheus import Prometheus
     from provision.project.rollout import Figures
 
+_USERS = ("requests", "failed", "seconds")
+_ENGINES = ("tokens", "token_seconds")
 _BEFORE = 300.0  # seconds that are looked at before a step began: as long as a sample counts (Prometheus, "Staleness")
 
 Series = Sequence[Mapping[str, Any]]  # each with `metric`, its labels, and `values`: pairs of a time and a text
@@ -45,21 +49,22 @@ class Both:
 
     canary: Counted
     stable: Counted
+    paces: Sketch | None = None  # of an engine: the canary's tokens a second as a share of stable's
 
     @property
     def against(self) -> Seen:
         """As kindly to the canary as what was counted allows: what is worse so, is worse."""
-        return Seen(self.canary.lane(self.canary.at_least), self.stable.lane(self.stable.at_most))
+        return Seen(self.canary.lane(self.canary.at_least), self.stable.lane(self.stable.at_most), self.paces)
 
     @property
     def for_it(self) -> Seen:
         """As hard on the canary as it allows: what is fine so, is fine."""
-        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_least))
+        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_least), self.paces)
 
     @property
     def told(self) -> Seen:
         """For people."""
-        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_most))
+        return Seen(self.canary.lane(self.canary.at_most), self.stable.lane(self.stable.at_most), self.paces)
 
 
 class Counting:
@@ -82,7 +87,21 @@ class Counting:
     def samples(self, service: str, routes: Iterable[str], began: float, now: float) -> dict[str, Series]:
         """What it has of a Service since `began`, and a little before: requests, failed, seconds."""
         names = {"namespace": self._namespace, "routes": "|".join(routes), "service": service}
-        return {what: self._series(text, names, began, now) for what, text in vars(self._figures).items()}
+        return self._of(_USERS, names, began, now)
+
+    def paces(self, canary: str, stable: str, began: float, now: float, *, is_engine: bool) -> Sketch | None:
+        """How the canary's tokens a second compare with stable's; None of what is no engine.
+
+        Args:
+            canary, stable: the Services of the two.
+            is_engine: that is declared; else it is one where Prometheus has its counters.
+        """
+        ours, theirs = (
+            self._of(_ENGINES, {"namespace": self._namespace, "service": name}, began, now) for name in (canary, stable)
+        )
+        if not is_engine and not (any(ours.values()) and any(theirs.values())):
+            return None
+        return compared(ours, theirs, began)
 
     def counted(self, canary: str, stable: str, routes: Iterable[str], began: float, now: float) -> Both:
         """What was counted since `began`.
@@ -94,7 +113,7 @@ class Counting:
         lanes = {
             lane: self.samples(name, routes, began, now) for lane, name in (("canary", canary), ("stable", stable))
         }
-        found = {what: {lane: each[what] for lane, each in lanes.items()} for what in vars(self._figures)}
+        found = {what: {lane: each[what] for lane, each in lanes.items()} for what in _USERS}
 
         def sums(what: str, lane: str) -> int:
             return round(sum(increases(found[what][lane], began, watched(found["requests"].values(), began))))
@@ -106,6 +125,9 @@ class Counting:
             return Counted(requests, min(sums("failed", name), requests), low, high)
 
         return Both(lane("canary"), lane("stable"))
+
+    def _of(self, figures: Iterable[str], names: Mapping[str, str], began: float, now: float) -> dict[str, Series]:
+        return {what: self._series(getattr(self._figures, what), names, began, now) for what in figures}
 
     def _series(self, selector: str, names: Mapping[str, str], began: float, now: float) -> Series:
         span = math.ceil(now - began + _BEFORE)
@@ -156,6 +178,35 @@ def sketches(series: Series, began: float, *, seen: bool) -> tuple[Sketch, Sketc
         if not math.isnan(edge):
             upto[edge] = upto.get(edge, 0.0) + grown
     return between(upto)
+
+
+def compared(canary: Mapping[str, Series], stable: Mapping[str, Series], began: float) -> Sketch:
+    """The canary's tokens a second as a share of stable's, time by time (`Seen.compare_paces`)."""
+    every = [series for lane in (canary, stable) for what in _ENGINES for series in lane[what]]
+    step = max([PACE_SECONDS, *map(_apart, every)])  # within which each is looked at
+    seen = watched([every], began)
+    ours, theirs = (_made(lane, began, step, seen) for lane in (canary, stable))
+    found, nothing = Seen(paces=Sketch()), Tokens(0.0, 0.0)
+    for time in sorted(ours.keys() & theirs.keys()):
+        found.compare_paces(ours[time], nothing, theirs[time], nothing)
+    return found.paces or Sketch()
+
+
+def _made(lane: Mapping[str, Series], began: float, step: float, seen: bool) -> dict[int, Tokens]:
+    """What the engines of a lane made in each step of time."""
+    sums: dict[str, dict[int, float]] = {what: {} for what in _ENGINES}
+    for what, into in sums.items():
+        for each in lane[what]:
+            for time, grown in grown_at(each["values"], began, seen):
+                into[int((time - began) / step)] = into.get(int((time - began) / step), 0.0) + grown
+    made, seconds = (sums[what] for what in _ENGINES)
+    return {time: Tokens(made[time], seconds.get(time, 0.0)) for time in made}
+
+
+def _apart(series: Mapping[str, Any]) -> float:
+    """Seconds between two samples, as a rule."""
+    times = [float(time) for time, _ in series["values"]]
+    return median(after - before for before, after in itertools.pairwise(times)) if len(times) > 1 else 0.0
 
 
 def edge_of(series: Mapping[str, Any]) -> float:

@@ -23,6 +23,7 @@ from provision.cluster.weighing import Weighing
 from provision.contract import rollout as contract
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import DeployError, PutBack, Refused
+from provision.project.traffic import counts_tokens
 
 if TYPE_CHECKING:
     from provision.cluster.project_there import ProjectThere
@@ -87,6 +88,8 @@ def _judged(there: ProjectThere, known: Inventory, record: RolloutRecord) -> tup
     now = counts.now()
     seconds = contract.seconds(record, now)
     counted = _counted(there, known, counts, record["began"], now)
+    if "tokens_per_second" in record["document"]["abort"]:
+        counted = _with_paces(there, known, counts, counted, record["began"], now)
     decision = decide(record["document"], record["step"], seconds, counted)
     says = decision.why
     if decision.move is Move.WAIT and seconds >= record["document"]["each"]:
@@ -203,6 +206,20 @@ def _counted(there: ProjectThere, known: Inventory, counts: Counting, began: flo
     return {
         pair.service: counts.counted(pair.canary, pair.stable, names, began, now) for pair, names in weighing.led(known)
     }
+
+
+def _with_paces(
+    there: ProjectThere, known: Inventory, counts: Counting, counted: Mapping[str, Both], began: float, now: float
+) -> Mapping[str, Both]:
+    """With what engines themselves say of their tokens."""
+    weighing = Weighing(there.api, there.book, there.project.name, there.tell)
+    found = dict(counted)
+    for pair, _ in weighing.led(known):
+        service = there.project.services.get(pair.service)
+        is_engine = service is not None and counts_tokens(service)
+        paces = counts.paces(pair.canary, pair.stable, began, now, is_engine=is_engine)
+        found[pair.service] = replace(found[pair.service], paces=paces)
+    return found
 
 
 def prometheus(there: ProjectThere) -> Counting:

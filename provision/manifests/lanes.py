@@ -35,11 +35,10 @@ from provision.project.order import start_order
 from provision.project.rules.proxies import listens_on, proxy_before
 from provision.project.schema import Lane, Project, Resources, Service, Target
 from provision.project.template import Template
-from provision.project.traffic import SPARE, Traffic, mode_of
+from provision.project.traffic import SPARE, Traffic, counts_tokens, mode_of
 
 _SLOTS_MARKED = tuple(numbered(copy) for copy in range(1, SPARE + 2))  # there are as many, however few copies
 _OURS_STOP = 5.0  # seconds that what stands before the others takes, and the one who is at home with it
-_OF_ENGINES = "llamacpp:"  # how names in an engine's metrics begin
 DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
 if TYPE_CHECKING:
@@ -246,7 +245,7 @@ def _service(
 
 def _tokens(service: Service) -> TokensDocument | None:
     metrics = service.metrics
-    if metrics is None or not any(gauge.startswith(_OF_ENGINES) for gauge in metrics.busy):
+    if metrics is None or not counts_tokens(service):
         return None
     known = metrics.token if metrics.token and metrics.token in service.every_secret else ""
     return TokensDocument(path=metrics.path, token=known)

@@ -55,6 +55,8 @@ class Limits(Section):
 # Traefik's, as Gateway: it names what it counts after the route, the namespace and the Service.
 _OF_TRAEFIK = 'service=~"httproute-$namespace-($routes)-gw-.+-svc-$namespace-$service-[0-9]+@kubernetesgateway"'
 
+_OF_ENGINES = 'namespace="$namespace",service="$service"'
+
 
 class Figures(Section):
     """Kubernetes: the series of Prometheus that count what a canary's users see, as a name and labels in braces; in
@@ -66,6 +68,10 @@ class Figures(Section):
     """A counter of those that failed (default: Traefik's with status 5xx)."""
     seconds: String = f'traefik_service_request_duration_seconds_bucket{{{_OF_TRAEFIK},code!~"5.."}}'
     """The buckets of a histogram of how long the others took (default: Traefik's, to the end of an answer)."""
+    tokens: String = f"llamacpp:tokens_predicted_total{{{_OF_ENGINES}}}"
+    """A counter of the tokens that an engine made (default: llama-server's, as a ServiceMonitor labels it)."""
+    token_seconds: String = f"llamacpp:tokens_predicted_seconds_total{{{_OF_ENGINES}}}"
+    """A counter of the seconds that this took it."""
 
 
 def _growing(steps: tuple[float, ...]) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SPARE = 2  # slots besides those of the copies: one is proven beside them, and one is a canary
 _NONE = "none"
+_OF_ENGINES = "llamacpp:"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
@@ -79,6 +80,11 @@ def mode_of(service: Service) -> str:
     """
     asked = any(check.http or check.completion or check.batch for check in service.every_check)
     return "http" if asked or service.metrics or service.proxy else "tcp"
+
+
+def counts_tokens(service: Service) -> bool:
+    """Whether it is an engine: those tell how many tokens they made among their metrics, by names that begin so."""
+    return service.metrics is not None and any(gauge.startswith(_OF_ENGINES) for gauge in service.metrics.busy)
 
 
 def takes_port(service: Service) -> bool:

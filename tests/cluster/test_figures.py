@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provision.agent.analysis import Move, Sketch
-from provision.cluster.figures import Both, Counted, increases, sketches, watched
+from provision.cluster.figures import Both, Counted, compared, increases, sketches, watched
 from provision.cluster.verdicts import decide
 from provision.contract.rollout import RolloutDocument
 
@@ -84,3 +84,40 @@ def test_what_may_be_fine_is_not_worse_and_what_may_be_worse_is_not_fine(
     canary: Counted, stable: Counted, move: Move
 ) -> None:
     assert decide(DOCUMENT, 0, 60.0, {"web": Both(canary, stable)}).move is move
+
+
+def engine(pace: float, offset: float, apart: float = 15.0, restarts: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """What Prometheus has of an engine that is never idle, looked at from `offset` after the step began on."""
+    times = [BEGAN + offset + apart * number for number in range(-2, 40)]
+    seconds = [(time - BEGAN + 100 if not restarts or time < 400 else time - 400) for time in times]
+    return {
+        "tokens": [series(*zip(times, (each * pace for each in seconds), strict=True))],
+        "token_seconds": [series(*zip(times, seconds, strict=True))],
+    }
+
+
+def judged(canary: dict[str, list[dict[str, Any]]], stable: dict[str, list[dict[str, Any]]]) -> Both:
+    counted = lane(0.1, 0.105)
+    return Both(counted, counted, compared(canary, stable, BEGAN))
+
+
+# The canary's engine, and stable's; what follows where it may make 20 % fewer tokens a second.
+PACES: list[tuple[dict[str, list[dict[str, Any]]], dict[str, list[dict[str, Any]]], Move]] = [
+    (engine(20, 0), engine(20, 4), Move.PROMOTE),
+    (engine(10, 0), engine(20, 4), Move.ABORT),
+    (engine(20, 1, apart=60), engine(20, 44, apart=60), Move.PROMOTE),  # looked at seldom, and apart
+    (engine(10, 1, apart=60), engine(20, 44, apart=60), Move.ABORT),
+    (engine(20, 0, restarts=True), engine(20, 4), Move.PROMOTE),
+    ({"tokens": [], "token_seconds": []}, engine(20, 4), Move.WAIT),  # nobody looks at the canary's
+]
+
+
+@pytest.mark.parametrize(("canary", "stable", "move"), PACES)
+def test_engines_are_compared_by_their_own_counters(
+    canary: dict[str, list[dict[str, Any]]], stable: dict[str, list[dict[str, Any]]], move: Move
+) -> None:
+    rollout: RolloutDocument = {**DOCUMENT, "abort": {"tokens_per_second": -0.2}}
+
+    decision = decide(rollout, 0, 60.0, {"llm": judged(canary, stable)})
+
+    assert decision.move is move, decision.findings

@@ -16,10 +16,18 @@ REQUESTS = 10_000
 GATEWAY = '[targets.k8s.gateway]\nname = "public"\nnamespace = "{namespace}"\n'
 
 
-def declare(small: Declared, version: str, *, namespace: str = "gateways", headers: str = "", **more: str) -> str:
+def declare(
+    small: Declared,
+    version: str,
+    *,
+    namespace: str = "gateways",
+    headers: str = "",
+    env: str = "",
+    timeout: str = "20s",
+) -> str:
     """The project with a name that users know; that name."""
     host = f"{small.name}.test"
-    small.write(version, more=f'proxy = {{ names = ["{host}"]{headers} }}\n', **more)
+    small.write(version, more=f'proxy = {{ names = ["{host}"]{headers} }}\n', env=env, timeout=timeout)
     file = small.root / "deploy.toml"
     file.write_text(file.read_text() + GATEWAY.format(namespace=namespace))
     return host
@@ -65,7 +73,9 @@ def test_a_share_stays_as_it_was_asked_for_while_stable_is_deployed(
 
     assert set(seen) == {"200 one", "200 two", "200 three"}, seen
     share = gateway.ask(host, REQUESTS)
-    assert sum(share.values()) == REQUESTS == share["200 two"] + share["200 three"]
+    # Where the Gateway hears of it late, an old pod answers yet: it drains.
+    assert set(share) <= {"200 one", "200 two", "200 three"}
+    assert share["200 one"] < REQUESTS / 100
     assert abs(share["200 two"] / REQUESTS - 0.25) < 0.02
     assert abs(seen["200 two"] / sum(seen.values()) - 0.25) < 0.05
     assert small.event("status")["state"] == "serving"

@@ -11,11 +11,12 @@ from provision.project.platforms import those
 from provision.project.rollout import Rollout
 from provision.project.rules.view import Sound
 from provision.project.schema import Service, Target
-from provision.project.traffic import is_fronted, mode_of
+from provision.project.traffic import counts_tokens, is_fronted, mode_of
 
 _OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "prometheus_token", "prometheus_ca", "figures")
 _OF_MANY_HOSTS = ("canary", "batch", "on_failure")
 _OF_CLUSTERS = ("prometheus", "prometheus_token", "prometheus_ca", "figures")
+_OF_TOKENS = ("tokens", "token_seconds")
 _HERE = ("localhost", "127.0.0.1")
 
 
@@ -35,7 +36,7 @@ def _steps(view: Sound) -> Iterator[Fault]:
             message, hint = "nothing says what a canary is judged by.", 'Add abort = { errors = "2%", slower = "25%" }.'
             yield Fault((*base, "steps"), message, hint, at_key=True)
         if target.can.in_cluster:
-            yield from _counted(name, target)
+            yield from _counted(view, name, target)
             continue
         yield from _traffic(view, name, target)
 
@@ -48,17 +49,25 @@ def _there(name: str, target: Target) -> Iterator[Fault]:
             yield Fault(("targets", name, "rollout", key), f"{target.platform}: {what}.", f"Remove {key}.", at_key=True)
 
 
-def _counted(name: str, target: Target) -> Iterator[Fault]:
+def _counted(view: Sound, name: str, target: Target) -> Iterator[Fault]:
     """What says what a canary's users saw in a cluster."""
     base, rollout = ("targets", name, "rollout"), target.rollout
     if not rollout.prometheus:
         hint = 'Add prometheus = "http://…", or remove steps.'
         yield Fault((*base, "steps"), "nothing counts what a canary's users see.", hint, at_key=True)
     yield from _asked(base, rollout)
+    said = rollout.figures.model_fields_set & {*_OF_TOKENS}
     if rollout.abort.tokens_per_second is not None:
-        message = "nobody compares tokens in a cluster; a host's keeper does."
-        hint = 'Judge by slower = "25%" instead: an engine that makes fewer tokens a second ends its answers later.'
-        yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
+        if not said and not any(map(counts_tokens, view.chosen(target).values())):
+            hint = "Give the one that runs llama-server its preset's metrics, or say in figures.tokens what does."
+            yield Fault((*base, "abort", "tokens_per_second"), "no service here counts tokens.", hint, at_key=True)
+    elif said:
+        hint = 'Add tokens_per_second = "-20%" to abort, or remove it.'
+        yield Fault((*base, "figures", min(said)), "no limit asks for it.", hint, at_key=True)
+    if len(said) == 1:
+        (other,) = {*_OF_TOKENS} - said
+        hint = f"Add {other}: of the same engine, and as it counts."
+        yield Fault((*base, "figures", min(said)), "a pace is tokens by seconds.", hint, at_key=True)
     if rollout.abort.ttft_p95 is not None and "seconds" not in rollout.figures.model_fields_set:
         message = "what Traefik measures ends with the answer, and not with its first byte."
         hint = "Say in figures.seconds what does, such as an engine's own, or judge by slower."
@@ -92,7 +101,7 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
         yield Fault((*base, "steps"), message, "Declare its check = { http = ... }, or remove steps.", at_key=True)
     if target.rollout.abort.tokens_per_second is None:
         return
-    engines = [each for each in fronted if _counts_tokens(each)]
+    engines = [each for each in fronted if counts_tokens(each)]
     if engines and not target.can.on_host and all(map(_wants_secret, engines)):
         message = (
             f"who counts tokens is a container on {target.platform}, and can't see whom it would send an engine's key; "
@@ -103,11 +112,6 @@ def _traffic(view: Sound, name: str, target: Target) -> Iterator[Fault]:
         message = "no service here counts tokens."
         hint = "Give the one that runs llama-server its preset's metrics, or remove it."
         yield Fault((*base, "abort", "tokens_per_second"), message, hint, at_key=True)
-
-
-def _counts_tokens(service: Service) -> bool:
-    """Whether it is an engine: those tell how many tokens they made among their metrics, by names that begin so."""
-    return service.metrics is not None and any(name.startswith("llamacpp:") for name in service.metrics.busy)
 
 
 def _wants_secret(service: Service) -> bool:
