@@ -5,6 +5,7 @@ container engine, a session manager): dividing it could upset their accounting, 
 In a pure version 2 layout the directory is made at the root, as container engines do.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def make_cgroups(name: str, *, every: bool = False) -> list[Path]:
 
 def remove_cgroups(name: str) -> None:
     """Remove what `make_cgroups` made, and what a systemd inside or a Docker Engine has added, wherever that is."""
+    for hierarchy in _mounted():
+        _thaw(hierarchy.mount / name)
     deadline = time.monotonic() + _REMOVE_SECONDS
     for hierarchy in _mounted():
         top = hierarchy.mount / name
@@ -67,6 +70,14 @@ def remove_cgroups(name: str) -> None:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
+
+
+def _thaw(top: Path) -> None:
+    """Let what a test has paused, and was killed before it let it go on, end: who is frozen is not killed."""
+    for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        for path in top.rglob(file):
+            with contextlib.suppress(OSError):  # it goes meanwhile
+                path.write_text(word)
 
 
 def _mounted() -> Iterator[Hierarchy]:

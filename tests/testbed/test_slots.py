@@ -41,6 +41,8 @@ def test_what_a_killed_run_left_is_gone_after_the_next_run_began(slot: Slot) -> 
     owner = subprocess.Popen([sys.executable, "-c", _OWNER], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     name, number, init = owner.stdout.readline().split()
+    for state in Path("/sys/fs/cgroup").glob(f"*/{name}/freezer.state"):
+        state.write_text("FROZEN")  # as `docker pause` does; who is frozen dies once it is not any more
     owner.kill()
     owner.wait()
     assert Path("/run/netns", name).exists()
