@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -19,9 +20,12 @@ KEY, STRANGER = (SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) *
 _count = itertools.count()
 
 
-def image(repository: Repository, tag: str = "", *, layer: bytes = b"") -> ImageManifest:
+def image(
+    repository: Repository, tag: str = "", *, layer: bytes = b"", labels: Mapping[str, str] | None = None
+) -> ImageManifest:
     """An image that no other test has; its bytes are not as this project would write them."""
-    config = json.dumps({"architecture": "amd64", "os": "linux", "number": next(_count)}).encode()
+    about = {"architecture": "amd64", "os": "linux", "number": next(_count), "config": {"Labels": dict(labels or {})}}
+    config = json.dumps(about).encode()
     layer = layer or b"layer of " + config
     for blob in (config, layer):
         repository.put_blob(blob)
