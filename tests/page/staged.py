@@ -28,7 +28,7 @@ ttft_p95 = "2s"
 
 @contextmanager
 def staged(extra: str = TRAFFIC, said: str = "asked for") -> Iterator[Project]:
-    """A project that is up, behind traffic.
+    """A project that is up, behind traffic, and has a key to sign what its checks saw.
 
     Args:
         said: what its service writes when it is asked.
@@ -36,7 +36,9 @@ def staged(extra: str = TRAFFIC, said: str = "asked for") -> Iterator[Project]:
     made = make_project()
     project = next(made)
     try:
+        project.environ["XDG_CONFIG_HOME"] = str(project.root.parent / "config")  # where its own key comes to
         project.write(extra=extra)
+        project.ok("image", "keys", "init")
         web = project.root / "web.py"
         web.write_text(web.read_text().replace('"asked for"', repr(said)))
         project.ok("up", "--target", "sandbox")
