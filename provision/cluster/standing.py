@@ -23,6 +23,8 @@ _HOPELESS = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
+# What a node says whose disk is slow: its runtime goes on with what it has begun, and is asked again.
+_SLOW = ("context deadline exceeded", "another CreateContainer request is in progress")
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,10 @@ def hopeless(pod: Node) -> str:
     """Why a pod will not get better; empty where it may."""
     for status in _containers(pod):
         waiting = at(status, "state", "waiting") or {}
-        if waiting.get("reason") in _HOPELESS:
+        slow = waiting.get("reason") == "CreateContainerError" and any(
+            each in str(waiting.get("message")) for each in _SLOW
+        )
+        if waiting.get("reason") in _HOPELESS and not slow:
             ended = at(status, "lastState", "terminated") or {}
             code = f", exit status {ended['exitCode']}" if "exitCode" in ended else ""
             return f"{waiting['reason']}{code}: {waiting.get('message', '')}".rstrip(": ")
