@@ -1,8 +1,7 @@
 """A service as a container of a host's own Docker Engine: the body of its "create" request.
 
-Containers share the host's network. So ports and addresses mean what they mean under the other platforms, what
-listens can be traced to the container's own processes, and nothing is published around the host's firewall. The agent
-adds what only the host knows: secrets, and the folders of the release and of the models.
+They share the host's network (`provision.contract.containers`). The agent adds what only the host knows: secrets, and
+the folders of the release and of the models.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from provision.contract.containers import CONFINED
 from provision.contract.layout import OF_SECRETS, PROJECT_LABEL, Layout
 from provision.contract.release import Manifest
 from provision.errors import UnencodableValue
@@ -21,19 +21,7 @@ from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
 from provision.project.schema import Lane, Restart
 
-_LOG_SIZE, _LOG_FILES = "10m", "3"
-_PIDS = 4096
 _NANO = 10**9
-# What is so of every container.
-CONFINED: Mapping[str, Any] = {
-    "NetworkMode": "host",
-    "ReadonlyRootfs": True,
-    "Tmpfs": {"/tmp": "rw,nosuid,size=256m"},  # noqa: S108  # the container's own
-    "CapDrop": ["ALL"],
-    "SecurityOpt": ["no-new-privileges"],
-    "PidsLimit": _PIDS,
-    "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}},
-}
 
 
 def manifest(places: LaneOnTarget, name: str) -> Manifest:

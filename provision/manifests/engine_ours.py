@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from provision.contract.containers import CONFINED, RIGHTS
 from provision.contract.layout import OF_HOST, PROJECT_LABEL, Layout
 from provision.contract.release import Manifest
 from provision.contract.slots import TRAFFIC
-from provision.manifests.engine import CONFINED, restart_policy, written
+from provision.manifests.engine import restart_policy, written
 from provision.manifests.places import LaneOnTarget
-
-# Ports below 1024; and what speaks with clients becomes an account that has nothing, in a folder of its own. The
-# keeper listens for that account. As of systemd's unit; where somebody else than root deploys, nobody has any of it.
-_RIGHTS = ("CHOWN", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT")
 
 
 def manifest(places: LaneOnTarget, name: str) -> Manifest:
@@ -28,7 +25,7 @@ def manifest(places: LaneOnTarget, name: str) -> Manifest:
     host: dict[str, Any] = {
         **CONFINED,
         "Binds": [f"{layout.traffic}:{layout.traffic}"],
-        "CapAdd": list(_RIGHTS),
+        "CapAdd": list(RIGHTS),
         "Init": False,  # neither leaves a process behind, and the engine's own would lie below the host's /sbin
         "RestartPolicy": restart_policy(service.restart),
     }

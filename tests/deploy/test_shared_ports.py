@@ -36,6 +36,7 @@ def second(world: World, tmp_path: Path) -> Iterator[World]:
     if "name_prefix" in target:
         target["name_prefix"] = f"{other.name}-"
     found = World(tmp_path / "second", world.host, world.platform, other.path, other.port(), other.name, target=target)
+    found.project = world.project
     yield found
     found.down()
 
@@ -67,7 +68,7 @@ def _users(stack: ExitStack, world: World, public: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("platform", ["supervisord", "systemd"])
+@pytest.mark.parametrize("platform", ["supervisord", "systemd", "docker"])
 def test_a_second_project_comes_changes_and_goes_and_no_user_of_the_first_meets_it(first: World, second: World) -> None:
     public = first.port + 5
     _declare(first, "1", public)

@@ -54,7 +54,7 @@ def place() -> Layout:
 
 
 def is_in_sight() -> bool:
-    """Whether it could be read, if there is one. A container sees its own project alone, which shares no port."""
+    """Whether it could be read, if there is one. A container sees its own project alone (`placed`)."""
     return os.path.isdir(host_folder())
 
 

@@ -21,7 +21,7 @@ def wanted(binds: Iterable[Bind], timeouts: Mapping[str, float]) -> Dict[int, Cl
     """
     found = {}
     for bind in binds:
-        if not (bind.inside or bind.peer):
+        if is_shareable(bind):
             names = {name for route in bind.routes for name in route.hosts or ("",)}
             waits = [timeouts[route.service] for route in bind.routes if route.service]
             longest = max(waits, default=Limits().timeout)
@@ -61,10 +61,15 @@ def placed(book: Book, root: str, front: Front) -> Front:
     binds = []
     for bind in front.binds:
         who = book.ports.get(bind.port)
-        if not (bind.inside or bind.peer) and (who is not None or book.others(root, bind.port)):
+        if is_shareable(bind) and (who is not None or book.others(root, bind.port)):
             bind = bind._replace(socket=socket(bind.port), own=who == root)
         binds.append(bind)
     return front._replace(binds=tuple(binds), hands_over=root in book.ports.values())
+
+
+def is_shareable(bind: Bind) -> bool:
+    """Whether strangers come in there."""
+    return not (bind.inside or bind.peer)
 
 
 def socket(port: int) -> str:

@@ -21,7 +21,7 @@ from ..front.runtime import Runtime
 from ..front.values import Front
 from ..guard import fault, refusal
 from ..public import everywhere
-from . import book, claims, program
+from . import book, claims, placed, program
 from .book import OWN, Book
 
 _QUIET_SECONDS = 30.0
@@ -35,12 +35,19 @@ RuntimeOf = Callable[[Layout], Runtime]
 def become(layout: Layout, front: Front, runtime: Runtime) -> Front:
     """Let a project's HAProxy be `front`, where it listens now, which is returned; `join` has strangers come there."""
     if not book.is_in_sight():
-        runtime.become(front)
-        return front
+        with placed.locked(layout):
+            now = placed.again(layout, front)
+            runtime.become(now)
+            return now
     with book.locked():
-        placed = claims.placed(book.read(), layout.root, front)
-        runtime.become(placed)
-        return placed
+        return _become(layout, claims.placed(book.read(), layout.root, front), runtime)
+
+
+def _become(layout: Layout, front: Front, runtime: Runtime) -> Front:
+    with placed.locked(layout):
+        placed.note(layout, front)
+        runtime.become(front)
+    return front
 
 
 def shared(layout: Layout, wanted: Mapping[int, book.Claim], front_of: FrontOf) -> List[int]:
@@ -53,6 +60,8 @@ def shared(layout: Layout, wanted: Mapping[int, book.Claim], front_of: FrontOf) 
     ports = claims.demand(found, layout.root, wanted)
     if ports:
         _demand_within_reach(layout)
+    if found.ports:
+        program.demand_sight(found.platform, layout.root)
     for root in _whose(found, layout.root, ports).values():
         _demand_quiet(Layout(root), front_of, _SHORT_SECONDS)
     return ports
@@ -99,7 +108,7 @@ def join(
                 program.runtime().become(values)
             else:
                 giver = Layout(next(iter(whose.values())))
-                program.start(values, haproxy, platform, settings, giver.traffic)
+                program.start(values, haproxy, platform, settings, giver.traffic, after.projects)
         except (Failure, OSError):
             _back(begun, front_of, runtime_of)
             raise
@@ -210,4 +219,4 @@ def _place(found: Book, root: str, front_of: FrontOf, runtime_of: RuntimeOf) -> 
     layout = Layout(root)
     front = front_of(layout)
     if front is not None:
-        runtime_of(layout).become(claims.placed(found, root, front))
+        _become(layout, claims.placed(found, root, front), runtime_of(layout))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Mapping
+from typing import Iterable, Mapping
 
-from ...contract.failure import FAILED, Failure
+from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import files, launch
 from ..front import program as haproxies
@@ -40,13 +40,21 @@ def runtime() -> Runtime:
     return Runtime(layout.traffic, haproxies.find(layout.haproxies))
 
 
-def start(front: Front, haproxy: str, platform: str, settings: Mapping[str, object], sockets_of: str) -> None:
+def start(
+    front: Front,
+    haproxy: str,
+    platform: str,
+    settings: Mapping[str, object],
+    sockets_of: str,
+    roots: Iterable[str],
+) -> None:
     """Let it run, and be `front`.
 
     Args:
         haproxy: the project's, which may be one that was shipped to it.
         settings: how the project reaches its supervisor.
         sockets_of: the folder of a project's front that lets it have the sockets at which that listens.
+        roots: the folders of the projects that it leads to.
 
     Raises:
         Failure: it does not.
@@ -56,7 +64,7 @@ def start(front: Front, haproxy: str, platform: str, settings: Mapping[str, obje
     files.write_json(layout.supervisor, settings)
     supervisor = open_supervisor(layout, platform, settings)
     runtime().become(front)
-    own = supervisor.own(NAME, _script(sockets_of))
+    own = supervisor.own(NAME, _script(sockets_of), sorted({_around(root) for root in roots}))
     for holder in supervisor.foreign({own.program: own.manifest}).values():
         raise Failure(FAILED, f"the name {own.program!r} is taken: {holder}.")
     files.write(supervisor.manifest_path(own.manifest), own.text)
@@ -75,13 +83,32 @@ def stop(platform: str) -> None:
     """End it, and let nothing start it again. May be repeated."""
     layout = book.place()
     supervisor = open_supervisor(layout, platform, options(layout))
-    own = supervisor.own(NAME, "")
+    own = supervisor.own(NAME, "", ())
     if os.path.exists(supervisor.manifest_path(own.manifest)):
         supervisor.stop({own.program: _STOP_SECONDS})
         supervisor.disable([own.program])
         files.remove(supervisor.manifest_path(own.manifest))
         supervisor.load([], [own.program])
     files.remove_tree(layout.traffic)
+
+
+def _around(root: str) -> str:
+    """What it sees of a project's folder: others beside it will come."""
+    parent = os.path.dirname(os.path.realpath(root))
+    return parent if parent != "/" else os.path.realpath(root)
+
+
+def demand_sight(platform: str, root: str) -> None:
+    """Refuse a project that the front, which runs, could not lead to, as it sees some folders of the host alone.
+
+    Raises:
+        Failure: it is one.
+    """
+    layout = book.place()
+    if not open_supervisor(layout, platform, options(layout)).is_seen_by_own(NAME, os.path.realpath(root)):
+        what = f"what hands connections on by name ({NAME}) is a container, and does not see {root}."
+        why = "It sees the folders in which the first two of its projects lie, and whatever comes beside these."
+        raise Failure(REFUSED, what, why, "another `path` for the target, beside those of the others; then: deploy up")
 
 
 def _bring(haproxy: str, layout: Layout) -> None:

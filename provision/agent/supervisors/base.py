@@ -146,17 +146,17 @@ class Supervisor(ABC):
             manifests: program -> its manifest.
         """
 
-    def own(self, name: str, command: str) -> Own:
+    @abstractmethod
+    def own(self, name: str, command: str, folders: Sequence[str]) -> Own:
         """How it would start one that runs `command`, with the host and again whenever it ends.
 
-        Raises:
-            Failure: it starts none.
+        Args:
+            folders: what it has to see of the host, besides its own.
         """
-        raise Failure(
-            REFUSED,
-            f"projects on {self.kind} can't share a port.",
-            next_step="give the proxy another port in deploy.toml, then: deploy up",
-        )
+
+    def is_seen_by_own(self, name: str, folder: str) -> bool:
+        """Whether the one that was started as `name` sees a folder of the host."""
+        return True
 
     def fetch(self, manifest: str) -> None:
         """Get what a manifest needs from elsewhere, before anything is disturbed; Failure where it can't be had."""

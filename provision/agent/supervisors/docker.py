@@ -18,7 +18,7 @@ from .. import files, processes, strays
 from ..together import side_by_side
 from . import docker_engine as engine
 from . import docker_ours
-from .base import Activity, Observed, Supervisor, last_lines
+from .base import Activity, Observed, Own, Supervisor, last_lines
 from .docker_container import give_secret_files, inspect, observed, request
 from .log_file import tail
 from .unix_http import is_listening
@@ -94,6 +94,15 @@ class Docker(Supervisor):
                 taken[program] = f"a container of that name, of image {found['Config']['Image']}, is not this project's"
         return taken
 
+    def own(self, name: str, command: str, folders: Sequence[str]) -> Own:
+        files.make_folder(self.folder)
+        body = docker_ours.alone(self.layout, command, folders)
+        return Own(name, f"{name}.json", json.dumps(body, indent=1, sort_keys=True) + "\n")
+
+    def is_seen_by_own(self, name: str, folder: str) -> bool:
+        binds = ((inspect(name) or {}).get("HostConfig") or {}).get("Binds") or []
+        return any(f"{folder}/".startswith(f"{bind.partition(':')[0]}/") for bind in binds)
+
     # Before anything is disturbed
 
     def fetch(self, manifest: str) -> None:
@@ -139,7 +148,8 @@ class Docker(Supervisor):
             if body["Image"] == OF_HOST:
                 docker_ours.provide()  # another project may have been the last one here to need it
             engine.ask("POST", f"/containers/create?name={quote(program)}", body)
-            give_secret_files(self.layout, program)
+            if body["Image"] != OF_HOST:
+                give_secret_files(self.layout, program)
 
     def _start(self, programs: Sequence[str]) -> None:
         for program in programs:

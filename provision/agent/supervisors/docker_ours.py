@@ -10,11 +10,12 @@ import io
 import os
 import sys
 import tarfile
-from typing import List
+from typing import List, Sequence
 from urllib.parse import quote
 
+from ...contract.containers import CONFINED, RIGHTS
 from ...contract.failure import FAILED, Failure
-from ...contract.layout import OF_HOST, Layout
+from ...contract.layout import OF_HOST, PROJECT_LABEL, Layout
 from . import docker_engine as engine
 
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -54,6 +55,24 @@ def completed(layout: Layout, body: engine.Json) -> engine.Json:
     body["User"] = f"{os.geteuid()}:{os.getegid()}"  # as who deploys
     body["WorkingDir"] = layout.traffic
     return body
+
+
+def alone(layout: Layout, command: str, folders: Sequence[str]) -> engine.Json:
+    """The manifest of one that is of no project, has a front of its own in `layout`, and sees `folders`."""
+    return {
+        "Image": OF_HOST,
+        "Entrypoint": [command],
+        "Env": [],
+        "Labels": {PROJECT_LABEL: layout.root},
+        "HostConfig": {
+            **CONFINED,
+            "Binds": [f"{layout.traffic}:{layout.traffic}", *(f"{each}:{each}:ro" for each in folders)],
+            "CapAdd": list(RIGHTS),
+            "Init": False,
+            "PidMode": "host",  # the numbers that HAProxy tells of its processes are the host's
+            "RestartPolicy": {"Name": "unless-stopped"},
+        },
+    }
 
 
 def _of_the_host(layout: Layout) -> List[str]:

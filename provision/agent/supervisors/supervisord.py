@@ -187,7 +187,7 @@ class Supervisord(Supervisor):
             ) from None
         return list(added), list(differing)
 
-    def own(self, name: str, command: str) -> Own:
+    def own(self, name: str, command: str, folders: Sequence[str]) -> Own:
         log = self.layout.log(name).replace("%", "%%")
         return Own(name, f"{name}.conf", _OWN.format(name=name, command=command.replace("%", "%%"), log=log))
 

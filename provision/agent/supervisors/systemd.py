@@ -159,7 +159,7 @@ class Systemd(Supervisor):
                 found[program] = f"{fragment} already describes {program}"
         return found
 
-    def own(self, name: str, command: str) -> Own:
+    def own(self, name: str, command: str, folders: Sequence[str]) -> Own:
         wanted_by = "default.target" if self.user_units else "multi-user.target"
         text = _OWN.format(command=command.replace("%", "%%"), name=name, wanted_by=wanted_by)
         return Own(f"{name}.service", f"{name}.service", text)

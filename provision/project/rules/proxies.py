@@ -20,6 +20,11 @@ def listens_on(proxy: Proxy) -> int:
     return proxy.port or (HTTPS if proxy.speaks_tls else HTTP)
 
 
+def is_seen(target: Target, path: str) -> bool:
+    """Whether what stands before the programs sees a file of the host: where it is a container, some folders alone."""
+    return target.can.on_host or path.startswith((f"{target.path}/", *_SEEN_IN_CONTAINERS))
+
+
 def is_here(proxy: Proxy) -> bool:
     """Whether it stands on the host of the service itself, as what it leads to says."""
     return all(map(_is_loopback, proxy.upstreams))
@@ -119,7 +124,7 @@ def _authority(target: Target, path: tuple[str, ...], service: str) -> Iterator[
     elif not acme.terms_agreed:
         message = "nobody gives certificates to who has not agreed to his terms of service."
         yield Fault((*path, "traffic", "acme"), message, "Read them, then add terms_agreed = true.", at_key=True)
-    elif not target.can.on_host and acme.ca and not acme.ca.startswith((f"{target.path}/", *_SEEN_IN_CONTAINERS)):
+    elif acme.ca and not is_seen(target, acme.ca):
         message = f"who asks for certificates is a container on {target.platform}, and sees {target.path} and /etc/ssl."
         hint = f"Put it there, such as {target.path}/shared/tls/{acme.ca.rpartition('/')[2]}."
         yield Fault((*path, "traffic", "acme", "ca"), message, hint)

@@ -8,7 +8,7 @@ from provision.contract.slots import KEEPER, TRAFFIC
 from provision.project.fault import Fault
 from provision.project.front import services_behind
 from provision.project.ports import port_of, slot_port
-from provision.project.rules.proxies import HTTP, HTTPS, is_here, listens_on, proxy_before
+from provision.project.rules.proxies import HTTP, HTTPS, is_here, is_seen, listens_on, proxy_before
 from provision.project.rules.view import Sound
 from provision.project.schema import Lane, Proxy, Target
 from provision.project.traffic import SPARE, is_fronted
@@ -63,11 +63,11 @@ def _proxies(view: Sound) -> Iterator[Fault]:
 
 
 def _unseen(target: Target, name: str, proxy: Proxy) -> Iterator[Fault]:
-    """What stands before containers is one itself, and sees the project's folder alone."""
+    """What stands before containers is one itself, and sees few folders."""
     for key in ("certificate", "certificate_key"):
         path = getattr(proxy, key)
-        if not target.can.on_host and path and not path.startswith(f"{target.path}/"):
-            message = f"HAProxy is a container on {target.platform}, and sees {target.path} alone."
+        if path and not is_seen(target, path):
+            message = f"HAProxy is a container on {target.platform}, and sees {target.path} and /etc/ssl."
             hint = f"Put it there, such as {target.path}/shared/tls/{path.rpartition('/')[2]}."
             yield Fault(("services", name, "proxy", key), message, hint)
 
