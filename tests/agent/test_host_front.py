@@ -9,9 +9,10 @@ import pytest
 
 from provision.agent.front.render import render
 from provision.agent.front.values import Backend, Bind, Certificate, Front, Route, Server
-from provision.agent.host_front import claims
+from provision.agent.host_front import claims, placed
 from provision.agent.host_front.book import OWN, Book, Claim
 from provision.contract.failure import Failure
+from provision.contract.layout import Layout
 
 SHOP, BLOG = "/srv/shop", "/srv/blog"
 
@@ -78,14 +79,22 @@ def test_a_port_is_shared_once_somebody_else_wants_it(book: Book, ports: list[in
         (Book({SHOP: claim("shop.example.net"), BLOG: claim("a.net")}, {443: OWN}), False, True, False),
     ],
 )
-def test_a_project_listens_where_the_book_says(book: Book, itself: bool, behind: bool, hands_over: bool) -> None:
-    placed = claims.placed(book, SHOP, front(PUBLIC))
+def test_a_project_listens_where_the_book_says_also_to_who_can_not_see_that(
+    book: Book, itself: bool, behind: bool, hands_over: bool, tmp_path: Path
+) -> None:
+    found = claims.placed(book, SHOP, front(PUBLIC))
 
-    inside, public = placed.binds
+    inside, public = found.binds
     assert (public.own, bool(public.socket)) == (itself, behind)
-    assert placed.hands_over is hands_over
+    assert found.hands_over is hands_over
     assert inside.own
     assert not inside.socket
+
+    layout = Layout(str(tmp_path))
+    Path(layout.traffic).mkdir(parents=True)
+    for each in (claims.placed(Book({SHOP: claim()}, {443: SHOP}), SHOP, front(PUBLIC)), found):
+        placed.note(layout, each)
+    assert placed.again(layout, front(PUBLIC)) == found
 
 
 def test_haproxy_takes_the_hosts_front_with_names_below_names_and_one_for_all_others(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from provision.errors import DeployError, PutBack
+from tests.deploy.test_rollouts import deploy
 from tests.deploy.test_traffic_proxy import _certificate
-from tests.deploy.visitors import visitors
+from tests.deploy.visitors import crowd, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
 from tests.testbed.fixtures import Place
@@ -145,6 +146,35 @@ def test_a_name_that_another_project_has_is_refused_and_so_is_tls_where_there_is
     assert not _listens_for_all(first)
     assert not second.exists(".deploy/state.json")
     until(lambda: first.answers(first.port), "the first one serves")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["docker"])
+def test_who_takes_steps_in_a_container_leaves_a_shared_port_where_it_is(first: World, second: World) -> None:
+    """A keeper there does not see what the host's projects share."""
+    public = first.port + 5
+    _declare(first, "1", public)
+    first.up()
+    _declare(second, "a", public)
+    second.up()
+    first.target["rollout"] = {"steps": ["10%", "50%"], "each": "1s", "at_most": "5m", "abort": {"errors": "20%"}}
+    _declare(first, "2", public)
+    with ExitStack() as stack:
+        _users(stack, second, public)
+        stack.enter_context(crowd(first))
+        deploy(first, "up")
+        assert "passed" in deploy(first, "rollout", "watch")
+    listens = first.host.read(f"{first.path}/.deploy/traffic/haproxy.cfg").decode()
+    assert f"behind-{public}.sock" in listens
+    assert f":{public} " not in listens
+    for world in (first, second):
+        assert _ask(world, public, f"{world.name}.example.net").split(" ")[1:2] == ["200"]
+
+    elsewhere = World(first.folder.parent / "third", first.host, "docker", "/opt/third", second.port + 9, "third")
+    elsewhere.project, elsewhere.target = first.project, {"traffic": {}}
+    _declare(elsewhere, "x", public)
+    with pytest.raises(DeployError, match="does not see /opt/third"):
+        elsewhere.up()
 
 
 @pytest.mark.slow

@@ -94,8 +94,9 @@ def stop(platform: str) -> None:
 
 def _around(root: str) -> str:
     """What it sees of a project's folder: others beside it will come."""
-    parent = os.path.dirname(os.path.realpath(root))
-    return parent if parent != "/" else os.path.realpath(root)
+    parent = os.path.dirname(root)
+    is_in_it = os.path.dirname(os.path.realpath(root)) == os.path.realpath(parent)
+    return parent if parent != "/" and is_in_it else root
 
 
 def demand_sight(platform: str, root: str) -> None:
@@ -105,7 +106,7 @@ def demand_sight(platform: str, root: str) -> None:
         Failure: it is one.
     """
     layout = book.place()
-    if not open_supervisor(layout, platform, options(layout)).is_seen_by_own(NAME, os.path.realpath(root)):
+    if not open_supervisor(layout, platform, options(layout)).is_seen_by_own(NAME, root):
         what = f"what hands connections on by name ({NAME}) is a container, and does not see {root}."
         why = "It sees the folders in which the first two of its projects lie, and whatever comes beside these."
         raise Failure(REFUSED, what, why, "another `path` for the target, beside those of the others; then: deploy up")

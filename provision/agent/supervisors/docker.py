@@ -101,7 +101,11 @@ class Docker(Supervisor):
 
     def is_seen_by_own(self, name: str, folder: str) -> bool:
         binds = ((inspect(name) or {}).get("HostConfig") or {}).get("Binds") or []
-        return any(f"{folder}/".startswith(f"{bind.partition(':')[0]}/") for bind in binds)
+        places = (folder, os.path.realpath(folder))  # there, and here
+        return any(
+            all(f"{place}/".startswith(f"{seen}/") for place, seen in zip(places, reversed(bind.split(":")[:2])))
+            for bind in binds
+        )
 
     # Before anything is disturbed
 

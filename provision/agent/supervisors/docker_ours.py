@@ -66,7 +66,10 @@ def alone(layout: Layout, command: str, folders: Sequence[str]) -> engine.Json:
         "Labels": {PROJECT_LABEL: layout.root},
         "HostConfig": {
             **CONFINED,
-            "Binds": [f"{layout.traffic}:{layout.traffic}", *(f"{each}:{each}:ro" for each in folders)],
+            "Binds": [
+                f"{layout.traffic}:{layout.traffic}",
+                *(f"{os.path.realpath(each)}:{each}:ro" for each in folders if each not in _PROGRAMS),
+            ],
             "CapAdd": list(RIGHTS),
             "Init": False,
             "PidMode": "host",  # the numbers that HAProxy tells of its processes are the host's
