@@ -69,6 +69,7 @@ def _users(stack: ExitStack, world: World, public: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("platform", ["supervisord", "systemd", "docker"])
 def test_a_second_project_comes_changes_and_goes_and_no_user_of_the_first_meets_it(first: World, second: World) -> None:
     public = first.port + 5
@@ -149,6 +150,7 @@ def test_a_name_that_another_project_has_is_refused_and_so_is_tls_where_there_is
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("platform", ["docker"])
 def test_who_takes_steps_in_a_container_leaves_a_shared_port_where_it_is(first: World, second: World) -> None:
     """A keeper there does not see what the host's projects share."""
@@ -157,11 +159,12 @@ def test_who_takes_steps_in_a_container_leaves_a_shared_port_where_it_is(first: 
     first.up()
     _declare(second, "a", public)
     second.up()
-    first.target["rollout"] = {"steps": ["10%", "50%"], "each": "1s", "at_most": "5m", "abort": {"errors": "20%"}}
+    steps = {"steps": ["10%", "50%"], "each": "1s", "at_most": "4s", "abort": {"errors": "20%"}}
+    first.target["rollout"] = {**steps, "undecided": "promote"}  # nobody comes to one of the services
     _declare(first, "2", public)
     with ExitStack() as stack:
         _users(stack, second, public)
-        stack.enter_context(crowd(first))
+        stack.enter_context(crowd(first, threads=1, pause=0.1))
         deploy(first, "up")
         assert "passed" in deploy(first, "rollout", "watch")
     listens = first.host.read(f"{first.path}/.deploy/traffic/haproxy.cfg").decode()
