@@ -18,14 +18,16 @@ from provision.cli.main import main
 from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
 from provision.manifests.kubernetes.objects import Object
+from provision.native.model import write_demo_model
 from tests.cluster.parts import KUBECTL
 from tests.cluster.running import Cluster
 from tests.manifests.kubernetes.projects import CRES
 from tests.manifests.presets.renders import reviewed, split
+from tests.models.conftest import serving
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
-# The other one, `model`, has a model by its address, and is rendered once it is locked, from the internet.
-EXAMPLES = ("minimal", "rlm-runtime", "rollout-server", "vast-stack")
+EXAMPLES = ("minimal", "model", "rlm-runtime", "rollout-server", "vast-stack")
+_MODEL = "Qwen/Qwen2.5-0.5B-Instruct-GGUF", "qwen2.5-0.5b-instruct-q4_k_m.gguf"  # of the second, by its address
 PROJECTS = {**reviewed("kubernetes"), "golden": render_kubernetes(CRES)}
 # A pod of it is given a Docker Engine, which the restricted profile forbids; its namespace says so.
 PRIVILEGED = "rlm-docker"
@@ -36,7 +38,12 @@ MANAGER = ("--server-side", "--field-manager=deploy")
 def applied(api_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every overlay of every project in one file, as kustomize builds it, applied once."""
     folder = tmp_path_factory.mktemp("overlays")
-    examples = {f"example-{name}": example(name, tmp_path_factory.mktemp(name)) for name in EXAMPLES}
+    write_demo_model(folder / "demo.gguf")
+    with serving(folder / "hub") as hub, pytest.MonkeyPatch.context() as environ:
+        hub.put(*_MODEL, (folder / "demo.gguf").read_bytes())
+        environ.setenv("HF_ENDPOINT", hub.url)
+        environ.setenv("HF_HOME", str(folder / "hf"))
+        examples = {f"example-{name}": example(name, tmp_path_factory.mktemp(name)) for name in EXAMPLES}
     for project, files in {**PROJECTS, **examples}.items():
         for name, text in files.items():
             (folder / project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,12 +62,15 @@ def example(name: str, folder: Path) -> dict[str, str]:
     renamed = re.sub(r'(?m)^name = ".*"$', f'name = "example-{name}"', declared, count=1)
     (folder / "deploy.toml").write_text(renamed)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as written:
+        if "[models." in declared:
+            assert main(["model", "lock"]) == 0
+            written.truncate(written.seek(0))
         assert main(["render", "kubernetes"]) == 0
     return split(written.getvalue())
 
 
-def test_every_example_is_asked_about_or_is_said_why_not() -> None:
-    assert {*EXAMPLES, "model"} == {file.parent.name for file in _EXAMPLES.glob("*/deploy.toml")}
+def test_every_example_is_asked_about() -> None:
+    assert {*EXAMPLES} == {file.parent.name for file in _EXAMPLES.glob("*/deploy.toml")}
 
 
 def objects(everything: Path) -> list[Object]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,20 @@ class Hub:
             return json.load(answer)  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    folder = tmp_path / "hub"
+@contextmanager
+def serving(folder: Path) -> Iterator[Hub]:
     folder.mkdir()
     command = [sys.executable, "-m", "tests.models.hub", str(folder), TOKEN]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         yield Hub(server.stdout.readline().strip(), folder)
         server.kill()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with serving(tmp_path / "hub") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
