@@ -68,13 +68,27 @@ class Api:
         config = kubeconfig.chosen(context, file)
         self.namespace = namespace
         self.server = str(config.cluster.server)
-        self._patience = Patience(self.server)
+        self._patience = Patience(self.server, self._by_certificate)
         self.kubectl = ["--namespace", namespace, "--context", config.context_name, *kubeconfig.words(file)]
+        self._config = config
+        self._client = self._made()
+
+    def _made(self) -> lightkube.Client:
         try:
             timeout = httpx2.Timeout(_SECONDS, connect=CONNECT)
-            self._client = lightkube.Client(config=config, namespace=namespace, timeout=timeout, field_manager=MANAGER)
+            return lightkube.Client(
+                config=self._config, namespace=self.namespace, timeout=timeout, field_manager=MANAGER
+            )
         except (ConfigError, OSError, ValueError, AssertionError) as error:
             raise UsageError(f"the kubeconfig can't be used: {error}", next_step="kubectl config view") from None
+
+    def _by_certificate(self) -> bool:
+        """Log in anew by what lightkube does not know of a kubeconfig's program: that it may give no token."""
+        if not kubeconfig.take_certificate(self._config.user, self.server):
+            return False
+        self._client.close()
+        self._client = self._made()
+        return True
 
     def get(self, kind: str, name: str) -> Node | None:
         """An object; None where there is none."""

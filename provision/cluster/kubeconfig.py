@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from base64 import b64encode
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig
 from lightkube.config.models import NameValue, User
 from lightkube.core.exceptions import ConfigError
 
-from provision.errors import UsageError
+from provision.errors import Refused, UsageError
+
+_LOGIN_SECONDS = 300  # somebody may have to type or click
 
 
 def chosen(context: str | None, kubeconfig: Path | None) -> Any:
@@ -55,6 +59,42 @@ def chosen(context: str | None, kubeconfig: Path | None) -> Any:
     if single.user:
         _prepare_login(single.user, where)
     return single
+
+
+def take_certificate(user: User, server: str) -> bool:
+    """Have the certificate that the program which logs in gives instead of a token; whether it is such a program.
+
+    It is read once: one that ends in the middle of a long command has to be asked for by the next.
+
+    Raises:
+        Refused: it fails, or gives nothing that anybody could log in with.
+    """
+    if not (login := user.exec):
+        return False
+    environ = {**os.environ, **{each.name: each.value for each in login.env or ()}}
+    command, said = [login.command, *(login.args or ())], ""
+    try:
+        done = subprocess.run(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_LOGIN_SECONDS,
+            check=False,
+        )
+        said = done.stderr.strip()
+        status = json.loads(done.stdout)["status"]
+        parts = [status[f"client{which}Data"].encode() for which in ("Certificate", "Key")]
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError, AttributeError):
+        raise Refused(
+            f"nobody could be logged in to {server}: {login.command} gives no token, and no certificate.",
+            why=said,
+            next_step="log in to the cluster anew, until kubectl get pods works",
+        ) from None
+    user.client_cert_data, user.client_key_data = (b64encode(part).decode() for part in parts)
+    user.exec = None
+    return True
 
 
 def words(kubeconfig: Path | None) -> list[str]:

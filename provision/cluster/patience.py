@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from json import JSONDecodeError
 from typing import TypeVar
 
 import httpx2
@@ -43,10 +44,15 @@ class Unsure(Exception):
 
 
 class Patience:
-    """Towards one server."""
+    """Towards one server.
 
-    def __init__(self, server: str) -> None:
+    Args:
+        by_certificate: called where who logs in gave no token; whether there is another way now.
+    """
+
+    def __init__(self, server: str, by_certificate: Callable[[], bool] = lambda: False) -> None:
         self._server = server
+        self._by_certificate = by_certificate
         self._has_answered = False
         self._away = -_STARTING  # when it did not answer for the last time
 
@@ -84,6 +90,9 @@ class Patience:
                     why=str(error).strip(),
                     next_step="log in to the cluster anew, until kubectl get pods works",
                 ) from None
+            except (KeyError, JSONDecodeError, TypeError):  # lightkube's ExecAuth; nothing was sent
+                if not self._by_certificate():
+                    raise
             except (httpx2.HTTPError, OSError, DecodeError) as error:
                 self.away()
                 if not twice and not isinstance(error, _UNSENT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ SHUT: dict[str, tuple[dict[str, Any], int, str]] = {
         "logs in by aws-of-nowhere, which is not installed.\nGet it at example.net.",
     ),
     "a program that fails": (_by("sh", "-c", "echo your session ended >&2; exit 1"), 4, "your session ended"),
+    "a program that says nothing of use": (
+        _by("sh", "-c", "echo '{}'; echo ask ann >&2"),
+        4,
+        "no certificate.\nask ann",
+    ),
+    "a program that says no JSON": (_by("echo", "open https://login"), 4, "gives no token, and no certificate."),
     "a file that is not there": ({"tokenFile": "/nowhere/token"}, 2, "there is no token in /nowhere/token"),
 }
 
@@ -74,6 +81,22 @@ def test_a_program_that_logs_in_is_told_what_kubectl_tells_it(small: Declared, t
     told = json.loads((tmp_path / "told").read_text().splitlines()[0])
     assert told["apiVersion"] == version
     assert told["kind"] == "ExecCredential"
+
+
+@pytest.mark.slow
+def test_a_program_may_log_in_by_a_certificate(small: Declared, cluster: Cluster, tmp_path: Path) -> None:
+    """As kubectl takes it; the administrator's here."""
+    user = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))["users"][0]["user"]
+    parts = {which: b64decode(user[f"client-{which}-data"]).decode() for which in ("certificate", "key")}
+    status = {"clientCertificateData": parts["certificate"], "clientKeyData": parts["key"]}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    _logs_in(small, _by("cat", str(tmp_path / "answer")))
+
+    small.ok("up")
+
+    assert small.versions() == {"one"}
+    assert small.event("status")["state"] == "serving"
 
 
 @pytest.mark.slow
