@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differen
 from provision.errors import Refused
 
 _AT_ONCE = 8  # requests
+_LARGEST_SECRET = 1 << 20  # bytes of all its values (API "Secret")
 _HANDOVER = "deploy-handover"
 
 
@@ -53,7 +55,7 @@ def _change(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> 
     if live is not None and (owner := _foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
     if name.kind == "Secret":
-        return Change(name, "keep" if live else "create")
+        return Change(name, "keep") if live else Change(name, "create", refused=_too_large(node))
     try:
         after = api.apply(counted(node, live), dry_run=True, force=bool(take_over))
     except Conflict as conflict:
@@ -66,6 +68,15 @@ def _change(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> 
         return Change(name, "change", claims=claims)
     fields = tuple(differences(live, after))
     return Change(name, "change" if fields else "keep", fields)
+
+
+def _too_large(node: Node) -> str:
+    """Of a Secret that is made nobody asks the server before: its values would be in what is asked."""
+    sizes = {key: len(b64decode(value)) for key, value in (node.get("data") or {}).items()}
+    if sum(sizes.values()) <= _LARGEST_SECRET:
+        return ""
+    key = max(sizes, key=lambda key: sizes[key])
+    return f"{key} has {sizes[key]} bytes, and a Secret holds {_LARGEST_SECRET} in all"
 
 
 def _not_taken(api: Api, node: Node, live: Node, take_over: tuple[str, ...]) -> tuple[str, ...]:

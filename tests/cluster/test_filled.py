@@ -142,3 +142,23 @@ def test_a_rollback_to_what_read_another_secret_says_how_and_then_goes(small: De
     small.kubectl("create", "secret", "generic", "web-secrets", "--from-literal=STATUS=200", "--from-literal=OLD=a")
     small.ok("rollback")
     assert small.versions() == {"one"}
+
+
+def test_a_value_that_no_secret_holds_is_refused_before_anything_changes(small: Declared) -> None:
+    small.ok("up")
+    small.write("two", more=_SECRETS)
+    most = 1 << 20
+    _known(small, STATUS="200", TOKEN="a" * (most - 2))
+
+    planned, refused = small.run("plan"), small.run("up")
+
+    said = f"TOKEN has {most - 2} bytes, and a Secret holds {most} in all"
+    for done in (planned, refused):
+        assert done.returncode == 4, done.stdout + done.stderr
+        assert said in done.stdout + done.stderr
+        assert "aaaa" not in done.stdout + done.stderr
+    assert small.versions() == {"one"}
+    assert not _made(small)
+    _known(small, STATUS="200", TOKEN="a" * (most - 3))
+    small.ok("up")  # what fits to the byte
+    assert small.versions() == {"two"}
