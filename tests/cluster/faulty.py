@@ -80,6 +80,33 @@ Fault = Answer | Lost | Before
 Plan = Callable[[Request], Fault | None]
 
 
+def writes(request: Request) -> bool:
+    return request.writes
+
+
+def passed(_request: Request) -> None:
+    """A plan: nothing happens."""
+
+
+class At:
+    """A plan: at the first request that is meant, after so many others of them, `fault`."""
+
+    def __init__(self, means: Callable[[Request], bool], fault: Fault, after: int = 0) -> None:
+        self._means = means
+        self._left = after
+        self._fault = fault
+
+    @property
+    def came(self) -> bool:
+        return self._left < 0
+
+    def __call__(self, request: Request) -> Fault | None:
+        if self.came or not self._means(request):
+            return None
+        self._left -= 1
+        return self._fault if self.came else None
+
+
 class FaultyApi:
     """The proxy, while this lasts. `plan` may be changed at any time; `requests` is all that came."""
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from tests.cluster.declared import Declared
-from tests.cluster.faulty import Answer, Before, Fault, FaultyApi, Lost, Request
+from tests.cluster.faulty import Answer, At, Before, FaultyApi, Lost, Request, passed, writes
 from tests.cluster.running import Cluster
 
 
@@ -41,9 +41,9 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
         new = f"v{number}"
         small.write(new)
         with small.start("up") as process:
-            faulty.plan = _At(_writes, Lost(process.kill), number)
+            faulty.plan = At(writes, Lost(process.kill), number)
             process.communicate(timeout=200)
-        faulty.plan = _passed
+        faulty.plan = passed
         if process.returncode == 0:
             assert number > 8
             return
@@ -77,13 +77,13 @@ def test_whoever_touches_the_inventory_meanwhile_breaks_nothing(what: str, small
     at_inventory = f"/configmaps/deploy-{small.name}"
     for number in itertools.count():
         small.write(f"v{number}")
-        plan = faulty.plan = _At(
+        plan = faulty.plan = At(
             lambda request: request.method == "PUT" and at_inventory in request.path,
             Before(lambda: small.kubectl(*words)),
             number,
         )
         done = small.run("up")
-        faulty.plan = _passed
+        faulty.plan = passed
         assert done.returncode == 0, (number, done.stderr)
         assert small.versions() == {f"v{number}"}
         assert small.event("status")["state"] == "serving"
@@ -102,12 +102,12 @@ def test_who_edits_meanwhile_is_found_out_and_the_next_up_says_by_whom(small: De
     def edited() -> None:
         small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
 
-    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(edited))
+    faulty.plan = At(lambda request: "/portforward" in request.path, Before(edited))
     small.write("two")
 
     done = small.run("up")
 
-    faulty.plan = _passed
+    faulty.plan = passed
     assert done.returncode in (0, 1), done.stderr
     assert small.event("status")["state"] == "drifted"
     small.write("three")
@@ -129,11 +129,11 @@ def test_a_lock_that_somebody_deletes_stops_who_had_it_before_it_changes_more(
         small.kubectl("delete", "lease", f"deploy-{small.name}")
 
     small.write("two", more='[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "40s"\n')
-    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(deleted))
+    faulty.plan = At(lambda request: "/portforward" in request.path, Before(deleted))
 
     done = small.run("up")
 
-    faulty.plan = _passed
+    faulty.plan = passed
     assert done.returncode == 5, done.stderr
     assert "has deleted Lease deploy-" in done.stderr
     assert "It is between two releases" in done.stderr
@@ -154,9 +154,9 @@ def test_who_cancels_at_any_write_leaves_a_whole_release_and_no_lock(
         new = f"v{number}"
         small.write(new)
         with small.start("up") as process:
-            faulty.plan = plan = _At(_writes, Before(partial(process.send_signal, number_of)), number)
+            faulty.plan = plan = At(writes, Before(partial(process.send_signal, number_of)), number)
             _, said = process.communicate(timeout=200)
-        faulty.plan = _passed
+        faulty.plan = passed
         assert process.returncode in (0, 130), (number, said)
         codes.add(process.returncode)
         old = new if process.returncode == 0 else old
@@ -196,7 +196,7 @@ def test_a_busy_server_is_lived_through(what: str, small: Declared, faulty: Faul
 
     done = small.run("up")
 
-    faulty.plan = _passed
+    faulty.plan = passed
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(met) > 10
     assert small.versions() == {"two"}
@@ -242,7 +242,7 @@ def test_copies_that_an_autoscaler_adds_meanwhile_stay_through_a_release(
     def scaled() -> None:
         small.kubectl("scale", "deployment/web", "--replicas=2")  # as it does: by the scale of the Deployment
 
-    faulty.plan = _At(lambda request: request.writes and "/deployments/" in request.path, Before(scaled))
+    faulty.plan = At(lambda request: request.writes and "/deployments/" in request.path, Before(scaled))
     fails = '[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "2s"\n' if path != "/" else ""
     small.write("two", more=scale + fails)
 
@@ -261,36 +261,9 @@ def test_a_pod_that_goes_while_it_is_proven_is_not_the_releases_fault(small: Dec
     def gone() -> None:
         small.kubectl("delete", "pod", "-l", "app.kubernetes.io/name=web", "--grace-period=0", "--force")
 
-    faulty.plan = _At(lambda request: "/portforward" in request.path, Before(gone))
+    faulty.plan = At(lambda request: "/portforward" in request.path, Before(gone))
     small.write("two")
 
     small.ok("up")
 
     assert small.versions() == {"two"}
-
-
-def _writes(request: Request) -> bool:
-    return request.writes
-
-
-def _passed(_request: Request) -> None:
-    return None
-
-
-class _At:
-    """A plan: at the first request that is meant, after so many others of them, `fault`."""
-
-    def __init__(self, means: Callable[[Request], bool], fault: Fault, after: int = 0) -> None:
-        self._means = means
-        self._left = after
-        self._fault = fault
-
-    @property
-    def came(self) -> bool:
-        return self._left < 0
-
-    def __call__(self, request: Request) -> Fault | None:
-        if self.came or not self._means(request):
-            return None
-        self._left -= 1
-        return self._fault if self.came else None
