@@ -229,6 +229,30 @@ def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     assert small.versions() == {"one"}
 
 
+@pytest.mark.slow
+def test_a_quota_that_is_hit_half_way_leaves_nothing_of_the_new_release(small: Declared) -> None:
+    """Each of the new Services would fit, so a dry run of each says yes; both do not."""
+    small.ok("up")
+    other = '[services.{0}]\ncommand = ["/web", "${{port}}"]\nport = {1}\ndrain = "0s"\nstop_timeout = "1s"\n'
+    small.kubectl("create", "quota", "small", "--hard=services=2")
+    until(lambda: "services: 1/2" in small.kubectl("get", "quota"), "it is counted")
+    small.write("two", more=other.format("first", 8001) + other.format("second", 8002))
+    assert small.run("plan").returncode == 0
+
+    done = small.run("up")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "exceeded quota" in done.stderr
+    assert small.names("service") == {"web"}
+    assert small.names("deployment.apps") == {"web"}
+    assert small.versions() == {"one"}
+    assert small.event("status")["state"] == "serving"
+    small.write("three", more=other.format("first", 8001))
+    small.ok("up")
+    assert small.versions() == {"three"}
+    assert small.names("service") == {"web", "first"}
+
+
 @pytest.mark.parametrize(
     ("words", "step"),
     [(["restart"], "kubectl rollout restart"), (["ssh"], "deploy exec"), (["up", "--host", "a"], "leave --host out")],
