@@ -20,6 +20,7 @@ from provision.errors import Degraded
 from provision.manifests.checks import project_checks, service_checks
 from provision.manifests.containers import Containers, containers
 from provision.manifests.fetched import locked
+from provision.manifests.kubernetes import FOLDERS
 from provision.manifests.kubernetes import files as files_of
 from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.kubernetes.workload import workload
@@ -29,7 +30,6 @@ from provision.project.schema import Lane, Project, Target
 if TYPE_CHECKING:
     from provision.manifests.fetched import Locked
 
-_LANES = (Lane.STABLE, Lane.CANARY)
 _LARGEST = 64 << 20  # bytes of a rendered set, unpacked
 
 
@@ -64,11 +64,11 @@ def rendered(project: Project, target: Target, root: Path) -> Rendered:
     shared = below("base")
     (namespace,) = [node for node in shared if node["kind"] == "Namespace"]  # made only where the target says so
     shared.remove(namespace)
-    lanes = {str(lane): in_order((*shared, *below(lane))) for lane in _LANES}
+    lanes = {str(lane): in_order((*shared, *below(folder))) for lane, folder in FOLDERS.items()}
     lanes[STABLE] = in_order((*lanes[STABLE], *below("overlays/production")))
     # As they are kept, so that what comes back is the same.
     models = locked(project, root)
-    checks = json.loads(json.dumps({str(lane): _asked(project, target, lane, models) for lane in _LANES}))
+    checks = json.loads(json.dumps({str(lane): _asked(project, target, lane, models) for lane in FOLDERS}))
     return Rendered(digest([lanes, checks, namespace]), lanes, checks, namespace)
 
 

@@ -177,7 +177,7 @@ def test_a_load_balancer_leads_to_the_stable_copies_and_others_find_them_as_befo
     (port,) = outside["ports"]
     assert (port["port"], port["targetPort"], container("rlm")["ports"][0]["containerPort"]) == (80, "main", 8080)
     assert (inside["type"], inside["ports"][0]["port"]) == ("ClusterIP", 8080)
-    assert "LoadBalancer" not in FILES["canary/rlm.yaml"]
+    assert "LoadBalancer" not in FILES["overlays/canary/rlm.yaml"]
 
 
 def test_a_pod_is_given_the_engine_of_its_node_in_a_namespace_that_allows_that() -> None:

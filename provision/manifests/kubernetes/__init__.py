@@ -4,10 +4,10 @@
 from pathlib import Path
 
 from provision.manifests.fetched import locked
-from provision.manifests.kubernetes.bundle import render_kubernetes
+from provision.manifests.kubernetes.bundle import FOLDERS, render_kubernetes
 from provision.project.schema import Project, Target
 
-__all__ = ["files", "render_kubernetes"]
+__all__ = ["FOLDERS", "files", "render_kubernetes"]
 
 
 def files(project: Project, target: Target | None, root: Path) -> dict[str, str]:

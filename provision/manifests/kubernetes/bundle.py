@@ -1,9 +1,9 @@
 """A whole project for Kubernetes: a folder of files that kubectl and kustomize read.
 
 base/                 what the channels share: the namespace, the account, and that nothing is reached by default
-stable/ canary/       a file a service; names and selectors differ, so that one never takes the other's pods
+stable/               a file a service
 overlays/production/  base and stable in the namespace NAME, and what a Gateway is told where the target names one
-overlays/canary/      canary in the same namespace
+overlays/canary/      a file a service in the same namespace; by names and selectors neither takes the other's pods
 overlays/staging/     base and stable in NAME-staging, with one copy of each service
 """
 
@@ -26,7 +26,7 @@ from provision.project.schema import Lane, Project, Target
 if TYPE_CHECKING:
     from provision.manifests.fetched import Locked
 
-LANES = (Lane.STABLE, Lane.CANARY)
+FOLDERS = {Lane.STABLE: "stable", Lane.CANARY: "overlays/canary"}  # of the services' files
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def render_kubernetes(
         DeclarationError: a template is wrong; says where.
         UsageError: what was rendered is nothing that a cluster would take.
     """
-    lanes = {lane: _workloads(containers(project, "kubernetes", lane, target, locked)) for lane in LANES}
+    lanes = {lane: _workloads(containers(project, "kubernetes", lane, target, locked)) for lane in FOLDERS}
     files = dict(sorted(_files(project, lanes, overrides)))
     are_ours = overrides is None or not (overrides / "kubernetes").is_dir()
     everything = [facts for each in lanes.values() for facts in each]
@@ -83,14 +83,15 @@ def _staging(project: Project) -> str:
 
 
 def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Path | None) -> Iterator[tuple[str, str]]:
-    for lane in LANES:
+    for lane, folder in FOLDERS.items():
         for facts in lanes[lane]:
-            yield f"{lane}/{facts.service}.yaml", render("kubernetes/workload.yaml.j2", overrides, workload=facts)
+            yield f"{folder}/{facts.service}.yaml", render("kubernetes/workload.yaml.j2", overrides, workload=facts)
         files = tuple(sorted(f"{facts.service}.yaml" for facts in lanes[lane]))
         bundle = Bundle(project.name, project.name, lane, files)
+        template = "canary" if lane is Lane.CANARY else "channel"
         yield (
-            f"{lane}/kustomization.yaml",
-            render("kubernetes/channel.kustomization.yaml.j2", overrides, bundle=bundle),
+            f"{folder}/kustomization.yaml",
+            render(f"kubernetes/{template}.kustomization.yaml.j2", overrides, bundle=bundle),
         )
     stable = sorted(lanes[Lane.STABLE], key=lambda facts: facts.name)
     several = tuple(facts.name for facts in stable if facts.replicas > 1 and not facts.scale)
@@ -102,7 +103,6 @@ def _files(project: Project, lanes: Mapping[Lane, list[Workload]], overrides: Pa
     for path, template, namespace in (
         ("base/kustomization.yaml", "base.kustomization", project.name),
         ("base/project.yaml", "base", project.name),
-        ("overlays/canary/kustomization.yaml", "canary.kustomization", project.name),
         ("overlays/production/kustomization.yaml", "production.kustomization", project.name),
         ("overlays/staging/kustomization.yaml", "staging.kustomization", _staging(project)),
     ):

@@ -79,7 +79,7 @@ def test_stable_and_canary_in_one_namespace_share_no_name_and_take_only_their_ow
 
 
 def test_a_canary_talks_to_canaries() -> None:
-    canary = "".join(text for name, text in FILES.items() if name.startswith("canary/"))
+    canary = "".join(text for name, text in FILES.items() if name.startswith("overlays/canary/"))
 
     assert "http://llama-canary:8081/health" in canary
     assert "channel: stable" not in canary

@@ -30,7 +30,7 @@ def test_no_reviewed_file_is_left_over() -> None:
     assert {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*") if path.is_file()} == set(FILES)
 
 
-def test_a_project_of_one_service_is_nine_files_that_can_be_read_at_one_sitting() -> None:
+def test_a_project_of_one_service_is_eight_files_that_can_be_read_at_one_sitting() -> None:
     """The largest that one service can be: an autoscaler, a budget, a volume, secrets, and its canary."""
     web = {
         "command": ["uvicorn", "web:app", "--port", "${port}"],
@@ -46,8 +46,8 @@ def test_a_project_of_one_service_is_nine_files_that_can_be_read_at_one_sitting(
     }
     files = render_kubernetes(project({"web": web}))
 
-    assert len(files) == 9
-    assert sum(text.count("\n") for text in files.values()) <= 454
+    assert len(files) == 8
+    assert sum(text.count("\n") for text in files.values()) <= 330
 
 
 def test_rendering_again_gives_the_same_bytes() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.containers import containers
 from provision.manifests.kubernetes import render_kubernetes
-from provision.manifests.kubernetes.bundle import LANES
+from provision.manifests.kubernetes.bundle import FOLDERS
 from provision.manifests.kubernetes.faults import check
 from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import workload
@@ -22,7 +22,7 @@ from tests.manifests.values import texts
 
 
 def sound(declared: Project) -> bool:
-    lanes = [containers(declared, "kubernetes", lane) for lane in LANES]
+    lanes = [containers(declared, "kubernetes", lane) for lane in FOLDERS]
     return are_sound([workload(lane, name) for lane in lanes for name in declared.services], [declared.name])
 
 
