@@ -95,7 +95,7 @@ def test_the_gateway_s_pods_reach_both_channels_and_nothing_else(
 ) -> None:
     written = render_kubernetes(shop(), target(**gateway))
 
-    assert sources(written, "stable/web.yaml") == sources(written, "canary/web.yaml") == [source]
+    assert sources(written, "stable/web.yaml") == sources(written, "overlays/canary/web.yaml") == [source]
     assert sources(written, "stable/api.yaml") == []
 
 
