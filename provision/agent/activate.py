@@ -19,6 +19,7 @@ from . import boot, control, evidence, facts, failed, files, launch, moved, prun
 from . import state as states
 from .after import after, again, demand_secrets
 from .documents import read_documents
+from .ending import settle
 from .folders import host_folder
 from .keeper import scripts
 from .locks import Lock, refuse
@@ -286,6 +287,7 @@ def _end_open_transaction(layout: Layout, agent: str, kind: str, emit: Emit) -> 
         Failure: then what is to be done is refused, for it goes by what runs.
     """
     if not os.path.exists(layout.journal):
+        settle(layout)
         return False
     emit({"event": "step", "step": "recover", "program": "", "detail": "an interrupted transaction"})
     try:
@@ -302,6 +304,7 @@ def _end_open_transaction(layout: Layout, agent: str, kind: str, emit: Emit) -> 
         )
         return True
     emit({"event": "recovered", "outcome": done})
+    settle(layout)
     return False
 
 

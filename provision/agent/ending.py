@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Set
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Mapping, Set
 
 from ..contract import failure, roles, rollout
 from ..contract.failure import Failure
 from ..contract.layout import Layout
-from ..contract.outcome import COMMITTED
 from ..contract.state import State, from_dict
-from . import files, journal, once, processes, sharing, supervision, traffic
+from . import files, journal, once, processes, sharing, stepped, supervision, traffic
 from . import state as states
 from .booted import boot_id
 from .documents import read_documents, service_of
@@ -23,7 +22,7 @@ from .leaving import drained, leaving
 from .programs import Programs, levels
 
 if TYPE_CHECKING:
-    from ..contract.records import Begin, Begun, HistoryEntry, Line
+    from ..contract.records import Begin, Begun, Line
     from ..contract.release import ReleaseDocument, ServiceDocument
 
 _STOP_SECONDS = 10.0  # for what was never proven
@@ -46,7 +45,7 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
             files.point(layout.channel(name), os.path.join("releases", after.channels[name]))
         else:
             files.remove(layout.channel(name))
-    entry = _entry(before, after, begin, open_, ran)
+    entry = states.entry_of(before, after, begin, open_.begin if open_ else None, ran)
     files.write_json(os.path.join(layout.history, states.entry_name(after.sequence)), entry)
     states.write(layout, after)
     files.remove(layout.once_secrets)
@@ -57,39 +56,12 @@ def finish(layout: Layout, before: State, after: State, begin: Begun, leave_: Ca
     journal.Journal(layout.journal).end()
 
 
-def _entry(
-    before: State, after: State, begin: Begun, open_: Optional[journal.Open], ran: Dict[str, str]
-) -> HistoryEntry:
-    """What the history says of it."""
-    entry: HistoryEntry = {
-        "sequence": after.sequence,
-        "kind": begin["kind"],
-        "who": begin["who"],
-        "time": int(begin["time"]),
-        "transaction": begin["transaction"],
-        "channels": dict(after.channels),
-        "outcome": COMMITTED,
-        "project": after.project,
-    }
-    if before.project != after.project and before.project:
-        entry["taken_from"] = before.project
-    if open_ and open_.begin.get("taken"):
-        entry["took_over"] = [each["name"] for each in open_.begin["taken"]]
-    if ran:
-        entry["once"] = ran
-    if begin.get("evidence"):
-        entry["evidence"] = begin["evidence"]
-    if begin.get("images"):
-        entry["images"] = begin["images"]
-    if begin.get("bench"):
-        entry["bench"] = begin["bench"]
-    if begin.get("services"):
-        entry["services"] = begin["services"]
-    if after.shares != before.shares:
-        entry["shares"] = dict(after.shares)
-    if after.rollout and after.rollout != before.rollout:
-        entry["rollout"] = rollout.note(after.rollout, begin.get("findings", []))
-    return entry
+def settle(layout: Layout) -> None:
+    """Write into the state what a keeper noted who may not. The caller holds the project's lock. May be repeated."""
+    before = states.committed(layout)
+    for after, begun in stepped.taken(layout, before):
+        finish(layout, before, after, begun, lambda: None)
+        before = after
 
 
 def leave(programs: Programs) -> None:

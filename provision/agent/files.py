@@ -66,12 +66,15 @@ def write(path: str, text: str, mode: int = 0o644, owner: Optional[int] = None) 
 
 def write_if_other(path: str, text: str, mode: int = 0o644) -> bool:
     """As `write`, in a folder that need not be there; whether the file said something else before."""
+    meant = text.encode()
     try:
-        with open(path, encoding="utf-8") as stream:
-            if stream.read() == text:
+        with open_plain(path) as stream:
+            if stream.read(len(meant) + 1) == meant:
                 return False
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
+    except OSError:
+        pass  # a link, or what is no file: it is replaced
     write(path, text, mode)
     return True
 

@@ -11,7 +11,8 @@ import json
 import os
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Set
 
-from . import files
+from ..contract.layout import Layout
+from . import files, stepped
 
 if TYPE_CHECKING:
     from ..contract.records import Begin, Journaled, Line
@@ -66,7 +67,10 @@ class Journal:
 
     def begin(self, record: Begin) -> None:
         """Start a journal, replacing that of a transaction whose undoing failed."""
-        files.write(self.path, json.dumps(record, ensure_ascii=False) + "\n", 0o600)
+        project = Layout(os.path.dirname(os.path.dirname(self.path)))
+        with stepped.alone(project):
+            stepped.forget(project)
+            files.write(self.path, json.dumps(record, ensure_ascii=False) + "\n", 0o600)
 
     def add(self, line: Line) -> None:
         """Append a line and wait until it is on disk; where that fails, the journal is as it was."""

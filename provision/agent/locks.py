@@ -162,7 +162,8 @@ class Lock:
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
-            os.chmod(self.path, 0o600)
+            with self._open(os.O_RDONLY) as stream:  # which no link leads elsewhere
+                os.fchmod(stream.fileno(), 0o600)
 
     def _adopt(self, target: str) -> None:
         """Give the file of an earlier version, which may be locked now, its new place; its old name leads there."""

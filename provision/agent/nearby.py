@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import stat
 import struct
 from typing import Iterator
 
@@ -46,7 +48,14 @@ def connect(folder: str, name: str, seconds: float) -> socket.socket:
     try:
         connection.settimeout(seconds)
         with _open(folder) as place:
-            connection.connect(f"/proc/self/fd/{place}/{name}")
+            # No link, which whoever may write there may have lead to somebody else's.
+            there = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+            try:
+                if not stat.S_ISSOCK(os.fstat(there).st_mode):
+                    raise OSError(errno.ENOTSOCK, "no socket", os.path.join(folder, name))
+                connection.connect(f"/proc/self/fd/{there}")
+            finally:
+                os.close(there)
     except BaseException:
         connection.close()
         raise

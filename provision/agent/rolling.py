@@ -18,9 +18,10 @@ from ..contract.rollout import FindingDocument, RolloutRecord
 from ..contract.shared import demand_no_steps
 from ..contract.slots import CANARY, KEEPER, STABLE
 from ..contract.state import State
-from . import activate, files, journal, recover, shares, weights, worker
+from . import activate, files, journal, recover, shares, stepped, weights, worker
 from . import state as states
 from .analysis import Move
+from .ending import settle
 from .folders import host_folder
 from .keeper.judging import Proposal, proposed, step_of
 from .keeper.kinds import OF_WEIGHTS, ROLLOUT, WEIGH, is_keepers
@@ -115,7 +116,7 @@ def steer(
         if record is None:
             return weights.unchanged(before)
         return weights.change(
-            layout, transaction, ROLLOUT, header["who"], header["agent"], before, _with(before, record)
+            layout, transaction, ROLLOUT, header["who"], header["agent"], before, stepped.sharing(before, record)
         )
 
 
@@ -127,15 +128,10 @@ def _demand_meant(record: Optional[RolloutRecord], request: SteerRollout) -> Non
         raise Failure(REFUSED, what, next_step="deploy rollout watch")
 
 
-def _with(before: State, record: RolloutRecord) -> State:
-    """The state with that rollout, and the share that the canary has by it."""
-    share = 0.0 if record["status"] == rollout.ABORTED else rollout.share(record)
-    return before._replace(rollout=record, shares={**before.shares, CANARY: share})
-
-
 def end_open(layout: Layout, agent: str, emit: Emit) -> None:
     if os.path.exists(layout.journal):
         emit({"event": "recovered", "outcome": recover.recover(layout, agent, emit)})
+    settle(layout)
 
 
 def _promotion(layout: Layout, keep: int, findings: Optional[List[FindingDocument]] = None) -> TransactionRequest:
@@ -173,6 +169,10 @@ def main(layout: Layout, agent: str) -> int:
 
 def step(layout: Layout, agent: str, emit: Emit) -> None:
     """The same; raises what is in the way."""
+    begun = states.read_state(layout).rollout
+    if begun is not None and begun.get("by_somebody"):
+        _step_apart(layout)
+        return
     transaction = worker.new_transaction()
     with Locked(layout, KEEPER, ROLLOUT, transaction):
         open_ = journal.Journal(layout.journal).left_open()
@@ -187,23 +187,30 @@ def step(layout: Layout, agent: str, emit: Emit) -> None:
         proposal = proposed(layout, record)
         if proposal is None:
             return
-        after = _proposed(before, record, proposal)
+        after = stepped.after(before, record, Move(proposal["move"]), proposal["why"], time.time())
         if after is not None:
             weights.change(layout, transaction, ROLLOUT, KEEPER, agent, before, after, proposal["findings"])
             return
     _promote(layout, agent, transaction, proposal, emit)
 
 
-def _proposed(before: State, record: RolloutRecord, proposal: Proposal) -> Optional[State]:
-    """The state that a proposal leads to; None for a promotion, which changes programs."""
-    now, why, move = time.time(), proposal["why"], Move(proposal["move"])
-    if move is Move.ADVANCE:
-        return _with(before, rollout.advanced(record, why))
-    if move is Move.PROMOTE:
-        passes = record["evidence"] or record.get("by_somebody", False)
-        return _with(before, rollout.turned(record, rollout.PASSED, why, now)) if passes else None
-    status = {Move.ABORT: rollout.ABORTED, Move.HOLD: rollout.HELD}.get(move)
-    return _with(before, rollout.turned(record, status, why, now)) if status else before
+def _step_apart(layout: Layout) -> None:
+    """The same, by a keeper who may write neither the state nor a journal, nor have the project's lock."""
+    with stepped.alone(layout) as is_alone:
+        if not is_alone or os.path.exists(layout.journal):
+            return  # a transaction goes first, and what is due still is proposed again
+        before = states.read_state(layout)
+        proposal = proposed(layout, before.rollout) if before.rollout else None
+        if proposal is None or not _is_of(before.rollout, proposal):
+            return
+        move = Move(proposal["move"])
+        after = stepped.after(before, cast("RolloutRecord", before.rollout), move, proposal["why"], time.time())
+        try:
+            weights.become(layout, after or before)
+            stepped.add(layout, states.committed(layout), move, proposal["why"], proposal["findings"])
+        except (Failure, OSError):
+            weights.become(layout, before)
+            raise
 
 
 def _is_of(record: Optional[RolloutRecord], proposal: Proposal) -> bool:
@@ -252,6 +259,6 @@ def _promote(layout: Layout, agent: str, transaction: str, proposal: Proposal, e
             if record is None or not _is_of(record, proposal) or os.path.exists(layout.journal):
                 raise
             why = f"{proposal['why']} It could not be promoted: {failed.sentence}"
-            held = _with(now, rollout.turned(record, rollout.HELD, why, time.time()))
+            held = stepped.sharing(now, rollout.turned(record, rollout.HELD, why, time.time()))
             weights.change(layout, worker.new_transaction(), ROLLOUT, KEEPER, agent, now, held, proposal["findings"])
         raise

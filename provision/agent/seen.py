@@ -11,7 +11,7 @@ from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
 from ..contract.state import State
 from . import state as states
-from . import traffic
+from . import stepped, traffic
 from .documents import read_documents
 from .front.values import DRAIN, WHOLE, Backend, Counted
 from .keeper import door, rings
@@ -128,7 +128,7 @@ def _rollout(state: State, told: Optional[door.Told], now: float) -> Optional[Ro
         return None
     goes_on = record["status"] == rollout.RUNNING
     says = (told["says"] if told else "the keeper does not answer, so no step is taken") if goes_on else record["why"]
-    findings = told["findings"] if told else []
+    findings = stepped.findings(told["findings"], record) if told else []
     seconds = told.get("seconds") if told else None
     seconds = rollout.seconds(record, now) if seconds is None else seconds
     return {"record": record, "seconds": seconds, "says": says, "findings": findings}

