@@ -6,6 +6,7 @@ systemd → a unit; a Vast.ai image → /root/onstart.sh, which it runs at each 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -64,6 +65,16 @@ def register(layout: Layout, agent: str, platform: str) -> str:
     except OSError as error:
         return f"the hook that starts us after a reboot can't be written: {error}"
     return "" if hooked else "nothing on this host starts us after a reboot: no systemd, cron or onstart.sh"
+
+
+def roots() -> List[str]:
+    """The folders of this account's projects."""
+    folder = os.path.join(host_folder(), "projects")
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.append(str(files.read_json(os.path.join(folder, name))["root"]))
+    return sorted(set(found))
 
 
 def _hook(script: str) -> bool:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING, Dict, List, Optional
 
-from ..contract import devices, names
+from ..contract import devices, names, roles
 from ..contract.decide import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
@@ -226,6 +226,10 @@ def project(layout: Layout, supervisor: Supervisor, wanted: Wanted) -> ProjectFa
         for name, restarted in restarts.of_late(layout, supervisor, state, seen).items():
             found["view"]["programs"][name]["restarted"] = restarted
         found["failed"] = failed.read(layout)
+        if roles.stands_before(state):
+            from . import sharing
+
+            found["front"] = sharing.hurt()
     if os.path.isdir(layout.acme):
         from . import acme
 

@@ -2,7 +2,8 @@
 
 What is ours, and others might write to, they no longer may. What is another's is set aside: moved away whole, never
 followed, read or removed, so that whoever it belongs to finds it. What names its own content is compared with it. The
-rest is `deploy up`'s: what is missing is shipped, and what was ended is started.
+rest is `deploy up`'s: what is missing is shipped, and what was ended is started. Where nothing is to be distrusted, the
+front is looked at that projects of this account share.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional
 
 from ..contract.failure import REFUSED, Failure
 from ..contract.layout import Layout
-from . import files, guard, outside, trust
+from . import files, guard, outside, sharing, trust
 from . import state as states
 from .accounted import is_whole, not_what_they_say
 from .folders import host_folder
@@ -35,7 +36,7 @@ def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], e
     """
     mending = Mending(layout, emit)
     if fault is None:
-        return {"event": "result", "closed": [], "aside": {}, "ended": [], "trusted": True}
+        return {**_told(mending, []), "front": sharing.mend(layout)}
     open_ = [path for folder in (layout.root, host_folder()) for path in way(layout, folder)]
     mark(layout)
     for path in dict.fromkeys(open_):
@@ -53,7 +54,25 @@ def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], e
         ended = _mend(mending, supervisor)
     finally:
         locked.release()
-    return {"event": "result", "closed": mending.closed, "aside": mending.aside, "ended": ended, "trusted": True}
+    return {
+        "event": "result",
+        "closed": mending.closed,
+        "aside": mending.aside,
+        "ended": ended,
+        "front": [],
+        "trusted": True,
+    }
+
+
+def _told(mending: Mending, ended: List[str]) -> Mended:
+    return {
+        "event": "result",
+        "closed": mending.closed,
+        "aside": mending.aside,
+        "ended": ended,
+        "front": [],
+        "trusted": True,
+    }
 
 
 def _mend(mending: Mending, supervisor: Supervisor) -> List[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional
 
 from ..contract import roles
 from ..contract.layout import Layout
@@ -64,6 +64,28 @@ def leave(layout: Layout) -> None:
     from .host_front import moving
 
     moving.leave(layout, _front_of, traffic.runtime)
+
+
+def hurt() -> List[str]:
+    """What is wrong with the front that projects of this account share, in sentences."""
+    from .host_front import mending
+
+    return mending.hurt(_front_of)
+
+
+def mend(layout: Layout) -> List[str]:
+    """Put that right, with the help of a project's supervisor; what was wrong.
+
+    Raises:
+        Failure: it can't be.
+    """
+    state = states.read_state(layout)
+    if roles.stands_before(state) is None:
+        return []
+    from .host_front import mending
+
+    starter = mending.Starter(state.platform, options(layout), traffic.haproxy(layout))
+    return mending.mend(_front_of, traffic.runtime, starter)
 
 
 def _wanted(declared: TrafficDocument) -> Dict[int, Claim]:

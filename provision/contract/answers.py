@@ -122,6 +122,7 @@ class Mended(Done):
     closed: List[str]
     aside: Dict[str, str]  # what was there -> where it is now
     ended: List[str]
+    front: List[str]  # what was wrong with the front that projects share, in sentences
     trusted: bool
 
 

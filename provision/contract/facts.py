@@ -148,6 +148,7 @@ class ProjectFacts(_Project, total=False):
     once: List[OnceRecord]  # oldest first; where anything ever ran once
     failed: List[Failed]  # where they were asked for
     previews: List[PreviewFacts]  # beside it, where there are any
+    front: List[str]  # what is wrong with the one that projects share, in sentences
     certificates: Dict[str, Tried]  # by service, where any is had over ACME
     occupied: Dict[str, str]  # release -> that it is kept because some process works in it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -203,3 +204,38 @@ def test_whoever_shares_a_port_may_be_killed_and_no_user_of_the_first_meets_it(
         with ExitStack() as inner:
             _users(inner, second, public)
             first.up()
+
+
+_HURT = {
+    "its book is damaged": ("echo '{{' > {front}/book.json", "book.json can't be read"),
+    "its book is gone": ("rm {front}/book.json", "does not say which projects share which ports"),
+    "its configuration is gone": ("rm {front}/traffic/haproxy.cfg", "haproxy.cfg does not say what"),
+    "it was stopped": ("supervisorctl stop deploy-front", "does not run"),
+    "all of it is gone": ("supervisorctl stop deploy-front; rm -rf {front}", "does not run"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["supervisord"])
+def test_what_projects_share_is_seen_to_be_hurt_and_mended(first: World, second: World) -> None:
+    public = first.port + 5
+    for world in (first, second):
+        _declare(world, "1", public)
+        world.up()
+    assert "deploy host mend" not in deploy(first, "status")
+    assert "nothing to mend" in deploy(second, "host", "mend")
+
+    for what, (hurt, said) in _HURT.items():
+        first.host.exec(["sh", "-c", hurt.format(front=_FRONT)])
+        assert re.search(rf"{said}.* next: deploy host mend", deploy(first, "status")), what
+        assert "put right" in deploy(second, "host", "mend"), what
+        assert "deploy host mend" not in deploy(first, "status"), what
+        for world in (first, second):
+            told = _ask(world, public, f"{world.name}.example.net")
+            assert told.split(" ")[1:2] == ["200"], (what, told)
+            assert f'"name": "{world.name}"' in told or world.name in told, what
+    _declare(first, "2", public)
+    first.up()
+    second.down()
+    first.down()
+    assert not _listens_for_all(first)

@@ -82,17 +82,17 @@ def read() -> Book:
     Raises:
         Failure: it is no book of this version's.
     """
-    path = _path()
-    found = files.read_json(path)
-    if found is None:
-        return Book()
     try:
+        found = files.read_json(path())
+        if found is None:
+            return Book()
         projects = {str(root): _claims(claims) for root, claims in found["projects"].items()}
         ports = {int(port): str(who) for port, who in found["ports"].items()}
         there = {root: claims for root, claims in projects.items() if os.path.isdir(Layout(root).traffic)}
         return Book(there, ports, str(found["platform"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Failure(FAILED, f"{path} can't be read: {error}.") from error
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"It says which projects share which ports here; what was read of it: {type(error).__name__}: {error}."
+        raise Failure(FAILED, f"{path()} can't be read.", why, "deploy host mend, which makes it anew") from error
 
 
 def _claims(found: Mapping[str, Any]) -> Dict[int, Claim]:
@@ -112,8 +112,9 @@ def write(book: Book) -> None:
         "ports": {str(port): who for port, who in book.ports.items()},
         "platform": book.platform,
     }
-    files.write_json(_path(), found, 0o600)
+    files.write_json(path(), found, 0o600)
 
 
-def _path() -> str:
+def path() -> str:
+    """Where it lies."""
     return os.path.join(place().private, "book.json")

@@ -102,7 +102,7 @@ def join(
         book.write(begun)
         try:
             for root in set(whose.values()):
-                _place(begun, root, front_of, runtime_of)
+                place(begun, root, front_of, runtime_of)
             values = claims.front_of(after, book.place().traffic, everywhere(), account())
             if before.ports:
                 program.runtime().become(values)
@@ -182,11 +182,7 @@ def _ended(found: Book, front_of: FrontOf, runtime_of: RuntimeOf) -> Book:
     """The book, once what was cut is ended."""
     if not any(found.ports.values()):
         return found
-    try:
-        is_up = program.runtime().is_up()
-    except Failure:
-        is_up = False
-    (_forward if is_up else _back)(found, front_of, runtime_of)
+    (_forward if program.is_up() else _back)(found, front_of, runtime_of)
     return book.read()
 
 
@@ -195,7 +191,7 @@ def _forward(found: Book, front_of: FrontOf, runtime_of: RuntimeOf) -> None:
     movers = set(found.ports.values()) - {OWN}
     after = claims.settled(found)
     for root in movers:
-        _place(after, root, front_of, runtime_of)
+        place(after, root, front_of, runtime_of)
         files.discard(os.path.join(Layout(root).traffic, HANDED_OVER))
     book.write(after)  # last: until then whoever looks does all of it again
 
@@ -211,10 +207,10 @@ def _back(found: Book, front_of: FrontOf, runtime_of: RuntimeOf) -> None:
     if ports:
         program.runtime().become(claims.front_of(after, book.place().traffic, everywhere(), account()))
     for root in movers:
-        _place(after, root, front_of, runtime_of)
+        place(after, root, front_of, runtime_of)
 
 
-def _place(found: Book, root: str, front_of: FrontOf, runtime_of: RuntimeOf) -> None:
+def place(found: Book, root: str, front_of: FrontOf, runtime_of: RuntimeOf) -> None:
     """Let a project listen where the book says."""
     layout = Layout(root)
     front = front_of(layout)

@@ -40,6 +40,14 @@ def runtime() -> Runtime:
     return Runtime(layout.traffic, haproxies.find(layout.haproxies))
 
 
+def is_up() -> bool:
+    """Whether it runs, and answers."""
+    try:
+        return runtime().is_up()
+    except Failure:
+        return False
+
+
 def start(
     front: Front,
     haproxy: str,

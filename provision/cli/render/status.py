@@ -61,6 +61,7 @@ def _standing(status: HostStatus) -> Iterator[str]:
         yield f"  {name} was started again {_times(restarted['times'])} within ten minutes, {_ago(restarted['ago'])}"
     yield from (f"  {drift}" for drift in status.drift)
     yield from (f"  {name}: {text}" for name, text in complaints(project.get("certificates", {})).items())
+    yield from (f"  {text} next: deploy host mend" for text in project.get("front", ()))
     yield from (f"  {text}" for text in project.get("occupied", {}).values())
     yield from previews_there(project)
     ended: list[HistoryEntry | Failed] = [*project.get("failed", ())[::-1], *project["history"][::-1]]
