@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, NoReturn, Sequence, cast
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, NoReturn, Sequence
 
 from ..contract.acme import TRIED, Tried
 from ..contract.failure import FAILED, Failure
@@ -32,6 +32,8 @@ _ASK_SECONDS = 300.0
 _PLACEHOLDER_DAYS = "30"
 _SAID = 400  # characters of what an authority says
 _LARGEST = 60_000  # bytes of a chain
+_LARGEST_NOTES = 1 << 20  # bytes
+_LATEST = 1 << 33  # seconds since 1970: what is later is no time
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?")
 
 
@@ -50,6 +52,8 @@ def prepare(layout: Layout, declared: AcmeDocument) -> None:
         Failure: the host has no OpenSSL.
     """
     files.make_folder(layout.traffic, 0o700)
+    if os.path.islink(layout.acme):  # what is put there is not put where somebody leads it
+        files.discard(layout.acme)
     files.make_folder(layout.acme, 0o700)
     key = os.path.join(layout.acme, _KEY)
     if not os.path.exists(key):
@@ -62,8 +66,26 @@ def prepare(layout: Layout, declared: AcmeDocument) -> None:
 
 
 def tried(layout: Layout) -> Dict[str, Tried]:
-    """What became of the last tries."""
-    return cast("Dict[str, Tried]", files.read_json(os.path.join(layout.acme, TRIED)) or {})
+    """What became of the last tries, as far as it can have been: in a container others than us may write there."""
+    try:
+        with files.open_plain(os.path.join(layout.acme, TRIED)) as stream:
+            said = json.loads(stream.read(_LARGEST_NOTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {name: each for name, each in said.items() if _can_be(each)} if isinstance(said, dict) else {}
+
+
+def _can_be(said: object) -> bool:
+    """Whether it is what `note` writes of a service."""
+    if not isinstance(said, dict) or not said.keys() >= Tried.__annotations__.keys():
+        return False
+    lists = [said["names"], said["asked"]]
+    times = [said["since"], said["until"], said["again"], said["failures"]]
+    return (
+        all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists)
+        and all(isinstance(said[each], str) for each in ("directory", "failed", "release"))
+        and all(isinstance(each, (int, float)) and 0 <= each <= _LATEST for each in times)
+    )
 
 
 def note(layout: Layout, service: str, became: Tried) -> None:

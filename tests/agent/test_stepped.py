@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from provision.agent import journal, nearby, state, stepped
+from provision.agent import acme, journal, nearby, state, stepped
 from provision.agent.analysis import Move
 from provision.agent.ending import settle
 from provision.agent.keeper import door, rings
 from provision.contract import rollout
+from provision.contract.acme import TRIED, given
 from provision.contract.layout import Layout
 from provision.contract.state import State
 
@@ -146,6 +147,18 @@ def test_no_odd_file_holds_ends_or_leads_away_who_reads(layout: Layout, kind: st
     assert rings.read(layout.rings, 0.0) == {}
     assert rings.oldest(layout.rings) == 0.0
     assert door.ask(layout) is None
+    Path(layout.acme).mkdir()
+    _odd(Path(layout.acme) / TRIED, kind)
+    assert acme.tried(layout) == {}
+
+
+@pytest.mark.parametrize(
+    "said", [[], {"web": 1}, {"web": {"names": []}}, {"web": {**given([], "", 0, 1), "until": "x"}}]
+)
+def test_what_cannot_have_become_of_a_certificate_is_not_told(layout: Layout, said: Any) -> None:
+    Path(layout.acme).mkdir()
+    (Path(layout.acme) / TRIED).write_text(json.dumps(said))
+    assert acme.tried(layout) == {}
 
 
 @pytest.mark.parametrize(

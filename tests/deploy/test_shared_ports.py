@@ -216,6 +216,7 @@ _HURT = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("platform", ["supervisord"])
 def test_what_projects_share_is_seen_to_be_hurt_and_mended(first: World, second: World) -> None:
     public = first.port + 5
