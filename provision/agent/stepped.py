@@ -12,8 +12,9 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence, Tuple, TypedDict, cast
+from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence, Set, Tuple, TypedDict, cast
 
 from ..contract import rollout
 from ..contract.layout import Layout
@@ -34,6 +35,7 @@ _MOST_FINDINGS = 100
 _LATEST = 1 << 33  # seconds since 1970: what is later is no time
 _BEGIN_SECONDS = 10.0  # a step takes milliseconds, or as long as HAProxy takes to read its file anew
 _POLL = 0.02
+_held: Set[Tuple[int, str]] = set()  # by which thread: what it does in there may ask for the same
 
 
 class _Note(TypedDict):
@@ -114,24 +116,32 @@ def add(layout: Layout, committed: State, move: Move, why: str, findings: Sequen
 
 
 @contextlib.contextmanager
-def alone(layout: Layout) -> Iterator[bool]:
+def alone(layout: Layout, seconds: float = _BEGIN_SECONDS) -> Iterator[bool]:
     """Between the steps of such a keeper, and with none until a journal is there that is begun meanwhile.
 
-    Whether that could be waited for: who holds it for longer is none of ours, and keeps nobody from going on.
+    Whether that could be waited for: who holds it for longer is none of ours, and keeps nobody from going on. A lock on
+    the folder itself, as a file in it could be anything.
     """
+    mine = (threading.get_ident(), layout.traffic)
+    if mine in _held:
+        yield True
+        return
     try:
         folder = os.open(layout.traffic, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         yield True
         return
     try:
-        yield _locked(folder)
+        is_alone = _locked(folder, seconds)
+        _held.add(mine)
+        yield is_alone
     finally:
+        _held.discard(mine)
         os.close(folder)
 
 
-def _locked(folder: int) -> bool:
-    until = time.monotonic() + _BEGIN_SECONDS
+def _locked(folder: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

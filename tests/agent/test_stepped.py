@@ -245,8 +245,9 @@ def test_a_transaction_waits_for_a_step_that_is_being_taken_and_forgets_what_it_
         begun.set()
         journal.Journal(layout.journal).begin({"step": "begin"})  # type: ignore[typeddict-item]
 
-    with stepped.alone(layout) as is_alone:
+    with stepped.alone(layout) as is_alone, stepped.alone(layout) as is_still:
         assert is_alone
+        assert is_still
         thread = threading.Thread(target=begin)
         thread.start()
         begun.wait()

@@ -10,29 +10,19 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from ...contract.layout import Layout
-from .. import files
+from .. import files, stepped
 from ..front.values import Front
-from ..locks import Lock, refuse
 from . import claims
 
 _NAME = "placed.json"
-_LOCK_SECONDS = 120.0
+_LOCK_SECONDS = 60.0
 
 
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
-    """Nobody else changes what this project's HAProxy is.
-
-    Raises:
-        Failure: somebody does, for too long.
-    """
-    lock = Lock(os.path.join(layout.traffic, "placing"))
-    if not lock.take({"who": "deploy", "doing": "sharing requests"}, _LOCK_SECONDS):
-        raise refuse("what stands before the programs is being changed.", lock.holder() or {})
-    try:
+    """Nobody else changes what this project's HAProxy is, for as long as somebody honest may take for that."""
+    with stepped.alone(layout, _LOCK_SECONDS):
         yield
-    finally:
-        lock.release()
 
 
 def note(layout: Layout, front: Front) -> None:
