@@ -99,6 +99,7 @@ class Cluster:
             "service-cluster-ip-range": "10.96.0.0/16",
             "authorization-mode": "Node,RBAC",
             "enable-admission-plugins": "NodeRestriction",
+            "enable-aggregator-routing": "true",  # straight to what stands behind an APIService
         }
         self.start("kube-apiserver", *(f"--{name}={value}" for name, value in options.items()))
         self.until(lambda: "ok" in self.kubectl("get", "--raw", "/readyz", check=False), "kube-apiserver")
@@ -112,6 +113,7 @@ class Cluster:
             "use-service-account-credentials": "true",
             "leader-elect": "false",
             "bind-address": "127.0.0.1",
+            "horizontal-pod-autoscaler-sync-period": "2s",  # instead of 15
             **more,
         }
         self.start("kube-controller-manager", *(f"--{name}={value}" for name, value in options.items()))
