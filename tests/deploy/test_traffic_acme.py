@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.cluster.parts import build, program
 from tests.deploy.visitors import behind_a_front, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
+from tests.testbed.fixtures import Place
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.parametrize("platform", ["supervisord", "docker"])]
 
@@ -57,9 +59,9 @@ def _declare(world: World, authority: dict[str, Any], names: list[str], version:
     world.declare({"web": web(world.port, version, proxy={"names": names, "tls": "auto"})})
 
 
-def _shown(world: World) -> str:
+def _shown(world: World, name: str = _NAME) -> str:
     """What strangers are shown for the name."""
-    asked = f"openssl s_client -connect 127.0.0.1:443 -servername {_NAME} </dev/null 2>/dev/null"
+    asked = f"openssl s_client -connect 127.0.0.1:443 -servername {name} </dev/null 2>/dev/null"
     return world.host.exec(["sh", "-c", f"{asked} | openssl x509 -noout -issuer -serial -ext subjectAltName"]).stdout
 
 
@@ -111,6 +113,36 @@ def test_what_an_authority_refuses_is_told_and_asked_for_again_with_the_next_rel
     world.up()
     until(lambda: "Pebble" in _shown(world), "it is asked for at once", 60)
     assert not [each for each in _findings(world) if "was given" in each["text"]]
+
+
+@pytest.mark.timeout(900)
+def test_two_projects_that_share_the_ports_each_get_theirs(
+    world: World, authority: dict[str, Any], tmp_path: Path
+) -> None:
+    """Who asks for the first one's at port 80 comes through what hands connections on."""
+    place = Place(int(world.name.removeprefix("place")) + 300)
+    target = {**world.target, "traffic": {"acme": authority}}
+    if "name_prefix" in target:
+        target["name_prefix"] = f"{place.name}-"
+    other = World(tmp_path / "other", world.host, world.platform, place.path, place.port(), place.name, target=target)
+    other.project = world.project
+    proxy = {"names": [_OTHER], "tls": "auto"}
+    world.host.exec(["sh", "-c", f"echo 127.0.0.1 {_OTHER} '#' {_NAME} >> /etc/hosts"])
+    _declare(world, authority, [_NAME])
+    world.up()
+    until(lambda: "Pebble" in _shown(world), "the first one's is shown", 60)
+    first = _shown(world)
+    other.declare({"web": web(other.port, "a", proxy=proxy)})
+    other.up()
+    try:
+        until(lambda: "Pebble" in _shown(world, _OTHER), "the second one's is shown", 60)
+        assert _OTHER in _shown(world, _OTHER)
+        assert _NAME in _shown(world)
+        until(
+            lambda: _serial(_shown(world)) != _serial(first), "the first one's is renewed behind the other front", 150
+        )
+    finally:
+        other.down()
 
 
 def _workers(world: World) -> str:
