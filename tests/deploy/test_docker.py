@@ -45,7 +45,7 @@ def test_a_release_is_pulled_by_digest_proven_and_served_within_limits(docker_ho
     # An engine whose kernel has no such control group drops the limit, with a warning.
     assert limits["Memory"] == (256 << 20 if docker_host.client.info()["MemoryLimit"] else 0)
     assert limits["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
-    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert limits["RestartPolicy"]["Name"] == "always"
     assert not docker_host.client.containers.list(all=True, filters={"name": "candidate"})
 
 

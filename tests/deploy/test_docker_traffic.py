@@ -159,7 +159,7 @@ def test_the_two_have_the_rights_that_they_need_and_no_others(docker_host, world
         assert written == [f"{world.path}/.deploy/traffic"]
         assert (host["CapDrop"], host["Privileged"], host["ReadonlyRootfs"]) == (["ALL"], False, True)
         assert not any("docker.sock" in each["Source"] for each in found["Mounts"])
-        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+        assert host["RestartPolicy"]["Name"] == "always"
     master = str(of(docker_host, world, "traffic")["State"]["Pid"])
     read = 'cat "/proc/$(pgrep -P "$0" | head -1)/status"'
     status = docker_host.host.exec(["sh", "-c", read, master])

@@ -24,6 +24,7 @@ from .log_file import tail
 from .unix_http import is_listening
 
 _LINES_KEPT = 1000  # of a container that is removed
+_KEPT_UP, _UNLESS_STOPPED = "always", "unless-stopped"
 _PULL_SECONDS = 4 * 3600.0  # all in all, of some tens of GB
 
 
@@ -158,6 +159,7 @@ class Docker(Supervisor):
     def _start(self, programs: Sequence[str]) -> None:
         for program in programs:
             engine.ask("POST", f"/containers/{quote(program)}/start", accept=(204, 304))
+            self._restart(program, _KEPT_UP)
 
     def stop(self, timeouts: Mapping[str, float]) -> None:
         side_by_side(lambda name: self._stop(name, f"?t={max(1, round(timeouts[name]))}", timeouts[name]), timeouts)
@@ -169,9 +171,22 @@ class Docker(Supervisor):
     def _stop(self, program: str, seconds: str, timeout: float) -> None:
         if inspect(program) is None:
             return
+        self._restart(program, _UNLESS_STOPPED)
         path = f"/containers/{quote(program)}/stop{seconds}"
         engine.ask("POST", path, accept=(204, 304), seconds=timeout + 30.0)
         self._await_end([program])
+
+    @staticmethod
+    def _restart(program: str, policy: str) -> None:
+        """Let the engine start it anew by this policy, where its manifest says that it does in any case.
+
+        An engine that was killed ends containers when it comes back, and takes them for stopped by somebody: only those
+        that are always started it starts again (Moby's daemon.restore, 20.10). And these it starts with the host,
+        whoever stopped them. So what runs has the one policy, and what was stopped the other.
+        """
+        has = ((inspect(program) or {}).get("HostConfig") or {}).get("RestartPolicy") or {}
+        if has.get("Name") in (_KEPT_UP, _UNLESS_STOPPED) and has["Name"] != policy:
+            engine.ask("POST", f"/containers/{quote(program)}/update", {"RestartPolicy": {"Name": policy}})
 
     def observe(self, programs: Sequence[str]) -> Dict[str, Observed]:
         try:
