@@ -76,3 +76,7 @@ def test_it_goes_on_after(docker_host: DockerHost, world: World, power: bool) ->
         deploy(world, "rollout", "promote")
     assert world.version == "3"
     assert "unchanged" in deploy(world, "up")
+    deploy(world, "stop", "web")
+    stopped = [each for each in docker_host.client.containers.list(all=True) if each.status == "exited"]
+    policies = [each.attrs["HostConfig"]["RestartPolicy"]["Name"] for each in stopped]
+    assert policies == ["unless-stopped"], "what was stopped stays so when its engine or its host starts"
