@@ -1,5 +1,7 @@
 """What an apply would change: asked of the API server itself, by a dry run; nothing is guessed here.
 
+What surely stands as it is declared (`likeness`) is not asked for.
+
 Who applied a field has it (server-side apply, "Field management"). What others have is left to them: copies that an
 autoscaler or a person counts. What others have and we declare otherwise is a claim, named with its manager.
 """
@@ -10,14 +12,14 @@ import re
 import shlex
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from provision.cluster.at_once import at_once, ours
 from provision.cluster.client import Api, Conflict, Invalid
+from provision.cluster.likeness import stands
 from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
 from provision.errors import Refused
 
-_AT_ONCE = 8  # requests
 _LARGEST_SECRET = 1 << 20  # bytes of all its values (API "Secret")
 _HANDOVER = "deploy-handover"
 
@@ -45,17 +47,26 @@ def changes(
     if is_new:
         return [Change(name_of(node), "create") for node in wanted]
     taken = tuple(take_over)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda node: _change(api, node, applyset, taken), wanted))
+    with at_once() as pool:
+        kinds = dict.fromkeys(node["kind"] for node in wanted)
+        there: dict[Name, Node] = {}
+        for found in pool.map(lambda kind: ours(api, kind, applyset), kinds):
+            there |= found
+        return list(pool.map(lambda node: _change(api, node, there.get(name_of(node)), applyset, taken), wanted))
 
 
-def _change(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> Change:
+def _change(api: Api, node: Node, live: Node | None, applyset: str, take_over: tuple[str, ...]) -> Change:
+    """What would become of one, which is there as `live`; None: it may not be there, or be somebody else's."""
     name = name_of(node)
-    live = api.get(*name)
+    if live is None and node["kind"] != "Secret" and _is_new(api, node):
+        return Change(name, "create")
+    live = live or api.get(*name)
     if live is not None and (owner := _foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
     if name.kind == "Secret":
         return Change(name, "keep") if live else Change(name, "create", refused=_too_large(node))
+    if live is not None and stands(counted(node, live), live):
+        return Change(name, "keep")
     try:
         after = api.apply(counted(node, live), dry_run=True, force=bool(take_over))
     except Conflict as conflict:
@@ -77,6 +88,14 @@ def _too_large(node: Node) -> str:
         return ""
     key = max(sizes, key=lambda key: sizes[key])
     return f"{key} has {sizes[key]} bytes, and a Secret holds {_LARGEST_SECRET} in all"
+
+
+def _is_new(api: Api, node: Node) -> bool:
+    """Whether nobody has one of that name, and the server takes it: what a dry run makes has no version yet."""
+    try:
+        return not at(api.apply(node, dry_run=True), "metadata", "resourceVersion")
+    except (Conflict, Invalid):
+        return False
 
 
 def _not_taken(api: Api, node: Node, live: Node, take_over: tuple[str, ...]) -> tuple[str, ...]:

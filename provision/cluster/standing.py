@@ -88,7 +88,7 @@ def job(node: Node | None, pods: Iterable[Node]) -> Standing:
         return Standing("waiting", "it is not there yet")
     if at(node, "spec", "suspend"):
         return READY
-    own = [pod for pod in pods if _owner(pod) == node["metadata"]["uid"]]
+    own = [pod for pod in pods if owner(pod) == node["metadata"]["uid"]]
     for condition in at(node, "status", "conditions") or ():
         if condition["status"] == "True" and condition["type"] in ("Complete", "SuccessCriteriaMet"):
             return READY
@@ -108,10 +108,10 @@ def newest_pods(node: Node, sets: Iterable[Node], pods: Iterable[Node]) -> list[
     newest = {
         each["metadata"]["uid"]
         for each in sets
-        if _owner(each) == node["metadata"]["uid"]
+        if owner(each) == node["metadata"]["uid"]
         and (at(each, "metadata", "annotations") or {}).get(_REVISION) == revision
     }
-    return [pod for pod in pods if _owner(pod) in newest and "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if owner(pod) in newest and "deletionTimestamp" not in pod["metadata"]]
 
 
 def is_ready(pod: Node) -> bool:
@@ -165,5 +165,6 @@ def _containers(pod: Node) -> Sequence[Node]:
     return [*(at(pod, "status", "initContainerStatuses") or ()), *(at(pod, "status", "containerStatuses") or ())]
 
 
-def _owner(node: Node) -> str:
+def owner(node: Node) -> str:
+    """The uid of what made it; empty where nothing did."""
     return str(at(node, "metadata", "ownerReferences", 0, "uid") or "")

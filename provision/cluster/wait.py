@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.cluster.client import Api
 from provision.cluster.objects import Name, Node, at, name_of
-from provision.cluster.standing import REFUSED, Standing, deployment, job, newest_pods, unschedulable
+from provision.cluster.standing import REFUSED, Standing, deployment, job, newest_pods, owner, unschedulable
 from provision.cluster.watching import Watched
 from provision.errors import DeployError
 
@@ -19,6 +19,7 @@ KINDS = ("Deployment", "ReplicaSet", "Pod", "Job")
 _UNSCHEDULABLE = 30.0  # seconds
 _REFUSED = 10.0
 _LINES = 12
+_SPARE = 4  # times as long as a look took nothing is looked at: thousands of pods must not be all that is done here
 _BEYOND = 120.0  # seconds after the controller's own deadline, should it not be heard
 _DEADLINE = 600  # Kubernetes' own default of progressDeadlineSeconds
 
@@ -59,7 +60,8 @@ def wait(api: Api, seen: Watched, applied: Sequence[Node], tell: Tell, demand: C
     told: dict[Name, str] = {}
     while True:
         demand()
-        standings = {name_of(node): _standing(node, seen, since) for node in waited}
+        began, look = time.monotonic(), Look(seen, since)
+        standings = {name_of(node): _standing(node, look, since) for node in waited}
         for name, standing in standings.items():
             if standing.stuck:
                 raise NotReady(name, _with_events(api, standing), _last_lines(api, seen, standing))
@@ -75,7 +77,9 @@ def wait(api: Api, seen: Watched, applied: Sequence[Node], tell: Tell, demand: C
             raise NotReady(
                 name, f"not ready in {longest + _BEYOND:.0f} s: {standing.told}", _last_lines(api, seen, standing)
             )
+        took = time.monotonic() - began
         seen.wait(2.0)
+        time.sleep(min(_SPARE * took, 1.0))
 
 
 def _runs_on(name: Name) -> bool:
@@ -83,14 +87,34 @@ def _runs_on(name: Name) -> bool:
     return name.kind == "Job"
 
 
-def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
+class Look:
+    """What is seen at one time, by what owns it: of thousands of pods each is looked at once."""
+
+    def __init__(self, seen: Watched, since: dict[str, float]) -> None:
+        self._named = {name_of(node): node for kind in ("Deployment", "Job") for node in seen.of(kind)}
+        self._owned: dict[str, list[Node]] = {}
+        pods = seen.of("Pod")
+        for node in (*seen.of("ReplicaSet"), *pods):
+            self._owned.setdefault(owner(node), []).append(node)
+        self.ends = any(_ends(pod, since) for pod in pods)
+
+    def named(self, name: Name) -> Node | None:
+        return self._named.get(name)
+
+    def below(self, node: Node | None) -> list[Node]:
+        """What a Deployment made, or a ReplicaSet, or a Job."""
+        return self._owned.get(node["metadata"]["uid"], []) if node else []
+
+
+def _standing(node: Node, look: Look, since: dict[str, float]) -> Standing:
     name = name_of(node)
-    live = seen.named(*name)
+    live = look.named(name)
     if live is not None and live["metadata"]["generation"] < node["metadata"]["generation"]:
         live = None  # a watch that has not caught up yet
     if name.kind == "Job":
-        return job(live, seen.of("Pod"))
-    sets, pods = seen.of("ReplicaSet"), seen.of("Pod")
+        return job(live, look.below(live))
+    sets = look.below(live)
+    pods = [pod for each in sets for pod in look.below(each)]
     standing = deployment(live, sets, pods)
     if live is not None and standing.stuck and standing.told.startswith(REFUSED):
         # It stands there for a moment after its cause has gone: pods of a quota that end, a release that was put back.
@@ -100,10 +124,9 @@ def _standing(node: Node, seen: Watched, since: dict[str, float]) -> Standing:
     if standing.state != "waiting" or live is None:
         return standing
     since.pop(live["metadata"]["uid"], None)
-    ending = any(_ends(pod, since) for pod in pods)
     for pod in newest_pods(live, sets, pods):
         uid, why = pod["metadata"]["uid"], unschedulable(pod)
-        if not why or ending:
+        if not why or look.ends:
             since.pop(uid, None)
         elif time.monotonic() - since.setdefault(uid, time.monotonic()) > _UNSCHEDULABLE:
             return Standing("stuck", f"no node takes it: {why}", pod["metadata"]["name"])

@@ -74,7 +74,7 @@ class Watched:
                     self._changed.notify_all()
                 return
             with self._changed:
-                self._objects[kind] = {node["metadata"]["uid"]: node for node in nodes}
+                self._objects[kind] = {node["metadata"]["uid"]: _lean(node) for node in nodes}
                 self._listed.add(kind)
                 self._changed.notify_all()
             try:
@@ -90,5 +90,11 @@ class Watched:
             if what == "DELETED":
                 self._objects[kind].pop(node["metadata"]["uid"], None)
             elif what in ("ADDED", "MODIFIED"):
-                self._objects[kind][node["metadata"]["uid"]] = node
+                self._objects[kind][node["metadata"]["uid"]] = _lean(node)
             self._changed.notify_all()
+
+
+def _lean(node: Node) -> Node:
+    """Without who set which field, which is half of a pod, and which nobody who waits asks for."""
+    node["metadata"].pop("managedFields", None)
+    return node

@@ -128,6 +128,6 @@ def test_the_account_of_a_deploy_may_end_neither_claims_nor_namespaces() -> None
 
     assert "*" not in str(rules)
     assert [verb for resource, verb in rules if resource in ("persistentvolumeclaims", "namespaces")] == [
-        *("get", "create", "patch"),
+        *("get", "list", "create", "patch"),
         *("get", "create"),
     ]

@@ -10,7 +10,7 @@ import json
 
 import yaml
 
-_APPLIED = ["get", "create", "patch", "delete"]
+_APPLIED = ["get", "list", "create", "patch", "delete"]
 # API group -> resource -> verbs.
 _RULES: dict[str, dict[str, list[str]]] = {
     "": {
@@ -19,7 +19,7 @@ _RULES: dict[str, dict[str, list[str]]] = {
         # The inventory is one, and is written by its version.
         "configmaps": [*_APPLIED, "update"],
         # Never deleted: they hold what services wrote.
-        "persistentvolumeclaims": ["get", "create", "patch"],
+        "persistentvolumeclaims": ["get", "list", "create", "patch"],
         # What each release was; and what a check sends.
         "secrets": ["get", "list", "create", "delete"],
         "pods": ["get", "list", "watch"],
@@ -28,12 +28,12 @@ _RULES: dict[str, dict[str, list[str]]] = {
         "pods/portforward": ["get", "create"],
         "events": ["list"],
     },
-    "apps": {"deployments": [*_APPLIED, "list", "watch"], "replicasets": ["list", "watch"]},
-    "batch": {"jobs": [*_APPLIED, "list", "watch"]},
+    "apps": {"deployments": [*_APPLIED, "watch"], "replicasets": ["list", "watch"]},
+    "batch": {"jobs": [*_APPLIED, "watch"]},
     "autoscaling": {"horizontalpodautoscalers": _APPLIED},
     "networking.k8s.io": {"networkpolicies": _APPLIED},
     # A canary's share of the requests; routes that are somebody's are changed by their version.
-    "gateway.networking.k8s.io": {"httproutes": [*_APPLIED, "list", "update"]},
+    "gateway.networking.k8s.io": {"httproutes": [*_APPLIED, "update"]},
     "policy": {"poddisruptionbudgets": _APPLIED},
     "coordination.k8s.io": {"leases": ["get", "create", "update"]},
 }

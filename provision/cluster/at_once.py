@@ -1,0 +1,35 @@
+"""Several requests side by side, and all that is there of a kind by one request: what a large project needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from provision.cluster.client import Api
+from provision.cluster.objects import PART_OF, Name, Node, name_of
+from provision.cluster.unbroken import unbroken
+from provision.errors import Refused
+
+_AT_ONCE = 8  # requests
+
+
+@contextmanager
+def at_once() -> Iterator[ThreadPoolExecutor]:
+    """Threads for requests. After it none is under way: also where one has failed, or Ctrl-C came, all have ended."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield pool
+    finally:
+        with unbroken() as late:
+            pool.shutdown(cancel_futures=True)
+        late.demand()
+
+
+def ours(api: Api, kind: str, applyset: str) -> dict[Name, Node]:
+    """All of a kind that is ours; nothing where the account may not list it, as those of earlier versions may not."""
+    try:
+        nodes, _ = api.list(kind, {PART_OF: applyset})
+    except Refused:
+        return {}
+    return {name_of(node): node for node in nodes}
