@@ -206,7 +206,7 @@ def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declare
     small.ok("up")
     small.write("two", path="/?for=2s")
     with small.start("up") as process:
-        until(lambda: "web" in small.kubectl("get", "pods"), "it began")
+        until(lambda: "two" in small.versions(), "the new one runs, unproven", 60)
         small.cluster.stop("kube-apiserver")
         time.sleep(10)
         small.cluster.start_api()
