@@ -34,7 +34,7 @@ _SAYS = {
     "nothing": "nothing is deployed",
     "stopped": "stopped on purpose",
     "failing": "a program does not run",
-    "restarting": "a program is started again and again",
+    "restarting": "a program ended, and was started again",
     "drifted": "it is not as the last deploy left it",
     "unsupervised": "serving, but without its supervisor, which was killed",
     "interrupted": "a transaction was cut short",
