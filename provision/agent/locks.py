@@ -163,7 +163,10 @@ class Lock:
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             with self._open(os.O_RDONLY) as stream:  # which no link leads elsewhere
-                os.fchmod(stream.fileno(), 0o600)
+                try:
+                    os.fchmod(stream.fileno(), 0o600)
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, self.path) from None  # so that it is said where
 
     def _adopt(self, target: str) -> None:
         """Give the file of an earlier version, which may be locked now, its new place; its old name leads there."""
