@@ -54,14 +54,7 @@ def mend(layout: Layout, supervisor: Supervisor, fault: Optional[trust.Fault], e
         ended = _mend(mending, supervisor)
     finally:
         locked.release()
-    return {
-        "event": "result",
-        "closed": mending.closed,
-        "aside": mending.aside,
-        "ended": ended,
-        "front": [],
-        "trusted": True,
-    }
+    return _told(mending, ended)
 
 
 def _told(mending: Mending, ended: List[str]) -> Mended:
