@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,6 +16,9 @@ import pytest
 
 from tests.cli.conftest import Project, make_project
 from tests.faults.hooks import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Markup and an escape sequence in what services write, and a host that nobody answers at.
 NOISE = "<script>alert(1)</script> \x1b[2J\x1b]0;mine\x07 \u202egnirts"
@@ -101,6 +104,15 @@ identity = "{project.root}/.deploy/sandbox/ssh/user_key"
 known_hosts = "{project.root}/.deploy/sandbox/ssh/known_hosts"
 path = "{project.place}"
 """)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one."""
+    from tests.page.browsing import chromium  # which is made of what is here
+
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

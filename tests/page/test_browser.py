@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.cli.conftest import Project
-from tests.page.browsing import CHROMIUM, SECONDS, Seen, chromium, looking, serious
+from tests.page.browsing import CHROMIUM, SECONDS, Seen, looking, serious
 from tests.page.conftest import AWAY, NOISE
 from tests.page.staged import TRAFFIC, break_it, staged, users
 
@@ -38,12 +38,6 @@ WITH_AWAY = f"{AWAY}{TRAFFIC}"
 def project() -> Iterator[Project]:
     with staged(WITH_AWAY, "asked for " + NOISE) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

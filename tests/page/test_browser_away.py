@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, expect
 from provision.targets import sandbox
 from tests.cli.conftest import Project
 from tests.cli.ports import free_ports
-from tests.page.browsing import CHROMIUM, SECONDS, chromium, looking
+from tests.page.browsing import CHROMIUM, SECONDS, looking
 from tests.page.staged import staged
 
 pytestmark = [
@@ -81,12 +81,6 @@ path = "{project.place}"
         yield cable
     finally:
         cable.cut()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

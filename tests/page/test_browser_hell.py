@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.cli.conftest import Project, make_project
-from tests.page.browsing import CHROMIUM, Seen, chromium, looking, serious
+from tests.page.browsing import CHROMIUM, Seen, looking, serious
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,12 +30,6 @@ PAGES = {
     "/models": "has none",
     "/logs?target=sandbox": MARKUP,
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.cli.conftest import Project
-from tests.page.browsing import CHROMIUM, SECONDS, Seen, chromium, looking
+from tests.page.browsing import CHROMIUM, SECONDS, Seen, looking
 from tests.page.staged import staged, users
 
 pytestmark = [
@@ -22,12 +22,6 @@ pytestmark = [
 ]
 IN_PLACE = 'switch = "in-place"\n\n[targets.sandbox.traffic]\n'
 LOADS_SECONDS = 15  # longer than the page takes to look again
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
