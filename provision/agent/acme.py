@@ -67,11 +67,7 @@ def prepare(layout: Layout, declared: AcmeDocument) -> None:
 
 def tried(layout: Layout) -> Dict[str, Tried]:
     """What became of the last tries, as far as it can have been: in a container others than us may write there."""
-    try:
-        with files.open_plain(os.path.join(layout.acme, TRIED)) as stream:
-            said = json.loads(stream.read(_LARGEST_NOTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
+    said = files.read_plain_json(os.path.join(layout.acme, TRIED), _LARGEST_NOTES)
     return {name: each for name, each in said.items() if _can_be(each)} if isinstance(said, dict) else {}
 
 

@@ -14,6 +14,7 @@ import os
 import stat
 from typing import Any, BinaryIO, List, Optional
 
+_LARGEST_JSON = 8 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -120,6 +121,16 @@ def read_json(path: str) -> Any:
             return json.load(stream)
     except FileNotFoundError:
         return None
+
+
+def read_plain_json(path: str, most: int = _LARGEST_JSON) -> object:
+    """The value in the file, in a folder that others may have filled; None where it is none, or no file of ours."""
+    try:
+        with open_plain(path) as stream:
+            found: object = json.loads(stream.read(most))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found
 
 
 def point(link: str, target: str) -> None:

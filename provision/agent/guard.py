@@ -8,7 +8,6 @@ What is being mended is not believed before that is over: its folders are closed
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Callable, Dict, Iterator, Optional
 
@@ -49,11 +48,7 @@ def note(layout: Layout, path: str) -> Dict[str, object]:
     """What we noted at `path`, in the project's own folder; nothing where others may have, or that is no such file."""
     if top(layout):
         return {}
-    try:
-        with files.open_plain(path) as stream:
-            found = json.load(stream)
-    except (OSError, ValueError, RecursionError):
-        return {}
+    found = files.read_plain_json(path)
     return found if isinstance(found, dict) else {}
 
 

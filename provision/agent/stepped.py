@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import threading
 import time
@@ -164,11 +163,7 @@ def _noted(layout: Layout, committed: State) -> List[_Note]:
     record = committed.rollout
     if record is None or record["status"] != rollout.RUNNING or not record.get("by_somebody"):
         return []
-    try:
-        with files.open_plain(path(layout)) as stream:
-            said = json.loads(stream.read(_LARGEST))
-    except (OSError, ValueError, RecursionError):
-        return []
+    said = files.read_plain_json(path(layout), _LARGEST)
     if not isinstance(said, dict) or (said.get("sequence"), said.get("id")) != (committed.sequence, record["id"]):
         return []
     moves = said.get("moves")

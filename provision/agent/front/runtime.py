@@ -249,9 +249,8 @@ class Runtime:
 
     def _told(self, worker: int, command: str) -> List[Mapping[str, str]]:
         (answer,) = self._master.tell(worker, [command])
-        rows: List[Mapping[str, str]] = list(
-            csv.DictReader(answer[2:].splitlines(), restval="")
-        )  # the first line begins with "# "
+        lines = answer[2:].splitlines()  # the first one begins with "# "
+        rows: List[Mapping[str, str]] = list(csv.DictReader(lines, restval=""))
         if rows and not rows[0].keys() >= _COLUMNS:
             raise Failure(FAILED, "HAProxy does not say what it can say.", f"{command!r} has {list(rows[0])[:10]}.")
         return rows

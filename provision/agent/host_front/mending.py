@@ -92,10 +92,10 @@ def _wanted(front_of: FrontOf) -> Book:
             ports = claims.wanted(front.binds, timeouts)
             if ports:
                 projects[layout.root] = ports
-    found = Book(projects)
+    found, noted = Book(projects), _noted().ports
     every = {port for ports in projects.values() for port in ports}
     # One that was shared stays the front's while one project has it still.
-    shared = [port for port in sorted(every) if len(found.others("", port)) > 1 or port in _noted().ports]
+    shared = [port for port in sorted(every) if len(found.others("", port)) > 1 or port in noted]
     return found._replace(ports=dict.fromkeys(shared, OWN))
 
 

@@ -23,7 +23,6 @@ from .clock import ClockDocument, StepClock
 
 _SEEN = "step.json"
 _PROPOSED = "decision.json"
-_LARGEST = 8 << 20
 
 Step = Tuple[str, int, float]  # the rollout, its step, when that began
 
@@ -146,7 +145,7 @@ class Judging:
 
     def _kept(self) -> Tuple[Dict[str, Seen], Optional[ClockDocument]]:
         """What an earlier keeper saw of this very step, and how long that had gone on."""
-        value = cast("Optional[_SeenFile]", _read(os.path.join(self._folder, _SEEN)))
+        value = cast("Optional[_SeenFile]", files.read_plain_json(os.path.join(self._folder, _SEEN)))
         try:
             if value is None or self._step is None or value["step"] != list(self._step):
                 return {}, None
@@ -170,15 +169,7 @@ def told(decision: Optional[Decision]) -> List[FindingDocument]:
 
 def proposed(layout: Layout, record: RolloutRecord) -> Optional[Proposal]:
     """What was found of the step that a rollout is at; None where that was of another one."""
-    value = cast("Optional[Proposal]", _read(os.path.join(layout.traffic, _PROPOSED)))
+    value = cast("Optional[Proposal]", files.read_plain_json(os.path.join(layout.traffic, _PROPOSED)))
     if value is None or (value["id"], value["step"], value["began"]) != step_of(record):
         return None
     return value
-
-
-def _read(path: str) -> Optional[object]:
-    try:
-        with files.open_plain(path) as stream:
-            return cast("object", json.loads(stream.read(_LARGEST)))
-    except (OSError, ValueError):
-        return None
