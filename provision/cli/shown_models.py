@@ -19,7 +19,7 @@ def of_model(name: str, model: Model, token: str, loaded: LoadedProject) -> Show
     """One of GGUF files. Raises as `provision.models.found.find`."""
     from bitnet.model import Serving, memory_needed, vram_needed  # brings numpy
     from provision.models.found import find
-    from provision.release.models import draft_needed, projector_needed, words
+    from provision.release.model_needs import draft_needed, projector_needed
 
     found = find(name, model, token, loaded.environment.variables)
     facts = found.facts
@@ -39,7 +39,7 @@ def of_model(name: str, model: Model, token: str, loaded: LoadedProject) -> Show
             lines.append(f"  services.{service}: {seeing / 1e9:.2f} GB besides, for it lets the model see there")
             needs[service] = seeing
         elif each.model == place(name, model):
-            serving = Serving.told(words(each))
+            serving = Serving.told(each.known_words)
             needs[service] = memory_needed(facts, serving)
             context = serving.context or facts.context_length
             vram[service] = vram_needed(facts, serving, len(facts.layer_bytes) + 1)
@@ -65,10 +65,10 @@ def of_snapshot(name: str, model: Model, token: str, project: Project) -> Shown:
     ]
     vram = {}
     for service, each in project.services.items():
-        if each.model == place(name, model) and (asked := snapshots.needed(each, shape)):
-            vram[service] = asked.vram
+        if each.model == place(name, model) and (asked := snapshots.vram_needed(each, shape)):
+            vram[service] = asked
             cards = max(1, each.resources.devices)
             each_of = f"each of {cards} GPUs" if cards > 1 else "a GPU"
-            lines.append(f"  services.{service}: {each_of} with {asked.vram / 1e9:.1f} GB")
+            lines.append(f"  services.{service}: {each_of} with {asked / 1e9:.1f} GB")
     event = {"event": "model", "name": name, "vram_bytes": vram, "bytes_read": found.read, "bytes": locked.bytes}
     return {**event, "architecture": locked.architecture, "revision": locked.revision}, lines

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provision.errors import UsageError
 from provision.manifests.value import Value
-from provision.project.models import in_cache, references
+from provision.project.models import in_cache, name_of, references
 from provision.project.networks import Endpoint, parse_endpoint
 from provision.project.schema import Project
 
@@ -76,13 +76,13 @@ def told(declared: str, model: Locked) -> str:
 
 def _paths(declared: str, model: LockedModel) -> tuple[str, ...]:
     """Where each file of a model is in its volume: by content, the parts of a split one beside each other."""
-    stem, count = PurePosixPath(declared).stem, len(model.files)
+    stem, count = name_of(declared), len(model.files)
     endings = [""] if count == 1 else [f"-{number:05}-of-{count:05}" for number in range(1, count + 1)]
     return tuple(f"sha256-{model.files[0].sha256}/{stem}{ending}.gguf" for ending in endings)
 
 
 def _place(declared: str, model: LockedSnapshot) -> str:
-    return f"{PurePosixPath(declared).stem}-{model.revision[:12]}"
+    return f"{name_of(declared)}-{model.revision[:12]}"
 
 
 def _folder(declared: str, model: LockedSnapshot) -> str:
@@ -131,7 +131,7 @@ def fetch(project: Project, service: str, locked: Mapping[str, Locked], image: s
                 ports[_port(each, url)] = None
     return Fetch(
         image=next((model.fetcher for model in said if model.fetcher), image),
-        command=tuple(Value(f"models.{PurePosixPath(declared[0]).stem}.source", (word,)) for word in words),
+        command=tuple(Value(f"models.{name_of(declared[0])}.source", (word,)) for word in words),
         folder=FOLDER,
         token=next(iter(tokens), ""),
         bytes=int(sum(locked[each].bytes for each in declared) * _ROOM),
@@ -143,7 +143,7 @@ def _port(declared: str, url: str) -> int:
     at = urlsplit(url)
     if at.scheme not in _PORTS:
         raise UsageError(
-            f"models.{PurePosixPath(declared).stem}: a pod or a container can't fetch from {at.scheme}://.",
+            f"models.{name_of(declared)}: a pod or a container can't fetch from {at.scheme}://.",
             why="It would need keys or a login, where a host is given an address for the time of the fetch.",
             next_step="name an address or the Hub as its source, or have the model in the image",
         )
@@ -161,7 +161,7 @@ def locked(project: Project, root: Path) -> Mapping[str, Locked]:
     used = {model for service in project.services.values() for model in service.every_model}
     return {
         declared: (model_lock.locked_snapshot if model.is_snapshot else model_lock.locked)(
-            PurePosixPath(declared).stem, model, root
+            name_of(declared), model, root
         )
         for declared, model in project.models.items()
         if declared in used

@@ -42,7 +42,7 @@ _OURS_STOP = 5.0  # seconds that what stands before the others takes, and the on
 DRAIN = 60.0  # seconds, where a service says nothing: with traffic, nobody is cut off by the way
 
 if TYPE_CHECKING:
-    from provision.release.models import Needed
+    from provision.release.model_needs import Needed
 
 
 def render_lanes(

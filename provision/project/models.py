@@ -131,6 +131,11 @@ def place(name: str, model: Model) -> str:
     return f"models/{name}" if model.is_snapshot else f"models/{name}.gguf"
 
 
+def name_of(place: str) -> str:
+    """The name that the model is declared by which a release has there."""
+    return PurePosixPath(place).stem
+
+
 def in_cache(place: str, source: str, commit: str) -> str:
     """The folder of a snapshot's files in a release (huggingface_hub, "Understand caching").
 

@@ -243,6 +243,11 @@ class Service(Section):
         return {key: words for key, words in said.items() if words}
 
     @property
+    def known_words(self) -> list[str]:
+        """Those of its command, as far as they are known here; what only a host knows is left out."""
+        return ["".join(part for part in word.parts if isinstance(part, str)) for word in self.command]
+
+    @property
     def every_secret(self) -> tuple[str, ...]:
         """The names of all its secrets, however they reach it."""
         return (*self.secrets, *self.secret_files)

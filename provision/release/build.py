@@ -39,10 +39,14 @@ from provision.errors import UsageError
 from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
 from provision.project.template import Ref, SecretPart
 from provision.project.traffic import is_fronted
+from provision.release import snapshots
 from provision.release.files import read_files
+from provision.release.hashing import Hashing
 from provision.release.lacking import absent
 from provision.release.libraries import Beside
-from provision.release.models import Hashing, ModelFile, find_models, is_hosts_own, needed
+from provision.release.model_file import ModelFile
+from provision.release.model_needs import needed
+from provision.release.models import find_models, is_hosts_own
 
 _EVERYTHING = ("**",)
 
@@ -101,7 +105,7 @@ def build(
     models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
     links = {path: model.link(path) for parts in models.values() for model in parts for path in model.places}
-    texts = _texts(project, models, root)
+    texts = snapshots.texts(project.models, models, root)
     document = _document(project, target, root, files, libraries, models, links)
     if texts:
         document["texts"] = texts
@@ -143,14 +147,6 @@ def _on_host(target: Target, model: str | None) -> bool:
 def _of_this_machine(target: Target, service: Service) -> Service:
     """`service` without models that are on the host already."""
     return service.model_copy(update={key: None for key, each in service.models.items() if _on_host(target, each)})
-
-
-def _texts(project: Project, models: Mapping[str, tuple[ModelFile, ...]], root: Path) -> dict[str, str]:
-    if not any(part.folder for parts in models.values() for part in parts):
-        return {}
-    from provision.release import snapshots  # of who has one alone
-
-    return snapshots.texts(project.models, models, root)
 
 
 def _document(

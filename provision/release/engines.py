@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from bitnet import llama_server
 from provision.contract.model_types import is_llama_server, unread, without_kernels
 from provision.engines import wheel
 from provision.errors import UnencodableValue
+from provision.project.models import name_of
 from provision.project.schema import Project, Service
 from provision.project.template import Template
 from provision.release import model_lock
@@ -59,7 +60,7 @@ def _types(project: Project, service: Service, root: Path) -> tuple[str, ...]:
     for model in service.every_model:
         if model not in project.models:
             found.update(tensor_types(root / Path(model).expanduser()))
-        elif locked := model_lock.read(root).models.get(PurePosixPath(model).stem):
+        elif locked := model_lock.read(root).models.get(name_of(model)):
             found.update(kind for file in locked.files for kind in file.tensor_types)
     return tuple(sorted(found))
 

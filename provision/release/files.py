@@ -16,7 +16,7 @@ from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret
 from provision.release.libraries import Beside, beside
-from provision.release.models import ModelFile
+from provision.release.model_file import ModelFile
 
 _LONGEST_PATH = 4096 - 100  # bytes: limits.h, PATH_MAX, less what a host's folders of releases are called
 _DEEPEST = 1000  # folders in each other: rsync 3.5 takes 1,024 at most

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision.project.models import Model, in_cache, references
+from provision.project.models import Model, in_cache, name_of, references
 from provision.release import model_lock
-from provision.release.models import ModelFile, Needed, words
+from provision.release.model_file import ModelFile
 
 if TYPE_CHECKING:
     from provision.project.schema import Service
@@ -38,7 +38,7 @@ def files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     Raises:
         UsageError: it is not locked.
     """
-    found = model_lock.locked_snapshot(PurePosixPath(place).name, model, root)
+    found = model_lock.locked_snapshot(name_of(place), model, root)
     folder = in_cache(place, model.source, found.revision)
     return tuple(
         ModelFile(
@@ -66,16 +66,16 @@ def texts(declared: Mapping[str, Model], used: Iterable[str], root: Path) -> dic
         model = declared.get(place)
         if model is None or not model.is_snapshot:
             continue
-        locked = model_lock.locked_snapshot(PurePosixPath(place).name, model, root)
+        locked = model_lock.locked_snapshot(name_of(place), model, root)
         folder = in_cache(place, model.source, locked.revision)
         found |= dict.fromkeys(references(place, model.source), locked.revision)
         found |= {f"{folder}/{file.path}": "" for file in locked.files if not file.bytes}
     return found
 
 
-def needed(service: Service, shape: SnapshotShape) -> Needed | None:
+def vram_needed(service: Service, shape: SnapshotShape) -> int | None:
     """What a server of safetensors needs of each of its GPUs; None where its command does not tell."""
-    said = _said(words(service))
+    said = _said(service.known_words)
     context = next((said[option] for option in _CONTEXT if option in said), "")
     if not context.isdecimal() or not service.resources.devices or said.get("--dtype") in _FULL_WIDTH:
         return None
@@ -84,8 +84,7 @@ def needed(service: Service, shape: SnapshotShape) -> Needed | None:
     share = next((_fraction(said[option]) for option in _SHARE if option in said), 0.9)
     width = 1 if said.get(_CACHE_TYPE, "").startswith("fp8") else 2
     whole = weights(shape) + cache(shape, int(context), width)
-    each = whole / service.resources.devices + _BESIDES
-    return Needed(0, math.ceil(each / share))
+    return math.ceil((whole / service.resources.devices + _BESIDES) / share)
 
 
 def weights(shape: SnapshotShape) -> int:

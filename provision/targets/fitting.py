@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import DeployError, UsageError
-from provision.project.models import HUB
+from provision.project.models import HUB, name_of
 
 if TYPE_CHECKING:
     from provision.project.models import Model
@@ -42,9 +41,9 @@ def advice(deployment: Deployment, short: Mapping[str, Any]) -> str:
 
 def _of_model(deployment: Deployment, service: Service, model: Model, short: Mapping[str, Any]) -> str:
     from bitnet.model import largest_context, memory_needed, vram_needed  # brings numpy
-    from provision.release.models import gpu_layers, locked_facts, serving
+    from provision.release.model_needs import gpu_layers, locked_facts, serving
 
-    name = PurePosixPath(service.model or "").stem
+    name = name_of(service.model or "")
     facts, layers = locked_facts(name, model, deployment.loaded.root), gpu_layers(service) or 0
     served, over = serving(service, facts), int(short["needed"] - short["free"])
     cards = max(1, service.resources.devices)

@@ -139,12 +139,14 @@ def _added(declared: Needs, needs: Needs) -> Iterator[str]:
 
 
 def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
-    from provision.release.models import ON_GPUS, draft_needed, projector_needed, serving, words
+    from provision.release.model_needs import ON_GPUS, draft_needed, projector_needed, serving
 
     declared = service.resources
     model, drafts, sees = (_facts(each, project, root) for each in (service.model, service.draft, service.mmproj))
     copies = service.replicas
-    on_gpu = service.engine != "wheel" and (declared.devices > 0 or _given(words(service), ON_GPUS) not in ("", "0"))
+    on_gpu = service.engine != "wheel" and (
+        declared.devices > 0 or _given(service.known_words, ON_GPUS) not in ("", "0")
+    )
     vram = declared.vram or 0
     memory = declared.memory or 0
     if not declared.vram and (asked := _of_snapshot(service, project, root)):
@@ -172,7 +174,7 @@ def _part(name: str, service: Service, project: Project, root: Path) -> _Part:
 
 def _of_snapshot(service: Service, project: Project, root: Path) -> int:
     """Bytes of GPUs' memory that a server of safetensors needs; 0 where its model is none, or not locked."""
-    from provision.release.models import needed as needed_by
+    from provision.release.model_needs import needed as needed_by
 
     try:
         declared = project.models.get(service.model or "")
@@ -184,7 +186,7 @@ def _of_snapshot(service: Service, project: Project, root: Path) -> int:
 
 def _facts(model: str | None, project: Project, root: Path) -> ModelFacts | None:
     """What a model is made of; None where there is none, or it is not here, or not locked."""
-    from provision.release.models import facts_of
+    from provision.release.model_needs import facts_of
 
     try:
         return facts_of(model, project.models, root)
@@ -194,6 +196,7 @@ def _facts(model: str | None, project: Project, root: Path) -> ModelFacts | None
 
 def _models(services: Collection[Service], project: Project, root: Path) -> int:
     """Bytes of all models that are brought there, each once, and of the engine that is."""
+    from provision.project.models import name_of
     from provision.release import model_lock
     from provision.release.models import is_hosts_own, parts
 
@@ -202,7 +205,7 @@ def _models(services: Collection[Service], project: Project, root: Path) -> int:
     here = {each for each in models if each not in project.models and not is_hosts_own(each)}
     files = {part.resolve() for model in here for part in parts(model, root)}
     known = model_lock.read(root).entries
-    named = (Path(each).stem for each in models if each in project.models)
+    named = (name_of(each) for each in models if each in project.models)
     locked = (known[name].bytes for name in named if name in known)
     return engine + sum(file.stat().st_size for file in files if file.is_file()) + sum(locked)
 

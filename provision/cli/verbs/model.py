@@ -202,7 +202,9 @@ def _chosen(loaded: LoadedProject, names: tuple[str, ...]) -> dict[str, Model]:
 
 
 def _declared(loaded: LoadedProject) -> dict[str, Model]:
-    return {PurePosixPath(place).stem: model for place, model in loaded.project.models.items()}
+    from provision.project.models import name_of
+
+    return {name_of(place): model for place, model in loaded.project.models.items()}
 
 
 def _token(loaded: LoadedProject, model: Model) -> str:
