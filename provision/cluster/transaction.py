@@ -31,7 +31,8 @@ from provision.cluster.watching import Watched
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked

@@ -25,7 +25,9 @@ from provision.manifests.kubernetes import files as files_of
 from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.kubernetes.workload import workload
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 
 if TYPE_CHECKING:
     from provision.manifests.fetched import Locked

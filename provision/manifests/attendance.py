@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import Value
-from provision.project.schema import Lane
+from provision.project.service import Lane
 
 
 @dataclass(frozen=True)

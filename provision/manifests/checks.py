@@ -10,7 +10,7 @@ from provision.errors import UsageError
 from provision.manifests.places import LaneOnTarget
 from provision.project.checks import KINDS, Check
 from provision.project.checks.kind import HOST, Asked
-from provision.project.schema import Service
+from provision.project.service import Service
 
 if TYPE_CHECKING:
     from provision.contract.checks import CheckDocument

@@ -18,7 +18,9 @@ from provision.manifests.fetched import Fetch, fetch, told
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, Value, Variable
 from provision.project.rules.containers import HAND_OVER
-from provision.project.schema import Lane, Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.template import Ref, Template
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from provision.errors import UnencodableValue
 from provision.manifests.containers import engine, image, refuse_docker
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import AtStart, FromSecret, Value, Variable, check_process_string
-from provision.project.schema import Lane, Restart
+from provision.project.parts import Restart
+from provision.project.service import Lane
 
 _NANO = 10**9
 

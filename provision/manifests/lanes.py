@@ -32,8 +32,11 @@ from provision.manifests.nginx import health_path
 from provision.manifests.places import LaneOnTarget
 from provision.project.front import EVERYWHERE, behind, machines, services_behind
 from provision.project.order import start_order
+from provision.project.parts import Resources
 from provision.project.rules.proxies import listens_on, proxy_before
-from provision.project.schema import Lane, Project, Resources, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.template import Template
 from provision.project.traffic import SPARE, Traffic, counts_tokens, mode_of
 

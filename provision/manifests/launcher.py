@@ -20,7 +20,7 @@ from provision.manifests.encoders.shell import check_program, is_shells_own
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart, Encoded, Format, Value, Variable
-from provision.project.schema import Service
+from provision.project.service import Service
 
 TEMPLATE = "launcher/launch.sh.j2"
 

@@ -15,9 +15,12 @@ from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.platforms import face
 from provision.project.networks import authority
+from provision.project.parts import Metrics
 from provision.project.ports import port_of, slot_port
 from provision.project.rules.proxies import is_here
-from provision.project.schema import Lane, Metrics, Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.traffic import SPARE, is_fronted, mode_of
 
 _SELF = "$self"

@@ -11,9 +11,12 @@ from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.project.networks import authority
+from provision.project.parts import Proxy
 from provision.project.ports import port_of
 from provision.project.rules.proxies import HTTP, listens_on, proxy_before
-from provision.project.schema import Lane, Project, Proxy, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.traffic import is_fronted
 
 

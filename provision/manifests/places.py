@@ -15,7 +15,9 @@ from provision.platforms import Face, face
 from provision.project.models import BEHIND_HUB, AtTheHub
 from provision.project.order import start_order
 from provision.project.ports import port_of, slot_port
-from provision.project.schema import Lane, Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.template import Ref, SecretPart, Template
 from provision.project.traffic import SPARE, is_fronted
 

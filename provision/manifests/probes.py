@@ -15,7 +15,7 @@ from typing import Literal
 from provision.manifests.containers import Containers
 from provision.manifests.value import Value
 from provision.project.checks import Check
-from provision.project.schema import Ask, Probes
+from provision.project.parts import Ask, Probes
 
 _PERIOD = 5  # seconds between attempts once it has started
 

@@ -10,7 +10,7 @@ from provision.contract.slots import KEEPER, TRAFFIC
 from provision.manifests.attendance import idle, ready
 from provision.manifests.places import LaneOnTarget, in_home
 from provision.manifests.value import Value
-from provision.project.schema import Lane, Service
+from provision.project.service import Lane, Service
 
 _FIRST_UNPRIVILEGED_PORT = 1024
 _RETRIES = 10  # what supervisord is told where nothing is said, each a second later than the last: about a minute

@@ -12,7 +12,9 @@ from provision.manifests.launcher import launch
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.secret_values import secret_refusals
 from provision.platforms import face
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 from provision.release.models import places_of
 
 

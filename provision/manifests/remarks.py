@@ -9,7 +9,8 @@ from provision.manifests.containers import UNCOUNTED, declared_image, rendered_i
 from provision.manifests.kubernetes.routed import left_to_others
 from provision.project.platforms import PLATFORMS
 from provision.project.rules.restarts import without
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 
 class Remark(NamedTuple):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from provision.errors import UnencodableValue
 from provision.manifests.value import LONGEST_STRING, check_process_string
-from provision.project.schema import Project, Service
+from provision.project.schema import Project
+from provision.project.service import Service
 from provision.project.template import Template
 
 # RFC 6750, section 2.1. It also keeps a key file true to its key: llama-server takes each line of one for a key, and a

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from provision.manifests.templates import render
 from provision.project.networks import Endpoint
+from provision.project.parts import Proxy
 from provision.project.rules.proxies import HTTP, is_here, listens_on
-from provision.project.schema import Project, Proxy, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Service
+from provision.project.target import Target
 
 _SSH = 22
 

@@ -12,7 +12,8 @@ from provision.errors import UsageError
 from provision.manifests import engine, engine_ours
 from provision.manifests.places import LaneOnTarget
 from provision.platforms.face import Deployed
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 
 class Docker(Deployed):

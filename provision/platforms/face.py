@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from provision.manifests.places import LaneOnTarget
     from provision.manifests.remarks import Built, Remark
     from provision.manifests.value import AtStart
-    from provision.project.schema import Project, Target
+    from provision.project.schema import Project
+    from provision.project.target import Target
 
 CONTAINER_SECRETS = "/run/secrets"  # where a container has the files of its secrets
 

@@ -13,7 +13,9 @@ from provision.manifests.programs import Program, program
 from provision.manifests.templates import render
 from provision.manifests.value import AtStart
 from provision.platforms.face import Deployed
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 from provision.release.models import places_of
 
 

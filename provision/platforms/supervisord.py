@@ -10,7 +10,7 @@ from provision.manifests.control import Control
 from provision.manifests.programs import Program
 from provision.manifests.templates import render
 from provision.platforms.on_host import OnHost
-from provision.project.schema import Target
+from provision.project.target import Target
 
 
 class Supervisord(OnHost):

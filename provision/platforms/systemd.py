@@ -9,7 +9,7 @@ from provision.contract.grouping import target_unit
 from provision.manifests.control import Control
 from provision.manifests.templates import render
 from provision.platforms.on_host import OnHost
-from provision.project.schema import Target
+from provision.project.target import Target
 
 
 class Systemd(OnHost):

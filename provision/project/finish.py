@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from provision.engines import BUILT, IN_IMAGE
 from provision.project.models import Model, place
-from provision.project.schema import Declaration, Once, Prepare, Project, Service
+from provision.project.schema import Declaration, Once, Prepare, Project
+from provision.project.service import Service
 from provision.project.sizes import sized
 from provision.project.template import Template
 

@@ -12,7 +12,8 @@ from provision.project.traffic import is_fronted
 from provision.project.values import Name
 
 if TYPE_CHECKING:
-    from provision.project.schema import Service, Target
+    from provision.project.service import Service
+    from provision.project.target import Target
 
 _RANGE = re.compile(r"\[(\d+):(\d+)\]")  # gpu-[01:16]
 EVERYWHERE = "0.0.0.0"  # noqa: S104  who is let in has a certificate that is pinned

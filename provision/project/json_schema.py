@@ -1,6 +1,6 @@
 """The published JSON Schema of `deploy.toml`, with which editors complete and explain its keys.
 
-Write it anew after a change of `schema.py`: `python -m provision.project.json_schema > schema/deploy.schema.json`
+Write it anew after a change of a key: `python -m provision.project.json_schema > schema/deploy.schema.json`
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from provision.project import schema as models
-from provision.project.checks import bench
 from provision.project.presets import presets
 from provision.project.schema import Declaration
 from provision.project.section import Section
@@ -38,11 +36,18 @@ def _explained(schema: dict[str, Any]) -> dict[str, Any]:
 
     pydantic can read them itself (`use_attribute_docstrings`), but then does so in each process that loads a project.
     """
-    for name, section in {Declaration.__name__: schema, **schema["$defs"]}.items():
-        for key, text in _descriptions(getattr(models, name, None) or getattr(bench, name)):
-            properties = section["properties"]
+    tables = {Declaration.__name__: schema, **schema["$defs"]}
+    for model in _sections(Section):
+        for key, text in _descriptions(model) if model.__name__ in tables else ():
+            properties = tables[model.__name__]["properties"]
             properties[key] = dict(sorted({**properties[key], "description": inspect.cleandoc(text)}.items()))
     return schema
+
+
+def _sections(model: type[Section]) -> Iterator[type[Section]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _sections(each)
 
 
 def _descriptions(model: type) -> Iterator[tuple[str, str]]:

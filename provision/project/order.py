@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provision.project.schema import Service
+    from provision.project.service import Service
 
 
 class CyclicOrder(ValueError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provision.project.schema import Lane, Service
+    from provision.project.service import Lane, Service
 
 CANARY_OFFSET = 10_000
 CANDIDATE_OFFSET = 20_000

@@ -15,7 +15,9 @@ from provision.project.ports import port_of
 
 if TYPE_CHECKING:
     from provision.project.loaded import LoadedProject
-    from provision.project.schema import Project, Service, Target
+    from provision.project.schema import Project
+    from provision.project.service import Service
+    from provision.project.target import Target
 
 # Above the ports that Linux gives to connections (ip_local_port_range: 32768 to 60999), and where nobody's canary or
 # candidate is, which are 10000 and 20000 above ports that people choose.
@@ -68,7 +70,7 @@ def first_port(name: str, size: int, taken: Collection[int], earlier: int | None
 
 def own_ports(project: Project, target: Target) -> set[int]:
     """The ports that the project itself may come to listen on, in every lane."""
-    from provision.project.schema import Lane
+    from provision.project.service import Lane
 
     found = set()
     for name, service in _with_port(project, target):

@@ -11,7 +11,7 @@ from provision.project.fault import Fault
 from provision.project.units import PLACE
 
 if TYPE_CHECKING:
-    from provision.project.schema import Target
+    from provision.project.target import Target
 
 SANDBOX = "sandbox"  # among the hosts of a target
 LOCAL = Path(".deploy")  # in the project's folder: what is about this machine alone

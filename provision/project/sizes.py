@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provision.project.schema import Resources
+    from provision.project.parts import Resources
 
 GB = 10**9
 SIZES = {"small": (4 * GB, 2.0), "medium": (8 * GB, 4.0), "large": (16 * GB, 8.0)}  # memory, cores

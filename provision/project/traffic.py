@@ -11,7 +11,8 @@ from provision.project.section import Section
 from provision.project.values import AbsolutePath, DirectoryUrl, EmailAddress, Percent, Port, Seconds, String, Whole
 
 if TYPE_CHECKING:
-    from provision.project.schema import Service, Target
+    from provision.project.service import Service
+    from provision.project.target import Target
 
 SPARE = 2  # slots besides those of the copies: one is proven beside them, and one is a canary
 _NONE = "none"

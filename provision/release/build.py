@@ -36,7 +36,9 @@ from provision.contract.release import (
 from provision.contract.release import SecretPart as Secret
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.project.schema import Lane, Once, Prepare, Project, Service, Target
+from provision.project.schema import Once, Prepare, Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.template import Ref, SecretPart
 from provision.project.traffic import is_fronted
 from provision.release import snapshots

@@ -12,7 +12,8 @@ from provision.contract.model_types import is_llama_server, unread, without_kern
 from provision.engines import wheel
 from provision.errors import UnencodableValue
 from provision.project.models import name_of
-from provision.project.schema import Project, Service
+from provision.project.schema import Project
+from provision.project.service import Service
 from provision.project.template import Template
 from provision.release import model_lock
 

@@ -11,7 +11,9 @@ from provision.contract.names import ENVIRONMENT
 from provision.engines import BUILT
 from provision.errors import UsageError
 from provision.project.python import LOCK
-from provision.project.schema import Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Service
+from provision.project.target import Target
 from provision.project.toml import DECLARATION
 from provision.release.ignore import Wanted, shipped
 from provision.release.keys import is_secret

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from provision.contract.names import ENVIRONMENT
 from provision.errors import UnencodableValue, UsageError
 from provision.project.fault import did_you_mean
-from provision.project.schema import Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Service
+from provision.project.target import Target
 from provision.release.files import check_binary
 from provision.release.models import declared_files, is_hosts_own, look_at
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision.project.models import Model, name_of
-from provision.project.schema import Service
+from provision.project.service import Service
 from provision.release import model_lock, snapshots
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from provision.errors import UsageError
 from provision.project.models import AtTheHub, Model, in_cache, name_of
-from provision.project.schema import Project, Service
+from provision.project.schema import Project
+from provision.project.service import Service
 from provision.release import hashing, model_lock, snapshots
 from provision.release.hashing import Hashing
 from provision.release.model_file import ModelFile

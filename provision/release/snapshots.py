@@ -17,7 +17,7 @@ from provision.release import model_lock
 from provision.release.model_file import ModelFile
 
 if TYPE_CHECKING:
-    from provision.project.schema import Service
+    from provision.project.service import Service
     from provision.release.model_lock import SnapshotShape
 
 _CONTEXT = ("--max-model-len", "--context-length", "--max-seq-len")

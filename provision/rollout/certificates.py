@@ -19,7 +19,8 @@ from provision.project.rules.proxies import is_here, listens_on
 
 if TYPE_CHECKING:
     from provision.hosts import HostConnection
-    from provision.project.schema import Project, Target
+    from provision.project.schema import Project
+    from provision.project.target import Target
 
 _SECONDS = 10.0
 

@@ -110,7 +110,7 @@ def _program(deployment: Deployment, service: str, channel: str) -> str:
         raise no_service(service, names)
     # Completion of a shell reads this module, and none of those.
     from provision.manifests.places import LaneOnTarget
-    from provision.project.schema import Lane
+    from provision.project.service import Lane
     from provision.project.traffic import is_fronted
 
     if not copy and is_fronted(target, project.services[name]):  # which has the role now, is for the host to say

@@ -200,7 +200,7 @@ def _ports(each: PreviewFacts) -> range:
 
 
 def _event(preview: Deployment, host: str, noted: PreviewFacts | None) -> dict[str, Any]:
-    from provision.project.schema import Lane
+    from provision.project.service import Lane
 
     project = preview.loaded.project
     ports = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from provision.project.renting import Budget as Limits
     from provision.project.renting import Needs as Declared
-    from provision.project.schema import Target
+    from provision.project.target import Target
     from provision.providers.api import Clock
     from provision.targets.allowance import Allowance
     from provision.targets.joining import Joining

@@ -15,7 +15,7 @@ from provision.project.models import HUB, name_of
 
 if TYPE_CHECKING:
     from provision.project.models import Model
-    from provision.project.schema import Service
+    from provision.project.service import Service
     from provision.targets.deployment import Deployment
 
 _NAMED = 3

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provision.images import Reference
-    from provision.project.schema import Project, Target
+    from provision.project.schema import Project
+    from provision.project.target import Target
 
 
 def followed(project: Project, target: Target, channel: str) -> tuple[Project, dict[str, str]]:

@@ -23,7 +23,9 @@ from provision.targets.acceptance import Demands
 if TYPE_CHECKING:
     from bitnet.model import ModelFacts
     from provision.project.loaded import LoadedProject
-    from provision.project.schema import Project, Service, Target
+    from provision.project.schema import Project
+    from provision.project.service import Service
+    from provision.project.target import Target
 
 _RECORD = "build/build.json"  # of `deploy native build`
 _RELEASES = 2  # the one that serves, and the one that replaces it

@@ -12,7 +12,7 @@ from provision.project.ports import port_of
 
 if TYPE_CHECKING:
     from provision.hosts import HostSpec
-    from provision.project.schema import Service
+    from provision.project.service import Service
     from provision.targets.deployment import Deployment
 
 _PORTS = {"http": 80, "https": 443}
@@ -40,7 +40,7 @@ def reached(
     Args:
         slots: service -> its port, where a program is in a slot of its own: nobody else leads there.
     """
-    from provision.project.schema import Lane  # heavy, and there by the time that anything is deployed
+    from provision.project.service import Lane  # heavy, and there by the time that anything is deployed
 
     services = deployment.loaded.project.services
     several = len(deployment.hosts) > 1

@@ -22,7 +22,7 @@ _IMAGE = "example.net/app@sha256:" + "a" * 64
 def asked(tmp_path: Path, resources: dict[str, Any], devices: dict[str, str]) -> dict[str, Any]:
     """The body of the request for a container whose launch folder was staged with `devices`."""
     from provision.manifests import render_lanes
-    from provision.project.schema import Lane
+    from provision.project.service import Lane
 
     declared = project(
         {"web": {"command": ["web"], "image": _IMAGE, "resources": resources}}, platform="docker", path="/srv/demo"

@@ -15,7 +15,7 @@ from provision.cluster.wanted import rendered, service_of, unpacked
 from provision.errors import Degraded
 from provision.manifests.kubernetes import files
 from provision.manifests.kubernetes.rbac import render_rbac
-from provision.project.schema import Target
+from provision.project.target import Target
 from tests.manifests.fetched.test_fetched import PLAIN
 from tests.manifests.fetched.test_fetched import project as modelled
 from tests.manifests.kubernetes.projects import CRES

@@ -13,7 +13,7 @@ from provision.contract.failure import NewerHost, check_format
 from provision.contract.release import ReleaseDocument
 from provision.contract.state import Program, State, from_dict
 from provision.manifests import render_lanes
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.contract.test_decide import _document, _view
 from tests.manifests.projects import project
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from provision.contract.release import LaneDocument, ServiceDocument
 from provision.manifests import render_lanes
-from provision.project.schema import Lane, Project
+from provision.project.schema import Project
+from provision.project.service import Lane
 
 
 def project(

@@ -8,7 +8,7 @@ import pytest
 
 from provision.errors import DeployError
 from provision.project.checks import KINDS, Check
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.projects import lane, project, service
 
 COMMON = {"timeout": 60.0, "interval": 0.2, "passes": 2, "attempt_timeout": 10.0}

@@ -22,7 +22,8 @@ from provision.manifests.secret_values import secret_refusals
 from provision.manifests.value import LONGEST_STRING
 from provision.platforms import face
 from provision.project.finish import finish
-from provision.project.schema import Declaration, Lane, Project
+from provision.project.schema import Declaration, Project
+from provision.project.service import Lane
 from provision.project.template import Known
 from tests.manifests.projects import dollars_doubled, install
 from tests.manifests.test_launcher import SHELLS

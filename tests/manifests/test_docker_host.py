@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.errors import UnencodableValue
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.projects import project, service
 
 IMAGE = "ghcr.io/owner/app@sha256:" + "1" * 64

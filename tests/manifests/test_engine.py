@@ -15,7 +15,7 @@ from hypothesis import given
 
 from provision.manifests import compose, dockerfile
 from provision.manifests.serverless import aws
-from provision.project.schema import Python
+from provision.project.python import Python
 from tests.manifests import images
 from tests.manifests.compose.composer import docker_compose
 from tests.manifests.kubernetes.projects import IMAGE, project

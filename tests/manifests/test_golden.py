@@ -11,7 +11,8 @@ import pytest
 
 from provision.manifests import control
 from provision.manifests.places import LaneOnTarget
-from provision.project.schema import Lane, Project
+from provision.project.schema import Project
+from provision.project.service import Lane
 from tests.manifests.projects import lane
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provision.errors import UnencodableValue, UsageError
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.projects import lane, project, service
 
 WEB = {"command": ["web", "${port}"], "port": 8000, "env": {"API": "http://127.0.0.1:${services.api.port}"}}

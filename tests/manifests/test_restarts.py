@@ -13,7 +13,7 @@ import yaml
 
 from provision.manifests import compose
 from provision.manifests.kubernetes import render_kubernetes
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.kubernetes import projects as of_kubernetes
 from tests.manifests.projects import project, service
 from tests.manifests.supervisors import supervisord

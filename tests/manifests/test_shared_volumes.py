@@ -13,7 +13,7 @@ from provision.manifests.kubernetes import render_kubernetes
 from provision.manifests.kubernetes.faults import faults
 from provision.manifests.kubernetes.objects import parse_objects
 from provision.manifests.kubernetes.pods import Granted
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests import projects
 from tests.manifests.compose.composer import config
 from tests.manifests.kubernetes.projects import project

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from provision.errors import UnencodableValue
 from provision.manifests.encoders import ini_value, supervisor_arg
 from provision.manifests.value import Value
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.projects import dollars_doubled, install, lane, project, service
 from tests.manifests.supervisors import Supervisord, supervisord
 from tests.manifests.values import BATCH, ECHO, ECHO_AND_STAY, Echo, batches, examples, texts

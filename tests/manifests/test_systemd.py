@@ -17,7 +17,7 @@ from provision.manifests import control
 from provision.manifests.encoders import systemd_arg, systemd_env, systemd_value
 from provision.manifests.places import LaneOnTarget
 from provision.manifests.value import Value, Variable
-from provision.project.schema import Lane
+from provision.project.service import Lane
 from tests.manifests.projects import project, service
 
 WEB: dict[str, Any] = {"command": ["web"], "port": 8000}

@@ -10,7 +10,7 @@ import pytest
 from bitnet.model import Serving, largest_context, memory_needed, read_model, vram_needed
 from bitnet.model.fit import cache_bytes
 from provision.project.models import Model
-from provision.project.schema import Service
+from provision.project.service import Service
 from provision.release.model_needs import gpu_layers
 from provision.targets.fitting import _smaller
 from tests.models.conftest import Hub

@@ -17,7 +17,8 @@ import pytest
 from provision.errors import DeployError, UsageError
 from provision.models import snapshot
 from provision.project.models import ALLOWED, Model
-from provision.project.schema import Resources, Service
+from provision.project.parts import Resources
+from provision.project.service import Service
 from provision.project.template import Template
 from provision.release import snapshots
 from provision.release.model_lock import SnapshotShape

@@ -11,35 +11,29 @@ import pytest
 from pydantic import BaseModel
 
 from provision.project import json_schema, load
+from provision.project.checks import Check
 from provision.project.front import Front
 from provision.project.models import Model
-from provision.project.renting import Budget, Needs
-from provision.project.schema import (
-    Acme,
+from provision.project.parts import (
     Alert,
     Ask,
-    Check,
-    Figures,
-    Firewall,
-    Head,
-    Hooks,
-    Limits,
     Liveness,
     Metrics,
-    Prepare,
     Probes,
     Proxy,
-    Python,
     Requests,
     Resources,
     Restart,
-    Rollout,
     Serverless,
-    Service,
-    Target,
-    Traffic,
     Volume,
 )
+from provision.project.python import Python
+from provision.project.renting import Budget, Needs
+from provision.project.rollout import Figures, Limits, Rollout
+from provision.project.schema import Head, Hooks, Prepare
+from provision.project.service import Service
+from provision.project.target import Firewall, Target
+from provision.project.traffic import Acme, Traffic
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = "\n".join(re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deploy.toml.md").read_text(), re.DOTALL))

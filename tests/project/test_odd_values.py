@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from provision.errors import DeclarationError
 from provision.project import load
-from provision.project.schema import Check, Head, Prepare, Resources, Rollout, Service, Target
+from provision.project.checks import Check
+from provision.project.parts import Resources
+from provision.project.rollout import Rollout
+from provision.project.schema import Head, Prepare
+from provision.project.service import Service
+from provision.project.target import Target
 
 SECTIONS = {
     "project": Head,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from provision.project.order import CyclicOrder, start_order
 from provision.project.ports import port_of
-from provision.project.schema import Lane, Service
+from provision.project.service import Lane, Service
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 from provision.manifests.compose.stack import stack
 from provision.manifests.fetched import locked
 from provision.manifests.templates import render
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 __all__ = ["files"]
 

@@ -15,7 +15,10 @@ from provision.manifests.engine import restart_policy
 from provision.manifests.fetched import Fetch
 from provision.manifests.value import Value, Variable
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Restart, Target
+from provision.project.parts import Restart
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 
 if TYPE_CHECKING:
     from provision.manifests.fetched import Locked

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from provision.manifests.dockerfile.recipe import recipe
 from provision.manifests.templates import render
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 __all__ = ["files"]
 

@@ -14,7 +14,10 @@ from provision.manifests.containers import Containers
 from provision.manifests.probes import Probe, asks_in_python, probe
 from provision.manifests.value import Value
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Python, Target
+from provision.project.python import Python
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 from provision.release.lock import demanded, indexes, read
 from provision.release.pyproject import PyProject
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from provision.manifests.fetched import locked
 from provision.manifests.kubernetes.bundle import FOLDERS, render_kubernetes
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 __all__ = ["FOLDERS", "files", "render_kubernetes"]
 

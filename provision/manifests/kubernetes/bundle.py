@@ -21,7 +21,9 @@ from provision.manifests.kubernetes.sound import are_sound
 from provision.manifests.kubernetes.workload import Workload, workload
 from provision.manifests.templates import render
 from provision.project.order import start_order
-from provision.project.schema import Lane, Project, Target
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 
 if TYPE_CHECKING:
     from provision.manifests.fetched import Locked

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provision.manifests.containers import Containers
-    from provision.project.schema import Project, Service, Target
+    from provision.project.schema import Project
+    from provision.project.service import Service
+    from provision.project.target import Target
 
 # Keys of a proxy -> who has to say it instead.
 _OTHERS = {

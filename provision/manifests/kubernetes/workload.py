@@ -14,7 +14,9 @@ from provision.manifests.kubernetes.routed import Doors, Route, doors, route
 from provision.manifests.probes import Probe, probe
 from provision.manifests.value import Value, Variable
 from provision.project.networks import Endpoint
-from provision.project.schema import USER_ID, Lane, Scale, Service, Volume
+from provision.project.parts import Scale, Volume
+from provision.project.schema import USER_ID
+from provision.project.service import Lane, Service
 
 # How long a pod goes on answering after it was told to go: until every node has stopped sending to it.
 LEAST_DRAIN = 5

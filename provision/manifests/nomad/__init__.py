@@ -14,7 +14,10 @@ from provision.errors import UnencodableValue
 from provision.manifests.containers import Containers, containers
 from provision.manifests.nomad.tasks import SECRETS, Json, restarts, seconds, task
 from provision.manifests.value import AtStart
-from provision.project.schema import Lane, Project, Restart, Target
+from provision.project.parts import Restart
+from provision.project.schema import Project
+from provision.project.service import Lane
+from provision.project.target import Target
 from provision.project.template import Ref
 
 __all__ = ["SECRETS", "files"]

@@ -11,7 +11,7 @@ from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.probes import probe
 from provision.manifests.value import FromSecret, Value, check_process_string
-from provision.project.schema import Restart
+from provision.project.parts import Restart
 
 Json = dict[str, Any]
 

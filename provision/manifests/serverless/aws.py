@@ -14,7 +14,8 @@ from provision.errors import UnencodableValue
 from provision.manifests.dockerfile.recipe import Recipe, locked, packages, version
 from provision.manifests.serverless.functions import Cloud, functions
 from provision.manifests.templates import render
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 _LEAST_MIB, _MOST_MIB = 128, 10_240
 _MIB_PER_CPU = 1769

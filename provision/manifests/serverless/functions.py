@@ -11,8 +11,11 @@ from provision.errors import UnencodableValue, UsageError
 from provision.manifests import containers
 from provision.manifests.containers import Containers
 from provision.manifests.value import Value, Variable, refuse_secrets
+from provision.project.parts import Serverless
 from provision.project.presets import presets
-from provision.project.schema import Lane, Project, Serverless, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Lane, Service
+from provision.project.target import Target
 from provision.project.template import parse
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")

@@ -13,7 +13,8 @@ from provision.errors import UnencodableValue
 from provision.manifests.dockerfile.recipe import locked, packages
 from provision.manifests.serverless.functions import Cloud, functions
 from provision.manifests.templates import render
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 
 _LONGEST_NAME = 63
 # Cores, the least and the most memory that they come with, in MiB.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal
-from provision.project.schema import Target
+from provision.project.target import Target
 
 _MANY = 100  # each try of supervisord comes a second later than the one before: more than an hour
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from provision.project.production.rule import Finding, Rule, Severity, Subject, literal, written
-from provision.project.schema import Service
+from provision.project.service import Service
 
 _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-Fa-f:])::(?![0-9A-Fa-f:/])")
 

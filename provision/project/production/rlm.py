@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from provision.project.production.rule import OLDEST_KEY_DAYS, Finding, Rule, Severity, Subject, literal, old_keys, said
-from provision.project.schema import Service
+from provision.project.service import Service
 
 PRESET = "rlm-runtime"
 # Of examples/rlm-runtime: what serves HTTP, and the secret that its clients send.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from provision.project.fault import Path
-from provision.project.schema import Project, Service, Target
+from provision.project.schema import Project
+from provision.project.service import Service
 from provision.project.suspects import Suspect
+from provision.project.target import Target
 from provision.project.template import Template
 
 OLDEST_KEY_DAYS = 90

@@ -8,7 +8,7 @@ from provision.project.fault import Fault, nearest
 from provision.project.front import behind, runs, services_behind
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
-from provision.project.schema import Target
+from provision.project.target import Target
 from provision.project.traffic import is_fronted, mode_of
 
 

@@ -8,7 +8,7 @@ from provision.contract.model_types import is_llama_server
 from provision.project.fault import Fault, did_you_mean
 from provision.project.models import PICKLES, REGISTRY, STORE, AtTheHub, place
 from provision.project.rules.view import Sound
-from provision.project.schema import Service
+from provision.project.service import Service
 
 _OF_SAFETENSORS = ("vllm", "sglang")  # presets
 

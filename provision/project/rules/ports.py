@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from provision.project.fault import Fault, Path
 from provision.project.ports import port_of
 from provision.project.rules.view import Sound
-from provision.project.schema import Lane, Service
+from provision.project.service import Lane, Service
 from provision.project.values import LAST_PORT
 
 _KEYS = {Lane.STABLE: "port", Lane.CANARY: "canary_port", Lane.CANDIDATE: "candidate_port"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from provision.contract.names import OURS
 from provision.project.fault import Fault, Path
 from provision.project.rules.view import Sound
-from provision.project.schema import Service
+from provision.project.service import Service
 
 
 def _paths(view: Sound) -> Iterator[Fault]:

@@ -6,9 +6,11 @@ import ipaddress
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
+from provision.project.parts import Proxy
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
-from provision.project.schema import Proxy, Service, Target
+from provision.project.service import Service
+from provision.project.target import Target
 from provision.project.traffic import is_fronted
 
 HTTP, HTTPS = 80, 443

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault, Path, nearest
 from provision.project.rules.view import Sound, check_texts, service_texts
-from provision.project.schema import Service
+from provision.project.service import Service
 from provision.project.template import Ref, Template
 
 

@@ -8,7 +8,7 @@ from provision.project.fault import Fault
 from provision.project.platforms import PLATFORMS, Abilities, those
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
-from provision.project.schema import Service
+from provision.project.service import Service
 
 
 def _reached(view: Sound) -> Iterator[Fault]:

@@ -10,7 +10,8 @@ from provision.project.fault import Path as KeyPath
 from provision.project.platforms import those
 from provision.project.rollout import Rollout
 from provision.project.rules.view import Sound
-from provision.project.schema import Service, Target
+from provision.project.service import Service
+from provision.project.target import Target
 from provision.project.traffic import counts_tokens, is_fronted, mode_of
 
 _OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "prometheus_token", "prometheus_ca", "figures")

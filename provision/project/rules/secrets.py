@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from provision.project.fault import Fault, Path
 from provision.project.rules.view import Sound, check_texts, service_texts
-from provision.project.schema import Once, Prepare, Service
+from provision.project.schema import Once, Prepare
 from provision.project.secret_places import refused
+from provision.project.service import Service
 
 
 def _places(view: Sound) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from provision.project.fault import Fault, nearest
 from provision.project.front import behind, services_behind
 from provision.project.platforms import DEFAULT, OF_IMAGES, OVER_SSH, those
 from provision.project.rules.view import Sound, service_texts
-from provision.project.schema import Target
+from provision.project.target import Target
 from provision.project.template import Template
 from provision.project.values import LAST_PORT
 

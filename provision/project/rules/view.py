@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from provision.project.checks import Check
 from provision.project.fault import Path
 from provision.project.models import Model
-from provision.project.schema import Hooks, Once, Prepare, Python, Service, Target
+from provision.project.python import Python
+from provision.project.schema import Hooks, Once, Prepare
+from provision.project.service import Service
+from provision.project.target import Target
 from provision.project.template import Template
 
 

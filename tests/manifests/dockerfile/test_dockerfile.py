@@ -18,7 +18,7 @@ from provision.errors import UnencodableValue, UsageError
 from provision.manifests.dockerfile import files
 from provision.manifests.encoders.dockerfile import docker_arg, docker_string
 from provision.manifests.value import Value
-from provision.project.schema import Python
+from provision.project.python import Python
 from tests.manifests.kubernetes.projects import CRES, IMAGE, project
 from tests.manifests.projects import dollars_doubled
 from tests.manifests.values import texts

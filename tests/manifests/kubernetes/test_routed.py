@@ -11,7 +11,8 @@ import yaml
 
 from provision.manifests.kubernetes import files, render_kubernetes
 from provision.manifests.remarks import remarks
-from provision.project.schema import Project, Target
+from provision.project.schema import Project
+from provision.project.target import Target
 from tests.manifests.kubernetes.projects import project
 from tests.manifests.kubernetes.test_clusters import KUBECTL
 
