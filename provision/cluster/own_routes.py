@@ -81,7 +81,7 @@ def ways(api: Api, members: Iterable[Member]) -> list[Way]:
     for each in members:
         if each.kind == KIND and (route := api.get(*each.named)) is not None:
             names = tuple(map(str, at(route, "spec", "hostnames") or ()))
-            found.append(Way(each.name, service_of(route), names, _refusal(route)))
+            found.append(Way(each.name, service_of(route), names, routes.refusal(route)))
     return found
 
 
@@ -141,38 +141,8 @@ def demand_taken(api: Api, applied: Iterable[Node], demand: Callable[[], None]) 
     """
     deadline = time.monotonic() + _SECONDS
     for node in applied:
-        while node["kind"] == KIND and (why := _refusal(api.get(*name_of(node)))):
+        while node["kind"] == KIND and (why := routes.refusal(api.get(*name_of(node)))):
             demand()
             if time.monotonic() > deadline:
                 raise NotReady(name_of(node), why)
             time.sleep(0.5)
-
-
-def _refusal(route: Node | None) -> str:
-    """Why users don't come by it; empty where they do."""
-    if route is None:
-        return "it is gone"
-    for ref in at(route, "spec", "parentRefs") or ():
-        home = route["metadata"]["namespace"]
-        named = f"{ref.get('namespace') or home}/{ref['name']}"
-        said = [_accepted(each) for each in at(route, "status", "parents") or () if _is(each["parentRef"], ref, home)]
-        now = [each for each in said if each.get("observedGeneration") == route["metadata"]["generation"]]
-        if any(each["status"] == "True" for each in now):
-            continue
-        if not now:
-            return f"no Gateway {named} says that it takes it; kubectl get gateways -A"
-        return f"Gateway {named} does not take it: {now[0].get('reason')}: {now[0].get('message')}"
-    return ""
-
-
-def _is(one: Node, other: Node, home: str) -> bool:
-    """Whether both name the same listener of the same Gateway."""
-    first, second = (
-        (each["name"], each.get("namespace") or home, each.get("sectionName") or "") for each in (one, other)
-    )
-    return first == second
-
-
-def _accepted(parent: Node) -> Node:
-    found = [each for each in parent.get("conditions") or () if each["type"] == "Accepted"]
-    return dict(found[0]) if found else {}

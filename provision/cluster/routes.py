@@ -147,17 +147,22 @@ def lane_name(route: str) -> str:
     return f"deploy-lane-{route}"[:_LONGEST].rstrip("-.")
 
 
-def is_accepted(route: Node) -> bool:
-    """Whether every Gateway that has taken a route has seen it as it is now."""
-    parents = at(route, "status", "parents") or ()
-    generation = route["metadata"]["generation"]
-    return bool(parents) and all(
-        any(
-            each["type"] == "Accepted" and each["status"] == "True" and each.get("observedGeneration") == generation
-            for each in parent.get("conditions") or ()
-        )
-        for parent in parents
-    )
+def refusal(route: Node | None) -> str:
+    """Why users don't come by a route as it is now; empty where each Gateway that it names has taken it."""
+    if route is None:
+        return "it is gone"
+    for ref in at(route, "spec", "parentRefs") or ():
+        home = route["metadata"]["namespace"]
+        named = f"{ref.get('namespace') or home}/{ref['name']}"
+        parents = at(route, "status", "parents") or ()
+        said = [_accepted(each) for each in parents if _names_same(each["parentRef"], ref, home)]
+        now = [each for each in said if each.get("observedGeneration") == route["metadata"]["generation"]]
+        if any(each["status"] == "True" for each in now):
+            continue
+        if not now:
+            return f"no Gateway {named} says that it takes it; kubectl get gateways -A"
+        return f"Gateway {named} does not take it: {now[0].get('reason')}: {now[0].get('message')}"
+    return ""
 
 
 def mixed(objects: Iterable[Node], copies: Mapping[str, int]) -> list[Node]:
@@ -247,3 +252,16 @@ def _weight(ref: Node) -> int:
 def _with_header(match: Node) -> Node:
     header: dict[str, Any] = {"type": "Exact", "name": LANE_HEADER, "value": CANARY}
     return {**match, "headers": [*(match.get("headers") or ()), header]}
+
+
+def _names_same(one: Node, other: Node, home: str) -> bool:
+    """Whether both name the same listener of the same Gateway."""
+    first, second = (
+        (each["name"], each.get("namespace") or home, each.get("sectionName") or "") for each in (one, other)
+    )
+    return first == second
+
+
+def _accepted(parent: Node) -> Node:
+    found = [each for each in parent.get("conditions") or () if each["type"] == "Accepted"]
+    return dict(found[0]) if found else {}

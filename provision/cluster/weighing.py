@@ -233,14 +233,14 @@ class Weighing:
     def _wait(self, names: Sequence[str]) -> None:
         """Until Gateways have seen what was changed."""
         deadline = time.monotonic() + _SECONDS
-        late = list(names)
+        late = dict.fromkeys(names, "")
         while late:
-            late = [
-                name for name in late if (route := self._api.get("HTTPRoute", name)) and not routes.is_accepted(route)
-            ]
+            found = {name: self._api.get("HTTPRoute", name) for name in late}
+            late = {name: why for name, route in found.items() if route and (why := routes.refusal(route))}
             if late and time.monotonic() > deadline:
-                text = f"no Gateway has taken HTTPRoute {', '.join(late)} as it is now, in {_SECONDS:.0f} s"
-                self._tell({"event": "warning", "text": f"{text}; next: kubectl describe httproute {late[0]}"})
+                said = "; ".join(f"HTTPRoute {name}: {why}" for name, why in late.items())
+                text = f"weights are not known to have been taken, after {_SECONDS:.0f} s: {said}"
+                self._tell({"event": "warning", "text": f"{text}; next: kubectl describe httproute {next(iter(late))}"})
                 return
             time.sleep(0.5 if late else 0)
         if names:

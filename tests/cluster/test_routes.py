@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.cluster.routes import Coarse, Pair, copies_for, lane_route, restored, shared, shares, weights
+from provision.cluster.routes import Coarse, Pair, copies_for, lane_route, refusal, restored, shared, shares, weights
 
 WEB, API = Pair("web", "web", "web-canary"), Pair("api", "api", "api-canary")
 OURS = [WEB, API]
@@ -118,3 +118,30 @@ def test_the_share_is_read_where_a_rule_is_not_switched_off() -> None:
 )
 def test_a_share_by_copies_is_the_nearest_that_copies_can_give(share: float, stable: int, copies: int) -> None:
     assert copies_for(share, stable) == copies
+
+
+def said(gateway: str = "edge", generation: int = 2, status: str = "True", **more: str) -> dict[str, Any]:
+    """What a Gateway says of a route."""
+    accepted = {"type": "Accepted", "status": status, "observedGeneration": generation, "reason": "NoMatch"}
+    return {"parentRef": {"name": gateway, **more}, "conditions": [{**accepted, "message": "no such listener"}]}
+
+
+@pytest.mark.parametrize(
+    ("parents", "why"),
+    [
+        ([said()], ""),
+        ([said(namespace="here")], ""),
+        ([said(generation=1)], "no Gateway here/edge says"),
+        ([], "no Gateway here/edge says"),
+        ([said(namespace="other")], "no Gateway here/edge says"),
+        ([said(sectionName="web")], "no Gateway here/edge says"),
+        ([said(status="False")], "does not take it: NoMatch: no such listener"),
+        ([said(), said("left", generation=1)], ""),  # one that the route named before
+    ],
+)
+def test_a_route_is_taken_once_each_gateway_that_it_names_says_so_of_it_as_it_is_now(
+    parents: list[dict[str, Any]], why: str
+) -> None:
+    metadata = {"name": "r", "namespace": "here", "generation": 2}
+    node = {"metadata": metadata, "spec": {"parentRefs": [{"name": "edge"}]}, "status": {"parents": parents}}
+    assert why in refusal(node) if why else not refusal(node)
