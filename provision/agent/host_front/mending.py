@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterator, List, Mapping, NamedTuple
 
-from ...contract.failure import REFUSED, Failure
+from ...contract.failure import Failure
 from ...contract.layout import Layout
 from .. import boot
 from ..front import configuration
@@ -31,14 +31,16 @@ class Starter(NamedTuple):
     haproxy: str
 
 
+class _Found(NamedTuple):
+    """What it should be, and what is wrong with it, in sentences."""
+
+    wanted: Book
+    wrong: List[str]
+
+
 def hurt(front_of: FrontOf) -> List[str]:
     """What is wrong with it, in sentences; nothing where nobody can say, as one of the projects is being changed."""
-    if not book.is_in_sight() or any(os.path.exists(each.journal) for each in _projects()):
-        return []
-    try:
-        return list(_wrong(_wanted(front_of)))
-    except (Failure, OSError):
-        return []  # a project's own is wrong: its own status says what
+    return _found(front_of).wrong if book.is_in_sight() else []
 
 
 def mend(front_of: FrontOf, runtime_of: RuntimeOf, starter: Starter) -> List[str]:
@@ -48,19 +50,15 @@ def mend(front_of: FrontOf, runtime_of: RuntimeOf, starter: Starter) -> List[str
         starter: who starts it, if nobody does.
 
     Raises:
-        Failure: it can't be, as a project is being changed, or HAProxy does not start.
+        Failure: it can't be, as HAProxy does not start, or others keep it for too long.
     """
-    if not hurt(front_of):
+    if not book.is_in_sight():
         return []
     with book.locked():
-        for each in _projects():
-            if os.path.exists(each.journal):
-                what = f"the project in {each.root} is being changed, or was not to the end."
-                raise Failure(
-                    REFUSED, what, next_step="wait for it, or end that there: deploy unlock; then: deploy host mend"
-                )
-        after = _wanted(front_of)._replace(platform=starter.platform)
-        wrong = list(_wrong(after))
+        found = _found(front_of)
+        if not found.wrong:
+            return []
+        after = found.wanted._replace(platform=starter.platform)
         if not after.ports:
             program.stop(starter.platform)
             book.write(after._replace(platform=""))
@@ -74,7 +72,17 @@ def mend(front_of: FrontOf, runtime_of: RuntimeOf, starter: Starter) -> List[str
                 program.start(front, starter.haproxy, starter.platform, starter.settings, at, after.projects)
         for root in after.projects:
             moving.place(after, root, front_of, runtime_of)
-        return wrong
+        return found.wrong
+
+
+def _found(front_of: FrontOf) -> _Found:
+    if any(os.path.exists(each.journal) for each in _projects()):
+        return _Found(Book(), [])  # it becomes another, and whoever ends that leaves it right
+    try:
+        wanted = _wanted(front_of)
+        return _Found(wanted, list(_wrong(wanted)))
+    except (Failure, OSError):
+        return _Found(Book(), [])  # a project's own is wrong: its own status says what
 
 
 def _projects() -> List[Layout]:
