@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.docker_host import DockerHost, engine_on_a_host
+from tests.deploy.typed import deploy, steps
 from tests.deploy.world import World
 from tests.testbed import TestHost
 from tests.testbed.fixtures import Place
@@ -62,3 +63,12 @@ def docker_world(docker_host: DockerHost, place: Place, tmp_path: Path, image: s
     yield world
     for container in docker_host.client.containers.list(all=True):
         container.remove(force=True)
+
+
+@pytest.fixture
+def rollout_on_docker(docker_world: World) -> None:
+    """Its second release is the canary of a rollout that takes its time."""
+    docker_world.target = {"traffic": {}, "rollout": steps("10%", "50%", each="10m")}
+    for version in ("1", "2"):
+        docker_world.web(version)
+        deploy(docker_world, "up")

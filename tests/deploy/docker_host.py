@@ -28,6 +28,10 @@ class DockerHost:
     client: docker.DockerClient
     authority: str
 
+    def running(self, project: str) -> set[str]:
+        """What runs of a project, by the names that it has there."""
+        return {each.name.removeprefix(f"{project}-") for each in self.client.containers.list()}
+
     def publish(
         self,
         *,

@@ -7,12 +7,17 @@ import hashlib
 import pytest
 
 from tests.deploy.docker_host import DockerHost
-from tests.deploy.test_rollouts import deploy, steps
+from tests.deploy.typed import deploy
 from tests.deploy.visitors import crowd
 from tests.deploy.world import World
 from tests.faults.hooks import until
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.parametrize("platform", ["docker"]),
+    pytest.mark.usefixtures("rollout_on_docker"),
+]
 
 # Files of which somebody else goes by what they say, or by which something is run.
 _NOTES = ("state.json", "journal", "history/00000099.json", "failed.json", "once.json", "evidence/x", "supervisor.json")
@@ -40,16 +45,6 @@ def digests(docker_host: DockerHost, world: World) -> str:
     look += " | xargs sha256sum"
     said = docker_host.host.exec(["sh", "-c", look, str(world.path)]).stdout
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-@pytest.fixture
-def world(docker_world: World) -> World:
-    docker_world.target = {"traffic": {}, "rollout": steps("10%", "50%", each="10m")}
-    docker_world.web("1")
-    deploy(docker_world, "up")
-    docker_world.web("2")
-    deploy(docker_world, "up")
-    return docker_world
 
 
 def test_it_writes_to_nothing_that_somebody_else_goes_by(docker_host: DockerHost, world: World) -> None:

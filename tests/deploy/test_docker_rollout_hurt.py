@@ -7,27 +7,19 @@ from contextlib import suppress
 import pytest
 
 from tests.deploy.docker_host import DockerHost
-from tests.deploy.test_rollouts import deploy, steps
+from tests.deploy.typed import deploy, steps
 from tests.deploy.visitors import crowd
 from tests.deploy.world import World
 from tests.faults.hooks import until
 from tests.testbed.docker import start_engine
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@pytest.fixture
-def world(docker_world: World) -> World:
-    docker_world.target = {"traffic": {}, "rollout": steps("10%", "50%", each="10m")}
-    docker_world.web("1")
-    deploy(docker_world, "up")
-    docker_world.web("2")
-    deploy(docker_world, "up")
-    return docker_world
-
-
-def running(docker_host: DockerHost, world: World) -> set[str]:
-    return {each.name.removeprefix(f"{world.name}-") for each in docker_host.client.containers.list()}
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.parametrize("platform", ["docker"]),
+    pytest.mark.usefixtures("rollout_on_docker"),
+]
 
 
 def test_somebody_pauses_it_goes_on_ends_it_and_takes_all_of_it_down(docker_host: DockerHost, world: World) -> None:
@@ -68,7 +60,7 @@ def test_it_goes_on_after(docker_host: DockerHost, world: World, power: bool) ->
         with suppress(FileNotFoundError):
             host.exec(["rm", "-f", "/run/docker.pid", "/var/run/docker.pid"])
     docker_host.client = start_engine(host)
-    until(lambda: len(running(docker_host, world)) == 4, "the engine started its containers again", 60)
+    until(lambda: len(docker_host.running(world.name)) == 4, "the engine started its containers again", 60)
     until(world.answers, "stable serves")
     assert "rollout of" in deploy(world, "status", code=0 if power else 1)  # the engine started them again
     with crowd(world):

@@ -9,7 +9,7 @@ import pytest
 from provision import rollout
 from provision.errors import DeployError
 from tests.deploy.docker_host import DockerHost
-from tests.deploy.test_rollouts import deploy
+from tests.deploy.typed import deploy
 from tests.deploy.visitors import crowd, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
@@ -27,14 +27,10 @@ def of(docker_host: DockerHost, world: World, service: str) -> dict:
     return dict(docker_host.client.api.inspect_container(world.program(service)))
 
 
-def running(docker_host: DockerHost, world: World) -> set[str]:
-    return {each.name.removeprefix(f"{world.name}-") for each in docker_host.client.containers.list()}
-
-
 def test_a_release_takes_over_beside_and_one_that_fails_costs_nobody_a_request(docker_host, world) -> None:
     world.web("1")
     world.up()
-    assert running(docker_host, world) == {"web", "traffic", "keeper"}
+    assert docker_host.running(world.name) == {"web", "traffic", "keeper"}
     front = of(docker_host, world, "traffic")["State"]["Pid"]
 
     with visitors(world) as met:
@@ -50,7 +46,7 @@ def test_a_release_takes_over_beside_and_one_that_fails_costs_nobody_a_request(d
 
     assert met["versions"] == ["1", "2", "1", "3"]
     assert of(docker_host, world, "traffic")["State"]["Pid"] == front, "another image is no reason to start it anew"
-    assert len(running(docker_host, world)) == 3
+    assert len(docker_host.running(world.name)) == 3
     assert world.status().state == "serving"
     assert world.up().plan.unchanged
 
@@ -99,7 +95,7 @@ def test_a_canary_has_a_share_is_counted_and_is_promoted_as_it_runs(docker_host,
 
     assert world.version == "2"
     assert of(docker_host, world, "web.2")["State"]["Pid"] == pid
-    assert running(docker_host, world) == {"web.2", "traffic", "keeper"}
+    assert docker_host.running(world.name) == {"web.2", "traffic", "keeper"}
 
 
 def test_haproxy_comes_back_as_it_was_and_with_its_engine(docker_host, world) -> None:
@@ -108,7 +104,7 @@ def test_haproxy_comes_back_as_it_was_and_with_its_engine(docker_host, world) ->
     docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "traffic")["State"]["Pid"])])
     until(world.answers, "the engine started it again")
     docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "keeper")["State"]["Pid"])])
-    until(lambda: "keeper" in running(docker_host, world), "and the keeper")
+    until(lambda: "keeper" in docker_host.running(world.name), "and the keeper")
 
     world.web("2")
     world.up()
@@ -126,13 +122,13 @@ def test_a_host_gets_traffic_and_gives_it_up(docker_host, world) -> None:
     world.web("1")
     world.up()
     assert world.version == "1"
-    assert running(docker_host, world) == {"web.2", "traffic", "keeper"}
+    assert docker_host.running(world.name) == {"web.2", "traffic", "keeper"}
 
     world.target = {"traffic": "none"}
     world.web("2")
     world.up()
     assert world.version == "2"
-    assert running(docker_host, world) == {"web"}
+    assert docker_host.running(world.name) == {"web"}
 
 
 def test_another_service_makes_haproxy_read_its_file_anew_with_its_streams(docker_host, world) -> None:
@@ -218,7 +214,7 @@ def test_who_takes_the_steps_is_killed_on_the_way_and_they_go_on(docker_host, wo
         for _ in range(3):
             time.sleep(1.5)
             docker_host.host.exec(["kill", "-9", str(of(docker_host, world, "keeper")["State"]["Pid"])])
-            until(lambda: "keeper" in running(docker_host, world), "the engine started it again")
+            until(lambda: "keeper" in docker_host.running(world.name), "the engine started it again")
         assert "passed" in deploy(world, "rollout", "watch")
         deploy(world, "promote")
     assert world.version == "2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.typed import deploy, events, steps
 from tests.deploy.visitors import behind_a_front, crowd
 from tests.deploy.world import World
 from tests.faults.hooks import until
@@ -27,26 +27,9 @@ def world(world: World) -> Iterator[World]:
     yield from behind_a_front(world)
 
 
-def deploy(world: World, *words: str, code: int = 0) -> str:
-    """What `deploy` says to people."""
-    with world.cli(*words) as process:
-        said, _ = process.communicate(timeout=180)
-    assert process.returncode == code, said
-    return str(said)
-
-
-def events(world: World, *words: str, code: int = 0) -> list[dict[str, Any]]:
-    """What it says to programs."""
-    return [json.loads(line) for line in deploy(world, *words, "--json", code=code).splitlines()]
-
-
 def lanes(world: World) -> dict[str, Any]:
     (told,) = [each for each in events(world, "traffic") if each["event"] == "traffic"]
     return dict(told["services"]["web"]["lanes"])
-
-
-def steps(*shares: str, **more: Any) -> dict[str, Any]:
-    return {"steps": list(shares), "each": "1s", "abort": {"errors": "20%"}, **more}
 
 
 def test_a_share_is_given_by_hand_and_seen_wherever_one_looks(world: World) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from provision.errors import DeployError, PutBack
-from tests.deploy.test_rollouts import deploy
 from tests.deploy.test_traffic_proxy import _certificate
+from tests.deploy.typed import deploy
 from tests.deploy.visitors import crowd, visitors
 from tests.deploy.world import World, web
 from tests.faults.hooks import until
