@@ -9,7 +9,7 @@ import pytest
 from tests.deploy.docker_host import DockerHost
 from tests.deploy.typed import deploy
 from tests.deploy.visitors import crowd
-from tests.deploy.world import World
+from tests.deploy.world import World, web
 from tests.faults.hooks import until
 
 pytestmark = [
@@ -31,10 +31,10 @@ _ODD = {
 }
 
 
-def attack(docker_host: DockerHost, world: World, script: str) -> str:
-    """Be the keeper."""
-    keeper = docker_host.client.containers.get(world.program("keeper"))
-    said = keeper.exec_run(["sh", "-c", script], workdir=world.path).output
+def attack(docker_host: DockerHost, world: World, script: str, whom: str = "keeper") -> str:
+    """Be the keeper, or another container."""
+    container = docker_host.client.containers.get(world.program(whom))
+    said = container.exec_run(["sh", "-c", script], workdir=world.path).output
     assert isinstance(said, bytes)
     return said.decode()
 
@@ -55,6 +55,16 @@ def test_it_writes_to_nothing_that_somebody_else_goes_by(docker_host: DockerHost
     said = attack(docker_host, world, f"{tried}; mv .deploy/history .deploy/h 2>&1; mv .deploy/traffic x 2>&1; true")
     assert "Read-only file system" in said
     assert digests(docker_host, world) == before
+
+
+@pytest.mark.parametrize("whom", ["keeper", "traffic"])
+def test_it_reads_no_secret_of_a_service(docker_host: DockerHost, world: World, whom: str) -> None:
+    world.declare({"web": web(world.port, "3", secrets=["TOKEN"])}, env="TOKEN=abracadabra\n")
+    deploy(world, "up", "--abort-rollout")
+    look = "grep -rs abracadabra .deploy/[!t]*"
+    assert "abracadabra" in docker_host.host.exec(["sh", "-c", f"cd {world.path} && {look}"]).stdout
+    assert not attack(docker_host, world, look, whom)
+    assert not attack(docker_host, world, "ls .deploy/run", whom)
 
 
 @pytest.mark.timeout(900)

@@ -50,7 +50,12 @@ def _nothing() -> bytes:
 
 
 def completed(layout: Layout, body: engine.Json) -> engine.Json:
-    """The body of the request that creates one: its manifest, and what only this host knows."""
+    """The body of the request that creates one: its manifest, and what only this host knows.
+
+    Programs' secrets lie below the project's folder, and are no business of it: what it sees in their place is empty.
+    """
+    if not body["Entrypoint"][0].startswith(f"{layout.run}/"):  # as of one that is of no project
+        body["HostConfig"]["Tmpfs"] = {**body["HostConfig"]["Tmpfs"], layout.run: "ro,nosuid,nodev,noexec,size=4k"}
     body["HostConfig"]["Binds"] = [*body["HostConfig"]["Binds"], *(f"{each}:ro" for each in _of_the_host(layout))]
     body["User"] = f"{os.geteuid()}:{os.getegid()}"  # as who deploys
     body["WorkingDir"] = layout.traffic
