@@ -21,7 +21,7 @@ _NUMBERS = itertools.count()
 @pytest.fixture(scope="session")
 def api_server(slot: Slot) -> Iterator[Cluster]:
     """A store and an API server, without controllers: what is applied is judged and kept, and nothing runs."""
-    _demand("etcd", "kube-apiserver")
+    demand("etcd", "kube-apiserver")
     cluster = Cluster(slot, controllers=False)
     yield cluster
     cluster.destroy()
@@ -30,7 +30,7 @@ def api_server(slot: Slot) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster(slot: Slot) -> Iterator[Cluster]:
     """One whose pods run; `cluster.node` has images."""
-    _demand(*CONTROL_PLANE, *NODE)
+    demand(*CONTROL_PLANE, *NODE)
     cluster = Cluster(slot)
     try:
         cluster.node = Node(cluster)
@@ -42,7 +42,7 @@ def cluster(slot: Slot) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def gateway(cluster: Cluster) -> Gateway:
     """What stands before the pods of `cluster`, and what counts the requests to it."""
-    _demand(*GATEWAY)
+    demand(*GATEWAY)
     return Gateway(cluster)
 
 
@@ -63,7 +63,8 @@ def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
     cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
 
 
-def _demand(*names: str) -> None:
+def demand(*names: str) -> None:
+    """Leave the test out where one of these is not built."""
     if lacking := missing(names):
         part = "" if set(lacking) & {*NODE, *GATEWAY} else " control"
         pytest.skip(

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster.images import archive, files
+from tests.cluster.machine import Machine
 from tests.cluster.parts import program
 from tests.cluster.running import Cluster
+from tests.testbed.slots import configure
 
 _CONTAINERD = """\
 version = 3
@@ -46,56 +48,85 @@ _NAMES = """\
     }}
 }}
 """
-_PODS = "10.244.0.0/24"
+_PODS = "10.244.{}.0/24"  # of a node's number, from 0 on
+_EVERY_POD = "10.244.0.0/16"
 _CLASS = "node"
 
 
 class Node:
-    """One, started in `cluster` and ready when this returns."""
+    """One, started in `cluster` and ready when this returns.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        number: 1 is the cluster's own machine; further ones have a machine each, and die by its `pull_cable`.
+    """
+
+    def __init__(self, cluster: Cluster, number: int = 1) -> None:
         self._cluster = cluster
-        disk = cluster.disk
+        self.name = f"node-{number}"
+        self._pods = _PODS.format(number - 1)
+        self.machine = cluster if number == 1 else Machine(cluster.slot)
+        try:
+            self._begin()
+        except BaseException:
+            if number > 1:
+                self.machine.destroy()
+            raise
+
+    def destroy(self) -> None:
+        """End a further one, for good."""
+        self.machine.destroy()
+        self._cluster.kubectl("delete", "node", self.name, "--wait=false")
+        configure([f"route delete {self._pods}"], namespace=self._cluster.name)
+
+    def _begin(self) -> None:
+        machine, disk = self.machine, self.machine.disk
         (disk / "cni").mkdir()
-        (disk / "cni/10.conflist").write_text(json.dumps(_network()))
+        (disk / "cni/10.conflist").write_text(json.dumps(_network(self._pods)))
         (disk / "containerd.toml").write_text(_CONTAINERD.format(disk=disk))
         (disk / "kubelet.json").write_text(json.dumps(self._kubelet()))
-        cluster.start("containerd", "--config", str(disk / "containerd.toml"))
-        cluster.until(lambda: self._ctr("images", "ls").returncode == 0, "containerd")
+        machine.start("containerd", "--config", str(disk / "containerd.toml"))
+        machine.until(lambda: self._ctr("images", "ls").returncode == 0, "containerd")
         self.load("localhost/pause:1", program("pods"))
-        config = ["--kubeconfig", str(cluster.kubeconfig)]
-        cluster.start("kube-scheduler", *config, "--leader-elect=false", "--bind-address=127.0.0.1")
+        config = ["--kubeconfig", str(self._cluster.kubeconfig)]
+        if machine is self._cluster:
+            machine.start("kube-scheduler", *config, "--leader-elect=false", "--bind-address=127.0.0.1")
+        else:
+            configure([f"route add {self._pods} via {machine.address}"], namespace=self._cluster.name)
+            configure([f"route add {_PODS.format(0)} via {self._cluster.address}"], namespace=machine.name)
         self.start_kubelet()
-        options = ["--proxy-mode=nftables", "--hostname-override=node-1", f"--cluster-cidr={_PODS}"]
+        options = ["--proxy-mode=nftables", f"--hostname-override={self.name}", f"--cluster-cidr={_EVERY_POD}"]
         options += ["--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0"]
         options += ["--conntrack-tcp-timeout-close-wait=0", "--healthz-bind-address=127.0.0.1:10256"]
-        cluster.start("kube-proxy", *config, *options)
-        answers = [*cluster.inside(), "curl", "-sf", "http://127.0.0.1:10256/healthz"]
-        cluster.until(lambda: not subprocess.run(answers, capture_output=True, check=False).returncode, "kube-proxy")
-        (disk / "Corefile").write_text(_NAMES.format(address=cluster.address, kubeconfig=cluster.kubeconfig))
-        cluster.start("coredns", "-conf", str(disk / "Corefile"))
+        machine.start("kube-proxy", *config, *options)
+        answers = [*machine.inside(), "curl", "-sf", "http://127.0.0.1:10256/healthz"]
+        machine.until(lambda: not subprocess.run(answers, capture_output=True, check=False).returncode, "kube-proxy")
+        if machine is self._cluster:
+            names = _NAMES.format(address=machine.address, kubeconfig=self._cluster.kubeconfig)
+            (disk / "Corefile").write_text(names)
+            machine.start("coredns", "-conf", str(disk / "Corefile"))
         self.wait()
 
     def start_kubelet(self) -> None:
-        """What makes it a node; `cluster.stop("kubelet")` is the end of one, whose pods nobody hears of any more."""
-        disk = self._cluster.disk
+        """What makes it a node; `machine.stop("kubelet")` is the end of one, whose pods nobody hears of any more."""
+        disk = self.machine.disk
         options = ["--root-dir", str(disk / "kubelet"), "--config", str(disk / "kubelet.json")]
-        options += ["--kubeconfig", str(self._cluster.kubeconfig), f"--node-ip={self._cluster.address}"]
-        self._cluster.start("kubelet", *options, "--hostname-override=node-1")
+        options += ["--kubeconfig", str(self._cluster.kubeconfig), f"--node-ip={self.machine.address}"]
+        self.machine.start("kubelet", *options, f"--hostname-override={self.name}")
 
     def wait(self) -> None:
         """Until it is ready."""
-        self._cluster.until(lambda: " Ready" in self._cluster.kubectl("get", "nodes", check=False), "kubelet")
+        node = ("get", "node", self.name)
+        self.machine.until(lambda: " Ready" in self._cluster.kubectl(*node, check=False), "kubelet")
 
     def load(self, name: str, what: Path | Mapping[str, Path]) -> str:
         """Have an image of a program, at /NAME, or of files on the node; the reference by digest that a pod names."""
         content = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
-        layer = files(content, self._cluster.disk / "layer.tar")
+        layer = files(content, self.machine.disk / "layer.tar")
         return self.load_layers(name, [layer], Entrypoint=[f"/{next(iter(content))}"])
 
     def load_layers(self, name: str, layers: Sequence[Path], **settings: object) -> str:
         """Have an image of `layers` on the node, likewise."""
-        out = self._cluster.disk / "image.tar"
+        out = self.machine.disk / "image.tar"
         digest = archive(name, layers, out, **settings)
         reference = f"{name.rpartition(':')[0]}@{digest}"
         for words in (("import", "--local", "--no-unpack", str(out)), ("tag", "--force", name, reference)):
@@ -123,9 +154,9 @@ class Node:
         )
 
     def _volume(self, name: str) -> dict[str, object]:
-        place = self._cluster.disk / "volumes" / name
+        place = self.machine.disk / "volumes" / name
         place.mkdir(parents=True)
-        here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]}
+        here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [self.name]}]}
         spec = {
             "capacity": {"storage": "100Gi"},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
@@ -136,22 +167,23 @@ class Node:
         return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
     def _ctr(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [program("ctr"), "-a", str(self._cluster.disk / "containerd.sock"), "-n", "k8s.io", *words]
-        return subprocess.run([*self._cluster.inside(), *command], capture_output=True, text=True, check=False)
+        command = [program("ctr"), "-a", str(self.machine.disk / "containerd.sock"), "-n", "k8s.io", *words]
+        return subprocess.run([*self.machine.inside(), *command], capture_output=True, text=True, check=False)
 
     def _kubelet(self) -> dict[str, object]:
-        disk = self._cluster.disk
+        disk = self.machine.disk
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "authentication": {
                 "anonymous": {"enabled": False},
                 "webhook": {"enabled": False},
-                "x509": {"clientCAFile": str(disk / "pki/ca.crt")},
+                "x509": {"clientCAFile": str(self._cluster.disk / "pki/ca.crt")},
             },
             "authorization": {"mode": "AlwaysAllow"},
+            "podLogsDir": str(disk / "pod-logs"),  # the machine's own would be shared, and each clears away the others'
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._cluster.name}",
+            "cgroupRoot": f"/{self.machine.name}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "clusterDNS": [self._cluster.address],
@@ -162,8 +194,8 @@ class Node:
         }
 
 
-def _network() -> dict[str, object]:
-    ways = {"type": "host-local", "ranges": [[{"subnet": _PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}
+def _network(pods: str) -> dict[str, object]:
+    ways = {"type": "host-local", "ranges": [[{"subnet": pods}]], "routes": [{"dst": "0.0.0.0/0"}]}
     bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "ipMasq": False, "ipam": ways}
     return {
         "cniVersion": "0.4.0",
