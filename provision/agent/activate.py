@@ -18,6 +18,7 @@ from ..contract.state import State
 from . import boot, control, evidence, facts, failed, files, launch, moved, prune, recover, shares, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets
+from .change import Change
 from .documents import read_documents
 from .ending import settle
 from .folders import host_folder
@@ -25,7 +26,7 @@ from .keeper import scripts
 from .locks import Lock, refuse
 from .once import NOTHING_ASKED
 from .supervisors import Supervisor, open_supervisor
-from .transaction import Change, Transaction
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
@@ -143,7 +144,7 @@ def _perform(
     )
     began = time.time()
     try:
-        answer = Transaction(layout, supervisor, emit, aborted).run(change, view)
+        answer = Transaction(layout, supervisor, change, view, emit, aborted).run()
         _record(layout, change, request["channel"], began, emit)
         return answer
     except Failure as failed_:

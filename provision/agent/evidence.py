@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..contract.events import Checked
     from ..contract.evidence import Hardware, Kept, Record
     from ..contract.release import ReleaseDocument
-    from .transaction import Change
+    from .change import Change
 
 _GONE_SECONDS = 365 * 24 * 3600.0  # a few kB each
 _DRIVER = "/proc/driver/nvidia/gpus/*/information"

@@ -20,7 +20,7 @@ _PLANTED = {
     "what the laptop is told": ("provision/targets/transact.py", 'answer["outcome"] ==', 'answer["outcom"] =='),
     "what the laptop writes into a release": ("provision/manifests/lanes.py", "stop_timeout=", "stop_timout="),
     "what the host reads there": ("provision/agent/programs.py", 'each["stop_timeout"]', 'each["stop_timout"]'),
-    "what the host writes into its journal": ("provision/agent/transaction.py", '"boot": boot_', '"boots": boot_'),
+    "what the host writes into its journal": ("provision/agent/beginning.py", '"boot": boot_', '"boots": boot_'),
     "what the host reads in it": ("provision/agent/ending.py", 'begin["boot"]', 'begin["boots"]'),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.agent import evidence as on_host
-from provision.agent.transaction import Change
+from provision.agent.change import Change
 from provision.contract.failure import PUT_BACK, Failure
 from provision.contract.layout import Layout
 from provision.contract.outcome import COMMITTED
