@@ -10,21 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provision import errors
-from provision.contract.slots import FIRST, services_in
 from provision.hosts import SANDBOX, Ahead, ConnectEvent, HostConnection, HostSpec, connect, declared_hosts
 from provision.platforms import Deployed, deployed
-from provision.project.fault import dotted
 from provision.project.platforms import OVER_SSH
 from provision.targets import sandbox
 from provision.targets.conversation import Conversation, OnEvent
+from provision.targets.pulled import Pulled
 from provision.targets.questions import Questions
+from provision.targets.secrets import of_services
 
 if TYPE_CHECKING:
-    from provision.contract.release import OnceDocument, PrepareDocument
     from provision.contract.requests import SupervisorOptions
     from provision.project.loaded import LoadedProject
     from provision.project.schema import Once
@@ -62,12 +60,11 @@ class Deployment:
         self._questions = Questions(ask)
         self._ahead = ahead
         self._building = threading.Lock()
-        self._asking = threading.Lock()
-        self._labels: dict[tuple[str, str], dict[str, str]] = {}
         self._channel = ""
         self.again: tuple[str, ...] = ()
         self.done: tuple[str, ...] = ()
         self._pins = False
+        self._pulled: Pulled | None = None
         self.expired: set[str] = set()  # previews that hosts told of, and that are wanted no more
         self.images: dict[str, str] = {}  # name and tag that are followed -> the digest that is deployed for it
         if not self.target.can.over_ssh:
@@ -131,13 +128,6 @@ class Deployment:
 
         return Fleet(self)
 
-    def follow(self, channel: str) -> None:
-        """Say that the release is for `channel`, before it is built: images are then what their tags stand for.
-
-        Who only looks does not say so, and needs no registry.
-        """
-        self._channel = channel
-
     def say_once(self, again: Sequence[str], done: Sequence[str]) -> None:
         """Say which commands that run once a release are to run again, and which are known to be done.
 
@@ -189,10 +179,11 @@ class Deployment:
         """Build the release while hosts are being connected to: those mostly wait for the network.
 
         Args:
-            channel: as `follow` takes it.
+            channel: that the release is for: images are then what their tags stand for. Who only looks names none, and
+                needs no registry.
             pins: whether deploy.lock is made anew where it is older than what it is made from.
         """
-        self.follow(channel)
+        self._channel = channel
         self._pins = pins
 
         def build() -> None:
@@ -205,134 +196,26 @@ class Deployment:
 
     @cached_property
     def _release(self) -> Release:
-        from provision.release import Hashing, build
+        from provision.targets.making import make
 
-        def hashing(event: Hashing) -> None:
-            self.on_event(
-                {
-                    "event": "progress",
-                    "host": "",
-                    "phase": "hash",
-                    "file": event.path.name,
-                    "done": event.done,
-                    "total": event.total,
-                    "unit": "bytes",
-                }
-            )
-
-        project = self.loaded.project
-        if self._channel and not self.target.can.on_host:
-            from provision.targets.following import followed
-
-            project, self.images = followed(project, self.target, self._channel)
-        self._pin()
-        try:
-            release = build(project, self.target_name, self.loaded.root, on_event=hashing)
-        except errors.UnencodableValue as refusal:
-            raise self._refused(refusal) from None
-        exposed = (f"{dotted(each.path)}: {each.message} See: deploy check" for each in self.loaded.suspects)
-        for text in (*exposed, *release.warnings):
-            self.on_event({"event": "warning", "host": "", "text": text})
-        for each in release.libraries:
-            names = ", ".join(PurePosixPath(file).name for file in each.files)
-            brings = f"{each.binary} brings the libraries beside it: {names}"
-            self.on_event({"event": "message", "host": "", "phase": "ship", "text": brings})
+        release, self.images = make(
+            self.loaded, self.target_name, self._channel, pins=self._pins, on_event=self.on_event
+        )
         return release
 
-    def _pin(self) -> None:
-        """Make deploy.lock where it is stale, for a deploy; who only looks is told."""
-        python, root = self.loaded.project.python, self.loaded.root
-        if python is None or python.source == "host" or not self.target.can.on_host:
-            return
-        from provision.release import lock
-
-        if self._pins:
-            lock.renew(python, root, self.for_uv, self.on_event)
-        elif stale := lock.read(python, root).stale:
-            text = f"{stale}: deploy up makes it anew first, and its environment is then another"
-            self.on_event({"event": "warning", "host": "", "text": text})
-
-    def _refused(self, refusal: errors.UnencodableValue) -> errors.DeclarationError:
-        """Every value that the target's files cannot hold, with its place."""
-        from provision.manifests.refusals import refusals
-        from provision.project.located import declaration_error
-
-        loaded = self.loaded
-        found = refusals(loaded.project, [self.target], loaded.root, loaded.secrets)
-        return declaration_error(found or [refusal], loaded.declaration)
-
-    @cached_property
-    def logins(self) -> dict[str, str]:
-        """By registry, what lets a host's engine pull from it: for one transaction, and never kept there.
-
-        Raises:
-            UsageError: the credentials at hand are not usable.
-        """
-        if not self.pulled:
-            return {}
-        from provision.images.registry.logins import logins
-
-        return logins(self.pulled)
-
     @property
-    def pulled(self) -> list[str]:
+    def pulled(self) -> Pulled:
         """The images that the release's containers are made of."""
-        services = self.release.document["lanes"]["stable"]["services"]
-        return [image for service in services if (image := self.platform.image(service["manifest"]["text"]))]
-
-    def labels(self, image: str, machine: str) -> dict[str, str]:
-        """What an image says of itself, asked of its registry, once for all hosts of a kind.
-
-        Raises:
-            RegistryFailed, Refused: the registry does not say.
-        """
-        from provision.images.registry.labels import labels
-        from provision.images.registry.reference import parse
-        from provision.images.registry.repository import connect
-
-        with self._asking:
-            if (image, machine) not in self._labels:
-                reference = parse(image)
-                repository = connect(reference, write=False)
-                self._labels[image, machine] = labels(repository, repository.get(reference.digest), machine)
-            return self._labels[image, machine]
+        release = self.release
+        with self._building:
+            if self._pulled is None:
+                self._pulled = Pulled(release, self.platform)
+            return self._pulled
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that this target's services name; of those that were not asked for, none.
-
-        Raises:
-            DeclarationError: one is nothing that its service can be given.
-        """
-        from provision.manifests.secret_values import secret_refusals
-
-        services = services_in(self.release.document, FIRST)
-        names = {name for service in services for name in service["secrets"]}
-        found = [*secret_refusals(self.loaded.project, self.loaded.secrets)]
-        if found:
-            from provision.project.located import declaration_error
-
-            raise declaration_error(found, self.loaded.declaration)
-        return {name: str(self.loaded.secrets[name]) for name in names if name in self.loaded.secrets}
-
-    @property
-    def prepare_secrets(self) -> dict[str, str]:
-        """Today's values of the secrets that the prepare step is given, and of the variables made of them."""
-        return self._given(self.release.document["prepare"])
-
-    @property
-    def once_secrets(self) -> dict[str, dict[str, str]]:
-        """The same of each command that runs once a release."""
-        return {name: self._given(step) for name, step in self.release.document.get("once", {}).items()}
-
-    def _given(self, step: PrepareDocument | OnceDocument | None) -> dict[str, str]:
-        if not step:
-            return {}
-        made = step.get("env_of_secrets", {})
-        values = {name: str(self.loaded.secrets[name]) for name in step["secrets"] if name not in made}
-        for name, parts in made.items():
-            values[name] = "".join(part if isinstance(part, str) else values[part["secret"]] for part in parts)
-        return values
+        """Today's values of the secrets that this target's services name. Raises as `secrets.of_services`."""
+        return of_services(self.loaded, self.release.document)
 
     @property
     def for_uv(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ def refused(deployment: Deployment, plan: Plan, machine: str) -> ErrorMessage | 
         if not ours or model is None or not set(FORK_TYPES) & set(model["tensor_types"]):
             continue
         try:
-            said = deployment.labels(image, machine)
+            said = deployment.pulled.labels(image, machine)
             check_image(service["name"], service["model"], model["tensor_types"], image, said)
         except Failure as error:
             return error.message()

@@ -22,6 +22,7 @@ from provision.contract.layout import Layout
 from provision.contract.names import below
 from provision.engines import wheel
 from provision.errors import Interrupted, NoRoom
+from provision.targets.secrets import of_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ class Shipment:
             "release": self.release.id,
             "document": self.release.document,
             "remove": self.left_over,
-            "secrets": self.session.deployment.prepare_secrets,
+            "secrets": of_step(self.session.deployment.loaded, self.release.document["prepare"]),
         }
 
     def send_again(self, entries: Mapping[str, str]) -> None:

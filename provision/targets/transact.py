@@ -19,6 +19,7 @@ from provision.targets.contents import shown
 from provision.targets.conversation import failure
 from provision.targets.moves import moves
 from provision.targets.outcomes import HostOutcome, ended
+from provision.targets.secrets import of_step
 from provision.targets.shares import with_shares
 from provision.targets.ship import Shipment, ship_engines, ship_environment, ship_files, ship_haproxy
 from provision.targets.ship_models import ship_models
@@ -70,7 +71,7 @@ def plan_up(
     if facts["ahead"]["measure"]:
         question["entries"] = ahead.entries(release, deployment.loaded.root)
         facts = session.facts({**wanted, "ahead": question})
-    if not deployment.target.can.on_host and not all("@" in image for image in deployment.pulled):
+    if not deployment.target.can.on_host and not all("@" in image for image in deployment.pulled.images):
         raise errors.DeployError("an image's tag was not looked up before it is deployed")  # a fault of ours
     planned = plan.plan(
         "up",
@@ -250,7 +251,7 @@ def _transact(
         "platform": str(deployment.target.platform),
         "supervisor": deployment.supervisor,
         # Whatever else may be done finds its images on the host.
-        "logins": deployment.logins if plan_.kind == "up" else {},
+        "logins": deployment.pulled.logins if plan_.kind == "up" else {},
         "gpus": deployment.wants_gpus,
         "keep": deployment.target.keep,
         "whole": bool(deployment.target.require or deployment.signing) and plan_.kind not in on_purpose.KINDS,
@@ -268,11 +269,14 @@ def _transact(
     if plan_.aborts_rollout:
         request["abort_rollout"] = True
     if plan_.once:
+        commands = deployment.release.document["once"]
         request["once"] = {
             "runner": "" if session.spec == deployment.runner else deployment.runner.name,
             "again": list(deployment.again),
             "done": list(deployment.done),
-            "secrets": {each.name: deployment.once_secrets[each.name] for each in plan_.once if each.do == once.RUN},
+            "secrets": {
+                each.name: of_step(deployment.loaded, commands[each.name]) for each in plan_.once if each.do == once.RUN
+            },
         }
     held = interrupt.held(session.spec.name) if interrupt else contextlib.nullcontext()
     signing = deployment.signing if plan_.kind not in ("down", on_purpose.STOP) else None
