@@ -20,8 +20,8 @@ from .venv import SYSTEM
 
 if TYPE_CHECKING:
     from ..contract.answers import Present, PythonFound
+    from ..contract.bringing import BuildEnvironment
     from ..contract.events import Emit
-    from ..contract.requests import BuildEnvironment
 
 _CACHE = ".cache"
 _NOWHERE = "/"  # uv takes settings, and a Python, out of each folder above the one that it runs in; /tmp may be one

@@ -21,8 +21,8 @@ from .wanted import Wanted
 from .writing import SECONDS, Again, Writing
 
 if TYPE_CHECKING:
+    from ..contract.bringing import FetchModel
     from ..contract.events import Emit
-    from ..contract.requests import FetchModel
     from .lend import Lending
     from .lenders import Known, Lenders, Talk
 

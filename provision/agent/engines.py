@@ -31,9 +31,9 @@ from .takeover import take_over
 
 if TYPE_CHECKING:
     from ..contract.answers import EngineFolder, Present
+    from ..contract.bringing import AdoptEngine
     from ..contract.events import Emit
     from ..contract.release import Wheel
-    from ..contract.requests import AdoptEngine
 
 EXTENSION = "libxllamacpp.so"
 RESERVE = 16 << 20  # bytes that stay free beside it

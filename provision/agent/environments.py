@@ -21,8 +21,8 @@ from . import files
 
 if TYPE_CHECKING:
     from ..contract.answers import EnvironmentFolder
+    from ..contract.bringing import IncomingEnvironment
     from ..contract.release import ReleaseDocument
-    from ..contract.requests import IncomingEnvironment
 
 COMPLETE = ".complete"  # in the folder of what came to its end
 

@@ -21,9 +21,9 @@ from .source import demand_safe
 
 if TYPE_CHECKING:
     from ..contract.answers import Present
+    from ..contract.bringing import FetchModel
     from ..contract.events import Emit
     from ..contract.layout import Layout
-    from ..contract.requests import FetchModel
     from .lend import Lending
 
 _GROUP = 16  # pieces of a second reading between two looks at the whole

@@ -17,7 +17,8 @@ from .keeper.kinds import PEERS
 if TYPE_CHECKING:
     from ..contract.answers import Introduced, Transacted
     from ..contract.events import Emit
-    from ..contract.requests import ChangePeers, Header, Introduce
+    from ..contract.peers import ChangePeers, Introduce
+    from ..contract.requests import Header
 
 _END = "-----END CERTIFICATE-----\n"
 

@@ -14,7 +14,7 @@ from .locks import Lock, refuse
 
 if TYPE_CHECKING:
     from ..contract.answers import KeptModel, KeptModels
-    from ..contract.requests import KeepModels
+    from ..contract.bringing import KeepModels
     from .session import Conversation
 
 

@@ -38,12 +38,12 @@ from .supervisors import open_supervisor, options
 from .takeover import give_back, login
 
 if TYPE_CHECKING:
-    from ..contract import answers, lent, requests
+    from ..contract import answers, bringing, lent, peers, requests
     from ..contract.records import Begun
     from .session import Conversation
 
 
-def _incoming(session: Conversation, request: requests.Incoming) -> answers.Folder:
+def _incoming(session: Conversation, request: bringing.Incoming) -> answers.Folder:
     """A folder that rsync may write to, which runs as the login user even where the agent runs under sudo."""
     layout = session.layout
     folder = models.receive(layout, request["sha256"]) if "sha256" in request else layout.incoming(request["nonce"])
@@ -52,7 +52,7 @@ def _incoming(session: Conversation, request: requests.Incoming) -> answers.Fold
     return {"event": "result", "folder": folder}
 
 
-def _discard(session: Conversation, request: requests.Discard) -> answers.Done:
+def _discard(session: Conversation, request: bringing.Discard) -> answers.Done:
     """Remove an upload that filled the disk: what runs there needs the room."""
     layout, folder = session.layout, os.path.normpath(request["folder"])
     parent, name = os.path.split(folder)
@@ -61,13 +61,13 @@ def _discard(session: Conversation, request: requests.Discard) -> answers.Done:
     return {"event": "result"}
 
 
-def _adopt_model(session: Conversation, request: requests.AdoptModel) -> answers.Present:
+def _adopt_model(session: Conversation, request: bringing.AdoptModel) -> answers.Present:
     answer = models.adopt(session.layout, request["sha256"], request["name"], session.emit)
     speeds.note(session.layout, SHIPPED, request["came"]["bytes"], request["came"]["seconds"])
     return answer
 
 
-def _fetch_model(session: Conversation, request: requests.FetchModel) -> answers.Present:
+def _fetch_model(session: Conversation, request: bringing.FetchModel) -> answers.Present:
     from . import fetch  # brings http and TLS, which only this needs
 
     there, since = models.arrived(session.layout).get(request["sha256"], 0), time.monotonic()
@@ -92,23 +92,23 @@ def _lend_over(session: Conversation, _: lent.LendOver) -> answers.Done:
     return {"event": "result"}
 
 
-def _models(session: Conversation, request: requests.KeepModels) -> answers.KeptModels:
+def _models(session: Conversation, request: bringing.KeepModels) -> answers.KeptModels:
     from . import kept_models  # of who asks for them alone
 
     return kept_models.answer(session, request)
 
 
-def _incoming_engine(session: Conversation, request: requests.IncomingEngine) -> answers.EngineFolder:
+def _incoming_engine(session: Conversation, request: bringing.IncomingEngine) -> answers.EngineFolder:
     found = engines.incoming(session.layout, request["engine"], request["wheels"], facts.cpu()["features"])
     give_back(found["folder"], login())
     return found
 
 
-def _adopt_engine(session: Conversation, request: requests.AdoptEngine) -> answers.Present:
+def _adopt_engine(session: Conversation, request: bringing.AdoptEngine) -> answers.Present:
     return engines.adopt(session.layout, request, session.emit)
 
 
-def _incoming_haproxy(session: Conversation, request: requests.ShipHaproxy) -> answers.HaproxyFolder:
+def _incoming_haproxy(session: Conversation, request: bringing.ShipHaproxy) -> answers.HaproxyFolder:
     from . import shipped  # of hosts with traffic alone
 
     found = shipped.incoming(session.layout, request["haproxy"])
@@ -116,25 +116,25 @@ def _incoming_haproxy(session: Conversation, request: requests.ShipHaproxy) -> a
     return found
 
 
-def _adopt_haproxy(session: Conversation, request: requests.ShipHaproxy) -> answers.Present:
+def _adopt_haproxy(session: Conversation, request: bringing.ShipHaproxy) -> answers.Present:
     from . import shipped
 
     return shipped.adopt(session.layout, request["haproxy"])
 
 
-def _incoming_environment(session: Conversation, request: requests.IncomingEnvironment) -> answers.EnvironmentFolder:
+def _incoming_environment(session: Conversation, request: bringing.IncomingEnvironment) -> answers.EnvironmentFolder:
     found = environments.incoming(session.layout, request)
     give_back(found["folder"], login())
     return found
 
 
-def _find_python(session: Conversation, request: requests.BuildEnvironment) -> answers.PythonFound:
+def _find_python(session: Conversation, request: bringing.BuildEnvironment) -> answers.PythonFound:
     found = builder.Builder(session.layout, request, session.emit, session.stop_if_asked).python()
     give_back(session.layout.incoming_wheels, login())  # the wheels come next
     return found
 
 
-def _build_environment(session: Conversation, request: requests.BuildEnvironment) -> answers.Present:
+def _build_environment(session: Conversation, request: bringing.BuildEnvironment) -> answers.Present:
     return builder.Builder(session.layout, request, session.emit, session.stop_if_asked).build()
 
 
@@ -232,7 +232,7 @@ def _traffic(session: Conversation, request: requests.ReadTraffic) -> answers.Tr
     return seen.read(session.layout, request["minutes"], request.get("points", 0))
 
 
-def _introduce(session: Conversation, request: requests.Introduce) -> answers.Introduced:
+def _introduce(session: Conversation, request: peers.Introduce) -> answers.Introduced:
     from . import introduced  # of hosts behind a front, or with one, alone
 
     return introduced.introduce(session.layout, session.header, request)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Emit
     from ..contract.records import Holder
-    from ..contract.requests import Header, SteerRollout, SupervisorOptions, TransactionRequest, Weigh
+    from ..contract.requests import Header, SupervisorOptions, TransactionRequest
+    from ..contract.rollout import SteerRollout, Weigh
 
 _LOCK_SECONDS = 3.0
 _LONGEST_WHY = 500  # characters that somebody may say of what became of a rollout

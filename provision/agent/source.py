@@ -22,7 +22,7 @@ from .pieces import piece_of
 from .writing import SILENCE, Again
 
 if TYPE_CHECKING:
-    from ..contract.requests import FetchModel
+    from ..contract.bringing import FetchModel
     from .writing import Writing
 
 

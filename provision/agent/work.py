@@ -18,7 +18,9 @@ from .masks import Masks
 if TYPE_CHECKING:
     from ..contract.answers import Recovered, Unlocked
     from ..contract.events import ErrorMessage
-    from ..contract.requests import ChangePeers, SteerRollout, TransactionRequest, Unlock, Weigh
+    from ..contract.peers import ChangePeers
+    from ..contract.requests import TransactionRequest, Unlock
+    from ..contract.rollout import SteerRollout, Weigh
     from .session import Conversation
 
 

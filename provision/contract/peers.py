@@ -6,13 +6,12 @@ machine is known by its certificate, which was read over the connection of a dep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Mapping, TypedDict
+from typing import TYPE_CHECKING, Dict, List, Literal, Mapping, TypedDict
 
 from .failure import REFUSED, Failure
 
 if TYPE_CHECKING:
     from .release import TrafficDocument
-    from .requests import ChangePeers
 
 FRONT = "front"  # stands in the name for whoever leads to them
 SPARE = 2  # places besides those of a target's machines: one may be told of before another is known to be gone
@@ -31,6 +30,30 @@ class PeerDocument(MachineDocument):
     """The same, in its place."""
 
     takes: bool  # requests; else what it has begun goes on, and nothing new comes
+
+
+class Introduce(TypedDict):
+    """Say who this host is to the other end of a front: its certificate, which is made where there is none."""
+
+    op: Literal["introduce"]
+    name: str  # that it is for
+    admits: str  # PEM: who is let in where this host is behind a front; empty where it has that front
+
+
+class _ChangePeers(TypedDict):
+    op: Literal["peers"]
+    target: str  # whose machines they are
+    services: List[str]  # that they answer for
+    enter: List[MachineDocument]  # they take requests from now on
+    drain: List[str]  # hosts that are about to be changed: nothing new, unless no other takes any
+    rest: List[str]  # hosts that take nothing new, whatever the others do
+    leave: List[str]  # hosts that are known no more
+
+
+class ChangePeers(_ChangePeers, total=False):
+    """Which machines answer behind this host's front."""
+
+    only: List[str]  # all hosts that there are: others are known no more
 
 
 def tls_name(project: str, target: str) -> str:

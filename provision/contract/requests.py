@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
+from .bringing import (
+    AdoptEngine,
+    AdoptModel,
+    BuildEnvironment,
+    Discard,
+    FetchModel,
+    Incoming,
+    IncomingEngine,
+    IncomingEnvironment,
+    KeepModels,
+    ShipHaproxy,
+)
 from .checks import CheckDocument
-from .lent import Lender, LendModel, LendOver
-from .peers import MachineDocument
+from .lent import LendModel, LendOver
+from .peers import ChangePeers, Introduce
 from .records import Noted
-from .release import EngineDocument, EnvironmentDocument, PinnedWheel, ReleaseDocument, Wheel
-from .rollout import RolloutAsked
+from .release import EngineDocument, PinnedWheel, ReleaseDocument
+from .rollout import RolloutAsked, SteerRollout, Weigh
 
 
 class _Header(TypedDict):
@@ -148,17 +160,6 @@ class TransactionRequest(_Transaction, Noted, total=False):
     abort_rollout: bool  # of an `up`: end the rollout that is under way, instead of being refused
 
 
-class _Incoming(TypedDict):
-    op: Literal["incoming"]
-
-
-class Incoming(_Incoming, total=False):
-    """A release is about to arrive, or a model."""
-
-    nonce: str
-    sha256: str
-
-
 class Preview(TypedDict):
     """The project at this path is a preview."""
 
@@ -175,90 +176,6 @@ class ForgetPreview(TypedDict):
 
     op: Literal["forget-preview"]
     name: str
-
-
-class Discard(TypedDict):
-    op: Literal["discard"]
-    folder: str
-
-
-class Came(TypedDict):
-    """How something was shipped."""
-
-    bytes: int
-    seconds: float
-
-
-class AdoptModel(TypedDict):
-    op: Literal["adopt-model"]
-    sha256: str
-    name: str
-    came: Came
-
-
-class _FetchModel(TypedDict):
-    op: Literal["fetch-model"]
-    sha256: str
-    name: str
-    bytes: int
-    url: str  # empty: other hosts alone have it
-    authorization: str  # a header that is shown to the host of `url` alone; empty for none
-    limit: int  # bytes a second, of all of it; 0 for none
-    source: str  # who has it, as plans say it
-
-
-class FetchModel(_FetchModel, total=False):
-    """Fetch a model from where it is, and from other hosts."""
-
-    lenders: List[Lender]  # that are known, of a host that lends what it has itself
-
-
-class KeepModels(TypedDict):
-    """Tell which models are there."""
-
-    op: Literal["models"]
-    verify: bool  # whether they are compared with their digests
-    prune: bool  # whether those go that no release has
-
-
-class IncomingEngine(TypedDict):
-    op: Literal["incoming-engine"]
-    engine: str
-    wheels: Dict[str, Wheel]
-
-
-class AdoptEngine(TypedDict):
-    op: Literal["adopt-engine"]
-    engine: str
-    wheels: Dict[str, Wheel]
-    program: str  # the text of what serves with it
-    version: str
-
-
-class ShipHaproxy(TypedDict):
-    """A HAProxy is about to arrive, or has arrived."""
-
-    op: Literal["incoming-haproxy", "adopt-haproxy"]
-    haproxy: Dict[str, PinnedWheel]  # by kind of machine
-
-
-class IncomingEnvironment(TypedDict):
-    """Wheels for an environment are about to arrive."""
-
-    op: Literal["incoming-environment"]
-    uv: Dict[str, PinnedWheel]  # by kind of machine
-
-
-class BuildEnvironment(TypedDict):
-    """An environment is to be made; or, of `find-python`, what it would be made with."""
-
-    op: Literal["build-environment", "find-python"]
-    uv: Dict[str, PinnedWheel]
-    environment: EnvironmentDocument
-    lock: str  # the requirements
-    shipped: bool  # whether all of its wheels have been shipped
-    variables: Dict[str, str]  # for uv; kept nowhere
-    secrets: List[str]  # which of them are told nowhere
 
 
 class Unlock(TypedDict):
@@ -312,49 +229,6 @@ class ReadTraffic(_ReadTraffic, total=False):
     """Who gets what, and how that went."""
 
     points: int  # how many the lanes' series may have, of the same minutes; 0, or left out: none is wanted
-
-
-class Weigh(TypedDict):
-    """Give the canary a share of the clients by hand, from now on and until another release is the canary."""
-
-    op: Literal["weigh"]
-    share: float  # 0.05 is five clients of a hundred
-
-
-class _Steer(TypedDict):
-    op: Literal["rollout"]
-    action: Literal["pause", "resume", "begin", "abort", "promote"]
-
-
-class SteerRollout(_Steer, total=False):
-    """What becomes of the rollout that is under way. A promotion that needs evidence is a transaction of its own."""
-
-    id: str  # of the rollout that is meant; left out: whichever is under way
-    why: str  # it ends, in a sentence
-
-
-class Introduce(TypedDict):
-    """Say who this host is to the other end of a front: its certificate, which is made where there is none."""
-
-    op: Literal["introduce"]
-    name: str  # that it is for
-    admits: str  # PEM: who is let in where this host is behind a front; empty where it has that front
-
-
-class _ChangePeers(TypedDict):
-    op: Literal["peers"]
-    target: str  # whose machines they are
-    services: List[str]  # that they answer for
-    enter: List[MachineDocument]  # they take requests from now on
-    drain: List[str]  # hosts that are about to be changed: nothing new, unless no other takes any
-    rest: List[str]  # hosts that take nothing new, whatever the others do
-    leave: List[str]  # hosts that are known no more
-
-
-class ChangePeers(_ChangePeers, total=False):
-    """Which machines answer behind this host's front."""
-
-    only: List[str]  # all hosts that there are: others are known no more
 
 
 class Stop(TypedDict):

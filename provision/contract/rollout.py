@@ -6,7 +6,7 @@ each of its steps in a transaction of its own, and nothing else changes the reco
 
 from __future__ import annotations
 
-from typing import List, Optional, TypedDict
+from typing import List, Literal, Optional, TypedDict
 
 from .failure import REFUSED, Failure
 
@@ -101,6 +101,25 @@ class RolloutNote(TypedDict):
     status: str  # afterwards
     why: str
     findings: List[FindingDocument]
+
+
+class Weigh(TypedDict):
+    """Give the canary a share of the clients by hand, from now on and until another release is the canary."""
+
+    op: Literal["weigh"]
+    share: float  # 0.05 is five clients of a hundred
+
+
+class _Steer(TypedDict):
+    op: Literal["rollout"]
+    action: Literal["pause", "resume", "begin", "abort", "promote"]
+
+
+class SteerRollout(_Steer, total=False):
+    """What becomes of the rollout that is under way. A promotion that needs evidence is a transaction of its own."""
+
+    id: str  # of the rollout that is meant; left out: whichever is under way
+    why: str  # it ends, in a sentence
 
 
 def begun(asked: RolloutAsked, transaction: str, release: str, who: str, keep: int) -> RolloutRecord:

@@ -19,8 +19,7 @@ from provision.targets.conversation import failure
 from provision.targets.shares import demand_traffic
 
 if TYPE_CHECKING:
-    from provision.contract.requests import SteerRollout, Weigh
-    from provision.contract.rollout import RolloutRecord
+    from provision.contract.rollout import RolloutRecord, SteerRollout, Weigh
 
 Action = Literal["pause", "resume", "abort", "promote"]
 

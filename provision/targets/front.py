@@ -25,8 +25,7 @@ from provision.targets.host import open_session
 from provision.targets.transact import apply
 
 if TYPE_CHECKING:
-    from provision.contract.peers import MachineDocument, PeerDocument
-    from provision.contract.requests import ChangePeers
+    from provision.contract.peers import ChangePeers, MachineDocument, PeerDocument
     from provision.hosts import HostSpec
     from provision.plan import Plan
     from provision.targets.conversation import Interrupt

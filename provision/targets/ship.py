@@ -27,7 +27,8 @@ from provision.targets.secrets import of_step
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provision.contract.requests import BuildEnvironment, Seal
+    from provision.contract.bringing import BuildEnvironment
+    from provision.contract.requests import Seal
     from provision.hosts import RsyncProgress
     from provision.plan import Plan
     from provision.release import Release

@@ -12,7 +12,7 @@ from provision.models.access import Access
 from provision.targets.ship import Shipment, progress, room_given_back
 
 if TYPE_CHECKING:
-    from provision.contract.requests import AdoptModel, Came, FetchModel
+    from provision.contract.bringing import AdoptModel, Came, FetchModel
     from provision.release import ModelFile
     from provision.targets.fleet import Member
 

@@ -21,10 +21,10 @@ import pytest
 
 from provision.agent import download, fetch, models, pieces, source
 from provision.agent.pieces import RECORD
+from provision.contract.bringing import FetchModel
 from provision.contract.events import Emit
 from provision.contract.failure import INTERRUPTED, Failure
 from provision.contract.layout import Layout
-from provision.contract.requests import FetchModel
 from tests.faults.hooks import until
 from tests.models.conftest import Hub
 

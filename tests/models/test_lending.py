@@ -24,9 +24,9 @@ from provision.agent import lend
 from provision.agent.lenders import Known, Talk
 from provision.agent.pieces import RECORD
 from provision.agent.writing import Again
+from provision.contract.bringing import FetchModel
 from provision.contract.layout import Layout
 from provision.contract.lent import Lender, LendModel
-from provision.contract.requests import FetchModel
 from provision.targets.fleet import Fleet, _certificate
 from tests.cli.ports import free_ports
 from tests.faults.hooks import until
