@@ -1,34 +1,24 @@
-"""systemd, the system's manager or the user's own, through systemctl.
-
-systemctl is part of every systemd and its `show` output is a stable interface (systemd's "Interface Portability and
-Stability Promise"); D-Bus would need a library.
-"""
+"""systemd, the system's manager or the user's own: one unit a program, and a target that groups those of a project."""
 
 from __future__ import annotations
 
 import glob
-import json
 import os
 import pwd
 import re
-import subprocess
-import time
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence, Set
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.grouping import target_unit
 from ...contract.layout import Layout
-from .. import commands, files, processes
+from .. import files, processes
 from .base import ABSENT, LAUNCHERS, LOG_BYTES, Activity, Observed, Own, Supervisor, last_lines, manifests_of
+from .systemctl import Systemctl, family, observed
+from .systemd_log import tail
 
 if TYPE_CHECKING:
     from ...contract.records import Taken
 
-_SHOW = (
-    "Id,LoadState,LoadError,NeedDaemonReload,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus,NRestarts,"
-    "Result,ControlGroup,FragmentPath"
-)
-_RUNNING_STATES = {"active", "activating", "reloading"}
 _OWN = """\
 # Written by deploy.
 [Unit]
@@ -51,13 +41,6 @@ NoNewPrivileges=yes
 [Install]
 WantedBy={wanted_by}
 """
-_CLD_EXITED = "1"  # siginfo_t.si_code, as ExecMainCode shows it
-_POLL = 0.03
-# What systemctl says where the manager starts itself anew (daemon-reexec, an update of systemd) while it is asked.
-_HUNG_UP = re.compile(
-    rb"Connection reset by peer|Transport endpoint is not connected|(message bus|Remote peer) ?(without|disconnected)"
-)
-_REEXEC_SECONDS = 20.0
 
 
 def on_this_host(layout: Layout, options: Mapping[str, object]) -> Supervisor:
@@ -73,29 +56,12 @@ class Systemd(Supervisor):
     def __init__(self, layout: Layout, user_units: bool = False) -> None:
         super().__init__(layout)
         self.user_units = user_units
+        self.systemctl = Systemctl(user_units)
         if user_units:
             self.folder = os.path.join(os.path.expanduser("~"), ".config", "systemd", "user")
             os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
         else:
             self.folder = "/etc/systemd/system"
-
-    def _systemctl(self, *arguments: str, check: bool = True, timeout: float = 100.0) -> str:
-        command = ["systemctl", *(["--user"] if self.user_units else []), "--no-pager", "--no-ask-password", *arguments]
-        until = time.monotonic() + _REEXEC_SECONDS
-        while True:
-            try:
-                done = commands.ask(command, timeout, apart=True, env={**os.environ, "LC_ALL": "C"})
-            except FileNotFoundError:
-                raise Failure(REFUSED, "systemctl is not on this host.", next_step="use another platform") from None
-            except subprocess.TimeoutExpired:
-                raise Failure(FAILED, f"{' '.join(command)} did not end in {timeout:.0f} s") from None
-            if done.status == 0 or not _HUNG_UP.search(done.errors) or time.monotonic() > until:
-                break
-            time.sleep(_POLL)  # all that we ask for may be asked for twice
-        if check and done.status != 0:
-            why = done.errors.decode("utf-8", "replace").strip()
-            raise Failure(FAILED, f"{' '.join(command)} failed", why=why)
-        return done.output.decode("utf-8", "replace")
 
     def ready(self) -> None:
         self.usable()
@@ -125,18 +91,10 @@ class Systemd(Supervisor):
         if not programs:
             return {}
         try:
-            shown = self._show(programs)
+            shown = self.systemctl.show(programs)
         except Failure:
             return dict.fromkeys(programs, ABSENT)
-        return {name: _observed(shown.get(name, {})) for name in programs}
-
-    def _show(self, programs: Sequence[str]) -> Dict[str, Dict[str, str]]:
-        found = {}
-        for block in self._systemctl("show", "-p", _SHOW, "--", *programs, check=False).split("\n\n"):
-            values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-            if "Id" in values:
-                found[values["Id"]] = values
-        return found
+        return {name: observed(shown.get(name, {})) for name in programs}
 
     def manifest_path(self, manifest: str) -> str:
         return os.path.join(self.folder, manifest)
@@ -153,7 +111,7 @@ class Systemd(Supervisor):
                         found[program] = f"{self.manifest_path(manifest)} belongs to another project"
             except FileNotFoundError:
                 new.append(program)
-        for program, values in self._show(new).items() if new else ():
+        for program, values in self.systemctl.show(new).items():
             fragment = values.get("FragmentPath", "")
             if fragment and program in new and fragment != self.manifest_path(manifests[program]):
                 found[program] = f"{fragment} already describes {program}"
@@ -166,13 +124,13 @@ class Systemd(Supervisor):
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
         if removed:  # what has failed stays in memory until then
-            self._systemctl("reset-failed", "--", *removed, check=False)
-        shown = self._show([*changed, *removed])
+            self.systemctl("reset-failed", "--", *removed, check=False)
+        shown = self.systemctl.show([*changed, *removed])
         if any(values.get("NeedDaemonReload") == "yes" for values in shown.values()) or any(
             shown.get(name, {}).get("LoadState") != "loaded" for name in changed
         ):
-            self._systemctl("daemon-reload")
-            shown = self._show(changed) if changed else {}
+            self.systemctl("daemon-reload")
+            shown = self.systemctl.show(changed)
         for name in changed:
             values = shown.get(name, {})
             if values.get("LoadState") != "loaded":
@@ -181,12 +139,12 @@ class Systemd(Supervisor):
 
     def _start(self, programs: Sequence[str]) -> None:
         # A unit that failed too often within StartLimitIntervalSec would be refused without trying.
-        self._systemctl("reset-failed", "--", *programs, check=False)
-        self._systemctl("start", "--no-block", "--", *programs)
+        self.systemctl("reset-failed", "--", *programs, check=False)
+        self.systemctl("start", "--no-block", "--", *programs)
 
     def stop(self, timeouts: Mapping[str, float]) -> None:
         if timeouts:
-            self._systemctl("stop", "--", *timeouts, check=False, timeout=max(timeouts.values()) + 30.0)
+            self.systemctl("stop", "--", *timeouts, check=False, timeout=max(timeouts.values()) + 30.0)
             self._await_end(list(timeouts))
 
     def apart(self, argv: Sequence[str], variables: Mapping[str, str]) -> List[str]:
@@ -204,10 +162,10 @@ class Systemd(Supervisor):
                 files.write(self.manifest_path(group), target_unit(group, self.user_units), 0o644)
         new = [unit for unit in (*groups, *programs) if not self._is_enabled(unit)]
         if new:
-            self._systemctl("enable", "--quiet", "--", *new)  # and read everything anew, which takes it a while
+            self.systemctl("enable", "--quiet", "--", *new)  # and read everything anew, which takes it a while
         if groups:
             # Only the group itself, so that stopping it stops its parts: those start in their own order.
-            self._systemctl("start", "--no-block", "--job-mode=ignore-dependencies", "--", *groups)
+            self.systemctl("start", "--no-block", "--job-mode=ignore-dependencies", "--", *groups)
 
     def disable(self, programs: Sequence[str]) -> None:
         if not programs:
@@ -215,11 +173,11 @@ class Systemd(Supervisor):
         groups = self._groups(programs)
         linked = [name for name in programs if glob.glob(self.manifest_path(f"*/{name}"))]
         if linked:
-            self._systemctl("disable", "--quiet", "--", *linked, check=False)  # reads everything anew, too
+            self.systemctl("disable", "--quiet", "--", *linked, check=False)  # reads everything anew, too
         for group in groups:
             if not glob.glob(self.manifest_path(group) + ".wants/*"):
-                self._systemctl("disable", "--quiet", "--", group, check=False)
-                self._systemctl("stop", "--no-block", "--job-mode=ignore-dependencies", "--", group, check=False)
+                self.systemctl("disable", "--quiet", "--", group, check=False)
+                self.systemctl("stop", "--no-block", "--job-mode=ignore-dependencies", "--", group, check=False)
                 files.remove(self.manifest_path(group))
 
     def _groups(self, programs: Sequence[str]) -> List[str]:
@@ -241,18 +199,18 @@ class Systemd(Supervisor):
             return []
 
     def families(self, programs: Sequence[str]) -> Dict[str, Set[int]]:
-        shown, known = self._show(programs) if programs else {}, processes.table()
-        return {name: _processes(shown.get(name, {}), known) for name in programs}
+        shown, known = self.systemctl.show(programs), processes.table()
+        return {name: family(shown.get(name, {}), known) for name in programs}
 
     def theirs(self, names: Sequence[str]) -> List[Taken]:
         units = [name if "." in name else f"{name}.service" for name in names]
         found: List[Taken] = []
-        for unit, values in self._show(units).items() if units else ():
+        for unit, values in self.systemctl.show(units).items():
             path = values.get("FragmentPath", "")
             if not path or not unit.endswith(".service") or _is_of_a_deploy(path):
                 continue
-            enabled = self._systemctl("is-enabled", "--", unit, check=False).strip() == "enabled"
-            ran = _observed(values).activity is Activity.RUNNING
+            enabled = self.systemctl("is-enabled", "--", unit, check=False).strip() == "enabled"
+            ran = observed(values).activity is Activity.RUNNING
             # The file itself: disabling a unit that is a link to it takes the link away.
             found.append({"name": unit, "path": os.path.realpath(path), "ran": ran, "enabled": enabled})
         return found
@@ -274,33 +232,20 @@ class Systemd(Supervisor):
     def take(self, taken: Sequence[Taken]) -> None:
         for each in taken:
             if each.get("enabled"):
-                self._systemctl("disable", "--quiet", "--", each["name"], check=False)
-            self._systemctl("stop", "--", each["name"])
+                self.systemctl("disable", "--quiet", "--", each["name"], check=False)
+            self.systemctl("stop", "--", each["name"])
 
     def start_again(self, taken: Sequence[Taken]) -> None:
         for each in taken:
             if each.get("enabled"):
-                self._systemctl("link", "--quiet", "--", each["path"], check=False)
-                self._systemctl("enable", "--quiet", "--", each["name"])
+                self.systemctl("link", "--quiet", "--", each["path"], check=False)
+                self.systemctl("enable", "--quiet", "--", each["name"])
             if each.get("ran"):
-                self._systemctl("start", "--", each["name"])
+                self.systemctl("start", "--", each["name"])
 
     def log_tail(self, program: str, lines: int = 20, *, exact: bool = False) -> List[str]:
-        scope = ["--user-unit" if self.user_units else "--unit", program]
-        how = ["-o", "cat"]
-        if program in self._marks:
-            # With --since, systemd 252 takes the first lines and not the last, unless it goes backwards; and only as
-            # JSON it shows where one that goes backwards ends.
-            how = ["-o", "json", "--output-fields=MESSAGE", "--all", "--reverse"]
-            scope.append(f"--since=@{self._marks[program]:.3f}")
-        try:
-            done = commands.ask(
-                ["journalctl", "--no-pager", "--quiet", *how, "-n", str(lines), *scope], 15.0, apart=True
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return []
-        said = b"".join(_messages(done.output)[::-1]) if program in self._marks else done.output
-        return last_lines(said[-LOG_BYTES:], lines, exact)
+        unit = ["--user-unit" if self.user_units else "--unit", program]
+        return last_lines(tail(unit, lines, self._marks.get(program))[-LOG_BYTES:], lines, exact)
 
     def facts(self) -> Dict[str, object]:
         try:
@@ -308,7 +253,7 @@ class Systemd(Supervisor):
             state = "running"
         except Failure as error:
             state = error.what
-        version = self._systemctl("--version", check=False).split("\n", 1)[0] if state == "running" else ""
+        version = self.systemctl("--version", check=False).split("\n", 1)[0] if state == "running" else ""
         linger = os.path.exists(f"/var/lib/systemd/linger/{_user()}")
         return {
             "kind": self.kind,
@@ -330,61 +275,3 @@ def _is_of_a_deploy(path: str) -> bool:
 
 def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
-
-
-def _processes(values: Dict[str, str], known: processes.Table) -> Set[int]:
-    pid = int(values.get("MainPID") or 0)
-    group = values.get("ControlGroup", "")
-    found = known.family([pid]) if pid else set()
-    for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
-        if group and group != "/":
-            for folder, _, _ in os.walk(base + group):
-                found |= _cgroup_members(folder)
-    return {member for member in found if processes.alive(member)}
-
-
-def _cgroup_members(folder: str) -> Set[int]:
-    try:
-        with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as stream:
-            return {int(line) for line in stream.read().split()}
-    except (OSError, ValueError):
-        return set()
-
-
-def _observed(values: Dict[str, str]) -> Observed:
-    if not values or values.get("LoadState") in (None, "", "not-found"):
-        return ABSENT
-    pid = int(values.get("MainPID") or 0)
-    restarts = int(values.get("NRestarts") or 0)
-    active = values.get("ActiveState", "")
-    detail = _how_it_ended(values)
-    if active == "deactivating":
-        return Observed(Activity.STOPPING, pid, "", restarts)
-    if active in _RUNNING_STATES and values.get("SubState") != "auto-restart":
-        return Observed(Activity.RUNNING, pid, "", restarts)
-    if active == "failed" or values.get("SubState") == "auto-restart":
-        return Observed(Activity.EXITED, 0, detail, restarts)
-    # Also what was stopped on purpose, whose last status says nothing about a start that is still queued.
-    return Observed(Activity.STOPPED, 0, detail, restarts)
-
-
-def _messages(output: bytes) -> List[bytes]:
-    """What was said, of each entry of `journalctl -o json`: a text, or bytes where it is none."""
-    found = []
-    for line in output.splitlines():
-        try:
-            message = json.loads(line)["MESSAGE"]
-            said = bytes(message) if isinstance(message, list) else message.encode("utf-8", "surrogatepass")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # the first one may be cut
-        found.append(said + b"\n")
-    return found
-
-
-def _how_it_ended(values: Dict[str, str]) -> str:
-    status = values.get("ExecMainStatus", "0")
-    if values.get("ExecMainCode") == _CLD_EXITED:
-        return f"exited with status {status}"
-    if values.get("ExecMainCode", "0") != "0":
-        return f"killed by signal {status}"
-    return values.get("Result", "")
