@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from provision.contract import on_purpose, once, roles
 from provision.contract.channels import channels_after, demand_there, moved_lane
-from provision.contract.decide import Do, HostView, Step, decide
+from provision.contract.decide import decide
 from provision.contract.failure import Failure
+from provision.contract.host_view import HostView
 from provision.contract.model_types import without_kernels
 from provision.contract.names import ENVIRONMENT
 from provision.contract.slots import named
 from provision.contract.state import State, from_dict
+from provision.contract.steps import Do, Step
 from provision.errors import Refused, UsageError
 
 if TYPE_CHECKING:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Sequence, S
 from ..contract import devices, on_purpose
 from ..contract import once as once_rules
 from ..contract.channels import channels_after, demand_there, moved_lane
-from ..contract.decide import Do, HostView, Step, decide
+from ..contract.decide import decide
 from ..contract.failure import REFUSED, Failure, NewerHost
+from ..contract.host_view import HostView
 from ..contract.layout import Layout
 from ..contract.outcome import UNCHANGED
 from ..contract.state import State
+from ..contract.steps import Do, Step
 from . import boot, control, evidence, facts, failed, files, launch, moved, prune, recover, shares, supervision, whose
 from . import state as states
 from .after import after, again, demand_secrets

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Set
 
-from ..contract.decide import Do, How, Step
 from ..contract.failure import REFUSED, Failure
 from ..contract.state import Program, State
+from ..contract.steps import Do, How, Step
 from .documents import digest_of, service_of
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, List, Optional
 
-from ..contract.decide import Do, HostView, Step, candidates, decide
+from ..contract.decide import candidates, decide
 from ..contract.failure import REFUSED, Failure
+from ..contract.host_view import HostView
 from ..contract.layout import Layout
 from ..contract.slots import TRAFFIC
 from ..contract.state import State
-from . import moved, preflight, room, sharing
+from ..contract.steps import Do, Step
+from . import moved, preflight, room, runnable, sharing
 from .documents import read_documents
 from .supervisors import Supervisor
 
@@ -100,7 +102,7 @@ def _programs(layout: Layout, supervisor: Supervisor, steps: List[Step], seen: H
             services[step.program] = sharing.own(layout, ahead["document"], services[step.program])
     preflight.programs(supervisor, own, services, candidates(own, documents, release), documents, seen)
     for service in preflight.starting(own, ahead["document"]):
-        path = preflight.binary(layout, release, service)
+        path = runnable.binary(layout, release, service)
         is_here = os.path.isdir(layout.release(release)) if path.startswith(layout.releases + "/") else True
         if path and is_here and not path.startswith(layout.engines + "/"):
-            preflight.model(layout, release, ahead["document"], service)
+            runnable.demand(layout, release, ahead["document"], service)

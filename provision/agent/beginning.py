@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..contract import devices
-from ..contract.decide import Do, HostView
+from ..contract.host_view import HostView
 from ..contract.layout import Layout
+from ..contract.steps import Do
 from . import journal, launch, private_logs, processes, supervision, traffic
 from .booted import boot_id
 from .change import Change

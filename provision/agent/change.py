@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, Iterator, Mapping, NamedTuple, Sequence
 
-from ..contract.decide import Step
 from ..contract.once import Decided
 from ..contract.slots import services_in
 from ..contract.state import State
+from ..contract.steps import Step
 from .documents import service_of
 
 if TYPE_CHECKING:

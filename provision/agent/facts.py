@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Dict, List, Optional
 
 from ..contract import devices, names, roles
-from ..contract.decide import HostView
+from ..contract.host_view import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
 from . import content, engines, environments, files, gpus, launch, models, processes, sockets, speeds, strays

@@ -17,8 +17,8 @@ from . import launch, processes, strays
 from .supervisors import Activity, Supervisor
 
 if TYPE_CHECKING:
-    from ..contract.decide import HostView
     from ..contract.facts import Restarted
+    from ..contract.host_view import HostView
 
 WINDOW_SECONDS = 600.0
 

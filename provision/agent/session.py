@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, List, Mapping, Optional
 
 from ..contract import names
-from ..contract.decide import HostView
 from ..contract.failure import FAILED, INTERRUPTED, USAGE, Failure, of_system
+from ..contract.host_view import HostView
 from ..contract.layout import BUDGET_GUARD, Layout
 from . import facts, files, gpus, guard, moved, whose
 from . import state as states

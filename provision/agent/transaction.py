@@ -11,10 +11,12 @@ import time
 from typing import TYPE_CHECKING, Callable, Optional, Sequence, Set
 
 from ..contract import failure
-from ..contract.decide import Do, HostView, candidates
+from ..contract.decide import candidates
 from ..contract.failure import FAILED, INTERRUPTED, UNPROVEN, Failure
+from ..contract.host_view import HostView
 from ..contract.layout import Layout
 from ..contract.outcome import COMMITTED
+from ..contract.steps import Do
 from . import checks, files, importable, journal, measured, preflight, sharing, traffic, unwritable
 from .beginning import Found, begin, stage
 from .change import Change

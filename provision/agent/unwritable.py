@@ -15,9 +15,9 @@ import stat
 from typing import TYPE_CHECKING, Iterable, Iterator, List, Optional, Sequence
 
 from ..contract import names, tree
-from ..contract.decide import Do, Step
 from ..contract.failure import Failure
 from ..contract.state import State
+from ..contract.steps import Do, Step
 from .supervisors import Supervisor
 
 if TYPE_CHECKING:

@@ -4,121 +4,20 @@ under its locks, so that what was shown is what is done.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import devices, roles
 from .devices import Seats
+from .host_view import HostView
 from .slots import CANARY, CANDIDATE, STABLE, home, services_in, services_of, slot_of
 from .state import Program, State
+from .steps import Do, How, Step
 
 if TYPE_CHECKING:
-    from .facts import Gpu, Seen, ViewFacts
     from .release import ReleaseDocument, ServiceDocument
-    from .requests import PlannedStep
 
 # Part of the free memory that a second copy may take: the rest is for the page cache and for what we can't foresee.
 _MEMORY_SHARE = 0.9
-
-
-class Do(str, Enum):
-    """What happens to a program."""
-
-    KEEP = "keep"
-    START = "start"
-    RESTART = "restart"
-    INSTALL = "install"  # on demand: described, not started
-    REMOVE = "remove"
-    STOP = "stop"  # on purpose; as it is described, and at rest
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class How(str, Enum):
-    """How a program that runs is replaced."""
-
-    NOT = ""  # it is not
-    BESIDE = "beside"
-    IN_PLACE = "in-place"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class Step(NamedTuple):
-    """What happens to one program, how, and why."""
-
-    program: str
-    service: str
-    lane: str
-    slot: str
-    do: Do
-    how: How = How.NOT
-    why: str = ""
-    devices: Tuple[str, ...] = ()  # the GPUs that it has then, by uuid
-    trial: Tuple[str, ...] = ()  # those that its second copy has while that is proven beside it
-
-    @property
-    def changes(self) -> bool:
-        """Whether a program is described anew."""
-        return self.do not in (Do.KEEP, Do.REMOVE, Do.STOP)
-
-    def as_dict(self) -> PlannedStep:
-        told: PlannedStep = {
-            "program": self.program,
-            "service": self.service,
-            "lane": self.lane,
-            "do": self.do.value,
-            "how": self.how.value,
-            "why": self.why,
-        }
-        if self.devices:
-            told["devices"] = list(self.devices)
-        return told
-
-
-class HostView(NamedTuple):
-    """What was seen on the host, as far as decisions need it. Also the JSON of `facts`, key for key."""
-
-    programs: Mapping[str, Seen]
-    manifests: Mapping[str, str]  # name -> sha256 of the manifest on disk, empty if it is missing
-    launches: Mapping[str, str]  # name -> launch folder that is current
-    listening: Mapping[str, str]  # port -> holder
-    memory_available: int
-    vram_free: Optional[int] = None
-    gpus: Optional[Sequence[Gpu]] = None  # None where nobody has looked
-
-    @classmethod
-    def of(cls, facts: ViewFacts) -> HostView:
-        """What a host told."""
-        return cls(
-            facts["programs"],
-            facts["manifests"],
-            facts["launches"],
-            facts["listening"],
-            facts["memory_available"],
-            facts["vram_free"],
-            facts.get("gpus"),
-        )
-
-    def as_dict(self) -> ViewFacts:
-        return {
-            "programs": dict(self.programs),
-            "manifests": dict(self.manifests),
-            "launches": dict(self.launches),
-            "listening": dict(self.listening),
-            "memory_available": self.memory_available,
-            "vram_free": self.vram_free,
-            "gpus": None if self.gpus is None else list(self.gpus),
-        }
-
-    def running(self, program: str) -> bool:
-        return program in self.programs and self.programs[program]["activity"] == "running"
-
-    def memory(self, program: str) -> int:
-        """Bytes that a program has now; 0 where that is not known."""
-        return self.programs[program]["memory_bytes"] if program in self.programs else 0
 
 
 class Room(NamedTuple):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Collection, List
 
-from .decide import Do, HostView, How, Step
+from .host_view import HostView
 from .state import Program, State
+from .steps import Do, How, Step
 
 RESTART = "restart"
 START = "start"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from provision import errors
 from provision.contract import devices
-from provision.contract.decide import HostView, changed_there
+from provision.contract.decide import changed_there
 from provision.contract.failure import out_of_degraded
+from provision.contract.host_view import HostView
 from provision.contract.rollout import HELD, PASSED, PAUSED, WAITING
 from provision.contract.state import from_dict
 from provision.errors import Exit

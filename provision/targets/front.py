@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from provision import errors
 from provision.contract import peers as contract
 from provision.contract.answers import Introduced, Traffic, Transacted
-from provision.contract.decide import Do
 from provision.contract.on_purpose import KINDS, STOP
 from provision.contract.slots import STABLE
+from provision.contract.steps import Do
 from provision.targets.host import open_session
 from provision.targets.transact import apply
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provision.contract.decide import Do, HostView, How
+from provision.contract.host_view import HostView
 from provision.contract.layout import SHIPPED
 from provision.contract.slots import services_of
+from provision.contract.steps import Do, How
 from provision.plan import Moves
 
 if TYPE_CHECKING:

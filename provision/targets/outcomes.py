@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provision.contract import roles
-from provision.contract.decide import Do
 from provision.contract.slots import CANARY
+from provision.contract.steps import Do
 from provision.targets.reach import Reached, reached
 
 if TYPE_CHECKING:

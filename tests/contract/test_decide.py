@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from provision.contract.decide import Do, HostView, How, Room, Step, decide
+from provision.contract.decide import Room, decide
+from provision.contract.host_view import HostView
 from provision.contract.release import ReleaseDocument, ServiceDocument
 from provision.contract.state import Program, State
+from provision.contract.steps import Do, How, Step
 
 _GIB = 1 << 30
 

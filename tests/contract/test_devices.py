@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.contract import devices
-from provision.contract.decide import Do, HostView, How, decide
+from provision.contract.decide import decide
 from provision.contract.devices import Want
 from provision.contract.facts import Gpu
 from provision.contract.failure import FORMAT_OF_COPIES, NewerHost, check_format
+from provision.contract.host_view import HostView
 from provision.contract.release import ReleaseDocument
 from provision.contract.state import Program, State, from_dict
+from provision.contract.steps import Do, How
 
 _GIB = 1 << 30
 _SHARES = (250, 333, 500, 1000)

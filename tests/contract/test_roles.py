@@ -11,7 +11,8 @@ from provision.agent.front import program as front_program
 from provision.agent.holds import Holds
 from provision.agent.passage import Passage
 from provision.agent.traffic import front_of
-from provision.contract.decide import HostView, decide
+from provision.contract.decide import decide
+from provision.contract.host_view import HostView
 from provision.contract.layout import Layout
 from provision.contract.release import ReleaseDocument
 from provision.contract.state import Program, State

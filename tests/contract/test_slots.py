@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 
 from provision.contract import slots
-from provision.contract.decide import Do, decide
+from provision.contract.decide import decide
 from provision.contract.failure import NewerHost, check_format
 from provision.contract.release import ReleaseDocument
 from provision.contract.state import Program, State, from_dict
+from provision.contract.steps import Do
 from provision.manifests import render_lanes
 from provision.project.service import Lane
 from tests.contract.test_decide import _document, _view

@@ -11,7 +11,7 @@ import pytest
 from provision import rollout
 from provision.cli.render.plan import plan_lines
 from provision.cli.render.status import entry_lines, status_lines
-from provision.contract.decide import Do
+from provision.contract.steps import Do
 from provision.errors import Degraded, DeployError, PutBack, Refused, SomeHostsFailed, UsageError
 from provision.targets import HostOutcome
 from tests.deploy.world import World, web

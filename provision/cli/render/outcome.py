@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provision.cli.render.traffic import waiting
 from provision.contract import held
-from provision.contract.decide import Do
+from provision.contract.steps import Do
 from provision.project.units import percent, seconds
 
 if TYPE_CHECKING:
