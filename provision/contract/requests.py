@@ -121,7 +121,7 @@ class _PlannedStep(TypedDict):
 
 
 class PlannedStep(_PlannedStep, total=False):
-    """`decide.Step`, as it travels."""
+    """`steps.Step`, as it travels."""
 
     devices: List[str]
 
