@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bitnet.drivers import ANY_COMMAND, GRPCSupervisorClient, GRPCSupervisorDriver
 from bitnet.supervisor import RuntimeSupervisor
 from tests.bitnet.drivers.certificates import Authority
 from tests.bitnet.spans import spans as spans
@@ -31,6 +32,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 async def supervisor() -> AsyncIterator[RuntimeSupervisor]:
     async with RuntimeSupervisor(PrintingRuntime(), concurrency=2, resource_limits={"gpu": 2}, drain=0) as supervisor:
         yield supervisor
+
+
+@pytest.fixture
+async def driver(supervisor: RuntimeSupervisor) -> AsyncIterator[GRPCSupervisorDriver]:
+    """Plain, on loopback, and open for every command."""
+    async with GRPCSupervisorDriver(supervisor, port=0, allowed_commands=ANY_COMMAND) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def client(driver: GRPCSupervisorDriver) -> AsyncIterator[GRPCSupervisorClient]:
+    async with GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

@@ -2,28 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bitnet.breaker import BreakerPolicy
 from bitnet.drivers import ANY_COMMAND, GRPCSupervisorClient, GRPCSupervisorDriver
-from bitnet.drivers.rpc.driver import SERVICE
 from bitnet.errors import (
     CircuitOpen,
-    CommandRefused,
     DriverFailure,
     InvalidInput,
     LaunchFailed,
-    PortTaken,
     QueueFull,
     ResourcesImpossible,
     RuntimeFailure,
@@ -31,48 +24,9 @@ from bitnet.errors import (
     SupervisorClosed,
 )
 from bitnet.proto import supervisor_pb2 as pb
-from bitnet.proto import supervisor_pb2_grpc as pb_grpc
 from bitnet.supervisor import BackendPolicy, RuntimeSupervisor
-from tests.bitnet.supervisor.programs import PrintingRuntime, appears, children, gone
-
-TOKEN = "shared-secret"
-
-
-@pytest.fixture
-async def driver(supervisor: RuntimeSupervisor) -> AsyncIterator[GRPCSupervisorDriver]:
-    """Plain, on loopback, and open for every command."""
-    async with GRPCSupervisorDriver(supervisor, port=0, allowed_commands=ANY_COMMAND) as driver:
-        yield driver
-
-
-@pytest.fixture
-async def client(driver: GRPCSupervisorDriver) -> AsyncIterator[GRPCSupervisorClient]:
-    async with GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client:
-        yield client
-
-
-def server_tls(paths: dict[str, Path], **more: str) -> dict[str, Any]:
-    return {"server_cert": paths["server"], "server_key": paths["server-key"], **more}
-
-
-def client_tls(paths: dict[str, Path], who: str = "") -> dict[str, Any]:
-    own = {"client_cert": paths[who], "client_key": paths[f"{who}-key"]} if who else {}
-    return {"ca": paths["ca"], **own}
-
-
-def stub(channel: grpc.aio.Channel) -> pb_grpc.SupervisorStub:
-    return pb_grpc.SupervisorStub(channel)  # type: ignore[no-untyped-call]
-
-
-async def raw(port: int, task: pb.Task, **call: Any) -> grpc.aio.AioRpcError:
-    """The error that any gRPC client sees."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub(channel).Submit(task, **call)
-        return caught.value
-
-
-# Tasks
+from tests.bitnet.drivers.calls import raw, stub
+from tests.bitnet.supervisor.programs import PrintingRuntime, appears, gone
 
 
 async def test_a_task_runs_there_and_its_result_comes_back_whole(client: GRPCSupervisorClient) -> None:
@@ -143,9 +97,6 @@ async def test_a_callers_deadline_ends_the_program_there(driver: GRPCSupervisorD
     error = await raw(driver.port, pb.Task(command=pb.Command(arguments=script)), timeout=0.5)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await gone(int((tmp_path / "pid").read_text()))
-
-
-# Errors
 
 
 @pytest.mark.parametrize(
@@ -274,299 +225,6 @@ async def test_nobody_there_is_said_with_what_to_check() -> None:
     async with GRPCSupervisorClient("127.0.0.1:1") as client:
         with pytest.raises(DriverFailure, match="cannot be reached"):
             await client.submit_task(["true"])
-
-
-# Limits
-
-
-async def test_a_request_that_is_too_large_is_refused(supervisor: RuntimeSupervisor) -> None:
-    async with (
-        GRPCSupervisorDriver(supervisor, port=0, allowed_commands=ANY_COMMAND, max_request_bytes=1000) as driver,
-        GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client,
-    ):
-        assert (await client.submit_task(["true"])).returncode == 0
-        with pytest.raises(DriverFailure, match="RESOURCE_EXHAUSTED"):
-            await client.submit_task(["true", "x" * 2000])
-
-
-async def test_more_calls_than_allowed_are_refused(supervisor: RuntimeSupervisor, tmp_path: Path) -> None:
-    async with (
-        GRPCSupervisorDriver(supervisor, port=0, allowed_commands=ANY_COMMAND, max_concurrent_rpcs=1) as driver,
-        GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client,
-    ):
-        script = ["sh", "-c", "echo $$ > $0; exec sleep 9", str(tmp_path / "pid")]
-        holder = asyncio.ensure_future(client.submit_task(script))
-        await appears(tmp_path / "pid")
-        with pytest.raises(DriverFailure, match="RESOURCE_EXHAUSTED"):
-            await client.submit_task(["true"])
-        holder.cancel()
-        await asyncio.wait([holder])
-
-
-# Who may
-
-
-@pytest.mark.parametrize("command", [["sh", "-c", "id"], ["/tmp/llama-cli"], ["./llama-cli"], [" llama-cli"]], ids=str)
-async def test_only_commands_on_the_list_run_and_the_list_is_on_by_default(
-    supervisor: RuntimeSupervisor, command: list[str]
-) -> None:
-    async with (
-        GRPCSupervisorDriver(supervisor, port=0) as driver,
-        GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client,
-    ):
-        with pytest.raises(CommandRefused, match="llama-cli, llama-server"):
-            await client.submit_task(command)
-        with pytest.raises(CommandRefused):
-            await anext(client.stream_task(command))
-        error = await raw(driver.port, pb.Task(command=pb.Command(arguments=command)))
-        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert children() == []
-
-
-async def test_a_command_on_the_list_runs(supervisor: RuntimeSupervisor) -> None:
-    async with (
-        GRPCSupervisorDriver(supervisor, port=0, allowed_commands=["echo"]) as driver,
-        GRPCSupervisorClient(f"127.0.0.1:{driver.port}") as client,
-    ):
-        assert (await client.submit_task(["echo", "hi"])).stdout == "hi\n"
-
-
-async def test_the_owners_own_calls_are_not_held_to_the_list_and_nobody_can_pretend_to_be(
-    supervisor: RuntimeSupervisor,
-) -> None:
-    async with GRPCSupervisorDriver(supervisor, port=0, auth_token=TOKEN) as driver:
-        assert (await driver.submit_task(["echo", "mine"])).stdout == "mine\n"
-        async with GRPCSupervisorClient(
-            f"127.0.0.1:{driver.port}", auth_token=TOKEN, headers={"x-bitnet-owner": "guess"}
-        ) as client:
-            with pytest.raises(CommandRefused):
-                await client.submit_task(["echo", "theirs"])
-
-
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", TOKEN, f"bearer {TOKEN}", f"Basic {TOKEN}"]
-)
-async def test_without_the_token_nothing_runs_and_nothing_is_told(supervisor: RuntimeSupervisor, header: str) -> None:
-    async with GRPCSupervisorDriver(supervisor, port=0, auth_token=TOKEN, allowed_commands=ANY_COMMAND) as driver:
-        metadata = (("authorization", header),) if header else ()
-        error = await raw(driver.port, pb.Task(command=pb.Command(arguments=["true"])), metadata=metadata)
-        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel:
-            with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
-                async for _ in stub(channel).Stream(pb.Task(), metadata=metadata):
-                    pass
-            with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
-                await _services(channel, metadata)
-    assert supervisor.snapshot().backends == {}
-
-
-async def test_with_the_token_tasks_run(supervisor: RuntimeSupervisor) -> None:
-    async with GRPCSupervisorDriver(supervisor, port=0, auth_token=TOKEN, allowed_commands=ANY_COMMAND) as driver:
-        async with GRPCSupervisorClient(f"127.0.0.1:{driver.port}", auth_token=TOKEN) as client:
-            assert (await client.submit_task(["echo", "hi"])).stdout == "hi\n"
-            assert [event.kind async for event in client.stream_task(["true"])] == ["started", "completed"]
-        async with GRPCSupervisorClient(f"127.0.0.1:{driver.port}", auth_token="wrong") as client:
-            with pytest.raises(DriverFailure, match="refused the token"):
-                await client.submit_task(["true"])
-
-
-# TLS
-
-
-async def test_a_client_that_trusts_the_authority_talks_over_tls(
-    supervisor: RuntimeSupervisor, certificates: dict[str, Path]
-) -> None:
-    async with GRPCSupervisorDriver(
-        supervisor, port=0, tls_config=server_tls(certificates), allowed_commands=ANY_COMMAND
-    ) as driver:
-        async with GRPCSupervisorClient(f"localhost:{driver.port}", tls_config=client_tls(certificates)) as client:
-            assert (await client.submit_task(["echo", "tls"])).stdout == "tls\n"
-        for tls in ({"ca": certificates["other-ca"]}, None):
-            async with GRPCSupervisorClient(f"localhost:{driver.port}", tls_config=tls) as client:
-                with pytest.raises(DriverFailure, match="cannot be reached"):
-                    await client.submit_task(["true"])
-
-
-async def test_with_a_client_authority_only_its_clients_get_in(
-    supervisor: RuntimeSupervisor, certificates: dict[str, Path]
-) -> None:
-    tls = server_tls(certificates, client_ca=str(certificates["ca"]))
-    async with GRPCSupervisorDriver(supervisor, "0.0.0.0", 0, tls_config=tls, allowed_commands=ANY_COMMAND) as driver:
-        target = f"localhost:{driver.port}"
-        async with GRPCSupervisorClient(target, tls_config=client_tls(certificates, "client")) as client:
-            assert (await client.submit_task(["echo", "mutual"])).stdout == "mutual\n"
-        for who in ("", "stranger"):
-            async with GRPCSupervisorClient(target, tls_config=client_tls(certificates, who)) as client:
-                with pytest.raises(DriverFailure, match="cannot be reached"):
-                    await client.submit_task(["true"])
-        with pytest.raises(InvalidInput, match="no client certificate to show"):
-            await driver.submit_task(["true"])
-
-
-async def test_the_owners_own_calls_work_under_mutual_tls_and_other_names(
-    supervisor: RuntimeSupervisor, certificates: dict[str, Path]
-) -> None:
-    tls = {
-        **client_tls(certificates, "client"),
-        "server_cert": certificates["far"],
-        "server_key": certificates["far-key"],
-        "client_ca": certificates["ca"],
-        "server_name": "gpu1.example.net",
-    }
-    async with GRPCSupervisorDriver(supervisor, "0.0.0.0", 0, tls_config=tls) as driver:
-        assert (await driver.submit_task(["echo", "hi"])).stdout == "hi\n"
-
-
-async def test_a_certificate_for_another_name_is_not_trusted(
-    supervisor: RuntimeSupervisor, certificates: dict[str, Path]
-) -> None:
-    tls = {"server_cert": certificates["far"], "server_key": certificates["far-key"], "ca": certificates["ca"]}
-    async with GRPCSupervisorDriver(supervisor, port=0, tls_config=tls) as driver:
-        with pytest.raises(DriverFailure, match="server_name"):
-            await driver.submit_task(["true"])
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"sever_cert": "x"}, "unknown key"),
-        ({"server_cert": None}, "is missing"),
-        ({"client_cert": "x"}, "belong together"),
-        ({"server_key": "/no/such/key.pem"}, "cannot be read"),
-    ],
-    ids=["misspelt", "missing", "half a pair", "unreadable"],
-)
-async def test_a_wrong_tls_configuration_is_named(
-    supervisor: RuntimeSupervisor, certificates: dict[str, Path], change: dict[str, Any], complaint: str
-) -> None:
-    tls = {key: value for key, value in {**server_tls(certificates), **change}.items() if value is not None}
-    with pytest.raises(InvalidInput, match=complaint):
-        await GRPCSupervisorDriver(supervisor, port=0, tls_config=tls).start()
-
-
-# Listening
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "192.0.2.7", "gpu1.example.net", "localhost.example.net"])
-@pytest.mark.parametrize(
-    "protected", [{}, {"auth_token": TOKEN}, {"tls_config": {"server_cert": "c", "server_key": "k"}}]
-)
-def test_beyond_loopback_it_wants_both_tls_and_a_way_to_know_its_callers(
-    supervisor: RuntimeSupervisor, host: str, protected: dict[str, Any]
-) -> None:
-    with pytest.raises(InvalidInput, match="will not listen beyond loopback"):
-        GRPCSupervisorDriver(supervisor, host, 0, **protected)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-async def test_on_loopback_it_listens_as_it_is(supervisor: RuntimeSupervisor, host: str) -> None:
-    async with GRPCSupervisorDriver(supervisor, host, 0) as driver:
-        assert (await driver.submit_task(["echo", "hi"])).stdout == "hi\n"
-
-
-async def test_a_unix_socket_is_loopback(supervisor: RuntimeSupervisor, tmp_path: Path) -> None:
-    target = f"unix:{tmp_path}/socket"
-    async with GRPCSupervisorDriver(supervisor, target, auth_token=TOKEN, allowed_commands=["echo"]) as driver:
-        assert (await driver.submit_task(["echo", "hi"])).stdout == "hi\n"
-        async with GRPCSupervisorClient(target, auth_token=TOKEN) as client:
-            assert (await client.submit_task(["echo", "you too"])).stdout == "you too\n"
-
-
-async def test_a_taken_port_is_said(supervisor: RuntimeSupervisor, driver: GRPCSupervisorDriver) -> None:
-    with pytest.raises(PortTaken, match=str(driver.port)):
-        await GRPCSupervisorDriver(supervisor, port=driver.port).start()
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken):
-        await GRPCSupervisorDriver(supervisor, port=other.getsockname()[1]).start()
-
-
-def test_an_empty_token_is_refused(supervisor: RuntimeSupervisor) -> None:
-    with pytest.raises(InvalidInput, match="empty"):
-        GRPCSupervisorDriver(supervisor, auth_token="")
-
-
-async def test_a_token_is_not_sent_in_the_clear_to_another_machine() -> None:
-    with pytest.raises(InvalidInput, match="without TLS"):
-        GRPCSupervisorClient("gpu1.example.net:50051", auth_token=TOKEN)
-
-
-async def test_a_driver_that_is_not_started_says_so(supervisor: RuntimeSupervisor) -> None:
-    with pytest.raises(DriverFailure, match="not started"):
-        await GRPCSupervisorDriver(supervisor).submit_task(["true"])
-
-
-async def test_stopping_ends_what_runs_for_callers(
-    supervisor: RuntimeSupervisor, driver: GRPCSupervisorDriver, client: GRPCSupervisorClient, tmp_path: Path
-) -> None:
-    task = asyncio.ensure_future(client.submit_task(["sh", "-c", "echo $$ > $0; exec sleep 60", str(tmp_path / "pid")]))
-    pid = int(await appears(tmp_path / "pid"))
-    await driver.stop(grace=0.1)
-    with pytest.raises(RuntimeFailure):
-        await task
-    assert await gone(pid)
-    await driver.stop()
-
-
-# Health, reflection, tracing
-
-
-async def test_health_is_open_to_probes_and_tells_when_it_ends(supervisor: RuntimeSupervisor) -> None:
-    driver = GRPCSupervisorDriver(supervisor, port=0, auth_token=TOKEN)
-    await driver.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        for name in ("", SERVICE):
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        stopping = asyncio.ensure_future(driver.stop(grace=0.5))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watch.cancel()
-        await stopping
-
-
-async def test_strangers_take_no_place_of_those_who_are_welcome(supervisor: RuntimeSupervisor) -> None:
-    """Issue 13, 2: 300 streams that watch health, and as many questions that never come, from one address."""
-    async with (
-        GRPCSupervisorDriver(
-            supervisor, port=0, auth_token=TOKEN, allowed_commands=ANY_COMMAND, max_concurrent_rpcs=4
-        ) as driver,
-        grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel,
-        GRPCSupervisorClient(f"127.0.0.1:{driver.port}", auth_token=TOKEN) as client,
-    ):
-        stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
-        silent = [channel.stream_stream("/grpc.health.v1.Health/Check")() for _ in range(300)]
-        refused = 0
-        for watch in watches:
-            try:
-                await watch.read()
-            except grpc.aio.AioRpcError as error:
-                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-                refused += 1
-        assert 0 < refused < len(watches)
-
-        assert (await client.submit_task(["echo", "hi"])).stdout == "hi\n"
-        assert {await call.code() for call in silent} <= {
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-        }
-        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
-        for watch in watches:
-            watch.cancel()
-
-
-async def _services(channel: grpc.aio.Channel, metadata: Any = ()) -> set[str]:
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    async for answer in stub.ServerReflectionInfo(iter([request]), metadata=metadata):
-        return {service.name for service in answer.list_services_response.service}
-    return set()
-
-
-async def test_reflection_names_the_service(driver: GRPCSupervisorDriver) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{driver.port}") as channel:
-        assert SERVICE in await _services(channel)
 
 
 async def test_a_program_killed_from_outside_is_a_result_there_too(client: GRPCSupervisorClient) -> None:
