@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,12 @@ def make_project(below: str = "") -> Iterator[Project]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)  # releases are read-only
     shutil.rmtree(top)
+
+
+def answer(port: int) -> str:
+    """What the service of such a project says there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+        return response.read().decode()
 
 
 @pytest.fixture

@@ -8,35 +8,28 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
 
 from tests.cli.ports import free_ports
+from tests.documents.rlm_service import EXAMPLE, TOKEN, Service, service, surroundings
 from tests.examples.model_api import TOKENS, Provider, provider
-from tests.images.build import conftest as of_images
-from tests.images.build.make import BASE
 from tests.manifests.serverless.runtime_api import RuntimeApi
-from tests.testbed.docker import Engine
+from tests.testbed.answering import until
+from tests.testbed.seaweed import seaweed
 
 # The packages are 700 MB, and take minutes to come where no cache has them.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "rlm-runtime"
-TOKEN = "what-a-client-sends"
 
 
 @pytest.fixture(scope="module")
@@ -57,68 +50,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
 def model() -> Iterator[Provider]:
     with provider() as made:
         yield made
-
-
-@dataclass
-class Service:
-    """One that runs."""
-
-    url: str
-    metrics: str
-    folder: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
-
-    def ask(self, prompt: str = "What is two and two?", token: str = TOKEN) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.post(f"{self.url}/completion", json={"prompt": prompt}, headers=headers, timeout=120)
-
-    def counted(self) -> dict[str, float]:
-        text = httpx.get(f"{self.metrics}/metrics", timeout=30).text
-        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in lines}
-
-
-@contextmanager
-def service(python: str, model: Provider, folder: Path, **environ: str) -> Iterator[Service]:
-    port, metrics = free_ports(2)
-    env = {"RLM_SERVER_TOKEN": TOKEN, "RLM_ENVIRONMENT": "local", "RLM_LOG_DIR": str(folder / "logs"), **environ}
-    env |= {"RLM_PORT": str(port), "RLM_METRICS_PORT": str(metrics)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [python, "-m", "src.server"], cwd=EXAMPLE, env=surroundings(model, env), stdout=log, stderr=log
-        )
-    made = Service(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}", folder, process)
-    try:
-        until(lambda: httpx.get(f"{made.url}/health", timeout=60), process, folder / "log")
-        yield made
-    finally:
-        process.terminate()
-        try:
-            assert process.wait(60) == -signal.SIGTERM, (folder / "log").read_text()
-        finally:
-            process.kill()
-            process.wait()
-
-
-def surroundings(model: Provider, more: Mapping[str, str]) -> dict[str, str]:
-    kept = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**kept, "HOME": "/nonexistent", **model.environ, **more}
-
-
-def until(attempt: Any, process: subprocess.Popen[bytes], log: Path) -> Any:
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            if found := attempt():
-                return found
-        except httpx.TransportError:
-            pass
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -289,31 +220,6 @@ def test_mcp_clients_run_code_over_http_each_with_variables_of_its_own(python: s
     assert agent.startswith("Error: this server runs no agents")
 
 
-@contextmanager
-def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[dict[str, str]]:
-    """An S3 store as the preset `s3` starts it; what its clients have to know."""
-    s3, master, volume, filer = free_ports(4)
-    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "the store's secret"}
-    ports = [f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
-    grpc = [
-        f"-{name}.port.grpc={port}"
-        for name, port in zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True)
-    ]
-    command = [Path(sys.executable).with_name("weed"), "server", "-s3", f"-ip={address}", f"-ip.bind={address}"]
-    (folder / "store").mkdir()
-    with (folder / "store.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"-dir={folder}/store", *ports, *grpc], env={**os.environ, **keys}, stdout=log, stderr=log
-        )
-    url = f"http://{address}:{s3}"
-    try:
-        until(lambda: httpx.get(f"{url}/healthz").status_code == 200, process, folder / "store.log")
-        yield {**keys, "AWS_ENDPOINT_URL_S3": url, "AWS_REGION": "us-east-1", "RLM_LOG_BUCKET": "logs"}
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_trajectories_go_to_the_store_and_come_back_and_are_searched_for_secrets(
     python: str, model: Provider, tmp_path: Path
 ) -> None:
@@ -442,52 +348,3 @@ def test_googles_own_framework_calls_the_function(
         process.wait(60)
 
     assert [each.json() for each in (said, again)] == [{"response": "four"}] * 2
-
-
-engine = of_images.engine
-
-# What `docker build .` would fetch, and can't where tests run: the base, and what pip installs.
-_PIP = """\
-#!/bin/sh
-mkdir -p /install/bin
-printf '#!/bin/sh\\necho rlm "$@"\\n' >/install/bin/rlm
-chmod 755 /install/bin/rlm
-"""
-
-
-def test_the_examples_folder_builds_as_it_lies_there_and_serves_whoever_starts_it(
-    engine: Engine, tmp_path: Path
-) -> None:
-    (tmp_path / "pip").write_text(_PIP)
-    (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\nCOPY pip /usr/bin/pip\nRUN chmod 755 /usr/bin/pip\n")
-    engine.client.images.build(path=str(tmp_path), tag="python:3.11-slim")
-    image, _ = engine.client.images.build(path=str(EXAMPLE), tag="rlm-runtime:latest")
-
-    config = image.attrs["Config"]
-    assert (config["User"], config["Cmd"], config["Entrypoint"]) == ("1000:1000", ["mcp-serve"], ["/entrypoint.sh"])
-    assert {"8080/tcp", "8000/tcp"} == set(config["ExposedPorts"])
-    assert set(config["Volumes"]) == {"/app/logs"}
-    assert {"RLM_LOG_DIR=/app/logs", "RLM_DOCKER_MEMORY=512m", "RLM_DOCKER_CPUS=1.0"} <= set(config["Env"])
-
-    def said(**how: Any) -> str:
-        container = engine.client.containers.run("rlm-runtime:latest", detach=True, network_mode="none", **how)
-        try:
-            container.wait(timeout=120)
-            return container.logs().decode()
-        finally:
-            container.remove(force=True, v=True)
-
-    assert "/app/src/server.py" in said()  # as far as it gets without packages
-    assert said(stdin_open=True) == "rlm mcp-serve\n"
-    assert said(command=["worker"]).count("/app/src/worker.py") == 1
-    assert said(command=["sh", "-c", "id -u; touch /app/logs/a; ls src | grep -c py"]).split()[0] == "1000"
-
-
-def test_compose_has_what_the_guide_has() -> None:
-    declared = yaml.safe_load((EXAMPLE / "docker-compose.yml").read_text())["services"]["rlm"]
-
-    assert (declared["build"], declared["ports"], declared["volumes"]) == (".", ["8080:8080"], ["rlm-logs:/app/logs"])
-    assert declared["deploy"]["resources"] == {"limits": {"memory": "2G"}, "reservations": {"memory": "1G"}}
-    environment = dict(each.partition("=")[::2] for each in declared["environment"])
-    assert environment["RLM_LOG_DIR"] == "/app/logs"
-    assert (environment["RLM_DOCKER_MEMORY"], environment["RLM_DOCKER_CPUS"]) == ("1g", "2.0")

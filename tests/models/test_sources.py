@@ -13,9 +13,9 @@ import pytest
 
 from provision.models import access
 from provision.targets import sandbox
-from tests.documents.test_rlm_runtime import seaweed
 from tests.images.registry import registry
 from tests.models.test_models import Project
+from tests.testbed.seaweed import seaweed
 
 
 @pytest.fixture

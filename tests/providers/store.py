@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from provision import rclone
-from tests.documents.test_rlm_runtime import seaweed
+from tests.testbed.seaweed import seaweed
 
 BUCKET = "kept"
 
