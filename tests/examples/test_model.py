@@ -14,7 +14,7 @@ from provision.native.model import write_demo_model
 from provision.targets import sandbox
 from tests.cli.ports import free_ports
 from tests.models.conftest import COMMIT, Hub, environ, hub
-from tests.models.test_models import Project
+from tests.models.project import Project
 
 __all__ = ["environ", "hub"]
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from provision.native.model import write_demo_model
+from tests.models.lending_host import CONTENT, Host
 
 TOKEN = "hf_a-token-that-nobody-else-sees"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -83,3 +84,17 @@ def environ(hub: Hub, tmp_path: Path) -> dict[str, str]:
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[list[Host]]:
+    found = [Host(tmp_path, f"host-{number}") for number in range(3)]
+    yield found
+    for host in found:
+        host.end()
+
+
+@pytest.fixture
+def url(hub: Hub) -> str:
+    hub.put("acme/big", "big.gguf", CONTENT)
+    return f"{hub.url}/acme/big/resolve/main/big.gguf"

@@ -24,8 +24,8 @@ from provision.release import snapshots
 from provision.release.model_lock import SnapshotShape
 from provision.targets import sandbox
 from tests.models.conftest import COMMIT, TOKEN, Hub
+from tests.models.project import Project
 from tests.models.repositories import REPOSITORY, TAKEN, contents, put
-from tests.models.test_models import Project
 
 # What a server of safetensors does before it serves: it asks the Hub's library, by name and offline.
 SERVE = """\

