@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from provision.errors import Refused, RegistryFailed, UsageError
+from provision.errors import Refused, RegistryFailed
 from provision.images.promotion.chain import findings
-from provision.images.promotion.evidence import CheckResult, Evidence, store
-from provision.images.promotion.history import Move, append
-from provision.images.promotion.move import Judge, apply, plan_promotion, plan_rollback
+from provision.images.promotion.move import apply, plan_promotion
 from provision.images.promotion.policy import Policy
 from provision.images.registry import wire
 from provision.images.registry.documents import Descriptor, artifact
@@ -21,32 +19,9 @@ from provision.images.registry.referrers import attach, put_empty, referrers
 from provision.images.registry.repository import connect
 from tests.images.faulty import Fault
 from tests.images.make import KEY, STRANGER, image, index, recorded
+from tests.images.promoting import JUDGE, promote, prove, proven, rollback
 
 pytestmark = pytest.mark.registry
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-JUDGE = Judge(Policy(), [KEY.public], "ada", "ci", NOW, KEY)
-
-
-def prove(repository, made, *, key=KEY, about=None, passed=True, age=timedelta(hours=1)):
-    checks = (CheckResult("health", True), CheckResult("completion", passed))
-    store(repository, made, Evidence(str(repository), (about or made).digest, checks, NOW - age, "ada", "ci"), key)
-
-
-def proven(repository, make=image, tag="canary"):
-    made = make(repository, tag)
-    prove(repository, made)
-    return made
-
-
-def promote(repository, judge=JUDGE, source=None, origin="canary"):
-    plan = plan_promotion(source or repository, origin, repository, "stable", judge)
-    apply(plan, judge, lambda event: None)
-    return plan
-
-
-def rollback(repository, digest="", judge=JUDGE):
-    apply(plan_rollback(repository, "stable", digest, judge), judge, lambda event: None)
 
 
 @pytest.fixture(autouse=True)
@@ -356,62 +331,3 @@ def test_a_copy_that_breaks_off_promotes_nothing_and_the_next_one_goes_on(reposi
     assert target.find(made.digest) is None
     promote(target, source=repository)
     assert target.get("stable") == made
-
-
-# Back
-
-
-def test_a_rollback_goes_back_one_by_one(repository):
-    made = []
-    for _ in range(3):
-        made.append(proven(repository))
-        promote(repository)
-    for expected in (made[1], made[0]):
-        rollback(repository)
-        assert repository.get("stable") == expected
-    with pytest.raises(UsageError, match="no earlier image"):
-        rollback(repository)
-    assert [move.kind for move in recorded(repository).moves] == ["promote"] * 3 + ["rollback"] * 2
-
-
-def test_a_rollback_is_to_what_was_proven_and_its_age_does_not_matter(repository):
-    old = proven(repository)
-    promote(repository)
-    proven(repository)
-    promote(repository)
-    years_later = replace(JUDGE, policy=Policy(max_age=timedelta(days=1)), now=NOW + timedelta(days=800))
-    rollback(repository, judge=years_later)
-    assert repository.get("stable") == old
-
-
-def test_a_rollback_to_what_nobody_proved_is_refused(repository):
-    image(repository, "stable")
-    now = proven(repository)
-    apply(plan_promotion(repository, "canary", repository, "stable", JUDGE, anew=True), JUDGE, lambda event: None)
-    with pytest.raises(Refused) as refusal:
-        rollback(repository)
-    assert "there is no evidence" in refusal.value.why
-    assert repository.get("stable") == now
-
-
-def test_a_rollback_is_no_way_around_the_age_that_a_promotion_demands(repository):
-    proven(repository)
-    promote(repository)
-    young = proven(repository)
-    with pytest.raises(Refused, match=f"never was {young.digest}"):
-        rollback(repository, young.digest)
-
-
-def test_a_forged_history_cannot_bring_back_what_was_never_proven(repository):
-    """Whoever may push can write the history; what was proven is signed."""
-    evil = image(repository)
-    proven(repository)
-    promote(repository)
-    now = repository.digest("stable")
-    move = Move("promote", evil.digest, now, NOW, "eve", "x")
-    append(repository, recorded(repository), move, repository.get(now), STRANGER)
-    with pytest.raises(UsageError, match="no earlier image") as refusal:
-        rollback(repository)
-    assert "is not signed by a trusted key" in refusal.value.why
-    with pytest.raises(Refused, match="never was"):
-        rollback(repository, evil.digest)

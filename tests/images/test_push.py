@@ -12,7 +12,7 @@ from provision.images.registry.documents import OCI_INDEX, OCI_MANIFEST, Descrip
 from provision.images.registry.referrers import referrers
 from tests.images.make import CONFIG, KEY, LAYER, private_pem, public_pem, recorded
 from tests.images.make import image as make_image
-from tests.images.test_promotion import prove
+from tests.images.promoting import prove
 
 pytestmark = pytest.mark.registry
 

@@ -6,59 +6,22 @@ putting back bytes that were kept.
 
 from __future__ import annotations
 
-import base64
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provision.cli.render.promotion import _lines
 from provision.errors import Refused, RegistryFailed, UsageError
 from provision.images.promotion import chain
 from provision.images.promotion.chain import chained, findings, heads
 from provision.images.promotion.evidence import ARTIFACT_TYPE, CheckResult, Evidence, Finding, store
-from provision.images.promotion.history import Move, append
-from provision.images.promotion.move import Judge, apply, plan_promotion, plan_rollback
-from provision.images.promotion.policy import Policy
+from provision.images.promotion.move import plan_promotion
 from provision.images.promotion.seen import Seen
-from provision.images.registry.documents import OCI_INDEX, Descriptor, ImageManifest, artifact
-from provision.images.registry.reference import parse
+from provision.images.registry.documents import OCI_INDEX, Descriptor, artifact
 from provision.images.registry.referrers import attach, put_empty
-from provision.images.registry.repository import connect
 from tests.images.make import KEY, STRANGER, delete, image, recorded, take_away, unlist
+from tests.images.writing import HOUR, NOW, judge, promote, sign, why
 
 pytestmark = pytest.mark.registry
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-
-
-def judge(seen=None, hours=0, **policy):
-    return Judge(Policy(**policy), [KEY.public], "ada", "ci", NOW + hours * HOUR, KEY, seen or Seen())
-
-
-def sign(repository, made, hours, *, passed=True, anew=False, key=KEY, seeing=None):
-    """Evidence as `attest` stores it, so many hours before NOW."""
-    there = [] if anew else findings(repository, made.digest, [KEY.public]) if seeing is None else seeing
-    checks = (CheckResult("health", passed),)
-    at = NOW - hours * HOUR
-    return store(repository, made, Evidence("r/app", made.digest, checks, at, "ada", "ci", heads(there), anew), key)
-
-
-def promote(repository, decides=None, *, anew=False, source=None):
-    decides = decides or judge()
-    plan = plan_promotion(source or repository, "canary", repository, "stable", decides, anew=anew)
-    apply(plan, decides, lambda event: None)
-
-
-def why(repository, decides=None, **how):
-    with pytest.raises(Refused) as refusal:
-        promote(repository, decides, **how)
-    return refusal.value.why
-
-
-# Evidence
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
@@ -264,164 +227,6 @@ def test_a_loop_ends(names):
     read = [Finding(a, Evidence("r", "d", (), NOW, "x", "y", (b,)), "key") for a, b in names.items()]
     assert all(item.counts for item in chained(read, {}, {}))
     assert heads(read) == ()
-
-
-# Histories
-
-
-def test_a_history_that_somebody_without_a_key_wrote_is_refused_and_begun_anew_by_consent(repository):
-    forged = {"kind": "push", "old": "", "new": "", "at": "2026-11-01T00:00:00Z", "who": "a", "where": "b"}
-    made = image(repository, "canary")
-    image(repository, "stable")
-    sign(repository, made, 1)
-    for channel in ("canary", "stable"):
-        _unsigned(repository, channel, {**forged, "new": repository.digest(channel)})
-    said = why(repository, judge(min_age=HOUR))
-    assert "nobody recorded since when it is on its channel" in said
-    assert "canary.history is not signed" in said
-    assert "stable.history is not signed: an earlier version wrote it, or somebody without a key; --anew" in said
-    with pytest.raises(UsageError) as refusal:
-        plan_rollback(repository, "stable", "", judge())
-    assert "stable.history is not signed" in refusal.value.why
-    promote(repository, anew=True)
-    assert [move.new for move in recorded(repository).moves] == [made.digest]
-    assert repository.find("stable.history.20261121120000") is not None
-
-
-def _unsigned(repository, channel, *moves):
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-    annotations = {"bitnet-provision.moves": json.dumps(moves)}
-    repository.put(ImageManifest.write({**document, "annotations": annotations}), f"{channel}.history")
-
-
-def _promoted(repository, number=2, seen=None):
-    """So many images, one after the other; an hour apart."""
-    made = []
-    for hours in range(number):
-        made.append(image(repository, "canary"))
-        sign(repository, made[-1], 1)
-        promote(repository, judge(seen, hours))
-    return made
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        lambda first, second, third: [first, third],
-        lambda first, second, third: [first, second],
-        lambda first, second, third: [first, third, second],
-        lambda first, second, third: [{**first, "at": "2020-01-01T00:00:00Z"}, second, third],
-    ],
-    ids=["one taken out", "the last taken out", "two exchanged", "another time"],
-)
-def test_no_move_is_taken_out_exchanged_or_changed(how, repository):
-    _promoted(repository, 3)
-    written = recorded(repository).written.document
-    envelope = json.loads(written["annotations"]["bitnet-provision.signed-moves"])
-    said = json.loads(base64.b64decode(envelope["payload"]))
-    said["moves"] = how(*said["moves"])
-    envelope["payload"] = base64.b64encode(json.dumps(said).encode()).decode()
-    written["annotations"]["bitnet-provision.signed-moves"] = json.dumps(envelope)
-    repository.put(ImageManifest.write(written), "stable.history")
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    assert "stable.history is not signed by a trusted key" in why(repository)
-
-
-def test_a_stranger_s_history_gives_no_age(repository):
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    long_ago = Move("push", "", made.digest, NOW - 999 * HOUR, "eve", "x")
-    append(repository, recorded(repository, "canary"), long_ago, made, STRANGER)
-    assert "canary.history is not signed by a trusted key" in why(repository, judge(min_age=HOUR))
-
-
-def test_a_history_counts_for_its_channel_and_repository_alone(plain, repository, name):
-    beside = connect(parse(f"{plain.authority}/{name}-beside"), write=True, environ=plain.environ)
-    made = image(repository, "canary")
-    for place in (repository, beside):
-        place.put_blob(b"{}")
-    sign(repository, made, 1)
-    append(repository, recorded(repository, "old"), Move("push", "", made.digest, NOW - 99 * HOUR, "a", "b"), made, KEY)
-    repository.put(recorded(repository, "old").written, "canary.history")
-    assert f"canary.history is that of {name}:old" in why(repository, judge(min_age=HOUR))
-    for blob in made.blobs:
-        beside.copy_blob(repository, blob)
-    beside.put(made, "old")
-    beside.put(recorded(repository, "old").written, "old.history")
-    assert recorded(beside, "old").problem == f"is that of {name}:old"
-
-
-def test_a_history_that_was_deleted_is_missed_where_the_channel_stands(repository):
-    _promoted(repository, 1)
-    delete(repository, repository.digest("stable.history"))
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    assert "stable.history is missing, although stable stands for something; --anew" in why(repository)
-    promote(repository, anew=True)
-
-
-def test_a_history_that_goes_back_is_missed_by_who_saw_a_later_one(repository):
-    seen = Seen()
-    _promoted(repository, 1, seen)
-    kept, old = recorded(repository).written, repository.get("stable")
-    _promoted(repository, 1, seen)
-    repository.put(kept, "stable.history")
-    repository.put(old, "stable")
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    assert "stable.history was put back to an earlier state: this machine knows move 2" in why(repository, judge(seen))
-    promote(repository, judge(seen, hours=9), anew=True)
-    _promoted(repository, 1, seen)
-    for tag in ("stable.history", "stable"):
-        delete(repository, repository.digest(tag))
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    assert "stable.history is gone: this machine knows move" in why(repository, judge(seen))
-
-
-def test_a_channel_that_was_moved_away_and_back_by_hand_is_not_as_old_as_it_was(repository):
-    first, second = image(repository, "canary"), image(repository)
-    sign(repository, first, 1)
-    for made, hours, old in ((first, 9, ""), (second, 5, first.digest)):
-        move = Move("push", old, made.digest, NOW - hours * HOUR, "a", "b")
-        append(repository, recorded(repository, "canary"), move, made, KEY)
-    assert "nobody recorded since when" in why(repository, judge(min_age=HOUR))
-
-
-def test_a_stable_that_was_moved_by_hand_is_told_and_brought_back_to_what_is_proven(repository):
-    _promoted(repository, 1)
-    image(repository, "stable")
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    plan = plan_promotion(repository, "canary", repository, "stable", judge())
-    assert "which is not what its history says last" in "\n".join(_lines(plan))
-    promote(repository)
-    assert repository.get("stable") == made
-
-
-def test_what_a_promotion_rested_on_is_demanded_of_a_rollback(repository):
-    first, second = image(repository), image(repository)
-    for made in (first, second):
-        repository.put(made, "canary")
-        sign(repository, made, 2)
-        promote(repository)
-    (evidence,) = recorded(repository).moves[0].evidence
-    sign(repository, first, 1, seeing=[])
-    take_away(repository, first, evidence)
-    plan = plan_rollback(repository, "stable", "", judge())
-    assert f"evidence {evidence[:19]} is gone, and was there" in plan.objections[0]
-
-
-def test_nothing_is_moved_without_a_key(repository):
-    made = image(repository, "canary")
-    sign(repository, made, 1)
-    with pytest.raises(UsageError, match="is not moved without a key"):
-        promote(repository, replace(judge(), key=None))
-    assert repository.digest("stable") == ""
-
-
-# What was seen
 
 
 def test_what_was_seen_is_kept_and_a_broken_file_is_not_taken_for_an_empty_one(seen_file):
