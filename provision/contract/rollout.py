@@ -24,7 +24,6 @@ UNDER_WAY = (WAITING, RUNNING, PAUSED, HELD, PASSED)
 
 PAUSE, RESUME = "pause", "resume"
 BEGIN = "begin"  # what has waited for other hosts
-ACTIONS = (PAUSE, RESUME, BEGIN, ABORT, PROMOTE)  # what somebody may ask for
 
 
 class LimitsDocument(TypedDict, total=False):

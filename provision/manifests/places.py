@@ -21,7 +21,6 @@ from provision.project.target import Target
 from provision.project.template import Ref, SecretPart, Template
 from provision.project.traffic import SPARE, is_fronted
 
-_OF_MODELS = ("model", "draft", "mmproj", "hub", "repository")
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 

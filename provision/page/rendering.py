@@ -97,12 +97,6 @@ def data(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def entry_words(entry: Mapping[str, Any]) -> str:
-    """What a transaction of the history was, in a few words."""
-    channels = ", ".join(f"{name} {release[:12]}" for name, release in entry.get("channels", {}).items())
-    return " ".join([entry.get("kind", ""), *entry.get("services", [])]) + (f": {channels}" if channels else "")
-
-
 def stands(told: Mapping[str, Any]) -> str:
     """How a rollout stands, by its record or the history's note. Its step is named once: the reason may have it."""
     steps = told.get("steps") or len(told["document"]["steps"])

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from provision.providers.api import Clock
 from provision.providers.face import Provider
 
-PROVIDERS = ("vast",)
-
 
 def provider(name: str, environ: Mapping[str, str], clock: Clock | None = None) -> Provider:
     """The provider of that name, with the account whose key is in `environ` or where its own tools keep it.
