@@ -6,14 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-from pathspec import GitIgnoreSpec
 
 from provision import manifests
 from provision.contract import devices, tree
 from provision.contract.canonical import canonical
-from provision.contract.canonical import digest as digest_of
 from provision.contract.failure import (
     FORMAT,
     FORMAT_OF_BENCH,
@@ -24,24 +20,14 @@ from provision.contract.failure import (
 )
 from provision.contract.layout import OF_SECRETS
 from provision.contract.names import below
-from provision.contract.release import (
-    CommandDocument,
-    EnvironmentDocument,
-    LaneDocument,
-    OnceDocument,
-    PrepareDocument,
-    ReleaseDocument,
-    TrafficDocument,
-)
-from provision.contract.release import SecretPart as Secret
+from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument, TrafficDocument
 from provision.engines import wheel
 from provision.errors import UsageError
-from provision.project.schema import Once, Prepare, Project
+from provision.project.schema import Project
 from provision.project.service import Lane, Service
 from provision.project.target import Target
-from provision.project.template import Ref, SecretPart
 from provision.project.traffic import is_fronted
-from provision.release import snapshots
+from provision.release import commands, snapshots
 from provision.release.files import read_files
 from provision.release.hashing import Hashing
 from provision.release.lacking import absent
@@ -49,8 +35,7 @@ from provision.release.libraries import Beside
 from provision.release.model_file import ModelFile
 from provision.release.model_needs import needed
 from provision.release.models import find_models, is_hosts_own
-
-_EVERYTHING = ("**",)
+from provision.release.read_by import content
 
 
 @dataclass(frozen=True)
@@ -161,7 +146,7 @@ def _document(
     links: Mapping[str, str],
 ) -> ReleaseDocument:
     served = [service for name, service in project.services.items() if _runs_on(target, name)]
-    prepare = _prepare(project, target, files)
+    prepare = commands.prepare(project, target, files)
     used = target.can.on_host and (
         prepare or (target.once and project.once) or not all(service.is_native for service in served)
     )
@@ -175,7 +160,7 @@ def _document(
     # What only `shared/data` begins with restarts nothing.
     read = {path: file for path, file in files.items() if not below(path, data)}
     contents = {
-        name: _content(service, read, libraries, models, prepare, made)
+        name: content(service, read, libraries, models, prepare, made)
         for name, service in project.services.items()
         if _runs_on(target, name)
     }
@@ -214,7 +199,7 @@ def _document(
     }
     if any(service.engine == "wheel" for service in served):
         document["engines"] = {wheel().id: wheel().document()}
-    if once := _once(project, target):
+    if once := commands.once(project, target):
         document["once"] = once
     if data:
         document["data"] = data
@@ -255,81 +240,3 @@ def _format(prepare: PrepareDocument | None, lanes: Mapping[Lane, LaneDocument],
     manifests_ = (service["manifest"]["text"] for service in services)
     made = (prepare and "env_of_secrets" in prepare) or any(f'"{OF_SECRETS}": ' in text for text in manifests_)
     return FORMAT_OF_SECRETS if made else FORMAT
-
-
-def _prepare(project: Project, target: Target, files: Mapping[str, tree.Entry]) -> PrepareDocument | None:
-    if project.prepare is None or not target.prepare:
-        return None
-    if missing := [name for name in project.prepare.inputs if name not in files]:
-        raise UsageError(
-            f"the prepare step goes by {missing[0]}, which is not among the files that are shipped.",
-            why="prepare.inputs in deploy.toml names it.",
-            next_step="make it, or add it to project.include where it is ignored",
-        )
-    step: PrepareDocument = {
-        **_command(project, target, project.prepare),
-        "inputs": list(project.prepare.inputs),
-        "outputs": list(project.prepare.outputs),
-    }
-    return step
-
-
-def _once(project: Project, target: Target) -> dict[str, OnceDocument]:
-    documents: dict[str, OnceDocument] = {}
-    for name, once in project.once.items() if target.once else ():
-        document = cast("OnceDocument", _command(project, target, once))
-        if once.undo:
-            document["undo"] = list(once.undo)
-        documents[name] = document
-    return documents
-
-
-def _command(project: Project, target: Target, step: Prepare | Once) -> CommandDocument:
-    """What a command of the deploy's own is given."""
-    known = {"path": target.path, "project": project.name}
-    env = {name: value.fill(known) for name, value in step.env.items()}
-    made = {name: value for name, value in env.items() if value.secrets}
-    document: CommandDocument = {
-        "command": list(step.command),
-        "timeout": step.timeout,
-        "secrets": [*step.secrets, *made],
-        "env": {name: value.text for name, value in env.items() if name not in made},
-    }
-    if made:
-        # The laptop puts them together, and hands them over as secrets; here stands what the release is made of.
-        document["env_of_secrets"] = {name: [_part(part) for part in value.parts] for name, value in made.items()}
-    return document
-
-
-def _part(part: str | Ref | SecretPart) -> str | Secret:
-    return {"secret": part.name} if isinstance(part, SecretPart) else str(part)
-
-
-def _content(
-    service: Service,
-    files: Mapping[str, tree.Entry],
-    libraries: Sequence[Beside],
-    models: Mapping[str, tuple[ModelFile, ...]],
-    prepare: PrepareDocument | None,
-    made: EnvironmentDocument | None,
-) -> str:
-    """A digest of what a service reads: a change of it must restart the service."""
-    if service.paths == _EVERYTHING:
-        read = set(files)
-    else:
-        spec = GitIgnoreSpec.from_lines(service.paths)
-        read = {path for path in files if spec.match_file(path)}
-    if prepare and read:
-        read |= {path for path in prepare["inputs"] if path in files}
-    binary = os.path.normpath(service.binary or "")
-    if binary in files:
-        read.add(binary)
-        read |= {file for each in libraries if each.binary == binary for file in each.files}
-    return digest_of(
-        {
-            "files": tree.combine(files[path] for path in read),
-            "models": [file.sha256 for model in service.every_model for file in models.get(model, ())],
-            "prepare": prepare if read else None,
-            **({"environment": made} if made and not service.is_native else {}),
-        }
-    )
