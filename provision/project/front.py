@@ -40,9 +40,7 @@ def services_behind(targets: Mapping[str, Target], services: Mapping[str, Servic
         service: name
         for name, each in behind(targets, target).items()
         for service in services
-        if (each.services is None or service in each.services)
-        and not runs(target, service)
-        and is_fronted(each, services[service])
+        if each.runs(service) and not target.runs(service) and is_fronted(each, services[service])
     }
 
 
@@ -52,8 +50,3 @@ def machines(target: Target) -> int:
         return target.machines
     ranges = ([int(last) - int(first) + 1 for first, last in _RANGE.findall(host.text)] for host in target.hosts)
     return sum(math.prod(each) for each in ranges)
-
-
-def runs(target: Target, service: str) -> bool:
-    """Whether a target runs a service itself."""
-    return target.services is None or service in target.services

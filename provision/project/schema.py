@@ -98,10 +98,13 @@ class Project(Section):
     copies: dict[Name, int] = Field(default_factory=dict)  # on hosts, of services that run more than once
     models: dict[str, Model] = Field(default_factory=dict)  # by their place in a release, which a service's `model` is
 
+    def services_on(self, target: Target) -> dict[str, Service]:
+        """Those that run there."""
+        return {name: service for name, service in self.services.items() if target.runs(name)}
+
     def data_on(self, target: Target) -> dict[str, str]:
         """Folders of the release that outlive it there -> the account that writes to each; empty for the login's."""
-        services = [each for name, each in self.services.items() if target.services is None or name in target.services]
-        found = {path: service.user or "" for service in services for path in service.data}
+        found = {path: service.user or "" for service in self.services_on(target).values() for path in service.data}
         return found if target.can.on_host else {}
 
     def copies_of(self, name: str, lane: Lane) -> int:

@@ -10,7 +10,6 @@ from provision.errors import UsageError
 from provision.project import here, secret_commands, secret_names
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
-from provision.project.front import runs
 from provision.project.schema import Declaration, SecretSource
 from provision.project.secrets import Secret
 from provision.project.template import Known, Template
@@ -97,7 +96,7 @@ def _named(declared: Declaration, target: str | None) -> Iterator[tuple[KeyPath,
     lists: list[tuple[KeyPath, tuple[str, ...]]] = []
     envs: list[tuple[KeyPath, dict[str, Template]]] = []
     for name, service in declared.services.items():
-        if target and targets and not any(runs(each, name) for each in targets):
+        if target and targets and not any(each.runs(name) for each in targets):
             continue
         lists += [(("services", name, key), getattr(service, key)) for key in ("secrets", "secret_files")]
         envs.append((("services", name, "env"), service.env))

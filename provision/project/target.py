@@ -113,6 +113,10 @@ class Target(Section):
         """What its platform can and cannot do."""
         return PLATFORMS[self.platform]
 
+    def runs(self, service: str) -> bool:
+        """Whether it is one of those that run there."""
+        return self.services is None or service in self.services
+
     @property
     def as_root(self) -> tuple[str, ...]:
         """What stands before a command that needs root, on hosts where that is not who logs in."""

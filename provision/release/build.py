@@ -87,7 +87,7 @@ def build(
     if target is None:
         raise UsageError(f"there is no target {target_name!r}", why=f"known: {', '.join(project.targets) or 'none'}")
     root = root.resolve()
-    here = {name: service for name, service in project.services.items() if _runs_on(target, name)}
+    here = project.services_on(target)
     shipped = {name: _of_this_machine(target, service) for name, service in here.items()}
     models = find_models(shipped, project.models, root, on_event)
     files, libraries, warnings = read_files(project, target, root, here, models)
@@ -122,10 +122,6 @@ def _without_traffic(target: Target, here: Mapping[str, Service]) -> Iterator[st
             yield f"services.{name} keeps its port, and has no traffic before it: {why}"
 
 
-def _runs_on(target: Target, service: str) -> bool:
-    return target.services is None or service in target.services
-
-
 def _on_host(target: Target, model: str | None) -> bool:
     """Whether a model is on the host already."""
     return target.can.on_host and model is not None and is_hosts_own(model)
@@ -145,7 +141,8 @@ def _document(
     models: Mapping[str, tuple[ModelFile, ...]],
     links: Mapping[str, str],
 ) -> ReleaseDocument:
-    served = [service for name, service in project.services.items() if _runs_on(target, name)]
+    here = project.services_on(target)
+    served = list(here.values())
     prepare = commands.prepare(project, target, files)
     used = target.can.on_host and (
         prepare or (target.once and project.once) or not all(service.is_native for service in served)
@@ -159,11 +156,7 @@ def _document(
     _check_data(project, data, root, links)
     # What only `shared/data` begins with restarts nothing.
     read = {path: file for path, file in files.items() if not below(path, data)}
-    contents = {
-        name: content(service, read, libraries, models, prepare, made)
-        for name, service in project.services.items()
-        if _runs_on(target, name)
-    }
+    contents = {name: content(service, read, libraries, models, prepare, made) for name, service in here.items()}
     lanes = manifests.render_lanes(
         project,
         target,
@@ -172,9 +165,7 @@ def _document(
             **{declared: parts[0].told for declared, parts in models.items()},
         },
         contents=contents,
-        needed=needed(
-            {name: each for name, each in project.services.items() if _runs_on(target, name)}, project.models, root
-        ),
+        needed=needed(here, project.models, root),
         overrides=root / "templates",
     )
     front = manifests.traffic(project, target)

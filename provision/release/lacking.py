@@ -29,7 +29,7 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
             if not (root / path).exists():
                 yield UnencodableValue(f"prepare.inputs[{index}]", f"there is no {path}; make it, or remove it here")
     for name, service in project.services.items():
-        if not any(target.services is None or name in target.services for target in reached):
+        if not any(target.runs(name) for target in reached):
             continue
         try:
             for model in service.every_model:

@@ -37,11 +37,9 @@ class Shown:
 
 def shown(connection: HostConnection, project: Project, target: Target) -> Iterator[Shown]:
     """One for each name of each service that speaks TLS on the host; nothing for what nobody answers yet."""
-    for service, declared in project.services.items():
+    for service, declared in project.services_on(target).items():
         proxy = declared.proxy
         if not proxy or not proxy.speaks_tls or not is_here(proxy):
-            continue
-        if target.services is not None and service not in target.services:
             continue
         port = listens_on(proxy)
         for name in proxy.names or ("",):

@@ -95,7 +95,7 @@ def _tell(deployment: Deployment, spec: HostSpec, said: bytes, status: int) -> N
 def _program(deployment: Deployment, service: str, channel: str) -> str:
     """What the supervisor calls the program that `service` means in a channel."""
     project, target = deployment.loaded.project, deployment.target
-    names = [name for name in project.services if target.services is None or name in target.services]
+    names = list(project.services_on(target))
     instead = "--plain for none" if target.can.on_host else "--on-host"
     if not service and len(names) != 1:
         raise errors.UsageError(

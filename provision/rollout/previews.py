@@ -205,8 +205,7 @@ def _event(preview: Deployment, host: str, noted: PreviewFacts | None) -> dict[s
     project = preview.loaded.project
     ports = {
         named(service, numbered(copy)): port
-        for service, declared in project.services.items()
-        if preview.target.services is None or service in preview.target.services
+        for service, declared in project.services_on(preview.target).items()
         for copy in range(1, project.copies_of(service, Lane.STABLE) + 1)
         if (port := port_of(declared, Lane.STABLE, copy)) is not None
     }

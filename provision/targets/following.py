@@ -32,7 +32,7 @@ def followed(project: Project, target: Target, channel: str) -> tuple[Project, d
     services: dict[str, Any] = {}
     for name, service in project.services.items():
         declared = service.image or target.image or project.image
-        if (target.services is not None and name not in target.services) or declared is None or "@" in declared:
+        if not target.runs(name) or declared is None or "@" in declared:
             continue
         exact = _exact(declared, channel if target.channel_from else "", stands)
         services[name] = service.model_copy(update={"image": exact})

@@ -98,11 +98,7 @@ def needed(loaded: LoadedProject, target: Target) -> Needed:
     """What a target's machine has to have."""
     declared, budget = target.needs, target.budget
     assert declared and budget  # noqa: S101  (a target with a provider has both, or is refused)
-    services = {
-        name: service
-        for name, service in loaded.project.services.items()
-        if target.services is None or name in target.services
-    }
+    services = loaded.project.services_on(target)
     parts = [_part(name, service, loaded.project, loaded.root) for name, service in services.items()]
     room = _ROOM + _RELEASES * _models(services.values(), loaded.project, loaded.root)
     vram = int(_SPARE * sum(part.vram for part in parts)) // max(declared.gpus, 1)

@@ -68,7 +68,7 @@ def left_to_others(project: Project, target: Target | None) -> Iterator[tuple[st
     if target is None or target.gateway is None:
         return
     for name, service in project.services.items():
-        if service.proxy is None or (target.services is not None and name not in target.services):
+        if service.proxy is None or not target.runs(name):
             continue
         for key, who in _OTHERS.items():
             if key in service.proxy.model_fields_set:

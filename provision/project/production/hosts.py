@@ -23,7 +23,7 @@ def _root(subject: Subject) -> Iterator[Finding]:
         if not target.can.on_host:
             continue
         root = next((at for at, host in enumerate(target.hosts) if literal(host).startswith("root@")), None)
-        unnamed = [name for name, service in subject.runs(target).items() if service.user is None]
+        unnamed = [name for name, service in subject.project.services_on(target).items() if service.user is None]
         if root is not None and unnamed:
             message = f"root deploys here, and {', '.join(unnamed)} would run as who deploys."
             yield Finding(("targets", place, "hosts", root), message)

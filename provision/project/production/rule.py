@@ -71,14 +71,6 @@ class Subject:
             if not service.on_demand and not service.batch
         }
 
-    def runs(self, target: Target) -> dict[str, Service]:
-        """The services that `target` runs."""
-        return {
-            name: service
-            for name, service in self.project.services.items()
-            if target.services is None or name in target.services
-        }
-
 
 @dataclass(frozen=True)
 class Finding:

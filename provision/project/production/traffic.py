@@ -15,7 +15,9 @@ def _listen(subject: Subject) -> Iterator[Finding]:
     for place, target in subject.targets.items():
         if target.traffic is None or not _is_for_strangers(target.traffic.listen) or target.firewall is not None:
             continue
-        if served := [name for name, service in subject.runs(target).items() if is_fronted(target, service)]:
+        if served := [
+            name for name, service in subject.project.services_on(target).items() if is_fronted(target, service)
+        ]:
             message = f"{', '.join(served)}: without TLS, and without limits, for whoever reaches the host."
             yield Finding(("targets", place, "traffic"), message)
 
@@ -29,7 +31,7 @@ def _is_for_strangers(listen: str) -> bool:
 def _limits(subject: Subject) -> Iterator[Finding]:
     for target in subject.targets.values():
         behind = services_behind(subject.project.targets, subject.project.services, target)
-        services = {**subject.runs(target), **{name: subject.project.services[name] for name in behind}}
+        services = {**subject.project.services_on(target), **{name: subject.project.services[name] for name in behind}}
         for name, service in services.items():
             proxy = proxy_before(target, service)
             if proxy and proxy.rate is None and proxy.connections is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
-from provision.project.front import behind, runs, services_behind
+from provision.project.front import behind, services_behind
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.target import Target
@@ -42,7 +42,7 @@ def _services(view: Sound, name: str, target: Target, other: Target) -> Iterator
         base = ("services", service)
         if not is_fronted(target, view.services[service]):
             continue
-        if runs(other, service):
+        if other.runs(service):
             message = f"it runs on targets.{front} as well, which leads to targets.{name} for it."
             hint = f"Leave it out of targets.{front}.services; [] is none."
             yield Fault(("targets", front, "services"), f"{service}: {message}", hint, at_key=True)

@@ -40,11 +40,7 @@ class Sound:
 
     def chosen(self, target: Target) -> dict[str, Service]:
         """The services that `target` runs."""
-        return {
-            name: service
-            for name, service in self.services.items()
-            if target.services is None or name in target.services
-        }
+        return {name: service for name, service in self.services.items() if target.runs(name)}
 
     def steps(self) -> Iterator[tuple[Path, Prepare | Once]]:
         """The commands of a deploy itself, and where they stand."""
