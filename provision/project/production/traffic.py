@@ -15,9 +15,8 @@ def _listen(subject: Subject) -> Iterator[Finding]:
     for place, target in subject.targets.items():
         if target.traffic is None or not _is_for_strangers(target.traffic.listen) or target.firewall is not None:
             continue
-        if served := [
-            name for name, service in subject.project.services_on(target).items() if is_fronted(target, service)
-        ]:
+        here = subject.project.services_on(target)
+        if served := [name for name, service in here.items() if is_fronted(target, service)]:
             message = f"{', '.join(served)}: without TLS, and without limits, for whoever reaches the host."
             yield Finding(("targets", place, "traffic"), message)
 
