@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,14 +24,11 @@ def remember(directory: Path, target: str, found: Iterable[str]) -> None:
     if new == kept:
         return
     place = _place(directory)
-    temporary = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
+    from provision import whole  # not for who only completes
+
+    with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({**before, target: new}))
-        temporary.replace(place)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        whole.write(place, json.dumps({**before, target: new}).encode())
 
 
 def releases(directory: Path, target: str = "") -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from provision import whole
 from provision.errors import HostKeyChanged, UsageError
 from provision.hosts import known_hosts
 from provision.hosts.connecting import open_route
@@ -101,32 +99,13 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
     path = path.expanduser()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with whole.alone(path.parent):
             text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
             lines = text.splitlines()
             yield lines
             new = "".join(f"{line}\n" for line in lines)
             if new != text:
-                _replace(path, new)
+                mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+                whole.write(path, new.encode(errors="surrogateescape"), mode)
     except OSError as error:
         raise UsageError(f"cannot write the pinned host keys to {path}", why=str(error.strerror)) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Alone among those who pin keys in `folder`. The lock is the folder's own, so no file of it is left behind."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    if path.exists():
-        Path(name).chmod(path.stat().st_mode & 0o777)
-    Path(name).replace(path)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from provision import whole
 from provision.errors import UsageError
 
 # Not *.json: `kubectl apply -R -f FOLDER` would take it for an object.
@@ -113,16 +113,7 @@ def _digest_of(file: Path) -> str:
 def _replace(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        fresh = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-                stream.write(text)
-            fresh.chmod((0o777 if text.startswith("#!") else 0o666) & ~_umask())
-            fresh.replace(file)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
+        whole.write(file, text.encode(), (0o777 if text.startswith("#!") else 0o666) & ~_umask())
     except OSError as error:
         raise UsageError(f"{file}: cannot be written.", why=f"{error.strerror}.") from None
 

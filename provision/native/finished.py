@@ -8,12 +8,12 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provision import whole
 from provision.native.toolchain import Toolchain, required_features
 
 
@@ -127,8 +127,4 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, value: object) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as part:
-        json.dump(value, part, indent=2, sort_keys=True)
-        part.write("\n")
-    Path(part.name).chmod(0o644)
-    Path(part.name).replace(file)
+    whole.write(file, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), 0o644)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provision import whole
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,16 +72,7 @@ def write(path: Path, name: str, value: str) -> None:
     try:
         text = place.read_bytes().decode() if place.exists() else ""
         new = with_value(text, name, value)
-        descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix=f"{place.name}.")  # 0600, from its first byte
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(new.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).replace(place)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        whole.write(place, new.encode(), synced=True)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text.", next_step="mend it in an editor") from None
     except OSError as error:

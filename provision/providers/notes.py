@@ -7,15 +7,13 @@ It is this user's alone, in `$XDG_STATE_HOME/bitnet-provision` (XDG Base Directo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from provision import whole
 from provision.caches import state
 
 _KEPT = 30 * 86400.0  # seconds: a host is mended, or has another owner by then
@@ -102,17 +100,10 @@ class Notes:
         with self._alone():
             notes = self._read()
             yield notes
-            descriptor, made = tempfile.mkstemp(dir=self._file.parent, prefix=".rented.")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(notes, file, indent=1)
-            Path(made).replace(self._file)
+            whole.write(self._file, json.dumps(notes, indent=1).encode())
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._file.parent, os.O_RDONLY)  # the folder's own lock: no file of it is left behind
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with whole.alone(self._file.parent):
             yield
-        finally:
-            os.close(descriptor)

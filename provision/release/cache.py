@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from provision import whole
 from provision.caches import caches
 
 _FORMAT = 3  # before, the time of the status did not count
@@ -40,14 +41,9 @@ def remember(path: Path, read: os.stat_result, facts: dict[str, Any]) -> None:
     if time.time_ns() - max(read.st_mtime_ns, read.st_ctime_ns) < _SETTLED_NS:
         return
     place = _place(path, read)
-    temporary = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(facts))
-        temporary.replace(place)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        whole.write(place, json.dumps(facts).encode())
 
 
 def _place(path: Path, status: os.stat_result) -> Path:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from provision import whole
 from provision.errors import UsageError
 from provision.images.registry.documents import read_json, read_time, written_time
 
@@ -93,9 +93,7 @@ class Seen:
         }
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.file.parent, delete=False, encoding="utf-8") as new:
-                json.dump(known, new)
-            Path(new.name).replace(self.file)
+            whole.write(self.file, json.dumps(known).encode())
         except OSError as error:
             return f"{self.file}: {error.strerror}"
         return ""
