@@ -18,7 +18,7 @@ from .locks import Lock, refuse
 
 if TYPE_CHECKING:
     from ..contract.events import Emit
-    from ..contract.records import Holder
+    from ..contract.holder import Holder
     from ..contract.release import ReleaseDocument
     from ..contract.requests import PlannedStep
 

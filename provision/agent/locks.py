@@ -19,7 +19,7 @@ from ..contract.failure import REFUSED, Failure
 from . import files, processes, sockets, trust
 
 if TYPE_CHECKING:
-    from ..contract.records import Holder
+    from ..contract.holder import Holder
 
 _FOLDER = "locks"
 _FREE_AGAIN = 0.2  # seconds; who merely looks at a lock has it for a moment

@@ -25,7 +25,8 @@ from .supervisors import Activity, open_supervisor, options
 if TYPE_CHECKING:
     from ..contract.answers import Recovered
     from ..contract.events import Emit
-    from ..contract.records import Begin, Holder
+    from ..contract.holder import Holder
+    from ..contract.records import Begin
     from ..contract.release import ServiceDocument
 
 FINISHED = "finished"

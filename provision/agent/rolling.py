@@ -31,7 +31,7 @@ from .supervisors import options
 if TYPE_CHECKING:
     from ..contract.answers import Transacted
     from ..contract.events import Emit
-    from ..contract.records import Holder
+    from ..contract.holder import Holder
     from ..contract.requests import Header, SupervisorOptions, TransactionRequest
     from ..contract.rollout import SteerRollout, Weigh
 

@@ -7,8 +7,8 @@ from typing import Dict, List, Literal, Optional, TypedDict
 from .events import Checked, Held
 from .evidence import Kept
 from .facts import Ahead, Gpu, Machine, ProjectFacts
+from .holder import Holder
 from .lent import Lender
-from .records import Holder
 from .rollout import RolloutRecord
 from .seen import RolloutSeen, ServiceTraffic
 

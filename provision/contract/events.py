@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, TypedDict, Union
 
-from .records import Holder
+from .holder import Holder
 
 Facts = Dict[str, Any]  # of a check: what was measured, or tried; each kind has its own
 Attempts = List[Tuple[str, int]]  # each different answer with how often it came in a row

@@ -6,7 +6,8 @@ from typing import Dict, List, Optional, TypedDict
 
 from .acme import Tried
 from .events import ErrorMessage
-from .records import Failed, HistoryEntry, Holder, Journaled, OnceRecord, StateDocument
+from .holder import Holder
+from .records import Failed, HistoryEntry, Journaled, OnceRecord, StateDocument
 from .release import ReleaseDocument
 
 

@@ -176,18 +176,6 @@ class Journaled(TypedDict):
     why: str
 
 
-class Holder(TypedDict, total=False):
-    """Who has a lock, as its file says."""
-
-    who: str
-    doing: str
-    pid: int
-    since: int  # seconds since 1970
-    nonce: str  # of the upload that a claim is for
-    transaction: str
-    project: str  # the folder of the project whose transaction keeps the host
-
-
 class Processes(TypedDict):
     """Which process each program was when it was proven."""
 
