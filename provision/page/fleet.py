@@ -13,6 +13,7 @@ from provision.page.poller import Heard
 from provision.rollout import HostStatus, Unreached
 
 if TYPE_CHECKING:
+    from provision.contract.facts import Restarted
     from provision.errors import DeployError
 
 # The worst first. Each has a sign, so that nobody needs its colour.
@@ -198,7 +199,7 @@ def _programs(status: HostStatus) -> Iterable[Program]:
             activity = "on demand"
         detail = found["detail"] if found else ""
         if restarted := found.get("restarted") if found else None:
-            detail = f"{detail} started again {restarted['times']} times of late".strip()
+            detail = f"{detail} {_again(restarted)}".strip()
         yield Program(
             name,
             activity,
@@ -207,6 +208,13 @@ def _programs(status: HostStatus) -> Iterable[Program]:
             detail,
             "bad" if name in failing else "good" if runs else "none",
         )
+
+
+def _again(restarted: Restarted) -> str:
+    """In whole minutes: what differs at each look would be sent at each."""
+    times = "once" if restarted["times"] == 1 else f"{restarted['times']} times"
+    minutes = int(restarted["ago"] // 60)
+    return f"started again {times} within ten minutes, last {minutes or 'less than 1'} min ago"
 
 
 def _since(history: Sequence[Any], release: str) -> Mapping[str, Any] | None:

@@ -55,6 +55,20 @@ def test_stable_serves_since_the_transaction_that_brought_it() -> None:
     assert row.served["time"] == 3
 
 
+# How often a program was started again, and how many seconds ago the last time; what is told of it.
+AGAIN: list[tuple[int, float, str]] = [
+    (1, 5.0, "started again once within ten minutes, last less than 1 min ago"),
+    (3, 185.0, "started again 3 times within ten minutes, last 3 min ago"),
+]
+
+
+@pytest.mark.parametrize(("times", "ago", "says"), AGAIN)
+def test_of_what_was_started_again_its_program_says_how_often_and_when(times: int, ago: float, says: str) -> None:
+    row = _row("gpu-03", value=standing({"restarted": {"times": times, "ago": ago}}))
+    assert row.state == "restarting"
+    assert [each.detail for each in row.programs] == [says]
+
+
 def test_names_from_hell_are_text() -> None:
     hell = '"><script>alert(1)</script>\x1b[31m\u202e'
     row = _row(hell, value=standing({"detail": hell}))
