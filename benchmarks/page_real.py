@@ -3,7 +3,8 @@
     python -m benchmarks.page_real [--hosts 1,4,16] [--rtt 0,50] [--rounds 3]
 
 Each host is a network namespace with a root file system, sshd and supervisord of its own; `deploy ui` and `deploy up`
-are the ones that users run. Of an event: from the moment that the command wrote it down, to the frame that has its
+are the ones that users run. Hosts have the processors that the laptop's side (page, browser, `deploy up`) leaves them:
+elsewhere they have their own. Of an event: from the moment that the command wrote it down, to the frame that has its
 line on the record's page. Of a state: a program is stopped, and started, behind the toolkit's back; from then
 to the frame of the Project page that says so. Needs root and Chromium.
 """
@@ -32,10 +33,10 @@ from benchmarks.wan import Far, distance
 from provision import recorded
 from provision.page.guard import ENTER
 from tests.testbed import Kind, TestHost, take_slot
+from tests.testbed.cgroups import run_after_all_others
 
 _DEPLOY = Path(sys.executable).with_name("deploy")
 _LOOKED_AT = 6  # hosts whose state changes; each waits for them to be asked again
-_BEFORE_HOSTS = 10  # of the page's and the browser's priority: elsewhere hosts have processors of their own
 _SECONDS = 120.0
 _PORT = 8000
 # When the frame came that had the first, second… line of what a command said, while it says more.
@@ -96,14 +97,12 @@ def _page(folder: Path) -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
         sys.exit("chromium is missing: scripts/install-packages browser")
-    os.nice(-_BEFORE_HOSTS)
     words = [str(_DEPLOY), "ui", "--no-open", "--json"]
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as ui, sync_playwright() as playwright:
         assert ui.stdout
         url = json.loads(ui.stdout.readline())["url"]
         base = url.partition(ENTER)[0]
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        os.nice(_BEFORE_HOSTS)
         try:
             tab = browser.new_page(base_url=base)
             tab.set_default_timeout(_SECONDS * 1000)
@@ -162,6 +161,8 @@ def measure(count: int, rtt: float, rounds: int) -> None:
         root = Path(folder) / "project"
         root.mkdir()
         hosts = [TestHost(Kind.SUPERVISORD, slot) for _ in range(count)]
+        for host in hosts:
+            run_after_all_others(host.name)
         declare(root, hosts, "0")
         timed(_DEPLOY, root, "up")
         if rtt:

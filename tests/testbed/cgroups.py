@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.testbed.problems import TestBedProblem
+
 _REMOVE_SECONDS = 3  # a killed process leaves its cgroup a moment after it is gone from /proc
 
 
@@ -52,6 +54,19 @@ def make_cgroups(name: str, *, every: bool = False) -> list[Path]:
                 (directory / file).write_text((hierarchy.mount / file).read_text())
         made.append(directory)
     return made
+
+
+def run_after_all_others(name: str) -> None:
+    """Let what is in `name` run only while nothing else wants a processor, as if it had others of its own.
+
+    Raises:
+        TestBedProblem: no hierarchy of processors is ours to divide, or the kernel (below 5.15) can't.
+    """
+    found = [file for hierarchy in hierarchies() if (file := hierarchy.mount / name / "cpu.idle").exists()]
+    if not found:
+        raise TestBedProblem(f"{name} can't be kept off the processors that others want", "use a newer kernel")
+    for file in found:
+        file.write_text("1")
 
 
 def remove_cgroups(name: str) -> None:
