@@ -132,13 +132,19 @@ def runs(root: Path) -> Iterator[Run]:
     """Those of the project in `root`, the newest first."""
     with contextlib.suppress(OSError, RuntimeError):
         for path in sorted(folder(root).glob(f"*{_SUFFIX}"), reverse=True):
-            if run := _read(path):
+            if run := Reading(path).run():
                 yield run
+
+
+def reading(root: Path, id_: str) -> Reading | None:
+    """One of them, to be looked at again; None where that is no id."""
+    return Reading(folder(root) / f"{id_}{_SUFFIX}") if id_.replace("-", "").isdigit() else None
 
 
 def run(root: Path, id_: str) -> Run | None:
     """One of them; None where there is none of that id."""
-    return _read(folder(root) / f"{id_}{_SUFFIX}") if id_.replace("-", "").isdigit() else None
+    found = reading(root, id_)
+    return found.run() if found else None
 
 
 def of_process(root: Path, pid: int, since: float) -> str:
@@ -157,33 +163,51 @@ def mark(root: Path) -> tuple[tuple[str, int], ...]:
     return ()
 
 
-def _read(path: Path) -> Run | None:
-    try:
-        with path.open("rb") as file:
-            content = file.read(2 * _LARGEST)
-            running = _is_locked(file.fileno())
-    except OSError:
-        return None
-    events = [each for line in content.split(b"\n") if (each := _event(line))]
-    if not events or events[0]["event"] != "begin":
-        return None
-    begin, last = events[0], events[-1]
-    over = last["event"] == "end"
-    return Run(
-        id=path.name[: -len(_SUFFIX)],
-        command=str(begin.get("command", "")),
-        target=str(begin.get("target", "")),
-        who=str(begin.get("who", "")),
-        began=begin["at"],
-        ended=last["at"] if over else 0.0,
-        exit=last.get("exit") if over else None,
-        running=running and not over,
-        events=tuple(events[1:]),
-    )
+class Reading:
+    """One of them, looked at again and again while it grows: each line is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._taken = 0  # bytes
+        self._events: list[Event] = []
+
+    @property
+    def size(self) -> int:
+        """What changes when it does: 0 where there is none."""
+        with contextlib.suppress(OSError):
+            return self._path.stat().st_size
+        return 0
+
+    def run(self) -> Run | None:
+        """As it is now; None where there is none."""
+        try:
+            with self._path.open("rb") as file:
+                running = _is_locked(file.fileno())  # before it is read: who is done by now wrote all that is to come
+                file.seek(self._taken)
+                whole, newline, _ = file.read(2 * _LARGEST - self._taken).rpartition(b"\n")
+        except OSError:
+            return None
+        self._taken += len(whole + newline)
+        self._events += [each for line in whole.split(b"\n") if (each := _event(line))]
+        if not self._events or self._events[0]["event"] != "begin":
+            return None
+        begin, last = self._events[0], self._events[-1]
+        over = last["event"] == "end"
+        return Run(
+            id=self._path.name[: -len(_SUFFIX)],
+            command=str(begin.get("command", "")),
+            target=str(begin.get("target", "")),
+            who=str(begin.get("who", "")),
+            began=begin["at"],
+            ended=last["at"] if over else 0.0,
+            exit=last.get("exit") if over else None,
+            running=running and not over,
+            events=tuple(self._events[1:]),
+        )
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    """None for one that is not whole yet."""
+    """None for one that a full disk cut off, say."""
     try:
         value = json.loads(line)
     except ValueError:

@@ -49,6 +49,21 @@ def test_a_line_that_is_not_whole_and_a_file_of_somebody_else_s_are_left_out(tmp
     assert run.outcome == "done"
 
 
+def test_one_that_is_read_while_it_grows_is_what_it_is_read_whole_wherever_it_was_cut(tmp_path: Path) -> None:
+    with _begun(tmp_path) as recorder:
+        recorder.event({"event": "step", "host": "gpu-03", "step": "start"}, "gpu-03: départ")
+    (file,) = recorded.folder(tmp_path).glob("*.jsonl")
+    content = file.read_bytes()
+    whole = recorded.run(tmp_path, file.stem)
+    for cut in range(len(content)):
+        file.write_bytes(content[:cut])
+        reading = recorded.reading(tmp_path, file.stem)
+        assert reading
+        reading.run()
+        file.write_bytes(content)
+        assert (reading.run(), reading.run()) == (whole, whole)
+
+
 def test_the_newest_come_first_and_a_hundred_are_kept(tmp_path: Path) -> None:
     for number in range(103):
         (recorded.folder(tmp_path)).mkdir(parents=True, exist_ok=True)

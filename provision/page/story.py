@@ -8,7 +8,8 @@ from typing import Any
 
 from provision.recorded import Run
 
-_LINES = 400
+_BLOCK = 20  # lines
+_BLOCKS = 20
 
 
 @dataclass
@@ -63,12 +64,15 @@ class OfHost:
         ]
 
 
+Line = tuple[float, str]  # when, and the sentence
+
+
 @dataclass(frozen=True)
 class Story:
     """All of it."""
 
     hosts: Sequence[OfHost]
-    lines: Sequence[tuple[float, str]]  # when, and the sentence
+    said: Mapping[int, Sequence[Line]]  # the last lines in blocks, by the number of each one's first
     error: Mapping[str, Any] | None  # of no host in particular
     seconds: float
 
@@ -92,7 +96,13 @@ def story(run: Run) -> Story:
         if name in hosts and hosts[name].error is None:
             hosts[name].error = {"what": said}
     lines = [(event["at"], str(event["text"])) for event in run.events if event.get("text")]
-    return Story([*hosts.values()], lines[-_LINES:], error, max(0.0, (run.ended or last) - run.began))
+    return Story([*hosts.values()], _blocks(lines), error, max(0.0, (run.ended or last) - run.began))
+
+
+def _blocks(lines: Sequence[Line]) -> dict[int, Sequence[Line]]:
+    """Only the last one still grows: what stands is not sent, or laid out, anew with each line that comes."""
+    starts = range(0, len(lines), _BLOCK)
+    return {start: lines[start : start + _BLOCK] for start in starts[-_BLOCKS:]}
 
 
 def _planned(host: OfHost, event: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from provision import recorded
@@ -15,7 +15,7 @@ from provision.page.moving import moving
 from provision.page.places import CHAINS, EVIDENCE, MACHINES, MODELS, PLACE, PLAN, STANDING, TRAFFIC, Place, Places
 from provision.page.poller import Heard, Key
 from provision.page.rendering import render
-from provision.page.story import Story, story
+from provision.page.story import story
 from provision.recorded import Run
 
 if TYPE_CHECKING:
@@ -27,16 +27,31 @@ _HISTORY = 200  # transactions that are shown
 GONE = "gone"  # the part that says that there is nothing to show
 
 
-class Known:
+class _Made:
+    """Parts that were made: what they are made of tells whether they are still right."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Any, str]] = {}
+
+    def part(self, made: dict[str, tuple[Any, str]], region: str, id_: str, macro: str, *values: Any) -> Part:
+        """One part; its HTML is what it was where the values are."""
+        template, _, name = macro.partition(".")
+        before = made.get(id_)
+        html = before[1] if before and before[0] == values else _rendered(f"{template}.html", name, id_, *values)
+        self._made[id_] = values, html
+        return Part(region, id_, html)
+
+
+class Known(_Made):
     """A view of what hosts say."""
 
     every = 0.3
     kinds: Sequence[str] = ()
 
     def __init__(self, places: Places) -> None:
+        super().__init__()
         self.places = places
         self.poller = places.poller
-        self._made: dict[str, tuple[Any, str]] = {}
 
     def mark(self) -> Hashable:
         self.poller.look(self.kinds)
@@ -52,14 +67,6 @@ class Known:
 
     def of_target(self, name: str, heard: Heard, made: dict[str, tuple[Any, str]]) -> list[Part]:
         raise NotImplementedError
-
-    def part(self, made: dict[str, tuple[Any, str]], region: str, id_: str, macro: str, *values: Any) -> Part:
-        """One part; its HTML is what it was where the values are."""
-        template, _, name = macro.partition(".")
-        before = made.get(id_)
-        html = before[1] if before and before[0] == values else _rendered(f"{template}.html", name, id_, *values)
-        self._made[id_] = values, html
-        return Part(region, id_, html)
 
 
 def _rendered(template: str, macro: str, id_: str, *values: Any) -> str:
@@ -242,27 +249,31 @@ class Deploys(Known):
 def _summary(run: Run) -> tuple[Run, str]:
     """Without its events, which differ at each look and are not shown."""
     releases = ", ".join(release[:12] for release in run.releases[:2])
-    return Run(run.id, run.command, run.target, run.who, run.began, run.ended, run.exit, run.running), releases
+    return replace(run, events=()), releases
 
 
-class Deploy:
+class Deploy(_Made):
     """One command, while it runs and afterwards."""
 
     every = 0.1  # what happens is seen at once
 
     def __init__(self, places: Places, id_: str) -> None:
-        self._root, self._id = places.project.root, id_
+        super().__init__()
+        self._reading = recorded.reading(places.project.root, id_)
 
     def mark(self) -> Hashable:
-        sizes = dict(recorded.mark(self._root))
-        return sizes.get(f"{self._id}.jsonl"), int(time.time())
+        return self._reading.size if self._reading else 0, int(time.time())
 
     def parts(self) -> list[Part]:
-        run = recorded.run(self._root, self._id)
+        run = self._reading.run() if self._reading else None
         if run is None:
             return [Part("all", GONE, render("deploys.html", "gone"))]
-        told: Story = story(run)
-        found = [Part("all", "head", render("deploys.html", "head", "head", run, told))]
-        ids = {fleet.mark("run", host.name): host for host in told.hosts}
-        found += [Part("all", id_, render("deploys.html", "host", id_, host)) for id_, host in ids.items()]
-        return [*found, Part("all", "lines", render("deploys.html", "lines", "lines", told.lines))]
+        made, self._made = self._made, {}
+        told = story(run)
+        head = (replace(run, events=()), told.error, told.seconds)
+        found = [self.part(made, "all", "head", "deploys.head", *head)]
+        found += [self.part(made, "all", fleet.mark("run", each.name), "deploys.host", each) for each in told.hosts]
+        found.append(self.part(made, "all", "said", "deploys.said", bool(told.said)))
+        for number, lines in told.said.items():
+            found.append(self.part(made, "all", f"said-{number}", "deploys.lines", lines))
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable
 from typing import Any
 
@@ -79,3 +80,18 @@ async def test_fifty_who_look_cost_what_one_costs(view: Counting) -> None:
     keeping.cancel()
     assert [message["html"] for message in messages] == [{"a": "four"}] * 50
     assert view.made == 2
+
+
+async def test_a_page_that_waited_for_a_processor_is_made_as_soon_again(
+    view: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts() -> list[Part]:
+        time.sleep(0.1)  # which takes none
+        view.html["a"] += "."
+        return Counting.parts(view)
+
+    monkeypatch.setattr(view, "parts", parts)
+    keeping = asyncio.create_task(Live(view).keep())
+    await asyncio.sleep(1)
+    keeping.cancel()
+    assert view.made > 3  # of nine
