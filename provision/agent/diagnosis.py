@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, List, Sequence, Set, Tuple
 
 from ..contract.failure import Failure
-from . import processes
+from . import listeners
 
 if TYPE_CHECKING:
     from ..contract.release import ServiceDocument
@@ -88,8 +88,8 @@ def _first_line(path: str) -> bytes:
 
 def listening(members: Set[int]) -> List[int]:
     """The ports on which these processes listen."""
-    held = processes.sockets_of(members)
-    return sorted(port for port, inodes in processes.listening_inodes().items() if inodes & held)
+    held = listeners.sockets_of(members)
+    return sorted(port for port, inodes in listeners.listening_inodes().items() if inodes & held)
 
 
 def of_listener(what: str, port: int, members: Set[int], service: ServiceDocument) -> Tuple[str, str]:

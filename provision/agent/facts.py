@@ -15,7 +15,7 @@ from ..contract import devices, names, roles
 from ..contract.host_view import HostView
 from ..contract.layout import Layout
 from ..contract.state import State
-from . import content, engines, environments, files, gpus, launch, models, processes, sockets, speeds, strays
+from . import content, engines, environments, files, gpus, launch, listeners, models, processes, sockets, speeds, strays
 from . import state as states
 from .documents import manifest_digest, read_documents
 from .journal import Journal
@@ -170,7 +170,7 @@ def view(layout: Layout, supervisor: Supervisor, state: State, with_gpus: bool) 
         programs=programs,
         manifests={name: manifest_digest(supervisor, program.manifest) for name, program in state.programs.items()},
         launches={name: launch.current(layout, name) for name in state.programs},
-        listening={str(port): holder for port, holder in processes.holders().items()},
+        listening={str(port): holder for port, holder in listeners.holders().items()},
         memory_available=memory()["available"],
         vram_free=max((gpu["memory_free"] for gpu in found or ()), default=None),
         gpus=found,

@@ -1,7 +1,7 @@
 """A start that meets the port of its program kept by connections that are closed.
 
 A server that binds without SO_REUSEADDR is refused for a minute after the last one before it closed a connection
-(`processes.kept_ports`). Most bind with it, and then there is nothing to wait for; so only one that ended is stopped,
+(`listeners.kept_ports`). Most bind with it, and then there is nothing to wait for; so only one that ended is stopped,
 the port is waited for, and it is started again.
 """
 
@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Callable
 
-from . import processes
+from . import listeners
 from .supervisors import Supervisor
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def is_why(ended: Failure, service: ServiceDocument, supervisor: Supervisor, *, 
     """
     until = time.monotonic() + _NEWS_SECONDS
     log = ended.details.get("log", [])
-    while processes.kept_ports(service["ports"]):
+    while listeners.kept_ports(service["ports"]):
         if worked or any(map(_SAYS_SO.search, log)):
             return True
         if time.monotonic() > until:
@@ -53,13 +53,13 @@ def start_again(
     """Stop a program, and start it once its ports are free, or it is `until`."""
     program = service["program"]
     supervisor.stop({program: service["stop_timeout"]})  # its supervisor's own tries would soon be over
-    kept = processes.kept_ports(service["ports"])
+    kept = listeners.kept_ports(service["ports"])
     if kept:
         ports = ", ".join(map(str, sorted(kept)))
         longest = f"at most {max(0.0, until - time.monotonic()):.0f} s"
         detail = f"for port {ports}, which closed connections keep for about {max(kept.values()):.0f} s more; {longest}"
         emit({"event": "step", "step": "wait", "program": program, "detail": detail})
-    while processes.kept_ports(service["ports"]) and time.monotonic() < until:
+    while listeners.kept_ports(service["ports"]) and time.monotonic() < until:
         stop()
         time.sleep(_POLL)
     emit({"event": "step", "step": "start", "program": program, "detail": "again"})

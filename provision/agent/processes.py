@@ -1,4 +1,4 @@
-"""Processes and listening sockets as the kernel tells them (proc(5))."""
+"""Processes as the kernel tells them (proc(5))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Set, Tuple
 
-from . import commands, sockets
+from . import commands
 
 _END_POLL = 0.05
 _KILL_SECONDS = 5.0  # the kernel ends a killed process within this, or it hangs in a driver
@@ -178,43 +178,6 @@ def memory_bytes(members: Iterable[int]) -> int:
     return total
 
 
-def listening_inodes() -> Dict[int, Set[int]]:
-    """Port -> socket inodes that listen on it, IPv4 and IPv6."""
-    ports: Dict[int, Set[int]] = {}
-    for fields in sockets.rows():
-        if fields[3] == sockets.LISTEN:
-            ports.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
-    return ports
-
-
-def sockets_of(members: Iterable[int]) -> Set[int]:
-    """Inodes of the sockets that these processes hold."""
-    return {inode for pid in members for inode in sockets.inodes_of(pid)}
-
-
-# TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_LAST_ACK, TCP_CLOSING, in the column `st`: a connection that its
-# process has closed, and that nobody but the kernel can end.
-_CLOSED = frozenset(("04", "05", "06", "09", "0B"))
-
-
-def kept_ports(ports: Iterable[int]) -> Dict[int, float]:
-    """Those of `ports` that nobody listens on, and that closed connections keep, for how many seconds more as it looks.
-
-    Who binds them meanwhile without SO_REUSEADDR is refused (socket(7)): until the kernel forgets those connections,
-    a minute after the last word came over them (TCP_TIMEWAIT_LEN).
-    """
-    kept: Dict[int, float] = {}
-    taken, wanted = set(), set(ports)
-    for fields in sockets.rows():
-        port = int(fields[1].rpartition(":")[2], 16)
-        if port in wanted and fields[3] == sockets.LISTEN:
-            taken.add(port)
-        elif port in wanted and fields[3] in _CLOSED:
-            left = int(fields[5].partition(":")[2], 16) / os.sysconf("SC_CLK_TCK")  # `tm->when`
-            kept[port] = max(kept.get(port, 0.0), left)
-    return {port: left for port, left in kept.items() if port not in taken}
-
-
 def command(pid: int) -> List[str]:
     """The words that a process was started with; none where it has ended."""
     try:
@@ -232,24 +195,6 @@ def descriptors(pid: int) -> Tuple[int, int]:
         return int(limits[0][3]), len(os.listdir(f"/proc/{pid}/fd"))
     except (OSError, ValueError, IndexError):
         return 0, 0
-
-
-def holders() -> Dict[int, str]:
-    """Who listens on each port, for a person: `pid 812 (nginx -g …)`."""
-    ports = {inode: port for port, inodes in listening_inodes().items() for inode in inodes}
-    found = dict.fromkeys(ports.values(), "a process of another user")
-    left = set(ports)
-    for pid in pids():
-        held = left & sockets.inodes_of(pid) if left else set()
-        for inode in held:
-            found[ports[inode]] = f"pid {pid} ({sockets.name(pid)})"
-        left -= held
-    return found
-
-
-def holder(port: int) -> str:
-    """Who listens on `port`; empty where nobody does."""
-    return holders().get(port, "")
 
 
 def working_in(folder: str, deep: int = 1) -> Dict[str, Set[int]]:

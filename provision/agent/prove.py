@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from ..contract.failure import UNPROVEN, Failure
-from . import checks, kept_port, launch, processes
+from . import checks, kept_port, launch, listeners, processes
 from .checks.here import Here
 from .sockets import Bearer
 from .supervisors import Activity, Observed, Supervisor
@@ -41,7 +41,7 @@ class Sight:
 
 
 def _listening(ports: Sequence[int]) -> Dict[int, Set[int]]:
-    found = processes.listening_inodes()
+    found = listeners.listening_inodes()
     return {port: found.get(port, set()) for port in ports}
 
 
@@ -204,12 +204,12 @@ def _wait_for_listener(watch: Watch, port: int, seconds: float, service: Service
         watch()
         inodes = watch.sight.listening(port)
         # It mostly listens itself; to find all that descend from it takes a look at every process of the host.
-        if inodes & processes.sockets_of([watch.pid]):
+        if inodes & listeners.sockets_of([watch.pid]):
             return
-        if inodes and inodes & processes.sockets_of(watch.sight.members(watch.program)):
+        if inodes and inodes & listeners.sockets_of(watch.sight.members(watch.program)):
             return
         if time.monotonic() > until:
-            holder = processes.holder(port)
+            holder = listeners.holder(port)
             what = f"port {port} is held by {holder}" if holder else f"nothing listens on port {port}"
             from . import diagnosis  # of what fails alone
 

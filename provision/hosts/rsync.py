@@ -1,8 +1,7 @@
 """rsync over the connection that is already there: no second handshake and no second decision whom to trust.
 
-rsync starts a helper in place of ssh. The helper passes its two pipes to this process, which runs the remote half of
-rsync in a session of the connection and moves the bytes. File names go over the protocol (`--secluded-args`), so
-that no shell on either side reads them.
+rsync starts a helper in place of ssh, which hands its pipes over (`rsync_bridge`). File names go over the protocol
+(`--secluded-args`), so that no shell on either side reads them.
 """
 
 from __future__ import annotations
@@ -17,26 +16,24 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from provision.contract.names import PARTIAL
 from provision.errors import DeployError, Interrupted, NoRoom, Unreachable, UsageError
+from provision.hosts.rsync_bridge import Bridge
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
 from provision.packages import install
 
 if TYPE_CHECKING:
-    from provision.hosts.channel import Channel
     from provision.hosts.connection import HostConnection
 
 __all__ = ["Options", "RsyncProgress", "RsyncStats", "send"]
 
 _HELPER = Path(__file__).with_name("_rsync_helper.py")
-_CHUNK = 1 << 18
 _STALLED_SECONDS = 120  # rsync's own time-out for silence on the line
 _LAST_WORDS_SECONDS = 10
 _COMMAND_NOT_FOUND = 127
 _SYNTAX = 1  # rsync(1), "Exit values": syntax or usage error
-_LONGEST_COMMAND = 65536
 # strerror(3) of ENOSPC, which also means that no inode is free, and of EDQUOT; in the C locale, as rsync is run.
 _FULL = {
     "No space left on device": "the host's disk filled up",
@@ -89,7 +86,7 @@ def send(
     with ours:
         with theirs:
             process = _start(program, theirs, source, destination, options)
-        bridge = _Bridge(connection, ours)
+        bridge = Bridge(connection, ours)
         reader = OutputReader(on_progress)
         threads = [
             threading.Thread(target=_write_names, args=(process, files), daemon=True),
@@ -193,7 +190,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(
-    connection: HostConnection, program: str, status: int, bridge: _Bridge, reader: OutputReader
+    connection: HostConnection, program: str, status: int, bridge: Bridge, reader: OutputReader
 ) -> DeployError:
     if status == -signal.SIGINT:  # Ctrl-C in the moment before it had a group of its own
         return Interrupted(
@@ -240,72 +237,3 @@ def _too_old(program: str, said: str) -> UsageError:
         why=f"It is {version or 'one that tells no version'}, and says: {said}",
         next_step=install("rsync"),
     )
-
-
-class _Bridge:
-    """Takes the helper's pipes, starts the remote command and moves bytes until both sides have ended."""
-
-    def __init__(self, connection: HostConnection, helper: socket.socket) -> None:
-        self._connection = connection
-        self._helper = helper
-        self._channel: Channel | None = None
-        self._closed = False
-        self.status = 255
-        self.said = b""  # by the host, outside of rsync's protocol
-        self.error: DeployError | None = None
-
-    def run(self) -> None:
-        try:
-            message, pipes, _, _ = socket.recv_fds(self._helper, _LONGEST_COMMAND, 2)
-            if len(pipes) == 2:
-                self._serve([os.fsdecode(word) for word in message.split(b"\0")], *pipes)
-        except DeployError as error:
-            self.error = error
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # rsync or its helper was ended, and its status says more
-        except OSError as error:
-            self.error = DeployError("rsync's bytes could not be passed on", why=str(error), host=self._connection.name)
-        try:
-            self._helper.send(bytes([self.status & 255]))
-        except OSError:
-            return
-
-    def close(self) -> None:
-        self._closed = True
-        if self._channel is not None:
-            self._channel.close()
-        try:
-            self._helper.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
-
-    def _serve(self, words: list[str], from_rsync: int, to_rsync: int) -> None:
-        """`words`: the host, which is known here, and the remote command."""
-        for pipe in (from_rsync, to_rsync):
-            os.set_blocking(pipe, True)  # rsync makes its own ends wait for nothing, and the other ends with them
-        with open(to_rsync, "wb", 0) as output:
-            given = open(from_rsync, "rb", 0)  # noqa: SIM115  # the thread below closes it
-            try:
-                channel = self._channel = self._connection.session(words[1:])
-            except BaseException:
-                given.close()
-                raise
-            with channel:
-                threading.Thread(target=_up, args=(given, channel), daemon=True).start()
-                if not self._closed:
-                    channel.pour_into(to_rsync)
-                output.close()
-                # rsync keeps its side open until the helper has ended, so the status must not wait for that.
-                self.status = channel.exit_status()
-                self.said = channel.stderr_tail()
-
-
-def _up(source: IO[bytes], channel: Channel) -> None:
-    """From rsync to the host until rsync has no more to say."""
-    with source:
-        try:
-            while data := source.read(_CHUNK):
-                channel.send(data)
-            channel.end_input()  # and not more: the answer is still to come
-        except (DeployError, OSError):
-            return
