@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from provision.project.models import Model
+    from provision.release.model_lock import LockedFile, SnapshotFile
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,32 @@ class ModelFile:
     relayed: bool = False  # whether it comes to hosts by way of this machine
     limit: int = 0  # bytes a second that a host takes for it; 0 for no limit
     folder: str = ""  # of a snapshot's: where a release has all of it, which is what a program is told
+
+    @classmethod
+    def fetched(
+        cls,
+        model: Model,
+        file: LockedFile | SnapshotFile,
+        relative: str,
+        architecture: str,
+        *,
+        tensor_types: tuple[str, ...] = (),
+        folder: str = "",
+    ) -> ModelFile:
+        """One that comes from where its model is declared to be, as it is locked."""
+        return cls(
+            relative=relative,
+            source=None,
+            sha256=file.sha256,
+            bytes=file.bytes,
+            tensor_types=tensor_types,
+            architecture=architecture,
+            url=file.url,
+            token=model.token or "",
+            relayed=model.fetch == "ship",
+            limit=(model.limit or 0) // 8,
+            folder=folder,
+        )
 
     @property
     def told(self) -> str:

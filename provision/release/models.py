@@ -76,18 +76,7 @@ def declared_files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...
     count = len(found.files)
     places = _named(path, path.stem, count) if count > 1 else [path]
     return tuple(
-        ModelFile(
-            relative=str(each),
-            source=None,
-            sha256=file.sha256,
-            bytes=file.bytes,
-            tensor_types=file.tensor_types,
-            architecture=found.architecture,
-            url=file.url,
-            token=model.token or "",
-            relayed=model.fetch == "ship",
-            limit=(model.limit or 0) // 8,
-        )
+        ModelFile.fetched(model, file, str(each), found.architecture, tensor_types=file.tensor_types)
         for each, file in zip(places, found.files, strict=True)
     )
 

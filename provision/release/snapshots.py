@@ -41,19 +41,7 @@ def files(place: str, model: Model, root: Path) -> tuple[ModelFile, ...]:
     found = model_lock.locked_snapshot(name_of(place), model, root)
     folder = in_cache(place, model.source, found.revision)
     return tuple(
-        ModelFile(
-            relative=f"{folder}/{file.path}",
-            source=None,
-            sha256=file.sha256,
-            bytes=file.bytes,
-            tensor_types=(),
-            architecture=found.architecture,
-            url=file.url,
-            token=model.token or "",
-            relayed=model.fetch == "ship",
-            limit=(model.limit or 0) // 8,
-            folder=folder,
-        )
+        ModelFile.fetched(model, file, f"{folder}/{file.path}", found.architecture, folder=folder)
         for file in found.files
         if file.bytes
     )
