@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import re
 import sys
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
 from .. import processes
-from . import supervisord_theirs
 from .base import Activity, Observed, Own, Supervisor, last_lines, manifests_of
 from .log_file import changed, first_since, size, tail
 from .supervisord_config import DESCRIPTORS_EACH, find, program, programs_in
 from .supervisord_rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NO_ANSWER, NOT_RUNNING, Fault, Rpc, observed
 from .supervisord_start import installed, start
 from .supervisord_strays import keeper, strays_of
+from .supervisord_theirs import Theirs
 from .unix_http import is_listening
 
 if TYPE_CHECKING:
     from ...contract.records import Taken
 
-_THEIR_SECONDS = 10.0  # what is taken over has been told to stop, and waited for, by then
 _RELOAD_SECONDS = 15.0  # one that is told to read its files anew has no socket meanwhile
 _POLL = 0.02
 _LOG_BYTES = 8192
@@ -69,6 +66,10 @@ class Supervisord(Supervisor):
         other = copy.copy(self)
         other._rpc = Rpc(self.instance)
         return other
+
+    @property
+    def _theirs(self) -> Theirs:
+        return Theirs(self._rpc)
 
     def answers(self) -> bool:
         """Whether it is alive."""
@@ -162,7 +163,7 @@ class Supervisord(Supervisor):
             return self.layout.run + "/" in stream.read()
 
     def readable(self) -> None:
-        self._reread()
+        self._rpc.reread()
 
     def has_room(self, more: int) -> None:
         pid = keeper(self.instance)
@@ -174,34 +175,17 @@ class Supervisord(Supervisor):
                 next_step=f"set minfds under [supervisord] in {self.instance.config}, restart it, and: deploy up",
             )
 
-    def _reread(self) -> Tuple[List[str], List[str]]:
-        """Let supervisord read its files, without doing anything about them: what is new, what differs."""
-        try:
-            added, differing, _ = self._rpc.ask("reloadConfig")[0]
-        except Fault as fault:
-            raise Failure(
-                REFUSED,
-                "supervisord can't read its configuration.",
-                why=f"{fault.faultString}. Files of other programs are never touched by a deploy.",
-                next_step=f"mend the file that is named, then: supervisorctl -c {self.instance.config} reread",
-            ) from None
-        return list(added), list(differing)
-
     def own(self, name: str, command: str, folders: Sequence[str]) -> Own:
         log = self.layout.log(name).replace("%", "%%")
         return Own(name, f"{name}.conf", _OWN.format(name=name, command=command.replace("%", "%%"), log=log))
 
     def load(self, changed: Sequence[str], removed: Sequence[str]) -> None:
-        added, differing = self._reread()
+        added, differing = self._rpc.reread()
         # What is neither new nor different is already as its file says; adding it again would restart it.
-        self._each("removeProcessGroup", [*removed, *(n for n in changed if n in differing)], BAD_NAME, "let go of")
-        self._each("addProcessGroup", [n for n in changed if n in added or n in differing], ALREADY_ADDED, "take")
-
-    def _each(self, method: str, names: Sequence[str], done: int, what: str) -> None:
-        """Have it done with programs; the fault `done` says that it is so already."""
-        for name, told in zip(names, self._rpc.each(method, [(name,) for name in names])):
-            if isinstance(told, Fault) and told.faultCode != done:
-                raise Failure(FAILED, f"supervisord does not {what} {name}: {told.faultString}")
+        self._rpc.settle(
+            "removeProcessGroup", [*removed, *(n for n in changed if n in differing)], BAD_NAME, "let go of"
+        )
+        self._rpc.settle("addProcessGroup", [n for n in changed if n in added or n in differing], ALREADY_ADDED, "take")
 
     def _end_of_log(self, program: str) -> float:
         return size(self.log_path(program))
@@ -264,53 +248,22 @@ class Supervisord(Supervisor):
         return said
 
     def theirs(self, names: Sequence[str]) -> List[Taken]:
-        found = supervisord_theirs.described(self.instance, names)
-        members = {each["name"]: self.members_of_theirs([each]) for each in found}
-        return [{**each, "ran": bool(members[each["name"]])} for each in found]
+        return self._theirs.those(names)
 
     def members_of_theirs(self, taken: Sequence[Taken]) -> Set[int]:
-        names = {each["name"] for each in taken}
-        told = self._everything() if names else []
-        roots = [info["pid"] for info in told if info["group"] in names and info["pid"]]
-        return processes.family(roots) if roots else set()
+        return self._theirs.members(taken)
 
     def theirs_with(self, pids: Set[int]) -> str:
-        for info in self._everything():
-            if info["pid"] and processes.family([info["pid"]]) & pids:
-                return str(info["group"]) if supervisord_theirs.described(self.instance, [info["group"]]) else ""
-        return ""
-
-    def _everything(self) -> List[Dict[str, Any]]:
-        try:
-            told: List[Dict[str, Any]] = self._rpc.ask("getAllProcessInfo")
-            return told
-        except (Failure, Fault):
-            return []
+        return self._theirs.having(pids)
 
     def take(self, taken: Sequence[Taken]) -> None:
-        for each in taken:
-            supervisord_theirs.take(each)
-            members = {pid: processes.start_time(pid) for pid in self.members_of_theirs([each])}
-            with contextlib.suppress(Fault):  # it is not known, or does not run
-                self._rpc.ask("stopProcessGroup", each["name"])
-            if processes.end(partial(_living, members), _THEIR_SECONDS):
-                raise Failure(FAILED, f"{each['name']}, which is taken over, did not stop.")
-        self._reread()
-        self._each("removeProcessGroup", [each["name"] for each in taken], BAD_NAME, "let go of")
+        self._theirs.take(taken)
 
     def give_back(self, taken: Sequence[Taken]) -> None:
-        for each in reversed(taken):  # two may be of one file
-            supervisord_theirs.give_back(each)
+        self._theirs.give_back(taken)
 
     def start_again(self, taken: Sequence[Taken]) -> None:
-        added, _ = self._reread()
-        self._each("addProcessGroup", [each["name"] for each in taken if each["name"] in added], ALREADY_ADDED, "take")
-        for each in taken:
-            if each.get("ran") and not self.members_of_theirs([each]):
-                try:
-                    self._rpc.ask("startProcessGroup", each["name"], True)
-                except Fault as fault:
-                    raise Failure(FAILED, f"{each['name']} of {each['path']} does not run again: {fault}") from None
+        self._theirs.start_again(taken)
 
     def log_path(self, program: str) -> str:
         return os.path.join(self.layout.logs, program + ".log")
@@ -337,10 +290,6 @@ class Supervisord(Supervisor):
             "include": self.instance.include,
             "own": self.instance.own,
         }
-
-
-def _living(began: Dict[int, int]) -> Set[int]:
-    return {pid for pid, start in began.items() if processes.lives(pid, start)}
 
 
 def _has_process(seen: Observed) -> bool:

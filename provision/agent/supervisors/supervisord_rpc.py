@@ -10,7 +10,7 @@ import xmlrpc.client
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 from xml.parsers.expat import ExpatError
 
-from ...contract.failure import FAILED, Failure
+from ...contract.failure import FAILED, REFUSED, Failure
 from ..sockets import cut_after
 from .base import ABSENT, Activity, Observed
 from .supervisord_config import Instance
@@ -85,6 +85,25 @@ class Rpc:
             Fault(each["faultCode"], each["faultString"]) if isinstance(each, dict) and "faultCode" in each else each
             for each in told
         ]
+
+    def reread(self) -> Tuple[List[str], List[str]]:
+        """Let supervisord read its files, without doing anything about them: what is new, what differs."""
+        try:
+            added, differing, _ = self.ask("reloadConfig")[0]
+        except Fault as fault:
+            raise Failure(
+                REFUSED,
+                "supervisord can't read its configuration.",
+                why=f"{fault.faultString}. Files of other programs are never touched by a deploy.",
+                next_step=f"mend the file that is named, then: supervisorctl -c {self.instance.config} reread",
+            ) from None
+        return list(added), list(differing)
+
+    def settle(self, method: str, names: Sequence[str], done: int, what: str) -> None:
+        """Have it done with programs; the fault `done` says that it is so already."""
+        for name, told in zip(names, self.each(method, [(name,) for name in names])):
+            if isinstance(told, Fault) and told.faultCode != done:
+                raise Failure(FAILED, f"supervisord does not {what} {name}: {told.faultString}")
 
     def answers(self) -> bool:
         """Whether it is alive: the socket file outlives the daemon, so ask."""

@@ -7,24 +7,101 @@ that somebody has changed meanwhile is neither's to replace.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import glob
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING, Iterator, List, Sequence, Tuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 from ...contract.failure import FAILED, REFUSED, Failure
-from .. import files, trust
+from .. import files, processes, trust
 from .base import LAUNCHERS
 from .supervisord_config import Instance
+from .supervisord_rpc import ALREADY_ADDED, BAD_NAME, Fault, Rpc
 
 if TYPE_CHECKING:
     from ...contract.records import Taken
 
+_STOP_SECONDS = 10.0  # what is taken over has been told to stop, and waited for, by then
 _HEAD = re.compile(r"\[([^][]+)\]")
 
 
-def described(instance: Instance, names: Sequence[str]) -> List[Taken]:
+class Theirs:
+    """Those programs, at one supervisord."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._instance = rpc.instance
+
+    def those(self, names: Sequence[str]) -> List[Taken]:
+        """Those of `names` that its files describe and no deploy has put there; whether they run.
+
+        Raises:
+            Failure: one can't be taken out of where it is.
+        """
+        found = _described(self._instance, names)
+        members = {each["name"]: self.members([each]) for each in found}
+        return [{**each, "ran": bool(members[each["name"]])} for each in found]
+
+    def members(self, taken: Sequence[Taken]) -> Set[int]:
+        """Their processes."""
+        names = {each["name"] for each in taken}
+        told = self._everything() if names else []
+        roots = [info["pid"] for info in told if info["group"] in names and info["pid"]]
+        return processes.family(roots) if roots else set()
+
+    def having(self, pids: Set[int]) -> str:
+        """Which of them some of these processes are of; or empty."""
+        for info in self._everything():
+            if info["pid"] and processes.family([info["pid"]]) & pids:
+                return str(info["group"]) if _described(self._instance, [info["group"]]) else ""
+        return ""
+
+    def _everything(self) -> List[Dict[str, Any]]:
+        try:
+            told: List[Dict[str, Any]] = self._rpc.ask("getAllProcessInfo")
+            return told
+        except (Failure, Fault):
+            return []
+
+    def take(self, taken: Sequence[Taken]) -> None:
+        """Stop these, for good. May be repeated."""
+        for each in taken:
+            _take(each)
+            members = {pid: processes.start_time(pid) for pid in self.members([each])}
+            with contextlib.suppress(Fault):  # it is not known, or does not run
+                self._rpc.ask("stopProcessGroup", each["name"])
+            if processes.end(partial(_living, members), _STOP_SECONDS):
+                raise Failure(FAILED, f"{each['name']}, which is taken over, did not stop.")
+        self._rpc.reread()
+        self._rpc.settle("removeProcessGroup", [each["name"] for each in taken], BAD_NAME, "let go of")
+
+    def give_back(self, taken: Sequence[Taken]) -> None:
+        """Let their files be as they were; nothing is started. May be repeated."""
+        for each in reversed(taken):  # two may be of one file
+            _give_back(each)
+
+    def start_again(self, taken: Sequence[Taken]) -> None:
+        """Start those that ran."""
+        added, _ = self._rpc.reread()
+        self._rpc.settle(
+            "addProcessGroup", [each["name"] for each in taken if each["name"] in added], ALREADY_ADDED, "take"
+        )
+        for each in taken:
+            if each.get("ran") and not self.members([each]):
+                try:
+                    self._rpc.ask("startProcessGroup", each["name"], True)
+                except Fault as fault:
+                    raise Failure(FAILED, f"{each['name']} of {each['path']} does not run again: {fault}") from None
+
+
+def _living(began: Dict[int, int]) -> Set[int]:
+    return {pid for pid, start in began.items() if processes.lives(pid, start)}
+
+
+def _described(instance: Instance, names: Sequence[str]) -> List[Taken]:
     """Those of `names` that its files describe and no deploy has put there.
 
     Raises:
@@ -92,7 +169,7 @@ def _without(text: str, name: str, path: str) -> str:
     return "".join(kept)
 
 
-def take(taken: Taken) -> None:
+def _take(taken: Taken) -> None:
     """Take the program out of its file. May be repeated."""
     path, name = taken["path"], taken["name"]
     text = _read(path)
@@ -105,7 +182,7 @@ def take(taken: Taken) -> None:
     files.write(path, _without(text, name, path), mode)
 
 
-def give_back(taken: Taken) -> None:
+def _give_back(taken: Taken) -> None:
     """Let its file be as it was. May be repeated.
 
     Raises:
