@@ -12,6 +12,7 @@ from provision.project.suspects import Suspect
 from provision.project.toml import TomlFile
 
 if TYPE_CHECKING:
+    from provision.project.models import Model
     from provision.project.schema import Project
 
 
@@ -33,3 +34,7 @@ class LoadedProject:
     secrets: Secrets
     environment: Environment
     suspects: tuple[Suspect, ...] = ()
+
+    def token_of(self, model: Model) -> str:
+        """What is shown where a declared model is; empty where nothing has to be."""
+        return self.environment.variables.get(model.token, "") if model.token else ""

@@ -53,16 +53,12 @@ def _of_model(deployment: Deployment, service: Service, model: Model, short: Map
     context = largest_context(facts, served, needs(facts, served) - over, needs)
     if context:
         words.append(f"a context of {context} tokens fits (--ctx-size {context})")
-    smaller = _smaller(name, model, facts.size - over, _token(deployment, model))
+    smaller = _smaller(name, model, facts.size - over, deployment.loaded.token_of(model))
     if smaller:
         words.append(f"of the same repository {' or '.join(smaller)} would")
     if short["short_of"] == "vram":
         words.append(f"a GPU with {needs(facts, served) / cards / 1e9:.0f} GB free would")
     return "; ".join(words)
-
-
-def _token(deployment: Deployment, model: Model) -> str:
-    return deployment.loaded.environment.variables.get(model.token, "") if model.token else ""
 
 
 def _smaller(name: str, model: Model, most: int, token: str) -> list[str]:

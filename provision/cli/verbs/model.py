@@ -69,7 +69,7 @@ def show(session: Session, names: tuple[str, ...]) -> None:
     refuse_fork("nothing is looked up")
     loaded = load(session.directory, without_targets=True, demand_secrets=False)
     for name, model in _chosen(loaded, names).items():
-        token = _token(loaded, model)
+        token = loaded.token_of(model)
         if model.is_snapshot:
             event, lines = of_snapshot(name, model, token, loaded.project)
         else:
@@ -95,7 +95,7 @@ def push(session: Session, name: str, to: str) -> None:
     variables, files = loaded.environment.variables, []
     with session.console.live():
         for each in declared_files(place(name, model), model, loaded.root):
-            here = relay.here(each, _token(loaded, model), variables, partial(_tell, session, each))
+            here = relay.here(each, loaded.token_of(model), variables, partial(_tell, session, each))
             files.append((PurePosixPath(each.relative).name, here, each.sha256))
         digest = artifact.push(to, files, variables)
     session.console.answer(
@@ -170,10 +170,10 @@ def _find(loaded: LoadedProject, name: str, model: Model) -> LockedModel | Locke
     if model.is_snapshot:
         from provision.models import snapshot
 
-        return snapshot.find(name, model, _token(loaded, model)).locked
+        return snapshot.find(name, model, loaded.token_of(model)).locked
     from provision.models.found import find
 
-    return find(name, model, _token(loaded, model), loaded.environment.variables).locked
+    return find(name, model, loaded.token_of(model), loaded.environment.variables).locked
 
 
 def _line(host: str, model: KeptModel) -> list[str]:
@@ -205,10 +205,6 @@ def _declared(loaded: LoadedProject) -> dict[str, Model]:
     from provision.project.models import name_of
 
     return {name_of(place): model for place, model in loaded.project.models.items()}
-
-
-def _token(loaded: LoadedProject, model: Model) -> str:
-    return loaded.environment.variables.get(model.token, "") if model.token else ""
 
 
 command.add_command(list_)
