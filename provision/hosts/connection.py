@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -56,6 +56,7 @@ class HostConnection:
         self._transport: paramiko.Transport = login.transport
         self._free = threading.BoundedSemaphore(_MOST_SESSIONS)
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._ahead: Future[paramiko.Channel] | None = None
         self._open_ahead()
 
@@ -169,6 +170,41 @@ class HostConnection:
             lambda: self._transport.open_channel("direct-tcpip", address, origin, timeout=_OPEN_SECONDS),
             f"cannot reach {address[0]}:{address[1]} from the host",
         )
+
+    @contextlib.contextmanager
+    def answering(self, answer: Callable[[paramiko.Channel], None]) -> Iterator[int]:
+        """A port of the host's loopback, connections to which are answered here, each in a thread of its own.
+
+        Raises:
+            DeployError: the host's SSH server is set up not to do it, or says nothing.
+            Unreachable: the connection is gone.
+        """
+        where = "127.0.0.1"
+
+        def came(channel: paramiko.Channel, *_: object) -> None:
+            threading.Thread(target=answer, args=(channel,), daemon=True, name=f"answering {self.name}").start()
+
+        self.round_trips.add("forward")
+        port = self._in_time(lambda: self._transport.request_port_forward(where, 0, came))
+        try:
+            yield port
+        finally:
+            with contextlib.suppress(DeployError):
+                self._in_time(lambda: self._transport.cancel_port_forward(where, port))
+
+    def _in_time(self, ask: Callable[[], Value]) -> Value:
+        """What is asked of the server as such: the library waits without end, and for one answer at a time."""
+        answered: Future[Value] = Future()
+
+        def asking() -> None:
+            with self._asking:
+                try:
+                    answered.set_result(ask())
+                except Exception as error:
+                    answered.set_exception(error)
+
+        threading.Thread(target=asking, daemon=True, name=f"asking {self.name}").start()
+        return self._guard(lambda: answered.result(_OPEN_SECONDS), "leads no port of its own here")
 
     def close(self) -> None:
         """End the connection and everything that runs over it."""

@@ -81,6 +81,16 @@ class PinnedTransport(ServiceRequestingTransport):
         channel.__class__ = _OrderedChannel
         return channel
 
+    def request_port_forward(self, address: str, port: int, handler: Callable[..., None] | None = None) -> int:
+        """As inherited, with such channels, too."""
+
+        def came(channel: paramiko.Channel, *where: object) -> None:
+            channel.__class__ = _OrderedChannel
+            if handler is not None:
+                handler(channel, *where)
+
+        return int(super().request_port_forward(address, port, came))
+
 
 class _OrderedChannel(paramiko.Channel):
     """Says nothing after its CLOSE.

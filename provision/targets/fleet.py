@@ -21,10 +21,13 @@ from provision.contract.lent import LEAST
 from provision.errors import DeployError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from provision.contract.lent import Lender
     from provision.hosts import HostSpec
     from provision.release import ModelFile
     from provision.targets.deployment import Deployment
+    from provision.targets.handout import Handout
     from provision.targets.host import HostConversation
     from provision.targets.ship import Shipment
 
@@ -42,6 +45,7 @@ class _Transfer:
         self.want: set[str] = set()  # hosts that do not have it yet
         self.bring: set[str] = set()  # hosts that this machine is sending it to
         self.have: list[HostSpec] = []  # hosts that have got it
+        self.handout: Handout | None = None
 
     def enter(self, host: str, lender: Lender) -> bool:
         """One more is to have it; whether those that have it lend it no more."""
@@ -77,6 +81,28 @@ class Member:
         """The others."""
         with self._transfer.one:
             return [lender for host, lender in self._transfer.lenders.items() if host != self._host]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no other host has all of it."""
+        with self._transfer.one:
+            return not self._transfer.lenders.keys() - self._transfer.want - {self._host}
+
+    def handout(self, file: Path, model: ModelFile) -> Handout:
+        """What all of them are handed out of; this host is one that is sent it."""
+        from provision.targets.handout import Handout
+
+        transfer = self._transfer
+        with transfer.one:
+            transfer.bring.add(self._host)
+            if transfer.handout is None:
+                transfer.handout = Handout(file, model.bytes, transfer.secret, model.limit)
+            return transfer.handout
+
+    def goes_without(self) -> None:
+        """This host is not sent it after all."""
+        with self._transfer.one:
+            self._transfer.bring.discard(self._host)
 
     def others_bring(self, tried: set[str]) -> set[str]:
         """Hosts that have it or are sent it; where there are none but `tried`, this one is to be sent it now."""

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from provision.contract.answers import Folder, Present
+from provision.contract.layout import SHIPPED
 from provision.errors import DeployError, Interrupted
 from provision.models.access import Access
 from provision.targets.ship import Shipment, progress, room_given_back
@@ -32,7 +33,7 @@ def ship_models(shipment: Shipment) -> None:
 def _send(shipment: Shipment, model: ModelFile) -> None:
     session = shipment.session
     with session.phase("model"), session.deployment.fleet.joined(shipment, model) as member:
-        if member and _borrowed(shipment, model, member):
+        if member and (_handed_out(shipment, model, member) or _borrowed(shipment, model, member)):
             return
         source = model.source or _here(shipment, model)
         folder = session.conversation.ask({"op": "incoming", "sha256": model.sha256}, Folder)["folder"]
@@ -51,6 +52,28 @@ def _send(shipment: Shipment, model: ModelFile) -> None:
         came: Came = {"bytes": sent.bytes_on_wire, "seconds": time.monotonic() - since}
         adopt: AdoptModel = {"op": "adopt-model", "sha256": model.sha256, "name": source.name, "came": came}
         session.conversation.ask(adopt, Present)
+
+
+def _handed_out(shipment: Shipment, model: ModelFile, member: Member) -> bool:
+    """Let the host have a share of it from here, and the rest from others that do so, too; whether it has it all."""
+    if not member.is_first:
+        return False
+    session = shipment.session
+    file = model.source or _here(shipment, model)
+    handout = member.handout(file, model)
+    try:
+        with handout.reached(session.connection) as url:
+            _ask(shipment, model, Access(url, handout.authorization), member, SHIPPED)
+    except Interrupted:
+        raise
+    except DeployError as error:
+        member.goes_without()
+        if not session.connection.is_open:
+            raise
+        text = f"{error.what} It is sent otherwise."
+        session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
+        return False
+    return True
 
 
 def _borrowed(shipment: Shipment, model: ModelFile, member: Member) -> bool:
@@ -97,13 +120,15 @@ def _fetch(shipment: Shipment, model: ModelFile) -> None:
         while True:
             access = _access(shipment, model)
             try:
-                return _ask(shipment, model, access, member)
+                return _ask(shipment, model, access, member, model.fetched_from)
             except DeployError:
                 if not access.has_ended:
                     raise
 
 
-def _ask(shipment: Shipment, model: ModelFile, access: Access, member: Member | None) -> None:
+def _ask(
+    shipment: Shipment, model: ModelFile, access: Access, member: Member | None, source: str = "other hosts"
+) -> None:
     request: FetchModel = {
         "op": "fetch-model",
         "sha256": model.sha256,
@@ -112,7 +137,7 @@ def _ask(shipment: Shipment, model: ModelFile, access: Access, member: Member | 
         "url": access.url,
         "authorization": access.authorization,
         "limit": model.limit,
-        "source": model.fetched_from if access.url else "other hosts",
+        "source": source,
     }
     if member:
         request["lenders"] = member.lenders
