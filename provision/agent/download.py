@@ -12,11 +12,11 @@ import queue
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Collection, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Callable, Collection, Dict, List, Mapping, Optional, Set
 
 from ..contract.failure import FAILED, Failure
 from .pieces import PIECE, Pieces
-from .source import Source
+from .source import Elsewhere, Source
 from .wanted import Wanted
 from .writing import SECONDS, Again, Writing
 
@@ -60,6 +60,7 @@ class Download:
         self.lent: Dict[int, str] = {}
         self._emit, self._stop, self._lending = emit, stop, lending
         self._source = Source(request)
+        self._elsewhere: Set[int] = set()  # pieces of which the source says that another host has them
         self._changed = False  # whether a piece came as another than it did before
         self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
         self._refused: Optional[Failure] = None  # what the source says, which has nothing for us any more
@@ -93,6 +94,7 @@ class Download:
             for thread in threads:
                 thread.start()
             self._wait(len(wanted))
+            self._say_alone()
         finally:
             self._writing.over.set()
             if self._lenders is not None:
@@ -104,6 +106,14 @@ class Download:
                 os.close(descriptor)  # else both go with this process
                 self.pieces.close()
         return self._changed
+
+    def _say_alone(self) -> None:
+        """Where other hosts are there, and none of them was reached, all of it came from one place."""
+        lenders = self._lenders
+        if lenders is not None and lenders.everyone and lenders.settled and not lenders.reached:
+            names = ", ".join(sorted(known.lender["name"] for known in lenders.everyone))
+            text = f"{names} can't be reached from there; so nobody lent it any of {self.request['name']}."
+            self._emit({"event": "warning", "text": text})
 
     def doubted(self) -> List[int]:
         """Pieces of which another host says that they came otherwise there."""
@@ -180,6 +190,9 @@ class Download:
                 digest = self._source.piece(index * self.pieces.size, self.pieces.length(index), self._writing)
                 self._came(index, digest)
                 tries = 0
+            except Elsewhere:
+                self._elsewhere.add(index)
+                self._wanted.put_back(index)
             except Again as again:
                 self._wanted.put_back(index)
                 self._news.put(again)
@@ -199,7 +212,8 @@ class Download:
         if number >= max(1, _AT_ONCE // (1 + others)) or not lenders.settled:
             return None
         mine, taken = lenders.share(), lenders.taken()
-        found = self._wanted.fetch_last(lambda index: mine(index) and index not in taken)
+        lent = taken | self._elsewhere
+        found = self._wanted.fetch_last(lambda index: mine(index) and index not in lent)
         if found is None and self._wanted.is_idle:
             still = time.monotonic() - max(self._writing.moved, self._began)
             if still > _IDLE:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .writing import Writing
 
 
+class Elsewhere(Again):
+    """Whoever hands it out has sent it to another host, which lends it."""
+
+
 class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows them, and takes no token along to another host."""
 
@@ -53,8 +57,9 @@ class Source:
         self._request = request
         self.host = urlsplit(request["url"]).netloc
         # Proxies by the environment, as every program of the host finds them; none leads to this host itself.
-        near = [urllib.request.ProxyHandler({})] if self.host.startswith("127.0.0.1:") else []
-        self._opener = urllib.request.build_opener(Redirects(), *near)
+        self._is_near = self.host.startswith("127.0.0.1:")
+        proxies = [urllib.request.ProxyHandler({})] if self._is_near else []
+        self._opener = urllib.request.build_opener(Redirects(), *proxies)
 
     def piece(self, begin: int, length: int, writing: Writing) -> str:
         """Ask for one, and write it where it belongs; its sha256.
@@ -116,6 +121,8 @@ class Source:
             )
         if answer.code in (404, 410, 416):
             return self._another(f"HTTP {answer.code}")
+        if answer.code == 409 and self._is_near:
+            return Elsewhere("another host is sent it")
         if answer.code in (408, 429) or answer.code >= 500:
             return Again(f"HTTP {answer.code}", asked_wait(answer.headers.get("Retry-After", "")))
         return Failure(FAILED, f"{self.host} does not give model {name}: HTTP {answer.code}.")

@@ -176,8 +176,8 @@ class HostConnection:
         """A port of the host's loopback, connections to which are answered here, each in a thread of its own.
 
         Raises:
-            DeployError: the host's SSH server is set up not to do it, or says nothing.
-            Unreachable: the connection is gone.
+            Forbidden: the host's SSH server is set up not to do it.
+            Unreachable: the connection is gone, or the server says nothing.
         """
         where = "127.0.0.1"
 

@@ -15,6 +15,7 @@ from typing import Any
 from provision.errors import HostKeyChanged, HostKeyUnknown, Unreachable
 from provision.hosts import known_hosts
 from provision.hosts.known_hosts import HostKey, Verdict
+from provision.hosts.line import PROHIBITED
 from provision.hosts.route import Hop
 from provision.hosts.ssh_library import paramiko
 
@@ -82,14 +83,19 @@ class PinnedTransport(ServiceRequestingTransport):
         return channel
 
     def request_port_forward(self, address: str, port: int, handler: Callable[..., None] | None = None) -> int:
-        """As inherited, with such channels, too."""
+        """As inherited, with such channels, too; raises ChannelException where the server leads no port here."""
 
         def came(channel: paramiko.Channel, *where: object) -> None:
             channel.__class__ = _OrderedChannel
             if handler is not None:
                 handler(channel, *where)
 
-        return int(super().request_port_forward(address, port, came))
+        try:
+            return int(super().request_port_forward(address, port, came))
+        except paramiko.SSHException as error:
+            if self.is_active():
+                raise paramiko.ChannelException(PROHIBITED, str(error)) from None
+            raise
 
 
 class _OrderedChannel(paramiko.Channel):

@@ -89,20 +89,25 @@ class Member:
             return not self._transfer.lenders.keys() - self._transfer.want - {self._host}
 
     def handout(self, file: Path, model: ModelFile) -> Handout:
-        """What all of them are handed out of; this host is one that is sent it."""
+        """What all of them are handed out of."""
         from provision.targets.handout import Handout
 
-        transfer = self._transfer
-        with transfer.one:
-            transfer.bring.add(self._host)
-            if transfer.handout is None:
-                transfer.handout = Handout(file, model.bytes, transfer.secret, model.limit)
-            return transfer.handout
-
-    def goes_without(self) -> None:
-        """This host is not sent it after all."""
         with self._transfer.one:
-            self._transfer.bring.discard(self._host)
+            if self._transfer.handout is None:
+                self._transfer.handout = Handout(file, model.bytes, model.limit)
+            return self._transfer.handout
+
+    @contextlib.contextmanager
+    def sent(self) -> Iterator[None]:
+        """While this host is sent it; also once it has it all, but not where that failed."""
+        with self._transfer.one:
+            self._transfer.bring.add(self._host)
+        try:
+            yield
+        except BaseException:
+            with self._transfer.one:
+                self._transfer.bring.discard(self._host)
+            raise
 
     def others_bring(self, tried: set[str]) -> set[str]:
         """Hosts that have it or are sent it; where there are none but `tried`, this one is to be sent it now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provision.contract.answers import Folder, Present
 from provision.contract.layout import SHIPPED
 from provision.errors import DeployError, Interrupted
+from provision.hosts import Forbidden
 from provision.models.access import Access
 from provision.targets.ship import Shipment, progress, room_given_back
 
@@ -59,18 +60,18 @@ def _handed_out(shipment: Shipment, model: ModelFile, member: Member) -> bool:
     if not member.is_first:
         return False
     session = shipment.session
-    file = model.source or _here(shipment, model)
-    handout = member.handout(file, model)
+    handout = member.handout(model.source or _here(shipment, model), model)
     try:
-        with handout.reached(session.connection) as url:
-            _ask(shipment, model, Access(url, handout.authorization), member, SHIPPED)
+        with handout.reached(session.connection) as access, member.sent():
+            _ask(shipment, model, access, member, SHIPPED)
     except Interrupted:
         raise
+    except Forbidden:  # its sshd_config says so
+        return False
     except DeployError as error:
-        member.goes_without()
         if not session.connection.is_open:
             raise
-        text = f"{error.what} It is sent otherwise."
+        text = f"{error.what} It comes from other hosts, or by rsync."
         session.deployment.on_event({"event": "warning", "host": session.spec.name, "text": text})
         return False
     return True

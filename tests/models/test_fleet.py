@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from provision.native.model import write_demo_model
+from tests.faults.hooks import until
 from tests.testbed import Kind, Slot, TestHost
 from tests.testbed.fixtures import MakeHost
 
@@ -52,7 +56,7 @@ path = "/workspace/fleet"
 """
         )
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "provision.cli", *words],
             cwd=self.root,
@@ -67,7 +71,7 @@ path = "/workspace/fleet"
             timeout=240,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     @property
@@ -75,9 +79,12 @@ path = "/workspace/fleet"
         """Bytes that this machine has sent to hosts."""
         return int(Path("/sys/class/net", self.slot.bridge, "statistics/tx_bytes").read_text())
 
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
     def has(self, host: TestHost) -> bool:
-        sha256 = hashlib.sha256(self.content).hexdigest()
-        return host.read(f"/workspace/fleet/shared/models/sha256-{sha256}/m.gguf") == self.content
+        return host.read(f"/workspace/fleet/shared/models/sha256-{self.sha256}/m.gguf") == self.content
 
 
 @pytest.fixture
@@ -85,6 +92,17 @@ def fleet(tmp_path: Path, slot: Slot, make_host: MakeHost) -> Fleet:
     root = tmp_path / "project"
     root.mkdir()
     return Fleet(root, slot, [make_host(Kind.SUPERVISORD) for _ in range(3)])
+
+
+@contextlib.contextmanager
+def _line(device: str, rate: str) -> Iterator[None]:
+    """While what leaves by a device is no faster than that."""
+    shape = ["tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", rate, "burst", "128kb", "latency", "100ms"]
+    subprocess.run(shape, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["tc", "qdisc", "del", "dev", device, "root"], check=True)
 
 
 def _agents(host: TestHost) -> list[int]:
@@ -126,4 +144,36 @@ def test_hosts_that_lend_nothing_are_sent_it_each(fleet: Fleet, how: str) -> Non
 
     assert all(map(fleet.has, fleet.hosts))
     assert fleet.sent - before > 2.9 * len(fleet.content)
-    assert ("can't be reached from there. It is sent from here." in said) == (how == "they do not reach one another")
+    assert ("can't be reached from there; so nobody lent it any of m.gguf." in said) == (
+        how == "they do not reach one another"
+    )
+
+
+@pytest.mark.slow
+def test_hosts_whose_ssh_server_leads_no_port_here_have_it_from_one_that_is_sent_it(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        host.write("/etc/ssh/sshd_config.d/no-ports.conf", "AllowTcpForwarding no\n")
+        host.exec(["pkill", "-HUP", "-o", "-x", "sshd"])
+    before = fleet.sent
+    said = fleet.run("model", "fetch")
+
+    assert all(map(fleet.has, fleet.hosts))
+    assert fleet.sent - before < 1.5 * len(fleet.content)
+    assert "warning" not in said
+
+
+@pytest.mark.slow
+def test_a_host_that_dies_while_its_share_comes_costs_the_others_its_share_alone(fleet: Fleet) -> None:
+    *others, dies = fleet.hosts
+    before = fleet.sent
+    with ThreadPoolExecutor() as pool, _line(fleet.slot.bridge, "60mbit"):
+        ran = pool.submit(fleet.run, "model", "fetch", code=3)
+        record = f"/workspace/fleet/shared/models/.incoming-{fleet.sha256}/.pieces"
+        until(lambda: len(dies.exec(["cat", record], check=False).stdout.splitlines()) > 1, "a piece is there")
+        dies.exec(["kill", "-9", *map(str, _agents(dies))])
+        ran.result()
+
+    assert all(map(fleet.has, others))
+    assert fleet.sent - before < 1.7 * len(fleet.content)
+    fleet.run("model", "fetch")
+    assert fleet.has(dies)
