@@ -4,8 +4,8 @@
 
 Each host has a line of its own (`--line`, Mbit/s), and so has the laptop (`--laptop`, Mbit/s upwards, for all hosts
 together); the source's is as wide as is needed. Cases: `source` (hosts fetch it), `ship` (`fetch = "ship"`: this
-machine fetches it, then ships it), `own file` (it lies here, and is shipped); of all three, hosts lend one another
-what they have. `rsync` to each at once, `curl` and `hf download` on each at once. The first three are
+machine fetches it, then ships it), `own file` (it lies here, and is shipped); of all three, each of several hosts asks
+for a share, and hosts lend one another what they have. `rsync` to each at once, `curl` and `hf download` on each at once. The first three are
 `deploy model fetch`, which brings the agent, too, and ends once
 the file has been hashed and has its name. The floor of what goes up the laptop's line is that line's, else the host's.
 
@@ -17,7 +17,7 @@ times the floor, which is 84 s:
     1 host      source     1.07                                51 MB
                 own file   1.07, 1.01 up the laptop's line     47 MB
     16 hosts    source     1.22, 1.15 of the source            68 MB
-                own file   1.42, 1.04 up the laptop's line     58 MB
+                own file   1.24, 1.15 up the laptop's line     60 MB
 
 Needs root: hosts are network namespaces with a root file system and sshd of their own, lines are the kernel's token
 buckets (tc-tbf), and the source is nginx with TLS.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _REACHED = 3.0  # seconds until one has answered at any of its addresses
 _TRIES = 3  # one after another
-_AT_ONCE = 2  # pieces on their way from other hosts
+_AT_ONCE = 3  # pieces on their way from other hosts
 _MOST = 64  # hosts
 _ADDRESSES = 8  # of each
 _DIGEST = 64  # letters

@@ -82,7 +82,7 @@ class PinnedTransport(ServiceRequestingTransport):
         channel.__class__ = _OrderedChannel
         return channel
 
-    def request_port_forward(self, address: str, port: int, handler: Callable[..., None] | None = None) -> int:
+    def request_port_forward(self, address: str, port: int, handler: Any = None) -> int:
         """As inherited, with such channels, too; raises ChannelException where the server leads no port here."""
 
         def came(channel: paramiko.Channel, *where: object) -> None:

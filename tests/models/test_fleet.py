@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from provision.native.model import write_demo_model
-from tests.faults.hooks import until
+from tests.faults.hooks import is_agent, until
 from tests.testbed import Kind, Slot, TestHost
 from tests.testbed.fixtures import MakeHost
 
@@ -106,15 +106,16 @@ def _line(device: str, rate: str) -> Iterator[None]:
 
 
 def _agents(host: TestHost) -> list[int]:
-    return host.pids("deploy_agent")
+    return [process.pid for process in host.processes() if is_agent(process)]
 
 
 def test_this_machine_sends_a_model_once_and_hosts_have_it_from_one_another(fleet: Fleet) -> None:
     assert "of m.gguf about one copy comes for all 3 hosts" in fleet.run("plan")
     before = fleet.sent
-    fleet.run("model", "fetch")
+    said = fleet.run("model", "fetch")
 
     assert all(map(fleet.has, fleet.hosts))
+    assert "shipping the model: " not in said, f"each a share from here, and the rest from others: {said}"
     assert fleet.sent - before < 1.5 * len(fleet.content)
     assert not any(map(_agents, fleet.hosts)), "nobody goes on lending"
 
@@ -159,7 +160,8 @@ def test_hosts_whose_ssh_server_leads_no_port_here_have_it_from_one_that_is_sent
 
     assert all(map(fleet.has, fleet.hosts))
     assert fleet.sent - before < 1.5 * len(fleet.content)
-    assert "warning" not in said
+    assert "shipping the model: " in said
+    assert "It comes from" not in said
 
 
 @pytest.mark.slow
