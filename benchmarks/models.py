@@ -5,9 +5,9 @@
 Each host has a line of its own (`--line`, Mbit/s), and so has the laptop (`--laptop`, Mbit/s upwards, for all hosts
 together); the source's is as wide as is needed. Cases: `source` (hosts fetch it), `ship` (`fetch = "ship"`: this
 machine fetches it, then ships it), `own file` (it lies here, and is shipped); of all three, each of several hosts asks
-for a share, and hosts lend one another what they have. `rsync` to each at once, `curl` and `hf download` on each at once. The first three are
-`deploy model fetch`, which brings the agent, too, and ends once
-the file has been hashed and has its name. The floor of what goes up the laptop's line is that line's, else the host's.
+for a share, and hosts lend one another what they have. `rsync` to each at once, `curl` and `hf download` on each at
+once. The first three are `deploy model fetch`, which brings the agent, too, and ends once the file has been hashed and
+has its name. The floor of what goes up the laptop's line is that line's, else the host's.
 
 `of the source` is how many copies the source has sent, packets sent again and their headers included.
 
