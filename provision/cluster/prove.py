@@ -7,6 +7,7 @@ a command runs in that pod. A secret that a check sends is read from where the p
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.parse
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from provision.errors import Unreachable, UsageError
 if TYPE_CHECKING:
     from provision.contract.checks import CheckDocument
 
+_ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]{1,5})\b")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -71,8 +73,7 @@ class _Pods:
 
     def local(self, host: str, port: int | None, service: str) -> tuple[str, int | None]:
         """Where an address that a check names is here."""
-        names = (name for name, node in self._deployments.items() if node["metadata"]["name"] == host)
-        whose = next(names, "") or (service or self._with(port) if host in _LOOPBACK else "")
+        whose = self.whose(host, port, service)
         if not whose or port is None:
             return host, port
         pod = self.pod(whose)
@@ -84,6 +85,11 @@ class _Pods:
                 raise Failed(f"{error.what} {error.why}") from None
             self._forwards[pod, port] = forward
         return "127.0.0.1", forward.local
+
+    def whose(self, host: str, port: int | None, service: str = "") -> str:
+        """The service at an address that a check names; "" where it is none of the project's."""
+        names = (name for name, node in self._deployments.items() if node["metadata"]["name"] == host)
+        return next(names, "") or (service or self._with(port) if host in _LOOPBACK else "")
 
     def _with(self, port: int | None) -> str:
         path = ("spec", "template", "spec", "containers", 0, "ports", 0, "containerPort")
@@ -125,15 +131,22 @@ class _InPod(Here):
             connection.close()
 
     def run(self, argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> str:
-        """In the service's own container, which has its environment; of the project's checks, here."""
-        if not self._service:
+        """In the service's own container, which has its environment; of the project's checks, in that of the service
+        whose address stands first in the words, for nothing else is there by that address; else here.
+        """
+        service = self._service or next(filter(None, map(self._named, argv)), "")
+        if not service:
             return super().run(argv, seconds, env)
-        status, said = run_in(self._pods.api, self._pods.pod(self._service), self._service, argv, seconds)
+        status, said = run_in(self._pods.api, self._pods.pod(service), service, argv, seconds)
         if status is None:
             raise Failed(f"did not end in {seconds:.0f} s")
         if status:
             raise Failed(f"exit status {status}: {said.splitlines()[-1] if said else 'no output'}")
         return said
+
+    def _named(self, word: str) -> str:
+        found = (self._pods.whose(host, int(port)) for host, port in _ADDRESS.findall(word))
+        return next(filter(None, found), "")
 
     def said(self) -> str:
         try:
