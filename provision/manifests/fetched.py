@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provision.contract.canonical import digest
 from provision.errors import UsageError
 from provision.manifests.value import Value
 from provision.project.models import in_cache, name_of, references
@@ -64,6 +65,7 @@ class Fetch:
     folder: str
     token: str  # the variable with the token of a gated repository; its file is in /run/secrets; empty for none
     bytes: int
+    mark: str  # of what is fetched, so that another model has a volume of its own
     outbound: tuple[Endpoint, ...]  # whom it has to reach
 
 
@@ -123,10 +125,12 @@ def fetch(project: Project, service: str, locked: Mapping[str, Locked], image: s
         )
     words = ["/bin/sh", "-c", _SCRIPT, "fetch", FOLDER]
     ports: dict[int, None] = {}
+    content: list[tuple[str, str]] = []
     for each in declared:
         token = TOKEN_FILE + (project.models[each].token or "none")
         for path, sha256, url, bytes_ in _wanted(each, locked[each]):
             words += [path, sha256, url, bytes_, token]
+            content.append((path, sha256))
             if sha256 != _TEXT:
                 ports[_port(each, url)] = None
     return Fetch(
@@ -135,6 +139,7 @@ def fetch(project: Project, service: str, locked: Mapping[str, Locked], image: s
         folder=FOLDER,
         token=next(iter(tokens), ""),
         bytes=int(sum(locked[each].bytes for each in declared) * _ROOM),
+        mark=digest(content)[:8],
         outbound=tuple(parse_endpoint(f"{network}:{port}") for port in ports for network in ("0.0.0.0/0", "[::/0]")),
     )
 

@@ -233,11 +233,11 @@ def _several(service: Service) -> bool:
 
 
 def _fetch_claim(places: Containers, name: str, fetch: Fetch) -> Claim:
+    """Named by what is in it: a claim keeps its size, and the model before is there until the new one is proven."""
     folder = Value(f"services.{name}.model", (fetch.folder,))
     size = quantity(-(-fetch.bytes // 2**20) * 2**20)
-    return Claim(
-        f"{places.name(name)}-model", "model", folder, size, _several(places.project.services[name]), is_there=False
-    )
+    shared = _several(places.project.services[name])
+    return Claim(f"{places.name(name)}-model-{fetch.mark}", "model", folder, size, shared, is_there=False)
 
 
 def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:

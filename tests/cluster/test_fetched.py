@@ -1,0 +1,73 @@
+"""A model by its address, which a pod fetches before its server starts, and another one in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision.native.model import write_demo_model
+from tests.binaries import llama_server
+from tests.cluster.declared import Declared
+from tests.cluster.images import files
+from tests.cluster.running import Cluster
+from tests.cluster.test_models import completed
+from tests.testbed.rootfs import debian
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+_PORT = 8090
+_DECLARED = """\
+[project]
+name = "{name}"
+image = "{image}"
+
+[models.tiny]
+source = "http://{address}:{port}/{file}.gguf"
+sha256 = "{sha256}"
+
+[services.llama]
+preset = "bitnet-server"
+model = "tiny"
+port = 8081
+threads = 1
+resources = {{ memory = "512MiB", cpus = 1, requests = {{ memory = "64MiB", cpus = 0.1 }} }}
+drain = "0s"
+stop_timeout = "1s"
+checks = [{{ completion = "The capital of France is", timeout = "30s", attempt_timeout = "20s", passes = 1 }}]
+
+[targets.k8s]
+platform = "kubernetes"
+"""
+
+
+def test_a_model_is_fetched_by_its_pod_and_one_of_another_size_takes_its_place(
+    small: Declared, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A claim keeps the size that it was made with, so each model has its own: a rollback fetches nothing."""
+    served = tmp_path / "served"
+    write_demo_model(served / "one.gguf")
+    (served / "two.gguf").write_bytes((served / "one.gguf").read_bytes() + bytes(3 << 20))
+    web = ["-m", "http.server", str(_PORT), "--bind", cluster.address, "--directory", str(served)]
+    cluster.start("files", *web, file=Path(sys.executable))
+    assert cluster.node
+    program = files({"build/bin/llama-server": llama_server(tmp_path / "native")}, tmp_path / "layer.tar")
+    image = cluster.node.load_layers("localhost/fetched:1", [debian("fetching", ["curl", "libstdc++6"]), program])
+    cluster.node.keep(small.name, 2)
+
+    for file in ("one", "two", "one"):
+        sha256 = hashlib.sha256((served / f"{file}.gguf").read_bytes()).hexdigest()
+        where = {"address": cluster.address, "port": _PORT, "file": file, "sha256": sha256}
+        text = _DECLARED.format(name=small.name, image=image, **where)
+        (small.root / "deploy.toml").write_text(text)
+        small.ok("model", "lock")
+        small.ok("up")
+        assert completed(small, cluster) == 4
+        assert small.event("plan")["unchanged"]
+    claims = {each for each in small.names("persistentvolumeclaim") if each.startswith("llama-model-")}
+    assert len(claims) == 2  # the first one had its model yet
+
+    cluster.stop("files")
+    small.ok("rollback")
+    assert completed(small, cluster) == 4
