@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from provision.contract.checks import CheckDocument
 
 _ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]{1,5})\b")
+# What runc says, and crun; kubectl then ends as a command that failed does.
+_NOT_THERE = re.compile(
+    r"^error: Internal error.*executable file (`.*` )?not found in \$PATH", re.DOTALL | re.MULTILINE
+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -140,6 +144,8 @@ class _InPod(Here):
         status, said = run_in(self._pods.api, self._pods.pod(service), service, argv, seconds)
         if status is None:
             raise Failed(f"did not end in {seconds:.0f} s")
+        if status and _NOT_THERE.search(said):
+            raise Failed(f"could not start {argv[0]}: it is not in the image")
         if status:
             raise Failed(f"exit status {status}: {said.splitlines()[-1] if said else 'no output'}")
         return said
