@@ -125,11 +125,11 @@ class Node:
         return self.load_layers(name, [layer], Entrypoint=[f"/{next(iter(content))}"])
 
     def load_layers(self, name: str, layers: Sequence[Path], **settings: object) -> str:
-        """Have an image of `layers` on the node, likewise."""
+        """Have an image of `layers` on the node, likewise; unpacked, which may take longer than a pod may to begin."""
         out = self.machine.disk / "image.tar"
         digest = archive(name, layers, out, **settings)
         reference = f"{name.rpartition(':')[0]}@{digest}"
-        for words in (("import", "--local", "--no-unpack", str(out)), ("tag", "--force", name, reference)):
+        for words in (("import", "--local", str(out)), ("tag", "--force", name, reference)):
             done = self._ctr("images", *words)
             assert done.returncode == 0, done.stderr
         out.unlink()
@@ -190,6 +190,8 @@ class Node:
             "clusterDomain": "cluster.local",
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": f"unix://{disk}/containerd.sock",
+            # What is not used yet is not fetched again: no image is removed for room.
+            "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         }
 

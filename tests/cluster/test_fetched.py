@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,31 @@ from tests.testbed.rootfs import debian
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 _PORT = 8090
+# Ends as one process, and by the certificate that the cluster's address has.
+_WEB = """\
+daemon off;
+master_process off;
+user root;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+    access_log off;
+    server {{
+        listen {at} ssl;
+        ssl_certificate {pki}/server.crt;
+        ssl_certificate_key {pki}/server.key;
+        root {folder}/served;
+    }}
+}}
+"""
 _DECLARED = """\
 [project]
 name = "{name}"
 image = "{image}"
 
 [models.tiny]
-source = "http://{address}:{port}/{file}.gguf"
+source = "https://{address}:{port}/{file}.gguf"
 sha256 = "{sha256}"
 
 [services.llama]
@@ -49,11 +67,17 @@ def test_a_model_is_fetched_by_its_pod_and_one_of_another_size_takes_its_place(
     served = tmp_path / "served"
     write_demo_model(served / "one.gguf")
     (served / "two.gguf").write_bytes((served / "one.gguf").read_bytes() + bytes(3 << 20))
-    web = ["-m", "http.server", str(_PORT), "--bind", cluster.address, "--directory", str(served)]
-    cluster.start("files", *web, file=Path(sys.executable))
+    pki = cluster.disk / "pki"
+    (tmp_path / "nginx.conf").write_text(_WEB.format(at=f"{cluster.address}:{_PORT}", pki=pki, folder=tmp_path))
+    cluster.start("files", "-c", str(tmp_path / "nginx.conf"), file=Path("/usr/sbin/nginx"))
+    there = ["curl", "-sf", "--cacert", str(pki / "ca.crt"), f"https://{cluster.address}:{_PORT}/one.gguf", "-r", "0-0"]
+    cluster.until(lambda: not subprocess.run(there, capture_output=True, check=False).returncode, "files")
+    small.environ["SSL_CERT_FILE"] = str(pki / "ca.crt")
     assert cluster.node
-    program = files({"build/bin/llama-server": llama_server(tmp_path / "native")}, tmp_path / "layer.tar")
-    image = cluster.node.load_layers("localhost/fetched:1", [debian("fetching", ["curl", "libstdc++6"]), program])
+    trust = {"etc/ssl/certs/ca-certificates.crt": pki / "ca.crt"}
+    program = {"build/bin/llama-server": llama_server(tmp_path / "native")}
+    layers = [debian("fetching", ["curl", "libstdc++6"]), files({**program, **trust}, tmp_path / "layer.tar")]
+    image = cluster.node.load_layers("localhost/fetched:1", layers)
     cluster.node.keep(small.name, 2)
 
     for file in ("one", "two", "one"):
