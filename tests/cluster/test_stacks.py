@@ -21,7 +21,8 @@ from tests.cluster.declared import Declared
 from tests.cluster.images import folder
 from tests.cluster.running import Cluster
 from tests.deploy.newcomer import PROBE
-from tests.platforms.stacks import EXAMPLES, packages
+from tests.faults.hooks import until
+from tests.platforms.stacks import EXAMPLES, packages, put_stack_together
 from tests.testbed.docker import base
 from tests.testbed.rootfs import rootfs
 
@@ -138,3 +139,51 @@ def test_a_rollout_is_asked_for_and_ends_with_what_a_model_in_the_cluster_said(
     assert (status, ended["status"]) == (200, "COMPLETED"), text
     assert ended["metrics"]["response_tokens"] == 8
     assert small.event("plan")["unchanged"]
+
+
+def test_a_batch_goes_through_the_worker_of_the_stack_to_its_result_in_the_store(
+    small: Declared, cluster: Cluster, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    put_stack_together(context)
+    shutil.rmtree(context / "native", ignore_errors=True)
+    demanded = ["fastapi", "uvicorn", "boto3", "temporalio"]
+    image = image_of(cluster, "localhost/cres:1", context, demanded)
+    assert cluster.node
+    cluster.node.keep(small.name, 3)  # of the queue, Temporal and the store
+    take(
+        small,
+        "vast-stack",
+        {
+            f'name = "{small.name}"\n': f'name = "{small.name}"\nimage = "{image}"\n',
+            'threads = "auto"': "threads = 1",
+            'after = ["llama"]': 'after = ["llama", "temporal"]',
+            'after = ["fastapi"]': 'after = ["fastapi", "temporal"]',
+            _TARGET: f'{_TARGET}services = ["llama", "fastapi", "worker-cpu", "temporal", "s3", "archiver"]\n',
+        },
+    )
+    small.environ |= {"AWS_ACCESS_KEY_ID": "who-asks", "AWS_SECRET_ACCESS_KEY": "what-nobody-knows"}
+    small.environ |= {"STACK_TEMPORAL": "temporal:7233", "STACK_IDLE": "600"}
+
+    small.ok("up")
+
+    status, text = asked(cluster, small, "fastapi", "/health")
+    assert (status, json.loads(text)["llama"]) == (200, "up")
+    status, text = asked(cluster, small, "fastapi", "/batch", *posted({"mode": "cpu", "prompts": ["Hello"]}))
+    assert status == 202, text
+    # Nothing in a pod starts others: whoever runs them does, as its file says.
+    small.kubectl("scale", "deployment/worker-cpu", "--replicas=1")
+    job = json.loads(text)
+    flows = ["exec", "deployment/temporal", "--", "temporal", "workflow", "list", "--address", "127.0.0.1:7233"]
+    try:
+        done = lambda: "completions" in asked(cluster, small, "fastapi", job["at"])[1]  # noqa: E731
+        until(done, "the worker does what was handed in", 200)
+        kept = lambda: f"cpu/{job['job']} is in results" in small.kubectl("logs", "deployment/archiver")  # noqa: E731
+        until(kept, "what it made is in the store", 60)
+        ended = lambda: f"Completed  cpu-{job['job']}" in small.kubectl(*flows)  # noqa: E731
+        until(ended, "Temporal knows that it is done", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{small.kubectl('get', 'pods')}{small.kubectl('get', 'events')}") from None
+    assert small.event("plan")["unchanged"]  # copies of what is on demand are whose who counts them
+    assert small.event("status")["state"] == "serving"

@@ -19,11 +19,9 @@ def main() -> None:
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     s3 = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT"], region_name="us-east-1")
-    try:
-        s3.create_bucket(Bucket=_BUCKET)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
-            raise
+    while not has_bucket(s3):
+        if stopped.wait(_PAUSE_SECONDS):
+            return
     print(f"bringing results to {_BUCKET}", flush=True)
     while not stopped.wait(_PAUSE_SECONDS):
         for mode in Mode:
@@ -31,6 +29,21 @@ def main() -> None:
             for file in (queue.folder / "done").iterdir():
                 if not (kept := queue.folder / "kept" / file.name).exists():
                     bring(s3, f"{mode}/{file.name}", file, kept)
+
+
+def has_bucket(s3) -> bool:
+    """Whether the store is there, and has it now: in a cluster all of a project starts at once."""
+    try:
+        s3.create_bucket(Bucket=_BUCKET)
+    except (BotoCoreError, ClientError) as error:
+        answer = error.response if isinstance(error, ClientError) else None
+        if answer and answer["Error"]["Code"] in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+            return True
+        if answer and answer["ResponseMetadata"]["HTTPStatusCode"] < 500:
+            raise
+        print(f"the store is not ready yet: {error}", flush=True)
+        return False
+    return True
 
 
 def bring(s3, key: str, file: Path, kept: Path) -> None:
