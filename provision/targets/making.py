@@ -1,6 +1,4 @@
-"""A target's release, made on this machine: its images by digest, its lock as new as the project, and all that is odd
-about it told.
-"""
+"""A target's release, made on this machine: its images by digest, its lock as new as the project, what is odd told."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ _ENTRY = re.compile(r"^([a-z0-9._-]+==[^\s\\]+(?: ; [^\\\n]+)?)", re.MULTILINE)
 # pip asks the index for the newest release of `extended` when it resolves: the lock pins it without its extra.
 ASKING = wheel("asking", "1.0", metadata="Requires-Dist: extended[more]>=1\n")
 EXTENDED = wheel("extended", "1.0", metadata="Provides-Extra: more\n")
+LOCKED = {"asking==1.0", "extended==1.0"}  # of `small`, for the group run
 SMALL = """\
 [build-system]
 requires = ["hatchling"]
@@ -177,3 +178,30 @@ def fill_venv() -> ModuleType:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="package")
+def place(locked_files: list[Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Checkout, Index]]:
+    index = holding(locked_files)
+    with serving(index):
+        yield small_checkout(tmp_path_factory.mktemp("made")), index
+
+
+@pytest.fixture
+def made(place: tuple[Checkout, Index]) -> tuple[Checkout, Index]:
+    """An environment that is there, and current. Making one takes seconds, so it is one for many tests."""
+    checkout, index = place
+    checkout.pip_settings(index_url=index.url)
+    (checkout.folder / "locks" / "run.txt").write_text(entry(ASKING) + entry(EXTENDED))
+    (checkout.folder / "locks" / "lint.txt").write_text("")
+    assert checkout.make_venv("run").returncode == 0
+    return checkout, index
+
+
+def lock_more(made: tuple[Checkout, Index], release: Release) -> Checkout:
+    """Lock one more, which the index has."""
+    checkout, index = made
+    index.add(release)
+    with (checkout.folder / "locks" / "run.txt").open("a") as lock:
+        lock.write(entry(release))
+    return checkout

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.locks.conftest import ASKING, EXTENDED, REPOSITORY, Checkout, entry, holding, small_checkout
-from tests.locks.index import Index, Release, of_tomorrow, serving, wheel
-
-LOCKED = {"asking==1.0", "extended==1.0"}  # of `small`, for the group run
+from tests.locks.conftest import (
+    ASKING,
+    EXTENDED,
+    LOCKED,
+    REPOSITORY,
+    Checkout,
+    entry,
+    lock_more,
+    small_checkout,
+)
+from tests.locks.index import Index, of_tomorrow, wheel
 
 
 def tomorrow(index: Index) -> None:
@@ -87,24 +92,6 @@ def test_pip_alone_looks_for_nothing_newer_either_and_leaves_nothing_over(small:
     assert small.installed() == LOCKED | small.locked("build")
 
 
-@pytest.fixture(scope="module")
-def place(locked_files: list[Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Checkout, Index]]:
-    index = holding(locked_files)
-    with serving(index):
-        yield small_checkout(tmp_path_factory.mktemp("made")), index
-
-
-@pytest.fixture
-def made(place: tuple[Checkout, Index]) -> tuple[Checkout, Index]:
-    """An environment that is there, and current. Making one takes seconds, so it is one for many tests."""
-    checkout, index = place
-    checkout.pip_settings(index_url=index.url)
-    (checkout.folder / "locks" / "run.txt").write_text(entry(ASKING) + entry(EXTENDED))
-    (checkout.folder / "locks" / "lint.txt").write_text("")
-    assert checkout.make_venv("run").returncode == 0
-    return checkout, index
-
-
 def test_a_current_environment_is_left_alone_without_a_word(made: tuple[Checkout, Index]) -> None:
     checkout, index = made
     asked = list(index.asked)
@@ -132,15 +119,6 @@ def test_groups_add_up_and_what_a_lock_lost_goes(made: tuple[Checkout, Index]) -
 
     assert done.returncode == 0, done.stderr
     assert checkout.installed() == {"asking==1.0", "extended==1.1"} | checkout.locked("build", "uv")
-
-
-def lock_more(made: tuple[Checkout, Index], release: Release) -> Checkout:
-    """Lock one more, which the index has."""
-    checkout, index = made
-    index.add(release)
-    with (checkout.folder / "locks" / "run.txt").open("a") as lock:
-        lock.write(entry(release))
-    return checkout
 
 
 @pytest.mark.slow
@@ -211,53 +189,6 @@ def test_an_index_that_names_other_hashes_is_refused_in_the_same_sentence(small:
 
     assert done.returncode == 1
     assert REFUSED in done.stderr
-
-
-def cut(checkout: Checkout, index: Index, how: signal.Signals) -> str:
-    """Run `make-venv`, and end all of it while a package is being downloaded; what it said then."""
-    index.began.clear()
-    with subprocess.Popen(
-        ["scripts/make-venv", "run"],
-        cwd=checkout.folder,
-        env=checkout.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as running:
-        assert index.began.wait(120)
-        os.killpg(running.pid, how)
-        _, errors = running.communicate(timeout=60)
-    assert running.returncode != 0
-    index.stalled = ""
-    return errors
-
-
-def test_ctrl_c_says_that_the_next_run_makes_it_whole(small: Checkout, index: Index) -> None:
-    small.pip_settings(index_url=index.url)
-    index.stalled = EXTENDED.file
-
-    said = cut(small, index, signal.SIGINT)
-
-    assert said == "\nCut short. The next run makes it whole: scripts/make-venv run\n"
-
-
-@pytest.mark.slow
-def test_an_installation_that_was_killed_is_made_whole_by_the_next_run(made: tuple[Checkout, Index]) -> None:
-    large = wheel("large", "1.0")
-    checkout, index = lock_more(made, large), made[1]
-    index.stalled = large.file
-    cut(checkout, index, signal.SIGKILL)
-    # As a kill in the midst of writing leaves a package: there by its name, and not whole.
-    [site] = checkout.venv.glob("lib/python*/site-packages")
-    (site / "extended.py").unlink()
-
-    done = checkout.make_venv("run")
-
-    assert done.returncode == 0, done.stderr
-    assert checkout.installed() == {"large==1.0"} | LOCKED | checkout.locked("build", "uv")
-    subprocess.run([checkout.venv / "bin" / "python", "-c", "import asking, extended, large, bitnet"], check=True)
 
 
 @pytest.mark.slow
@@ -336,74 +267,6 @@ def test_a_python_that_was_named_and_cannot_be_used_leaves_the_environment_as_it
     assert done.returncode == 1
     assert "Python 3.11 to 3.14 is needed, and none was found; tried: /nonexistent.\n" in done.stderr
     assert made[0].make_venv("run").stdout == ""
-
-
-@pytest.mark.parametrize(
-    "hidden", [(), pytest.param(("flock",), marks=pytest.mark.slow)], ids=["with flock", "without flock"]
-)
-def test_a_second_run_waits_for_the_first_and_finds_it_done(
-    hidden: tuple[str, ...], made: tuple[Checkout, Index]
-) -> None:
-    slow = wheel(f"slow{len(hidden)}", "1.0")
-    checkout, index = lock_more(made, slow), made[1]
-    index.stalled = slow.file
-    index.began.clear()
-    path = checkout.home / f"path{len(hidden)}"
-    path.mkdir()
-    for program in Path("/usr/bin").iterdir():
-        if program.name not in hidden:
-            (path / program.name).symlink_to(program)
-    run = {"cwd": checkout.folder, "env": checkout.environment | {"PATH": str(path)}, "text": True}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(["scripts/make-venv", "run"], **run, **pipes) as first:  # type: ignore[call-overload]
-        assert index.began.wait(120)
-        with subprocess.Popen(["scripts/make-venv", "run"], **run, **pipes) as second:  # type: ignore[call-overload]
-            said = second.stderr.readline()
-            index.stalled = ""
-            index.resumed.set()
-            _, first_errors = first.communicate(timeout=120)
-            output, _ = second.communicate(timeout=120)
-    index.resumed.clear()
-
-    assert (
-        said == f"waiting for process {first.pid}, which fills an environment of this checkout (at most half an hour)\n"
-    )
-    assert (first.returncode, first_errors) == (0, "")
-    assert (second.returncode, output) == (0, "")
-
-
-def test_ctrl_c_while_the_empty_environment_is_made_says_the_same(small: Checkout) -> None:
-    slow = small.home / "python"
-    slow.write_text(
-        f'#!/bin/sh\ncase $* in -V) echo Python 3.11 ;; "-m venv"*) echo Traceback; : >"{small.home}/began"; '
-        "exec sleep 60 ;; esac\n"
-    )
-    slow.chmod(0o755)
-    with subprocess.Popen(
-        ["scripts/make-venv", "run"],
-        cwd=small.folder,
-        env=small.environment | {"PYTHON": str(slow)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as running:
-        assert until((small.home / "began").exists)
-        os.killpg(running.pid, signal.SIGINT)
-        output, errors = running.communicate(timeout=60)
-
-    assert running.returncode == 130
-    assert output.splitlines()[-1] == "an empty environment of Python 3.11 comes first, which takes seconds"
-    assert errors == "\nCut short. The next run makes it whole: scripts/make-venv run\n"
-
-
-def until(happened: Callable[[], bool]) -> bool:
-    for _ in range(600):
-        if happened():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_an_exported_cdpath_leads_nowhere_else(made: tuple[Checkout, Index]) -> None:
