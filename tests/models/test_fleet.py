@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from provision.agent.pieces import piece_of
 from provision.native.model import write_demo_model
 from tests.faults.hooks import is_agent, until
 from tests.testbed import Kind, Slot, TestHost
@@ -56,23 +57,23 @@ path = "/workspace/fleet"
 """
         )
 
-    def run(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        state = self.root.parent
+        return subprocess.Popen(
             [sys.executable, "-m", "provision.cli", *words],
             cwd=self.root,
-            env={
-                **os.environ,
-                "XDG_STATE_HOME": str(self.root.parent / "state"),
-                "XDG_CACHE_HOME": str(self.root.parent / "cache"),
-            },
+            env={**os.environ, "XDG_STATE_HOME": str(state / "state"), "XDG_CACHE_HOME": str(state / "cache")},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
-            check=False,
         )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+
+    def run(self, *words: str, code: int = 0) -> str:
+        with self.start(*words) as process:
+            said, _ = process.communicate(timeout=240)
+        assert process.returncode == code, said
+        return said
 
     @property
     def sent(self) -> int:
@@ -82,6 +83,12 @@ path = "/workspace/fleet"
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
+
+    def pieces(self, host: TestHost) -> set[int]:
+        """Those that have arrived there, of a model that is on its way."""
+        record = f"/workspace/fleet/shared/models/.incoming-{self.sha256}/.pieces"
+        _, *lines = host.exec(["cat", record], check=False).stdout.splitlines() or [""]
+        return {int(line.split()[0]) for line in lines}
 
     def has(self, host: TestHost) -> bool:
         return host.read(f"/workspace/fleet/shared/models/sha256-{self.sha256}/m.gguf") == self.content
@@ -170,8 +177,7 @@ def test_a_host_that_dies_while_its_share_comes_costs_the_others_its_share_alone
     before = fleet.sent
     with ThreadPoolExecutor() as pool, _line(fleet.slot.bridge, "60mbit"):
         ran = pool.submit(fleet.run, "model", "fetch", code=3)
-        record = f"/workspace/fleet/shared/models/.incoming-{fleet.sha256}/.pieces"
-        until(lambda: len(dies.exec(["cat", record], check=False).stdout.splitlines()) > 1, "a piece is there")
+        until(lambda: bool(fleet.pieces(dies)), "a piece is there")
         dies.exec(["kill", "-9", *map(str, _agents(dies))])
         ran.result()
 
@@ -179,3 +185,20 @@ def test_a_host_that_dies_while_its_share_comes_costs_the_others_its_share_alone
     assert fleet.sent - before < 1.7 * len(fleet.content)
     fleet.run("model", "fetch")
     assert fleet.has(dies)
+
+
+@pytest.mark.slow
+def test_what_had_come_when_this_machine_s_command_was_killed_is_sent_no_second_time(fleet: Fleet) -> None:
+    def there() -> set[int]:
+        return set().union(*map(fleet.pieces, fleet.hosts))
+
+    with _line(fleet.slot.bridge, "60mbit"):
+        with fleet.start("model", "fetch") as killed:
+            until(lambda: len(there()) >= 6, "six pieces of eleven are there")
+            killed.kill()
+        until(lambda: not any(map(_agents, fleet.hosts)), "nobody goes on lending")
+        before, left = fleet.sent, len(fleet.content) - len(there()) * piece_of(len(fleet.content))
+        fleet.run("model", "fetch")
+
+    assert all(map(fleet.has, fleet.hosts))
+    assert fleet.sent - before < left + (4 << 20), "what is sent beside it is less than a piece"
