@@ -135,32 +135,32 @@ class Node:
         out.unlink()
         return reference
 
-    def keep(self, name: str, count: int) -> None:
+    def keep(self, name: str, count: int, of_class: str = _CLASS) -> None:
         """Have room for so many claims that ask for no class: folders here, which the group of their pod may write.
 
         As an administrator gives it by hand: a provisioner is somebody else's program, and nothing here rests on one.
         """
         default = {"storageclass.kubernetes.io/is-default-class": "true"}
-        of_class = {
+        made = {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
-            "metadata": {"name": _CLASS, "annotations": default},
+            "metadata": {"name": of_class, "annotations": default},
             "provisioner": "kubernetes.io/no-provisioner",
             "volumeBindingMode": "WaitForFirstConsumer",
         }
-        volumes = [self._volume(f"{name}-{number}") for number in range(count)]
+        volumes = [self._volume(f"{name}-{number}", of_class) for number in range(count)]
         self._cluster.kubectl(
-            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": [of_class, *volumes]})
+            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": [made, *volumes]})
         )
 
-    def _volume(self, name: str) -> dict[str, object]:
+    def _volume(self, name: str, of_class: str) -> dict[str, object]:
         place = self.machine.disk / "volumes" / name
         place.mkdir(parents=True)
         here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [self.name]}]}
         spec = {
             "capacity": {"storage": "100Gi"},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
-            "storageClassName": _CLASS,
+            "storageClassName": of_class,
             "local": {"path": str(place)},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
         }
