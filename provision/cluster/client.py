@@ -116,6 +116,19 @@ class Api:
         except ApiError as error:
             raise self._told(error, f"listing {kind}s") from None
 
+    def demand_listing(self, kind: str) -> None:
+        """Refuse who may not list these, before it matters.
+
+        Raises:
+            Refused: says what the account needs.
+        """
+        try:
+            self._patience.ask(lambda: next(iter(self._client.list(_resource(kind), chunk_size=1)), None))
+        except NoSuchKind:
+            return
+        except ApiError as error:
+            raise self._told(error, f"listing {kind}s") from None
+
     def watch(self, kind: str, labels: Mapping[str, str], version: str, seconds: int) -> Iterator[tuple[str, Node]]:
         """Each change since `version`, for about `seconds`.
 

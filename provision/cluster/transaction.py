@@ -120,6 +120,8 @@ class Transaction:
             return Ended("committed", self._weighing.place(self.book.write(new)))
         if asked.target.require and asked.channel == "stable" and asked.kind != "rollback" and not asked.rests_on:
             raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
+        for kind in KINDS:
+            self.api.demand_listing(kind)  # whoever waits looks at these
         self.book.keep(asked.release)
         self._warn_of(before.channels.get(asked.channel, ""))
         with unbroken() as late:
@@ -146,7 +148,7 @@ class Transaction:
         asked.proven(asked.release, self.saw)
         with unbroken():
             new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
-            self.book.forget(new, asked.target.keep)
+            self._forget(new)
         return Ended("committed", new)
 
     @property
@@ -158,6 +160,13 @@ class Transaction:
         if old and self.book.find(old) is None:
             text = f"Secret {self.book.secret(old)} is gone: should this release fail, nothing can be put back"
             self._told({"event": "warning", "text": text})
+
+    def _forget(self, known: Inventory) -> None:
+        """Let go of what older releases were. The release is committed, whatever comes of this."""
+        try:
+            self.book.forget(known, self.asked.target.keep)
+        except Refused as error:
+            self._told({"event": "warning", "text": f"what older releases were stays: {error.what} {error.why}"})
 
     @property
     def _lost(self) -> bool:
