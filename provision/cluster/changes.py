@@ -1,6 +1,7 @@
 """What an apply would change: asked of the API server itself, by a dry run; nothing is guessed here.
 
-What surely stands as it is declared (`likeness`) is not asked for.
+What surely stands as it is declared (`likeness`) is not asked for, and not applied: an admission policy that came since
+has no say in it, neither here nor where it is put back.
 
 Who applied a field has it (server-side apply, "Field management"). What others have is left to them: copies that an
 autoscaler or a person counts. What others have and we declare otherwise is a claim, named with its manager.
@@ -136,6 +137,8 @@ def apply(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> No
         raise claimed([f"{name_of(node)}: is there already, and not this project's; {owner} has it"])
     if node["kind"] == "Secret":
         return live or _made(api, node)
+    if live is not None and stands(counted(node, live), live):
+        return live
     if live is not None and at(node, "spec", "replicas") is None and owns(live, MANAGER, "spec", "replicas"):
         # An autoscaler counts from now on. What its owner leaves out is reset, to one copy; so it is handed over.
         kept = {"spec": {"replicas": at(live, "spec", "replicas")}, "metadata": {"name": node["metadata"]["name"]}}

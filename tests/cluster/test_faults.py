@@ -45,7 +45,7 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
             process.communicate(timeout=200)
         faulty.plan = passed
         if process.returncode == 0:
-            assert number > 8
+            assert number > 6
             return
         assert process.returncode == -signal.SIGKILL
         small.free()
