@@ -15,7 +15,7 @@ from ..contract.failure import REFUSED, Failure
 from ..contract.layout import START, Layout
 from ..contract.slots import STABLE
 from ..contract.state import State
-from . import files, launch, peers, public
+from . import files, peers, public
 from .documents import service_of
 from .front.account import account
 from .front.values import DRAIN, READY, WHOLE, Backend, Bind, Crowd, Far, Front, Route, Server
@@ -153,12 +153,11 @@ def stage(layout: Layout) -> None:
     Raises:
         Failure: it has none.
     """
-    from .front.runtime import command  # of hosts with traffic alone, as all that speaks with HAProxy
+    from .front import starting  # of hosts with traffic alone, as all that speaks with HAProxy
 
-    words = command(haproxy(layout), layout.traffic)
+    text = starting.script(haproxy(layout), layout.traffic, "What stands before the programs.")
     files.make_folder(layout.traffic, 0o700)
-    text = "#!/bin/sh\n# What stands before the programs. Written by deploy.\nexec {}\n"
-    files.write(os.path.join(layout.traffic, START), text.format(" ".join(map(launch.quote, words))), 0o700)
+    files.write(os.path.join(layout.traffic, START), text, 0o700)
 
 
 @lru_cache(maxsize=None)

@@ -156,9 +156,8 @@ def test_the_two_have_the_rights_that_they_need_and_no_others(docker_host, world
         assert (host["CapDrop"], host["Privileged"], host["ReadonlyRootfs"]) == (["ALL"], False, True)
         assert not any("docker.sock" in each["Source"] for each in found["Mounts"])
         assert host["RestartPolicy"]["Name"] == "always"
-    master = str(of(docker_host, world, "traffic")["State"]["Pid"])
-    read = 'cat "/proc/$(pgrep -P "$0" | head -1)/status"'
-    status = docker_host.host.exec(["sh", "-c", read, master])
+    read = 'cat "/proc/$(pgrep -P "$(cat "$0")" | head -1)/status"'
+    status = docker_host.host.exec(["sh", "-c", read, f"{world.path}/.deploy/traffic/haproxy.pid"])
     lines = dict(line.split(":\t", 1) for line in status.stdout.splitlines() if ":\t" in line)
     assert lines["Uid"].split()[0] != "0"
     assert int(lines["CapEff"], 16) == 0

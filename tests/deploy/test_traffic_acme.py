@@ -147,7 +147,7 @@ def test_two_projects_that_share_the_ports_each_get_theirs(
 
 def _workers(world: World) -> str:
     """HAProxy's processes that speak with clients: a reload makes another."""
-    return world.host.exec(["pgrep", "-P", str(world.pid("traffic"))]).stdout
+    return world.host.exec(["sh", "-c", f'pgrep -P "$(cat {world.path}/.deploy/traffic/haproxy.pid)"']).stdout
 
 
 def _serial(shown: str) -> str:

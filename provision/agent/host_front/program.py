@@ -9,11 +9,11 @@ from typing import Iterable, Mapping
 
 from ...contract.failure import FAILED, REFUSED, Failure
 from ...contract.layout import Layout
-from .. import files, launch
+from .. import files
 from ..front import program as haproxies
-from ..front.master import PID
+from ..front import starting
 from ..front.render import HANDED_OVER
-from ..front.runtime import Runtime, command
+from ..front.runtime import Runtime
 from ..front.values import Front
 from ..supervisors import open_supervisor, options
 from . import book
@@ -22,16 +22,6 @@ NAME = "deploy-front"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 _POLL = 0.05
-# One that ran on without its supervisor leaves the ports to this one, and ends with its last stream.
-_SCRIPT = """\
-#!/bin/sh
-# Hands connections on to this account's projects, by name. Written by deploy.
-set -- {words}
-from={sockets}
-[ -S "$from" ] && set -- "$@" -x "$from"
-old=$(cat {pid} 2>/dev/null) && [ "$(cat "/proc/$old/comm" 2>/dev/null)" = haproxy ] && set -- "$@" -sf "$old"
-exec "$@"
-"""
 
 
 def runtime() -> Runtime:
@@ -135,12 +125,8 @@ def _bring(haproxy: str, layout: Layout) -> None:
 
 def _script(sockets_of: str) -> str:
     layout = book.place()
-    words = command(haproxies.find(layout.haproxies), layout.traffic)
-    text = _SCRIPT.format(
-        words=" ".join(map(launch.quote, words)),
-        sockets=launch.quote(os.path.join(sockets_of, HANDED_OVER)),
-        pid=launch.quote(os.path.join(layout.traffic, PID)),
-    )
+    what = "Hands connections on to this account's projects, by name."
+    haproxy = haproxies.find(layout.haproxies)
     path = os.path.join(layout.run, NAME)
-    files.write(path, text, 0o700)
+    files.write(path, starting.script(haproxy, layout.traffic, what, os.path.join(sockets_of, HANDED_OVER)), 0o700)
     return path

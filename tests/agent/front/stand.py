@@ -95,10 +95,11 @@ class Stand:
         self.runtime.become(front)
         self.start_haproxy()
 
-    def start_haproxy(self) -> None:
-        """As its supervisor does."""
+    def start_haproxy(self, *script: str) -> None:
+        """As its supervisor does; itself, or by a script that does."""
+        words = list(script) or command(self.program, str(self.folder))
         with (self.folder / "said").open("ab") as said:
-            self._process = subprocess.Popen(command(self.program, str(self.folder)), stdout=said, stderr=said)
+            self._process = subprocess.Popen(words, stdout=said, stderr=said)
         until(self.runtime.is_up, f"HAProxy serves: {(self.folder / 'said').read_text()}", PATIENCE)
 
     @property
