@@ -24,7 +24,7 @@ from tests.deploy.newcomer import PROBE
 from tests.faults.hooks import until
 from tests.platforms.stacks import EXAMPLES, packages, put_stack_together
 from tests.testbed.docker import base
-from tests.testbed.rootfs import rootfs
+from tests.testbed.rootfs import debian, rootfs
 
 # Packages of an example are some 100 MB, and take minutes to come.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -72,8 +72,9 @@ def image_of(cluster: Cluster, name: str, context: Path, demanded: list[str]) ->
     (venv / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     assert cluster.node
     layers = [base(), folder(context, "/app", cluster.disk / "layer.tar")]
-    path = ["PATH=/app/.venv/bin:/app/bin:/usr/local/bin:/usr/bin:/bin"]
-    return cluster.node.load_layers(name, layers, WorkingDir="/app", Env=path)
+    # What is compiled is kept in the one place that a pod may write: else each probe would compile all of it again.
+    env = ["PATH=/app/.venv/bin:/app/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPYCACHEPREFIX=/tmp/pycache"]
+    return cluster.node.load_layers(name, layers, WorkingDir="/app", Env=env)
 
 
 def asked(cluster: Cluster, small: Declared, service: str, path: str, *words: str) -> tuple[int, str]:
@@ -138,6 +139,52 @@ def test_a_rollout_is_asked_for_and_ends_with_what_a_model_in_the_cluster_said(
     ended = json.loads(text)
     assert (status, ended["status"]) == (200, "COMPLETED"), text
     assert ended["metrics"]["response_tokens"] == 8
+    assert small.event("plan")["unchanged"]
+
+
+def test_a_prompt_is_completed_over_http_and_through_the_queue_by_a_model_in_the_cluster(
+    small: Declared, cluster: Cluster, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    shutil.copytree(EXAMPLES / "rlm-runtime" / "src", context / "src")
+    with_model(context)
+    demanded = (EXAMPLES / "rlm-runtime" / "requirements.txt").read_text().splitlines()
+    image = image_of(cluster, "localhost/rlm:1", context, demanded)
+    assert cluster.node
+    redis = cluster.node.load_layers("localhost/redis:7", [debian("compose-redis", ["redis-server"])])
+    cluster.node.keep(small.name, 3)  # of redis, and for the logs of server and worker
+    # Each probe of these two imports what a start does, which takes its time.
+    one = f"replicas = 1\nresources = {_LITTLE.replace('0.05', '0.4')}\n"
+    take(
+        small,
+        "rlm-runtime",
+        {
+            'image = "rlm-runtime:latest"': f'image = "{image}"',
+            'image = "redis:7"': f'image = "{redis}"',
+            'resources = { memory = "512MiB", cpus = 0.5 }\n': f"resources = {_LITTLE}\n",
+            'resources = { size = "small" }\n': one,
+            'after = ["redis"]': 'after = ["redis", "llama"]',
+        },
+        more=_MODEL,
+    )
+    token = "what-a-client-sends"
+    small.environ |= {"OPENAI_API_KEY": "a key of the model's", "RLM_SERVER_TOKEN": token}
+    small.environ |= {"RLM_MODEL": "openai/gpt-4o", "OPENAI_API_BASE": "http://llama:8081/v1"}
+    small.environ |= {"RLM_PATH": "/app/.venv/bin"}
+
+    said = small.ok("up")
+
+    assert token not in said
+    status, text = asked(cluster, small, "rlm", "/health")
+    assert (status, json.loads(text)["status"]) == (200, "healthy"), text
+    prompt = {"prompt": "What is two and two?"}
+    assert asked(cluster, small, "rlm", "/completion", *posted(prompt))[0] == 401
+    status, text = asked(cluster, small, "rlm", "/completion", *posted(prompt, token))
+    assert status == 200, text
+    assert json.loads(text)["response"]
+    words = ["exec", "deployment/worker", "--", "python", "-m", "src.ask", "What is two and two?"]
+    assert small.kubectl(*words).strip()
+    assert 'rlm_requests_total{status="ok"} 1.0' in asked(cluster, small, "worker", "/metrics")[1]
     assert small.event("plan")["unchanged"]
 
 
