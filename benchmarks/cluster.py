@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,11 @@ def timed(command: Sequence[str | Path], folder: Path, kubeconfig: Path, codes: 
     with (folder / "said").open("w+") as said:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in codes:
@@ -122,6 +127,7 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=2000)
     parser.add_argument("--nodes", type=int, default=500)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its cluster ends, too
     slot = take_slot()
     try:
         cluster = with_nodes(slot, options.nodes)
