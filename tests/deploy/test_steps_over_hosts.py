@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.deploy.visitors import crowd
+from tests.deploy.in_turn import SICK, Fleet, in_turn
 from tests.deploy.world import World
 from tests.faults.hooks import until
 from tests.images.make import KEY, private_pem, public_pem
@@ -19,66 +15,13 @@ from tests.testbed import TestHost
 from tests.testbed.fixtures import MakeHost, Place
 from tests.testbed.kinds import Kind
 
-SICK = "/workspace/sick"  # a host that has it has errors
-
-
-@dataclass
-class Fleet:
-    """A project, and three hosts: the canary first, then one, then another."""
-
-    world: World
-    each: list[World]
-
-    @property
-    def names(self) -> list[str]:
-        return [world.host.address for world in self.each]
-
-    def web(self, version: str, *steps: str, each: str = "1s", **more: Any) -> None:
-        if steps:
-            times = {"each": each, "at_most": "20m"}
-            batches = {"canary": 1, "batch": 1}
-            self.world.target["rollout"] = {"steps": list(steps), "abort": {"errors": "5%"}, **times, **batches}
-        self.world.web(version, **more)
-
-    def deploy(self, *words: str, code: int = 0) -> str:
-        """What `deploy` says to people."""
-        with self.world.cli(*words) as process:
-            said, _ = process.communicate(timeout=300)
-        assert process.returncode == code, said
-        return str(said)
-
-    def ends(self, *words: str, code: int = 0) -> dict[str, str]:
-        """Host -> how its rollout ended, as programs are told."""
-        events = map(json.loads, self.deploy("rollout", "watch", *words, "--json", code=code).splitlines())
-        return {event["host"]: event["outcome"] for event in events if event["event"] == "result"}
-
-    @property
-    def versions(self) -> list[str]:
-        return [world.version for world in self.each]
-
-    @property
-    def statuses(self) -> list[str]:
-        return [(world.state().get("rollout") or {"status": "none"})["status"] for world in self.each]
-
-    @contextlib.contextmanager
-    def users(self) -> Iterator[list[dict[str, Any]]]:
-        """While many come to each host."""
-        with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(crowd(world, threads=2, pause=0.01)) for world in self.each]
-
 
 @pytest.fixture
 def fleet(supervisord_host: TestHost, make_host: MakeHost, place: Place, tmp_path: Path) -> Iterator[Fleet]:
     hosts = [supervisord_host, make_host(Kind.SUPERVISORD), make_host(Kind.SUPERVISORD)]
     first = World(tmp_path / "project", hosts[0], "supervisord", place.path, place.port(), place.name)
-    first.target = {
-        "name_prefix": f"{place.name}-",
-        "hosts": [f"root@{host.address}" for host in hosts],
-        "traffic": {},
-    }
-    each = [first, *(replace(first, host=host) for host in hosts[1:])]
-    (first.folder / "known_hosts").write_text("".join(f"{host.address} {host.host_key}\n" for host in hosts))
-    fleet = Fleet(first, each)
+    first.target = {"name_prefix": f"{place.name}-"}
+    fleet = in_turn(first, hosts)
     yield fleet
     fleet.deploy("down")
 

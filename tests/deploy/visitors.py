@@ -53,10 +53,10 @@ def visitors(
 
 
 @contextmanager
-def crowd(world: World, threads: int = 4, pause: float = 0.005) -> Iterator[dict[str, Any]]:
+def crowd(world: World, threads: int = 4, pause: float = 0.005, port: int = 0) -> Iterator[dict[str, Any]]:
     """While many come, each once; what they met is there afterwards. An error is an answer, and all were answered."""
     met: dict[str, Any] = {}
-    command = world.host.inside(["python3", "-c", _CROWD, str(world.port), str(threads), str(pause)])
+    command = world.host.inside(["python3", "-c", _CROWD, str(port or world.port), str(threads), str(pause)])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield met
