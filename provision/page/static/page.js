@@ -56,6 +56,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 // --- Parts ----------------------------------------------------------------------------------------------------------
+const FRESH_MS = 1200;
 function replace(id, html) {
   const made = document.createElement("template");
   made.innerHTML = html;
@@ -69,6 +70,7 @@ function replace(id, html) {
   if (old) {
     old.replaceWith(part);
     part.classList.add("fresh");
+    setTimeout(() => part.classList.remove("fresh"), FRESH_MS);
   }
   dress(part);
   for (const place of charts.keys()) if (!place.isConnected && !part.contains(place)) charts.delete(place);
