@@ -13,6 +13,7 @@ import yaml
 from provision.cli.commands import deploy
 from provision.cli.verbs.image.keys import ENVIRONMENTS
 from provision.images.build.bake import read_recipes
+from tests.cluster import given
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -116,3 +117,8 @@ def test_what_keys_init_tells_to_paste_is_what_the_workflows_ask_for():
             asked[environment] |= set(re.findall(r"vars\.([A-Z_]+) }}", called))
     told = {name: {*secrets, *variables} for name, (secrets, variables) in ENVIRONMENTS.items()}
     assert asked == told
+
+
+def test_the_cluster_of_kind_is_given_to_the_tests_as_they_read_it():
+    said, _ = workflow("kind.yml")
+    assert set(said["jobs"]["test"]["env"]) == {given.KUBECONFIG, given.CTR}

@@ -1,28 +1,40 @@
 """`scripts/cluster`: builds a cluster's programs, and runs one for people, until Ctrl-C.
 
-scripts/cluster build [control|scale]   compile what is missing; control: what no pod needs; scale: for many nodes
-scripts/cluster up [control]            run one; KUBECONFIG=… and how to end it are printed
+scripts/cluster build [control|scale|pods]   compile what is missing; control: what no pod needs; scale: for many
+                                             nodes; pods: what runs in them, where a cluster is given to tests
+scripts/cluster up [control]                 run one; KUBECONFIG=… and how to end it are printed
 """
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 
+from tests.cluster.given import CTR, KUBECONFIG
 from tests.cluster.node import Node
 from tests.cluster.parts import CONTROL_PLANE, EVERYTHING, MANY_NODES, build, program
 from tests.cluster.running import Cluster
 from tests.testbed.slots import take_slot
 
+_NEEDED = {
+    "": EVERYTHING,
+    "control": CONTROL_PLANE,
+    "scale": (*CONTROL_PLANE, *MANY_NODES),
+    "pods": ("pods",),
+}
+_PARTS = {"build": tuple(_NEEDED), "up": ("", "control")}
+
 
 def main(words: list[str]) -> int:
-    verb, control, scale = (words or [""])[0], words[1:] == ["control"], words[1:] == ["scale"]
-    if verb not in ("build", "up") or (words[1:] and not control and not (scale and verb == "build")):
+    verb, *parts = words or [""]
+    part = parts[0] if parts else ""
+    if part not in _PARTS.get(verb, ()) or parts[1:]:
         sys.stderr.write(__doc__ or "")
         return 2
-    build((*CONTROL_PLANE, *MANY_NODES) if scale else CONTROL_PLANE if control else EVERYTHING, tell=_say)
+    build(_NEEDED[part], tell=_say)
     if verb == "up":
-        _up(control=control)
+        _up(control=part == "control")
     return 0
 
 
@@ -37,8 +49,10 @@ def _up(*, control: bool) -> None:
         cluster = Cluster(slot)
         _say(f"export KUBECONFIG={cluster.kubeconfig}")
         if not control:
-            image = Node(cluster).load("localhost/web:1", program("pods"))
+            node = Node(cluster)
+            image = node.load("localhost/web:1", program("pods"))
             _say(f'# image = "{image}" is there: a service with command = ["/web", "${{port}}"]')
+            _say(f"# tests on it: {KUBECONFIG}={cluster.kubeconfig} {CTR}={shlex.quote(shlex.join(node.ctr))}")
         _say("# Ctrl-C ends it.")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     finally:

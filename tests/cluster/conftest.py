@@ -9,29 +9,42 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.declared import Declared
+from tests.cluster.faulty import FaultyApi
 from tests.cluster.gateway import Gateway
+from tests.cluster.given import Given, is_given
 from tests.cluster.node import Node
 from tests.cluster.parts import CONTROL_PLANE, GATEWAY, NODE, missing, program
 from tests.cluster.running import Cluster
-from tests.testbed.slots import Slot
 
 _NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def api_server(slot: Slot) -> Iterator[Cluster]:
+def given(tmp_path_factory: pytest.TempPathFactory) -> Cluster | None:
+    return Given(tmp_path_factory.mktemp("given")) if is_given() else None
+
+
+@pytest.fixture(scope="session")
+def api_server(given: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A store and an API server, without controllers: what is applied is judged and kept, and nothing runs."""
+    if given:
+        yield given
+        return
     demand("etcd", "kube-apiserver")
-    cluster = Cluster(slot, controllers=False)
+    cluster = Cluster(request.getfixturevalue("slot"), controllers=False)
     yield cluster
     cluster.destroy()
 
 
 @pytest.fixture(scope="session")
-def cluster(slot: Slot) -> Iterator[Cluster]:
+def cluster(given: Cluster | None, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """One whose pods run; `cluster.node` has images."""
+    if given:
+        demand("pods")
+        yield given
+        return
     demand(*CONTROL_PLANE, *NODE)
-    cluster = Cluster(slot)
+    cluster = Cluster(request.getfixturevalue("slot"))
     try:
         cluster.node = Node(cluster)
         yield cluster
@@ -42,6 +55,7 @@ def cluster(slot: Slot) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def gateway(cluster: Cluster) -> Gateway:
     """What stands before the pods of `cluster`, and what counts the requests to it."""
+    cluster.inside()  # it stands on the same machine
     demand(*GATEWAY)
     return Gateway(cluster)
 
@@ -61,6 +75,13 @@ def small(cluster: Cluster, image: str, tmp_path: Path) -> Iterator[Declared]:
     made.make_namespace()
     yield made
     cluster.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture
+def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
+    """What stands before its API server, and answers by plan."""
+    with FaultyApi(cluster) as proxy:
+        yield proxy
 
 
 def demand(*names: str) -> None:

@@ -119,12 +119,12 @@ class Declared:
         labels = "channel=stable,app.kubernetes.io/name=web"
         pods = json.loads(self.kubectl("get", "pods", "-l", labels, "-o", "json"))["items"]
         ready = [
-            pod["status"]["podIP"]
+            pod["metadata"]["name"]
             for pod in pods
             if "deletionTimestamp" not in pod["metadata"]
             and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"]["conditions"])
         ]
-        return {self._asked(address) for address in ready}
+        return {self._asked(pod) for pod in ready}
 
     def free(self) -> None:
         """Let the lock's time pass."""
@@ -136,12 +136,9 @@ class Declared:
     def names(self, kind: str) -> set[str]:
         return set(self.kubectl("get", kind, "-o", "name").replace(f"{kind}/", "").split())
 
-    def _asked(self, address: str) -> str:
-        source = (
-            f"import urllib.request as u; print(u.urlopen('http://{address}:8000/alive', timeout=5).read().decode())"
-        )
-        command = [*self.cluster.inside(), "python3", "-c", source]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    def _asked(self, pod: str) -> str:
+        at = f"/api/v1/namespaces/{self.name}/pods/{pod}:8000/proxy/alive"
+        return self.cluster.kubectl("get", "--raw", at, "--request-timeout=5s").strip()
 
     @property
     def _environ(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from tests.cluster.running import API_PORT, Cluster
+from tests.cluster.running import Cluster
 
 _LIMIT = 1 << 20
 
@@ -112,14 +112,15 @@ class FaultyApi:
 
     def __init__(self, cluster: Cluster) -> None:
         pki = cluster.disk / "pki"
-        self._upstream = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        self._authority = pki / "ca.crt"
+        self._upstream = ssl.create_default_context(cafile=str(cluster.authority))
         self._here = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._here.load_cert_chain(pki / "server.crt", pki / "server.key")
-        self._address = cluster.address
+        self._api = cluster.api
         self._loop = asyncio.new_event_loop()
         self._began = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.plan: Plan = lambda _request: None
+        self.plan: Plan = passed
         self.requests: list[Request] = []
         self.port = 0
 
@@ -137,7 +138,8 @@ class FaultyApi:
     def reach(self, kubeconfig: Path) -> None:
         """Have a kubeconfig lead here."""
         config = json.loads(kubeconfig.read_text())
-        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self.port}"
+        here = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(self._authority)}
+        config["clusters"][0]["cluster"] = here
         kubeconfig.write_text(json.dumps(config))
 
     def _run(self) -> None:
@@ -176,7 +178,7 @@ class FaultyApi:
             fault.do()
         if "upgrade" not in headers:
             lines = [*(line for line in lines if not line.lower().startswith("connection:")), "Connection: close"]
-        there, back = await asyncio.open_connection(self._address, API_PORT, ssl=self._upstream, limit=_LIMIT)
+        there, back = await asyncio.open_connection(*self._api, ssl=self._upstream, limit=_LIMIT)
         try:
             back.write("\r\n".join([first, *lines, "", ""]).encode("latin-1") + body)
             if isinstance(fault, Lost):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,38 @@ def archive(name: str, layers: Sequence[Path], out: Path, **settings: object) ->
         for layer, told in zip(layers, described, strict=True):
             tar.add(layer, arcname=_place(str(told["digest"])))
     return _digest(manifest)
+
+
+class Images:
+    """Those that a node has, by its containerd.
+
+    Args:
+        ctr: the command that speaks with it, and reads from here.
+        disk: where archives are written.
+    """
+
+    def __init__(self, ctr: Sequence[str], disk: Path) -> None:
+        self.ctr = ctr
+        self._disk = disk
+
+    def load(self, name: str, what: Path | Mapping[str, Path]) -> str:
+        """Have one of a program, at /NAME, or of files there; the reference by digest that a pod names."""
+        content = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
+        return self.load_layers(
+            name, [files(content, self._disk / "layer.tar")], Entrypoint=[f"/{next(iter(content))}"]
+        )
+
+    def load_layers(self, name: str, layers: Sequence[Path], **settings: object) -> str:
+        """Have one of `layers` there, likewise; unpacked, which may take longer than a pod may to begin."""
+        out = self._disk / "image.tar"
+        reference = f"{name.rpartition(':')[0]}@{archive(name, layers, out, **settings)}"
+        for words in (("import", "--local", "-"), ("tag", "--force", name, reference)):
+            with out.open("rb") as image:
+                command = [*self.ctr, "--namespace", "k8s.io", "images", *words]
+                done = subprocess.run(command, stdin=image, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        out.unlink()
+        return reference
 
 
 def _described(digest: str, size: int, kind: str) -> dict[str, object]:

@@ -54,6 +54,7 @@ class Metrics:
 @contextmanager
 def metrics(cluster: Cluster) -> Iterator[Metrics]:
     """The server, while this lasts; known to the API server, and asked by it."""
+    cluster.inside()  # it stands beside a cluster of ours, which asks it
     made = Metrics(cluster)
 
     class Handler(BaseHTTPRequestHandler):

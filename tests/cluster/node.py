@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from tests.cluster.images import archive, files
+from tests.cluster.images import Images
 from tests.cluster.machine import Machine
 from tests.cluster.parts import program
 from tests.cluster.running import Cluster
@@ -53,7 +51,7 @@ _EVERY_POD = "10.244.0.0/16"
 _CLASS = "node"
 
 
-class Node:
+class Node(Images):
     """One, started in `cluster` and ready when this returns.
 
     Args:
@@ -65,6 +63,9 @@ class Node:
         self.name = f"node-{number}"
         self._pods = _PODS.format(number - 1)
         self.machine = cluster if number == 1 else Machine(cluster.slot)
+        disk = self.machine.disk
+        ctr = [*self.machine.inside(), str(program("ctr")), "--address", str(disk / "containerd.sock")]
+        super().__init__(ctr, disk)
         try:
             self._begin()
         except BaseException:
@@ -85,7 +86,8 @@ class Node:
         (disk / "containerd.toml").write_text(_CONTAINERD.format(disk=disk))
         (disk / "kubelet.json").write_text(json.dumps(self._kubelet()))
         machine.start("containerd", "--config", str(disk / "containerd.toml"))
-        machine.until(lambda: self._ctr("images", "ls").returncode == 0, "containerd")
+        asked = [*self.ctr, "version"]
+        machine.until(lambda: not subprocess.run(asked, capture_output=True, check=False).returncode, "containerd")
         self.load("localhost/pause:1", program("pods"))
         config = ["--kubeconfig", str(self._cluster.kubeconfig)]
         if machine is self._cluster:
@@ -118,23 +120,6 @@ class Node:
         node = ("get", "node", self.name)
         self.machine.until(lambda: " Ready" in self._cluster.kubectl(*node, check=False), "kubelet")
 
-    def load(self, name: str, what: Path | Mapping[str, Path]) -> str:
-        """Have an image of a program, at /NAME, or of files on the node; the reference by digest that a pod names."""
-        content = {name.rpartition("/")[2].partition(":")[0]: what} if isinstance(what, Path) else what
-        layer = files(content, self.machine.disk / "layer.tar")
-        return self.load_layers(name, [layer], Entrypoint=[f"/{next(iter(content))}"])
-
-    def load_layers(self, name: str, layers: Sequence[Path], **settings: object) -> str:
-        """Have an image of `layers` on the node, likewise; unpacked, which may take longer than a pod may to begin."""
-        out = self.machine.disk / "image.tar"
-        digest = archive(name, layers, out, **settings)
-        reference = f"{name.rpartition(':')[0]}@{digest}"
-        for words in (("import", "--local", str(out)), ("tag", "--force", name, reference)):
-            done = self._ctr("images", *words)
-            assert done.returncode == 0, done.stderr
-        out.unlink()
-        return reference
-
     def keep(self, name: str, count: int, of_class: str = _CLASS) -> None:
         """Have room for so many claims that ask for no class: folders here, which the group of their pod may write.
 
@@ -165,10 +150,6 @@ class Node:
             "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
         }
         return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
-
-    def _ctr(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [program("ctr"), "-a", str(self.machine.disk / "containerd.sock"), "-n", "k8s.io", *words]
-        return subprocess.run([*self.machine.inside(), *command], capture_output=True, text=True, check=False)
 
     def _kubelet(self) -> dict[str, object]:
         disk = self.machine.disk

@@ -35,6 +35,8 @@ class Cluster(Machine):
     ) -> None:
         super().__init__(slot)
         self.kubeconfig = self.disk / "kubeconfig"
+        self.api = self.address, API_PORT
+        self.authority = self.disk / "pki/ca.crt"
         self.node: Node | None = None
         self._api_options = api_options or {}
         try:

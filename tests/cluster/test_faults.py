@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from tests.cluster.declared import Declared
 from tests.cluster.faulty import Answer, At, Before, FaultyApi, Lost, Request, passed, writes
-from tests.cluster.running import Cluster
-
-
-@pytest.fixture
-def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
-    with FaultyApi(cluster) as proxy:
-        yield proxy
 
 
 @pytest.fixture

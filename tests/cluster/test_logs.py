@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.cluster.declared import Declared
 from tests.cluster.faulty import Answer, Fault, FaultyApi, Request
-from tests.cluster.running import Cluster
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
-    with FaultyApi(cluster) as proxy:
-        yield proxy
 
 
 # What the API server answers, whether lines are followed; the exit status, and what is said.

@@ -11,9 +11,10 @@ import pytest
 from provision.native.model import write_demo_model
 from tests.binaries import llama_server
 from tests.cluster.declared import Declared
+from tests.cluster.given import with_its_own
 from tests.cluster.running import Cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, with_its_own]
 
 _MODEL = """\
 [project]

@@ -15,13 +15,14 @@ import pytest
 from tests.cluster.conftest import demand
 from tests.cluster.declared import Declared
 from tests.cluster.faulty import At, Before, FaultyApi, passed
+from tests.cluster.given import with_its_own
 from tests.cluster.node import Node
 from tests.cluster.parts import CONTROL_PLANE, NODE, program
 from tests.cluster.running import Cluster
 from tests.faults.hooks import until
 from tests.testbed.slots import Slot
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), with_its_own]
 _NUMBERS = itertools.count(2)
 _IMAGE = "localhost/web:1"
 

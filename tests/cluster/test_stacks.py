@@ -18,6 +18,7 @@ import pytest
 from provision.native.model import write_demo_model
 from tests.binaries import llama_server
 from tests.cluster.declared import Declared
+from tests.cluster.given import with_its_own
 from tests.cluster.images import folder
 from tests.cluster.running import Cluster
 from tests.deploy.newcomer import PROBE
@@ -27,7 +28,7 @@ from tests.testbed.docker import base
 from tests.testbed.rootfs import debian, rootfs
 
 # Packages of an example are some 100 MB, and take minutes to come.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), with_its_own]
 _LITTLE = '{ memory = "1GiB", cpus = 1, requests = { memory = "128MiB", cpus = 0.05 } }'
 # What the others ask: the smallest model there is, by the real llama-server.
 _MODEL = f"""
