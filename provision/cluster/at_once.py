@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 from provision.cluster.client import Api
 from provision.cluster.objects import PART_OF, Name, Node, name_of
 from provision.cluster.unbroken import unbroken
 from provision.errors import Refused
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _AT_ONCE = 8  # requests
 
@@ -24,6 +28,16 @@ def at_once() -> Iterator[ThreadPoolExecutor]:
         with unbroken() as late:
             pool.shutdown(cancel_futures=True)
         late.demand()
+
+
+def each_of(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """What `work` makes of each, in their order.
+
+    Raises what the first raised that failed; whoever leaves `at_once` with that begins no more.
+    """
+    begun = [pool.submit(work, item) for item in items]
+    ended, _ = wait(begun, return_when=FIRST_EXCEPTION)
+    return [each.result() for each in begun if each in ended]
 
 
 def ours(api: Api, kind: str, applyset: str) -> dict[Name, Node]:

@@ -14,15 +14,15 @@ import shlex
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from provision.cluster.at_once import at_once, ours
+from provision.cluster.at_once import at_once, each_of, ours
 from provision.cluster.client import Api, Conflict, Invalid
 from provision.cluster.likeness import stands
 from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
 from provision.errors import Refused
 
 _LARGEST_SECRET = 1 << 20  # bytes of all its values (API "Secret")
-_HANDOVER = "deploy-handover"
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,25 @@ def changes(
     """
     if is_new:
         return [Change(name_of(node), "create") for node in wanted]
-    taken = tuple(take_over)
     with at_once() as pool:
         kinds = dict.fromkeys(node["kind"] for node in wanted)
         there: dict[Name, Node] = {}
-        for found in pool.map(lambda kind: ours(api, kind, applyset), kinds):
+        for found in each_of(pool, lambda kind: ours(api, kind, applyset), kinds):
             there |= found
-        return list(pool.map(lambda node: _change(api, node, there.get(name_of(node)), applyset, taken), wanted))
+        return each_of(pool, partial(_change, api, there, applyset, tuple(take_over)), wanted)
 
 
-def _change(api: Api, node: Node, live: Node | None, applyset: str, take_over: tuple[str, ...]) -> Change:
-    """What would become of one, which is there as `live`; None: it may not be there, or be somebody else's."""
+def _change(api: Api, there: dict[Name, Node], applyset: str, take_over: tuple[str, ...], node: Node) -> Change:
+    """What would become of one; what is not in `there` may not be there, or be somebody else's.
+
+    It is taken out of that: thousands of objects need not be held until the last has been looked at.
+    """
     name = name_of(node)
+    live = there.pop(name, None)
     if live is None and node["kind"] != "Secret" and _is_new(api, node):
         return Change(name, "create")
     live = live or api.get(*name)
-    if live is not None and (owner := _foreign(live, applyset, take_over)):
+    if live is not None and (owner := foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
     if name.kind == "Secret":
         return Change(name, "keep") if live else Change(name, "create", refused=_too_large(node))
@@ -108,7 +111,7 @@ def _not_taken(api: Api, node: Node, live: Node, take_over: tuple[str, ...]) -> 
     return ()
 
 
-def _foreign(live: Node, applyset: str, take_over: tuple[str, ...]) -> str:
+def foreign(live: Node, applyset: str, take_over: tuple[str, ...]) -> str:
     """Whose an object is that was not made here; empty where it is ours, or given to us."""
     if (at(live, "metadata", "labels") or {}).get(PART_OF) == applyset:
         return ""
@@ -124,37 +127,6 @@ def counted(node: Node, live: Node | None) -> Node:
     if owns(live, MANAGER, "spec", "replicas"):
         return node
     return {**node, "spec": {key: value for key, value in node["spec"].items() if key != "replicas"}}
-
-
-def apply(api: Api, node: Node, applyset: str, take_over: tuple[str, ...]) -> Node:
-    """Apply one object; as it is then.
-
-    Raises:
-        Refused: others have fields of it, or the server refuses it.
-    """
-    live = api.get(*name_of(node))
-    if live is not None and (owner := _foreign(live, applyset, take_over)):
-        raise claimed([f"{name_of(node)}: is there already, and not this project's; {owner} has it"])
-    if node["kind"] == "Secret":
-        return live or _made(api, node)
-    if live is not None and stands(counted(node, live), live):
-        return live
-    if live is not None and at(node, "spec", "replicas") is None and owns(live, MANAGER, "spec", "replicas"):
-        # An autoscaler counts from now on. What its owner leaves out is reset, to one copy; so it is handed over.
-        kept = {"spec": {"replicas": at(live, "spec", "replicas")}, "metadata": {"name": node["metadata"]["name"]}}
-        api.apply({"apiVersion": node["apiVersion"], "kind": node["kind"], **kept}, manager=_HANDOVER, force=True)
-    try:
-        return api.apply(counted(node, live), force=bool(take_over))
-    except Conflict as conflict:
-        raise claimed(conflict.claims) from None
-
-
-def _made(api: Api, node: Node) -> Node:
-    """A Secret, which nobody changes once it is there."""
-    made = api.create(node) if "data" in node else None
-    if made is None:
-        raise Refused(f"{name_of(node)} is gone.", next_step="deploy up, where the values of its secrets are known")
-    return made
 
 
 def claimed(claims: Sequence[str]) -> Refused:

@@ -25,6 +25,7 @@ from provision.cluster.patience import CONNECT, NoSuchKind, Patience, Unsure, cl
 from provision.errors import Refused, UsageError
 
 _SECONDS = 30.0  # of one request
+_CHUNK = 500  # objects of a list in one answer
 _NOTHING_YET = (400, 404)  # of a log: its container waits to start, or the pod is gone
 _UNSURE = 3  # times that nobody said whether something was written
 _MORE = {
@@ -101,14 +102,18 @@ class Api:
                 return None
             raise self._told(error, f"reading {kind} {name}") from None
 
-    def list(self, kind: str, labels: Mapping[str, str]) -> tuple[list[Node], str]:
-        """All with these labels, and the version from which a watch goes on; none of a kind that nobody installed."""
+    def list(self, kind: str, labels: Mapping[str, str], kept: Callable[[Node], Node] = dict) -> tuple[list[Node], str]:
+        """All with these labels, and the version from which a watch goes on; none of a kind that nobody installed.
+
+        Args:
+            kept: what is kept of each; no more than `_CHUNK` are ever held whole.
+        """
         try:
 
             def read() -> tuple[list[Node], str]:
-                found = self._client.list(_resource(kind), labels=dict(labels), chunk_size=500)
+                found = self._client.list(_resource(kind), labels=dict(labels), chunk_size=_CHUNK)
                 # Items of a list don't say what they are.
-                return [{"kind": kind, **each} for each in found], found.resourceVersion
+                return [kept({"kind": kind, **each}) for each in found], found.resourceVersion
 
             return self._patience.ask(read)
         except NoSuchKind:

@@ -10,6 +10,7 @@ from provision.cluster import rolling
 from provision.cluster.changes import Change, changes, lacking
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
+from provision.cluster.lean import lean
 from provision.cluster.lease import holder
 from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
 from provision.cluster.own_routes import Way, ways
@@ -119,7 +120,7 @@ def status(there: ProjectThere) -> Status:
         return Status("nothing", Inventory(), "", ())
     inventory, who = there.book.read(), holder(there.api, there.project.name)
     labels = labels_of(there.project.name)
-    found = {kind: there.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
+    found = {kind: there.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
     services = [_seen(each, lane, found) for lane, members in inventory.members.items() for each in _workloads(members)]
     if not inventory.generation and (left := forgotten(there)):
         runs = [_seen(name_of(node), at(node, "metadata", "labels", "channel"), found) for node in left]

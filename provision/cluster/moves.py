@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provision.cluster import rolling
+from provision.cluster.applying import prune
 from provision.cluster.lease import held
 from provision.cluster.looks import forgotten
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
-from provision.cluster.transaction import Asked, Ended, Proven, bring, prune
+from provision.cluster.transaction import Asked, Ended, Proven, bring
 from provision.cluster.wanted import Rendered
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE
@@ -155,7 +156,7 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         if before.routes or before.copies or CANARY in channels:
             weighing = Weighing(there.api, there.book, there.project.name, tell)
             before = weighing.clear(before, stays=STABLE not in channels)
-        prune(there.api, there.book, gone, tell)
+        prune(there.api, there.book.applyset, gone, tell)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
         members: dict[str, tuple[Member, ...]] = {
             name: each for name, each in before.members.items() if name not in channels

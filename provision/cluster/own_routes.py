@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.cluster import changes, routes
+from provision.cluster.applying import apply
 from provision.cluster.objects import PART_OF, Member, Node, at, name_of
 from provision.cluster.routes import Pair
 from provision.cluster.wait import NotReady
@@ -118,7 +119,7 @@ class OwnRoutes:
             live = self._api.get(*name_of(node))
             if live is None:
                 continue  # as somebody deleted it, status says
-            new = changes.apply(self._api, node, self._book.applyset, ())
+            new = apply(self._api, node, live, self._book.applyset, ())
             if new["metadata"]["generation"] != live["metadata"]["generation"]:
                 changed.append(name_of(node).name)
         return changed

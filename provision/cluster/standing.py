@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from provision.cluster.lean import REVISION
 from provision.cluster.objects import Node, at
 
-_REVISION = "deployment.kubernetes.io/revision"
 # Reasons of a waiting container (kubelet: pkg/kubelet/images, kuberuntime) that stay until somebody acts.
 _HOPELESS = {
     "ImagePullBackOff",
@@ -104,12 +104,12 @@ def job(node: Node | None, pods: Iterable[Node]) -> Standing:
 
 def newest_pods(node: Node, sets: Iterable[Node], pods: Iterable[Node]) -> list[Node]:
     """The pods of a Deployment's newest revision that are not ending."""
-    revision = (at(node, "metadata", "annotations") or {}).get(_REVISION)
+    revision = (at(node, "metadata", "annotations") or {}).get(REVISION)
     newest = {
         each["metadata"]["uid"]
         for each in sets
         if owner(each) == node["metadata"]["uid"]
-        and (at(each, "metadata", "annotations") or {}).get(_REVISION) == revision
+        and (at(each, "metadata", "annotations") or {}).get(REVISION) == revision
     }
     return [pod for pod in pods if owner(pod) in newest and "deletionTimestamp" not in pod["metadata"]]
 

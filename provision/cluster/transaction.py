@@ -8,18 +8,20 @@ it. So whoever comes after a laptop that died sees a release whole, or that it w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provision.agent.checks import event as checked
 from provision.cluster import changes, sharing
+from provision.cluster.applying import apply_each, prune
 from provision.cluster.client import Api
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Begun, Book, Inventory
+from provision.cluster.lean import lean
 from provision.cluster.lease import Held, held
-from provision.cluster.objects import KEPT, PART_OF, PLURALS, Member, Name, Node, name_of
+from provision.cluster.objects import KEPT, Member, Name, Node, name_of
 from provision.cluster.own_routes import demand_taken
 from provision.cluster.prove import prove
 from provision.cluster.sharing import Sharing
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from provision.contract.events import Checked
 
 Proven = Callable[[Rendered, "list[Checked]"], None]
-
-_FIRST_PRUNED = list(PLURALS)[::-1]
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class Transaction:
         if any(each.do != "keep" for each in planned) or {m.named for m in before.members[lane]} - names:
             return False
         labels = labels_of(self.asked.project.name)
-        nodes, sets, pods = (self.api.list(kind, labels)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))
+        nodes, sets, pods = (self.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))
         return all(deployment(node, sets, pods).ready for node in nodes if name_of(node) in names)
 
     def _demand(self, wanted: Sequence[Node]) -> list[changes.Change]:
@@ -228,9 +228,9 @@ class Transaction:
 
     def _bring(self, release: Rendered, wanted: Sequence[Node]) -> list[Member]:
         """Apply, wait, prove: by the checks that the release itself has."""
+        with self._phase("transaction"):
+            applied = apply_each(self.api, wanted, self.book.applyset, self.asked.take_over, self._demand_lock)
         with Watched(self.api, KINDS, labels_of(self.asked.project.name)) as seen:
-            with self._phase("transaction"):
-                applied = self._apply(wanted)
             wait(self.api, seen, applied, self._told, self.lock.demand)
             demand_taken(self.api, applied, self.lock.demand)
             for outcome in prove(self.api, seen, release, self.asked.channel, self._told):
@@ -240,13 +240,10 @@ class Transaction:
                     raise NotReady(Name("check", outcome.name), outcome.sentence)
         return [Member(*name_of(node), node["metadata"]["uid"]) for node in applied]
 
-    def _apply(self, wanted: Sequence[Node]) -> list[Node]:
-        applied = []
-        for node in wanted:
-            self.lock.demand()
-            self.touched = True
-            applied.append(changes.apply(self.api, node, self.book.applyset, self.asked.take_over))
-        return applied
+    def _demand_lock(self) -> None:
+        """Before anything is applied."""
+        self.lock.demand()
+        self.touched = True
 
     def _put_back(self, before: Inventory, begun: Inventory, error: BaseException) -> DeployError:
         """Make it what `before` says; the error to raise."""
@@ -301,7 +298,7 @@ class Transaction:
         new = replace(known, members={**known.members, channel: (*members, *kept)})
         stay = new.every_member
         gone = [Member(*name, uid) for name, uid in known.every_member.items() if name not in stay]
-        prune(self.api, self.book, gone, self._told)
+        prune(self.api, self.book.applyset, gone, self._told)
         return self.book.write(new) if new.members != known.members else known
 
     @contextmanager
@@ -313,18 +310,6 @@ class Transaction:
 
     def _told(self, event: dict[str, object]) -> None:
         self.tell({**event, "host": self.asked.host})
-
-
-def prune(api: Api, book: Book, members: Iterable[Member], tell: Tell) -> None:
-    """End objects of ours: those that still say so, and are the ones that were applied here; never what others fill."""
-    for each in sorted(members, key=lambda each: (_FIRST_PRUNED.index(each.kind), each.name)):
-        live = api.get(*each.named) if each.kind not in KEPT else None
-        if live is None or (live["metadata"].get("labels") or {}).get(PART_OF) != book.applyset:
-            continue
-        if live["metadata"]["uid"] != each.uid and each.uid:
-            continue  # another one, of the same name
-        if api.delete(each.named, live["metadata"]["uid"]):
-            tell({"event": "step", "step": "stop", "program": str(each.named), "detail": ""})
 
 
 def bring(api: Api, asked: Asked, tell: Tell) -> Ended:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from provision.cluster.client import Api, Gone
+from provision.cluster.lean import lean
 from provision.cluster.objects import Node
 from provision.errors import DeployError
 
@@ -17,7 +18,7 @@ _SECONDS = 45  # of one watch; the server ends it then
 
 
 class Watched:
-    """All objects of some kinds with these labels, until this is left."""
+    """All objects of some kinds with these labels, each `lean`, until this is left."""
 
     def __init__(self, api: Api, kinds: Sequence[str], labels: Mapping[str, str]) -> None:
         self._api = api
@@ -67,14 +68,14 @@ class Watched:
         pause = threading.Event()
         while not self._over:
             try:
-                nodes, version = self._api.list(kind, self._labels)
+                nodes, version = self._api.list(kind, self._labels, lean)
             except DeployError as error:  # it was tried for a minute
                 with self._changed:
                     self._failed = error
                     self._changed.notify_all()
                 return
             with self._changed:
-                self._objects[kind] = {node["metadata"]["uid"]: _lean(node) for node in nodes}
+                self._objects[kind] = {node["metadata"]["uid"]: node for node in nodes}
                 self._listed.add(kind)
                 self._changed.notify_all()
             try:
@@ -90,11 +91,5 @@ class Watched:
             if what == "DELETED":
                 self._objects[kind].pop(node["metadata"]["uid"], None)
             elif what in ("ADDED", "MODIFIED"):
-                self._objects[kind][node["metadata"]["uid"]] = _lean(node)
+                self._objects[kind][node["metadata"]["uid"]] = lean(node)
             self._changed.notify_all()
-
-
-def _lean(node: Node) -> Node:
-    """Without who set which field, which is half of a pod, and which nobody who waits asks for."""
-    node["metadata"].pop("managedFields", None)
-    return node
