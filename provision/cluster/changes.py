@@ -140,6 +140,26 @@ def claimed(claims: Sequence[str]) -> Refused:
     )
 
 
+def demand(api: Api, wanted: Sequence[Node], applyset: str, take_over: tuple[str, ...]) -> list[Change]:
+    """What would change.
+
+    Raises:
+        Refused: the server would refuse some of it, others have it, or secrets are missing.
+    """
+    planned = changes(api, wanted, applyset, take_over)
+    if claims := [claim for each in planned for claim in each.claims]:
+        raise claimed(claims)
+    if refused := [f"{each.name}: {each.refused}" for each in planned if each.refused]:
+        raise Refused(
+            "the cluster refuses what would be applied; nothing was changed.",
+            why="\n".join(refused),
+            next_step="change deploy.toml, then: deploy plan",
+        )
+    if missing := lacking(api, wanted):
+        raise Refused("secrets are missing in the cluster.", why="\n".join(missing), next_step=make(api, missing))
+    return planned
+
+
 def secret_keys(nodes: Iterable[Node]) -> dict[str, set[str]]:
     """The Secrets that pods read, and the keys in each."""
     needed: dict[str, set[str]] = {}

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from provision.cluster import rolling
 from provision.cluster.applying import prune
+from provision.cluster.asked import Asked, Ended, Proven
 from provision.cluster.lease import held
 from provision.cluster.looks import forgotten
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
-from provision.cluster.transaction import Asked, Ended, Proven, bring
+from provision.cluster.transaction import bring
 from provision.cluster.wanted import Rendered
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE

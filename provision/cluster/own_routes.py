@@ -23,8 +23,9 @@ from provision.errors import Refused
 from provision.project.units import percent
 
 if TYPE_CHECKING:
+    from provision.cluster.book import Book
     from provision.cluster.client import Api
-    from provision.cluster.inventory import Book, Inventory
+    from provision.cluster.inventory import Inventory
 
 KIND = "HTTPRoute"
 _SECONDS = 30.0  # within which a Gateway says whether it takes a route

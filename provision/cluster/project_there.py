@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provision.cluster.book import Book
 from provision.cluster.client import Api
-from provision.cluster.inventory import Book
 from provision.cluster.prometheus import Prometheus
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, rendered

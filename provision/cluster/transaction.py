@@ -8,7 +8,7 @@ it. So whoever comes after a laptop that died sees a release whole, or that it w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 from provision.agent.checks import event as checked
 from provision.cluster import changes, sharing
 from provision.cluster.applying import apply_each, prune
+from provision.cluster.asked import Asked, Ended
+from provision.cluster.book import Book
 from provision.cluster.client import Api
 from provision.cluster.filled import as_known, filled, placed
-from provision.cluster.inventory import Begun, Book, Inventory
+from provision.cluster.inventory import Begun, Inventory
 from provision.cluster.lean import lean
 from provision.cluster.lease import Held, held
 from provision.cluster.objects import KEPT, Member, Name, Node, name_of
 from provision.cluster.own_routes import demand_taken
 from provision.cluster.prove import prove
-from provision.cluster.sharing import Sharing
 from provision.cluster.standing import deployment
 from provision.cluster.unbroken import unbroken
 from provision.cluster.wait import KINDS, NotReady, Tell, labels_of, wait
@@ -33,49 +34,9 @@ from provision.cluster.watching import Watched
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
-from provision.project.schema import Project
-from provision.project.target import Target
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked
-
-Proven = Callable[[Rendered, "list[Checked]"], None]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a transaction is to do.
-
-    Args:
-        kind: up, promote, rollback.
-        host: what stands before lines of the output.
-        take_over: field managers whose fields are taken.
-        sharing: what becomes of the canary's share.
-        rests_on: digests of the evidence that allows it.
-        proven: told what the checks saw, also of a release that failed.
-        secrets: the values that are known here.
-    """
-
-    kind: str
-    channel: str
-    release: Rendered
-    project: Project
-    target: Target
-    host: str
-    who: str
-    take_over: tuple[str, ...] = ()
-    sharing: Sharing = field(default_factory=Sharing)
-    rests_on: tuple[str, ...] = ()
-    proven: Proven = lambda _release, _checks: None
-    secrets: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one ended, and what is known then."""
-
-    outcome: str
-    inventory: Inventory
 
 
 @dataclass
@@ -105,7 +66,7 @@ class Transaction:
         read = filled(self.api, asked.project.services, lane, asked.kind, asked.channel, before, asked.secrets)
         release = placed(asked.release, asked.channel, read)
         wanted = self.book.labelled(release.lanes[asked.channel], before)
-        planned = self._demand(wanted)
+        planned = changes.demand(self.api, wanted, self.book.applyset, asked.take_over)
         if (share := asked.sharing.first()) is not None:
             stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
             self._weighing.demand(share, stable, canary, finely=asked.sharing.steps is not None)
@@ -199,23 +160,6 @@ class Transaction:
         labels = labels_of(self.asked.project.name)
         nodes, sets, pods = (self.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))
         return all(deployment(node, sets, pods).ready for node in nodes if name_of(node) in names)
-
-    def _demand(self, wanted: Sequence[Node]) -> list[changes.Change]:
-        """What would change; refuse what the server would refuse before anything is changed."""
-        planned = changes.changes(self.api, wanted, self.book.applyset, self.asked.take_over)
-        if claims := [claim for each in planned for claim in each.claims]:
-            raise changes.claimed(claims)
-        if refused := [f"{each.name}: {each.refused}" for each in planned if each.refused]:
-            raise Refused(
-                "the cluster refuses what would be applied; nothing was changed.",
-                why="\n".join(refused),
-                next_step="change deploy.toml, then: deploy plan",
-            )
-        if lacking := changes.lacking(self.api, wanted):
-            raise Refused(
-                "secrets are missing in the cluster.", why="\n".join(lacking), next_step=changes.make(self.api, lacking)
-            )
-        return planned
 
     def _begin(self, before: Inventory, wanted: Sequence[Node]) -> Inventory:
         """All that was and will be ours is in the books before it is there."""

@@ -7,25 +7,24 @@ laptop that died makes it so, or takes it back. A route that somebody changes me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from provision.cluster import routes
+from provision.cluster.book import Book
 from provision.cluster.client import Api, Invalid
-from provision.cluster.filled import as_known
-from provision.cluster.inventory import Book, Inventory, Routed
+from provision.cluster.copies import Copies
+from provision.cluster.inventory import Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at
 from provision.cluster.own_routes import OwnRoutes, divided, is_own
 from provision.cluster.routes import Pair
 from provision.cluster.wait import Tell, labels_of
-from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import DeployError, Refused
 
 _TRIES = 5
 _SECONDS = 30.0  # within which a Gateway says that it has seen a route
-_COPIES_SECONDS = 120.0
 _SETTLES = 3.0  # seconds: it says so before each of its processes has heard of it
 _HEAR = "add an HTTPRoute that leads to the Service of stable; or expose it, then by copies (docs/kubernetes.md)"
 
@@ -48,6 +47,7 @@ class Weighing:
         self._project = project
         self._tell = tell
         self._own = OwnRoutes(api, book)
+        self._copies = Copies(api, book, project, tell)
 
     def demand(self, share: float, stable: str, canary: Sequence[Node], *, finely: bool = False) -> None:
         """Refuse a share that nothing could give, before anything is changed.
@@ -107,7 +107,8 @@ class Weighing:
             self._tell({"event": "warning", "text": f"{error.what} {error.why} So no header leads to the canary."})
             return known
         if not found:
-            return self._by_copies(known, ours, share or 0.0)
+            reached = self._open(known.channels[STABLE], ours) if share else []
+            return self._copies.place(known, reached, share or 0.0)
         known = self._remembered(known, found, ours, gives=share is not None)
         waited = self._own.give(known, share) if share is not None else []
         for each in known.routes:
@@ -136,7 +137,7 @@ class Weighing:
                     self._api.delete(Name("HTTPRoute", routes.lane_name(each.name)), each.lane)
             self._wait(waited)
             known = self._book.write(replace(known, routes=()))
-        return self._by_copies(known, [], 0.0)
+        return self._copies.place(known, [], 0.0)
 
     def given(self, known: Inventory) -> list[Given]:
         """What the canary has, as the cluster shows it."""
@@ -149,7 +150,7 @@ class Weighing:
             for pair in ours
             for share in routes.shares(route, pair)
         ]
-        return [*found, *(self._of_copies(service) for service in known.copies)]
+        return [*found, *(Given(f"copies of {each}", each, self._copies.share(each)) for each in known.copies)]
 
     def led(self, known: Inventory) -> list[tuple[Pair, list[str]]]:
         """Services that requests come to by routes, with those."""
@@ -246,56 +247,10 @@ class Weighing:
         if names:
             time.sleep(_SETTLES)
 
-    def _by_copies(self, known: Inventory, ours: Sequence[Pair], share: float) -> Inventory:
-        """Where no route leads here: what outsiders reach leads to the pods of both channels."""
-        copies = {}
-        if share:
-            for service in self._open(known.channels[STABLE], ours):
-                copies[service] = routes.copies_for(share, self._copies(STABLE, service))
-        if copies == known.copies:
-            return known
-        before, known = known.copies, self._book.write(replace(known, copies=copies))
-        for lane in (CANARY, STABLE) if copies else (STABLE, CANARY):
-            if lane not in known.channels:
-                continue
-            release = self._book.release(known.channels[lane])
-            there = as_known(release, lane, known)
-            wanted = self._book.labelled(there.lanes[lane], known)
-            for node in wanted:
-                kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
-                if kind and service_of(node) in {*before, *copies}:
-                    self._api.apply(node)
-        if copies:
-            names = ", ".join(f"{service}: {count}" for service, count in copies.items())
-            text = f"no HTTPRoute leads here, so the canary has about its share, by copies: {names}"
-            self._tell({"event": "warning", "text": text})
-            self._wait_for(copies)
-        return known
-
-    def _wait_for(self, copies: Mapping[str, int]) -> None:
-        """Until the copies of a canary answer; the cluster may have no room for them."""
-        deadline = time.monotonic() + _COPIES_SECONDS
-        for service, count in copies.items():
-            while (ready := self._copies(CANARY, service)) < count:
-                if time.monotonic() > deadline:
-                    text = f"{ready} of {count} copies of {service}'s canary are ready in {_COPIES_SECONDS:.0f} s"
-                    self._tell({"event": "warning", "text": f"{text}; next: deploy status"})
-                    return
-                time.sleep(0.5)
-
     def _open(self, stable: str, ours: Sequence[Pair]) -> list[str]:
         """Services that outsiders reach: of others, each lane asks its own."""
         objects = self._objects(stable, STABLE)
         return [pair.service for pair in ours if routes.lets_outsiders(pair.service, objects)]
-
-    def _of_copies(self, service: str) -> Given:
-        canary, stable = self._copies(CANARY, service), self._copies(STABLE, service)
-        return Given(f"copies of {service}", service, canary / max(1, canary + stable))
-
-    def _copies(self, lane: str, service: str) -> int:
-        labels = {**labels_of(self._project), "channel": lane, "app.kubernetes.io/name": service}
-        found, _ = self._api.list("Deployment", labels)
-        return sum(int(at(node, "status", "readyReplicas") or 0) for node in found) or 1
 
 
 def _is_beside(route: Node) -> bool:

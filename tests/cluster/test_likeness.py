@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from provision.cluster.book import Book
 from provision.cluster.client import Api, Conflict, Invalid
-from provision.cluster.inventory import Book
 from provision.cluster.likeness import stands
 from provision.cluster.objects import Node, differences, in_order, name_of
 from provision.manifests.kubernetes.objects import parse_objects

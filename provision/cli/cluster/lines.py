@@ -15,8 +15,8 @@ from provision.project.units import percent
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
+    from provision.cluster.asked import Ended
     from provision.cluster.looks import Planned, Status, Traffic
-    from provision.cluster.transaction import Ended
     from provision.cluster.weighing import Given
 
 _FIELDS_SHOWN = 12

@@ -1,0 +1,76 @@
+"""A canary's share by its number of copies, where no HTTPRoute leads here: a Service leads to pods of both channels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provision.cluster import routes
+from provision.cluster.filled import as_known
+from provision.cluster.objects import at
+from provision.cluster.wait import Tell, labels_of
+from provision.cluster.wanted import service_of
+from provision.contract.slots import CANARY, STABLE
+
+if TYPE_CHECKING:
+    from provision.cluster.book import Book
+    from provision.cluster.client import Api
+    from provision.cluster.inventory import Inventory
+
+_SECONDS = 120.0  # within which copies answer
+
+
+class Copies:
+    """The copies of one project in one namespace. Whoever changes them has the lock."""
+
+    def __init__(self, api: Api, book: Book, project: str, tell: Tell) -> None:
+        self._api = api
+        self._book = book
+        self._project = project
+        self._tell = tell
+
+    def place(self, known: Inventory, reached: Sequence[str], share: float) -> Inventory:
+        """Give the canary about that share of the services that are `reached`; as the inventory is then."""
+        copies = {service: routes.copies_for(share, self._ready(STABLE, service)) for service in reached}
+        if copies == known.copies:
+            return known
+        before, known = known.copies, self._book.write(replace(known, copies=copies))
+        for lane in (CANARY, STABLE) if copies else (STABLE, CANARY):
+            if lane not in known.channels:
+                continue
+            release = self._book.release(known.channels[lane])
+            there = as_known(release, lane, known)
+            wanted = self._book.labelled(there.lanes[lane], known)
+            for node in wanted:
+                kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
+                if kind and service_of(node) in {*before, *copies}:
+                    self._api.apply(node)
+        if copies:
+            names = ", ".join(f"{service}: {count}" for service, count in copies.items())
+            text = f"no HTTPRoute leads here, so the canary has about its share, by copies: {names}"
+            self._tell({"event": "warning", "text": text})
+            self._wait_for(copies)
+        return known
+
+    def share(self, service: str) -> float:
+        """What the canary really has."""
+        canary, stable = self._ready(CANARY, service), self._ready(STABLE, service)
+        return canary / max(1, canary + stable)
+
+    def _wait_for(self, copies: Mapping[str, int]) -> None:
+        """Until the copies of a canary answer; the cluster may have no room for them."""
+        deadline = time.monotonic() + _SECONDS
+        for service, count in copies.items():
+            while (ready := self._ready(CANARY, service)) < count:
+                if time.monotonic() > deadline:
+                    text = f"{ready} of {count} copies of {service}'s canary are ready in {_SECONDS:.0f} s"
+                    self._tell({"event": "warning", "text": f"{text}; next: deploy status"})
+                    return
+                time.sleep(0.5)
+
+    def _ready(self, lane: str, service: str) -> int:
+        labels = {**labels_of(self._project), "channel": lane, "app.kubernetes.io/name": service}
+        found, _ = self._api.list("Deployment", labels)
+        return sum(int(at(node, "status", "readyReplicas") or 0) for node in found) or 1
