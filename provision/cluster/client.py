@@ -25,7 +25,7 @@ from provision.cluster.patience import CONNECT, NoSuchKind, Patience, Unsure, cl
 from provision.errors import Refused, UsageError
 
 _SECONDS = 30.0  # of one request
-_CHUNK = 500  # objects of a list in one answer
+_CHUNK = 250  # objects of a list in one answer
 _NOTHING_YET = (400, 404)  # of a log: its container waits to start, or the pod is gone
 _UNSURE = 3  # times that nobody said whether something was written
 _MORE = {
