@@ -5,7 +5,7 @@ Whoever calls this has the lock, and has what comes in the books. Of a large pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -90,14 +90,14 @@ def prune(api: Api, applyset: str, members: Iterable[Member], tell: Tell) -> Non
         key=lambda each: (_FIRST_PRUNED.index(each.kind), each.name),
     )
     with at_once() as pool:
-        for _, each in groupby(gone, itemgetter(0)):
-            for name in filter(None, each_of(pool, partial(_ended, api, applyset), each)):
+        for kind, each in groupby(gone, itemgetter(0)):
+            for name in filter(None, each_of(pool, partial(_ended, api, ours(api, kind, applyset), applyset), each)):
                 tell({"event": "step", "step": "stop", "program": str(name), "detail": ""})
 
 
-def _ended(api: Api, applyset: str, member: Member) -> Name | None:
+def _ended(api: Api, there: Mapping[Name, Node], applyset: str, member: Member) -> Name | None:
     """End one; its name, where it was there."""
-    live = api.get(*member.named)
+    live = there.get(member.named) or api.get(*member.named)
     if live is None or (at(live, "metadata", "labels") or {}).get(PART_OF) != applyset:
         return None
     if live["metadata"]["uid"] != member.uid and member.uid:

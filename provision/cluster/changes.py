@@ -173,12 +173,21 @@ def lacking(api: Api, wanted: Iterable[Node]) -> list[str]:
     """Secrets that pods of `wanted` need and the namespace has not: `Secret web-secrets has no TOKEN`."""
     wanted = list(wanted)
     coming = {node["metadata"]["name"]: node for node in wanted if node["kind"] == "Secret" and "data" in node}
-    found = []
-    for secret, keys in sorted(secret_keys(wanted).items()):
-        there = at(coming.get(secret) or api.get("Secret", secret) or {}, "data") or {}
-        if missing := sorted(keys - set(there)):
-            found.append(f"Secret {secret} has no {', '.join(missing)}")
-    return found
+    needed = secret_keys(wanted)
+    there = read_secrets(api, [secret for secret in needed if secret not in coming])
+    lacks = []
+    for secret, keys in sorted(needed.items()):
+        has = at(coming.get(secret) or there[secret] or {}, "data") or {}
+        if missing := sorted(keys - set(has)):
+            lacks.append(f"Secret {secret} has no {', '.join(missing)}")
+    return lacks
+
+
+def read_secrets(api: Api, secrets: Iterable[str]) -> dict[str, Node | None]:
+    """Those of these Secrets that are there, by name; None for what is not."""
+    names = list(dict.fromkeys(secrets))
+    with at_once() as pool:
+        return dict(zip(names, each_of(pool, lambda name: api.get("Secret", name), names), strict=True))
 
 
 def make(api: Api, missing: Sequence[str]) -> str:

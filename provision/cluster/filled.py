@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provision.cluster.changes import secret_keys
+from provision.cluster.changes import read_secrets, secret_keys
 from provision.cluster.client import Api
 from provision.cluster.inventory import Inventory
 from provision.cluster.objects import Node, at
@@ -55,14 +55,21 @@ def filled(
         values: variable -> value, as far as it is known here. A promotion keeps what the canary was proven with.
     """
     own = {f"{service}-secrets" for service in services}.union(*known.secrets.values())
+    needed = {secret: keys for secret, keys in secret_keys(nodes).items() if secret in own}
+    first = CANARY if kind == "promote" else channel
+    made = {
+        secret: dict.fromkeys(
+            filter(None, (known.secrets.get(each, {}).get(secret) for each in (first, *known.secrets)))
+        )
+        for secret in needed
+    }
+    there = read_secrets(api, [*needed, *(name for names in made.values() for name in names)])
     names: dict[str, str] = {}
     coming = []
-    for secret, keys in secret_keys(nodes).items():
-        if secret not in own or api.get("Secret", secret) is not None:
+    for secret, keys in needed.items():
+        if there[secret] is not None:
             continue
-        first = CANARY if kind == "promote" else channel
-        there = dict.fromkeys(known.secrets.get(each, {}).get(secret, "") for each in (first, *known.secrets))
-        held = {name: at(api.get("Secret", name) or {}, "data") or {} for name in there if name}
+        held = {name: at(there[name] or {}, "data") or {} for name in made[secret]}
         name = next(iter(held), "")
         last: Mapping[str, str] = held.get(name, {})
         if kind == "up" and keys <= {*values, *last}:  # what is not known here stays as it is
