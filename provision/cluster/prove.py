@@ -34,6 +34,7 @@ _ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]{1,5})\b")
 _NOT_THERE = re.compile(
     r"^error: Internal error.*executable file (`.*` )?not found in \$PATH", re.DOTALL | re.MULTILINE
 )
+_OPEN = 8  # forwards at a time
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -45,8 +46,7 @@ def prove(
     Args:
         once: a check is asked as long as one attempt may take, not as long as a start may.
     """
-    with ExitStack() as opened:
-        pods = _Pods(api, seen, release.lanes[channel], opened)
+    with _Pods(api, seen, release.lanes[channel]) as pods:
         for each in release.checks[channel]:
             check = dict(each["check"])
             if once:
@@ -58,14 +58,24 @@ def prove(
 
 
 class _Pods:
-    """A pod of each service that is asked, and its port here: one forward each, opened when it is first needed."""
+    """A pod of each service that is asked, and its port here: a forward each, opened when it is first needed.
 
-    def __init__(self, api: Api, seen: Watched, lane: Sequence[Node], opened: ExitStack) -> None:
+    Each is a program of tens of megabytes, so of hundreds of services only the last few stay open.
+    """
+
+    def __init__(self, api: Api, seen: Watched, lane: Sequence[Node]) -> None:
         self.api = api
         self._seen = seen
         self._deployments = {service_of(node): node for node in lane if node["kind"] == "Deployment"}
-        self._opened = opened
-        self._forwards: dict[tuple[str, int], Forward] = {}
+        self._forwards: dict[tuple[str, int], tuple[Forward, ExitStack]] = {}
+
+    def __enter__(self) -> _Pods:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with ExitStack() as every:
+            for _, opened in self._forwards.values():
+                every.push(opened)
 
     def pod(self, service: str) -> str:
         node = self._seen.named("Deployment", self._deployments[service]["metadata"]["name"])
@@ -81,13 +91,16 @@ class _Pods:
         if not whose or port is None:
             return host, port
         pod = self.pod(whose)
-        forward = self._forwards.get((pod, port))
+        forward, opened = self._forwards.get((pod, port)) or (None, ExitStack())
         if forward is None or forward.has_ended:  # the API server went away, and is back
+            opened.close()
+            while len(self._forwards) >= _OPEN:
+                self._forwards.pop(next(iter(self._forwards)))[1].close()
             try:
-                forward = self._opened.enter_context(forwarded(self.api, pod, port))
+                forward = opened.enter_context(forwarded(self.api, pod, port))
             except Unreachable as error:  # the pod has just gone, and another one comes
                 raise Failed(f"{error.what} {error.why}") from None
-            self._forwards[pod, port] = forward
+            self._forwards[pod, port] = forward, opened
         return "127.0.0.1", forward.local
 
     def whose(self, host: str, port: int | None, service: str = "") -> str:
