@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from tests.cluster.many import with_nodes
 from tests.cluster.parts import KUBECTL
 from tests.testbed.slots import take_slot
 
-_SECONDS = 1800
+_SECONDS = 1800  # of one command
 _IMAGE = "registry.example/web@sha256:" + "0" * 64
 
 
@@ -63,11 +64,15 @@ def timed(command: Sequence[str | Path], folder: Path, kubeconfig: Path, codes: 
     with (folder / "said").open("w+") as said:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+        late = threading.Timer(_SECONDS, process.kill)
+        late.start()
         try:
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
+        finally:
+            late.cancel()
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in codes:
@@ -97,9 +102,8 @@ def render(folder: Path) -> None:
     (folder / "rendered/all.json").write_text(json.dumps(objects))
 
 
-def measure(kubeconfig: Path, services: int, pods: int) -> dict[str, tuple[Took, Took]]:
-    """Each case: ours, kubectl's."""
-    times: dict[str, tuple[Took, Took]] = {}
+def measure(kubeconfig: Path, services: int, pods: int) -> Iterator[tuple[str, Took, Took]]:
+    """Each case as it is done: its name, ours, kubectl's."""
     folders = {name: Path(tempfile.mkdtemp(prefix=f"deploy-bench-{name}-")) for name in ("ours", "theirs")}
     try:
         for name in folders:
@@ -110,15 +114,12 @@ def measure(kubeconfig: Path, services: int, pods: int) -> dict[str, tuple[Took,
             render(folders["theirs"])
             diff: list[str | Path] = [KUBECTL, "--namespace", "theirs", "diff", "--server-side", "-R", "-f", "rendered"]
             planned = ours(folders["ours"], kubeconfig, "plan")
-            times[f"plan, {case}"] = planned, timed(diff, folders["theirs"], kubeconfig, (0, 1))
-            print(case, "plan", planned, times[f"plan, {case}"][1], file=sys.stderr, flush=True)
+            yield f"plan, {case}", planned, timed(diff, folders["theirs"], kubeconfig, (0, 1))
             up = ours(folders["ours"], kubeconfig, "up")
-            times[f"up, {case}"] = up, theirs(folders["theirs"], kubeconfig, "theirs")
-            print(case, "up", up, times[f"up, {case}"][1], file=sys.stderr, flush=True)
+            yield f"up, {case}", up, theirs(folders["theirs"], kubeconfig, "theirs")
     finally:
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
-    return times
 
 
 def main() -> None:
@@ -132,16 +133,16 @@ def main() -> None:
     try:
         cluster = with_nodes(slot, options.nodes)
         try:
-            times = measure(cluster.kubeconfig, options.services, options.pods)
+            print(f"{options.nodes} nodes, {options.pods} pods, {options.services} services")
+            print(f"{'':<20}{'deploy':>20}{'kubectl':>20}{'ratio':>8}{'load':>8}", flush=True)
+            for case, mine, other in measure(cluster.kubeconfig, options.services, options.pods):
+                cells = [f"{each.seconds:.1f} s, {each.mebibytes:.0f} MiB" for each in (mine, other)]
+                ratio = f"{mine.seconds / other.seconds:>8.2f}{os.getloadavg()[0]:>8.1f}"
+                print(f"{case:<20}{cells[0]:>20}{cells[1]:>20}{ratio}", flush=True)
         finally:
             cluster.destroy()
     finally:
         slot.release()
-    print(f"{options.nodes} nodes, {options.pods} pods, {options.services} services; load {os.getloadavg()[0]:.1f}")
-    print(f"{'':<20}{'deploy':>20}{'kubectl':>20}{'ratio':>8}")
-    for case, (mine, other) in times.items():
-        cells = [f"{each.seconds:.1f} s, {each.mebibytes:.0f} MiB" for each in (mine, other)]
-        print(f"{case:<20}{cells[0]:>20}{cells[1]:>20}{mine.seconds / other.seconds:>8.2f}")
 
 
 if __name__ == "__main__":
