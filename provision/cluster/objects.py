@@ -73,8 +73,10 @@ def at(node: Any, *path: str | int) -> Any:
     for step in path:
         if isinstance(step, int):
             node = node[step] if isinstance(node, list) and step < len(node) else None
-        else:
-            node = node.get(step) if isinstance(node, Mapping) else None
+        else:  # `dict` first: of thousands of pods this is asked for each field
+            node = node.get(step) if isinstance(node, (dict, Mapping)) else None
+        if node is None:
+            return None
     return node
 
 

@@ -19,7 +19,7 @@ KINDS = ("Deployment", "ReplicaSet", "Pod", "Job")
 _UNSCHEDULABLE = 30.0  # seconds
 _REFUSED = 10.0
 _LINES = 12
-_SPARE = 4  # times as long as a look took nothing is looked at: thousands of pods must not be all that is done here
+_SPARE = 9  # times as long as a look took nothing is looked at: thousands of pods must not be all that is done here
 _BEYOND = 120.0  # seconds after the controller's own deadline, should it not be heard
 _DEADLINE = 600  # Kubernetes' own default of progressDeadlineSeconds
 
