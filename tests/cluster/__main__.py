@@ -44,6 +44,8 @@ def _say(text: str) -> None:
 
 
 def _up(*, control: bool) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell has what it starts in the background ignore the first
+        signal.signal(number, signal.default_int_handler)
     slot = take_slot()
     try:
         cluster = Cluster(slot)
@@ -54,7 +56,9 @@ def _up(*, control: bool) -> None:
             _say(f'# image = "{image}" is there: a service with command = ["/web", "${{port}}"]')
             _say(f"# tests on it: {KUBECONFIG}={cluster.kubeconfig} {CTR}={shlex.quote(shlex.join(node.ctr))}")
         _say("# Ctrl-C ends it.")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
     finally:
         slot.release()
 
