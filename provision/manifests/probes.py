@@ -18,6 +18,7 @@ from provision.project.checks import Check
 from provision.project.parts import Ask, Probes
 
 _PERIOD = 5  # seconds between attempts once it has started
+_STARTUP_PERIOD = 10  # at most, until it has: what fails at once, as nobody listens yet, is soon asked again
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,7 @@ class Probe:
     kind: Literal["http", "tcp", "exec"]
     path: Value | None  # http
     command: tuple[Value, ...]  # exec
-    period: int  # seconds between attempts
-    attempt_seconds: int
-    startup_failures: int  # attempts until it must have passed
-    startup: Timing  # those three
+    startup: Timing  # until it has passed once
     readiness: Timing
     liveness: Timing
     liveness_asks: Literal["check", "port"]
@@ -91,21 +89,19 @@ def _probe(
 ) -> Probe:
     attempt = max(1, math.ceil(check.attempt_timeout))
     period = max(_PERIOD, attempt) if kind == "exec" else _PERIOD  # programs are started each time
-    startup = max(1, math.ceil(check.timeout / period))
+    until_started = min(period, _STARTUP_PERIOD)
+    startup = max(1, math.ceil(check.timeout / until_started))
     alive = said.liveness or Ask()
     asks = said.liveness.asks if said.liveness else "port"
     return Probe(
         kind,
         path,
         command,
-        period,
-        attempt,
-        startup,
-        startup=Timing(0, period, attempt, startup),
+        startup=Timing(0, until_started, attempt, startup),
         readiness=_timing(said.readiness, Timing(0, period, attempt, 3)),
         liveness=_timing(alive, replace(_ALIVE, attempt_seconds=attempt) if asks == "check" else _ALIVE),
         liveness_asks=asks,
-        health=_timing(said.health, Timing(period * startup, period, attempt, 3)),
+        health=_timing(said.health, Timing(until_started * startup, period, attempt, 3)),
     )
 
 

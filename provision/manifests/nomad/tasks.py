@@ -146,7 +146,7 @@ def _services(places: Containers, name: str) -> list[Json]:
         "Type": "http" if path else "tcp",
         **({"Path": path} if path else {}),
         "AddressMode": "alloc",
-        "Interval": seconds(asked.period if asked else 5),
-        "Timeout": seconds(asked.attempt_seconds if asked else 5),
+        "Interval": seconds(asked.readiness.period if asked else 5),
+        "Timeout": seconds(asked.readiness.attempt_seconds if asked else 5),
     }
     return [{"Name": f"{places.project.name}-{name}", **registered, "Checks": [check]}]
