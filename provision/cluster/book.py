@@ -17,8 +17,7 @@ from provision.cluster.client import Api
 from provision.cluster.evidence import Kept
 from provision.cluster.inventory import FORMAT, Inventory, parsed
 from provision.cluster.objects import MANAGER, PART_OF, PLURALS, Name, Node, at
-from provision.cluster.own_routes import KIND, with_share
-from provision.cluster.routes import mixed
+from provision.cluster.routes import KIND, mixed, with_share
 from provision.cluster.wanted import Rendered, unpacked
 from provision.contract.slots import CANARY
 from provision.errors import Refused

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from provision.cluster.objects import Member, Name, Node
-from provision.cluster.own_routes import KIND
+from provision.cluster.routes import KIND
 from provision.errors import Refused
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lean import lean
 from provision.cluster.lease import holder
-from provision.cluster.objects import KEPT, PART_OF, Name, Node, at, name_of
+from provision.cluster.objects import KEPT, Name, Node, at, name_of
 from provision.cluster.own_routes import Way, ways
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
@@ -122,7 +122,7 @@ def status(there: ProjectThere) -> Status:
     labels = labels_of(there.project.name)
     found = {kind: there.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod", "Job")}
     services = [_seen(each, lane, found) for lane, members in inventory.members.items() for each in _workloads(members)]
-    if not inventory.generation and (left := forgotten(there)):
+    if not inventory.generation and (left := there.forgotten()):
         runs = [_seen(name_of(node), at(node, "metadata", "labels", "channel"), found) for node in left]
         gone = f"ConfigMap deploy-{there.project.name} is gone, which says what is deployed; what is named here runs on"
         return Status("forgotten", inventory, who, tuple(runs), (gone,))
@@ -131,12 +131,6 @@ def status(there: ProjectThere) -> Status:
     closed = [f"HTTPRoute {each.route}: {each.why}" for each in led if each.why]
     drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given), *closed)
     return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given, led)
-
-
-def forgotten(there: ProjectThere) -> list[Node]:
-    """Deployments that were applied here; they are nobody's where there is no inventory."""
-    found, _ = there.api.list("Deployment", labels_of(there.project.name))
-    return [node for node in found if node["metadata"]["labels"].get(PART_OF) == there.book.applyset]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provision.cluster import rolling
 from provision.cluster.applying import prune
 from provision.cluster.asked import Asked, Ended, Proven
 from provision.cluster.lease import held
-from provision.cluster.looks import forgotten
 from provision.cluster.objects import Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
@@ -21,6 +19,7 @@ from provision.errors import Refused
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked
+    from provision.contract.rollout import RolloutAsked
 
 
 def unsigned(_release: Rendered, _checks: list[Checked]) -> None:
@@ -52,8 +51,9 @@ def up(
     there.demand_namespace(make=True)
     asked = _asked(there, "up", channel, release, take_over)
     asked = replace(asked, rests_on=rests_on, proven=proven, secrets=there.loaded.secrets)
-    begins = channel == CANARY and share is None and bool(there.target.rollout.steps)
-    steps = rolling.asked(there) if begins else None
+    steps: RolloutAsked | None = None
+    if channel == CANARY and share is None and there.target.rollout.steps:
+        steps = {"document": there.target.rollout.document(), "evidence": there.target.require is not None}
     return bring(there.api, replace(asked, sharing=Sharing(share, steps, aborts)), there.tell)
 
 
@@ -142,7 +142,7 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
 
     with held(there.api, there.project.name, there.who, tell) as lock:
         before = there.book.read()
-        if not before.generation and forgotten(there):
+        if not before.generation and there.forgotten():
             raise Refused(
                 "what says which objects are the project's is gone.",
                 why=f"ConfigMap deploy-{there.project.name} was deleted, and Deployments run on.",

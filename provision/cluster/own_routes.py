@@ -8,26 +8,23 @@ a share is an apply, too. Routes that are somebody else's are changed by `weighi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.cluster import changes, routes
 from provision.cluster.applying import apply
 from provision.cluster.objects import PART_OF, Member, Node, at, name_of
-from provision.cluster.routes import Pair
+from provision.cluster.routes import KIND, with_share
 from provision.cluster.wait import NotReady
 from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
-from provision.errors import Refused
-from provision.project.units import percent
 
 if TYPE_CHECKING:
     from provision.cluster.book import Book
     from provision.cluster.client import Api
     from provision.cluster.inventory import Inventory
 
-KIND = "HTTPRoute"
 _SECONDS = 30.0  # within which a Gateway says whether it takes a route
 
 
@@ -35,33 +32,6 @@ def is_own(route: Node, applyset: str) -> bool:
     """Whether it was applied here as what a release has, and stands beside nobody's."""
     labels = at(route, "metadata", "labels") or {}
     return labels.get(PART_OF) == applyset and not at(route, "metadata", "ownerReferences")
-
-
-def with_share(objects: Sequence[Node], canary: Iterable[Node], share: float) -> list[Node]:
-    """Objects of stable whose routes give the canary that share.
-
-    Raises:
-        Refused: a route of a template of the project's own can't.
-    """
-    ours = routes.pairs(objects, canary)
-    return [divided(node, ours, share) if node["kind"] == KIND else node for node in objects]
-
-
-def divided(route: Node, ours: Sequence[Pair], share: float) -> Node:
-    """`routes.shared`.
-
-    Raises:
-        Refused: the weights of a rule can't say so.
-    """
-    try:
-        return routes.shared(route, ours, share)
-    except routes.Coarse as coarse:
-        raise Refused(
-            f"HTTPRoute {coarse.route} can't give a canary {percent(coarse.share)}.",
-            why=f"It divides requests between us and others, and our weights there add up to {coarse.total}; "
-            "others' are not changed.",
-            next_step="make all of its weights a hundred times as large, then ask again",
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from provision.cluster.book import Book
 from provision.cluster.client import Api
+from provision.cluster.objects import PART_OF, Node
 from provision.cluster.prometheus import Prometheus
-from provision.cluster.wait import Tell
+from provision.cluster.wait import Tell, labels_of
 from provision.cluster.wanted import Rendered, rendered
 from provision.errors import Refused
 from provision.manifests.kubernetes.routed import left_to_others
@@ -84,6 +85,11 @@ class ProjectThere:
             node = self.release.namespace
             self.api.create({**node, "metadata": {**node["metadata"], "name": namespace}})
         return make
+
+    def forgotten(self) -> list[Node]:
+        """Deployments that were applied here; they are nobody's where there is no inventory."""
+        found, _ = self.api.list("Deployment", labels_of(self.project.name))
+        return [node for node in found if node["metadata"]["labels"].get(PART_OF) == self.book.applyset]
 
     def _is_there(self) -> bool:
         try:

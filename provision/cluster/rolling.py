@@ -27,15 +27,10 @@ from provision.project.traffic import counts_tokens
 
 if TYPE_CHECKING:
     from provision.cluster.project_there import ProjectThere
-    from provision.contract.rollout import FindingDocument, RolloutAsked, RolloutNote, RolloutRecord
+    from provision.contract.rollout import FindingDocument, RolloutNote, RolloutRecord
     from provision.contract.seen import RolloutSeen
 
 _KIND = "rollout"  # of entries in the history
-
-
-def asked(there: ProjectThere) -> RolloutAsked:
-    """The steps that a target declares, as a rollout begins with them."""
-    return {"document": there.target.rollout.document(), "evidence": there.target.require is not None}
 
 
 def channel_by_itself(there: ProjectThere) -> str:

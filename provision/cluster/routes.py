@@ -15,7 +15,10 @@ from typing import Any
 from provision.cluster.objects import Node, at
 from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
+from provision.errors import Refused
+from provision.project.units import percent
 
+KIND = "HTTPRoute"
 LANE_HEADER = "X-Lane"
 _FINE = 10_000  # that weights of ours add up to at least: a share of 0.01 % is one
 _MOST = 1_000_000  # what a weight may be
@@ -30,16 +33,6 @@ class Pair:
     service: str
     stable: str
     canary: str
-
-
-class Coarse(Exception):
-    """Weights of a rule are too small for a share, and others' are not ours to change."""
-
-    def __init__(self, route: str, total: int, share: float) -> None:
-        super().__init__(f"HTTPRoute {route}")
-        self.route = route
-        self.total = total
-        self.share = share
 
 
 def pairs(stable: Iterable[Node], canary: Iterable[Node]) -> list[Pair]:
@@ -82,7 +75,7 @@ def shared(route: Node, ours: Sequence[Pair], share: float) -> Node:
     """`route` where the canary has that share of what leads to each service.
 
     Raises:
-        Coarse: the weights of a rule can't say so.
+        Refused: weights of a rule are too small for it, and others' are not ours to change.
     """
     new = deepcopy(route)
     for rule in _rules(new):
@@ -98,9 +91,24 @@ def shared(route: Node, ours: Sequence[Pair], share: float) -> Node:
         for pair, total in totals.items():
             canary = round(total * times * share)
             if abs(canary / (total * times) - share) > share * _NEAR:
-                raise Coarse(str(route["metadata"]["name"]), total, share)
+                raise Refused(
+                    f"HTTPRoute {route['metadata']['name']} can't give a canary {percent(share)}.",
+                    why=f"It divides requests between us and others, and our weights there add up to {total}; "
+                    "others' are not changed.",
+                    next_step="make all of its weights a hundred times as large, then ask again",
+                )
             _divide(rule, pair, _home(route), total * times - canary, canary)
     return new
+
+
+def with_share(objects: Sequence[Node], canary: Iterable[Node], share: float) -> list[Node]:
+    """Objects of stable whose routes give the canary that share.
+
+    Raises:
+        Refused: a route of a template of the project's own can't.
+    """
+    ours = pairs(objects, canary)
+    return [shared(node, ours, share) if node["kind"] == KIND else node for node in objects]
 
 
 def restored(route: Node, ours: Sequence[Pair], were: Sequence[int]) -> Node:

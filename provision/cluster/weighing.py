@@ -17,7 +17,7 @@ from provision.cluster.client import Api, Invalid
 from provision.cluster.copies import Copies
 from provision.cluster.inventory import Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at
-from provision.cluster.own_routes import OwnRoutes, divided, is_own
+from provision.cluster.own_routes import OwnRoutes, is_own
 from provision.cluster.routes import Pair
 from provision.cluster.wait import Tell, labels_of
 from provision.contract.slots import CANARY, STABLE
@@ -65,7 +65,7 @@ class Weighing:
         ours = routes.pairs(self._objects(stable, STABLE), canary)
         found = self._leading(ours)
         for route in found:
-            divided(route, ours, share)
+            routes.shared(route, ours, share)
         self._own.demand(stable, canary, share)
         if finely and not found:
             raise Refused(
@@ -87,7 +87,7 @@ class Weighing:
             waited = self._own.give(known, 0.0)
             for each in known.routes:
                 if each.were:
-                    waited += self._change(each, lambda route: divided(route, ours, 0.0))
+                    waited += self._change(each, lambda route: routes.shared(route, ours, 0.0))
             self._wait(waited)
 
     def place(self, known: Inventory) -> Inventory:
@@ -113,7 +113,7 @@ class Weighing:
         waited = self._own.give(known, share) if share is not None else []
         for each in known.routes:
             if each.were and share is not None:
-                waited += self._change(each, lambda route: divided(route, ours, share))
+                waited += self._change(each, lambda route: routes.shared(route, ours, share))
         lanes = {str(route["metadata"]["name"]): self._beside(route, ours) for route in found}
         new = tuple(replace(each, lane=lanes.get(each.name, each.lane)) for each in known.routes)
         if new != known.routes:

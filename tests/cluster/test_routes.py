@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.cluster.routes import Coarse, Pair, copies_for, lane_route, refusal, restored, shared, shares, weights
+from provision.cluster.routes import Pair, copies_for, lane_route, refusal, restored, shared, shares, weights
+from provision.errors import Refused
 
 WEB, API = Pair("web", "web", "web-canary"), Pair("api", "api", "api-canary")
 OURS = [WEB, API]
@@ -70,7 +71,7 @@ def test_a_service_may_be_named_with_the_namespace_that_is_ours() -> None:
 
 
 def test_weights_that_are_too_small_beside_others_are_refused() -> None:
-    with pytest.raises(Coarse):
+    with pytest.raises(Refused):
         shared(route([ref("web"), ref("theirs")]), OURS, 0.05)
 
 
@@ -86,7 +87,7 @@ def test_a_route_gets_back_what_it_had(rules: list[list[tuple[str, int]]], asked
     try:
         for share in asked:
             new = shared(new, OURS, share)
-    except Coarse:
+    except Refused:
         pass
 
     assert restored(new, OURS, were) == old
