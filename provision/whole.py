@@ -13,13 +13,16 @@ from pathlib import Path
 def write(path: Path, content: bytes, mode: int = 0o600, *, synced: bool = False) -> None:
     """Let the file at `path` be this, in a folder that is there; nobody but its owner reads what is half written.
 
+    What was killed before it was there keeps its name's beginning: `.env` with more behind it is no release's.
+
     Args:
         synced: on the disk before it gets its name.
 
     Raises:
         OSError: it can't be written; it is as it was.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600, from its first byte
+    hidden = path.name if path.name.startswith(".") else f".{path.name}"
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{hidden}.")  # 0600, from its first byte
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

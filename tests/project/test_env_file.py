@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from provision.errors import UsageError
 from provision.project.env_file import with_value, write
 from provision.project.environment import read_environment
+from provision.release.ignore import never
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 HARD = st.text(st.sampled_from("a'\"\\\r\n\t #=$`!{}é\u2028\x0b\x1c"), max_size=12)
@@ -76,3 +78,12 @@ def test_the_file_is_its_owner_s_alone_and_a_link_to_it_stays_one(tmp_path):
     assert (tmp_path / "elsewhere").read_text() == "A=1\nTOKEN=x\n"
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "elsewhere"]
+
+
+def test_what_was_half_written_when_it_was_killed_is_shipped_nowhere(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("A=1\n")
+    there: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: there.extend(path.name for path in tmp_path.iterdir()))
+    write(tmp_path / ".env", "TOKEN", "x")
+    assert len(there) == 2  # what it will be lies beside it
+    assert all(map(never, there))
