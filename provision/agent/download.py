@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .lenders import Known, Lenders, Talk
 
 _AT_ONCE = 4  # from the source, by all hosts that know each other, or one each
+_HANDED_OUT = 2  # of them, where each host has its turn: who has one is sent to while the other is written down
 _SLOWEST = 50_000  # bytes a second
+_IN_TURN = 3_000  # the same, where others have theirs first; a few bytes are sent meanwhile
 _FAILURES = 12  # of each that asks, one after another, without a piece that came
 _LONGEST_WAIT = 30.0
 _UNHEARD = 2 * (SECONDS + PIECE / _SLOWEST)  # without a piece or a failure: headers drip, where no limit holds
@@ -78,11 +80,13 @@ class Download:
         arrived = sum(self.pieces.length(index) for index in set(self.pieces.done) - set(wanted))
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         limit = self.request["limit"]
-        slowest = min(_SLOWEST, limit / (2 * _AT_ONCE) or _SLOWEST)
+        slowest = _IN_TURN if self._source.is_handed_out else min(_SLOWEST, limit / (2 * _AT_ONCE) or _SLOWEST)
+        self._unheard = _UNHEARD * _SLOWEST / slowest
         self._writing = Writing(descriptor, limit, slowest, arrived)
+        at_once = _HANDED_OUT if self._source.is_handed_out else _AT_ONCE
         threads = [
             threading.Thread(target=self._fetch, args=(number,), daemon=True)
-            for number in range(min(_AT_ONCE, len(wanted)) if self.request["url"] else 0)
+            for number in range(min(at_once, len(wanted)) if self.request["url"] else 0)
         ]
         try:
             if self._lending is not None and wanted:
@@ -133,7 +137,7 @@ class Download:
             try:
                 wrong = self._news.get(timeout=0.2)
             except queue.Empty:
-                if time.monotonic() - heard > _UNHEARD:
+                if time.monotonic() - heard > self._unheard:
                     wrong, failures = Again("nothing whole came for a long time"), most
             else:
                 heard = time.monotonic()

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Optional
 from urllib.parse import urlsplit
 
 from ..contract.failure import FAILED, REFUSED, Failure
+from ..contract.layout import SHIPPED
 from .pieces import piece_of
 from .writing import SILENCE, Again
 
@@ -55,10 +56,11 @@ class Source:
 
     def __init__(self, request: FetchModel) -> None:
         self._request = request
+        self.is_handed_out = request["source"] == SHIPPED  # by who leads the deploy, to this host and others in turn
         self.host = urlsplit(request["url"]).netloc
         # Proxies by the environment, as every program of the host finds them; none leads to this host itself.
-        self._is_near = self.host.startswith("127.0.0.1:")
-        proxies = [urllib.request.ProxyHandler({})] if self._is_near else []
+        is_near = self.host.startswith("127.0.0.1:")
+        proxies = [urllib.request.ProxyHandler({})] if is_near else []
         self._opener = urllib.request.build_opener(Redirects(), *proxies)
 
     def piece(self, begin: int, length: int, writing: Writing) -> str:
@@ -121,7 +123,7 @@ class Source:
             )
         if answer.code in (404, 410, 416):
             return self._another(f"HTTP {answer.code}")
-        if answer.code == 409 and self._is_near:
+        if answer.code == 409 and self.is_handed_out:
             return Elsewhere("another host is sent it")
         if answer.code in (408, 429) or answer.code >= 500:
             return Again(f"HTTP {answer.code}", asked_wait(answer.headers.get("Retry-After", "")))

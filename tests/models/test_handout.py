@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from provision.agent import download, fetch, writing
+from provision.contract.bringing import FetchModel
+from provision.contract.failure import Failure
+from provision.contract.layout import SHIPPED, Layout
 from provision.hosts import Forbidden, HostConnection, connect
 from provision.hosts.sandbox import Sandbox
 from provision.hosts.sandbox.layout import Server
@@ -110,6 +115,30 @@ def test_who_waits_for_its_turn_hears_something_meanwhile(
         urllib.request.urlopen(_ask(access, "bytes=9-100000"), timeout=30) as waits,
     ):
         assert waits.read(2 * handout._SIGN)
+
+
+@pytest.mark.parametrize("source", [SHIPPED, "the Hub"], ids=["handed-out", "fetched"])
+def test_where_others_have_their_turn_first_a_slow_piece_is_not_given_up(
+    host: HostConnection, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    size, pace = 20_000, 20_000  # a second; many hosts have less of a home's line
+    monkeypatch.setattr(handout, "_BLOCK", 1000)
+    monkeypatch.setattr(writing, "SECONDS", 0.0)
+    monkeypatch.setattr(download, "_FAILURES", 1)
+    with Handout(file, size, pace).reached(host) as access:
+        asked: FetchModel = {
+            "op": "fetch-model",
+            "sha256": hashlib.sha256(file.read_bytes()[:size]).hexdigest(),
+            "name": file.name,
+            "bytes": size,
+            "url": access.url,
+            "authorization": access.authorization,
+            "limit": 0,
+            "source": source,
+        }
+        slow = pytest.raises(Failure, match="less than 50 kB came in a second")
+        with contextlib.nullcontext() if source == SHIPPED else slow:
+            fetch.fetch(Layout(str(tmp_path / "there")), asked, lambda _: None, lambda: None)
 
 
 def test_a_server_that_leads_no_ports_is_known_by_its_word(given: Handout, tmp_path: Path) -> None:
