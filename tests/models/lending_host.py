@@ -119,6 +119,7 @@ class Host:
             "url": url,
             "authorization": "",
             "limit": limit,
+            "source": "the Hub",
             "lenders": lenders,
         }
         self.say(request)
