@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Collection, Dict, List, Mapping, Optional, Set
+from typing import TYPE_CHECKING, Callable, Collection, Dict, List, Mapping, Optional
 
 from ..contract.failure import FAILED, Failure
 from .pieces import PIECE, Pieces
@@ -62,7 +62,7 @@ class Download:
         self.lent: Dict[int, str] = {}
         self._emit, self._stop, self._lending = emit, stop, lending
         self._source = Source(request)
-        self._elsewhere: Set[int] = set()  # pieces of which the source says that another host has them
+        self._elsewhere: Dict[int, int] = {}  # piece that the source sent to another host -> how many then lent
         self._changed = False  # whether a piece came as another than it did before
         self._news: queue.Queue[Optional[BaseException]] = queue.Queue()  # of each piece: it came, or why not
         self._refused: Optional[Failure] = None  # what the source says, which has nothing for us any more
@@ -195,7 +195,7 @@ class Download:
                 self._came(index, digest)
                 tries = 0
             except Elsewhere:
-                self._elsewhere.add(index)
+                self._elsewhere[index] = len(self._lenders.there) if self._lenders else 0
                 self._wanted.put_back(index)
             except Again as again:
                 self._wanted.put_back(index)
@@ -216,7 +216,8 @@ class Download:
         if number >= max(1, _AT_ONCE // (1 + others)) or not lenders.settled:
             return None
         mine, taken = lenders.share(), lenders.taken()
-        lent = taken | self._elsewhere
+        there = len(lenders.there)
+        lent = taken | {index for index, then in [*self._elsewhere.items()] if then <= there}  # else one is gone
         found = self._wanted.fetch_last(lambda index: mine(index) and index not in lent)
         if found is None and self._wanted.is_idle:
             still = time.monotonic() - max(self._writing.moved, self._began)

@@ -12,12 +12,11 @@ import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Tuple
-from urllib.parse import urlsplit
 
 from ..contract.failure import FAILED, Failure
 from . import files, models, pieces
 from .download import Download
-from .source import demand_safe
+from .source import demand_safe, locked_anew, whose
 
 if TYPE_CHECKING:
     from ..contract.answers import Present
@@ -105,10 +104,9 @@ def _bring(
     files.remove_tree(folder)
     raise Failure(
         FAILED,
-        f"what {urlsplit(request['url']).netloc} has is not model {name} as it was locked: {found[:16]}…, "
-        f"expected {sha256[:16]}….",
+        f"what {whose(request)} has is not model {name} as it was locked: {found[:16]}…, expected {sha256[:16]}….",
         "It was read a second time, and said the same.",
-        "deploy model lock, and look at what has changed",
+        locked_anew(request),
     )
 
 

@@ -57,9 +57,10 @@ class Source:
     def __init__(self, request: FetchModel) -> None:
         self._request = request
         self.is_handed_out = request["source"] == SHIPPED  # by who leads the deploy, to this host and others in turn
-        self.host = urlsplit(request["url"]).netloc
+        self.host = whose(request)
+        self._at = urlsplit(request["url"]).netloc
         # Proxies by the environment, as every program of the host finds them; none leads to this host itself.
-        is_near = self.host.startswith("127.0.0.1:")
+        is_near = self._at.startswith("127.0.0.1:")
         proxies = [urllib.request.ProxyHandler({})] if is_near else []
         self._opener = urllib.request.build_opener(Redirects(), *proxies)
 
@@ -108,7 +109,7 @@ class Source:
     def _refused(self, answer: urllib.error.HTTPError) -> Exception:
         """What an answer without content means: whether asking again may help."""
         name = self._request["name"]
-        if answer.code in (401, 403) and urlsplit(answer.url or "").netloc not in ("", self.host):
+        if answer.code in (401, 403) and urlsplit(answer.url or "").netloc not in ("", self._at):
             return Again(f"HTTP {answer.code} where it sent us on to: such an address runs out")
         if answer.code in (401, 403):
             return Failure(
@@ -136,7 +137,19 @@ class Source:
 
     def _another(self, why: str) -> Failure:
         what = f"what {self.host} has is not model {self._request['name']} as it was locked: {why}."
-        return Failure(FAILED, what, next_step="deploy model lock, and look at what has changed")
+        return Failure(FAILED, what, next_step=locked_anew(self._request))
+
+
+def whose(request: FetchModel) -> str:
+    """Who has the model, in a sentence."""
+    return "the machine that deploys" if request["source"] == SHIPPED else urlsplit(request["url"]).netloc
+
+
+def locked_anew(request: FetchModel) -> str:
+    """What to do where that has become another."""
+    if request["source"] == SHIPPED:
+        return "deploy up again, once nothing writes to that file"
+    return "deploy model lock, and look at what has changed"
 
 
 def demand_safe(url: str, *, from_afar: bool = False) -> None:

@@ -63,8 +63,13 @@ class Handout:
                     finally:
                         free.release()
 
-        with connection.answering(answer) as port:
-            yield Access(f"http://127.0.0.1:{port}/", authorization)
+        try:
+            with connection.answering(answer) as port:
+                yield Access(f"http://127.0.0.1:{port}/", authorization)
+        except BaseException:  # it lends nothing any more of what it was sent
+            for asked in [*self._asked.values()]:
+                asked.discard(connection.name)
+            raise
 
     def part(self, asked: str) -> tuple[int, int] | None:
         """Where a part begins, and its bytes; None where there is none such."""

@@ -86,6 +86,14 @@ def test_what_one_host_was_sent_another_is_sent_where_it_asks_twice(
         assert _get(_ask(access, "bytes=0-9")) == file.read_bytes()[:10]
 
 
+def test_what_a_host_was_sent_that_is_gone_is_nobodys(host: HostConnection, given: Handout, file: Path) -> None:
+    with pytest.raises(ConnectionError), given.reached(host) as access:
+        assert _get(_ask(access, "bytes=0-9")) == file.read_bytes()[:10]
+        raise ConnectionError
+
+    assert not given.is_elsewhere("another", 0)
+
+
 @contextlib.contextmanager
 def _taken_slowly(access: Access) -> Iterator[None]:
     """While somebody asked for a part, and takes nothing of it."""
