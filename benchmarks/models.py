@@ -16,8 +16,9 @@ times the floor, which is 84 s:
 
     1 host      source     1.07                                51 MB
                 own file   1.07, 1.01 up the laptop's line     47 MB
+    4 hosts     own file   1.12, 1.05 up the laptop's line     53 MB
     16 hosts    source     1.22, 1.15 of the source            68 MB
-                own file   1.24, 1.15 up the laptop's line     60 MB
+                own file   1.22, 1.13 up the laptop's line     60 MB
 
 Needs root: hosts are network namespaces with a root file system and sshd of their own, lines are the kernel's token
 buckets (tc-tbf), and the source is nginx with TLS.

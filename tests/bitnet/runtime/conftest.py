@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.bitnet.runtime.builds import build
 from tests.bitnet.runtime.gguf_files import Gguf
+from tests.cli.ports import free_ports
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -28,9 +28,7 @@ def build_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ import pytest
 from bitnet import binaries, cli, report
 from tests.bitnet.runtime.builds import build, needing
 from tests.bitnet.runtime.conftest import CHECKOUT
+from tests.cli.ports import free_ports
 
 
 def bitnet(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -321,7 +322,7 @@ class TestWatch:
     def test_it_starts_serves_health_and_metrics_and_stops_on_sigterm(
         self, served: Path, model: Path, free_port: int
     ) -> None:
-        own = f"127.0.0.1:{free_port + 1 if free_port < 65535 else free_port - 1}"
+        own = f"127.0.0.1:{free_ports(1)[0]}"
         with watching(served, model, free_port, "--listen", own, "--json") as watch:
             wait_until(lambda: get(f"http://{own}/healthz") == "serving\n")
             assert "bitnet_watchdog_up 1.0" in get(f"http://{own}/metrics")
