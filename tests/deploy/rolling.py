@@ -82,3 +82,8 @@ def ended(world: World, seconds: float = 60.0) -> RolloutRecord:
     until(lambda: record(world)["status"] != "running", "the rollout has ended", seconds)
     time.sleep(0.1)
     return record(world)
+
+
+def line(canary: str, ended: RolloutRecord, requests: int) -> str:
+    """One of one step, for who writes the table of benchmarks/README.md."""
+    return f"{canary}: {ended['status']}, {requests} requests, {(ended['since'] - ended['began']) / 60:.2f} minutes"

@@ -240,6 +240,10 @@ def test_of_ten_real_ones_each_ends_as_it_should(world: World, case: str) -> Non
         world.up("canary")
         with crowd(world, threads=8, pause=0.0):
             rolling.begin(world, rolling.document(0.5, each=2.0, at_most=90.0, errors=0.01, slower=0.5))
-            ends.append((rolling.ended(world, 120)["status"], rolling.record(world)["why"]))
+            record = rolling.ended(world, 120)
+        ends.append((record["status"], record["why"]))
+        (errors, *_) = world.status().project["history"][-1]["rollout"]["findings"]
+        asked = int(errors["says"].partition(" of ")[2].partition(")")[0])
+        print(rolling.line(case, record, asked))  # noqa: T201  for the table of benchmarks/README.md
 
     assert [each for each, _ in ends] == [status] * 10, ends
