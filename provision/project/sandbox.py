@@ -18,6 +18,11 @@ LOCAL = Path(".deploy")  # in the project's folder: what is about this machine a
 FOLDER = LOCAL / "sandbox"
 
 
+def is_here(target: Target) -> bool:
+    """Whether its only host is the throwaway one on this machine; whatever else its hosts are, also none at all."""
+    return [host.parts for host in target.hosts] == [(SANDBOX,)]
+
+
 def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
     """`targets` with each `~/` replaced by the home of the sandbox of the project in `root`."""
     return {name: target.model_copy(update={"path": _path(target, root)}) for name, target in targets.items()}
@@ -26,12 +31,12 @@ def at_home(targets: Mapping[str, Target], root: Path) -> dict[str, Target]:
 def faults(targets: Mapping[str, Target], root: Path) -> Iterator[Fault]:
     """Where a `~/` stands that means nothing, or nothing that a path may be; files in the way of one here, too."""
     for name, target in targets.items():
-        at, is_here = ("targets", name, "path"), [host.text for host in target.hosts] == [SANDBOX]
-        if is_here and (file := _file(Path(_path(target, root)))):
+        at, here = ("targets", name, "path"), is_here(target)
+        if here and (file := _file(Path(_path(target, root)))):
             yield Fault(at, f"{file} is a file, and a project has a folder.", "Choose another, or move the file.")
         if not target.path.startswith("~"):
             continue
-        if not is_here:
+        if not here:
             yield Fault(at, "~/ is the home of a sandbox, and these hosts are none.", 'Such as path = "/srv/shop".')
         elif not re.fullmatch(PLACE, path := _path(target, root)):
             hint = "Name a folder of your own by an absolute path of letters, digits and . _ / @ + -."

@@ -56,6 +56,7 @@ values = st.recursive(
 
 @given(st.dictionaries(keys, values, min_size=1, max_size=3))
 @example({("project", '"[key]"'): "1"})
+@example({("targets.vast", "hosts"): '["${port}"]'})
 @example({("services.web", "env"): '{"[key]" = "1"}'})
 def test_any_value_behind_any_key_loads_or_is_answered_with_its_line(tmp_path_factory, changes):
     folder = tmp_path_factory.mktemp("odd")

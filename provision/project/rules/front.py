@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from provision.project.fault import Fault, nearest
 from provision.project.front import behind, services_behind
 from provision.project.rules.view import Sound
-from provision.project.sandbox import SANDBOX
+from provision.project.sandbox import is_here
 from provision.project.target import Target
 from provision.project.traffic import is_fronted, mode_of
 
@@ -63,7 +63,7 @@ def _reached(view: Sound, name: str, target: Target) -> Iterator[Fault]:
         if opened is not None and is_fronted(target, each) and each.port not in opened:
             message = f"the front reaches services.{service} at port {each.port}, which no machine opens."
             yield Fault(("targets", name, "needs", "ports"), message, f"Add {each.port}.")
-    if [host.text for host in target.hosts] == [SANDBOX]:
+    if is_here(target):
         message = "the sandbox is this machine, which others do not reach."
         yield Fault(("targets", name, "front"), message, "Remove it, or name hosts.", at_key=True)
 
