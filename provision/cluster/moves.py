@@ -19,7 +19,6 @@ from provision.errors import Refused
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked
-    from provision.contract.rollout import RolloutAsked
 
 
 def unsigned(_release: Rendered, _checks: list[Checked]) -> None:
@@ -51,9 +50,8 @@ def up(
     there.demand_namespace(make=True)
     asked = _asked(there, "up", channel, release, take_over)
     asked = replace(asked, rests_on=rests_on, proven=proven, secrets=there.loaded.secrets)
-    steps: RolloutAsked | None = None
-    if channel == CANARY and share is None and there.target.rollout.steps:
-        steps = {"document": there.target.rollout.document(), "evidence": there.target.require is not None}
+    begins = channel == CANARY and share is None and bool(there.target.rollout.steps)
+    steps = there.target.rollout_asked if begins else None
     return bring(there.api, replace(asked, sharing=Sharing(share, steps, aborts)), there.tell)
 
 

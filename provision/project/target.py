@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ from provision.project.values import (
     TargetPath,
     Whole,
 )
+
+if TYPE_CHECKING:
+    from provision.contract.rollout import RolloutAsked
 
 
 class Firewall(Section):
@@ -112,6 +115,11 @@ class Target(Section):
     def can(self) -> Abilities:
         """What its platform can and cannot do."""
         return PLATFORMS[self.platform]
+
+    @property
+    def rollout_asked(self) -> RolloutAsked:
+        """The steps that it declares, as a rollout begins with them."""
+        return {"document": self.rollout.document(), "evidence": self.require is not None}
 
     def runs(self, service: str) -> bool:
         """Whether it is one of those that run there."""

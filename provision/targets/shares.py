@@ -90,7 +90,7 @@ def with_shares(
     rollout = deployment.target.rollout
     asked: RolloutAsked | None = None
     if planned.channel == CANARY and rollout.steps and share is None and roles.keeper(state):
-        asked = {"document": rollout.document(), "evidence": deployment.target.require is not None}
+        asked = deployment.target.rollout_asked
         if not deployment.target.can.on_host:
             asked["by_somebody"] = True
         if waits_for:

@@ -36,6 +36,21 @@ stop_timeout = "1s"
 [targets.k8s]
 platform = "kubernetes"
 """
+# A model server and where it goes; to be filled in, as the rest of a declaration is.
+LLAMA = """\
+[services.llama]
+preset = "bitnet-server"
+model = "{model}"
+port = 8081
+threads = 1
+resources = {{ memory = "512MiB", cpus = 1, requests = {{ memory = "64MiB", cpus = 0.1 }} }}
+drain = "0s"
+stop_timeout = "1s"
+checks = [{{ completion = "The capital of France is", timeout = "30s", attempt_timeout = "20s", passes = 1 }}]
+
+[targets.k8s]
+platform = "kubernetes"
+"""
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 
 from provision.native.model import write_demo_model
 from tests.binaries import llama_server
-from tests.cluster.declared import Declared
+from tests.cluster.declared import LLAMA, Declared
 from tests.cluster.images import files
 from tests.cluster.running import Cluster
 from tests.cluster.test_models import completed
@@ -45,18 +45,6 @@ image = "{image}"
 source = "https://{address}:{port}/{file}.gguf"
 sha256 = "{sha256}"
 
-[services.llama]
-preset = "bitnet-server"
-model = "tiny"
-port = 8081
-threads = 1
-resources = {{ memory = "512MiB", cpus = 1, requests = {{ memory = "64MiB", cpus = 0.1 }} }}
-drain = "0s"
-stop_timeout = "1s"
-checks = [{{ completion = "The capital of France is", timeout = "30s", attempt_timeout = "20s", passes = 1 }}]
-
-[targets.k8s]
-platform = "kubernetes"
 """
 
 
@@ -83,7 +71,7 @@ def test_a_model_is_fetched_by_its_pod_and_one_of_another_size_takes_its_place(
     for file in ("one", "two", "one"):
         sha256 = hashlib.sha256((served / f"{file}.gguf").read_bytes()).hexdigest()
         where = {"address": cluster.address, "port": _PORT, "file": file, "sha256": sha256}
-        text = _DECLARED.format(name=small.name, image=image, **where)
+        text = (_DECLARED + LLAMA).format(name=small.name, image=image, model="tiny", **where)
         (small.root / "deploy.toml").write_text(text)
         small.ok("model", "lock")
         small.ok("up")

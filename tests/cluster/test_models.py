@@ -10,7 +10,7 @@ import pytest
 
 from provision.native.model import write_demo_model
 from tests.binaries import llama_server
-from tests.cluster.declared import Declared
+from tests.cluster.declared import LLAMA, Declared
 from tests.cluster.given import with_its_own
 from tests.cluster.running import Cluster
 
@@ -21,18 +21,6 @@ _MODEL = """\
 name = "{name}"
 image = "{image}"
 
-[services.llama]
-preset = "bitnet-server"
-model = "models/model.gguf"
-port = 8081
-threads = 1
-resources = {{ memory = "512MiB", cpus = 1, requests = {{ memory = "64MiB", cpus = 0.1 }} }}
-drain = "0s"
-stop_timeout = "1s"
-checks = [{{ completion = "The capital of France is", timeout = "30s", attempt_timeout = "20s", passes = 1 }}]
-
-[targets.k8s]
-platform = "kubernetes"
 """
 
 
@@ -41,7 +29,9 @@ def declare(small: Declared, cluster: Cluster, tag: str, model: Path) -> None:
     files = {"build/bin/llama-server": llama_server(small.root / "native"), "models/model.gguf": model}
     assert cluster.node
     image = cluster.node.load(f"localhost/llama:{tag}", files)
-    (small.root / "deploy.toml").write_text(_MODEL.format(name=small.name, image=image))
+    (small.root / "deploy.toml").write_text(
+        (_MODEL + LLAMA).format(name=small.name, image=image, model="models/model.gguf")
+    )
 
 
 def completed(small: Declared, cluster: Cluster) -> int:

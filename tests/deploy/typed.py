@@ -8,10 +8,10 @@ from typing import Any
 from tests.deploy.world import World
 
 
-def deploy(world: World, *words: str, code: int = 0) -> str:
-    """What `deploy` says to people."""
+def deploy(world: World, *words: str, code: int = 0, seconds: float = 180) -> str:
+    """What `deploy` says to people, within so long."""
     with world.cli(*words) as process:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=seconds)
     assert process.returncode == code, said
     return str(said)
 
