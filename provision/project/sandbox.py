@@ -19,7 +19,7 @@ FOLDER = LOCAL / "sandbox"
 
 
 def is_here(target: Target) -> bool:
-    """Whether its only host is the throwaway one on this machine; whatever else its hosts are, also none at all."""
+    """Whether its only host is the throwaway one on this machine."""
     return [host.parts for host in target.hosts] == [(SANDBOX,)]
 
 
