@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provision.cluster import rolling
+from provision.cluster import claims, rolling
 from provision.cluster.changes import Change, changes, lacking
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
@@ -23,6 +23,7 @@ from provision.contract.slots import CANARY, STABLE
 from provision.project.units import percent
 
 if TYPE_CHECKING:
+    from provision.cluster.claims import ModelClaim
     from provision.contract.rollout import RolloutDocument, RolloutRecord
 
 
@@ -39,6 +40,7 @@ class Planned:
     interrupted: str  # who began what was cut short
     lacking: tuple[str, ...] = ()  # secrets
     steps: RolloutDocument | None = None  # of the rollout that begins
+    old_claims: tuple[ModelClaim, ...] = ()  # of models that nothing has, nor would
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ class Status:
     drift: tuple[str, ...] = ()
     given: tuple[Given, ...] = ()  # what the canary has of the requests
     ways: tuple[Way, ...] = ()  # by which names users come
+    old_claims: tuple[ModelClaim, ...] = ()  # of models that nothing has
 
 
 def _refusal(change: Change) -> list[str]:
@@ -111,6 +114,7 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
         begun.who if begun else "",
         tuple(lacking(there.api, wanted)) if is_there else (),
         there.target.rollout.document() if channel == CANARY and there.target.rollout.steps else None,
+        claims.old(there, inventory, wanted) if is_there else (),
     )
 
 
@@ -130,7 +134,8 @@ def status(there: ProjectThere) -> Status:
     led = tuple(ways(there.api, inventory.members.get(STABLE, ())))
     closed = [f"HTTPRoute {each.route}: {each.why}" for each in led if each.why]
     drift = () if who or inventory.begun else (*_drift(there, inventory), *_unlike(inventory, given), *closed)
-    return Status(_state(inventory, services, who, drift), inventory, who, tuple(services), drift, given, led)
+    state, spare = _state(inventory, services, who, drift), claims.old(there, inventory)
+    return Status(state, inventory, who, tuple(services), drift, given, led, spare)
 
 
 @dataclass(frozen=True)

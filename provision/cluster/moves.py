@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provision.cluster.applying import prune
 from provision.cluster.asked import Asked, Ended, Proven
 from provision.cluster.lease import held
-from provision.cluster.objects import Member
+from provision.cluster.objects import KEPT, Member
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
 from provision.cluster.transaction import bring
@@ -133,7 +133,10 @@ def rollback(there: ProjectThere, release: str, rests_on: tuple[str, ...] = ()) 
 
 
 def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended:
-    """End all of `channel`, or of both. Volume claims, the namespace, history and kept releases stay."""
+    """End all of `channel`, or of both. Volume claims, the namespace, history and kept releases stay.
+
+    Claims stay in the inventory, too: by that a model's is known to be ours (`claims`).
+    """
 
     def tell(event: dict[str, object]) -> None:
         there.tell({**event, "host": there.name})
@@ -160,6 +163,8 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         members: dict[str, tuple[Member, ...]] = {
             name: each for name, each in before.members.items() if name not in channels
         }
+        outlive = {name: tuple(each for each in before.members.get(name, ()) if each.kind in KEPT) for name in channels}
+        members |= {name: each for name, each in outlive.items() if each}
         new = after(before, "down", left, there.who, Sharing())
         secrets = {name: each for name, each in before.secrets.items() if name not in channels}
         new = replace(new, members=members, secrets=secrets, degraded="" if not left else before.degraded)

@@ -155,7 +155,8 @@ class Transaction:
         if before.channels.get(lane) != self.asked.release.id or before.begun or before.degraded:
             return False
         names = {each.name for each in planned}
-        if any(each.do != "keep" for each in planned) or {m.named for m in before.members[lane]} - names:
+        of_before = {each.named for each in before.members[lane] if each.kind not in KEPT}  # those outlive releases
+        if any(each.do != "keep" for each in planned) or of_before - names:
             return False
         labels = labels_of(self.asked.project.name)
         nodes, sets, pods = (self.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))

@@ -65,6 +65,7 @@ class Fetch:
     folder: str
     token: str  # the variable with the token of a gated repository; its file is in /run/secrets; empty for none
     bytes: int
+    models: tuple[str, ...]  # their names, as they are declared
     mark: str  # of what is fetched, so that another model has a volume of its own
     outbound: tuple[Endpoint, ...]  # whom it has to reach
 
@@ -139,6 +140,7 @@ def fetch(project: Project, service: str, locked: Mapping[str, Locked], image: s
         folder=FOLDER,
         token=next(iter(tokens), ""),
         bytes=int(sum(locked[each].bytes for each in declared) * _ROOM),
+        models=tuple(map(name_of, declared)),
         mark=digest(content)[:8],
         outbound=tuple(parse_endpoint(f"{network}:{port}") for port in ports for network in ("0.0.0.0/0", "[::/0]")),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.cluster.declared import LLAMA, Declared
 from tests.cluster.images import files
 from tests.cluster.running import Cluster
 from tests.cluster.test_models import completed
+from tests.faults.hooks import until
 from tests.testbed.rootfs import debian
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -66,20 +69,73 @@ def test_a_model_is_fetched_by_its_pod_and_one_of_another_size_takes_its_place(
     program = {"build/bin/llama-server": llama_server(tmp_path / "native")}
     layers = [debian("fetching", ["curl", "libstdc++6"]), files({**program, **trust}, tmp_path / "layer.tar")]
     image = cluster.node.load_layers("localhost/fetched:1", layers)
-    cluster.node.keep(small.name, 2)
+    cluster.node.keep(small.name, 3)  # one is for what is fetched anew; who gave it by hand gives it once
 
-    for file in ("one", "two", "one"):
+    def declare(file: str) -> None:
         sha256 = hashlib.sha256((served / f"{file}.gguf").read_bytes()).hexdigest()
         where = {"address": cluster.address, "port": _PORT, "file": file, "sha256": sha256}
         text = (_DECLARED + LLAMA).format(name=small.name, image=image, model="tiny", **where)
         (small.root / "deploy.toml").write_text(text)
         small.ok("model", "lock")
+
+    for file in ("one", "two", "one"):
+        declare(file)
         small.ok("up")
         assert completed(small, cluster) == 4
         assert small.event("plan")["unchanged"]
+    assert small.event("up")["outcome"] == "unchanged", "a claim that another release has is no difference"
     claims = {each for each in small.names("persistentvolumeclaim") if each.startswith("llama-model-")}
     assert len(claims) == 2  # the first one had its model yet
 
     cluster.stop("files")
     small.ok("rollback")
     assert completed(small, cluster) == 4
+
+    cluster.start("files", "-c", str(tmp_path / "nginx.conf"), file=Path("/usr/sbin/nginx"))
+    cluster.until(lambda: not subprocess.run(there, capture_output=True, check=False).returncode, "files")
+    declare("two")
+    _what_is_left_is_said_and_ended(small, claims)
+    small.ok("up")
+    assert completed(small, cluster) == 4
+
+
+def _what_is_left_is_said_and_ended(small: Declared, claims: set[str]) -> None:
+    """Two claims, each of a release; somebody deletes what the other one than stable's was."""
+    serves = small.event("status")["inventory"]["channels"]["stable"]
+    (used,) = {each["name"] for each in _listed(small) if each["channels"] == ["stable"]}
+    (spare,) = claims - {used}
+    assert small.ok("model", "prune") == "k8s: nothing to remove\n"
+    kept = small.kubectl("get", "secret", "-l", f"deploy.bitnet/release-of={small.name}", "-o", "name").split()
+    (gone,) = (each for each in kept if not each.endswith(serves[:12]))
+    small.kubectl("delete", gone)
+    for verb in ("status", "plan"):
+        assert "models that no release has: 1 claim, " in small.run(verb).stdout
+    pod = json.loads(small.kubectl("get", "pods", "-l", "app.kubernetes.io/name=llama", "-o", "json"))["items"][0]
+    spec = pod["spec"] | {"initContainers": [], "nodeName": None}
+    spec["containers"][0] |= {"command": ["sleep", "600"]}
+    for volume in spec["volumes"]:
+        if "persistentVolumeClaim" in volume:
+            volume["persistentVolumeClaim"]["claimName"] = spare
+    holder = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "holder"}, "spec": spec}
+    small.kubectl("create", "-f", "-", text=json.dumps(holder))
+    small.kubectl("wait", "pod/holder", "--for=condition=PodScheduled", "--timeout=60s")
+
+    ended = small.ok("model", "prune", "--yes")
+
+    assert f"k8s: {spare} ends once no pod uses it: holder\n" in ended
+    assert f"in {spare}, ends once no pod uses it: holder\n" in small.ok("model", "list")
+    assert small.ok("model", "prune") == "k8s: nothing to remove\n"
+    small.kubectl("delete", "pod", "holder", "--grace-period=0", "--force")
+    until(lambda: small.names("persistentvolumeclaim") == {used}, "the cluster ends it")
+    assert f"fetched models stay in {used} (" in small.ok("down")
+    assert small.ok("down").count(used) == 1
+    asked = small.run("model", "prune", "--all")
+    assert (asked.returncode, "next: deploy model prune --all --yes" in asked.stderr) == (4, True)
+    assert used in asked.stdout
+    assert small.names("persistentvolumeclaim") == {used}
+    assert [each["name"] for each in small.event("model", "prune", "--all", "--yes")["removed"]] == [used]
+    assert small.names("persistentvolumeclaim") == set()
+
+
+def _listed(small: Declared) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in small.ok("model", "list", "--json").splitlines()]

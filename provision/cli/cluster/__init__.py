@@ -24,6 +24,7 @@ VERBS = {
     },
     **{f"rollout {name}": name for name in ("watch", "pause", "resume", "abort", "promote")},
     **{f"evidence {name}": f"evidence_{name}" for name in ("show", "verify")},
+    **{f"model {name}": f"model_{name}" for name in ("list", "prune")},
     "exec": "execute",
 }
 # What does it there.
@@ -34,6 +35,8 @@ _INSTEAD = {
     "ssh": "deploy exec -- sh",
     "open": "deploy tunnel",
     "evidence sign": "deploy smoke --channel canary --sign, where the key is",
+    "model fetch": "deploy up: a pod fetches its model before it starts",
+    "model verify": "deploy exec --service SERVICE -- sh -c 'sha256sum /srv/models/*/*', as the folders say",
     "unlock": "deploy status; the lock ends by itself where its holder died",
 }
 

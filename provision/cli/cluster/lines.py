@@ -11,11 +11,12 @@ from provision.cli.render import columns
 from provision.cli.render.status import entry_lines
 from provision.cli.render.traffic import standing_lines, steps_line
 from provision.cli.signals import asked_to_end
-from provision.project.units import percent
+from provision.project.units import percent, size
 
 if TYPE_CHECKING:
     from provision.cli.session import Session
     from provision.cluster.asked import Ended
+    from provision.cluster.claims import Left, ModelClaim
     from provision.cluster.looks import Planned, Status, Traffic
     from provision.cluster.weighing import Given
 
@@ -44,6 +45,7 @@ def plan_lines(host: str, planned: Planned) -> Iterator[str]:
     """What `deploy up` would do."""
     if planned.unchanged:
         yield f"{host}: unchanged; {planned.channel} is {planned.release[:12]}"
+        yield from _spare_lines(planned.old_claims)
         return
     yield f"{host}: {planned.channel} goes from {planned.current[:12] or 'nothing'} to {planned.release[:12]}"
     if planned.steps:
@@ -62,6 +64,7 @@ def plan_lines(host: str, planned: Planned) -> Iterator[str]:
     kept = sum(each.do == "keep" for each in planned.changes)
     if kept:
         yield f"  keep     {kept} {'object' if kept == 1 else 'objects'}"
+    yield from _spare_lines(planned.old_claims)
     yield from (f"  up would be refused: {text}" for text in planned.refused)
     if any(each.claims for each in planned.changes):
         yield "  next: declare it so; or take it from them: deploy up --take-over MANAGER"
@@ -90,6 +93,7 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         rows.append([each.name.name, each.standing.state, ready, f"{restarts} restarts" if restarts else "", told])
     yield from columns(rows, indent="  ")
     yield from (f"  {line}" for line in found.drift)
+    yield from _spare_lines(found.old_claims)
     if inventory.history:
         from dataclasses import asdict
 
@@ -98,6 +102,25 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         yield from (f"  {line}" for line in more)
     if step := _NEXT.get(found.state):
         yield f"  next: {step}"
+
+
+def _spare_lines(claims: Sequence[ModelClaim]) -> Iterator[str]:
+    if claims:
+        count = f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'}"
+        freed = size(sum(each.bytes for each in claims))
+        yield f"  models that no release has: {count}, {freed}; deploy model prune ends them"
+
+
+def left_lines(host: str, left: Left) -> Iterator[str]:
+    """What stays once a channel has ended, and what ends it."""
+    if left.models:
+        yield f"{host}: fetched models stay in {_named(left.models)}; deploy model prune --all ends what nothing serves"
+    if left.volumes:
+        yield f"{host}: what services wrote stays in {_named(left.volumes)}; who needs none of it: {left.ends_volumes}"
+
+
+def _named(claims: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({size(bytes_)})" for name, bytes_ in claims.items())
 
 
 def traffic_lines(host: str, found: Traffic, minutes: int) -> Iterator[str]:

@@ -41,5 +41,6 @@ def _event(session: Session, found: Status) -> dict[str, Any]:
         "drift": list(found.drift),
         "services": services,
         "ways": [asdict(each) for each in found.ways],
+        "old_claims": [asdict(each) for each in found.old_claims],
         "inventory": inventory,
     }

@@ -105,7 +105,10 @@ def push(session: Session, name: str, to: str) -> None:
 
 @verb("list", example="deploy model list\ndeploy model list --json | jq .sha256")
 def list_(session: Session) -> None:
-    """Show the models that each host has: how large, which releases have them, and until when they served."""
+    """Show the models that each host has: how large, which releases have them, and until when they served.
+
+    Of a cluster it shows the volume claims that models were fetched into.
+    """
     from provision import rollout
 
     with session.console.live():
@@ -151,11 +154,22 @@ def verify(session: Session) -> int:
     return Exit.FAILED if damaged else Exit.DONE
 
 
-@verb("prune", example="deploy model prune --host gpu-03")
-def prune(session: Session) -> None:
-    """Remove the models that no release on a host has. What a release has that is kept to go back to stays."""
+@verb("prune", example="deploy model prune --host gpu-03\ndeploy model prune --target k8s --all")
+@click.option("--all", "everything", is_flag=True, help="On a cluster: also what only releases to go back to have.")
+@click.option("--yes", is_flag=True, help="On a cluster: without asking.")
+def prune(session: Session, everything: bool, yes: bool) -> None:
+    """Remove the models that no release on a host has. What a release has that is kept to go back to stays.
+
+    On a cluster it ends the volume claims that such models were fetched into, and asks first. Who goes back to a
+    release whose claim has ended fetches its model again.
+    """
     from provision import rollout
 
+    del yes  # what a host lacks comes with the next `deploy up`, so nobody is asked
+    if everything:
+        raise UsageError(
+            "--all is for a cluster.", next_step="deploy model prune; keep in the target says for how long"
+        )
     refuse_fork("nothing is removed")
     with session.console.live():
         found = rollout.kept_models(session.deployment, session.hosts, prune=True)

@@ -18,8 +18,8 @@ _RULES: dict[str, dict[str, list[str]]] = {
         "services": _APPLIED,
         # The inventory is one, and is written by its version.
         "configmaps": [*_APPLIED, "update"],
-        # Never deleted: they hold what services wrote.
-        "persistentvolumeclaims": ["get", "list", "create", "patch"],
+        # Deleted by `deploy model prune` alone, and only a model's: others hold what services wrote.
+        "persistentvolumeclaims": _APPLIED,
         # What each release was; and what a check sends.
         "secrets": ["get", "list", "create", "delete"],
         "pods": ["get", "list", "watch"],

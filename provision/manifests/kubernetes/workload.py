@@ -52,6 +52,7 @@ class Claim:
     size: str
     shared: bool
     is_there: bool  # somebody else made it
+    models: tuple[str, ...] = ()  # that are fetched into it, and nothing else is
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,8 @@ def _fetch_claim(places: Containers, name: str, fetch: Fetch) -> Claim:
     folder = Value(f"services.{name}.model", (fetch.folder,))
     size = quantity(-(-fetch.bytes // 2**20) * 2**20)
     shared = _several(places.project.services[name])
-    return Claim(f"{places.name(name)}-model-{fetch.mark}", "model", folder, size, shared, is_there=False)
+    named = f"{places.name(name)}-model-{fetch.mark}"
+    return Claim(named, "model", folder, size, shared, is_there=False, models=fetch.models)
 
 
 def _claim(places: Containers, name: str, key: str, volume: Volume) -> Claim:
