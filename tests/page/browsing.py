@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.cli.conftest import Project
-from tests.page.conftest import start, stop
+from tests.page.conftest import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECONDS = 90_000  # that a page has to show something, on a busy machine; milliseconds, as Playwright has it
@@ -48,23 +48,22 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def looking(project: Project, browser: Browser, *words: str) -> Iterator[Seen]:
     """Who has opened the page of this project; `words` are for `deploy ui`."""
-    ui = start(project, *words)
-    page = browser.new_page()
-    found = Seen(page, ui.base)
+    with served(project, *words) as ui:
+        page = browser.new_page()
+        found = Seen(page, ui.base)
 
-    def heard(said: ConsoleMessage) -> None:
-        if said.type in ("error", "warning"):
-            found.complaints.append(f"{said.text} {said.location}")
+        def heard(said: ConsoleMessage) -> None:
+            if said.type in ("error", "warning"):
+                found.complaints.append(f"{said.text} {said.location}")
 
-    page.on("console", heard)
-    page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    try:
-        page.goto(ui.url)
-        page.wait_for_url(f"{ui.base}/")
-        yield found
-    finally:
-        page.close()
-        stop(ui)
+        page.on("console", heard)
+        page.on("pageerror", lambda error: found.complaints.append(str(error)))
+        try:
+            page.goto(ui.url)
+            page.wait_for_url(f"{ui.base}/")
+            yield found
+        finally:
+            page.close()
 
 
 def serious(page: Page) -> list[str]:

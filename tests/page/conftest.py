@@ -72,10 +72,22 @@ def start(project: Project, *words: str) -> Ui:
 
 
 def stop(ui: Ui) -> str:
-    """End it as a person does; what it said to people."""
+    """End it as a person does; what it said to people, once."""
+    if ui.process.returncode is not None:
+        return ""
     ui.process.send_signal(signal.SIGINT)
     _, said = ui.process.communicate(timeout=20)
     return said
+
+
+@contextmanager
+def served(project: Project, *words: str) -> Iterator[Ui]:
+    """`deploy ui` while this lasts, whatever fails meanwhile."""
+    ui = start(project, *words)
+    try:
+        yield ui
+    finally:
+        stop(ui)
 
 
 def shows(client: httpx.Client, path: str, text: str, seconds: float = 30.0) -> str:
@@ -131,9 +143,8 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def ui(project: Project) -> Iterator[Ui]:
-    found = start(project)
-    yield found
-    stop(found)
+    with served(project) as found:
+        yield found
 
 
 @pytest.fixture

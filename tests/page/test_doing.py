@@ -9,16 +9,15 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Project
-from tests.page.conftest import Ui, shows, start, stop
+from tests.page.conftest import Ui, served, shows
 
 TOKEN = re.compile(r'name="token" value="([\w-]+)"')
 
 
 @pytest.fixture(scope="module")
 def allowed(project: Project) -> Iterator[Ui]:
-    found = start(project, "--allow", "rollback,traffic")
-    yield found
-    stop(found)
+    with served(project, "--allow", "rollback,traffic") as found:
+        yield found
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Project
-from tests.page.conftest import Ui, start, stop
+from tests.page.conftest import Ui, served
 
 HERE = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 
@@ -105,17 +105,14 @@ def test_no_page_frames_it_and_nothing_is_loaded_from_elsewhere(client: httpx.Cl
 def test_yesterday_s_cookie_is_refused(project: Project, ui: Ui) -> None:
     """Of another run of the program on the same port, which the browser sends along."""
     port = ui.port + 1
-    first = start(project, "--port", str(port))
-    with first.browser() as client:
+    with served(project, "--port", str(port)) as first, first.browser() as client:
         cookies = client.cookies
         assert client.get("/").status_code == 200
-        stop(first)
-    second = start(project, "--port", str(port))
-    try:
-        with httpx.Client(base_url=second.base, cookies=cookies) as client:
-            assert client.get("/").status_code == 403
-    finally:
-        stop(second)
+    with (
+        served(project, "--port", str(port)) as second,
+        httpx.Client(base_url=second.base, cookies=cookies) as client,
+    ):
+        assert client.get("/").status_code == 403
 
 
 def test_a_thousand_connections_do_not_end_it(ui: Ui, client: httpx.Client) -> None:
@@ -179,13 +176,10 @@ def test_it_listens_on_this_machine_alone(ui: Ui) -> None:
 
 def test_at_a_socket_this_account_alone_comes_in(project: Project) -> None:
     path = project.root.parent / "page.sock"
-    ui = start(project, "--socket", str(path))
-    try:
+    with served(project, "--socket", str(path)) as ui:
         assert path.stat().st_mode & 0o777 == 0o600
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get(ui.url).status_code == 200
             assert client.get("http://localhost:9000/").status_code == 200  # as ssh -L has it
             assert client.get("http://evil.example/").status_code == 421
-    finally:
-        stop(ui)
     assert not path.exists()

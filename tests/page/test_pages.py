@@ -12,7 +12,7 @@ import httpx
 
 from provision.targets import sandbox
 from tests.cli.conftest import Project
-from tests.page.conftest import Ui, shows, start, stop
+from tests.page.conftest import Ui, served, shows, stop
 
 
 def _parts(lines: Iterator[str]) -> Iterator[str]:
@@ -113,8 +113,7 @@ def test_names_from_hell_lead_nowhere(client: httpx.Client) -> None:
 
 
 def test_ctrl_c_ends_it_quietly_while_browsers_follow(project: Project) -> None:
-    ui = start(project)
-    with ui.browser() as client, ExitStack() as opened:
+    with served(project) as ui, ui.browser() as client, ExitStack() as opened:
         for path in ("/live/", "/live/deploys", "/lines?target=sandbox&channel=stable"):
             lines = opened.enter_context(client.stream("GET", path)).iter_lines()
             assert any(line.startswith("data:") for line in lines)
