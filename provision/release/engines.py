@@ -23,7 +23,12 @@ _RECORD = "build/build.json"  # of `deploy native build`
 def engines(project: Project, root: Path) -> dict[str, str]:
     """By service, a sentence about the engine that it declares."""
     return {
-        name: "; ".join([_sentence(each, root), *without_kernels(str(each.model), _types(project, each, root))])
+        name: "; ".join(
+            [
+                _sentence(each, root),
+                *(said for model in each.every_model for said in without_kernels(model, _types(project, model, root))),
+            ]
+        )
         for name, each in project.services.items()
         if each.is_native
     }
@@ -37,12 +42,13 @@ def unreadable(project: Project, root: Path) -> Iterator[UnencodableValue]:
         reads = _ternary_types(service, root)
         if reads is None:
             continue
-        if wrong := unread(_types(project, service, root), reads):
-            reason = (
-                f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build of "
-                "microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
-            )
-            yield UnencodableValue(f"services.{name}.model", reason)
+        for key, model in service.models.items():
+            if wrong := unread(_types(project, model, root), reads):
+                reason = (
+                    f"it holds {', '.join(wrong)} tensors, which the {service.engine} engine cannot read; take a build "
+                    "of microsoft/BitNet (deploy native build --source PATH-TO-BITNET), or convert the model to TQ2_0"
+                )
+                yield UnencodableValue(f"services.{name}.{key}", reason)
 
 
 def tensor_types(model: Path) -> tuple[str, ...]:
@@ -55,15 +61,12 @@ def tensor_types(model: Path) -> tuple[str, ...]:
         return ()
 
 
-def _types(project: Project, service: Service, root: Path) -> tuple[str, ...]:
-    """Those of its models; none where one is not here, or not locked yet: `plan` and `up` say so."""
-    found: set[str] = set()
-    for model in service.every_model:
-        if model not in project.models:
-            found.update(tensor_types(root / Path(model).expanduser()))
-        elif locked := model_lock.read(root).models.get(name_of(model)):
-            found.update(kind for file in locked.files for kind in file.tensor_types)
-    return tuple(sorted(found))
+def _types(project: Project, model: str, root: Path) -> list[str]:
+    """Those of a model; none where it is not here, or not locked yet: `plan` and `up` say so."""
+    if model not in project.models:
+        return sorted(tensor_types(root / Path(model).expanduser()))
+    locked = model_lock.read(root).models.get(name_of(model))
+    return sorted({kind for file in locked.files for kind in file.tensor_types}) if locked else []
 
 
 def _unknown_option(service: Service) -> str:

@@ -32,11 +32,11 @@ def lacking(project: Project, targets: Iterable[Target], root: Path) -> Iterator
         if not any(target.runs(name) for target in reached):
             continue
         try:
-            for model in service.every_model:
+            for key, model in service.models.items():
                 if model in project.models:
                     declared_files(model, project.models[model], root)
                 elif not is_hosts_own(model):
-                    look_at(model, root, f"services.{name}.model")
+                    look_at(model, root, f"services.{name}.{key}")
             if service.binary and not service.binary.startswith("/"):
                 path = os.path.normpath(service.binary)
                 file = root / path
