@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.cluster.given import Given, is_given
 from tests.cluster.node import Node
 from tests.cluster.parts import CONTROL_PLANE, GATEWAY, NODE, missing, program
 from tests.cluster.running import Cluster
+from tests.testbed.slots import Slot
 
 _NUMBERS = itertools.count()
 
@@ -43,13 +45,8 @@ def cluster(given: Cluster | None, request: pytest.FixtureRequest) -> Iterator[C
         demand("pods")
         yield given
         return
-    demand(*CONTROL_PLANE, *NODE)
-    cluster = Cluster(request.getfixturevalue("slot"))
-    try:
-        cluster.node = Node(cluster)
+    with with_a_node(request.getfixturevalue("slot")) as cluster:
         yield cluster
-    finally:
-        cluster.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +79,22 @@ def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
     """What stands before its API server, and answers by plan."""
     with FaultyApi(cluster) as proxy:
         yield proxy
+
+
+@contextmanager
+def with_a_node(slot: Slot, **options: Mapping[str, str]) -> Iterator[Cluster]:
+    """A cluster whose pods run, while this lasts.
+
+    Args:
+        options: of `Cluster`.
+    """
+    demand(*CONTROL_PLANE, *NODE)
+    cluster = Cluster(slot, **options)
+    try:
+        cluster.node = Node(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
 
 
 def demand(*names: str) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import demand
+from tests.cluster.conftest import with_a_node
 from tests.cluster.declared import Declared
 from tests.cluster.faulty import At, Before, FaultyApi, passed
 from tests.cluster.given import with_its_own
 from tests.cluster.node import Node
-from tests.cluster.parts import CONTROL_PLANE, NODE, program
+from tests.cluster.parts import program
 from tests.cluster.running import Cluster
 from tests.faults.hooks import until
 from tests.testbed.slots import Slot
@@ -29,14 +29,10 @@ _IMAGE = "localhost/web:1"
 
 @pytest.fixture(scope="module")
 def cluster(slot: Slot) -> Iterator[Cluster]:
-    demand(*CONTROL_PLANE, *NODE)
     gone = {f"default-{which}-toleration-seconds": "5" for which in ("not-ready", "unreachable")}
-    made = Cluster(slot, controller_options={"node-monitor-grace-period": "30s"}, api_options=gone)
-    try:
-        made.node = Node(made)
+    missed = {"node-monitor-grace-period": "30s"}
+    with with_a_node(slot, controller_options=missed, api_options=gone) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 @pytest.fixture(scope="module")
