@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
@@ -77,16 +78,26 @@ def take_slot() -> Slot:
     if held.strip() == "overlayfs":
         raise TestBedProblem(f"{STATE} is on an overlay, which cannot carry another", "set DEPLOY_TESTBED_STATE=DIR")
     dead = [slot for number in range(_SLOTS) if _lock_path(number).exists() and (slot := _try(number))]
-    for slot in dead:
-        slot.release()
+    stuck = {slot.number for slot in dead if not _released(slot)}
     for number in range(_SLOTS):
-        if (slot := _try(number)) is not None:
+        if number not in stuck and (slot := _try(number)) is not None:
             _clean(number)
             slot.directory.mkdir()
             make_key(slot.identity, comment="testbed")
             make_bridge(slot)
             return slot
     raise TestBedProblem(f"all {_SLOTS} slots of the test bed are taken", f"end other test runs, see {STATE}")
+
+
+def _released(slot: Slot) -> bool:
+    """Whether all is gone that a dead run left there; what can't be ended, the next one tries, and it stops nobody."""
+    try:
+        slot.release()
+    except (OSError, subprocess.CalledProcessError) as error:
+        slot.lock.close()
+        sys.stderr.write(f"slot {slot.number} of the test bed is passed over, as it can't be cleaned: {error}\n")
+        return False
+    return True
 
 
 def make_key(path: Path, comment: str) -> None:

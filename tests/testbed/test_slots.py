@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed import Kind, Slot, TestHost, take_slot
-from tests.testbed.slots import STATE
+from tests.testbed import Kind, Slot, TestHost, slots, take_slot
+from tests.testbed.slots import STATE, _clean
 
 pytestmark = pytest.mark.root
 
@@ -58,6 +58,28 @@ def test_what_a_killed_run_left_is_gone_after_the_next_run_began(slot: Slot) -> 
     while Path("/proc", init).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not Path("/proc", init).exists()
+
+
+def test_a_slot_that_cannot_be_cleaned_stops_nobody_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = take_slot()
+    first.release()
+
+    def clean(number: int) -> None:
+        if number == first.number:
+            raise subprocess.CalledProcessError(1, ["rm"])
+        _clean(number)
+
+    monkeypatch.setattr(slots, "_clean", clean)
+    other = take_slot()
+    other.release()
+    monkeypatch.undo()
+    again = take_slot()
+    again.release()
+
+    assert (other.number != first.number, again.number) == (True, first.number)
+    assert f"slot {first.number} of the test bed is passed over" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_every_host(tmp_path: Path) -> None:
