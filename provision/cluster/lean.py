@@ -21,6 +21,8 @@ _METADATA = (
     "deletionGracePeriodSeconds",
 )
 REVISION = "deployment.kubernetes.io/revision"
+AFTER = "deploy.bitnet/after"  # services that a Deployment's own one comes after, with blanks between them
+_ANNOTATIONS = (REVISION, AFTER)
 _SPEC = ("replicas", "suspend", "progressDeadlineSeconds", "nodeName", "readinessGates")
 _CONTAINER = ("name",)
 _CONDITION = ("type", "status", "reason", "message")
@@ -35,8 +37,8 @@ def lean(node: Node) -> Node:
     """What is kept of a Deployment, a ReplicaSet, a Pod or a Job; of anything else, what names it."""
     metadata, spec, status = (node.get(key) or {} for key in ("metadata", "spec", "status"))
     kept = _of(metadata, _METADATA)
-    if revision := (metadata.get("annotations") or {}).get(REVISION):
-        kept["annotations"] = {REVISION: revision}
+    if annotations := _of(metadata.get("annotations") or {}, _ANNOTATIONS):
+        kept["annotations"] = annotations
     found: Node = {"kind": node["kind"], "metadata": kept, "spec": _of(spec, _SPEC)}
     if containers := spec.get("containers"):
         found["spec"]["containers"] = [_of(each, _CONTAINER) for each in containers]

@@ -6,13 +6,14 @@ available. Stuck is what no waiting mends; a person has to change something.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from provision.cluster.lean import REVISION
 from provision.cluster.objects import Node, at
 
+_CRASHED = "CrashLoopBackOff"
 # Reasons of a waiting container (kubelet: pkg/kubelet/images, kuberuntime) that stay until somebody acts.
 _HOPELESS = {
     "ImagePullBackOff",
@@ -21,7 +22,7 @@ _HOPELESS = {
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
-    "CrashLoopBackOff",
+    _CRASHED,
 }
 # What a node says whose disk is slow: its runtime goes on with what it has begun, and is asked again.
 _SLOW = ("context deadline exceeded", "another CreateContainer request is in progress")
@@ -48,11 +49,17 @@ REFUSED = "no pod can be made"
 READY = Standing("ready")
 
 
-def deployment(node: Node | None, sets: Iterable[Node], pods: Iterable[Node]) -> Standing:
+def deployment(
+    node: Node | None,
+    sets: Iterable[Node],
+    pods: Iterable[Node],
+    is_early: Callable[[Node], bool] | None = None,
+) -> Standing:
     """How a Deployment stands.
 
     Args:
         sets, pods: all of the project's; its own are looked for.
+        is_early: whether a pod's crashes were those of one that came before what it needs.
     """
     if node is None:
         return Standing("waiting", "it is not there yet")
@@ -69,7 +76,7 @@ def deployment(node: Node | None, sets: Iterable[Node], pods: Iterable[Node]) ->
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return Standing("stuck", f"{REFUSED}: {condition.get('message')}")
     for pod in newest:
-        if reason := hopeless(pod):
+        if reason := hopeless(pod, is_early=bool(is_early and is_early(pod))):
             return Standing("stuck", reason, pod["metadata"]["name"])
     for condition in status.get("conditions") or ():
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
@@ -97,7 +104,7 @@ def job(node: Node | None, pods: Iterable[Node]) -> Standing:
             return Standing("stuck", f"it failed: {condition.get('message')}", named)
     for pod in own:
         reason = at(pod, "status", "containerStatuses", 0, "state", "waiting", "reason")
-        if reason in _HOPELESS - {"CrashLoopBackOff"}:
+        if reason in _HOPELESS - {_CRASHED}:
             return Standing("stuck", hopeless(pod), pod["metadata"]["name"])
     return Standing("waiting", "it runs")
 
@@ -118,18 +125,28 @@ def is_ready(pod: Node) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in at(pod, "status", "conditions") or ())
 
 
-def hopeless(pod: Node) -> str:
-    """Why a pod will not get better; empty where it may."""
+def hopeless(pod: Node, *, is_early: bool = False) -> str:
+    """Why a pod will not get better; empty where it may.
+
+    Args:
+        is_early: it came before what it needs, so that it may well stay up the next time.
+    """
     for status in _containers(pod):
         waiting = at(status, "state", "waiting") or {}
         slow = waiting.get("reason") == "CreateContainerError" and any(
             each in str(waiting.get("message")) for each in _SLOW
         )
-        if waiting.get("reason") in _HOPELESS and not slow:
+        early = is_early and waiting.get("reason") == _CRASHED
+        if waiting.get("reason") in _HOPELESS and not slow and not early:
             ended = at(status, "lastState", "terminated") or {}
             code = f", exit status {ended['exitCode']}" if "exitCode" in ended else ""
             return f"{waiting['reason']}{code}: {waiting.get('message', '')}".rstrip(": ")
     return ""
+
+
+def restarts(pod: Node) -> int:
+    """How often its containers were started again."""
+    return sum(status.get("restartCount", 0) for status in _containers(pod))
 
 
 def unschedulable(pod: Node) -> str:

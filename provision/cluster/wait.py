@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from provision.cluster.client import Api
+from provision.cluster.early import Early, after
 from provision.cluster.objects import Name, Node, at, name_of
 from provision.cluster.standing import REFUSED, Standing, deployment, job, newest_pods, owner, unschedulable
+from provision.cluster.wanted import service_of
 from provision.cluster.watching import Watched
 from provision.errors import DeployError
 
@@ -58,10 +61,11 @@ def wait(api: Api, seen: Watched, applied: Sequence[Node], tell: Tell, demand: C
     deadline = time.monotonic() + longest + _BEYOND
     since: dict[str, float] = {}
     told: dict[Name, str] = {}
+    early = Early()
     while True:
         demand()
         began, look = time.monotonic(), Look(seen, since)
-        standings = {name_of(node): _standing(node, look, since) for node in waited}
+        standings = _standings(waited, look, since, early)
         for name, standing in standings.items():
             if standing.stuck:
                 raise NotReady(name, _with_events(api, standing), _last_lines(api, seen, standing))
@@ -106,7 +110,24 @@ class Look:
         return self._owned.get(node["metadata"]["uid"], []) if node else []
 
 
-def _standing(node: Node, look: Look, since: dict[str, float]) -> Standing:
+def _standings(waited: Sequence[Node], look: Look, since: dict[str, float], early: Early) -> dict[Name, Standing]:
+    """How each stands; of what comes after others, seen by how these do."""
+    found = {name_of(node): _standing(node, look, since) for node in waited}
+    unready = {service_of(node) for node in waited if not found[name_of(node)].ready}
+    for node in waited:
+        if service_of(node) not in unready or not after(node):
+            continue
+        waits_for = [other for other in after(node) if other in unready]
+        standing = _standing(node, look, since, early.judge(waits_for))
+        if waits_for and not standing.stuck:
+            standing = replace(standing, told=f"{standing.told}; comes after {', '.join(waits_for)}")
+        found[name_of(node)] = standing
+    return found
+
+
+def _standing(
+    node: Node, look: Look, since: dict[str, float], is_early: Callable[[Node], bool] | None = None
+) -> Standing:
     name = name_of(node)
     live = look.named(name)
     if live is not None and live["metadata"]["generation"] < node["metadata"]["generation"]:
@@ -115,7 +136,7 @@ def _standing(node: Node, look: Look, since: dict[str, float]) -> Standing:
         return job(live, look.below(live))
     sets = look.below(live)
     pods = [pod for each in sets for pod in look.below(each)]
-    standing = deployment(live, sets, pods)
+    standing = deployment(live, sets, pods, is_early)
     if live is not None and standing.stuck and standing.told.startswith(REFUSED):
         # It stands there for a moment after its cause has gone: pods of a quota that end, a release that was put back.
         if time.monotonic() - since.setdefault(live["metadata"]["uid"], time.monotonic()) > _REFUSED:

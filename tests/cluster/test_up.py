@@ -77,6 +77,35 @@ def test_what_fails_is_put_back_and_says_why(what: str, small: Declared) -> None
     assert small.versions() == {"three"}
 
 
+_STORE = """\
+[services.store]
+command = ["/web", "${port}"]
+port = 8001
+env = { LATE = "8s" }
+probes = { readiness = { period = "1s" } }
+check = { http = "/", interval = "100ms" }
+drain = "0s"
+stop_timeout = "1s"
+"""
+
+
+@pytest.mark.slow
+def test_what_ends_until_that_which_it_comes_after_answers_is_waited_for(small: Declared) -> None:
+    needs = ', NEEDS = "store:8001"'
+    small.write(env=needs, more=f'after = ["store"]\n{_STORE}')
+
+    said = small.ok("up")
+
+    assert "comes after store" in said
+    assert small.versions() == {"one"}
+    small.write("two", env=f'{needs}, CRASH = "no such model"', more=f'after = ["store"]\n{_STORE}')
+    done = small.run("up")
+    assert done.returncode == 1
+    assert "CrashLoopBackOff" in done.stderr
+    assert "| no such model" in done.stderr
+    assert small.versions() == {"one"}
+
+
 @pytest.mark.slow
 def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
     small.write(env=', CRASH = "no"')

@@ -89,6 +89,7 @@ class Workload:
     cpus_request: str | None
     gpus: int
     claims: tuple[Claim, ...]
+    after: tuple[str, ...]  # services of the lane that have to answer before it can run
     callers: tuple[str, ...]  # services of the lane that talk to it
     peers: tuple[Peer, ...]  # those that it talks to
     expose: tuple[str, ...]  # networks
@@ -153,6 +154,7 @@ def workload(places: Containers, name: str) -> Workload:
         cpus_request=_cores(most_cpus) if (most_cpus := asks.cpus or resources.cpus) else None,
         gpus=gpus,
         claims=tuple(_claim(places, name, key, volume) for key, volume in sorted(service.volumes.items())),
+        after=tuple(other for other in service.after if places.holds(other)),
         callers=places.callers[name] if service.port else (),
         peers=tuple(
             Peer(other, port) for other in places.called[name] if (port := places.project.services[other].port)

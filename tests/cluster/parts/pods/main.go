@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"math/rand"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -25,6 +26,15 @@ func main() {
 		fmt.Println(why)
 		os.Exit(1)
 	}
+	if other := os.Getenv("NEEDS"); other != "" { // HOST:PORT
+		connection, err := net.DialTimeout("tcp", other, 2*time.Second)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		connection.Close()
+	}
+	late, _ := time.ParseDuration(os.Getenv("LATE"))
 	status := 200
 	if said, err := strconv.Atoi(os.Getenv("STATUS")); err == nil {
 		status = said
@@ -49,6 +59,7 @@ func main() {
 		fmt.Println("asked for", asked.URL.Path)
 	})
 	go func() {
+		time.Sleep(late)
 		fmt.Println(http.ListenAndServe(":"+os.Args[1], nil))
 		os.Exit(1)
 	}()
