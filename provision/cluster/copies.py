@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from provision.cluster import routes
 from provision.cluster.filled import as_known
-from provision.cluster.objects import at
-from provision.cluster.wait import Tell, labels_of
+from provision.cluster.objects import at, labels_of
+from provision.cluster.wait import Tell
 from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 

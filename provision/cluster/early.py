@@ -6,12 +6,11 @@ counts is a run that began when all of that was ready. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from provision.cluster.lean import AFTER
-from provision.cluster.objects import Node, at
+from provision.cluster.objects import Name, Node, at
 from provision.cluster.standing import restarts
 
 if TYPE_CHECKING:
@@ -22,17 +21,26 @@ class Early:
     """What was seen of the pods of a release, look after look."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, int] = {}  # by pod, the last run that may have begun before what it needs
+        self._waited: set[Name] = set()  # whose pods were not looked at since all that they come after was ready
+        self._runs: dict[str, int] = {}  # by pod, the last run that may have begun before that
 
-    def judge(self, waits_for: Collection[str]) -> Callable[[Node], bool]:
-        """Whether a pod's crashes say nothing, where it waits for these at this look."""
-        return partial(self._is_early, bool(waits_for))
+    def wait(self, name: Name) -> None:
+        """Some of what a Deployment comes after is not ready now."""
+        self._waited.add(name)
 
-    def _is_early(self, waits: bool, pod: Node) -> bool:
-        run, uid = restarts(pod), pod["metadata"]["uid"]
+    def judge(self, name: Name, pods: Iterable[Node], *, waits: bool) -> Callable[[Node], bool]:
+        """Whether crashes of these pods of a Deployment say nothing; they are as they are now.
+
+        Args:
+            waits: whether some of what it comes after is not ready now.
+        """
         if waits:
-            self._runs[uid] = run
-        return run <= self._runs.get(uid, -1)
+            self.wait(name)
+        if name in self._waited:
+            self._runs |= {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
+        if not waits:
+            self._waited.discard(name)
+        return lambda pod: restarts(pod) <= self._runs.get(pod["metadata"]["uid"], -1)
 
 
 def after(node: Node) -> list[str]:

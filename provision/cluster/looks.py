@@ -12,11 +12,10 @@ from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lean import lean
 from provision.cluster.lease import holder
-from provision.cluster.objects import KEPT, Name, Node, at, name_of
+from provision.cluster.objects import KEPT, Name, Node, at, labels_of, name_of
 from provision.cluster.own_routes import Way, ways
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
-from provision.cluster.wait import labels_of
 from provision.cluster.wanted import service_of
 from provision.cluster.weighing import Given, Weighing
 from provision.contract.slots import CANARY, STABLE

@@ -63,6 +63,11 @@ def name_of(node: Mapping[str, Any]) -> Name:
     return Name(str(node["kind"]), str(node["metadata"]["name"]))
 
 
+def labels_of(project: str) -> dict[str, str]:
+    """What pods of a project have, and what made them."""
+    return {"app.kubernetes.io/part-of": project}
+
+
 def in_order(objects: Iterable[Node]) -> list[Node]:
     """As they are applied."""
     return sorted(objects, key=lambda node: (_ORDER.index(node["kind"]), node["metadata"]["name"]))

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from provision.cluster.client import Invalid
-from provision.cluster.objects import Node, at
+from provision.cluster.objects import Node, at, labels_of
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.standing import is_ready
-from provision.cluster.wait import labels_of
 from provision.cluster.wanted import service_of
 from provision.errors import DeployError, Refused, UsageError
 from provision.project.fault import nearest

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from provision.cluster.book import Book
 from provision.cluster.client import Api
-from provision.cluster.objects import PART_OF, Node
+from provision.cluster.objects import PART_OF, Node, labels_of
 from provision.cluster.prometheus import Prometheus
-from provision.cluster.wait import Tell, labels_of
+from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, rendered
 from provision.errors import Refused
 from provision.manifests.kubernetes.routed import left_to_others

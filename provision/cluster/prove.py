@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import time
 import urllib.parse
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING, cast
 from provision.agent import checks
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
+from provision.cluster.below import Below, below
 from provision.cluster.client import Api, Invalid
 from provision.cluster.forward import Forward, forwarded, run_in
-from provision.cluster.objects import Node, at
+from provision.cluster.objects import Node, at, name_of
 from provision.cluster.standing import is_ready, newest_pods
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, service_of
-from provision.cluster.watching import Watched
 from provision.errors import Unreachable, UsageError
 
 if TYPE_CHECKING:
@@ -35,18 +36,17 @@ _NOT_THERE = re.compile(
     r"^error: Internal error.*executable file (`.*` )?not found in \$PATH", re.DOTALL | re.MULTILINE
 )
 _OPEN = 8  # forwards at a time
+_SECONDS = 2.0  # that a pod which was ready is taken for it
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def prove(
-    api: Api, seen: Watched, release: Rendered, channel: str, tell: Tell, *, once: bool = False
-) -> Iterator[checks.Outcome]:
+def prove(api: Api, release: Rendered, channel: str, tell: Tell, *, once: bool = False) -> Iterator[checks.Outcome]:
     """Ask every check that a release has for a channel, and say what came of it.
 
     Args:
         once: a check is asked as long as one attempt may take, not as long as a start may.
     """
-    with _Pods(api, seen, release.lanes[channel]) as pods:
+    with _Pods(api, release.lanes[channel]) as pods:
         for each in release.checks[channel]:
             check = dict(each["check"])
             if once:
@@ -63,10 +63,10 @@ class _Pods:
     Each is a program of tens of megabytes, so of hundreds of services only the last few stay open.
     """
 
-    def __init__(self, api: Api, seen: Watched, lane: Sequence[Node]) -> None:
+    def __init__(self, api: Api, lane: Sequence[Node]) -> None:
         self.api = api
-        self._seen = seen
         self._deployments = {service_of(node): node for node in lane if node["kind"] == "Deployment"}
+        self._chosen: dict[str, tuple[str, float]] = {}  # a pod of a service, and when it was chosen
         self._forwards: dict[tuple[str, int], tuple[Forward, ExitStack]] = {}
 
     def __enter__(self) -> _Pods:
@@ -78,9 +78,16 @@ class _Pods:
                 every.push(opened)
 
     def pod(self, service: str) -> str:
-        node = self._seen.named("Deployment", self._deployments[service]["metadata"]["name"])
-        pods = newest_pods(node, self._seen.of("ReplicaSet"), self._seen.of("Pod")) if node else []
-        ready = [pod for pod in pods if is_ready(pod)]
+        name, asked = self._chosen.get(service, ("", 0.0))
+        if not name or time.monotonic() - asked > _SECONDS:
+            name = self._ready(self._deployments[service])
+            self._chosen[service] = name, time.monotonic()
+        return name
+
+    def _ready(self, declared: Node) -> str:
+        node = self.api.get(*name_of(declared))
+        found = below(self.api, node) if node else Below()
+        ready = [pod for pod in newest_pods(node, found.sets, found.pods) if is_ready(pod)] if node else []
         if not ready:
             raise Failed("none of its pods is ready")
         return str(max(ready, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))["metadata"]["name"])

@@ -51,14 +51,14 @@ READY = Standing("ready")
 
 def deployment(
     node: Node | None,
-    sets: Iterable[Node],
-    pods: Iterable[Node],
+    sets: Iterable[Node] = (),
+    pods: Iterable[Node] = (),
     is_early: Callable[[Node], bool] | None = None,
 ) -> Standing:
     """How a Deployment stands.
 
     Args:
-        sets, pods: all of the project's; its own are looked for.
+        sets, pods: its own, among others; without them only why it is not ready is not known.
         is_early: whether a pod's crashes were those of one that came before what it needs.
     """
     if node is None:

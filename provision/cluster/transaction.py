@@ -23,12 +23,12 @@ from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Begun, Inventory
 from provision.cluster.lean import lean
 from provision.cluster.lease import Held, held
-from provision.cluster.objects import KEPT, Member, Name, Node, name_of
+from provision.cluster.objects import KEPT, Member, Name, Node, labels_of, name_of
 from provision.cluster.own_routes import demand_taken
 from provision.cluster.prove import prove
 from provision.cluster.standing import deployment
 from provision.cluster.unbroken import unbroken
-from provision.cluster.wait import KINDS, NotReady, Tell, labels_of, wait
+from provision.cluster.wait import LISTED, WATCHED, NotReady, Tell, wait
 from provision.cluster.wanted import Rendered
 from provision.cluster.watching import Watched
 from provision.cluster.weighing import Weighing
@@ -81,7 +81,7 @@ class Transaction:
             return Ended("committed", self._weighing.place(self.book.write(new)))
         if asked.target.require and asked.channel == "stable" and asked.kind != "rollback" and not asked.rests_on:
             raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
-        for kind in KINDS:
+        for kind in LISTED:
             self.api.demand_listing(kind)  # whoever waits looks at these
         self.book.keep(asked.release)
         self._warn_of(before.channels.get(asked.channel, ""))
@@ -159,8 +159,8 @@ class Transaction:
         if any(each.do != "keep" for each in planned) or of_before - names:
             return False
         labels = labels_of(self.asked.project.name)
-        nodes, sets, pods = (self.api.list(kind, labels, lean)[0] for kind in ("Deployment", "ReplicaSet", "Pod"))
-        return all(deployment(node, sets, pods).ready for node in nodes if name_of(node) in names)
+        nodes, _ = self.api.list("Deployment", labels, lean)
+        return all(deployment(node).ready for node in nodes if name_of(node) in names)
 
     def _begin(self, before: Inventory, wanted: Sequence[Node]) -> Inventory:
         """All that was and will be ours is in the books before it is there."""
@@ -175,14 +175,14 @@ class Transaction:
         """Apply, wait, prove: by the checks that the release itself has."""
         with self._phase("transaction"):
             applied = apply_each(self.api, wanted, self.book.applyset, self.asked.take_over, self._demand_lock)
-        with Watched(self.api, KINDS, labels_of(self.asked.project.name)) as seen:
+        with Watched(self.api, WATCHED, labels_of(self.asked.project.name)) as seen:
             wait(self.api, seen, applied, self._told, self.lock.demand)
-            demand_taken(self.api, applied, self.lock.demand)
-            for outcome in prove(self.api, seen, release, self.asked.channel, self._told):
-                self.lock.demand()
-                self.saw.append(checked(outcome, ""))
-                if not outcome.passed:
-                    raise NotReady(Name("check", outcome.name), outcome.sentence)
+        demand_taken(self.api, applied, self.lock.demand)
+        for outcome in prove(self.api, release, self.asked.channel, self._told):
+            self.lock.demand()
+            self.saw.append(checked(outcome, ""))
+            if not outcome.passed:
+                raise NotReady(Name("check", outcome.name), outcome.sentence)
         return [Member(*name_of(node), node["metadata"]["uid"]) for node in applied]
 
     def _demand_lock(self) -> None:

@@ -16,10 +16,10 @@ from provision.cluster.book import Book
 from provision.cluster.client import Api, Invalid
 from provision.cluster.copies import Copies
 from provision.cluster.inventory import Inventory, Routed
-from provision.cluster.objects import PART_OF, Name, Node, at
+from provision.cluster.objects import PART_OF, Name, Node, at, labels_of
 from provision.cluster.own_routes import OwnRoutes, is_own
 from provision.cluster.routes import Pair
-from provision.cluster.wait import Tell, labels_of
+from provision.cluster.wait import Tell
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import DeployError, Refused
 

@@ -3,7 +3,7 @@
 import pytest
 
 from provision.cluster.early import Early
-from provision.cluster.objects import Node
+from provision.cluster.objects import Name, Node
 from provision.cluster.standing import hopeless
 
 _BUSY = 'failed to reserve container name "web"; check if another CreateContainer request is in progress: name "web"'
@@ -27,10 +27,9 @@ def test_a_pod_is_given_up_on_where_waiting_does_not_help(reason: str, message: 
     assert (hopeless({"status": {"containerStatuses": [waiting]}}) == "") is helps
 
 
-def worker(restarted: int, state: str = "waiting") -> Node:
-    """A pod of a program that has ended, or runs, after so many runs."""
-    shown = {"reason": "CrashLoopBackOff"} if state == "waiting" else {}
-    status = {"restartCount": restarted, "state": {state: shown}}
+def worker(restarted: int) -> Node:
+    """A pod of a program that has ended again, after so many runs."""
+    status = {"restartCount": restarted, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
     return {"metadata": {"uid": "worker"}, "status": {"containerStatuses": [status]}}
 
 
@@ -41,7 +40,8 @@ def worker(restarted: int, state: str = "waiting") -> Node:
         ([("starting", 0)], False),
         ([("starting", 0), ("ready", 0)], False),
         ([("starting", 0), ("ready", 0), ("ready", 1)], True),
-        ([("starting", 3), ("ready", 3), ("ready", 4)], True),
+        ([("starting", 3), ("ready", 4)], False),
+        ([("starting", 3), ("ready", 4), ("ready", 5)], True),
         ([("ready", 0)], True),
         ([("ready", 7)], True),
         ([("ready", 0), ("starting", 0)], False),
@@ -50,23 +50,22 @@ def worker(restarted: int, state: str = "waiting") -> Node:
 def test_a_crash_counts_once_all_that_a_program_comes_after_was_ready(
     looks: list[tuple[str, int]], stuck: bool
 ) -> None:
-    early = Early()
+    early, name = Early(), Name("Deployment", "worker")
 
     for other, run in looks:
-        is_early = early.judge(["redis"] if other == "starting" else [])(worker(run))
-        said = hopeless(worker(run), is_early=is_early)
+        is_early = early.judge(name, [worker(run)], waits=other == "starting")
+        said = hopeless(worker(run), is_early=is_early(worker(run)))
 
     assert (said != "") is stuck
 
 
-def test_a_run_that_began_before_is_not_counted_where_it_ends_later() -> None:
-    """It may have read that nobody answers just before somebody did."""
-    early = Early()
+def test_a_crash_that_nobody_saw_while_the_other_started_says_nothing() -> None:
+    early, name = Early(), Name("Deployment", "worker")
 
-    early.judge(["redis"])(worker(1, "running"))
+    early.wait(name)
 
-    assert early.judge([])(worker(1))
-    assert not early.judge([])(worker(2))
+    assert early.judge(name, [worker(1)], waits=False)(worker(1))
+    assert not early.judge(name, [worker(2)], waits=False)(worker(2))
 
 
 def test_only_a_crash_is_early() -> None:

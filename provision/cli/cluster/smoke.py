@@ -15,8 +15,6 @@ def command(session: Session, channel: str, sign: bool) -> int:
     from provision.agent.checks import event
     from provision.cluster.filled import as_known
     from provision.cluster.prove import prove
-    from provision.cluster.wait import KINDS, labels_of
-    from provision.cluster.watching import Watched
     from provision.rollout.on_cluster import Proof
 
     there = session.there
@@ -29,9 +27,9 @@ def command(session: Session, channel: str, sign: bool) -> int:
     def tell(event: dict[str, object]) -> None:
         session.console.event({**event, "host": session.target})
 
-    with session.console.live(), Watched(there.api, KINDS, labels_of(there.project.name)) as seen:
+    with session.console.live():
         asked = as_known(kept, channel, known)
-        outcomes = [*prove(there.api, seen, asked, channel, tell, once=True)]
+        outcomes = [*prove(there.api, asked, channel, tell, once=True)]
         if sign:
             Proof(there).sign(channel, kept, [event(outcome, "") for outcome in outcomes])
     return told(session, [(session.target, outcome) for outcome in outcomes])
