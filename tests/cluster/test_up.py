@@ -94,9 +94,10 @@ def test_what_ends_until_that_which_it_comes_after_answers_is_waited_for(small: 
     needs = ', NEEDS = "store:8001"'
     small.write(env=needs, more=f'after = ["store"]\n{_STORE}')
 
-    said = small.ok("up")
+    done = small.run("up")
 
-    assert "comes after store" in said
+    assert done.returncode == 0, done.stderr
+    assert "comes after store" in done.stderr
     assert small.versions() == {"one"}
     small.write("two", env=f'{needs}, CRASH = "no such model"', more=f'after = ["store"]\n{_STORE}')
     done = small.run("up")
