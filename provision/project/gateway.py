@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provision.project.section import Section
-from provision.project.values import Name, ObjectName
+from provision.project.values import Namespace, ObjectName
 
 
 class Gateway(Section):
@@ -12,9 +12,9 @@ class Gateway(Section):
 
     name: ObjectName
     """What it is called; whoever runs the cluster made it, and its listener has the certificate."""
-    namespace: Name | None = None
+    namespace: Namespace | None = None
     """Where it is (default: where the project is)."""
-    listener: Name | None = None
+    listener: ObjectName | None = None
     """The one of its listeners that is meant, such as "https" (default: each that takes the names)."""
-    pods_in: Name | None = None
+    pods_in: Namespace | None = None
     """The namespace of the pods that pass requests on, which may then reach the services (default: `namespace`)."""

@@ -16,6 +16,7 @@ from provision.project.values import (
     Flag,
     Image,
     Name,
+    Namespace,
     Network,
     Outbound,
     Pattern,
@@ -141,7 +142,7 @@ class Service(Section):
     """Compose, Kubernetes, ufw: networks outside the project that may reach it; "0.0.0.0/0" is everybody on IPv4."""
     load_balancer: Port | None = None
     """Kubernetes: the port of a load balancer that leads to its own, for those whom `expose` lets in."""
-    scraped_by: tuple[Name, ...] = ()
+    scraped_by: tuple[Namespace, ...] = ()
     """Kubernetes: namespaces whose pods may ask for its metrics, such as "monitoring", where Prometheus is."""
     outbound: tuple[Outbound, ...] = ()
     """Kubernetes, ufw: what it may reach outside, such as "10.0.0.0/8:5432"; services find each other anyway."""

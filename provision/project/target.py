@@ -22,6 +22,7 @@ from provision.project.values import (
     HostString,
     Image,
     Name,
+    Namespace,
     Network,
     Port,
     ProgramName,
@@ -61,7 +62,7 @@ class Target(Section):
     """The project's own folder there, which nobody else may write to; below `~/` on the sandbox, whose home that is."""
     context: HostString | None = None
     """kubernetes: the context of the kubeconfig (default: its current one)."""
-    namespace: Name | None = None
+    namespace: Namespace | None = None
     """kubernetes: where all of it goes (default: the project's name)."""
     kubeconfig: HostString | None = None
     """kubernetes: that file, from the project's folder (default: as kubectl, $KUBECONFIG or ~/.kube/config)."""

@@ -37,6 +37,7 @@ LAST_PORT = 65535
 LAST_ID = 2**31 - 1  # of an account, as Kubernetes takes it
 # Kubernetes, "Object Names and IDs": a DNS subdomain; the keys of a Secret have fewer rules.
 OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # a DNS label, which whoever runs the cluster has chosen
 SECRET_KEY = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/[A-Za-z0-9._-]{1,253}$"  # noqa: S105 (no password: a pattern)
 BUILD_FOLDER = r"^[A-Za-z0-9._@+-][A-Za-z0-9._/@+-]*$"
 # A host name, also "*.example.net" for all below it.
@@ -251,6 +252,7 @@ DirectoryUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=DIREC
 PrometheusUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=PROMETHEUS_URL), _TEXT]
 StoreUrl = Annotated[str, BeforeValidator(_of_a_target), Field(pattern=STORE_URL), _TEXT]
 ObjectName = Annotated[str, BeforeValidator(_settled), Field(pattern=OBJECT_NAME), _TEXT]
+Namespace = Annotated[str, Field(pattern=NAMESPACE)]
 SecretKey = Annotated[str, BeforeValidator(_settled), Field(pattern=SECRET_KEY), _TEXT]
 BuildFolder = Annotated[str, BeforeValidator(_settled), Field(pattern=BUILD_FOLDER), _TEXT]
 Metric = Annotated[str, Field(pattern=METRIC)]
