@@ -207,6 +207,23 @@ def sharing(targets: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault(
                     ("targets", name, "path"), message, "Give each a folder of its own, or make them one target."
                 )
+    yield from _sharing_a_namespace(targets)
+
+
+def _sharing_a_namespace(targets: Mapping[str, Any]) -> Iterator[Fault]:
+    """The same of clusters: what is in no service of the release is pruned."""
+    first: dict[tuple[Any, ...], tuple[str, Any]] = {}
+    for name, table in targets.items():
+        if not isinstance(table, dict) or table.get("platform") != "kubernetes":
+            continue
+        place = tuple(str(table.get(key)) for key in ("kubeconfig", "context", "namespace"))
+        other, services = first.setdefault(place, (name, table.get("services")))
+        if table.get("services") != services:
+            message = (
+                f"targets.{other} has the same namespace of the same cluster and other services: "
+                "a deploy of one would end what the other runs there."
+            )
+            yield Fault(("targets", name), message, "Give each a namespace of its own, or make them one target.")
 
 
 def _addresses(table: Mapping[str, Any]) -> set[str]:
