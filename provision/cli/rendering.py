@@ -31,7 +31,7 @@ def render(
         DeclarationError: something cannot be rendered; says where.
         UsageError: it is not clear for which target, or something would be lost.
     """
-    name = only or _only_target(session.directory, platform)
+    name = only or (_account_of(session.directory) if rbac else _only_target(session.directory, platform))
     allowed = given()
     loaded = load(
         session.directory,
@@ -91,6 +91,21 @@ def _built(root: Path, repository: str) -> str:
         return ImageFolder(folder).manifest.digest if folder.is_dir() else ""
     except UsageError:
         return ""
+
+
+def _account_of(directory: Path) -> str | None:
+    """The target whose namespace an account is for; None where nothing is declared but the project's name.
+
+    Raises:
+        UsageError: targets have several.
+    """
+    targets = declared_targets(directory)
+    known = {name: PLATFORMS.get(str(each.get("platform", DEFAULT))) for name, each in targets.items()}
+    clusters = [name for name, each in known.items() if each and each.in_cluster]
+    if len({str(targets[name].get("namespace")) for name in clusters}) > 1:
+        why = f"Each of {', '.join(clusters)} has a namespace, and an account there."
+        raise UsageError("which target?", why=why, next_step=f"--target {clusters[0]}")
+    return next(iter(clusters), None)
 
 
 def _only_target(directory: Path, platform: str) -> str | None:

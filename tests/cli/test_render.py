@@ -46,6 +46,24 @@ def test_json_has_each_file_whole(declared):
     assert {path: text for path, text in tree(declared.root / "k8s").items() if path != ".deploy-render"} == files
 
 
+def test_an_account_is_for_the_namespace_of_the_cluster_that_is_meant(declared):
+    file = declared.root / "deploy.toml"
+    of_a_cluster = '\n[targets.{0}]\nplatform = "kubernetes"\nnamespace = "{0}-of-all"\n'
+    file.write_text(file.read_text() + of_a_cluster.format("one"))
+
+    shown = declared.ok("render", "kubernetes", "--rbac")
+
+    assert "namespace: one-of-all" in shown
+    assert "namespace: small" not in shown
+    file.write_text(file.read_text() + of_a_cluster.format("two"))
+    refused = declared.run("render", "kubernetes", "--rbac")
+    assert refused.returncode == 2
+    assert "next: --target one" in refused.stderr
+    both = [declared.ok("render", "kubernetes", "--rbac", "--target", name) for name in ("one", "two")]
+    names = [{line for line in each.splitlines() if "  name: deploy-small:" in line} for each in both]
+    assert names == [{"  name: deploy-small:one-of-all"}, {"  name: deploy-small:two-of-all"}]
+
+
 def test_rendering_again_changes_no_byte_and_touches_no_file(declared):
     declared.ok("render", "kubernetes", "--out", "k8s")
     before = tree(declared.root), {path: path.stat().st_ino for path in (declared.root / "k8s").rglob("*")}

@@ -48,22 +48,24 @@ def render_rbac(project: str, namespace: str) -> dict[str, str]:
         for resource, verbs in resources.items()
     ]
     named = {"name": account, "namespace": namespace}
+    # What is cluster-wide has a name that another namespace of the project does not take.
+    widely = account if namespace == project else f"{account}:{namespace}"
     role: list[dict[str, object]] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": named, "automountServiceAccountToken": False},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": named, "rules": rules},
-        _binding("Role", account, namespace),
+        _binding("Role", account, account, namespace),
     ]
     wide: list[dict[str, object]] = [
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
-            "metadata": {"name": account},
+            "metadata": {"name": widely},
             "rules": [
                 {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [namespace], "verbs": ["get"]},
                 {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
             ],
         },
-        _binding("ClusterRole", account, namespace),
+        _binding("ClusterRole", widely, account, namespace),
     ]
     return {
         "role.yaml": _text(f"# What deploy needs in the namespace {namespace}, as the account {account}.", role),
@@ -71,13 +73,13 @@ def render_rbac(project: str, namespace: str) -> dict[str, str]:
     }
 
 
-def _binding(kind: str, account: str, namespace: str) -> dict[str, object]:
+def _binding(kind: str, role: str, account: str, namespace: str) -> dict[str, object]:
     where = {"namespace": namespace} if kind == "Role" else {}
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": f"{kind}Binding",
-        "metadata": {"name": account, **where},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": account},
+        "metadata": {"name": role, **where},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
 
