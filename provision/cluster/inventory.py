@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from provision.cluster.objects import Member, Name, Node
@@ -23,6 +23,8 @@ _FORMAT_OF_SHARES = 2  # of one whose canary has requests, which version 1 would
 _FORMAT_OF_SECRETS = 3  # of one whose pods read Secrets that were made here, which earlier versions would forget
 _FORMAT_OF_ROUTES = 4  # of one that has HTTPRoutes, in which earlier versions would change what only an apply may
 _HISTORY = 50  # entries
+_LARGEST = 512 << 10  # bytes of them: a ConfigMap holds 1 MiB, and verdicts on a hundred services are long
+_BESIDE = ("weigh", "rollout")  # kinds of entries that end nothing which was cut short
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Inventory:
         note: RolloutNote | None = None,
         evidence: Sequence[str] = (),
     ) -> Inventory:
-        """With one more entry of the history, and nothing begun.
+        """With one more entry of the history, and nothing begun; a share or a step ends nothing that was.
 
         Args:
             note: what it did to a rollout.
@@ -113,7 +115,29 @@ class Inventory:
         entry = Entry(
             sequence, time.time(), kind, outcome, channel, dict(self.channels), who, why[:500], note, tuple(evidence)
         )
-        return replace(self, begun=None, history=(*self.history, entry)[-_HISTORY:])
+        begun = self.begun if kind in _BESIDE else None
+        return replace(self, begun=begun, history=_newest((*self.history, entry)))
+
+    def left(self, channel: str) -> Begun | None:
+        """What was cut short in another channel, which what is done to `channel` does not end; "" is all of them."""
+        begun = self.begun
+        return begun if begun and channel and begun.channel not in ("", channel) else None
+
+    def degraded_beside(self, channel: str) -> str:
+        """Why another channel is degraded, which what is done to `channel` does not mend."""
+        where = next((each.channel for each in reversed(self.history) if each.outcome == "degraded"), channel)
+        return self.degraded if where != channel else ""
+
+
+def _newest(history: Sequence[Entry]) -> tuple[Entry, ...]:
+    """As many of the newest as there is room for; the last one always."""
+    kept, size = list(history[-1:]), 0
+    for entry in reversed(history[-_HISTORY:-1]):
+        size += len(json.dumps(asdict(entry)))
+        if size > _LARGEST:
+            break
+        kept.insert(0, entry)
+    return tuple(kept)
 
 
 def _rollout(record: Any) -> RolloutRecord | None:

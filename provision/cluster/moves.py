@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provision.cluster.applying import prune
 from provision.cluster.asked import Asked, Ended, Proven
+from provision.cluster.inventory import Begun
 from provision.cluster.lease import held
 from provision.cluster.objects import KEPT, Member
 from provision.cluster.project_there import ProjectThere
@@ -15,7 +17,7 @@ from provision.cluster.transaction import bring
 from provision.cluster.wanted import Rendered
 from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE
-from provision.errors import Refused
+from provision.errors import Degraded, DeployError, Refused
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked
@@ -155,10 +157,23 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         named = {each.named for each in stay}
         gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
         lock.demand()
-        if before.routes or before.copies or CANARY in channels:
-            weighing = Weighing(there.api, there.book, there.project.name, tell)
-            before = weighing.clear(before, stays=STABLE not in channels)
-        prune(there.api, there.book.applyset, gone, tell)
+        known = before
+        if gone:  # who comes after a laptop that dies in the middle is told so
+            begun = Begun(kind, channel, before.channels.get(channel, ""), there.who, time.time())
+            known = there.book.write(replace(before, begun=begun))
+        try:
+            if before.routes or before.copies or CANARY in channels:
+                weighing = Weighing(there.api, there.book, there.project.name, tell)
+                known = weighing.clear(known, stays=STABLE not in channels)
+            prune(there.api, there.book.applyset, gone, tell)
+        except DeployError as error:
+            raise Degraded(
+                "not all of it has ended.",
+                why="\n".join(filter(None, (error.what, error.why))),
+                next_step="when the cause is gone: deploy down",
+                host=there.name,
+            ) from None
+        before = replace(known, begun=before.begun)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
         members: dict[str, tuple[Member, ...]] = {
             name: each for name, each in before.members.items() if name not in channels
@@ -167,10 +182,11 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         members |= {name: each for name, each in outlive.items() if each}
         new = after(before, "down", left, there.who, Sharing())
         secrets = {name: each for name, each in before.secrets.items() if name not in channels}
-        new = replace(new, members=members, secrets=secrets, degraded="" if not left else before.degraded)
+        degraded = before.degraded_beside(channel) if left else ""
+        new = replace(new, members=members, secrets=secrets, degraded=degraded)
         if kind != "down" or new != before:
-            note_ = note(before, new)
-            return Ended("committed", there.book.write(new.ended(kind, channel, "committed", there.who, note=note_)))
+            new = new.ended(kind, channel, "committed", there.who, note=note(before, new))
+            return Ended("committed", there.book.write(replace(new, begun=before.left(channel))))
         return Ended("unchanged", before)
 
 

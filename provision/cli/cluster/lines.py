@@ -11,6 +11,7 @@ from provision.cli.render import columns
 from provision.cli.render.status import entry_lines
 from provision.cli.render.traffic import standing_lines, steps_line
 from provision.cli.signals import asked_to_end
+from provision.contract.slots import CANARY
 from provision.project.units import percent, size
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _STATES = {
     "degraded": "DEGRADED: neither release could be proven",
 }
 _NEXT = {
-    "interrupted": "deploy up, deploy rollback or deploy down ends it",
     "degraded": "deploy logs; then deploy up or deploy rollback",
     "failing": "deploy logs",
     "drifted": "deploy plan, then: deploy up",
@@ -78,7 +78,10 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         yield f"  {found.holder} is deploying"
     if inventory.begun and not found.holder:
         begun = inventory.begun
-        yield f"  {begun.who} began {begun.kind} of {begun.release[:12]} to {begun.channel}, and did not end it"
+        what = f"{begun.kind} of {begun.release[:12]} to {begun.channel}"
+        if begun.kind == "down":
+            what = f"down of {begun.channel or 'all of it'}"
+        yield f"  {begun.who} began {what}, and did not end it"
     yield from (f"  {line}" for line in inventory.degraded.splitlines())
     for channel, release in inventory.channels.items():
         yield f"  {channel} is {release[:12]}, generation {inventory.generation}"
@@ -100,7 +103,7 @@ def status_lines(host: str, found: Status) -> Iterator[str]:
         first, *more = entry_lines(asdict(inventory.history[-1]))  # type: ignore[arg-type]  # what it reads is alike
         yield f"  last: {first}"
         yield from (f"  {line}" for line in more)
-    if step := _NEXT.get(found.state):
+    if step := _NEXT.get(found.state) or _ends_it(found):
         yield f"  next: {step}"
 
 
@@ -121,6 +124,15 @@ def left_lines(host: str, left: Left) -> Iterator[str]:
 
 def _named(claims: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({size(bytes_)})" for name, bytes_ in claims.items())
+
+
+def _ends_it(found: Status) -> str:
+    """What ends what was cut short: something that is done to the same channel."""
+    if found.state != "interrupted" or not (begun := found.inventory.begun):
+        return ""
+    if begun.channel == CANARY:
+        return "deploy up --channel canary, or deploy down --channel canary, ends it"
+    return "deploy up, deploy rollback or deploy down ends it"
 
 
 def traffic_lines(host: str, found: Traffic, minutes: int) -> Iterator[str]:
