@@ -63,14 +63,14 @@ def apply(api: Api, node: Node, live: Node | None, applyset: str, take_over: tup
         raise claimed([f"{name_of(node)}: is there already, and not this project's; {owner} has it"])
     if node["kind"] == "Secret":
         return live or _made(api, node)
-    if live is not None and stands(counted(node, live), live):
+    if live is not None and stands(counted(api, node, live), live):
         return live
     if live is not None and at(node, "spec", "replicas") is None and owns(live, MANAGER, "spec", "replicas"):
         # An autoscaler counts from now on. What its owner leaves out is reset, to one copy; so it is handed over.
         kept = {"spec": {"replicas": at(live, "spec", "replicas")}, "metadata": {"name": node["metadata"]["name"]}}
         api.apply({"apiVersion": node["apiVersion"], "kind": node["kind"], **kept}, manager=_HANDOVER, force=True)
     try:
-        return api.apply(counted(node, live), force=bool(take_over))
+        return api.apply(counted(api, node, live), force=bool(take_over))
     except Conflict as conflict:
         raise claimed(conflict.claims) from None
 

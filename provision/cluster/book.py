@@ -82,7 +82,12 @@ class Book:
             self._stored = None
 
     def keep(self, release: Rendered) -> None:
-        """Have the release in the cluster, so that anybody can go back to it."""
+        """Have the release in the cluster, so that anybody can go back to it.
+
+        One that is there is not made again: a quota that is full would refuse that before the server saw its name.
+        """
+        if self._api.get("Secret", self.secret(release.id)) is not None:
+            return
         node = {
             "apiVersion": "v1",
             "kind": "Secret",

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from provision.cluster.at_once import at_once, each_of, ours
-from provision.cluster.client import Api, Conflict, Invalid
+from provision.cluster.client import Api, Conflict
 from provision.cluster.likeness import stands
 from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
+from provision.cluster.refusals import Invalid
 from provision.errors import Refused
 
+_ENDS = 60.0  # seconds that what is being deleted is waited for
+_SCALER = "kube-controller-manager"  # the field manager by which autoscalers write
 _LARGEST_SECRET = 1 << 20  # bytes of all its values (API "Secret")
 
 
@@ -34,6 +39,7 @@ class Change:
     fields: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     refused: str = ""
+    ends: bool = False  # what has its name is being deleted
 
 
 def changes(
@@ -67,12 +73,14 @@ def _change(api: Api, there: dict[Name, Node], applyset: str, take_over: tuple[s
     live = live or api.get(*name)
     if live is not None and (owner := foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
+    if live is not None and (why := ending(live)):
+        return Change(name, "create", refused=why, ends=True)
     if name.kind == "Secret":
         return Change(name, "keep") if live else Change(name, "create", refused=_too_large(node))
-    if live is not None and stands(counted(node, live), live):
+    if live is not None and stands(counted(api, node, live), live):
         return Change(name, "keep")
     try:
-        after = api.apply(counted(node, live), dry_run=True, force=bool(take_over))
+        after = api.apply(counted(api, node, live), dry_run=True, force=bool(take_over))
     except Conflict as conflict:
         return Change(name, "change", claims=tuple(conflict.claims))
     except Invalid as refused:
@@ -105,9 +113,9 @@ def _is_new(api: Api, node: Node) -> bool:
 def _not_taken(api: Api, node: Node, live: Node, take_over: tuple[str, ...]) -> tuple[str, ...]:
     """What others have than those that are named: what is forced is forced on all."""
     try:
-        api.apply(counted(node, live), dry_run=True)
+        api.apply(counted(api, node, live), dry_run=True)
     except Conflict as conflict:
-        return tuple(claim for claim in conflict.claims if not set(re.findall(r'"([^"]+)"', claim)) & set(take_over))
+        return tuple(claim for claim in conflict.claims if not set(_named(claim)) & set(take_over))
     return ()
 
 
@@ -119,19 +127,47 @@ def foreign(live: Node, applyset: str, take_over: tuple[str, ...]) -> str:
     return "" if set(others) & set(take_over) else ", ".join(others)
 
 
-def counted(node: Node, live: Node | None) -> Node:
-    """`node` without its number of copies where somebody else counts them: what is on demand was started by hand."""
+def ending(live: Node) -> str:
+    """Why what is being deleted is there still, with which all that is applied to it goes; empty where it is not."""
+    if not at(live, "metadata", "deletionTimestamp"):
+        return ""
+    keeps = ", ".join(at(live, "metadata", "finalizers") or ())
+    return f"it is being deleted, and {keeps or 'its grace period'} keeps it until then"
+
+
+def counted(api: Api, node: Node, live: Node | None) -> Node:
+    """`node` without its number of copies where somebody else counts them: an autoscaler that somebody else made, or
+    who has started by hand what is on demand.
+    """
     replicas = at(node, "spec", "replicas")
-    if node["kind"] != "Deployment" or live is None or replicas != 0 or at(live, "spec", "replicas") == 0:
+    if node["kind"] != "Deployment" or live is None or replicas is None or owns(live, MANAGER, "spec", "replicas"):
         return node
-    if owns(live, MANAGER, "spec", "replicas"):
+    by_hand = replicas == 0 and at(live, "spec", "replicas") != 0
+    if not (by_hand or _is_scaled(api, live)):
         return node
     return {**node, "spec": {key: value for key, value in node["spec"].items() if key != "replicas"}}
 
 
+def _is_scaled(api: Api, live: Node) -> bool:
+    """Whether an autoscaler has counted the copies of a Deployment, and is there still."""
+    if not owns(live, _SCALER, "spec", "replicas"):
+        return False
+    try:
+        found, _ = api.list("HorizontalPodAutoscaler", {})
+    except Refused:
+        return True
+    named = ("Deployment", live["metadata"]["name"])
+    return any(named == tuple(at(each, "spec", "scaleTargetRef", key) for key in ("kind", "name")) for each in found)
+
+
+def _named(claim: str) -> list[str]:
+    """The field managers in the server's words; what they have may have quotes, too: `containers[name="web"]`."""
+    return re.findall(r'conflict with "([^"]+)"', claim)
+
+
 def claimed(claims: Sequence[str]) -> Refused:
     """Others have what would be changed."""
-    named = [found for claim in claims for found in re.findall(r'"([^"]+)"', claim)]
+    named = [found for claim in claims for found in _named(claim)]
     manager = named[0] if named else claims[0].rpartition("; ")[2].removesuffix(" has it").split(", ")[0]
     return Refused(
         "others have set what this would change.",
@@ -140,20 +176,35 @@ def claimed(claims: Sequence[str]) -> Refused:
     )
 
 
-def demand(api: Api, wanted: Sequence[Node], applyset: str, take_over: tuple[str, ...]) -> list[Change]:
-    """What would change.
+def demand(
+    api: Api, wanted: Sequence[Node], applyset: str, take_over: tuple[str, ...], tell: Callable[[dict[str, Any]], None]
+) -> list[Change]:
+    """What would change. What is being deleted is waited for: a load balancer goes some seconds after its Service.
 
     Raises:
         Refused: the server would refuse some of it, others have it, or secrets are missing.
     """
-    planned = changes(api, wanted, applyset, take_over)
+    deadline, told = time.monotonic() + _ENDS, ""
+    while True:
+        planned = changes(api, wanted, applyset, take_over)
+        ends = next((each for each in planned if each.ends), None)
+        if ends is None or time.monotonic() > deadline:
+            break
+        if not told:
+            told = f"waiting up to {_ENDS:.0f} s for {ends.name}: {ends.refused}"
+            tell({"event": "warning", "text": told})
+        time.sleep(1.0)
     if claims := [claim for each in planned for claim in each.claims]:
         raise claimed(claims)
     if refused := [f"{each.name}: {each.refused}" for each in planned if each.refused]:
+        step = "change deploy.toml, then: deploy plan"
+        if ends is not None:
+            named = f"{ends.name.kind.lower()} {ends.name.name}"
+            step = f"kubectl get {named} -o yaml names who has to remove its finalizers; then: deploy up"
         raise Refused(
             "the cluster refuses what would be applied; nothing was changed.",
             why="\n".join(refused),
-            next_step="change deploy.toml, then: deploy plan",
+            next_step=step,
         )
     if missing := lacking(api, wanted):
         raise Refused("secrets are missing in the cluster.", why="\n".join(missing), next_step=make(api, missing))

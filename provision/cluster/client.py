@@ -20,8 +20,10 @@ from lightkube.types import CascadeType
 from msgspec import DecodeError
 
 from provision.cluster import kubeconfig
+from provision.cluster.line import line
 from provision.cluster.objects import MANAGER, PLURALS, Name, Node, name_of
-from provision.cluster.patience import CONNECT, NoSuchKind, Patience, Unsure, claims
+from provision.cluster.patience import CONNECT, NO_LOGIN, NoSuchKind, Patience, Unsure, claims
+from provision.cluster.refusals import Invalid, told
 from provision.errors import Refused, UsageError
 
 _SECONDS = 30.0  # of one request
@@ -49,10 +51,6 @@ class Gone(Exception):
     """A watch is too old; what it watched is to be listed anew."""
 
 
-class Invalid(Refused):
-    """The API server, or an admission policy, takes no such object."""
-
-
 @cache
 def _resource(kind: str) -> Any:
     """lightkube's own models are of one version, and leave out what they don't know; these are mappings."""
@@ -78,7 +76,11 @@ class Api:
         try:
             timeout = httpx2.Timeout(_SECONDS, connect=CONNECT)
             return lightkube.Client(
-                config=self._config, namespace=self.namespace, timeout=timeout, field_manager=MANAGER
+                config=self._config,
+                namespace=self.namespace,
+                timeout=timeout,
+                field_manager=MANAGER,
+                transport=line(self._config),
             )
         except (ConfigError, OSError, ValueError, AssertionError) as error:
             raise UsageError(f"the kubeconfig can't be used: {error}", next_step="kubectl config view") from None
@@ -153,6 +155,8 @@ class Api:
             raise Gone from error
         except (httpx2.HTTPError, DecodeError) as error:
             self._patience.away()
+            raise Gone from error
+        except NO_LOGIN as error:  # said by what lists then
             raise Gone from error
 
     def apply(self, node: Node, *, force: bool = False, dry_run: bool = False, manager: str = MANAGER) -> Node:
@@ -261,33 +265,14 @@ class Api:
             raise self._patience.unreachable(f"it says {error.response.status_code}") from None
         except httpx2.HTTPError as error:
             raise self._patience.unreachable(str(error) or type(error).__name__) from None
+        except NO_LOGIN as error:
+            raise self._patience.shut(error) from None
 
     def close(self) -> None:
         self._client.close()
 
     def _told(self, error: ApiError, doing: str) -> Refused:
-        status = error.status
-        said = status.message or str(error)
-        if status.code == 401:
-            return Refused(f"{self.server} does not know who asks.", why=said, next_step="log in to the cluster anew")
-        if status.code == 403 and "is forbidden: User" in said:
-            return Refused(
-                f"{doing}: the account may not.",
-                why=said,
-                next_step="deploy render kubernetes --rbac shows what it needs",
-            )
-        if status.code == 404 and "namespaces" in said:
-            return Refused(
-                f"there is no namespace {self.namespace}.",
-                next_step=f"kubectl create namespace {self.namespace}, or create_namespace = true",
-            )
-        if (status.code or 0) >= 500:
-            return Invalid(
-                f"{doing}: the API server fails at it.", why=said, next_step="kubectl cluster-info; then: deploy up"
-            )
-        return Invalid(
-            f"{doing}: the API server refuses it.", why=said, next_step="change deploy.toml, then: deploy plan"
-        )
+        return told(self.server, self.namespace, error, doing)
 
 
 def _is_gone(error: ApiError) -> bool:

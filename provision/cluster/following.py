@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from provision.cluster.client import Invalid
-from provision.cluster.objects import at
 from provision.cluster.pods import Line, chosen, pods_of
+from provision.cluster.refusals import Invalid
+from provision.cluster.standing import own_container
 from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import UsageError
@@ -61,7 +61,7 @@ def _log(there: ProjectThere, pod: str, container: str, lines: int, since: int |
 
 
 def _new(there: ProjectThere, pod: Node, lines: int, since: int, marks: dict[str, _Mark | None]) -> Iterator[Line]:
-    name, container = str(pod["metadata"]["name"]), at(pod, "spec", "containers", 0, "name")
+    name, container = str(pod["metadata"]["name"]), own_container(pod)
     before = marks[name]
     asked = (lines, None) if before is None else (_MOST, since)
     for told in _log(there, name, container, *asked):

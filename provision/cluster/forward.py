@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,17 @@ def _local(process: subprocess.Popen[str], pod: str, port: int) -> int:
         lines.put("")
 
     threading.Thread(target=read, daemon=True, name="port-forward").start()
+    deadline, said = time.monotonic() + _SECONDS, ""
     with contextlib.suppress(queue.Empty):
-        line = lines.get(timeout=_SECONDS)
-        if found := _AT.match(line):
-            return int(found[1])
-        raise Unreachable(f"port {port} of pod {pod} can't be reached.", why=line.strip(), next_step="deploy status")
-    raise Unreachable(f"port {port} of pod {pod} can't be reached in {_SECONDS:.0f} s.", next_step="deploy status")
+        # A program that logs in may warn of something first, and kubectl, too.
+        while line := lines.get(timeout=max(deadline - time.monotonic(), 0.0)):
+            if found := _AT.match(line):
+                return int(found[1])
+            said = line.strip() or said
+        raise Unreachable(f"port {port} of pod {pod} can't be reached.", why=said, next_step="deploy status")
+    raise Unreachable(
+        f"port {port} of pod {pod} can't be reached in {_SECONDS:.0f} s.", why=said, next_step="deploy status"
+    )
 
 
 def run_in(api: Api, pod: str, container: str, argv: Sequence[str], seconds: float) -> tuple[int | None, str]:

@@ -11,19 +11,51 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from base64 import b64encode
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig
-from lightkube.config.models import NameValue, User
+from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig, to_mapping
+from lightkube.config.models import Cluster, Context, NameValue, User
 from lightkube.core.exceptions import ConfigError
 
 from provision.errors import Refused, UsageError
 
 _LOGIN_SECONDS = 300  # somebody may have to type or click
+# lightkube waits for such a program without an end. What this one starts may outlive it, with its pipes.
+_WITHIN = """\
+import subprocess, sys
+seconds, *words = sys.argv[1:]
+try:
+    done = subprocess.run(words, capture_output=True, timeout=float(seconds))
+except subprocess.TimeoutExpired:
+    sys.exit(f"{words[0]} did not end in {seconds} s")
+except OSError as error:
+    sys.exit(f"{words[0]}: {error.strerror}")
+sys.stdout.buffer.write(done.stdout)
+sys.stderr.buffer.write(done.stderr)
+sys.exit(done.returncode and f"{words[0]} ended with status {done.returncode}")
+"""
+
+
+class Spoken(Cluster):
+    """With what lightkube does not read of how a server is spoken to."""
+
+    proxy: str | None = msgspec.field(name="proxy-url", default=None)
+    server_name: str | None = msgspec.field(name="tls-server-name", default=None)
+
+
+class Login(User):
+    """With what lightkube does not read of who asks."""
+
+    impersonates: str | None = msgspec.field(name="as", default=None)
+    groups: list[str] = msgspec.field(name="as-groups", default_factory=list)
+    uid: str | None = msgspec.field(name="as-uid", default=None)
+    extra: dict[str, list[str]] = msgspec.field(name="as-user-extra", default_factory=dict)
 
 
 def chosen(context: str | None, kubeconfig: Path | None) -> Any:
@@ -73,6 +105,7 @@ def take_certificate(user: User, server: str) -> bool:
         return False
     environ = {**os.environ, **{each.name: each.value for each in login.env or ()}}
     command, said = [login.command, *(login.args or ())], ""
+    named = command[len(_within())]
     try:
         done = subprocess.run(
             command,
@@ -80,15 +113,14 @@ def take_certificate(user: User, server: str) -> bool:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_LOGIN_SECONDS,
             check=False,
         )
         said = done.stderr.strip()
         status = json.loads(done.stdout)["status"]
         parts = [status[f"client{which}Data"].encode() for which in ("Certificate", "Key")]
-    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise Refused(
-            f"nobody could be logged in to {server}: {login.command} gives no token, and no certificate.",
+            f"nobody could be logged in to {server}: {named} gives no token, and no certificate.",
             why=said,
             next_step="log in to the cluster anew, until kubectl get pods works",
         ) from None
@@ -111,7 +143,13 @@ def _named(kubeconfig: Path | None) -> list[Path]:
 
 def _merge(into: KubeConfig, path: Path) -> None:
     try:
-        config = KubeConfig.from_file(path)
+        told = yaml.safe_load(path.read_text())
+        config = KubeConfig(
+            current_context=told.get("current-context"),
+            clusters=to_mapping(told["clusters"], "cluster", factory=Spoken),
+            contexts=to_mapping(told["contexts"], "context", factory=Context),
+            users=to_mapping(told.get("users") or [], "user", factory=Login),
+        )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no kubeconfig: {error}", next_step="kubectl config view") from None
     for cluster in config.clusters.values():
@@ -145,9 +183,15 @@ def _prepare_login(user: User, where: str) -> None:
         )
     told = {"apiVersion": login.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
     login.env = [*(login.env or ()), NameValue("KUBERNETES_EXEC_INFO", json.dumps(told))]
+    login.command, login.args = _within()[0], [*_within()[1:], login.command, *(login.args or ())]
     login.apiVersion = (
         login.apiVersion.replace("/v1", "/v1beta1") if login.apiVersion.endswith("/v1") else login.apiVersion
     )
+
+
+def _within() -> list[str]:
+    """What stands before a program that logs in, so that it ends."""
+    return [sys.executable, "-I", "-S", "-c", _WITHIN, str(_LOGIN_SECONDS)]
 
 
 def _absolute(name: str | None, beside: Path) -> str | None:

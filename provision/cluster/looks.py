@@ -189,7 +189,7 @@ def _seen(name: Name, channel: str, found: Mapping[str, list[Node]]) -> Seen:
             "node": at(pod, "spec", "nodeName") or "",
             "phase": at(pod, "status", "phase"),
             "ready": is_ready(pod),
-            "restarts": at(pod, "status", "containerStatuses", 0, "restartCount") or 0,
+            "restarts": sum(each.get("restartCount", 0) for each in at(pod, "status", "containerStatuses") or ()),
             "why": hopeless(pod),
         }
         for pod in pods
@@ -209,7 +209,7 @@ def _drift(there: ProjectThere, inventory: Inventory) -> list[str]:
         wanted = there.book.labelled(release.lanes[channel], inventory)
         for each in changes(there.api, wanted, there.book.applyset):
             if each.do == "create":
-                found.append(f"{each.name}: it is gone")
+                found.append(f"{each.name}: {each.refused or 'it is gone'}")
             found += each.claims
             found += [f"{each.name}: {text}" for text in (each.fields if not each.claims else ())]
     return found

@@ -11,6 +11,7 @@ What is not safe to ask twice is not, where it may have been done: `Unsure`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from json import JSONDecodeError
@@ -32,6 +33,9 @@ _STARTING = 15.0
 _LONGEST = 10.0  # seconds between two attempts, whatever Retry-After says
 _BUSY = (429, 503)
 _FAILED = (500, 502, 504)
+# What lightkube raises where a program that logs in fails, or says nothing of use; nothing was sent.
+NO_LOGIN = (ConfigError, KeyError, JSONDecodeError, TypeError)
+_SAID = re.compile(r"^Exec \S+ returned \d+: ")  # lightkube's, of what stands before the program
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -85,11 +89,7 @@ class Patience:
                     raise self._told(error) from None
                 time.sleep(max(pause, _asked_for(error)))
             except ConfigError as error:  # nothing was sent
-                raise Refused(
-                    f"nobody could be logged in to {self._server}.",
-                    why=str(error).strip(),
-                    next_step="log in to the cluster anew, until kubectl get pods works",
-                ) from None
+                raise self.shut(error) from None
             except (KeyError, JSONDecodeError, TypeError):  # lightkube's ExecAuth; nothing was sent
                 if not self._by_certificate():
                     raise
@@ -104,6 +104,13 @@ class Patience:
                 self._has_answered = True
                 return answer
             pause = min(pause * 1.6, 5.0)
+
+    def shut(self, error: Exception) -> Refused:
+        return Refused(
+            f"nobody could be logged in to {self._server}.",
+            why=_SAID.sub("", str(error)).strip(),
+            next_step="log in to the cluster anew, until kubectl get pods works",
+        )
 
     def unreachable(self, why: str) -> Unreachable:
         return Unreachable(

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from provision.cluster.client import Invalid
-from provision.cluster.objects import Node, at, labels_of
+from provision.cluster.objects import Node, labels_of
 from provision.cluster.project_there import ProjectThere
-from provision.cluster.standing import is_ready
+from provision.cluster.refusals import Invalid
+from provision.cluster.standing import is_ready, own_container
 from provision.cluster.wanted import service_of
 from provision.errors import DeployError, Refused, UsageError
 from provision.project.fault import nearest
@@ -111,9 +111,9 @@ def logs(
 
 
 def _lines(there: ProjectThere, pod: Node, lines: int, since: int | None, *, follow: bool) -> Iterator[Line]:
-    name, container = pod["metadata"]["name"], at(pod, "spec", "containers", 0, "name")
+    name = pod["metadata"]["name"]
     try:
-        for text in there.api.log(name, container, lines, follow=follow, since=since):
+        for text in there.api.log(name, own_container(pod), lines, follow=follow, since=since):
             yield Line(name, service_of(pod), text)
     except Invalid as error:
         there.tell({"event": "warning", "host": there.name, "text": f"{error.what} {error.why}".strip()})

@@ -19,9 +19,10 @@ from provision.agent import checks
 from provision.agent.checks.check import Answer, Failed
 from provision.agent.checks.here import BODY_LIMIT, Here
 from provision.cluster.below import Below, below
-from provision.cluster.client import Api, Invalid
+from provision.cluster.client import Api
 from provision.cluster.forward import Forward, forwarded, run_in
 from provision.cluster.objects import Node, at, name_of
+from provision.cluster.refusals import Invalid
 from provision.cluster.standing import is_ready, newest_pods
 from provision.cluster.wait import Tell
 from provision.cluster.wanted import Rendered, service_of

@@ -103,8 +103,8 @@ def job(node: Node | None, pods: Iterable[Node]) -> Standing:
             named = own[-1]["metadata"]["name"] if own else ""
             return Standing("stuck", f"it failed: {condition.get('message')}", named)
     for pod in own:
-        reason = at(pod, "status", "containerStatuses", 0, "state", "waiting", "reason")
-        if reason in _HOPELESS - {_CRASHED}:
+        reasons = {at(each, "state", "waiting", "reason") for each in at(pod, "status", "containerStatuses") or ()}
+        if reasons & (_HOPELESS - {_CRASHED}):
             return Standing("stuck", hopeless(pod), pod["metadata"]["name"])
     return Standing("waiting", "it runs")
 
@@ -131,6 +131,30 @@ def hopeless(pod: Node, *, is_early: bool = False) -> str:
     Args:
         is_early: it came before what it needs, so that it may well stay up the next time.
     """
+    status = _failing(pod, is_early=is_early)
+    if not status:
+        return ""
+    waiting, ended = status["state"]["waiting"], at(status, "lastState", "terminated") or {}
+    code = f", exit status {ended['exitCode']}" if "exitCode" in ended else ""
+    # What was put beside the service by somebody's webhook is told by its name.
+    whose = f"container {status['name']}: " if status.get("name") not in (None, own_container(pod)) else ""
+    return f"{whose}{waiting['reason']}{code}: {waiting.get('message', '')}".rstrip(": ")
+
+
+def telling_container(pod: Node) -> str:
+    """The one whose lines say why a pod fails: that which does, else the service's own."""
+    return str((_failing(pod) or {}).get("name") or own_container(pod))
+
+
+def own_container(pod: Node) -> str:
+    """The service's. A webhook may have put others before it: a mesh's proxy is to be there first."""
+    names = [str(each["name"]) for each in at(pod, "spec", "containers") or ()]
+    service = at(pod, "metadata", "labels", "app.kubernetes.io/name")
+    return service if service in names else next(iter(names), "")
+
+
+def _failing(pod: Node, *, is_early: bool = False) -> Node | None:
+    """What its node says of the container for which there is no hope."""
     for status in _containers(pod):
         waiting = at(status, "state", "waiting") or {}
         slow = waiting.get("reason") == "CreateContainerError" and any(
@@ -138,10 +162,8 @@ def hopeless(pod: Node, *, is_early: bool = False) -> str:
         )
         early = is_early and waiting.get("reason") == _CRASHED
         if waiting.get("reason") in _HOPELESS and not slow and not early:
-            ended = at(status, "lastState", "terminated") or {}
-            code = f", exit status {ended['exitCode']}" if "exitCode" in ended else ""
-            return f"{waiting['reason']}{code}: {waiting.get('message', '')}".rstrip(": ")
-    return ""
+            return status
+    return None
 
 
 def restarts(pod: Node) -> int:

@@ -18,6 +18,7 @@ from provision.cluster.watching import Watched
 # Old pods may have to end first. A node that an autoscaler is about to add is not waited for: apply again then.
 _UNSCHEDULABLE = 30.0  # seconds
 _REFUSED = 10.0
+_GONE = Standing("stuck", "it is gone: somebody has deleted it, or changed its labels")
 _ASKING = 0.05  # seconds of one look in which pods are asked for
 
 
@@ -51,7 +52,9 @@ class Standings:
             due = only_jobs or found[name].stuck or (self._progress[name].is_due and has_time)
             if node is not None and due:
                 self._of_pods[name] = self._by_pods(name, node, unready)
-        return found | {name: self._of_pods[name] for name in late if name in self._of_pods}
+        # What is seen was listed after it was applied. A Job may end, and be cleared away.
+        gone = {name: _GONE for name in self._waited if name.kind == "Deployment" and name not in there}
+        return found | {name: self._of_pods[name] for name in late if name in self._of_pods} | gone
 
     def _by_pods(self, name: Name, live: Node, unready: set[str]) -> Standing:
         """Of what comes after others, seen by how these do."""

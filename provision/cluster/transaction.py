@@ -20,6 +20,7 @@ from provision.cluster.asked import Asked, Ended
 from provision.cluster.book import Book
 from provision.cluster.client import Api
 from provision.cluster.filled import as_known, filled, placed
+from provision.cluster.forward import kubectl
 from provision.cluster.inventory import Begun, Inventory
 from provision.cluster.lean import lean
 from provision.cluster.lease import Held, held
@@ -66,7 +67,7 @@ class Transaction:
         read = filled(self.api, asked.project.services, lane, asked.kind, asked.channel, before, asked.secrets)
         release = placed(asked.release, asked.channel, read)
         wanted = self.book.labelled(release.lanes[asked.channel], before)
-        planned = changes.demand(self.api, wanted, self.book.applyset, asked.take_over)
+        planned = changes.demand(self.api, wanted, self.book.applyset, asked.take_over, self._told)
         if (share := asked.sharing.first()) is not None:
             stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
             self._weighing.demand(share, stable, canary, finely=asked.sharing.steps is not None)
@@ -83,6 +84,8 @@ class Transaction:
             raise Refused(f"target {asked.host} requires evidence.", next_step="deploy up --channel canary")
         for kind in LISTED:
             self.api.demand_listing(kind)  # whoever waits looks at these
+        if release.checks[asked.channel]:
+            kubectl(self.api)  # who proves it asks by that, and who puts back does
         self.book.keep(asked.release)
         self._warn_of(before.channels.get(asked.channel, ""))
         with unbroken() as late:
@@ -103,14 +106,28 @@ class Transaction:
         done = sharing.after(begun, asked.kind, channels, asked.who, asked.sharing, asked.target.keep)
         note = sharing.note(begun, done)
         secrets = {**before.secrets, asked.channel: dict(read.names)}
-        done = replace(done, degraded="", secrets=secrets).ended(
+        done = replace(done, degraded=before.degraded_beside(asked.channel), secrets=secrets).ended(
             asked.kind, asked.channel, "committed", asked.who, "", note, asked.rests_on
         )
         asked.proven(asked.release, self.saw)
         with unbroken():
-            new = self._weighing.place(self._pruned(self.book.write(done), asked.channel, members))
+            known = self._committed(replace(done, begun=before.left(asked.channel)))
+            new = self._weighing.place(self._pruned(known, asked.channel, members))
             self._forget(new)
         return Ended("committed", new)
+
+    def _committed(self, done: Inventory) -> Inventory:
+        """Write down that the release is there. Where that fails all runs, and what was begun stands there still."""
+        try:
+            return self.book.write(done)
+        except DeployError as error:
+            id_, channel = self.asked.release.id[:12], self.asked.channel
+            raise Degraded(
+                f"release {id_} runs and was proven, and the cluster could not be told that it is {channel}.",
+                why="\n".join(filter(None, (error.what, error.why))),
+                next_step="deploy status; when the cause is gone: deploy up, or deploy rollback",
+                host=self.asked.host,
+            ) from None
 
     @property
     def _weighing(self) -> Weighing:
@@ -212,7 +229,9 @@ class Transaction:
             )
         interrupted = isinstance(error, KeyboardInterrupt)
         outcome = "interrupted" if interrupted else "put back"
-        ended = replace(begun, degraded="").ended(asked.kind, asked.channel, outcome, asked.who, why)
+        degraded = before.degraded_beside(asked.channel)
+        ended = replace(begun, degraded=degraded).ended(asked.kind, asked.channel, outcome, asked.who, why)
+        ended = replace(ended, begun=before.left(asked.channel))
         with unbroken():
             self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
         serves = f"Release {old[:12]} serves, proven again." if old else "As before, nothing of it is there."
@@ -243,8 +262,13 @@ class Transaction:
         new = replace(known, members={**known.members, channel: (*members, *kept)})
         stay = new.every_member
         gone = [Member(*name, uid) for name, uid in known.every_member.items() if name not in stay]
-        prune(self.api, self.book.applyset, gone, self._told)
-        return self.book.write(new) if new.members != known.members else known
+        try:
+            prune(self.api, self.book.applyset, gone, self._told)
+            return self.book.write(new) if new.members != known.members else known
+        except DeployError as error:  # what serves is written down already
+            text = f"what is in no release any more stays for now: {error.what} {error.why}".strip()
+            self._told({"event": "warning", "text": f"{text} next: deploy up, which tries it again"})
+            return known
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

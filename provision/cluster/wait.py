@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.cluster.client import Api
 from provision.cluster.objects import Name, Node, at
-from provision.cluster.standing import Standing
+from provision.cluster.standing import Standing, telling_container
 from provision.cluster.standings import Standings
 from provision.cluster.watching import Watched
 from provision.errors import DeployError
@@ -100,6 +100,6 @@ def _last_lines(api: Api, standing: Standing) -> list[str]:
         pod = api.get("Pod", standing.pod) if standing.pod else None
         if pod is None:
             return []
-        return list(api.log(standing.pod, pod["spec"]["containers"][0]["name"], _LINES))
+        return list(api.log(standing.pod, telling_container(pod), _LINES))
     except DeployError:  # what failed is said without them
         return []

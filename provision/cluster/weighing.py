@@ -13,11 +13,12 @@ from functools import partial
 
 from provision.cluster import routes
 from provision.cluster.book import Book
-from provision.cluster.client import Api, Invalid
+from provision.cluster.client import Api
 from provision.cluster.copies import Copies
 from provision.cluster.inventory import Inventory, Routed
 from provision.cluster.objects import PART_OF, Name, Node, at, labels_of
 from provision.cluster.own_routes import OwnRoutes, is_own
+from provision.cluster.refusals import Invalid
 from provision.cluster.routes import Pair
 from provision.cluster.wait import Tell
 from provision.contract.slots import CANARY, STABLE

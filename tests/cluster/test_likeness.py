@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from provision.cluster.book import Book
-from provision.cluster.client import Api, Conflict, Invalid
+from provision.cluster.client import Api, Conflict
 from provision.cluster.likeness import stands
 from provision.cluster.objects import Node, differences, in_order, name_of
+from provision.cluster.refusals import Invalid
 from provision.manifests.kubernetes.objects import parse_objects
 from tests.cluster.running import Cluster
 from tests.cluster.test_accepted import PROJECTS

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from provision.cluster import patience
-from provision.cluster.client import Api, Conflict, Invalid
+from provision.cluster.client import Api, Conflict
+from provision.cluster.refusals import Invalid
 from provision.errors import Unreachable
 from tests.cli.ports import free_ports
 from tests.cluster.faulty import Answer, Fault, FaultyApi, Lost

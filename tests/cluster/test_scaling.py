@@ -43,3 +43,21 @@ def test_an_autoscaler_that_scales_in_the_middle_of_a_release_is_left_to_it(smal
         small.ok("up")
         assert small.versions() == {"three"}
         assert _copies(small) == 3
+
+
+@pytest.mark.slow
+def test_copies_that_somebodys_own_autoscaler_counts_are_left_to_it_as_long_as_it_is_there(small: Declared) -> None:
+    small.ok("up")
+    small.kubectl("autoscale", "deployment", "web", "--min=2", "--max=3", "--cpu=50%")
+    until(lambda: _copies(small) == 2, "it has as many as it may have at least", 60)
+    until(lambda: small.event("status")["state"] == "serving", "both run", 60)
+    small.write("two")
+
+    small.ok("up")
+
+    assert _copies(small) == 2
+    assert small.event("plan")["unchanged"]
+    small.kubectl("delete", "hpa", "web")
+    assert small.run("up").returncode == 4, "what it counted is nobody's wish any more"
+    small.ok("up", "--take-over", "kube-controller-manager")
+    assert _copies(small) == 1

@@ -4,7 +4,7 @@ import pytest
 
 from provision.cluster.early import Early
 from provision.cluster.objects import Name, Node
-from provision.cluster.standing import hopeless
+from provision.cluster.standing import hopeless, job, own_container, telling_container
 
 _BUSY = 'failed to reserve container name "web"; check if another CreateContainer request is in progress: name "web"'
 
@@ -72,3 +72,41 @@ def test_only_a_crash_is_early() -> None:
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
 
     assert hopeless({"status": {"containerStatuses": [waiting]}}, is_early=True)
+
+
+def _crashed(name: str) -> dict[str, object]:
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s"}
+    return {"name": name, "state": {"waiting": waiting}, "lastState": {"terminated": {"exitCode": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("web", "CrashLoopBackOff, exit status 3: back-off 10s"),
+        ("proxy", "container proxy: CrashLoopBackOff, exit status 3: back-off 10s"),
+    ],
+)
+def test_of_a_pod_with_somebodys_sidecar_what_fails_is_named_and_what_is_read_is_right(fails: str, said: str) -> None:
+    """A mesh's webhook puts its proxy first."""
+    labels = {"app.kubernetes.io/name": "web"}
+    pod = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "proxy"}, {"name": "web"}]},
+        "status": {"containerStatuses": [_crashed(fails)]},
+    }
+
+    assert hopeless(pod) == said
+    assert telling_container(pod) == fails
+    assert telling_container({**pod, "status": {}}) == own_container(pod) == "web"
+
+
+def test_a_job_whose_sidecar_can_not_be_pulled_is_stuck() -> None:
+    waits = {"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}
+    proxy = {"name": "proxy", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    metadata = {"name": "web-1", "ownerReferences": [{"uid": "j"}], "labels": {"app.kubernetes.io/name": "web"}}
+    names = [{"name": "proxy"}, {"name": "web"}]
+    pod = {"metadata": metadata, "spec": {"containers": names}, "status": {"containerStatuses": [waits, proxy]}}
+
+    found = job({"metadata": {"uid": "j"}}, [pod])
+
+    assert (found.state, found.told) == ("stuck", "container proxy: ImagePullBackOff: no such image")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -121,7 +124,7 @@ def test_what_fails_where_nothing_was_leaves_nothing(small: Declared) -> None:
 @pytest.mark.slow
 def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declared) -> None:
     small.ok("up")
-    edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7654}}}}'
+    edit = '{"spec": {"template": {"spec": {"containers": [{"name": "web", "command": ["/web", "8000", "7654"]}]}}}}'
     small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
     small.kubectl("rollout", "status", "deployment/web")
 
@@ -132,7 +135,8 @@ def test_who_edits_is_named_and_nothing_is_taken_from_them_unasked(small: Declar
     assert '"ann"' in planned.stdout
     assert "deploy up --take-over ann" in refused.stderr
     assert "7654" in small.kubectl("get", "deployment", "web", "-o", "yaml")
-    assert small.run("up", "--take-over", "bob").returncode == 4
+    for nobody in ("bob", "web"):  # which is the name of the container
+        assert small.run("up", "--take-over", nobody).returncode == 4
     small.ok("up", "--take-over", "ann")
     assert "7654" not in small.kubectl("get", "deployment", "web", "-o", "yaml")
 
@@ -247,6 +251,24 @@ def test_an_api_server_that_is_away_for_ten_seconds_is_waited_for(small: Declare
 
 
 @pytest.mark.slow
+def test_where_kubectl_is_missing_nothing_is_applied_that_could_not_be_proven(small: Declared) -> None:
+    small.ok("up")
+    small.write("two")
+    python = small.root / "python"  # beside which there is none
+    python.symlink_to(Path(sys.executable).resolve())
+    packages = os.pathsep.join(path for path in sys.path if path)
+    environ = {**os.environ, "KUBECONFIG": str(small.kubeconfig), "PATH": "/usr/bin:/bin", "PYTHONPATH": packages}
+    command = [str(python), "-m", "provision.cli", "up"]
+
+    done = subprocess.run(command, cwd=small.root, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "kubectl is not installed" in done.stderr
+    assert small.versions() == {"one"}
+    assert small.event("status")["state"] == "serving"
+
+
+@pytest.mark.slow
 def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     small.ok("up")
     small.kubectl("create", "quota", "small", "--hard=pods=1")
@@ -257,6 +279,26 @@ def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
     assert done.returncode == 1, done.stderr
     assert "exceeded quota" in done.stderr
     assert small.versions() == {"one"}
+
+
+@pytest.mark.slow
+def test_a_quota_that_is_full_stands_in_no_way_of_what_is_kept(small: Declared) -> None:
+    small.ok("up")
+    small.write("two")
+    small.ok("up")
+    small.kubectl("create", "quota", "small", "--hard=count/secrets=1")
+    until(lambda: "count/secrets: 2/1" in small.kubectl("get", "quota"), "it is counted")
+
+    assert small.event("up")["outcome"] == "unchanged"
+    small.ok("rollback")
+
+    assert small.versions() == {"one"}
+    small.write("three")
+    refused = small.run("up")
+    assert refused.returncode == 4
+    assert "exceeded quota" in refused.stderr
+    assert "next: kubectl describe quota" in refused.stderr
+    small.kubectl(*refused.stderr.split("next: kubectl ")[1].split(":")[0].split())
 
 
 @pytest.mark.slow

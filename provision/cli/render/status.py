@@ -118,7 +118,8 @@ def entry_lines(told: HistoryEntry | Failed) -> list[str]:
     note = entry.get("rollout")
     words.append(note_words(note) if note else "")
     words.append(f"by {entry.get('who', '?')}")
-    more = [entry["why"]] if entry.get("why") else []
+    said = entry.get("why") or ""
+    more = [said] if said and not (note and note["why"].startswith(said)) else []
     if note:
         more += [note["why"], *findings_lines(note["findings"], indent="  ")]
     return ["  ".join(word for word in words if word), *(f"     {line}" for line in more if line)]
