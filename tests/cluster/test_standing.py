@@ -5,6 +5,8 @@ import pytest
 from provision.cluster.early import Early
 from provision.cluster.objects import Name, Node
 from provision.cluster.standing import hopeless, job, own_container, telling_container
+from provision.cluster.standings import Standings
+from provision.cluster.watching import Watched
 
 _BUSY = 'failed to reserve container name "web"; check if another CreateContainer request is in progress: name "web"'
 
@@ -110,3 +112,25 @@ def test_a_job_whose_sidecar_can_not_be_pulled_is_stuck() -> None:
     found = job({"metadata": {"uid": "j"}}, [pod])
 
     assert (found.state, found.told) == ("stuck", "container proxy: ImagePullBackOff: no such image")
+
+
+class _Nothing(Watched):
+    """All that is watched has gone."""
+
+    def __init__(self) -> None:
+        """It asks nobody."""
+
+    def of(self, kind: str) -> list[Node]:
+        return []
+
+
+def test_a_deployment_that_somebody_deletes_is_gone_and_a_job_may_have_ended() -> None:
+    waited: list[Node] = [
+        {"kind": kind, "metadata": {"name": "web", "generation": 1}, "spec": {}} for kind in ("Deployment", "Job")
+    ]
+
+    found = Standings(None, waited).look(_Nothing())  # type: ignore[arg-type]  # nobody is asked
+
+    assert found[Name("Deployment", "web")].stuck
+    assert "somebody has deleted it" in found[Name("Deployment", "web")].told
+    assert not found[Name("Job", "web")].stuck
