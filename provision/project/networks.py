@@ -9,6 +9,17 @@ from dataclasses import dataclass
 _LAST_PORT = 65535
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_NAME = 253
+# They answer whoever asks from a machine, with what that may do in its cloud (metadata, roles).
+_CLOUDS_OWN = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("169.254.0.0/16", "fe80::/10"),  # link-local: most clouds
+            *("fd00:ec2::/32", "fd20:ce::/32"),  # AWS, Google
+            *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),  # Alibaba, Azure, Oracle
+        ),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,13 @@ class Endpoint:
     network: str
     first: int
     last: int
+
+    @property
+    def not_meant(self) -> tuple[str, ...]:
+        """What a wider network, such as `0.0.0.0/0`, does not mean: a cloud's own. Who means one of them names it."""
+        wide = ipaddress.ip_network(self.network)
+        narrower = (each for each in _CLOUDS_OWN if each.version == wide.version and each.prefixlen > wide.prefixlen)
+        return tuple(str(each) for each in narrower if each.network_address in wide)
 
 
 def parse_host(text: str) -> str:

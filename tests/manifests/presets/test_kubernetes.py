@@ -9,7 +9,7 @@ import ipaddress
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,14 @@ LINKS = {
     "vllm": set(),
     "sglang": set(),
 }
+ADDRESSES = ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1", "169.254.169.254", "fd00:ec2::254")
 # From and to addresses outside: what is declared as expose and outbound.
 OUTSIDE_IN = {
     "llama": {("10.20.1.1", "llama", 8081)},
     "rollout-server": {("10.20.1.1", "rollout", 9000)},
     "vllm": {("10.20.1.1", "llm", 8000)},
     "sglang": {("10.20.1.1", "llm", 30000)},
-    "shop": {(address, "api", 8000) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1")},
+    "shop": {(address, "api", 8000) for address in ADDRESSES},
 }
 OUTSIDE_OUT = {
     "rlm": (EVERYWHERE := {("rlm", address, 443) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1")}),
@@ -58,7 +59,6 @@ OUTSIDE_OUT = {
     "vllm": (MODELS := {("llm", address, 443) for address in ("10.20.1.1", "10.30.1.1", "192.0.2.1")}),
     "sglang": MODELS,
 }
-ADDRESSES = ("10.20.1.1", "10.30.1.1", "192.0.2.1", "2001:db8::1")
 PORTS = (443, 5432, 6379, 7233, 8000, 8080, 8081, 8130, 8131, 8333, 9000, 9500, 30000)
 
 
@@ -125,10 +125,13 @@ class Namespace:
         if "namespaceSelector" in peer:  # the cluster's own, where none of ours is
             return False
         if "ipBlock" in peer:
-            return isinstance(other, str) and ipaddress.ip_address(other) in ipaddress.ip_network(
-                peer["ipBlock"]["cidr"]
-            )
+            block = peer["ipBlock"]
+            return isinstance(other, str) and _within(other, [block["cidr"]]) > _within(other, block.get("except", ()))
         return isinstance(other, Pod) and other in self.selected(peer["podSelector"])
+
+
+def _within(address: str, networks: Iterable[str]) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(each) for each in networks)
 
 
 def _holds(rule: Node, port: int, named: int | None) -> bool:
