@@ -11,7 +11,6 @@ from provision.cluster import routes
 from provision.cluster.filled import as_known
 from provision.cluster.objects import at, labels_of
 from provision.cluster.wait import Tell
-from provision.cluster.wanted import service_of
 from provision.contract.slots import CANARY, STABLE
 
 if TYPE_CHECKING:
@@ -36,17 +35,19 @@ class Copies:
         copies = {service: routes.copies_for(share, self._ready(STABLE, service)) for service in reached}
         if copies == known.copies:
             return known
-        before, known = known.copies, self._book.write(replace(known, copies=copies))
+        before, known = known, self._book.write(replace(known, copies=copies))
+        # What leads to pods comes after all that lets it through, and goes before that.
         for lane in (CANARY, STABLE) if copies else (STABLE, CANARY):
             if lane not in known.channels:
                 continue
-            release = self._book.release(known.channels[lane])
-            there = as_known(release, lane, known)
-            wanted = self._book.labelled(there.lanes[lane], known)
-            for node in wanted:
-                kind = node["kind"] == ("Deployment" if lane == CANARY else "Service")
-                if kind and service_of(node) in {*before, *copies}:
-                    self._api.apply(node)
+            objects = as_known(self._book.release(known.channels[lane]), lane, known).lanes[lane]
+            changed = [
+                new
+                for old, new in zip(*(self._book.labelled(objects, each) for each in (before, known)), strict=True)
+                if new != old
+            ]
+            for node in changed if copies else reversed(changed):
+                self._api.apply(node)
         if copies:
             names = ", ".join(f"{service}: {count}" for service, count in copies.items())
             text = f"no HTTPRoute leads here, so the canary has about its share, by copies: {names}"

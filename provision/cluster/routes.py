@@ -7,7 +7,7 @@ their sum, so where others are in it, ours keep theirs. What ours were is rememb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -176,20 +176,39 @@ def refusal(route: Node | None) -> str:
 def mixed(objects: Iterable[Node], copies: Mapping[str, int]) -> list[Node]:
     """Objects of a channel where a canary has its share by copies: stable's Services lead to the pods of both channels.
 
+    So stable's callers meet the canary's pods, and policies on both sides let them.
+
     Args:
         copies: service -> copies of the canary.
     """
-    return [_mixed(node, copies[service_of(node)]) if service_of(node) in copies else node for node in objects]
+    return [_mixed(node, copies) for node in objects] if copies else list(objects)
 
 
-def _mixed(node: Node, copies: int) -> Node:
-    channel = at(node, "metadata", "labels", "channel")
+def _mixed(node: Node, copies: Mapping[str, int]) -> Node:
+    channel, service = at(node, "metadata", "labels", "channel"), service_of(node)
+    if node["kind"] == "NetworkPolicy" and channel == STABLE:
+        return _of_any_channel(node, "egress", "to", copies)
+    if service not in copies:
+        return node
+    if node["kind"] == "NetworkPolicy" and channel == CANARY:
+        return _of_any_channel(node, "ingress", "from")
     if node["kind"] == "Service" and channel == STABLE:
         selector = {key: value for key, value in node["spec"]["selector"].items() if key != "channel"}
         return {**node, "spec": {**node["spec"], "selector": selector}}
     if node["kind"] == "Deployment" and channel == CANARY:
-        return {**node, "spec": {**node["spec"], "replicas": copies}}
+        return {**node, "spec": {**node["spec"], "replicas": copies[service]}}
     return node
+
+
+def _of_any_channel(policy: Node, direction: str, side: str, services: Container[str] | None = None) -> Node:
+    """`policy`, where the other side is the project's own (of `services` alone, if any are named)."""
+    new = deepcopy(policy)
+    for rule in at(new, "spec", direction) or ():
+        for peer in rule[side]:
+            labels = at(peer, "podSelector", "matchLabels") or {}
+            if "channel" in labels and (services is None or labels.get("app.kubernetes.io/name") in services):
+                del labels["channel"]
+    return new
 
 
 def copies_for(share: float, stable: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.cluster.routes import Pair, copies_for, lane_route, refusal, restored, shared, shares, weights
+from provision.cluster.routes import Pair, copies_for, lane_route, mixed, refusal, restored, shared, shares, weights
 from provision.errors import Refused
 
 WEB, API = Pair("web", "web", "web-canary"), Pair("api", "api", "api-canary")
@@ -119,6 +119,47 @@ def test_the_share_is_read_where_a_rule_is_not_switched_off() -> None:
 )
 def test_a_share_by_copies_is_the_nearest_that_copies_can_give(share: float, stable: int, copies: int) -> None:
     assert copies_for(share, stable) == copies
+
+
+def policy(service: str, lane: str, callers: list[str], peers: list[str]) -> dict[str, Any]:
+    """As it is rendered, of a service that Prometheus looks at, and that asks for names."""
+
+    def pods(name: str) -> dict[str, Any]:
+        return {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name, "channel": lane}}}
+
+    names = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
+    sources = [*map(pods, callers), {"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    spec = {"ingress": [{"from": sources}], "egress": [{"to": [names]}, *({"to": [pods(each)]} for each in peers)]}
+    labels = {"app.kubernetes.io/name": service, "channel": lane}
+    return {"kind": "NetworkPolicy", "metadata": {"name": service, "labels": labels}, "spec": spec}
+
+
+def named(node: dict[str, Any]) -> list[dict[str, str]]:
+    """Whose pods a policy names, of those of a channel."""
+    rules = [*node["spec"]["ingress"], *node["spec"]["egress"]]
+    every = [peer.get("podSelector", {}) for rule in rules for peer in (*rule.get("from", ()), *rule.get("to", ()))]
+    return [each["matchLabels"] for each in every if "app.kubernetes.io/name" in each.get("matchLabels", {})]
+
+
+# A service and its lane; whether the channels of its callers (web) and of those that it calls (api, db) are told apart.
+CHANNELS = [
+    ("front", "stable", [True, False, True]),  # it calls api by a Service that leads to both channels
+    ("front", "canary", [True, True, True]),  # by one that leads to its own
+    ("api", "stable", [True, False, True]),
+    ("api", "canary", [False, True, True]),  # stable's callers come here, too
+]
+
+
+@pytest.mark.parametrize(("service", "lane", "told_apart"), CHANNELS)
+def test_where_a_service_leads_to_both_channels_policies_let_stable_s_callers_to_the_canary(
+    service: str, lane: str, told_apart: list[bool]
+) -> None:
+    before = policy(service, lane, ["web"], ["api", "db"])
+    (after,) = mixed([before], {"api": 2})
+
+    assert [each.get("channel") == lane for each in named(after)] == told_apart
+    assert [each["app.kubernetes.io/name"] for each in named(after)] == ["web", "api", "db"]
+    assert mixed([before], {}) == [before] == [policy(service, lane, ["web"], ["api", "db"])]
 
 
 def said(gateway: str = "edge", generation: int = 2, status: str = "True", **more: str) -> dict[str, Any]:
