@@ -1,4 +1,4 @@
-"""The node of a cluster: scheduler, containerd, kubelet, kube-proxy and CoreDNS, so that pods really run.
+"""The node of a cluster: scheduler, containerd, kubelet, kube-proxy, kube-router and CoreDNS, so that pods really run.
 
 What this kind of machine needs of them: cgroups of version 1 by `cgroupfs`; no lower OOM scores, which take
 CAP_SYS_RESOURCE; no settings of conntrack, which are the machine's.
@@ -7,8 +7,10 @@ CAP_SYS_RESOURCE; no settings of conntrack, which are the machine's.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
+from tests.cluster import names
 from tests.cluster.images import Images
 from tests.cluster.machine import Machine
 from tests.cluster.parts import program
@@ -36,19 +38,10 @@ state = "{disk}/containerd-state"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 """
-# Names of Services, answered at the node's own address; who asks for another learns that there is none.
-_NAMES = """\
-. {{
-    bind {address}
-    errors
-    kubernetes cluster.local {{
-        kubeconfig {kubeconfig}
-    }}
-}}
-"""
 _PODS = "10.244.{}.0/24"  # of a node's number, from 0 on
 _EVERY_POD = "10.244.0.0/16"
 _CLASS = "node"
+_NAMES = "localhost/coredns:1"
 
 
 class Node(Images):
@@ -103,10 +96,25 @@ class Node(Images):
         answers = [*machine.inside(), "curl", "-sf", "http://127.0.0.1:10256/healthz"]
         machine.until(lambda: not subprocess.run(answers, capture_output=True, check=False).returncode, "kube-proxy")
         if machine is self._cluster:
-            names = _NAMES.format(address=machine.address, kubeconfig=self._cluster.kubeconfig)
-            (disk / "Corefile").write_text(names)
-            machine.start("coredns", "-conf", str(disk / "Corefile"))
+            self._cluster.kubectl("apply", "-f", "-", text=names.objects(self.load(_NAMES, program("coredns"))))
         self.wait()
+        self._start_policies(config)
+        if machine is self._cluster:
+            coredns = ("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=60s")
+            self._cluster.kubectl(*coredns)
+
+    def _start_policies(self, config: list[str]) -> None:
+        """What enforces NetworkPolicies: the firewall of kube-router alone. It asks for its node when it starts."""
+        options = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--metrics-port=0"]
+        options += [f"--hostname-override={self.name}", "--service-cluster-ip-range=10.96.0.0/16"]
+        self.machine.start("kube-router", *config, *options)
+        rules = [*self.machine.inside(), "iptables", "--wait", "--list-rules", "KUBE-NWPLCY-DEFAULT"]
+        path = {**os.environ, "PATH": f"/usr/sbin:{os.environ['PATH']}"}
+
+        def are_there() -> bool:
+            return not subprocess.run(rules, capture_output=True, env=path, check=False).returncode
+
+        self.machine.until(are_there, "kube-router")
 
     def start_kubelet(self) -> None:
         """What makes it a node; `machine.stop("kubelet")` is the end of one, whose pods nobody hears of any more."""
@@ -167,7 +175,7 @@ class Node(Images):
             "cgroupRoot": f"/{self.machine.name}",
             "failCgroupV1": False,
             "failSwapOn": False,
-            "clusterDNS": [self._cluster.address],
+            "clusterDNS": [names.ADDRESS],
             "clusterDomain": "cluster.local",
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": f"unix://{disk}/containerd.sock",

