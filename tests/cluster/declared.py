@@ -137,7 +137,7 @@ class Declared:
             pod["metadata"]["name"]
             for pod in pods
             if "deletionTimestamp" not in pod["metadata"]
-            and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"]["conditions"])
+            and any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))
         ]
         return {self._asked(pod) for pod in ready}
 
