@@ -173,8 +173,8 @@ class Session:
         """Service -> port, for those that have one, each copy as `api.2`; with `on_demand` also for those that are
         started by hand. With traffic all copies are behind the service's own port, in stable.
         """
+        from provision.project.fronted import is_fronted
         from provision.project.service import Lane
-        from provision.project.traffic import is_fronted
 
         project, target, lane = self.deployment.loaded.project, self.deployment.target, Lane(channel)
         return {

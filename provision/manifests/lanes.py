@@ -30,7 +30,7 @@ from provision.manifests.entry import entry
 from provision.manifests.launcher import launch
 from provision.manifests.nginx import health_path
 from provision.manifests.places import LaneOnTarget
-from provision.project.front import EVERYWHERE, behind, machines, services_behind
+from provision.project.fronted import EVERYWHERE, behind, machines, services_behind
 from provision.project.order import start_order
 from provision.project.parts import Resources
 from provision.project.rules.proxies import listens_on, proxy_before

@@ -14,6 +14,7 @@ from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
 from provision.platforms import face
+from provision.project.fronted import is_fronted
 from provision.project.networks import authority
 from provision.project.parts import Metrics
 from provision.project.ports import port_of, slot_port
@@ -21,7 +22,7 @@ from provision.project.rules.proxies import is_here
 from provision.project.schema import Project
 from provision.project.service import Lane, Service
 from provision.project.target import Target
-from provision.project.traffic import SPARE, is_fronted, mode_of
+from provision.project.traffic import SPARE, mode_of
 
 _SELF = "$self"
 

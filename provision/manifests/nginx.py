@@ -10,6 +10,7 @@ from pathlib import Path
 from provision.errors import UsageError
 from provision.manifests.templates import render
 from provision.manifests.value import Value
+from provision.project.fronted import is_fronted
 from provision.project.networks import authority
 from provision.project.parts import Proxy
 from provision.project.ports import port_of
@@ -17,7 +18,6 @@ from provision.project.rules.proxies import HTTP, listens_on, proxy_before
 from provision.project.schema import Project
 from provision.project.service import Lane, Service
 from provision.project.target import Target
-from provision.project.traffic import is_fronted
 
 
 @dataclass(frozen=True)

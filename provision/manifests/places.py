@@ -12,6 +12,7 @@ from provision.engines import wheel
 from provision.errors import UnencodableValue, UsageError
 from provision.manifests.value import AtStart, FromSecret, Value, Variable
 from provision.platforms import Face, face
+from provision.project.fronted import is_fronted
 from provision.project.models import BEHIND_HUB, AtTheHub
 from provision.project.order import start_order
 from provision.project.ports import port_of, slot_port
@@ -19,7 +20,7 @@ from provision.project.schema import Project
 from provision.project.service import Lane, Service
 from provision.project.target import Target
 from provision.project.template import Ref, SecretPart, Template
-from provision.project.traffic import SPARE, is_fronted
+from provision.project.traffic import SPARE
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 

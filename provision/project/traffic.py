@@ -12,7 +12,6 @@ from provision.project.values import AbsolutePath, DirectoryUrl, EmailAddress, P
 
 if TYPE_CHECKING:
     from provision.project.service import Service
-    from provision.project.target import Target
 
 SPARE = 2  # slots besides those of the copies: one is proven beside them, and one is a canary
 _NONE = "none"
@@ -67,11 +66,6 @@ TrafficOrNone = Annotated[
     BeforeValidator(lambda value: None if value == _NONE else value),
     Field(json_schema_extra=_with_none),
 ]
-
-
-def is_fronted(target: Target, service: Service) -> bool:
-    """Whether requests get to `service` through what stands before it: it takes the port that it is told."""
-    return target.traffic is not None and service.port is not None and not service.on_demand and takes_port(service)
 
 
 def mode_of(service: Service) -> str:

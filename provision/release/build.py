@@ -23,10 +23,10 @@ from provision.contract.names import below
 from provision.contract.release import LaneDocument, PrepareDocument, ReleaseDocument, TrafficDocument
 from provision.engines import wheel
 from provision.errors import UsageError
+from provision.project.fronted import is_fronted
 from provision.project.schema import Project
 from provision.project.service import Lane, Service
 from provision.project.target import Target
-from provision.project.traffic import is_fronted
 from provision.release import commands, snapshots
 from provision.release.files import read_files
 from provision.release.hashing import Hashing

@@ -110,8 +110,8 @@ def _program(deployment: Deployment, service: str, channel: str) -> str:
         raise no_service(service, names)
     # Completion of a shell reads this module, and none of those.
     from provision.manifests.places import LaneOnTarget
+    from provision.project.fronted import is_fronted
     from provision.project.service import Lane
-    from provision.project.traffic import is_fronted
 
     if not copy and is_fronted(target, project.services[name]):  # which has the role now, is for the host to say
         return ":".join(LaneOnTarget(project, target, Lane(channel), {}).programs(name))

@@ -25,7 +25,7 @@ def ports_there(
     Raises:
         Refused: the channel has no program of one of these services there.
     """
-    from provision.project.traffic import is_fronted
+    from provision.project.fronted import is_fronted
 
     services = deployment.loaded.project.services
     moved = {name for name in ports if name in services and is_fronted(deployment.target, services[name])}

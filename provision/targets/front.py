@@ -70,7 +70,7 @@ class Front:
     @property
     def _ports(self) -> dict[str, int]:
         """The services that it leads to these machines for, and their ports there."""
-        from provision.project.front import services_behind  # which needs what is heavy to load
+        from provision.project.fronted import services_behind  # which needs what is heavy to load
 
         project, target = self._deployment.loaded.project, self._deployment.target_name
         led = services_behind(project.targets, project.services, self._before.target)

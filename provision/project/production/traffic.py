@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from provision.project.front import services_behind
+from provision.project.fronted import is_fronted, services_behind
 from provision.project.production.rule import Finding, Rule, Severity, Subject
 from provision.project.rules.proxies import proxy_before
-from provision.project.traffic import is_fronted
 
 
 def _listen(subject: Subject) -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
-from provision.project.front import behind, services_behind
+from provision.project.fronted import behind, is_fronted, services_behind
 from provision.project.rules.view import Sound
 from provision.project.sandbox import is_here
 from provision.project.target import Target
-from provision.project.traffic import is_fronted, mode_of
+from provision.project.traffic import mode_of
 
 
 def _declared(view: Sound) -> Iterator[Fault]:

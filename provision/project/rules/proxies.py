@@ -6,12 +6,12 @@ import ipaddress
 from collections.abc import Iterator
 
 from provision.project.fault import Fault, nearest
+from provision.project.fronted import is_fronted
 from provision.project.parts import Proxy
 from provision.project.rules.view import Sound
 from provision.project.sandbox import SANDBOX
 from provision.project.service import Service
 from provision.project.target import Target
-from provision.project.traffic import is_fronted
 
 HTTP, HTTPS = 80, 443
 _SEEN_IN_CONTAINERS = ("/etc/ssl/", "/etc/pki/", "/usr/")  # of the host, besides the project's folder

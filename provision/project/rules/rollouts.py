@@ -7,12 +7,13 @@ from urllib.parse import urlsplit
 
 from provision.project.fault import Fault
 from provision.project.fault import Path as KeyPath
+from provision.project.fronted import is_fronted
 from provision.project.platforms import those
 from provision.project.rollout import Rollout
 from provision.project.rules.view import Sound
 from provision.project.service import Service
 from provision.project.target import Target
-from provision.project.traffic import counts_tokens, is_fronted, mode_of
+from provision.project.traffic import counts_tokens, mode_of
 
 _OF_STEPS = ("each", "at_most", "abort", "undecided", "prometheus", "prometheus_token", "prometheus_ca", "figures")
 _OF_MANY_HOSTS = ("canary", "batch", "on_failure")

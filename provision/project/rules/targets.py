@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.project.fault import Fault, nearest
-from provision.project.front import behind, services_behind
+from provision.project.fronted import behind, services_behind
 from provision.project.platforms import DEFAULT, OF_IMAGES, OVER_SSH, those
 from provision.project.rules.view import Sound, service_texts
 from provision.project.target import Target

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from provision.contract.slots import KEEPER, TRAFFIC
 from provision.project.fault import Fault
-from provision.project.front import services_behind
+from provision.project.fronted import is_fronted, services_behind
 from provision.project.parts import Proxy
 from provision.project.ports import port_of, slot_port
 from provision.project.rules.proxies import HTTP, HTTPS, is_here, is_seen, listens_on, proxy_before
 from provision.project.rules.view import Sound
 from provision.project.service import Lane
 from provision.project.target import Target
-from provision.project.traffic import SPARE, is_fronted
+from provision.project.traffic import SPARE
 from provision.project.values import LAST_PORT
 
 _OF_NGINX = ("weights", "canary", "connect_timeout", "send_timeout")  # keys of a proxy that say nothing to HAProxy
