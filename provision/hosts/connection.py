@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import paramiko
 
     from provision.hosts.login import Login
-    from provision.hosts.rsync import RsyncProgress, RsyncStats
+    from provision.hosts.rsync_output import RsyncProgress, RsyncStats
     from provision.hosts.tunnel import Tunnel
 
 Value = TypeVar("Value")

@@ -16,18 +16,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from provision.contract.names import PARTIAL
 from provision.errors import DeployError, Interrupted, NoRoom, Unreachable, UsageError
-from provision.hosts.rsync_bridge import Bridge
+from provision.hosts.rsync_bridge import Bridge, Sessions
 from provision.hosts.rsync_output import OutputReader, RsyncProgress, RsyncStats
 from provision.packages import install
-
-if TYPE_CHECKING:
-    from provision.hosts.connection import HostConnection
-
-__all__ = ["Options", "RsyncProgress", "RsyncStats", "send"]
 
 _HELPER = Path(__file__).with_name("_rsync_helper.py")
 _STALLED_SECONDS = 120  # rsync's own time-out for silence on the line
@@ -55,7 +49,7 @@ class Options:
 
 
 def send(
-    connection: HostConnection,
+    connection: Sessions,
     source: Path,
     files: Sequence[str],
     destination: str,
@@ -189,9 +183,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 continue
 
 
-def _failure(
-    connection: HostConnection, program: str, status: int, bridge: Bridge, reader: OutputReader
-) -> DeployError:
+def _failure(connection: Sessions, program: str, status: int, bridge: Bridge, reader: OutputReader) -> DeployError:
     if status == -signal.SIGINT:  # Ctrl-C in the moment before it had a group of its own
         return Interrupted(
             "interrupted while shipping; nothing was disturbed.",

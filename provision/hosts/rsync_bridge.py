@@ -9,22 +9,33 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from provision.errors import DeployError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provision.hosts.channel import Channel
-    from provision.hosts.connection import HostConnection
 
 _CHUNK = 1 << 18
 _LONGEST_COMMAND = 65536
 
 
+class Sessions(Protocol):
+    """A connection that runs commands on its host."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_open(self) -> bool: ...
+    def session(self, argv: Sequence[str]) -> Channel: ...
+
+
 class Bridge:
     """Takes the helper's pipes, starts the remote command and moves bytes until both sides have ended."""
 
-    def __init__(self, connection: HostConnection, helper: socket.socket) -> None:
+    def __init__(self, connection: Sessions, helper: socket.socket) -> None:
         self._connection = connection
         self._helper = helper
         self._channel: Channel | None = None

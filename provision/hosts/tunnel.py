@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from provision.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     import paramiko
 
-    from provision.hosts.connection import HostConnection
-
 _CHUNK = 65536
+
+
+class Leads(Protocol):
+    """A connection that leads on to ports of its host."""
+
+    def open_direct(self, address: tuple[str, int], origin: tuple[str, int]) -> paramiko.Channel: ...
 
 
 class Tunnel:
     """Listens on 127.0.0.1 from the moment it is made until it is closed."""
 
-    def __init__(self, connection: HostConnection, remote: tuple[str, int], local_port: int = 0) -> None:
+    def __init__(self, connection: Leads, remote: tuple[str, int], local_port: int = 0) -> None:
         self._connection = connection
         self._remote = remote
         self._open: set[socket.socket] = set()
