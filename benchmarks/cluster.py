@@ -40,6 +40,7 @@ class Took:
 
     seconds: float
     mebibytes: float  # of memory, at most
+    processor: float  # seconds of it
 
 
 def declare(folder: Path, namespace: str, services: int, pods: int, version: str) -> None:
@@ -77,7 +78,7 @@ def timed(command: Sequence[str | Path], folder: Path, kubeconfig: Path, codes: 
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in codes:
             raise RuntimeError(f"{command}: {(folder / 'said').read_text()[-3000:]}")
-    return Took(seconds, used.ru_maxrss / 1024)
+    return Took(seconds, used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)
 
 
 def ours(folder: Path, kubeconfig: Path, *words: str) -> Took:
@@ -90,7 +91,9 @@ def theirs(folder: Path, kubeconfig: Path, namespace: str) -> Took:
     options = ["--server-side", "--prune", "--applyset", "configmaps/theirs", "-R", "-f", "rendered"]
     applied = timed([*kubectl, "apply", *options], folder, kubeconfig)
     waited = timed([*kubectl, "rollout", "status", "deployment", "-l", "channel=stable"], folder, kubeconfig)
-    return Took(applied.seconds + waited.seconds, max(applied.mebibytes, waited.mebibytes))
+    return Took(
+        applied.seconds + waited.seconds, max(applied.mebibytes, waited.mebibytes), applied.processor + waited.processor
+    )
 
 
 def render(folder: Path) -> None:
@@ -134,11 +137,14 @@ def main() -> None:
         cluster = with_nodes(slot, options.nodes)
         try:
             print(f"{options.nodes} nodes, {options.pods} pods, {options.services} services")
-            print(f"{'':<20}{'deploy':>20}{'kubectl':>20}{'ratio':>8}{'load':>8}", flush=True)
+            print(f"{'':<20}{'deploy':>30}{'kubectl':>30}{'ratio':>8}{'load':>8}", flush=True)
             for case, mine, other in measure(cluster.kubeconfig, options.services, options.pods):
-                cells = [f"{each.seconds:.1f} s, {each.mebibytes:.0f} MiB" for each in (mine, other)]
+                cells = [
+                    f"{each.seconds:.1f} s, {each.processor:.1f} CPU, {each.mebibytes:.0f} MiB"
+                    for each in (mine, other)
+                ]
                 ratio = f"{mine.seconds / other.seconds:>8.2f}{os.getloadavg()[0]:>8.1f}"
-                print(f"{case:<20}{cells[0]:>20}{cells[1]:>20}{ratio}", flush=True)
+                print(f"{case:<20}{cells[0]:>30}{cells[1]:>30}{ratio}", flush=True)
         finally:
             cluster.destroy()
     finally:
