@@ -117,7 +117,8 @@ def test_a_rollout_is_asked_for_and_ends_with_what_a_model_in_the_cluster_said(
         "rollout-server",
         {
             f'name = "{small.name}"\n': f'name = "{small.name}"\nimage = "{image}"\n',
-            'resources = { size = "medium" } ': f"resources = {_LITTLE} ",
+            # Trainers' model servers are outside of the cluster; this one is a pod, which has to be said.
+            'resources = { size = "medium" } ': f'after = ["llama"]\nresources = {_LITTLE} ',
         },
         more=_MODEL,
     )
