@@ -93,6 +93,7 @@ def promote(
         rests_on, proven: as of `up`.
         only: the release that was judged; empty where none was.
     """
+    there.demand_namespace()
     inventory = there.book.read()
     if "canary" not in inventory.channels:
         raise Refused("there is no canary to promote.", next_step="deploy up --channel canary", host=there.name)
@@ -111,6 +112,7 @@ def earlier(there: ProjectThere, to: str) -> str:
     Raises:
         Refused: there is none, or several.
     """
+    there.demand_namespace()
     inventory = there.book.read()
     now = inventory.channels.get("stable", "")
     were = [

@@ -51,6 +51,7 @@ def ready_pod(there: ProjectThere, service: str, channel: str) -> str:
     Raises:
         Refused: none is.
     """
+    there.demand_namespace()
     pods = [pod for pod in pods_of(there, [service], channel) if "deletionTimestamp" not in pod["metadata"]]
     ready = [pod for pod in pods if is_ready(pod)]
     if not ready:
@@ -82,7 +83,9 @@ def logs(
         Refused: the cluster does not know who asks, or does not let them.
         Unreachable: it went away.
     """
-    pods = pods_of(there, chosen(there, services), channel)
+    names = chosen(there, services)
+    there.demand_namespace()
+    pods = pods_of(there, names, channel)
     if not follow:
         for pod in pods:
             yield from _lines(there, pod, lines, since, follow=False)

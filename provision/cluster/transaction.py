@@ -211,9 +211,16 @@ class Transaction:
         """Make it what `before` says; the error to raise."""
         asked, old = self.asked, before.channels.get(self.asked.channel, "")
         why, log = _why(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        outcome = "interrupted" if interrupted else "put back"
         self._told({"event": "step", "step": "undo", "program": old[:12] or "nothing was there", "detail": ""})
         try:
             members = self._bring_back(old, before)
+            ended = replace(begun, degraded=before.degraded_beside(asked.channel))
+            ended = ended.ended(asked.kind, asked.channel, outcome, asked.who, why)
+            ended = replace(ended, begun=before.left(asked.channel))
+            with unbroken():
+                new = self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
         except (NotReady, DeployError, KeyboardInterrupt) as failure:
             undone = _why(failure)[0]
             both = f"{why}\nputting back: {undone}"
@@ -227,14 +234,10 @@ class Transaction:
                 host=asked.host,
                 log=log,
             )
-        interrupted = isinstance(error, KeyboardInterrupt)
-        outcome = "interrupted" if interrupted else "put back"
-        degraded = before.degraded_beside(asked.channel)
-        ended = replace(begun, degraded=degraded).ended(asked.kind, asked.channel, outcome, asked.who, why)
-        ended = replace(ended, begun=before.left(asked.channel))
-        with unbroken():
-            self._weighing.place(self._pruned(self.book.write(ended), asked.channel, members))
-        serves = f"Release {old[:12]} serves, proven again." if old else "As before, nothing of it is there."
+        serves = f"Release {old[:12]} serves, proven again."
+        if not old:
+            left = any(each.kind not in KEPT for each in new.members.get(asked.channel, ()))
+            serves = "What is left of it: deploy down." if left else "As before, nothing of it is there."
         if interrupted:
             return Interrupted("interrupted, and put back.", why=serves, host=asked.host)
         if isinstance(error, Refused):

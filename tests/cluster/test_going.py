@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from provision.cluster.book import Book
 from provision.cluster.client import Api
 from provision.cluster.objects import Node
 from provision.errors import Refused
+from tests.cluster.declared import Declared
 from tests.cluster.running import Cluster
 
 NAMES = (f"going{number}" for number in itertools.count())
@@ -83,3 +85,32 @@ def test_a_namespace_that_goes_is_said_to(api_server: Cluster) -> None:
 
     there.close()
     assert refused.value.next_step.startswith(f"kubectl get namespace {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "plan",
+        "up",
+        "status",
+        "down",
+        "logs",
+        "exec -- id",
+        "rollback",
+        "promote",
+        "smoke",
+        "tunnel",
+        "history",
+        "traffic",
+    ],
+)
+def test_where_there_is_no_namespace_every_verb_says_so(words: str, api_server: Cluster, tmp_path: Path) -> None:
+    nowhere = Declared(api_server, tmp_path, "nowhere", "localhost/web@sha256:" + "a" * 64, api_server.kubeconfig)
+    nowhere.write()
+
+    done = nowhere.run(*words.split())
+
+    assert (words, done.returncode) == (words, 4), done.stdout + done.stderr
+    assert "there is no namespace nowhere" in done.stderr
+    assert "next: kubectl create namespace nowhere" in done.stderr

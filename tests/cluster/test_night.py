@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from base64 import b64decode
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.declared import Declared
+from tests.cluster.faulty import Answer, FaultyApi, Request, passed
 from tests.cluster.running import Cluster
 from tests.faults.hooks import until
 
@@ -81,6 +83,51 @@ def test_a_program_that_logs_in_is_told_what_kubectl_tells_it(small: Declared, t
     told = json.loads((tmp_path / "told").read_text().splitlines()[0])
     assert told["apiVersion"] == version
     assert told["kind"] == "ExecCredential"
+
+
+@pytest.mark.slow
+def test_a_program_that_warns_of_something_fails_no_check(small: Declared, tmp_path: Path) -> None:
+    """kubectl shows what it says, before anything of its own."""
+    token = json.loads(small.kubeconfig.read_text())["users"][0]["user"]["token"]
+    status = {"status": {"token": token}}
+    answer = json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", **status})
+    (tmp_path / "answer").write_text(answer)
+    _logs_in(small, _by("sh", "-c", f"echo WARNING: your session ends soon >&2; cat {tmp_path}/answer"))
+
+    small.ok("up")
+
+    assert small.versions() == {"one"}
+    assert small.run("smoke").returncode == 0
+
+
+@pytest.mark.slow
+def test_who_can_not_log_in_again_in_the_middle_is_told_so(small: Declared, tmp_path: Path, faulty: FaultyApi) -> None:
+    """The first token ends while pods start; a watch is who notices."""
+    token = json.loads(small.kubeconfig.read_text())["users"][0]["user"]["token"]
+    status = {"status": {"token": token}}
+    answer = json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", **status})
+    (tmp_path / "answer").write_text(answer)
+    faulty.reach(small.kubeconfig)
+    _logs_in(small, _by("sh", "-c", f"cat {tmp_path}/answer || echo your session ended >&2"))
+    ended = itertools.count()
+
+    def plan(request: Request) -> Answer | None:
+        if request.watches and not next(ended):
+            (tmp_path / "answer").unlink()
+        return None if (tmp_path / "answer").exists() else Answer(401, "Unauthorized")
+
+    faulty.plan = plan
+
+    done = small.run("up")
+
+    faulty.plan = passed
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "your session ended" in done.stderr
+    _logs_in(small, {"token": token})
+    small.free()
+    assert small.event("status")["state"] == "interrupted"
+    small.ok("up")
 
 
 @pytest.mark.slow

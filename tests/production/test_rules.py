@@ -37,6 +37,22 @@ def test_a_rule_lets_pass_what_keeps_it(rule, lay):
     assert rule not in broken(lay(CASES[rule]["right"]))
 
 
+def test_on_a_cluster_the_gateways_listener_has_the_certificate_where_one_is_named(lay):
+    toml = """\
+[services.web]
+command = ["serve"]
+port = 8000
+proxy = { names = ["a.example"] }
+[targets.k8s]
+platform = "kubernetes"
+gateway = { name = "public", listener = "https" }
+"""
+
+    assert "tls-public" not in broken(lay({"toml": toml}))
+    assert "tls-public" in broken(lay({"toml": toml.replace(', listener = "https"', "")}))
+    assert "tls-public" in broken(lay({"toml": f'{toml}[targets.one]\nhosts = ["a"]\npath = "/srv/a"\n'}))
+
+
 def test_the_text_of_a_secret_is_never_repeated(lay):
     folder = lay(CASES["secret-in-release"]["wrong"])
     loaded = load(folder, environ={}, demand_secrets=False)

@@ -14,10 +14,18 @@ _EVERY_ADDRESS = re.compile(r"(?<![0-9.])0\.0\.0\.0(?![0-9./])|\[::\]|(?<![0-9A-
 
 def _tls_public(subject: Subject) -> Iterator[Finding]:
     for name, service in subject.project.services.items():
-        if service.proxy and not service.proxy.speaks_tls:
+        if service.proxy and not service.proxy.speaks_tls and not _by_gateways(subject, name):
             yield Finding(("services", name, "proxy"), "what passes it can be read and changed on its way.")
         elif not service.proxy and (index := _first_public(service)) is not None:
             yield Finding(("services", name, "expose", index), "reached from outside, and nothing in front speaks TLS.")
+
+
+def _by_gateways(subject: Subject, name: str) -> bool:
+    """Whether all that run it are clusters, with a Gateway's listener that was chosen: certificates are its own."""
+    where = [
+        target for target in subject.project.targets.values() if target.services is None or name in target.services
+    ]
+    return bool(where) and all(target.gateway and target.gateway.listener for target in where)
 
 
 def _first_public(service: Service) -> int | None:
@@ -71,7 +79,8 @@ RULES = (
         Severity.FAIL,
         "What is reached from outside is reached through TLS.",
         "Keys, prompts and answers could be read and changed by everybody on their way.",
-        "Put a proxy that speaks TLS in front, by `tls` or `certificate`; expose the port to the proxy's hosts alone.",
+        "Put a proxy that speaks TLS in front, by `tls` or `certificate`; expose the port to the proxy's hosts alone. "
+        "On a cluster name the Gateway's `listener` that speaks TLS.",
         _tls_public,
     ),
     Rule(
