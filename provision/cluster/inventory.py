@@ -125,8 +125,12 @@ class Inventory:
 
     def degraded_beside(self, channel: str) -> str:
         """Why another channel is degraded, which what is done to `channel` does not mend."""
-        where = next((each.channel for each in reversed(self.history) if each.outcome == "degraded"), channel)
-        return self.degraded if where != channel else ""
+        return self.degraded if channel and self.degraded_channel != channel else ""
+
+    @property
+    def degraded_channel(self) -> str:
+        """Of which channel neither release could be proven, the last time that one could not."""
+        return next((each.channel for each in reversed(self.history) if each.outcome == "degraded"), "stable")
 
 
 def _newest(history: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -211,6 +211,7 @@ class Transaction:
         """Make it what `before` says; the error to raise."""
         asked, old = self.asked, before.channels.get(self.asked.channel, "")
         why, log = _why(error)
+        flag = "" if asked.channel == "stable" else f" --channel {asked.channel}"
         interrupted = isinstance(error, KeyboardInterrupt)
         outcome = "interrupted" if interrupted else "put back"
         self._told({"event": "step", "step": "undo", "program": old[:12] or "nothing was there", "detail": ""})
@@ -230,7 +231,7 @@ class Transaction:
             return Degraded(
                 f"release {asked.release.id[:12]} failed, and what was before could not be proven either.",
                 why=both,
-                next_step="deploy status; when the cause is gone: deploy up",
+                next_step=f"deploy status; when the cause is gone: deploy up{flag}",
                 host=asked.host,
                 log=log,
             )
@@ -245,7 +246,7 @@ class Transaction:
         return PutBack(
             f"release {asked.release.id[:12]} failed: {why.splitlines()[0]}. {serves}",
             why="\n".join(why.splitlines()[1:]),
-            next_step=f"deploy logs; deploy up{'' if asked.channel == 'stable' else ' --channel ' + asked.channel}",
+            next_step=f"deploy logs; deploy up{flag}",
             host=asked.host,
             log=log,
         )

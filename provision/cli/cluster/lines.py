@@ -33,7 +33,6 @@ _STATES = {
     "degraded": "DEGRADED: neither release could be proven",
 }
 _NEXT = {
-    "degraded": "deploy logs; then deploy up or deploy rollback",
     "failing": "deploy logs",
     "drifted": "deploy plan, then: deploy up",
     "nothing": "deploy up",
@@ -127,12 +126,17 @@ def _named(claims: Mapping[str, int]) -> str:
 
 
 def _ends_it(found: Status) -> str:
-    """What ends what was cut short: something that is done to the same channel."""
-    if found.state != "interrupted" or not (begun := found.inventory.begun):
-        return ""
-    if begun.channel == CANARY:
-        return "deploy up --channel canary, or deploy down --channel canary, ends it"
-    return "deploy up, deploy rollback or deploy down ends it"
+    """What ends what was cut short, or is degraded: something that is done to the same channel."""
+    begun = found.inventory.begun
+    if found.state == "interrupted" and begun:
+        if begun.channel == CANARY:
+            return "deploy up --channel canary, or deploy down --channel canary, ends it"
+        return "deploy up, deploy rollback or deploy down ends it"
+    if found.state == "degraded":
+        if found.inventory.degraded_channel == CANARY:
+            return "deploy logs --channel canary; then deploy up --channel canary, or deploy down --channel canary"
+        return "deploy logs; then deploy up or deploy rollback"
+    return ""
 
 
 def traffic_lines(host: str, found: Traffic, minutes: int) -> Iterator[str]:
