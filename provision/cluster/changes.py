@@ -21,7 +21,7 @@ from typing import Any
 from provision.cluster.at_once import at_once, each_of, ours
 from provision.cluster.client import Api, Conflict
 from provision.cluster.likeness import stands
-from provision.cluster.objects import MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
+from provision.cluster.objects import KEPT, MANAGER, PART_OF, Name, Node, at, differences, managers, name_of, owns
 from provision.cluster.refusals import Invalid
 from provision.errors import Refused
 
@@ -188,8 +188,8 @@ def demand(
     while True:
         planned = changes(api, wanted, applyset, take_over)
         ends = next((each for each in planned if each.ends), None)
-        if ends is None or time.monotonic() > deadline:
-            break
+        if ends is None or ends.name.kind in KEPT or time.monotonic() > deadline:
+            break  # a claim ends with the last pod that has it, and those go on
         if not told:
             told = f"waiting up to {_ENDS:.0f} s for {ends.name}: {ends.refused}"
             tell({"event": "warning", "text": told})
@@ -201,6 +201,10 @@ def demand(
         if ends is not None:
             named = f"{ends.name.kind.lower()} {ends.name.name}"
             step = f"kubectl get {named} -o yaml names who has to remove its finalizers; then: deploy up"
+            if ends.name.kind in KEPT:
+                step = (
+                    "copy out what is in it while a pod has it; deploy down ends it, then deploy up makes an empty one"
+                )
         raise Refused(
             "the cluster refuses what would be applied; nothing was changed.",
             why="\n".join(refused),

@@ -57,6 +57,26 @@ def test_it_is_refused_with_what_keeps_it(
     api_server.kubectl("get", *refused.value.next_step.split()[2:6])
 
 
+def test_a_claim_that_pods_have_is_not_waited_for_and_what_is_in_it_can_be_saved(api: Api, api_server: Cluster) -> None:
+    name = next(NAMES)
+    book = Book(api, name)
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    node = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "labels": {}}, "spec": spec}
+    (wanted,) = book.labelled([node])
+    api.apply(wanted)
+    kept = '{"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}}'
+    api_server.kubectl("patch", "pvc", name, "-p", kept)
+    api_server.kubectl("delete", "pvc", name, "--wait=false")
+    told: list[dict[str, Any]] = []
+
+    with pytest.raises(Refused, match="nothing was changed") as refused:
+        changes.demand(api, [wanted], book.applyset, (), told.append)
+
+    assert told == []
+    assert "kubernetes.io/pvc-protection keeps it" in refused.value.why
+    assert refused.value.next_step.startswith("copy out what is in it")
+
+
 def test_it_is_waited_for_and_made_anew(held: tuple[list[Node], str], api: Api, api_server: Cluster) -> None:
     wanted, applyset = held
     told: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ def command(session: Session, channel: str, sign: bool) -> int:
     from provision.rollout.on_cluster import Proof
 
     there = session.there
+    there.demand_namespace()
     known = there.book.read()
     release = known.channels.get(channel)
     if release is None:
