@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,11 +20,14 @@ from provision.cluster import claims
 from provision.cluster.applying import apply_each
 from provision.cluster.claims import ModelClaim
 from provision.cluster.inventory import Begun, Inventory
+from provision.cluster.lease import held
 from provision.cluster.objects import PART_OF, Member, Node, name_of
 from provision.cluster.project_there import ProjectThere
 from provision.errors import Refused
 from provision.manifests.kubernetes.rbac import render_rbac
 from provision.project import load
+from tests.cluster.declared import DEPLOY
+from tests.cluster.faulty import At, FaultyApi, Lost, passed, writes
 from tests.cluster.running import Cluster
 from tests.faults.hooks import until
 from tests.manifests.fetched.test_fetched import PLAIN, project
@@ -64,6 +71,16 @@ class Past:
         channels = {**self.known.channels, channel: release.id}
         self.note(Inventory(channels=channels, members={**self.known.members, channel: tuple(members)}))
         return next(name for node in wanted if (name := str(node["metadata"]["name"])).startswith("llm-"))
+
+    @contextmanager
+    def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        environ = {**os.environ, "HF_TOKEN": "x", "XDG_STATE_HOME": str(self.root / "state")}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen([*DEPLOY, *words], cwd=self.root, env=environ, text=True, **pipes) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def note(self, known: Inventory) -> None:
         self.there.book.read()
@@ -161,6 +178,11 @@ def test_where_it_is_not_known_what_is_needed_nothing_ends(past: Past) -> None:
             claims.prune(past.there, past.uids())
         assert claims.old(past.there, cut) == ()
     past.note(known)
+    with (
+        held(past.there.api, "modelled", "ann@laptop", lambda _: None),
+        pytest.raises(Refused, match="ann@laptop is deploying"),
+    ):
+        claims.prune(past.there, past.uids())
     assert [each.name for each in claims.old(past.there, known)] == [old]
     assert claims.old(past.there, known, coming=[{"kind": "PersistentVolumeClaim", "metadata": {"name": old}}]) == ()
 
@@ -178,3 +200,33 @@ def test_where_it_is_not_known_what_is_needed_nothing_ends(past: Past) -> None:
     with pytest.raises(Refused, match="nobody knows what stable needs"):
         claims.prune(past.there, past.uids())
     assert claims.old(past.there, known) == ()
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_nothing_ends_but_what_was_asked_for_and_the_next_run_ends_the_rest(
+    past: Past, api_server: Cluster
+) -> None:
+    with FaultyApi(api_server) as faulty:
+        faulty.reach(past.root / "kubeconfig")
+        for number in itertools.count():
+            spare = {past.deployed(f"{which} {number}", "stable", kept=False) for which in ("one", "two")}
+            serves = past.deployed(f"serves {number}", "stable")
+            for name in spare:
+                past.let_go(name)
+            before = past.seen().keys()
+            with past.start("model", "prune", "--yes") as process:
+                faulty.plan = At(writes, Lost(process.kill), number)
+                said = process.communicate(timeout=100)
+            faulty.plan = passed
+            assert before - past.seen().keys() <= spare, number
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL, (number, said)
+            past.kubectl("delete", "lease", "deploy-modelled")  # which ends by itself
+            with past.start("model", "prune", "--yes") as process:
+                said = process.communicate(timeout=100)
+            assert process.returncode == 0, (number, said)
+            assert not spare & past.seen().keys()
+            past.known = past.there.book.read()
+            assert past.seen()[serves].channels == ("stable",)
+    assert number > 4
