@@ -197,7 +197,7 @@ def demand(
     if claims := [claim for each in planned for claim in each.claims]:
         raise claimed(claims)
     if refused := [f"{each.name}: {each.refused}" for each in planned if each.refused]:
-        step = "change deploy.toml, then: deploy plan"
+        step = full_of_claims(refused) or "change deploy.toml, then: deploy plan"
         if ends is not None:
             named = f"{ends.name.kind.lower()} {ends.name.name}"
             step = f"kubectl get {named} -o yaml names who has to remove its finalizers; then: deploy up"
@@ -213,6 +213,12 @@ def demand(
     if missing := lacking(api, wanted):
         raise Refused("secrets are missing in the cluster.", why="\n".join(missing), next_step=make(api, missing))
     return planned
+
+
+def full_of_claims(refused: Iterable[str]) -> str:
+    """What helps where a quota has no room for another claim; empty where that is not why."""
+    hit = [text for text in refused if text.startswith("PersistentVolumeClaim ") and "exceeded quota" in text]
+    return "deploy model list says which models have claims, deploy model prune ends those that may go" if hit else ""
 
 
 def secret_keys(nodes: Iterable[Node]) -> dict[str, set[str]]:

@@ -20,7 +20,7 @@ from provision.cluster.inventory import Inventory
 from provision.cluster.lease import held
 from provision.cluster.objects import PART_OF, Member, Name, Node, at
 from provision.contract.slots import STABLE
-from provision.errors import Degraded, Refused
+from provision.errors import Degraded, DeployError, Refused
 
 if TYPE_CHECKING:
     from provision.cluster.book import Book
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MODELS = "deploy.bitnet/models"  # the annotation; the names of those in it, a blank between
 _KIND = "PersistentVolumeClaim"
-_ENDS = 10.0  # seconds, at most, until the cluster has ended what no pod uses
+_ENDS = 10.0  # seconds, at most, until the cluster has ended what no pod uses that stays
 _UNITS = {"": 1, **{unit: 1000**n for n, unit in enumerate("kMGTPE", 1)}, "m": 0.001}
 _UNITS |= {f"{unit}i": 1024**n for n, unit in enumerate("KMGTPE", 1)}
 
@@ -131,8 +131,10 @@ def prune(there: ProjectThere, uids: Collection[str], *, everything: bool = Fals
                 lock.demand()
                 api.delete(Name(_KIND, each.name), each.uid)
                 ended.append(each)
-        pods = _pods(api, {each.name for each in ended}) if ended else {}
-        there_are = _once_ended(api, book.applyset, {each.uid for each in ended if each.name not in pods})
+        names = {each.name for each in ended}
+        held_back = _pods(api, names, ending=False) if ended else {}
+        there_are = _once_ended(api, book.applyset, {each.uid for each in ended if each.name not in held_back})
+        pods = _pods(api, names) if names & there_are.keys() else {}
         lock.demand()
         members = {
             channel: tuple(each for each in members if each.kind != _KIND or _is_there(each, there_are))
@@ -148,7 +150,7 @@ def prune(there: ProjectThere, uids: Collection[str], *, everything: bool = Fals
 def left(there: ProjectThere, channel: str) -> Left:
     """What stays of a channel, or of both."""
     nodes: list[Node] = []
-    with suppress(Refused):  # an account of an earlier version may not list them
+    with suppress(DeployError):  # an account of an earlier version may not list them; and what ended has ended
         nodes, _ = there.api.list(_KIND, {PART_OF: there.book.applyset, **({"channel": channel} if channel else {})})
     nodes = [node for node in nodes if not _is_ending(node)]
     models = {node["metadata"]["name"]: _bytes(node) for node in nodes if _models(node)}
@@ -208,13 +210,18 @@ def _is_there(member: Member, there_are: Mapping[str, str]) -> bool:
     return member.name in there_are and member.uid in ("", there_are[member.name])
 
 
-def _pods(api: Api, claims: Collection[str]) -> dict[str, list[str]]:
-    """Whoever's pods that use these."""
+def _pods(api: Api, claims: Collection[str], *, ending: bool = True) -> dict[str, list[str]]:
+    """Whoever's pods that use these.
+
+    Args:
+        ending: those, too, that have been told to end.
+    """
 
     def kept(pod: Node) -> Node:
         volumes = at(pod, "spec", "volumes") or ()
         used = [str(at(each, "persistentVolumeClaim", "claimName")) for each in volumes]
         over = at(pod, "status", "phase") in ("Succeeded", "Failed")  # such a one holds none any more
+        over |= _is_ending(pod) and not ending
         return {"name": pod["metadata"]["name"], "claims": [] if over else [each for each in used if each in claims]}
 
     found: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provision.cluster import claims, rolling
-from provision.cluster.changes import Change, changes, lacking
+from provision.cluster.changes import Change, changes, full_of_claims, lacking
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lean import lean
@@ -46,6 +46,11 @@ class Planned:
         """Everything that `up` would be refused for."""
         said = [text for each in self.changes for text in (*each.claims, *_refusal(each))]
         return (*said, *self.lacking)
+
+    @property
+    def next_step(self) -> str:
+        """What helps, where that can be told of what `up` would be refused for."""
+        return full_of_claims(self.refused)
 
     @property
     def unchanged(self) -> bool:

@@ -10,7 +10,7 @@ from provision.cluster.applying import prune
 from provision.cluster.asked import Asked, Ended, Proven
 from provision.cluster.inventory import Begun
 from provision.cluster.lease import held
-from provision.cluster.objects import KEPT, Member
+from provision.cluster.objects import KEPT
 from provision.cluster.project_there import ProjectThere
 from provision.cluster.sharing import Sharing, after, note, without_steps
 from provision.cluster.transaction import bring
@@ -157,7 +157,8 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
         channels = [channel] if channel else list(before.members)
         stay = {each for name in before.members if name not in channels for each in before.members[name]}
         named = {each.named for each in stay}
-        gone = [each for name in channels for each in before.members.get(name, ()) if each.named not in named]
+        members = [each for name in channels for each in before.members.get(name, ())]
+        gone = [each for each in members if each.kind not in KEPT and each.named not in named]
         lock.demand()
         known = before
         if gone:  # who comes after a laptop that dies in the middle is told so
@@ -177,15 +178,13 @@ def down(there: ProjectThere, channel: str = "", *, kind: str = "down") -> Ended
             ) from None
         before = replace(known, begun=before.begun)
         left = {name: id_ for name, id_ in before.channels.items() if name not in channels}
-        members: dict[str, tuple[Member, ...]] = {
-            name: each for name, each in before.members.items() if name not in channels
-        }
+        still = {name: each for name, each in before.members.items() if name not in channels}
         outlive = {name: tuple(each for each in before.members.get(name, ()) if each.kind in KEPT) for name in channels}
-        members |= {name: each for name, each in outlive.items() if each}
+        still |= {name: each for name, each in outlive.items() if each}
         new = after(before, "down", left, there.who, Sharing())
         secrets = {name: each for name, each in before.secrets.items() if name not in channels}
         degraded = before.degraded_beside(channel) if left else ""
-        new = replace(new, members=members, secrets=secrets, degraded=degraded)
+        new = replace(new, members=still, secrets=secrets, degraded=degraded)
         if kind != "down" or new != before:
             new = new.ended(kind, channel, "committed", there.who, note=note(before, new))
             return Ended("committed", there.book.write(replace(new, begun=before.left(channel))))

@@ -302,6 +302,18 @@ def test_a_quota_that_is_full_stands_in_no_way_of_what_is_kept(small: Declared) 
 
 
 @pytest.mark.slow
+def test_where_a_quota_has_no_room_for_a_claim_it_is_said_what_lists_them(small: Declared) -> None:
+    small.kubectl("create", "quota", "small", "--hard=requests.storage=1Gi")
+    until(lambda: "requests.storage: 0/1Gi" in small.kubectl("get", "quota"), "it is counted")
+    small.write(more='volumes = { data = { path = "/data", size = "2GiB" } }\n')
+
+    for done in (small.run("up"), small.run("plan")):
+        assert done.returncode == 4, done.stderr
+        assert "exceeded quota" in done.stdout + done.stderr
+        assert "next: deploy model list" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_a_quota_that_is_hit_half_way_leaves_nothing_of_the_new_release(small: Declared) -> None:
     """Each of the new Services would fit, so a dry run of each says yes; both do not."""
     small.ok("up")

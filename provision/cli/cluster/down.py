@@ -16,6 +16,7 @@ def command(session: Session, channel: str | None) -> None:
 
     with tell_done(session, "down", channel or "") as done:
         done += [moves.down(session.there, channel or "")]
-    left = claims.left(session.there, channel or "")
-    event = {"event": "left", "host": session.target, "channel": channel or "", **asdict(left)}
-    session.console.answer(event, left_lines(session.target, left))
+        left = claims.left(session.there, channel or "")
+        session.console.event({"event": "left", "host": session.target, "channel": channel or "", **asdict(left)})
+        for line in left_lines(session.target, left):
+            session.console.note(line)

@@ -65,6 +65,8 @@ def plan_lines(host: str, planned: Planned) -> Iterator[str]:
         yield f"  keep     {kept} {'object' if kept == 1 else 'objects'}"
     yield from _spare_lines(planned.old_claims)
     yield from (f"  up would be refused: {text}" for text in planned.refused)
+    if planned.next_step:
+        yield f"  next: {planned.next_step}"
     if any(each.claims for each in planned.changes):
         yield "  next: declare it so; or take it from them: deploy up --take-over MANAGER"
 
