@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 from tests.cluster import names
 from tests.cluster.images import Images
@@ -75,7 +76,7 @@ class Node(Images):
     def _begin(self) -> None:
         machine, disk = self.machine, self.machine.disk
         (disk / "cni").mkdir()
-        (disk / "cni/10.conflist").write_text(json.dumps(_network(self._pods)))
+        (disk / "cni/10.conflist").write_text(json.dumps(_network(self._pods, disk / "cni/addresses")))
         (disk / "containerd.toml").write_text(_CONTAINERD.format(disk=disk))
         (disk / "kubelet.json").write_text(json.dumps(self._kubelet()))
         machine.start("containerd", "--config", str(disk / "containerd.toml"))
@@ -185,8 +186,14 @@ class Node(Images):
         }
 
 
-def _network(pods: str) -> dict[str, object]:
-    ways = {"type": "host-local", "ranges": [[{"subnet": pods}]], "routes": [{"dst": "0.0.0.0/0"}]}
+def _network(pods: str, taken: Path) -> dict[str, object]:
+    """Which addresses are taken stands on the node's own disk: on the machine's it outlives nodes that are killed."""
+    ways = {
+        "type": "host-local",
+        "ranges": [[{"subnet": pods}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": str(taken),
+    }
     bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "ipMasq": False, "ipam": ways}
     return {
         "cniVersion": "0.4.0",
