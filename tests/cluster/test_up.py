@@ -257,7 +257,7 @@ def test_where_kubectl_is_missing_nothing_is_applied_that_could_not_be_proven(sm
     python = small.root / "python"  # beside which there is none
     python.symlink_to(Path(sys.executable).resolve())
     packages = os.pathsep.join(path for path in sys.path if path)
-    environ = {**os.environ, "KUBECONFIG": str(small.kubeconfig), "PATH": "/usr/bin:/bin", "PYTHONPATH": packages}
+    environ = {**os.environ, "KUBECONFIG": str(small.kubeconfig), "PATH": str(small.root), "PYTHONPATH": packages}
     command = [str(python), "-m", "provision.cli", "up"]
 
     done = subprocess.run(command, cwd=small.root, env=environ, capture_output=True, text=True, check=False)
