@@ -104,16 +104,25 @@ class Api:
                 return None
             raise self._told(error, f"reading {kind} {name}") from None
 
-    def list(self, kind: str, labels: Mapping[str, str], kept: Callable[[Node], Node] = dict) -> tuple[list[Node], str]:
+    def list(
+        self,
+        kind: str,
+        labels: Mapping[str, str],
+        kept: Callable[[Node], Node] = dict,
+        fields: Mapping[str, str] | None = None,
+    ) -> tuple[list[Node], str]:
         """All with these labels, and the version from which a watch goes on; none of a kind that nobody installed.
 
         Args:
             kept: what is kept of each; no more than `_CHUNK` are ever held whole.
+            fields: values that each has as well (API "Field selectors").
         """
         try:
 
             def read() -> tuple[list[Node], str]:
-                found = self._client.list(_resource(kind), labels=dict(labels), chunk_size=_CHUNK)
+                found = self._client.list(
+                    _resource(kind), labels=dict(labels), fields=dict(fields or {}), chunk_size=_CHUNK
+                )
                 # Items of a list don't say what they are.
                 return [kept({"kind": kind, **each}) for each in found], found.resourceVersion
 

@@ -24,6 +24,7 @@ _HOPELESS = {
     "RunContainerError",
     _CRASHED,
 }
+_CREATING = ("ContainerCreating", "PodInitializing")
 # What a node says whose disk is slow: its runtime goes on with what it has begun, and is asked again.
 _SLOW = ("context deadline exceeded", "another CreateContainer request is in progress")
 
@@ -143,7 +144,8 @@ def hopeless(pod: Node, *, is_early: bool = False) -> str:
 
 def telling_container(pod: Node) -> str:
     """The one whose lines say why a pod fails: that which does, else the service's own."""
-    return str((_failing(pod) or {}).get("name") or own_container(pod))
+    failed = (each for each in _containers(pod) if at(each, "state", "terminated", "exitCode"))
+    return str((_failing(pod) or next(failed, {})).get("name") or own_container(pod))
 
 
 def own_container(pod: Node) -> str:
@@ -177,6 +179,16 @@ def unschedulable(pod: Node) -> str:
         if each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable":
             return str(each.get("message", "no node takes it"))
     return ""
+
+
+def is_made(pod: Node) -> bool:
+    """Whether a node is making it, and none of its containers was begun: volumes come first, then a network."""
+    ready = any(
+        each["type"] == "PodReadyToStartContainers" and each["status"] == "True"
+        for each in at(pod, "status", "conditions") or ()
+    )
+    waits = [at(each, "state", "waiting", "reason") in _CREATING for each in _containers(pod)]
+    return bool(at(pod, "spec", "nodeName")) and not ready and all(waits)
 
 
 def _waits(pod: Node) -> str:

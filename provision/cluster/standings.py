@@ -10,6 +10,7 @@ from provision.cluster.below import Below, Progress
 from provision.cluster.client import Api
 from provision.cluster.early import Early, after
 from provision.cluster.lean import lean
+from provision.cluster.mounts import Mounts
 from provision.cluster.objects import Name, Node, labels_of, name_of
 from provision.cluster.standing import REFUSED, Standing, deployment, job, newest_pods, unschedulable
 from provision.cluster.wanted import service_of
@@ -31,6 +32,7 @@ class Standings:
         self._progress = {name: Progress() for name in self._waited}
         self._of_pods: dict[Name, Standing] = {}  # of those whose pods were asked for since they last got on
         self._early = Early()
+        self._mounts = Mounts(api)
         self._since: dict[str, float] = {}
 
     def look(self, seen: Watched) -> dict[Name, Standing]:
@@ -89,6 +91,9 @@ class Standings:
                 self._since.pop(uid, None)
             elif self._has_been(uid, _UNSCHEDULABLE):
                 return Standing("stuck", f"no node takes it: {why}", pod["metadata"]["name"])
+            if why := self._mounts.why(pod):
+                stuck = self._mounts.is_stuck(pod) and (self._mounts.is_missing(pod) or not self._room_comes(pod))
+                return Standing("stuck" if stuck else "waiting", f"{standing.told}: {why}", pod["metadata"]["name"])
         return standing
 
     def _room_comes(self, pod: Node) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from provision.cluster.client import Api
+from provision.cluster.events import warnings_of
 from provision.cluster.objects import Name, Node, at
 from provision.cluster.standing import Standing, telling_container
 from provision.cluster.standings import Standings
@@ -78,19 +79,8 @@ def wait(api: Api, seen: Watched, applied: Sequence[Node], tell: Tell, demand: C
         time.sleep(min(_SPARE * took, 1.0))
 
 
-def events_of(api: Api, pod: str) -> list[str]:
-    """What the cluster says of a pod, the newest last."""
-    try:
-        events, _ = api.list("Event", {})
-    except DeployError:
-        return []
-    own = [each for each in events if at(each, "involvedObject", "name") == pod]
-    own.sort(key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""))
-    return [f"{each.get('reason')}: {each.get('message')}" for each in own if each.get("type") != "Normal"]
-
-
 def _with_events(api: Api, standing: Standing) -> str:
-    said = events_of(api, standing.pod)[-2:] if standing.pod else []
+    said = warnings_of(api, standing.pod)[-2:] if standing.pod else []
     new = [text for text in said if text.partition(": ")[2] not in standing.told]
     return "\n".join([standing.told, *new])
 

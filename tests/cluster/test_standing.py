@@ -1,10 +1,15 @@
 """What a pod says of itself, and whether waiting helps."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from provision.cluster.early import Early
+from provision.cluster.lean import lean
 from provision.cluster.objects import Name, Node
-from provision.cluster.standing import hopeless, job, own_container, telling_container
+from provision.cluster.standing import hopeless, is_made, job, own_container, telling_container
 from provision.cluster.standings import Standings
 from provision.cluster.watching import Watched
 
@@ -134,3 +139,53 @@ def test_a_deployment_that_somebody_deletes_is_gone_and_a_job_may_have_ended() -
     assert found[Name("Deployment", "web")].stuck
     assert "somebody has deleted it" in found[Name("Deployment", "web")].told
     assert not found[Name("Job", "web")].stuck
+
+
+_WAITS = {"waiting": {"reason": "PodInitializing"}}
+_CRASHES = {"waiting": {"reason": "CrashLoopBackOff"}}
+_DONE, _FAILED = ({"terminated": {"exitCode": code}} for code in (0, 2))
+_RUNS: dict[str, Any] = {"running": {}}
+# What a pod's containers do, those that come first and its own; which of them is the trouble.
+TROUBLED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"first": _CRASHES}, {"web": _WAITS}, "first"),
+    ({"first": _FAILED}, {"web": _WAITS}, "first"),
+    ({"first": _DONE}, {"web": _CRASHES}, "web"),
+    ({"first": _DONE}, {"web": _RUNS, "side": _CRASHES}, "side"),
+    ({"first": _DONE}, {"web": _RUNS}, "web"),
+    ({}, {}, "web"),
+]
+
+
+@pytest.mark.parametrize(("first", "own", "name"), TROUBLED)
+def test_the_lines_of_the_container_that_fails_are_those_that_say_why(
+    first: dict[str, Any], own: dict[str, Any], name: str
+) -> None:
+    def told(states: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"name": each, "ready": state is _DONE, "state": state} for each, state in states.items()]
+
+    status = {"initContainerStatuses": told(first), "containerStatuses": told(own)}
+    metadata = {"name": "p", "labels": {"app.kubernetes.io/name": "web"}}
+    pod = {"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "web"}]}, "status": status}
+
+    assert telling_container(pod) == telling_container(lean(pod)) == name
+
+
+@pytest.mark.parametrize(
+    ("node", "made", "state", "is_being"),
+    [
+        ("n", "False", "ContainerCreating", True),
+        ("n", "True", "ContainerCreating", False),  # its image comes
+        ("", "False", "ContainerCreating", False),  # no node has it
+        ("n", "False", "CrashLoopBackOff", False),
+    ],
+)
+def test_volumes_are_asked_about_while_a_pod_is_made_and_no_longer(
+    node: str, made: str, state: str, *, is_being: bool
+) -> None:
+    status = {
+        "conditions": [{"type": "PodReadyToStartContainers", "status": made}],
+        "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": state}}}],
+    }
+    pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"nodeName": node}, "status": status}
+
+    assert is_made(pod) is is_made(lean(pod)) is is_being
