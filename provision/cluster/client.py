@@ -35,8 +35,11 @@ _MORE = {
     "ReplicaSet": ("apps/v1", "replicasets"),
     "Event": ("v1", "events"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "ResourceQuota": ("v1", "resourcequotas"),
     "Namespace": ("v1", "namespaces"),
+    "Node": ("v1", "nodes"),
 }
+_CLUSTER_WIDE = ("Namespace", "Node")
 
 
 class Conflict(Exception):
@@ -56,7 +59,7 @@ def _resource(kind: str) -> Any:
     """lightkube's own models are of one version, and leave out what they don't know; these are mappings."""
     version, plural = {**PLURALS, **_MORE}[kind]
     group, _, short = version.rpartition("/")
-    parent = GenericGlobalResource if kind == "Namespace" else GenericNamespacedResource
+    parent = GenericGlobalResource if kind in _CLUSTER_WIDE else GenericNamespacedResource
     return type(kind, (parent,), {"_api_info": create_api_info(group, short, kind, plural)})
 
 

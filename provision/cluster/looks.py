@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provision.cluster import claims, rolling
+from provision.cluster import claims, rolling, room
 from provision.cluster.changes import Change, changes, full_of_claims, lacking
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
@@ -38,6 +38,8 @@ class Planned:
     changes: tuple[Change, ...]
     interrupted: str  # who began what was cut short
     lacking: tuple[str, ...] = ()  # secrets
+    full: tuple[str, ...] = ()  # quotas
+    doubts: tuple[str, ...] = ()  # what is no refusal
     steps: RolloutDocument | None = None  # of the rollout that begins
     old_claims: tuple[ModelClaim, ...] = ()  # of models that nothing has, nor would
 
@@ -45,7 +47,7 @@ class Planned:
     def refused(self) -> tuple[str, ...]:
         """Everything that `up` would be refused for."""
         said = [text for each in self.changes for text in (*each.claims, *_refusal(each))]
-        return (*said, *self.lacking)
+        return (*said, *self.full, *self.lacking)
 
     @property
     def next_step(self) -> str:
@@ -117,6 +119,8 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
         (*planned, *gone),
         begun.who if begun else "",
         tuple(lacking(there.api, wanted)) if is_there else (),
+        tuple(room.refusals(there.api, wanted, planned, there.book.applyset)) if is_there else (),
+        tuple(room.doubts(there.api, wanted, planned)) if is_there else (),
         there.target.rollout.document() if channel == CANARY and there.target.rollout.steps else None,
         claims.old(there, inventory, wanted) if is_there else (),
     )

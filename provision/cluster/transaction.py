@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provision.agent.checks import event as checked
-from provision.cluster import changes, sharing
+from provision.cluster import changes, room, sharing
 from provision.cluster.applying import apply_each, prune
 from provision.cluster.asked import Asked, Ended
 from provision.cluster.book import Book
@@ -68,6 +68,7 @@ class Transaction:
         release = placed(asked.release, asked.channel, read)
         wanted = self.book.labelled(release.lanes[asked.channel], before)
         planned = changes.demand(self.api, wanted, self.book.applyset, asked.take_over, self._told)
+        room.demand(self.api, wanted, planned, self.book.applyset)
         if (share := asked.sharing.first()) is not None:
             stable, canary = before.channels.get("stable", ""), asked.release.lanes[CANARY]
             self._weighing.demand(share, stable, canary, finely=asked.sharing.steps is not None)

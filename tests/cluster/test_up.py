@@ -269,19 +269,6 @@ def test_where_kubectl_is_missing_nothing_is_applied_that_could_not_be_proven(sm
 
 
 @pytest.mark.slow
-def test_a_quota_that_is_hit_is_told_and_put_back(small: Declared) -> None:
-    small.ok("up")
-    small.kubectl("create", "quota", "small", "--hard=pods=1")
-    small.write("two", replicas=3)
-
-    done = small.run("up")
-
-    assert done.returncode == 1, done.stderr
-    assert "exceeded quota" in done.stderr
-    assert small.versions() == {"one"}
-
-
-@pytest.mark.slow
 def test_a_quota_that_is_full_stands_in_no_way_of_what_is_kept(small: Declared) -> None:
     small.ok("up")
     small.write("two")
@@ -311,30 +298,6 @@ def test_where_a_quota_has_no_room_for_a_claim_it_is_said_what_lists_them(small:
         assert done.returncode == 4, done.stderr
         assert "exceeded quota" in done.stdout + done.stderr
         assert "next: deploy model list" in done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_a_quota_that_is_hit_half_way_leaves_nothing_of_the_new_release(small: Declared) -> None:
-    """Each of the new Services would fit, so a dry run of each says yes; both do not."""
-    small.ok("up")
-    other = '[services.{0}]\ncommand = ["/web", "${{port}}"]\nport = {1}\ndrain = "0s"\nstop_timeout = "1s"\n'
-    small.kubectl("create", "quota", "small", "--hard=services=2")
-    until(lambda: "services: 1/2" in small.kubectl("get", "quota"), "it is counted")
-    small.write("two", more=other.format("first", 8001) + other.format("second", 8002))
-    assert small.run("plan").returncode == 0
-
-    done = small.run("up")
-
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "exceeded quota" in done.stderr
-    assert small.names("service") == {"web"}
-    assert small.names("deployment.apps") == {"web"}
-    assert small.versions() == {"one"}
-    assert small.event("status")["state"] == "serving"
-    small.write("three", more=other.format("first", 8001))
-    small.ok("up")
-    assert small.versions() == {"three"}
-    assert small.names("service") == {"web", "first"}
 
 
 @pytest.mark.parametrize(

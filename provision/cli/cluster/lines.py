@@ -64,6 +64,7 @@ def plan_lines(host: str, planned: Planned) -> Iterator[str]:
     if kept:
         yield f"  keep     {kept} {'object' if kept == 1 else 'objects'}"
     yield from _spare_lines(planned.old_claims)
+    yield from (f"  in doubt: {text}" for text in planned.doubts)
     yield from (f"  up would be refused: {text}" for text in planned.refused)
     if planned.next_step:
         yield f"  next: {planned.next_step}"

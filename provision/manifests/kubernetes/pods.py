@@ -100,14 +100,15 @@ def _ports(container: Node) -> Iterator[str]:
 def _resources(resources: Node) -> Iterator[str]:
     asked, allowed = resources.get("requests", {}), resources.get("limits", {})
     for name, limit in allowed.items():
-        if _amount(asked.get(name, 0)) > _amount(limit):
+        if amount(asked.get(name, 0)) > amount(limit):
             yield f"asks for more {name} ({asked[name]}) than it may have ({limit})"
     for name in {*asked, *allowed}:
         if "/" in name and asked.get(name, allowed.get(name)) != allowed.get(name):
             yield f"{name} has to be asked for and allowed alike"
 
 
-def _amount(given: Any) -> Decimal:
+def amount(given: Any) -> Decimal:
+    """What a quantity says; below 0 where it is none (API "Quantity")."""
     found = _QUANTITY.fullmatch(str(given))
     if found is None:
         return Decimal(-1)  # a schema says that it is no quantity

@@ -1,7 +1,8 @@
 """The account that `deploy up` and the other verbs need in a cluster: what they ask for, and nothing else.
 
-What is in one namespace is a Role. Namespaces are cluster-wide: who may see and make them is a ClusterRole in a file of
-its own, which can be left out; then somebody else makes the namespace, and a target leaves `create_namespace` out.
+What is in one namespace is a Role. Namespaces and nodes are cluster-wide: who may see them, and make a namespace, is a
+ClusterRole in a file of its own, which can be left out; then somebody else makes the namespace, a target leaves
+`create_namespace` out, and `deploy plan` says that nobody has looked for room on nodes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _RULES: dict[str, dict[str, list[str]]] = {
         "pods/exec": ["get", "create"],
         "pods/portforward": ["get", "create"],
         "events": ["list"],
+        "resourcequotas": ["list"],
     },
     "apps": {"deployments": [*_APPLIED, "watch"], "replicasets": ["list", "watch"]},
     "batch": {"jobs": [*_APPLIED, "watch"]},
@@ -63,13 +65,17 @@ def render_rbac(project: str, namespace: str) -> dict[str, str]:
             "rules": [
                 {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [namespace], "verbs": ["get"]},
                 {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
+                {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
             ],
         },
         _binding("ClusterRole", widely, account, namespace),
     ]
     return {
         "role.yaml": _text(f"# What deploy needs in the namespace {namespace}, as the account {account}.", role),
-        "cluster-role.yaml": _text("# Only where deploy is to make the namespace: create_namespace = true.", wide),
+        "cluster-role.yaml": _text(
+            "# Where deploy is to make the namespace (create_namespace = true), and plan to look for room on nodes.",
+            wide,
+        ),
     }
 
 
