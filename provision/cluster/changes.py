@@ -40,6 +40,7 @@ class Change:
     claims: tuple[str, ...] = ()
     refused: str = ""
     ends: bool = False  # what has its name is being deleted
+    warned: tuple[str, ...] = ()  # what the server takes all the same
 
 
 def changes(
@@ -69,7 +70,7 @@ def _change(api: Api, there: dict[Name, Node], applyset: str, take_over: tuple[s
     name = name_of(node)
     live = there.pop(name, None)
     if live is None and node["kind"] != "Secret" and _is_new(api, node):
-        return Change(name, "create")
+        return Change(name, "create", warned=api.warned)
     live = live or api.get(*name)
     if live is not None and (owner := foreign(live, applyset, take_over)):
         return Change(name, "change", claims=(f"{name}: is there already, and not this project's; {owner} has it",))
@@ -81,16 +82,28 @@ def _change(api: Api, there: dict[Name, Node], applyset: str, take_over: tuple[s
         return Change(name, "keep")
     try:
         after = api.apply(counted(api, node, live), dry_run=True, force=bool(take_over))
+        warned = api.warned
     except Conflict as conflict:
         return Change(name, "change", claims=tuple(conflict.claims))
     except Invalid as refused:
-        return Change(name, "change" if live else "create", refused=refused.why)
+        return Change(name, "change" if live else "create", refused=_with_a_way_out(name, refused.why))
     if live is None:
-        return Change(name, "create")
+        return Change(name, "create", warned=warned)
     if take_over and (claims := _not_taken(api, node, live, take_over)):
         return Change(name, "change", claims=claims)
     fields = tuple(differences(live, after))
-    return Change(name, "change" if fields else "keep", fields)
+    return Change(name, "change" if fields else "keep", fields, warned=warned if fields else ())
+
+
+def _with_a_way_out(name: Name, why: str) -> str:
+    """What can't be changed in what is there can be made beside it, where that loses nothing."""
+    if name.kind == "PersistentVolumeClaim":
+        way = "a claim stays as it was made: declare it so, or give the volume another name; what is in it stays there"
+    elif "immutable" in why:
+        way = "what is there stays so: give the service another name; or deploy down, then: deploy up"
+    else:
+        return why
+    return f"{why.rstrip('. ')}; {way}"
 
 
 def _too_large(node: Node) -> str:
@@ -174,6 +187,11 @@ def claimed(claims: Sequence[str]) -> Refused:
         why="\n".join(claims),
         next_step=f"declare it so; or take it from them: deploy up --take-over {manager}",
     )
+
+
+def warnings(planned: Iterable[Change]) -> list[str]:
+    """What the server warns of and takes."""
+    return [f"{each.name}: the cluster warns: {text}" for each in planned for text in each.warned]
 
 
 def demand(

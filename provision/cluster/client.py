@@ -20,6 +20,7 @@ from lightkube.types import CascadeType
 from msgspec import DecodeError
 
 from provision.cluster import kubeconfig
+from provision.cluster.heard import Heard
 from provision.cluster.line import line
 from provision.cluster.objects import MANAGER, PLURALS, Name, Node, name_of
 from provision.cluster.patience import CONNECT, NO_LOGIN, NoSuchKind, Patience, Unsure, claims
@@ -73,18 +74,20 @@ class Api:
         self._patience = Patience(self.server, self._by_certificate)
         self.kubectl = ["--namespace", namespace, "--context", config.context_name, *kubeconfig.words(file)]
         self._config = config
+        self._heard = Heard()
         self._client = self._made()
 
     def _made(self) -> lightkube.Client:
         try:
             timeout = httpx2.Timeout(_SECONDS, connect=CONNECT)
-            return lightkube.Client(
+            made = lightkube.Client(
                 config=self._config,
                 namespace=self.namespace,
                 timeout=timeout,
                 field_manager=MANAGER,
                 transport=line(self._config),
             )
+            return self._heard.listen(made)
         except (ConfigError, OSError, ValueError, AssertionError) as error:
             raise UsageError(f"the kubeconfig can't be used: {error}", next_step="kubectl config view") from None
 
@@ -95,6 +98,11 @@ class Api:
         self._client.close()
         self._client = self._made()
         return True
+
+    @property
+    def warned(self) -> tuple[str, ...]:
+        """What the server warned of in the last answer to this thread."""
+        return self._heard.last
 
     def get(self, kind: str, name: str) -> Node | None:
         """An object; None where there is none."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provision.cluster import claims, rolling, room
-from provision.cluster.changes import Change, changes, full_of_claims, lacking
+from provision.cluster.changes import Change, changes, full_of_claims, lacking, warnings
 from provision.cluster.filled import as_known, filled, placed
 from provision.cluster.inventory import Inventory
 from provision.cluster.lean import lean
@@ -120,7 +120,7 @@ def plan(there: ProjectThere, channel: str, take_over: tuple[str, ...] = ()) -> 
         begun.who if begun else "",
         tuple(lacking(there.api, wanted)) if is_there else (),
         tuple(room.refusals(there.api, wanted, planned, there.book.applyset)) if is_there else (),
-        tuple(room.doubts(there.api, wanted, planned)) if is_there else (),
+        (*warnings(planned), *(room.doubts(there.api, wanted, planned) if is_there else ())),
         there.target.rollout.document() if channel == CANARY and there.target.rollout.steps else None,
         claims.old(there, inventory, wanted) if is_there else (),
     )

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from provision.cluster.amounts import NONE, Amounts, added, of_object, of_pod, text, total
-from provision.cluster.changes import counted
-from provision.cluster.objects import Name, Node, at, name_of
+from provision.cluster.objects import MANAGER, Name, Node, at, name_of, owns
 from provision.cluster.standing import owner
 from provision.manifests.kubernetes.pods import amount
 
@@ -96,8 +95,10 @@ class Copies:
         own = [pod for pod in there.pods if owner(pod) in sets]
         self.uids = [str(pod["metadata"]["uid"]) for pod in own]
         now = at(live, "spec", "replicas") if live else None
-        then = at(counted(node, live), "spec", "replicas")
-        self._then = int(then if then is not None else 1 if now is None else now)  # else an autoscaler counts
+        then = at(node, "spec", "replicas")
+        if live and not owns(live, MANAGER, "spec", "replicas"):
+            then = None  # an autoscaler counts, or who started it by hand
+        self._then = int(then if then is not None else 1 if now is None else now)
         self._now = min(len([pod for pod in own if "deletionTimestamp" not in pod["metadata"]]), now or 0)
         self._old = of_pod(live["spec"]["template"]["spec"]) if live else {}
         self._new = of_pod(node["spec"]["template"]["spec"])

@@ -87,6 +87,8 @@ class Transaction:
             self.api.demand_listing(kind)  # whoever waits looks at these
         if release.checks[asked.channel]:
             kubectl(self.api)  # who proves it asks by that, and who puts back does
+        for text in changes.warnings(planned):
+            self._told({"event": "warning", "text": text})
         self.book.keep(asked.release)
         self._warn_of(before.channels.get(asked.channel, ""))
         with unbroken() as late:

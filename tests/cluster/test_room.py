@@ -23,7 +23,13 @@ def pod_spec(cpu: str = "100m", memory: str = "32Mi", **more: Any) -> Node:
 def deployment(name: str = "web", replicas: int | None = 1, strategy: Node | None = None, **asked: Any) -> Node:
     spec = {"strategy": strategy or _GENTLY, "template": {"spec": pod_spec(**asked)}}
     spec |= {} if replicas is None else {"replicas": replicas}
-    return {"kind": "Deployment", "metadata": {"name": name, "uid": name}, "spec": spec}
+    ours = {"manager": "deploy", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    return {"kind": "Deployment", "metadata": {"name": name, "uid": name, "managedFields": [ours]}, "spec": spec}
+
+
+def by_hand(replicas: int) -> Node:
+    found = deployment(replicas=replicas)
+    return {**found, "metadata": {**found["metadata"], "managedFields": []}}
 
 
 def quota(used: dict[str, str], **more: Any) -> Node:
@@ -107,6 +113,11 @@ QUOTAS: dict[str, tuple[There, Node, str]] = {
         there([quota({"pods": "3"}, pods="3")], deployment(replicas=3)),
         deployment(replicas=None, cpu="200m"),
         "pods: it allows 3, and 4 would be taken while",
+    ),
+    "copies that somebody has started by hand": (
+        there([quota({"pods": "3"}, pods="3")], by_hand(replicas=2)),
+        deployment(replicas=0, cpu="200m"),
+        "",
     ),
     "a quota of some pods": (
         there([{**quota({"pods": "1"}, pods="1"), "spec": {"scopes": ["BestEffort"]}}], deployment()),

@@ -44,3 +44,23 @@ def test_it_is_said_and_put_back_and_the_same_release_comes_up_once_there_is_one
     small.ok("up")
     assert small.versions() == {"three"}
     assert "Bound" in small.kubectl("get", "persistentvolumeclaims"), "what it wrote is never removed"
+
+
+def test_a_claim_that_can_not_become_otherwise_is_refused_with_what_can(small: Declared, node: Node) -> None:
+    node.keep(small.name, 1, of_class=small.name)
+    node.keep(f"{small.name}-more", 1, of_class=small.name)
+    small.write(more=_VOLUME)
+    small.ok("up")
+    small.write("two", more=_VOLUME.replace("1GiB", "2GiB"))
+
+    planned, refused = small.run("plan"), small.run("up")
+
+    assert planned.returncode == refused.returncode == 4, planned.stdout
+    for said in (planned.stdout, refused.stderr):
+        assert "PersistentVolumeClaim web-data" in said
+        assert "declare it so, or give the volume another name; what is in it stays there" in said
+    assert small.versions() == {"one"}
+    small.write("two", more=_VOLUME.replace("1GiB", "2GiB").replace("data = {", "larger = {"))
+    small.ok("up")
+    assert small.versions() == {"two"}
+    assert small.names("persistentvolumeclaim") == {"web-data", "web-larger"}
