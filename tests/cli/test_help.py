@@ -12,6 +12,7 @@ from provision.cli.main import main
 from provision.installed import installed
 
 HEAVY = {"fabric", "paramiko", "docker", "cryptography", "pydantic", "rich", "jinja2", "invoke", "tenacity", "dotenv"}
+HEAVY |= {"lightkube", "httpx2"}  # a cluster's client
 
 
 def _commands(group, *words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +17,7 @@ from provision.cluster.likeness import stands
 from provision.cluster.objects import Node, differences, in_order, name_of
 from provision.cluster.refusals import Invalid
 from provision.manifests.kubernetes.objects import parse_objects
+from tests.cluster.parts import KUBECTL
 from tests.cluster.running import Cluster
 from tests.cluster.test_accepted import PROJECTS
 
@@ -76,6 +78,22 @@ def test_most_of_every_preset_stands_once_it_is_applied(project: str, api_server
     asked = [name_of(node) for node in wanted if not stands(node, _there(api, node))]
 
     assert len(asked) * 4 < len(wanted), asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", PROJECTS)
+def test_what_was_applied_here_is_what_kubectl_would_apply_of_the_rendered_files(
+    project: str, api_server: Cluster
+) -> None:
+    """So `kubectl diff` says nothing after an `up`, whichever way somebody asks."""
+    namespace = f"diff-{project}"
+    _applied(project, namespace, api_server)
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": _rendered(project)})
+    for how in ([], ["--server-side"]):
+        asks = [str(KUBECTL), "--kubeconfig", str(api_server.kubeconfig), "--namespace", namespace]
+        command = [*asks, "diff", *how, "-f", "-"]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 @pytest.mark.slow

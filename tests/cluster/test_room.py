@@ -115,7 +115,7 @@ QUOTAS: dict[str, tuple[There, Node, str]] = {
         "pods: it allows 3, and 4 would be taken while",
     ),
     "copies that somebody has started by hand": (
-        there([quota({"pods": "3"}, pods="3")], by_hand(replicas=2)),
+        there([quota({"pods": "2"}, pods="3")], by_hand(replicas=2)),
         deployment(replicas=0, cpu="200m"),
         "",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.declared import Declared
+from tests.cluster.parts import KUBECTL
 from tests.faults.hooks import until
 
 
@@ -312,3 +314,39 @@ def test_what_is_for_hosts_is_refused_with_the_way_here(words: list[str], step: 
 
     assert refused.returncode == 2
     assert step in refused.stderr
+
+
+@pytest.mark.slow
+def test_so_many_releases_are_kept_as_the_target_says_and_older_ones_are_refused_by_name(small: Declared) -> None:
+    ids = []
+    for version in ("one", "two", "three", "four"):
+        small.write(version)
+        with (small.root / "deploy.toml").open("a") as file:
+            file.write("keep = 1\n")
+        small.ok("up")
+        ids.append(small.event("status")["inventory"]["channels"]["stable"][:12])
+
+    kept = {name for name in small.names("secret") if name.startswith(f"deploy-{small.name}-")}
+    assert kept == {f"deploy-{small.name}-{id_}" for id_ in ids[-2:]}
+    refused = small.run("rollback", ids[0])
+    assert refused.returncode == 4
+    assert "is not kept in the cluster any more" in refused.stderr
+    small.ok("rollback")
+    assert small.versions() == {"three"}
+
+
+@pytest.mark.slow
+def test_kubectl_knows_whose_objects_these_are_and_prunes_none_of_them(small: Declared) -> None:
+    """By the ApplySet of KEP-3659, whose parent says which tool has it."""
+    small.ok("up")
+    node = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}})
+    command = [KUBECTL, "--kubeconfig", small.cluster.kubeconfig, "--namespace", small.name, "apply", "-f", "-"]
+    command += ["--server-side", "--prune", f"--applyset=configmap/deploy-{small.name}"]
+    environ = {**os.environ, "KUBECTL_APPLYSET": "true"}
+
+    done = subprocess.run(command, input=node, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert 'is managed by tooling "deploy"' in done.stderr, done.stderr
+    assert small.versions() == {"one"}
+    assert small.event("plan")["unchanged"]

@@ -22,7 +22,8 @@ def node(cluster: Cluster, small: Declared) -> Iterator[Node]:
     cluster.node.keep(small.name, 0, of_class=small.name)
     yield cluster.node
     cluster.kubectl("delete", "storageclass", small.name)
-    cluster.kubectl("delete", "persistentvolume", f"{small.name}-0", "--ignore-not-found", "--wait=false")
+    for name in (f"{small.name}-0", f"{small.name}-more-0"):
+        cluster.kubectl("delete", "persistentvolume", name, "--ignore-not-found", "--wait=false")
 
 
 def test_it_is_said_and_put_back_and_the_same_release_comes_up_once_there_is_one(small: Declared, node: Node) -> None:
