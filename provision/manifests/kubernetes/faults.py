@@ -13,6 +13,7 @@ from typing import Any
 from provision.errors import UsageError
 from provision.manifests.kubernetes.objects import Object, Pods, parse_objects
 from provision.manifests.kubernetes.pods import NOTHING, Granted, pod_faults
+from provision.manifests.kubernetes.shapes import misfits
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -66,6 +67,8 @@ def check(files: Mapping[str, str], granted: Granted = NOTHING) -> None:
 
 def faults(objects: list[Object], granted: Granted = NOTHING) -> list[str]:
     """Everything that is wrong, each with its file and object."""
+    if found := [f"{each}: {message}" for each in objects for message in misfits(each)]:
+        return found  # what follows reads fields as what they are
     found = list(_twice(objects))
     pods = Pods(objects)
     known = {(each.kind, each.name) for each in objects} | {("PersistentVolumeClaim", name) for name in granted.claims}

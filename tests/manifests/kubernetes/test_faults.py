@@ -65,7 +65,23 @@ CASES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("Deployment", lambda b: container(b)["startupProbe"].update(successThreshold=2), "has to pass once"),
     ("Deployment", lambda b: pod(b).update(terminationGracePeriodSeconds=5), "sleeps longer"),
     ("Deployment", lambda b: pod(b).update(restartPolicy="Never"), "cannot have restartPolicy: Never"),
-    ("Deployment", lambda b: b.update(kind="Job", apiVersion="batch/v1"), "cannot have restartPolicy: Always"),
+    (
+        "Deployment",
+        lambda b: b.update(kind="Job", apiVersion="batch/v1", spec={"template": b["spec"]["template"]}),
+        "cannot have restartPolicy: Always",
+    ),
+    (
+        "Deployment",
+        lambda b: b["spec"].update(replica=1),
+        'spec.replica: there is no such field. Did you mean "replicas"',
+    ),
+    ("Deployment", lambda b: b["spec"].update(replicas="two"), 'spec.replicas: "two" is no whole number'),
+    ("Deployment", lambda b: container(b).update(image=["a"]), "containers[0].image: ['a'] is no text"),
+    ("Deployment", lambda b: pod(b).update(containers={}), "spec.template.spec.containers: {} is no list"),
+    ("Deployment", lambda b: pod(b).update(enableServiceLinks="no"), '"no" is neither true nor false'),
+    ("Deployment", lambda b: b["metadata"].update(labels="a"), 'metadata.labels: "a" is no mapping'),
+    ("NetworkPolicy", lambda b: b["spec"].update(ingres=[]), 'Did you mean "ingress"?'),
+    ("Service", lambda b: b["spec"]["ports"][0].update(port=1.5), "spec.ports[0].port: 1.5 is no whole number"),
     ("Deployment", lambda b: pod(b).update(hostNetwork=True), "forbids hostNetwork"),
     ("Deployment", lambda b: pod(b)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "a hostPath volume"),
     ("Deployment", lambda b: pod(b)["securityContext"].update(runAsUser=0), "another account than 0"),
@@ -95,6 +111,19 @@ def test_a_fault_is_named_with_its_file_and_object(
 
 def test_what_we_render_has_none() -> None:
     assert broken("Service", lambda body: body) == []
+
+
+def test_a_number_may_be_a_quantity_or_a_port() -> None:
+    def change(body: dict[str, Any]) -> None:
+        container(body)["livenessProbe"] = {"tcpSocket": {"port": 8000}}
+        pod(body)["volumes"].append({"name": "x", "emptyDir": {"sizeLimit": 1024}})
+
+    assert broken("Deployment", change) == []
+
+
+def test_of_a_kind_that_others_have_defined_nobody_knows_the_fields() -> None:
+    made = {"apiVersion": "x.y/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": {"any": 1}}
+    assert [each for each in faults([Object("f", made)]) if "field" in each] == []
 
 
 def test_a_selector_that_takes_pods_of_another_channel_is_a_fault() -> None:
