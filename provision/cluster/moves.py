@@ -20,6 +20,7 @@ from provision.contract.slots import CANARY, STABLE
 from provision.errors import Degraded, DeployError, Refused
 
 if TYPE_CHECKING:
+    from provision.cluster.inventory import Inventory
     from provision.contract.events import Checked
 
 
@@ -107,7 +108,7 @@ def promote(
 
 
 def earlier(there: ProjectThere, to: str) -> str:
-    """The release before stable's, or the one whose id begins with `to`.
+    """The release before stable's, or the one whose id begins with `to`; of a deploy that was cut short, stable's own.
 
     Raises:
         Refused: there is none, or several.
@@ -115,6 +116,8 @@ def earlier(there: ProjectThere, to: str) -> str:
     there.demand_namespace()
     inventory = there.book.read()
     now = inventory.channels.get("stable", "")
+    if not to and now and _is_between(inventory):
+        return now
     were = [
         entry.channels["stable"]
         for entry in inventory.history
@@ -128,6 +131,13 @@ def earlier(there: ProjectThere, to: str) -> str:
             what = f'"{to}" is the beginning of {len(found)} releases.'
         raise Refused(what, next_step="deploy history", host=there.name)
     return found[0]
+
+
+def _is_between(inventory: Inventory) -> bool:
+    """Whether stable is neither what it was nor what it was to become."""
+    if inventory.begun:
+        return inventory.begun.channel == STABLE
+    return bool(inventory.degraded and inventory.history and inventory.history[-1].channel == STABLE)
 
 
 def rollback(there: ProjectThere, release: str, rests_on: tuple[str, ...] = ()) -> Ended:

@@ -110,6 +110,38 @@ def test_what_is_put_back_needs_no_room_that_a_quota_has_not(small: Declared) ->
     assert small.versions() == {"one"}
 
 
+def test_where_neither_release_can_be_proven_it_is_degraded_until_its_cause_is_gone(
+    small: Declared, faulty: FaultyApi
+) -> None:
+    """The one pod that a quota allows is the new release's when it comes; the old one's can't come back beside it."""
+    faulty.reach(small.kubeconfig)
+    small.ok("up")
+    small.write("two", more=_NEVER)
+
+    def full() -> None:
+        until(lambda: len(small.names("pod")) == 1, "the old pod to end", 30)
+        _allow(small, "pods=1", "pods: 1/1")
+
+    faulty.plan = At(lambda request: "/portforward" in request.path, Before(full))
+
+    done = small.run("up")
+
+    faulty.plan = passed
+    assert done.returncode == 5, done.stderr
+    assert "failed, and what was before could not be proven either." in done.stderr
+    assert "the body does not match 'never'" in done.stderr
+    assert "putting back: Deployment web: no pod can be made: " in done.stderr
+    status = small.run("status")
+    assert status.returncode == 1
+    assert "DEGRADED: neither release could be proven" in status.stdout
+    assert "exceeded quota" in status.stdout
+    small.kubectl("delete", "quota", "small")
+    small.write("three")
+    small.ok("up")
+    assert small.versions() == {"three"}
+    assert small.event("status")["state"] == "serving"
+
+
 @pytest.fixture
 def sees_nodes(small: Declared) -> Iterator[None]:
     wide = render_rbac(small.name, small.name)["cluster-role.yaml"]
