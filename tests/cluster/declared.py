@@ -89,10 +89,11 @@ class Declared:
         (self.root / "deploy.toml").write_text(text)
 
     def make_namespace(self) -> None:
-        """As an administrator does it: restricted, and with the account that `deploy render kubernetes --rbac` says."""
+        """As an administrator does it: restricted, with a quota, and with the account that `--rbac` says."""
         label = {"pod-security.kubernetes.io/enforce": "restricted"}
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": label}}
         self.cluster.kubectl("create", "-f", "-", text=json.dumps(namespace))
+        self.kubectl("create", "quota", "everybody", "--hard=pods=60,services=40,count/deployments.apps=40")
         self.cluster.kubectl("apply", "-f", "-", text=render_rbac(self.name, self.name)["role.yaml"])
         token = self.kubectl("create", "token", f"deploy-{self.name}").strip()
         config = json.loads(self.cluster.kubeconfig.read_text())

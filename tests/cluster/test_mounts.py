@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -70,11 +71,15 @@ def test_a_secret_that_goes_meanwhile_is_named_as_the_nodes_name_it(small: Decla
 
     faulty.plan = At(lambda request: request.writes and "/deployments/" in request.path, Before(gone))
 
-    done = small.run("up")
+    done = small.run("up", "--json")
 
     faulty.plan = passed
     assert done.returncode == 1, done.stdout + done.stderr
-    assert 'secret "web-secrets" not found' in done.stderr
+    *events, error = map(json.loads, done.stdout.splitlines())
+    assert 'secret "web-secrets" not found' in error["what"]
+    told = [(each["step"], each["detail"]) for each in events if each["event"] == "step" and each["program"] == "web"]
+    assert [step for step, _ in told if step != "wait"] == ["ready"], "the old one, again"
+    assert any(": ContainerCreating: FailedMount: " in detail for _, detail in told), told
     assert small.versions() == {"one"}
     assert "Secret web-secrets has no TOKEN" in small.run("up").stderr
     small.kubectl("create", "secret", "generic", "web-secrets", "--from-literal=TOKEN=a")

@@ -132,7 +132,7 @@ def test_where_neither_release_can_be_proven_it_is_degraded_until_its_cause_is_g
     assert "the body does not match 'never'" in done.stderr
     assert "putting back: Deployment web: no pod can be made: " in done.stderr
     status = small.run("status")
-    assert status.returncode == 1
+    assert status.returncode == 5
     assert "DEGRADED: neither release could be proven" in status.stdout
     assert "exceeded quota" in status.stdout
     small.kubectl("delete", "quota", "small")

@@ -319,20 +319,20 @@ def test_what_is_for_hosts_is_refused_with_the_way_here(words: list[str], step: 
 @pytest.mark.slow
 def test_so_many_releases_are_kept_as_the_target_says_and_older_ones_are_refused_by_name(small: Declared) -> None:
     ids = []
-    for version in ("one", "two", "three", "four"):
+    for version in ("one", "two", "three", "four", "five"):
         small.write(version)
         with (small.root / "deploy.toml").open("a") as file:
-            file.write("keep = 1\n")
+            file.write("keep = 2\n")
         small.ok("up")
         ids.append(small.event("status")["inventory"]["channels"]["stable"][:12])
 
     kept = {name for name in small.names("secret") if name.startswith(f"deploy-{small.name}-")}
-    assert kept == {f"deploy-{small.name}-{id_}" for id_ in ids[-2:]}
+    assert kept == {f"deploy-{small.name}-{id_}" for id_ in ids[-3:]}
     refused = small.run("rollback", ids[0])
     assert refused.returncode == 4
     assert "is not kept in the cluster any more" in refused.stderr
     small.ok("rollback")
-    assert small.versions() == {"three"}
+    assert small.versions() == {"four"}
 
 
 @pytest.mark.slow
