@@ -137,7 +137,7 @@ def _is_between(inventory: Inventory) -> bool:
     """Whether stable is neither what it was nor what it was to become."""
     if inventory.begun:
         return inventory.begun.channel == STABLE
-    return bool(inventory.degraded and inventory.history and inventory.history[-1].channel == STABLE)
+    return bool(inventory.degraded and not inventory.degraded_beside(STABLE))
 
 
 def rollback(there: ProjectThere, release: str, rests_on: tuple[str, ...] = ()) -> Ended:
