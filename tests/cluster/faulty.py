@@ -11,7 +11,6 @@ import json
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,12 +76,7 @@ class Before:
     do: Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Away:
-    """Nobody is there: the line is cut before the server hears of it."""
-
-
-Fault = Answer | Lost | Before | Away
+Fault = Answer | Lost | Before
 Plan = Callable[[Request], Fault | None]
 
 
@@ -111,22 +105,6 @@ class At:
             return None
         self._left -= 1
         return self._fault if self.came else None
-
-
-class AwayFor:
-    """A plan: from a write on, after so many others, nobody is there for so long."""
-
-    def __init__(self, seconds: float, after: int) -> None:
-        self._first = At(writes, Away(), after)
-        self._seconds = seconds
-        self._until = 0.0
-        self.came = False
-
-    def __call__(self, request: Request) -> Fault | None:
-        if not self.came and self._first(request):
-            self.came = True
-            self._until = time.monotonic() + self._seconds
-        return Away() if time.monotonic() < self._until else None
 
 
 class FaultyApi:
@@ -192,9 +170,6 @@ class FaultyApi:
         request = Request(*first.split(" ")[:2])
         self.requests.append(request)
         fault = self.plan(request)
-        if isinstance(fault, Away):
-            writer.transport.abort()
-            return
         if isinstance(fault, Answer):
             writer.write(fault.encoded())
             await writer.drain()

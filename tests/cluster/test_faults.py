@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from tests.cluster.declared import Declared
-from tests.cluster.faulty import Answer, At, AwayFor, Before, FaultyApi, Lost, Request, passed, writes
+from tests.cluster.faulty import Answer, At, Before, FaultyApi, Lost, Request, passed, writes
 
 
 @pytest.fixture
@@ -194,26 +194,6 @@ def test_a_busy_server_is_lived_through(what: str, small: Declared, faulty: Faul
     assert small.versions() == {"two"}
     assert small.event("status")["state"] == "serving"
     assert small.kubectl("get", "lease", f"deploy-{small.name}", "-o", "jsonpath={.spec.holderIdentity}") == ""
-
-
-@pytest.mark.slow
-def test_a_server_that_is_away_for_ten_seconds_from_any_write_on_is_waited_for(
-    small: Declared, faulty: FaultyApi
-) -> None:
-    """What it is asked for then never comes to it; what was forwarded before goes on."""
-    for number in itertools.count():
-        small.write(f"v{number}")
-        plan = faulty.plan = AwayFor(10, number)
-
-        done = small.run("up")
-
-        faulty.plan = passed
-        assert done.returncode == 0, (number, done.stderr)
-        assert small.versions() == {f"v{number}"}
-        assert small.event("status")["state"] == "serving", number
-        if not plan.came:
-            break
-    assert number > 6
 
 
 _GONE = (
