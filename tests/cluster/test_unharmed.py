@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,3 +64,30 @@ def test_twenty_rollouts_cost_no_request(copies: int, small: Declared, gateway: 
     assert sum(quick.values()) > 1000
     assert sum(long.values()) > 100
     assert set(gateway.ask(host, 40)) == {f"200 {serves}"}
+
+
+def test_an_answer_that_takes_as_long_as_the_drain_is_given_by_the_pod_that_goes(
+    small: Declared, gateway: Gateway
+) -> None:
+    """It is begun a moment before its pod is told to go, which is then asked no more."""
+    host = f"{small.name}.test"
+
+    def declare(version: str) -> None:
+        small.write(version)
+        file = small.root / "deploy.toml"
+        file.write_text(file.read_text().replace('drain = "0s"', 'drain = "12s"'))
+
+    declare("v0")
+    small.ok("up")
+    text = json.dumps(route("public", host, [{"name": "web", "port": 8000}]))
+    small.kubectl("apply", "--server-side", "-f", "-", text=text)
+    gateway.wait_for(host)
+    declare("v1")
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(gateway.ask, host, 8, path="/?for=11s")
+        time.sleep(0.5)
+
+        small.ok("up")
+
+        assert asked.result() == {"200 v0": 8}
+    assert set(gateway.ask(host, 40)) == {"200 v1"}
