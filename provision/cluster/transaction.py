@@ -33,6 +33,7 @@ from provision.cluster.wait import LISTED, WATCHED, NotReady, Tell, wait
 from provision.cluster.wanted import Rendered
 from provision.cluster.watching import Watched
 from provision.cluster.weighing import Weighing
+from provision.cluster.widened import for_both
 from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
 
@@ -193,8 +194,9 @@ class Transaction:
 
     def _bring(self, release: Rendered, wanted: Sequence[Node]) -> list[Member]:
         """Apply, wait, prove: by the checks that the release itself has."""
+        wide = for_both(self.api, wanted, self.book.applyset)
         with self._phase("transaction"):
-            applied = apply_each(self.api, wanted, self.book.applyset, self.asked.take_over, self._demand_lock)
+            applied = apply_each(self.api, wide, self.book.applyset, self.asked.take_over, self._demand_lock)
         with Watched(self.api, WATCHED, labels_of(self.asked.project.name)) as seen:
             wait(self.api, seen, applied, self._told, self.lock.demand)
         demand_taken(self.api, applied, self.lock.demand)
@@ -203,6 +205,8 @@ class Transaction:
             self.saw.append(checked(outcome, ""))
             if not outcome.passed:
                 raise NotReady(Name("check", outcome.name), outcome.sentence)
+        exact = [node for node, each in zip(wanted, wide, strict=True) if each is not node]
+        apply_each(self.api, exact, self.book.applyset, self.asked.take_over, self._demand_lock)
         return [Member(*name_of(node), node["metadata"]["uid"]) for node in applied]
 
     def _demand_lock(self) -> None:

@@ -18,6 +18,7 @@ from tests.cluster.given import with_its_own
 from tests.cluster.machine import Machine
 from tests.cluster.parts import KUBECTL, program
 from tests.cluster.running import Cluster
+from tests.faults.hooks import until
 from tests.testbed.slots import configure
 
 pytestmark = pytest.mark.slow
@@ -123,6 +124,17 @@ LANES: list[tuple[str, str, bool]] = [
 ]
 
 
+_CALLER = """\
+[services.caller]
+command = ["/web", "${{port}}"]
+port = 8005
+{after}
+env = {{ STATUS = "{status}" }}
+check = {{ http = "/", timeout = "{timeout}" }}
+probes = {{ readiness = {{ period = "1s" }} }}
+drain = "0s"
+stop_timeout = "1s"
+"""
 Case = tuple[str, str, bool]
 
 
@@ -248,6 +260,25 @@ def test_callers_of_the_project_reach_the_canary_s_copies_of_what_is_exposed(sma
     assert small.event("status")["state"] == "serving"
     small.ok("promote")
     assert set(_answers(small)) == {"200 two"}
+    assert small.event("plan")["unchanged"]
+
+
+def test_pods_may_do_what_they_could_until_those_in_their_place_are_proven(small: Declared) -> None:
+    small.write(more=_CALLER.format(after='after = ["web"]', status=200, timeout="30s"))
+    small.ok("up")
+    (old,) = (each for each in small.names("pod") if each.startswith("caller-"))
+    small.write(more=_CALLER.format(after="", status=500, timeout="12s"))
+    with small.start("up") as up:
+        until(lambda: len(small.names("pod")) > 2, "the new one begins", 60)
+        seen = set()
+        while up.poll() is None:
+            seen.add(_answer(small, old))
+    assert (up.returncode, seen) == (1, {"200 one"})
+
+    small.write(more=_CALLER.format(after="", status=200, timeout="30s"))
+    small.ok("up")
+
+    until(lambda: _answer(small, "deployment/caller") != "200 one", "what is no longer declared is closed", 20)
     assert small.event("plan")["unchanged"]
 
 
