@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.cluster.wanted import rendered
+from provision.cluster.kept.wanted import rendered
 from provision.project import load
 from tests.cluster.many import with_nodes
 from tests.cluster.parts import KUBECTL

@@ -1,5 +1,5 @@
 """A cluster as a target: the objects of a project applied, waited for, proven, and put back where that fails.
 
-`wanted` renders, `changes` asks the API server what would change, `transaction` does it under `lease` and keeps
-`inventory`; `moves` and `looks` are what verbs call. `client` alone speaks to an API server.
+`moves` and `looks` are what verbs call, and `transaction` is what all of it is for. Below them are rooms, each of which
+knows only those after it: `traffic` and `room`, `changing` and `waiting`, `kept`, `server`.
 """

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from provision.cluster.sharing import Sharing
-from provision.cluster.wanted import Rendered
+from provision.cluster.kept.wanted import Rendered
+from provision.cluster.traffic.sharing import Sharing
 
 if TYPE_CHECKING:
-    from provision.cluster.inventory import Inventory
+    from provision.cluster.kept.inventory import Inventory
     from provision.contract.events import Checked
     from provision.project.schema import Project
     from provision.project.target import Target

@@ -15,15 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from provision.cluster.client import Api
-from provision.cluster.inventory import Inventory
-from provision.cluster.lease import held
-from provision.cluster.objects import PART_OF, Member, Name, Node, at
+from provision.cluster.kept.inventory import Inventory
+from provision.cluster.kept.lease import held
+from provision.cluster.server.client import Api
+from provision.cluster.server.objects import PART_OF, Member, Name, Node, at
 from provision.contract.slots import STABLE
 from provision.errors import Degraded, DeployError, Refused
 
 if TYPE_CHECKING:
-    from provision.cluster.book import Book
+    from provision.cluster.kept.book import Book
     from provision.cluster.project_there import ProjectThere
 
 MODELS = "deploy.bitnet/models"  # the annotation; the names of those in it, a blank between

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from provision.cluster.kept.wanted import service_of
 from provision.cluster.pods import Line, chosen, pods_of
-from provision.cluster.refusals import Invalid
-from provision.cluster.standing import own_container
-from provision.cluster.wanted import service_of
+from provision.cluster.server.refusals import Invalid
+from provision.cluster.waiting.standing import own_container
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import UsageError
 
 if TYPE_CHECKING:
-    from provision.cluster.objects import Node
     from provision.cluster.project_there import ProjectThere
+    from provision.cluster.server.objects import Node
 
 _EVERY_SECONDS = 1.0
 _MOST = 1000  # lines of a pod between two questions; of more, the last

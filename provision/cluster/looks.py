@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provision.cluster import claims, rolling, room
-from provision.cluster.changes import Change, changes, full_of_claims, lacking, warnings
-from provision.cluster.filled import as_known, filled, placed
-from provision.cluster.inventory import Inventory
-from provision.cluster.lean import lean
-from provision.cluster.lease import holder
-from provision.cluster.objects import KEPT, Name, Node, at, labels_of, name_of
-from provision.cluster.own_routes import Way, ways
+from provision.cluster import claims, rolling
+from provision.cluster.changing.changes import Change, changes, full_of_claims, lacking, warnings
+from provision.cluster.changing.filled import as_known, filled, placed
+from provision.cluster.kept.inventory import Inventory
+from provision.cluster.kept.lease import holder
+from provision.cluster.kept.wanted import service_of
 from provision.cluster.project_there import ProjectThere
-from provision.cluster.standing import Standing, deployment, hopeless, is_ready, job
-from provision.cluster.wanted import service_of
-from provision.cluster.weighing import Given, Weighing
+from provision.cluster.room import room
+from provision.cluster.server.lean import lean
+from provision.cluster.server.objects import KEPT, Name, Node, at, labels_of, name_of
+from provision.cluster.traffic.own_routes import Way, ways
+from provision.cluster.traffic.weighing import Given, Weighing
+from provision.cluster.waiting.standing import Standing, deployment, hopeless, is_ready, job
 from provision.contract.slots import CANARY, STABLE
 from provision.project.units import percent
 

@@ -6,21 +6,21 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provision.cluster.applying import prune
 from provision.cluster.asked import Asked, Ended, Proven
-from provision.cluster.inventory import Begun
-from provision.cluster.lease import held
-from provision.cluster.objects import KEPT
+from provision.cluster.changing.applying import prune
+from provision.cluster.kept.inventory import Begun
+from provision.cluster.kept.lease import held
+from provision.cluster.kept.wanted import Rendered
 from provision.cluster.project_there import ProjectThere
-from provision.cluster.sharing import Sharing, after, note, without_steps
+from provision.cluster.server.objects import KEPT
+from provision.cluster.traffic.sharing import Sharing, after, note, without_steps
+from provision.cluster.traffic.weighing import Weighing
 from provision.cluster.transaction import bring
-from provision.cluster.wanted import Rendered
-from provision.cluster.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import Degraded, DeployError, Refused
 
 if TYPE_CHECKING:
-    from provision.cluster.inventory import Inventory
+    from provision.cluster.kept.inventory import Inventory
     from provision.contract.events import Checked
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.cluster import rolling
-from provision.cluster.figures import Series, between, edge_of, grown_at, watched
-from provision.cluster.inventory import Inventory
-from provision.cluster.weighing import Weighing
+from provision.cluster.kept.inventory import Inventory
+from provision.cluster.traffic.figures import Series, between, edge_of, grown_at, watched
+from provision.cluster.traffic.weighing import Weighing
 from provision.contract.slots import CANARY, STABLE
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from provision.cluster.objects import Node, labels_of
+from provision.cluster.kept.wanted import service_of
 from provision.cluster.project_there import ProjectThere
-from provision.cluster.refusals import Invalid
-from provision.cluster.standing import is_ready, own_container
-from provision.cluster.wanted import service_of
+from provision.cluster.server.objects import Node, labels_of
+from provision.cluster.server.refusals import Invalid
+from provision.cluster.waiting.standing import is_ready, own_container
 from provision.errors import DeployError, Refused, UsageError
 from provision.project.fault import nearest
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision.cluster.book import Book
-from provision.cluster.client import Api
-from provision.cluster.objects import PART_OF, Node, labels_of
-from provision.cluster.prometheus import Prometheus
-from provision.cluster.wait import Tell
-from provision.cluster.wanted import Rendered, rendered
+from provision.cluster.kept.book import Book
+from provision.cluster.kept.wanted import Rendered, rendered
+from provision.cluster.server.client import Api
+from provision.cluster.server.objects import PART_OF, Node, labels_of
+from provision.cluster.traffic.prometheus import Prometheus
 from provision.errors import Refused
+from provision.events import OnEvent
 from provision.manifests.kubernetes.routed import left_to_others
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ProjectThere:
         tell: called with each event.
     """
 
-    def __init__(self, loaded: LoadedProject, target: str, tell: Tell) -> None:
+    def __init__(self, loaded: LoadedProject, target: str, tell: OnEvent) -> None:
         self.loaded = loaded
         self.name = target
         self.project = loaded.project

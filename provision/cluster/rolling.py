@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provision.agent.analysis import Decision, Move
-from provision.cluster.figures import Both, Counting
-from provision.cluster.inventory import Inventory
-from provision.cluster.lease import held
-from provision.cluster.sharing import as_refused
-from provision.cluster.verdicts import decide, documents, waits_for
-from provision.cluster.weighing import Weighing
+from provision.cluster.kept.inventory import Inventory
+from provision.cluster.kept.lease import held
+from provision.cluster.traffic.figures import Both, Counting
+from provision.cluster.traffic.sharing import as_refused
+from provision.cluster.traffic.verdicts import decide, documents, waits_for
+from provision.cluster.traffic.weighing import Weighing
 from provision.contract import rollout as contract
 from provision.contract.slots import CANARY, STABLE
 from provision.errors import DeployError, PutBack, Refused

@@ -14,28 +14,31 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provision.agent.checks import event as checked
-from provision.cluster import changes, room, sharing
-from provision.cluster.applying import apply_each, prune
 from provision.cluster.asked import Asked, Ended
-from provision.cluster.book import Book
-from provision.cluster.client import Api
-from provision.cluster.filled import as_known, filled, placed
-from provision.cluster.forward import kubectl
-from provision.cluster.inventory import Begun, Inventory
-from provision.cluster.lean import lean
-from provision.cluster.lease import Held, held
-from provision.cluster.objects import KEPT, Member, Name, Node, labels_of, name_of
-from provision.cluster.own_routes import demand_taken
-from provision.cluster.prove import prove
-from provision.cluster.standing import deployment
-from provision.cluster.unbroken import unbroken
-from provision.cluster.wait import LISTED, WATCHED, NotReady, Tell, wait
-from provision.cluster.wanted import Rendered
-from provision.cluster.watching import Watched
-from provision.cluster.weighing import Weighing
-from provision.cluster.widened import for_both
+from provision.cluster.changing import changes
+from provision.cluster.changing.applying import apply_each, prune
+from provision.cluster.changing.filled import as_known, filled, placed
+from provision.cluster.changing.widened import for_both
+from provision.cluster.kept.book import Book
+from provision.cluster.kept.inventory import Begun, Inventory
+from provision.cluster.kept.lease import Held, held
+from provision.cluster.kept.wanted import Rendered
+from provision.cluster.room import room
+from provision.cluster.server.client import Api
+from provision.cluster.server.forward import kubectl
+from provision.cluster.server.lean import lean
+from provision.cluster.server.objects import KEPT, Member, Name, Node, labels_of, name_of
+from provision.cluster.server.unbroken import unbroken
+from provision.cluster.server.watching import Watched
+from provision.cluster.traffic import sharing
+from provision.cluster.traffic.own_routes import demand_taken
+from provision.cluster.traffic.weighing import Weighing
+from provision.cluster.waiting.prove import prove
+from provision.cluster.waiting.standing import deployment
+from provision.cluster.waiting.wait import LISTED, WATCHED, NotReady, wait
 from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
+from provision.events import OnEvent
 
 if TYPE_CHECKING:
     from provision.contract.events import Checked
@@ -49,7 +52,7 @@ class Transaction:
     book: Book
     asked: Asked
     lock: Held
-    tell: Tell
+    tell: OnEvent
     began: float = field(default_factory=time.monotonic)
     saw: list[Checked] = field(default_factory=list)  # by the checks of the release that is brought
     touched: bool = False  # whether anything was applied
@@ -292,7 +295,7 @@ class Transaction:
         self.tell({**event, "host": self.asked.host})
 
 
-def bring(api: Api, asked: Asked, tell: Tell) -> Ended:
+def bring(api: Api, asked: Asked, tell: OnEvent) -> Ended:
     """`Transaction.run`, under the project's lock."""
     with held(api, asked.project.name, asked.who, lambda event: tell({**event, "host": asked.host})) as lock:
         return Transaction(api, Book(api, asked.project.name), asked, lock, tell).run()

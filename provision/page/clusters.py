@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from provision.cluster import looks, over_time, rolling
-from provision.cluster.objects import at
-from provision.cluster.wanted import service_of
+from provision.cluster.kept.wanted import service_of
+from provision.cluster.server.objects import at
 from provision.errors import DeployError
 from provision.rollout import Verified
 from provision.rollout.chain import Chain, Program, links, of_place, together

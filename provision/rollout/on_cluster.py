@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from provision.cluster.evidence import Kept
+from provision.cluster.kept.evidence import Kept
 from provision.errors import DeployError, Refused, UsageError
 from provision.images.promotion.chain import heads
 from provision.images.promotion.evidence import CheckResult, Evidence, Finding, OnHost
@@ -19,8 +19,8 @@ from provision.rollout.proof import against_promotion
 from provision.targets.signing import Signing
 
 if TYPE_CHECKING:
+    from provision.cluster.kept.wanted import Rendered
     from provision.cluster.project_there import ProjectThere
-    from provision.cluster.wanted import Rendered
     from provision.contract.events import Checked
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.at_once import at_once, each_of
-from provision.cluster.lean import REVISION, lean
-from provision.cluster.objects import Node
-from provision.cluster.standing import deployment, is_ready, job, unschedulable
+from provision.cluster.server.at_once import at_once, each_of
+from provision.cluster.server.lean import REVISION, lean
+from provision.cluster.server.objects import Node
+from provision.cluster.waiting.standing import deployment, is_ready, job, unschedulable
 
 
 def test_what_comes_of_each_is_in_their_order() -> None:

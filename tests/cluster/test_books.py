@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.inventory import Begun, Inventory
+from provision.cluster.kept.inventory import Begun, Inventory
 
 _BEGUN = Begun("up", "stable", "a" * 64, "ann@laptop", 1.0)
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from provision.cluster import claims
-from provision.cluster.applying import apply_each
+from provision.cluster.changing.applying import apply_each
 from provision.cluster.claims import ModelClaim
-from provision.cluster.inventory import Begun, Inventory
-from provision.cluster.lease import held
-from provision.cluster.objects import PART_OF, Member, Node, name_of
+from provision.cluster.kept.inventory import Begun, Inventory
+from provision.cluster.kept.lease import held
 from provision.cluster.project_there import ProjectThere
+from provision.cluster.server.objects import PART_OF, Member, Node, name_of
 from provision.errors import Refused
 from provision.manifests.kubernetes.rbac import render_rbac
 from provision.project import load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.cluster.changes import claimed
+from provision.cluster.changing.changes import claimed
 
 _WEB = 'Deployment web: .spec.template.spec.containers[name="web"].envFrom: conflict with "kubectl" using apps/v1'
 _SCALE = 'Deployment web: .spec.replicas: conflict with "hpa" with subresource "scale" using apps/v1'

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.inventory import Begun, Inventory
+from provision.cluster.kept.inventory import Begun, Inventory
 from provision.cluster.moves import earlier
 from provision.errors import Refused
 

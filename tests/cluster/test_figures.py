@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from provision.agent.analysis import Move, Sketch
-from provision.cluster.figures import Both, Counted, compared, increases, sketches, watched
-from provision.cluster.verdicts import decide
+from provision.cluster.traffic.figures import Both, Counted, compared, increases, sketches, watched
+from provision.cluster.traffic.verdicts import decide
 from provision.contract.rollout import RolloutDocument
 
 BEGAN = 100.0

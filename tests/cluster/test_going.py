@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from provision.cluster import changes
-from provision.cluster.book import Book
-from provision.cluster.client import Api
-from provision.cluster.objects import Node
+from provision.cluster.changing import changes
+from provision.cluster.kept.book import Book
+from provision.cluster.server.client import Api
+from provision.cluster.server.objects import Node
 from provision.errors import Refused
 from tests.cluster.declared import Declared
 from tests.cluster.running import Cluster

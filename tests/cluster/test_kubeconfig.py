@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision.cluster import kubeconfig
+from provision.cluster.server import kubeconfig
 from provision.errors import UsageError
 from tests.cluster.parts import KUBECTL
 

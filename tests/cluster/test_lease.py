@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from provision.cluster import lease
-from provision.cluster.client import Api
+from provision.cluster.kept import lease
+from provision.cluster.server.client import Api
 from provision.errors import Refused
 from tests.cluster.running import Cluster
 

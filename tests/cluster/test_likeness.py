@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.book import Book
-from provision.cluster.client import Api, Conflict
-from provision.cluster.likeness import stands
-from provision.cluster.objects import Node, differences, in_order, name_of
-from provision.cluster.refusals import Invalid
+from provision.cluster.changing.likeness import stands
+from provision.cluster.kept.book import Book
+from provision.cluster.server.client import Api, Conflict
+from provision.cluster.server.objects import Node, differences, in_order, name_of
+from provision.cluster.server.refusals import Invalid
 from provision.manifests.kubernetes.objects import parse_objects
 from tests.cluster.parts import KUBECTL
 from tests.cluster.running import Cluster

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from provision.cluster import kubeconfig as read
-from provision.cluster.client import Api
+from provision.cluster.server import kubeconfig as read
+from provision.cluster.server.client import Api
 from provision.errors import Refused, UsageError
 from tests.cluster.parts import KUBECTL
 from tests.cluster.running import Cluster, kubeconfig

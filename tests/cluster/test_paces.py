@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.cluster.figures import Counting
 from provision.cluster.project_there import ProjectThere
+from provision.cluster.traffic.figures import Counting
 from provision.native.model import write_demo_model
 from provision.project import load
 from provision.project.rollout import Figures

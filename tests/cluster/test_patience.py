@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from provision.cluster import patience
-from provision.cluster.client import Api, Conflict
-from provision.cluster.refusals import Invalid
+from provision.cluster.server import patience
+from provision.cluster.server.client import Api, Conflict
+from provision.cluster.server.refusals import Invalid
 from provision.errors import Unreachable
 from tests.cli.ports import free_ports
 from tests.cluster.faulty import Answer, Fault, FaultyApi, Lost

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.cluster.figures import Counting
 from provision.cluster.project_there import ProjectThere
+from provision.cluster.traffic.figures import Counting
 from provision.errors import DeployError
 from provision.project import load
 from tests.cluster import certificates

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.capacity import too_large
-from provision.cluster.objects import Node, name_of
-from provision.cluster.quotas import There, too_small
+from provision.cluster.room.capacity import too_large
+from provision.cluster.room.quotas import There, too_small
+from provision.cluster.server.objects import Node, name_of
 
 _GENTLY = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.cluster.routes import Pair, copies_for, lane_route, mixed, refusal, restored, shared, shares, weights
+from provision.cluster.kept.routes import (
+    Pair,
+    copies_for,
+    lane_route,
+    mixed,
+    refusal,
+    restored,
+    shared,
+    shares,
+    weights,
+)
 from provision.errors import Refused
 
 WEB, API = Pair("web", "web", "web-canary"), Pair("api", "api", "api-canary")

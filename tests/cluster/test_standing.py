@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from provision.cluster.early import Early
-from provision.cluster.lean import lean
-from provision.cluster.objects import Name, Node
-from provision.cluster.standing import hopeless, is_made, job, own_container, telling_container
-from provision.cluster.standings import Standings
-from provision.cluster.watching import Watched
+from provision.cluster.server.lean import lean
+from provision.cluster.server.objects import Name, Node
+from provision.cluster.server.watching import Watched
+from provision.cluster.waiting.early import Early
+from provision.cluster.waiting.standing import hopeless, is_made, job, own_container, telling_container
+from provision.cluster.waiting.standings import Standings
 
 _BUSY = 'failed to reserve container name "web"; check if another CreateContainer request is in progress: name "web"'
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provision.cluster.objects import differences, in_order
-from provision.cluster.standing import Standing, deployment
-from provision.cluster.wanted import rendered, service_of, unpacked
+from provision.cluster.kept.wanted import rendered, service_of, unpacked
+from provision.cluster.server.objects import differences, in_order
+from provision.cluster.waiting.standing import Standing, deployment
 from provision.errors import Degraded
 from provision.manifests.kubernetes import files
 from provision.manifests.kubernetes.rbac import render_rbac

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.cluster.widened import widened
+from provision.cluster.changing.widened import widened
 
 WAYS = ("ingress", "egress")
 RULES = st.lists(st.sampled_from([{"to": [{"ipBlock": {"cidr": f"10.0.{n}.0/24"}}]} for n in range(4)]), unique_by=str)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from provision.cluster.inventory import Entry, Inventory
+from provision.cluster.kept.inventory import Entry, Inventory
 from provision.cluster.looks import Seen, Status
-from provision.cluster.objects import Name
-from provision.cluster.standing import Standing
+from provision.cluster.server.objects import Name
+from provision.cluster.waiting.standing import Standing
 from provision.errors import Unreachable
 from provision.page import views
 from provision.page.app import Page

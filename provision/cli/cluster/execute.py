@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def command(session: Session, service: str, channel: str, words: tuple[str, ...], no_terminal: bool) -> int:
     from provision.cluster import pods
-    from provision.cluster.forward import kubectl
+    from provision.cluster.server.forward import kubectl
 
     there = session.there
     name = pods.only(there, service)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provision.cluster.asked import Ended
     from provision.cluster.claims import Left, ModelClaim
     from provision.cluster.looks import Planned, Status, Traffic
-    from provision.cluster.weighing import Given
+    from provision.cluster.traffic.weighing import Given
 
 _FIELDS_SHOWN = 12
 _STATES = {

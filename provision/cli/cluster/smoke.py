@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def command(session: Session, channel: str, sign: bool) -> int:
     from provision.agent.checks import event
-    from provision.cluster.filled import as_known
-    from provision.cluster.prove import prove
+    from provision.cluster.changing.filled import as_known
+    from provision.cluster.waiting.prove import prove
     from provision.rollout.on_cluster import Proof
 
     there = session.there

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def command(session: Session, services: tuple[str, ...], channel: str, local: int | None) -> None:
     from provision.cluster import pods
-    from provision.cluster.forward import forwarded
+    from provision.cluster.server.forward import forwarded
 
     there = session.there
     names = pods.chosen(there, services)

@@ -1,0 +1,1 @@
+"""What an apply would change, and the apply itself."""

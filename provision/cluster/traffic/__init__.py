@@ -1,0 +1,1 @@
+"""Who gets which request, and what users saw of it."""

@@ -1,0 +1,1 @@
+"""Whether what was applied runs, and is proven."""
