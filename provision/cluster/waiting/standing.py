@@ -83,7 +83,8 @@ def deployment(
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             named = newest[0]["metadata"]["name"] if newest else ""
             return Standing("stuck", str(condition.get("message")), named)
-    told = f"{min(available, updated)} of {wanted} available"
+    # Its own numbers count what is available of all revisions.
+    told = f"{sum(map(is_ready, newest)) if newest else min(available, updated)} of {wanted} available"
     why = next((text for pod in newest if (text := _waits(pod))), "")
     if not why and status.get("replicas", 0) > updated:
         why = f"{status['replicas'] - updated} old ones end"
