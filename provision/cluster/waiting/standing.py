@@ -36,6 +36,7 @@ class Standing:
     state: str  # ready, waiting, stuck
     told: str = ""  # why it is not ready
     pod: str = ""  # the one that shows it
+    container: str = ""  # of that, where one has failed; a moment later it may run again
 
     @property
     def ready(self) -> bool:
@@ -78,7 +79,7 @@ def deployment(
             return Standing("stuck", f"{REFUSED}: {condition.get('message')}")
     for pod in newest:
         if reason := hopeless(pod, is_early=bool(is_early and is_early(pod))):
-            return Standing("stuck", reason, pod["metadata"]["name"])
+            return Standing("stuck", reason, pod["metadata"]["name"], telling_container(pod))
     for condition in status.get("conditions") or ():
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             named = newest[0]["metadata"]["name"] if newest else ""

@@ -88,6 +88,6 @@ def _last_lines(api: Api, standing: Standing) -> list[str]:
         pod = api.get("Pod", standing.pod) if standing.pod else None
         if pod is None:
             return []
-        return list(api.log(standing.pod, telling_container(pod), _LINES))
+        return list(api.log(standing.pod, standing.container or telling_container(pod), _LINES))
     except DeployError:  # what failed is said without them
         return []
