@@ -129,8 +129,10 @@ def _odd(path: Path, kind: str) -> None:
     elif kind == "deep":
         path.write_text("[" * 200_000)
     elif kind == "socket":
+        folder = os.open(path.parent, os.O_PATH)
         with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(str(path))
+            bound.bind(f"/proc/self/fd/{folder}/{path.name}")  # a name of at most 107 bytes (unix(7))
+        os.close(folder)
     else:
         path.symlink_to(kind)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from provision.project.fault import Fault, nearest
 from provision.project.fronted import behind, services_behind
-from provision.project.platforms import DEFAULT, OF_IMAGES, OVER_SSH, those
+from provision.project.platforms import DEFAULT, IN_CLUSTER, OF_IMAGES, OVER_SSH, those
 from provision.project.rules.view import Sound, service_texts
 from provision.project.target import Target
 from provision.project.template import Template
@@ -214,7 +214,7 @@ def _sharing_a_namespace(targets: Mapping[str, Any]) -> Iterator[Fault]:
     """The same of clusters: what is in no service of the release is pruned."""
     first: dict[tuple[Any, ...], tuple[str, Any]] = {}
     for name, table in targets.items():
-        if not isinstance(table, dict) or table.get("platform") != "kubernetes":
+        if not isinstance(table, dict) or table.get("platform") not in IN_CLUSTER:
             continue
         place = tuple(str(table.get(key)) for key in ("kubeconfig", "context", "namespace"))
         other, services = first.setdefault(place, (name, table.get("services")))
