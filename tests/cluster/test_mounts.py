@@ -1,4 +1,4 @@
-"""What keeps a pod from its volumes: it is said early, in the cluster's words."""
+"""What keeps a pod from its volumes, or fails before its own container: it is said early, in the cluster's words."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ from tests.cluster.faulty import At, Before, FaultyApi, passed
 pytestmark = pytest.mark.slow
 
 _POD = Path(__file__).parents[2] / "templates/kubernetes/pod.yaml.j2"
-_PLACES = {"mounts": "          volumeMounts:\n", "volumes": "      volumes:\n"}
+_PLACES = {"mounts": "          volumeMounts:\n", "volumes": "      volumes:\n", "containers": "      containers:\n"}
 _SECRET = 'secret_files = ["TOKEN"]\n'
+_FIRST = """\
+      initContainers:
+        - name: first
+          image: {image}
+          command: ["/web"]
+          env: [{{name: CRASH, value: no key for the door}}]
+          securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"""
 
 
 def _own_template(small: Declared, **more: str) -> None:
-    """A template of the project's own: ours, with more after `mounts` and `volumes`."""
+    """A template of the project's own: ours, with more after `mounts` or `volumes`, or before `containers`."""
     text = _POD.read_text()
     for place, lines in more.items():
         head = _PLACES[place]
         assert text.count(f"\n{head}") == 1
-        text = text.replace(f"\n{head}", f"\n{head}{lines}")
+        text = text.replace(f"\n{head}", f"\n{lines}{head}" if place == "containers" else f"\n{head}{lines}")
     (small.root / "templates/kubernetes").mkdir(parents=True)
     (small.root / "templates/kubernetes/pod.yaml.j2").write_text(text)
 
@@ -77,3 +85,16 @@ def test_a_secret_that_goes_meanwhile_is_named_as_the_nodes_name_it(small: Decla
     small.kubectl("create", "secret", "generic", "web-secrets", "--from-literal=TOKEN=a")
     small.ok("up")
     assert small.versions() == {"two"}
+
+
+def test_of_a_container_that_comes_first_and_fails_the_last_lines_are_shown(small: Declared) -> None:
+    small.ok("up")
+    _own_template(small, containers=_FIRST.format(image=f'"{small.image}"'))
+    small.write("two")
+
+    done = small.run("up")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "| no key for the door" in done.stderr
+    assert "CrashLoopBackOff, exit status 1" in done.stderr
+    assert small.versions() == {"one"}
