@@ -104,6 +104,10 @@ class Api:
         """What the server warned of in the last answer to this thread."""
         return self._heard.last
 
+    def was_away(self, since: float) -> bool:
+        """Whether it did not answer at some time since then, by `time.monotonic`."""
+        return self._patience.was_away(since)
+
     def get(self, kind: str, name: str) -> Node | None:
         """An object; None where there is none."""
         try:

@@ -64,6 +64,10 @@ class Patience:
         """Somebody has just seen that it does not answer."""
         self._away = time.monotonic()
 
+    def was_away(self, since: float) -> bool:
+        """Whether anybody here has seen that it does not answer, since then by `time.monotonic`."""
+        return self._away > since
+
     def ask(self, ask: Callable[[], _Result], *, twice: bool = True) -> _Result:
         """What `ask` gives, asked as often as it makes sense.
 
